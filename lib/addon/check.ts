@@ -1,0 +1,72 @@
+/** Checks of arguments: each throws a TypeError or RangeError that names the path, what was expected and what came. */
+
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (value === null || typeof value !== 'object') return typeof value === 'function' ? 'a function' : String(value);
+  return Array.isArray(value) ? 'an array' : `an object of ${value.constructor?.name ?? 'null prototype'}`;
+}
+
+function wrongType(path: string, expected: string, value: unknown): never {
+  throw new TypeError(`${path}: expected ${expected}, got ${shown(value)}`);
+}
+
+export function checkObject(path: string, value: unknown, known?: readonly string[]): asserts value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) wrongType(path, 'an object', value);
+  const unknown = known === undefined ? undefined : Object.keys(value).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw new TypeError(`${path}.${unknown}: unknown option; known are ${known?.join(', ')}`);
+}
+
+/** Like `checkObject`, for options that have a type already. */
+export function checkOptions(path: string, options: object, known: readonly string[]): void {
+  checkObject(path, options, known);
+}
+
+export function checkString(path: string, value: unknown): asserts value is string {
+  if (typeof value !== 'string') wrongType(path, 'a string', value);
+}
+
+export function checkFunction(path: string, value: unknown): void {
+  if (typeof value !== 'function') wrongType(path, 'a function', value);
+}
+
+export function checkInteger(path: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): asserts value is number {
+  if (typeof value !== 'number') wrongType(path, 'an integer', value);
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
+    throw new RangeError(`${path}: expected an integer from ${least} to ${most}, got ${value}`);
+  }
+}
+
+export function checkNumber(path: string, value: unknown): asserts value is number {
+  if (typeof value !== 'number' || Number.isNaN(value)) wrongType(path, 'a number', value);
+}
+
+export function checkOneOf<T extends string>(path: string, value: unknown, choices: readonly T[]): asserts value is T {
+  if (!choices.includes(value as T)) wrongType(path, `one of ${choices.join(', ')}`, value);
+}
+
+export function checkSignal(path: string, value: unknown): asserts value is AbortSignal {
+  if (!(value instanceof AbortSignal)) wrongType(path, 'an AbortSignal', value);
+}
+
+export function checkStringMap(path: string, value: unknown): asserts value is Record<string, string> {
+  checkObject(path, value);
+  for (const [key, entry] of Object.entries(value)) checkString(`${path}.${key}`, entry);
+}
+
+const MOST_U64 = 2n ** 64n - 1n;
+
+export function checkInstanceId(path: string, value: unknown): asserts value is bigint {
+  if (typeof value !== 'bigint') wrongType(path, 'an instance id (a bigint)', value);
+  if (value < 0n || value > MOST_U64) throw new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`);
+}
+
+const NAME = /^[a-z0-9_-]+$/;
+
+/** Dynamo's rule for names of namespaces, components and endpoints, which the crates declare but do not apply. */
+export function checkName(path: string, value: unknown): asserts value is string {
+  checkString(path, value);
+  if (!NAME.test(value)) {
+    throw new RangeError(`${path}: expected a name of a-z, 0-9, - and _, got ${shown(value)}`);
+  }
+}

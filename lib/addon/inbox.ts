@@ -1,0 +1,106 @@
+import { ClosedError } from '../errors.js';
+import { unpack } from './codec.js';
+import { invoke, invokeSync, native } from './invoke.js';
+import type { Bytes, Handle } from './native.js';
+import { Sink } from './sink.js';
+
+/** A call from the native side. */
+export interface InboxRequest {
+  readonly id: number;
+  readonly method: string;
+  /** The request id that the client chose, or empty. */
+  readonly requestId: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly payload: Bytes;
+  readonly sink: Sink;
+  /** The request's own items, where it is a stream. */
+  readonly input: Handle | undefined;
+}
+
+export interface InboxHandler {
+  /** Answers through `request.sink`. Its promise settles when the request takes no room any more; it must not reject. */
+  request(request: InboxRequest): Promise<void>;
+  /** The caller of a request wants no more: it asked to stop, or it is gone. */
+  lost(id: number, kind: 'stopped' | 'killed'): void;
+}
+
+export interface InboxOptions {
+  /** Requests that run at a time; others wait on the native side. */
+  concurrency: number;
+  /** Serving alone does not keep the process alive. */
+  background?: boolean;
+}
+
+type Event = [0, number, string, string, Record<string, string>, Bytes, number] | [1, number, 'stopped' | 'killed'];
+
+/** Accepts requests until the native inbox is closed. */
+export class Inbox {
+  readonly #handle: Handle;
+  readonly #handler: InboxHandler;
+  readonly #background: boolean;
+  readonly #concurrency: number;
+  /** Room that the native side does not know of yet, and room that it knows of. */
+  #free: number;
+  #granted = 0;
+  #accepting = false;
+  /** Settles when the native inbox is closed. */
+  readonly ended: Promise<void>;
+
+  constructor(handle: Handle, handler: InboxHandler, options: InboxOptions) {
+    this.#handle = handle;
+    this.#handler = handler;
+    this.#background = options.background === true;
+    this.#concurrency = Math.min(options.concurrency, 2 ** 31);
+    this.#free = this.#concurrency;
+    this.ended = this.#run();
+  }
+
+  close(): void {
+    invokeSync(native.inboxClose, 'inbox.close', { handle: this.#handle });
+  }
+
+  async #run(): Promise<void> {
+    for (;;) {
+      try {
+        const a = this.#free;
+        this.#free = 0;
+        this.#granted += a;
+        this.#accepting = true;
+        const parts = { handle: this.#handle, a };
+        const accepted = await invoke(native.inboxAccept, 'inbox.accept', parts, { background: this.#background });
+        this.#accepting = false;
+        this.#dispatch(accepted);
+      } catch (error) {
+        if (error instanceof ClosedError) return;
+        throw error;
+      }
+    }
+  }
+
+  #dispatch(accepted: [Bytes, ...Handle[]] | Bytes): void {
+    const [bytes, ...handles] = accepted instanceof Uint8Array ? [accepted] : accepted;
+    let next = 0;
+    for (const event of unpack(bytes) as Event[]) {
+      if (event[0] === 1) {
+        this.#handler.lost(event[1], event[2]);
+        continue;
+      }
+      const [, id, method, requestId, metadata, payload, count] = event;
+      const [sink, input] = handles.slice(next, next + count);
+      next += count;
+      this.#granted -= 1;
+      const request = { id, method, requestId, metadata, payload, sink: new Sink(sink as Handle), input };
+      void this.#handler.request(request).then(() => this.#release());
+    }
+  }
+
+  /** Room is passed on with the next accept; told at once only where the one that waits may be starved of it. */
+  #release(): void {
+    this.#free += 1;
+    if (!this.#accepting || this.#granted * 2 > this.#concurrency) return;
+    const a = this.#free;
+    this.#free = 0;
+    this.#granted += a;
+    invokeSync(native.inboxGrant, 'inbox.grant', { handle: this.#handle, a });
+  }
+}

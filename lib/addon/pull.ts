@@ -1,0 +1,202 @@
+import { ClosedError, errorFrom, type Failure } from '../errors.js';
+import { unpack } from './codec.js';
+import { invoke, invokeSync, native } from './invoke.js';
+import type { Bytes, Handle } from './native.js';
+
+/** One item as it came: a value, or a map with annotations. */
+export interface PulledItem {
+  annotated: boolean;
+  bytes: Bytes;
+}
+
+export interface PullOptions {
+  /** The most items taken by one crossing. */
+  maxItems?: number;
+  /** The most bytes taken by one crossing; a single larger item still comes whole. */
+  maxBytes?: number;
+  background?: boolean;
+}
+
+const MORE = 0;
+const FAILED = 2;
+const HEADER_BYTES = 5;
+const ITEM_HEADER_BYTES = 5;
+
+/**
+ * A native stream, pulled in batches. At most one pull is under way; nothing is fetched before it is asked for, so a reader
+ * that stops reading stops the producer once the queues between them are full.
+ */
+export class PullStream {
+  #handle: Handle | undefined;
+  #error: Error | undefined;
+  readonly #operation: string;
+  readonly #limits: number;
+  readonly #background: boolean;
+
+  constructor(handle: Handle, operation: string, options: PullOptions = {}) {
+    this.#handle = handle;
+    this.#operation = operation;
+    this.#limits = (options.maxItems ?? 256) + Math.ceil((options.maxBytes ?? 1 << 20) / 1024) * 2 ** 32;
+    this.#background = options.background === true;
+  }
+
+  /** Whether the stream may still give items. */
+  get open(): boolean {
+    return this.#handle !== undefined;
+  }
+
+  /**
+   * The next items: at least one while the stream is open, none at its end. `min` waits for more of them. An error is
+   * thrown once, behind the last item.
+   */
+  async pull(min = 1): Promise<PulledItem[]> {
+    const handle = this.#handle;
+    if (handle === undefined) {
+      const error = this.#error;
+      this.#error = undefined;
+      if (error !== undefined) throw error;
+      return [];
+    }
+    const parts = { handle, a: min, b: this.#limits };
+    const batch = await invoke(native.streamPull, this.#operation, parts, { background: this.#background });
+    const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
+    const count = view.getUint32(1, true);
+    const items = new Array<PulledItem>(count);
+    let offset = HEADER_BYTES;
+    for (let index = 0; index < count; index++) {
+      const end = offset + ITEM_HEADER_BYTES + view.getUint32(offset + 1, true);
+      items[index] = { annotated: batch[offset] === 1, bytes: batch.subarray(offset + ITEM_HEADER_BYTES, end) };
+      offset = end;
+    }
+    if (batch[0] !== MORE) this.#handle = undefined;
+    if (batch[0] === FAILED) {
+      this.#error = errorFrom(unpack(batch.subarray(offset)) as Failure, this.#operation);
+      if (count === 0) return this.pull();
+    }
+    return items;
+  }
+
+  /** Asks the producer to finish; what it still gives is read as before. */
+  stop(): void {
+    if (this.#handle !== undefined) invokeSync(native.streamCancel, this.#operation, { handle: this.#handle, a: 0 });
+  }
+
+  /** Ends the stream now and tells the producer. Idempotent. */
+  kill(): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    this.#error = undefined;
+    if (handle !== undefined) invokeSync(native.streamCancel, this.#operation, { handle, a: 1 });
+  }
+}
+
+/** What an iterator reads from: a native stream, or one that is opened again while nothing came. */
+export type Pullable = Pick<PullStream, 'pull' | 'stop' | 'kill'>;
+
+/** The items of a stream, decoded one by one as they are read. Leaving the loop kills the stream. */
+export class PullIterator<T> implements AsyncIterableIterator<T> {
+  #failure: { error: unknown } | undefined;
+  #first: Promise<PulledItem[]> | undefined;
+  #items: PulledItem[] = [];
+  #next = 0;
+  #tail: Promise<unknown> = Promise.resolve();
+  #ended = false;
+
+  /** `decode` gives undefined for an item that readers do not see. */
+  constructor(
+    protected readonly stream: Pullable,
+    private readonly decode: (item: PulledItem) => T | undefined,
+    private readonly finished: () => void = () => {},
+  ) {}
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Asks for the first items before anyone reads them. */
+  start(): this {
+    this.#first = this.stream.pull();
+    this.#first.catch(() => {});
+    return this;
+  }
+
+  /** Kills the stream; the reader gets the error in place of what is unread. */
+  fail(error: unknown): void {
+    if (this.#ended) return;
+    this.#failure = { error };
+    this.#items = [];
+    this.stream.kill();
+  }
+
+  next(): Promise<IteratorResult<T>> {
+    const ready = this.#take();
+    if (ready !== undefined) return Promise.resolve({ done: false, value: ready });
+    // Reads that overlap are answered in their order.
+    const result = this.#tail.then(() => this.#fetch());
+    this.#tail = result.catch(() => {});
+    return result;
+  }
+
+  #take(): T | undefined {
+    while (this.#next < this.#items.length) {
+      const value = this.decode(this.#items[this.#next++] as PulledItem);
+      if (value !== undefined) return value;
+    }
+    return undefined;
+  }
+
+  async #fetch(): Promise<IteratorResult<T>> {
+    for (;;) {
+      const value = this.#take();
+      if (value !== undefined) return { done: false, value };
+      if (this.#ended) return { done: true, value: undefined };
+      let items: PulledItem[] = [];
+      try {
+        const first = this.#first;
+        this.#first = undefined;
+        items = await (first ?? this.stream.pull());
+      } catch (error) {
+        this.#failure ??= { error };
+      }
+      const failure = this.#failure;
+      if (failure !== undefined) {
+        this.#failure = undefined;
+        this.#end();
+        throw failure.error;
+      }
+      if (this.#ended) continue;
+      this.#items = items;
+      this.#next = 0;
+      if (items.length === 0) this.#end();
+    }
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.finished();
+  }
+
+  async return(): Promise<IteratorResult<T>> {
+    this.#items = [];
+    this.#next = 0;
+    this.stream.kill();
+    this.#end();
+    return { done: true, value: undefined };
+  }
+
+  async throw(error: unknown): Promise<IteratorResult<T>> {
+    await this.return();
+    throw error;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+}
+
+/** Throws where an object is used after its close. */
+export function open<T>(value: T | undefined, what: string, operation: string): T {
+  if (value === undefined) throw new ClosedError(what, operation);
+  return value;
+}

@@ -1,0 +1,43 @@
+import { type Failure } from '../errors.js';
+import { pack } from './codec.js';
+import { invoke, invokeSync, native } from './invoke.js';
+import type { Bytes, Handle } from './native.js';
+
+const TAKEN = 0;
+const FULL = 1;
+
+/** The writing end of a native queue, bounded in bytes. */
+export class Sink {
+  readonly #handle: Handle;
+
+  constructor(handle: Handle) {
+    this.#handle = handle;
+  }
+
+  /**
+   * Writes one item; `last` ends the stream with it. True at once where it was taken, false where nobody reads any more,
+   * a promise of either while the queue is full.
+   */
+  write(bytes: Bytes, annotated = false, last = false): boolean | Promise<boolean> {
+    const written = this.#write(bytes, annotated, last);
+    if (written !== FULL) return written === TAKEN;
+    return this.#writeWhenReady(bytes, annotated, last);
+  }
+
+  async #writeWhenReady(bytes: Bytes, annotated: boolean, last: boolean): Promise<boolean> {
+    for (;;) {
+      const ready = await invoke(native.sinkReady, 'sink.ready', { handle: this.#handle }, { background: true });
+      if (ready !== TAKEN) return false;
+      const written = this.#write(bytes, annotated, last);
+      if (written !== FULL) return written === TAKEN;
+    }
+  }
+
+  #write(bytes: Bytes, annotated: boolean, last: boolean): number {
+    return native.sinkWrite(this.#handle, undefined, bytes, annotated ? 1 : 0, last ? 1 : 0);
+  }
+
+  end(failure?: Failure): void {
+    invokeSync(native.sinkEnd, 'sink.end', { handle: this.#handle, args: failure === undefined ? undefined : pack(failure) });
+  }
+}

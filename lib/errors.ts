@@ -1,0 +1,162 @@
+/** What the crates' errors look like on their way in and out; see `native/core/src/abi/failure.rs`. */
+export interface Failure {
+  class: string;
+  kind?: string;
+  reason?: string;
+  message: string;
+  details?: unknown;
+  cause?: Failure;
+}
+
+/**
+ * Dynamo's canonical error classes and what each means to a caller: its code, and whether the same request may succeed
+ * elsewhere or later. Source: `dynamo-runtime` `error.rs`.
+ */
+const CLASSES = {
+  InvalidRequest: { code: 'DYN_INVALID_REQUEST', retryable: false },
+  Unauthenticated: { code: 'DYN_UNAUTHENTICATED', retryable: false },
+  PermissionDenied: { code: 'DYN_PERMISSION_DENIED', retryable: false },
+  NotFound: { code: 'DYN_NOT_FOUND', retryable: false },
+  Conflict: { code: 'DYN_CONFLICT', retryable: false },
+  PayloadTooLarge: { code: 'DYN_PAYLOAD_TOO_LARGE', retryable: false },
+  UnsupportedMedia: { code: 'DYN_UNSUPPORTED_MEDIA', retryable: false },
+  RateLimited: { code: 'DYN_RATE_LIMITED', retryable: true },
+  CapacityExhausted: { code: 'DYN_CAPACITY_EXHAUSTED', retryable: true },
+  Cancelled: { code: 'DYN_CANCELLED', retryable: false },
+  Unavailable: { code: 'DYN_UNAVAILABLE', retryable: true },
+  BackendProtocol: { code: 'DYN_BACKEND_PROTOCOL', retryable: false },
+  DeadlineExceeded: { code: 'DYN_DEADLINE_EXCEEDED', retryable: true },
+  NotImplemented: { code: 'DYN_NOT_IMPLEMENTED', retryable: false },
+  Internal: { code: 'DYN_INTERNAL', retryable: false },
+} as const;
+
+export type ErrorClass = keyof typeof CLASSES;
+export type ErrorCode = (typeof CLASSES)[ErrorClass]['code'] | 'DYN_CLOSED';
+
+export interface DynamoErrorOptions {
+  /** Upstream's reason key, verbatim, such as `transport.disconnected`. */
+  reason?: string;
+  /** The finer type behind the class where upstream has one, such as `Disconnected`. */
+  kind?: string;
+  /** The call that failed, such as `client.generate`. */
+  operation?: string;
+  /** Data that may be shown to a client. */
+  details?: unknown;
+  cause?: unknown;
+}
+
+const brand = Symbol.for('dynamo-node.error');
+
+/**
+ * An error of Dynamo's. Thrown by a handler it reaches the caller with its class, reason and details; a caller gets the
+ * same object whether the request failed before it was sent, before the first item or between two items.
+ */
+export class DynamoError extends Error {
+  override readonly name: string = 'DynamoError';
+  readonly class: ErrorClass;
+  readonly code: ErrorCode;
+  readonly reason: string;
+  readonly kind: string;
+  readonly operation: string | undefined;
+  readonly details: unknown;
+  /** Whether the same request may succeed on another worker or later. */
+  readonly retryable: boolean;
+
+  constructor(errorClass: ErrorClass, message: string, options: DynamoErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    Object.defineProperty(this, brand, { value: true });
+    const { code, retryable } = CLASSES[errorClass];
+    this.class = errorClass;
+    this.code = code;
+    this.retryable = retryable;
+    this.reason = options.reason ?? '';
+    this.kind = options.kind ?? '';
+    this.operation = options.operation;
+    this.details = options.details;
+  }
+
+  /** True for errors of every copy of this package in the process. */
+  static is(error: unknown): error is DynamoError {
+    return typeof error === 'object' && error !== null && brand in error;
+  }
+}
+
+/** An object was used after it was closed. */
+export class ClosedError extends DynamoError {
+  override readonly name: string = 'ClosedError';
+  override readonly code: ErrorCode = 'DYN_CLOSED';
+
+  constructor(what: string, operation?: string) {
+    super('Conflict', `${what} is closed`, { reason: 'request.conflict', ...(operation === undefined ? {} : { operation }) });
+  }
+}
+
+/** The error object for a failure of the native side. */
+export function errorFrom(failure: Failure, operation: string): Error {
+  if (failure.class === 'BadArgument') return new TypeError(`${operation} ${failure.message}`);
+  if (failure.class === 'Closed') return new ClosedError(failure.message.replace(/ is closed$/, ''), operation);
+  const errorClass = failure.class in CLASSES ? (failure.class as ErrorClass) : 'Internal';
+  return new DynamoError(errorClass, failure.message || failure.reason || failure.class, {
+    reason: failure.reason ?? '',
+    kind: failure.kind ?? '',
+    operation,
+    details: failure.details,
+    cause: failure.cause === undefined ? undefined : errorFrom(failure.cause, operation),
+  });
+}
+
+/** Node's own error codes and what they mean to the caller of a handler that let them escape. */
+const NODE_CODES: Record<string, [ErrorClass, string]> = {
+  ABORT_ERR: ['Cancelled', 'backend.cancelled'],
+  ECONNREFUSED: ['Unavailable', 'backend.cannot_connect'],
+  ECONNRESET: ['Unavailable', 'backend.disconnected'],
+  EPIPE: ['Unavailable', 'backend.disconnected'],
+  ETIMEDOUT: ['DeadlineExceeded', 'backend.connection_timeout'],
+};
+
+/** HTTP statuses that errors of web libraries carry as `status`, `statusCode` or `code`. */
+const HTTP_STATUSES: Record<number, ErrorClass> = {
+  400: 'InvalidRequest',
+  401: 'Unauthenticated',
+  403: 'PermissionDenied',
+  404: 'NotFound',
+  408: 'DeadlineExceeded',
+  409: 'Conflict',
+  413: 'PayloadTooLarge',
+  415: 'UnsupportedMedia',
+  422: 'InvalidRequest',
+  429: 'RateLimited',
+  499: 'Cancelled',
+  501: 'NotImplemented',
+  503: 'Unavailable',
+  504: 'DeadlineExceeded',
+};
+
+/** What a handler threw, as the failure that its caller gets. */
+export function failureFrom(thrown: unknown): Failure {
+  if (DynamoError.is(thrown)) {
+    const { class: errorClass, reason, details, message, cause } = thrown;
+    return {
+      class: errorClass,
+      reason,
+      message,
+      ...(details === undefined ? {} : { details }),
+      ...(cause === undefined ? {} : { cause: failureFrom(cause) }),
+    };
+  }
+  if (!(thrown instanceof Error)) return { class: 'Internal', reason: 'runtime.unclassified', message: String(thrown) };
+  const { message } = thrown;
+  const { code, status, statusCode } = thrown as { code?: unknown; status?: unknown; statusCode?: unknown };
+  if (thrown.name === 'AbortError') return { class: 'Cancelled', reason: 'backend.cancelled', message };
+  if (thrown.name === 'TimeoutError') return { class: 'DeadlineExceeded', reason: 'backend.response_timeout', message };
+  if (typeof code === 'string' && NODE_CODES[code] !== undefined) {
+    const [errorClass, reason] = NODE_CODES[code];
+    return { class: errorClass, reason, message };
+  }
+  const http = [status, statusCode, code].find((value) => typeof value === 'number') as number | undefined;
+  if (http !== undefined && HTTP_STATUSES[http] !== undefined) return { class: HTTP_STATUSES[http], message };
+  if (thrown instanceof TypeError || thrown instanceof RangeError || thrown instanceof SyntaxError) {
+    return { class: 'InvalidRequest', reason: 'backend.invalid_argument', message };
+  }
+  return { class: 'Internal', reason: 'runtime.unclassified', message };
+}

@@ -1,0 +1,163 @@
+import { checkFunction, checkObject } from '../addon/check.js';
+import { pack, unpack } from '../addon/codec.js';
+import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
+import { failureFrom } from '../errors.js';
+import { runInContext, ServedContext } from '../runtime/context.js';
+import type { EngineBase, EngineWorker, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
+import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
+
+/** What the native side is told of an engine; see `EngineTraits` in `native/core/src/llm/engine.rs`. */
+export interface EngineTraits {
+  readonly methods: readonly string[];
+  readonly controls: readonly string[];
+  readonly updates: readonly string[];
+  readonly metricsRanks: readonly number[];
+}
+
+const METHODS = ['abort', 'drain', 'isQuiescent', 'cleanup', 'kvEventSources'] as const;
+
+export function traitsOf(path: string, engine: EngineBase): EngineTraits {
+  const methods = engine as unknown as Record<string, unknown>;
+  if (typeof engine !== 'object' || engine === null) checkObject(path, engine);
+  for (const method of ['start', 'generate']) checkFunction(`${path}.${method}`, methods[method]);
+  return {
+    methods: METHODS.filter((method) => methods[method] !== undefined),
+    controls: Object.keys(engine.controls ?? {}),
+    updates: Object.keys(engine.updates ?? {}),
+    metricsRanks: engine.metricsRanks ?? [],
+  };
+}
+
+/** What publishes for an engine: a worker, or nobody. */
+export interface Publishing {
+  publishKv(events: readonly KvCacheEvent[], dpRank: number): boolean;
+  publishLoad(snapshot: LoadSnapshot): boolean;
+}
+
+type AnyEngine = LLMEngine | RawEngine;
+type Generation = AsyncIterator<unknown>;
+
+/** The requests that the native side makes of an engine. */
+export class EngineHost implements InboxHandler {
+  readonly #engines: AnyEngine[] = [];
+  readonly #running = new Map<number, { context: ServedContext; generation?: Generation }>();
+  #ended = false;
+
+  /** `make` gives the engines that are asked for by number: a worker has one, the conformance kit several. */
+  constructor(
+    private readonly make: (index: number) => AnyEngine,
+    private readonly raw: boolean,
+    private readonly publishing: Publishing,
+  ) {}
+
+  /** Generations running now. */
+  get inFlight(): number {
+    return this.#running.size;
+  }
+
+  async request(request: InboxRequest): Promise<void> {
+    try {
+      const { engine: index = '0', ...metadata } = request.metadata;
+      const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
+      if (request.method === 'generate') await this.#generate(engine, request, metadata);
+      else request.sink.write(pack(await this.#call(engine, request)), false, true);
+    } catch (error) {
+      request.sink.end(failureFrom(error));
+    }
+  }
+
+  async #call(engine: AnyEngine, { method, payload }: InboxRequest): Promise<unknown> {
+    const argument = payload.byteLength === 0 ? undefined : unpack(payload);
+    switch (method) {
+      case 'start':
+        return engine.start(this.#worker((argument as { workerId: number | bigint }).workerId));
+      case 'abort':
+        return engine.abort?.(argument as string);
+      case 'drain':
+        return engine.drain?.();
+      case 'isQuiescent':
+        return engine.isQuiescent?.();
+      case 'cleanup':
+        return engine.cleanup?.();
+      case 'kvEventSources':
+        return (engine as LLMEngine).kvEventSources?.();
+      case 'control':
+      case 'update': {
+        const { name, body } = argument as { name: string; body: unknown };
+        const command = (method === 'control' ? engine.controls : engine.updates)?.[name];
+        return (await command?.(body)) ?? { status: 'success' };
+      }
+      default:
+        throw new Error(`the engine was asked for ${method}, which this version does not know`);
+    }
+  }
+
+  #worker(workerId: number | bigint): EngineWorker {
+    const { publishing } = this;
+    return {
+      workerId: BigInt(workerId),
+      publishKvEvents: (events, dpRank = 0) => publishing.publishKv(events, dpRank),
+      publishLoad: (snapshot) => publishing.publishLoad(snapshot),
+    };
+  }
+
+  async #generate(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
+    const { sink } = request;
+    const context = new ServedContext(request.requestId, metadata);
+    const running: { context: ServedContext; generation?: Generation } = { context };
+    this.#running.set(request.id, running);
+    if (this.#ended) context.cancel('shutdown');
+    try {
+      const asked = this.raw ? unpack(request.payload) : preprocessed(request.payload);
+      const items = runInContext(context, () => (engine as RawEngine).generate(asked, context));
+      const generation = items[Symbol.asyncIterator]() as Generation;
+      running.generation = generation;
+      for (;;) {
+        const { done, value } = await runInContext(context, () => generation.next());
+        if (done === true) return sink.end();
+        const written = sink.write(this.raw ? pack(value) : packOutput(value as LLMEngineOutput));
+        if (written === true || (written !== false && (await written))) continue;
+        finish(generation);
+        return;
+      }
+    } finally {
+      this.#running.delete(request.id);
+    }
+  }
+
+  lost(id: number, kind: 'stopped' | 'killed'): void {
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    running.context.cancel(kind);
+    // A stopped engine may still have its own last word: only one that nobody listens to is cut short.
+    if (kind === 'killed' && running.generation !== undefined) finish(running.generation);
+  }
+
+  /** Cuts off what runs: the worker is closing and the time to finish is over. */
+  cancelAll(): void {
+    this.#ended = true;
+    for (const { context, generation } of this.#running.values()) {
+      context.cancel('shutdown');
+      if (generation !== undefined) finish(generation);
+    }
+  }
+}
+
+function finish(generation: Generation): void {
+  void Promise.resolve(generation.return?.()).catch(() => {});
+}
+
+function preprocessed(payload: Uint8Array): PreprocessedRequest {
+  const request = unpack(payload) as { token_ids: ArrayLike<number> };
+  request.token_ids = Uint32Array.from(request.token_ids);
+  return request as unknown as PreprocessedRequest;
+}
+
+function packOutput(output: LLMEngineOutput): Uint8Array {
+  const { token_ids } = output;
+  if (Array.isArray(token_ids)) return pack(output);
+  if (token_ids === undefined || token_ids instanceof Uint32Array) {
+    return pack({ ...output, token_ids: token_ids === undefined ? [] : Array.from(token_ids) });
+  }
+  throw new TypeError('engine.generate item.token_ids: expected an array or a Uint32Array of token ids');
+}

@@ -1,0 +1,143 @@
+import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { pack, unpack } from '../addon/codec.js';
+import { invoke, native } from '../addon/invoke.js';
+import type { Endpoint } from '../runtime/endpoint.js';
+import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
+
+/** APIs of a frontend that a model can be offered on. Source: `dynamo-llm` `model_type.rs`. */
+export const MODEL_TYPES = [
+  'chat',
+  'completions',
+  'embedding',
+  'tensor',
+  'images',
+  'audios',
+  'videos',
+  'realtime',
+  'classify',
+  'pooling',
+  'rerank',
+  'prefill',
+] as const;
+export type ModelType = (typeof MODEL_TYPES)[number];
+
+/** What a worker is sent: the client's text as it is, tokens, or tensors. */
+export const MODEL_INPUTS = ['text', 'tokens', 'tensor'] as const;
+export type ModelInput = (typeof MODEL_INPUTS)[number];
+
+/** The part of a request that a worker does. */
+export const WORKER_TYPES = ['aggregated', 'prefill', 'decode', 'encode'] as const;
+export type WorkerType = (typeof WORKER_TYPES)[number];
+
+/** A model card. */
+export interface ModelOptions {
+  /** A folder in Hugging Face layout, or a name on the model hub. Left out, the card has the name alone. */
+  readonly modelPath?: string;
+  /** The name that clients use. @default modelPath */
+  readonly modelName?: string;
+  readonly modelAliases?: readonly string[];
+  /** @default ['chat', 'completions'] */
+  readonly modelTypes?: readonly ModelType[];
+  /** @default 'tokens' */
+  readonly modelInput?: ModelInput;
+  /** @default 'aggregated' */
+  readonly workerType?: WorkerType;
+  /** Sets of other workers, any of which makes this one complete, such as `[['decode']]` for a prefill worker. @default none */
+  readonly needs?: readonly (readonly WorkerType[])[];
+  /** The card is of a LoRA adapter of this name. */
+  readonly lora?: { readonly name: string; readonly maxGpuLoraCount?: number };
+  /** Tokens in a KV cache block. @default 16 */
+  readonly kvCacheBlockSize?: number;
+  /** How often a request may move to another worker. @default 0 */
+  readonly migrationLimit?: number;
+  /** A Jinja file in place of the model's own chat template. */
+  readonly chatTemplate?: string;
+  /** How frontends route to this model, in place of their own way. */
+  readonly router?: RouterOptions;
+  /** `ModelRuntimeConfig` in the crates' own field names: `context_length`, `total_kv_blocks`, `tool_call_parser`, … */
+  readonly runtimeConfig?: Readonly<Record<string, unknown>>;
+  /** The deployment's own data. */
+  readonly userData?: unknown;
+  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names. */
+  readonly mediaDecoder?: Readonly<Record<string, unknown>>;
+  readonly mediaFetcher?: Readonly<Record<string, unknown>>;
+}
+
+const PATH = 'registerModel options';
+const STRINGS = ['modelPath', 'modelName', 'chatTemplate'];
+const KNOWN = [
+  ...STRINGS,
+  'modelAliases',
+  'modelTypes',
+  'modelInput',
+  'workerType',
+  'needs',
+  'lora',
+  'kvCacheBlockSize',
+  'migrationLimit',
+  'router',
+  'runtimeConfig',
+  'userData',
+  'mediaDecoder',
+  'mediaFetcher',
+];
+
+export function checkModelTypes(path: string, value: unknown): void {
+  if (!Array.isArray(value) || value.length === 0) throw new TypeError(`${path}: expected a list of model types, got ${String(value)}`);
+  value.forEach((type, index) => checkOneOf(`${path}[${index}]`, type, MODEL_TYPES));
+}
+
+/**
+ * Publishes a model card for an endpoint that this runtime serves: frontends then offer the model and send its requests
+ * to the endpoint. `serveEngine` does this by itself.
+ *
+ * @example
+ * await registerModel(endpoint, { modelPath: './my-model', modelName: 'my-model' });
+ */
+export async function registerModel(endpoint: Endpoint, options: ModelOptions): Promise<void> {
+  checkOptions(PATH, options, KNOWN);
+  const values = options as Record<string, unknown>;
+  for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
+  if (options.modelPath === undefined && options.modelName === undefined) {
+    throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);
+  }
+  const { modelTypes = ['chat', 'completions'], modelInput = 'tokens', workerType = 'aggregated', needs = [], lora } = options;
+  checkModelTypes(`${PATH}.modelTypes`, modelTypes);
+  checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
+  checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
+  for (const name of needs.flat()) checkOneOf(`${PATH}.needs`, name, WORKER_TYPES);
+  if (options.kvCacheBlockSize !== undefined) checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1);
+  if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0);
+  if (options.router !== undefined) checkRouter(`${PATH}.router`, options.router);
+  const args = pack({
+    ...options,
+    modelTypes,
+    modelInput,
+    workerType,
+    needs,
+    router: options.router && routerArgs(options.router),
+    ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
+  });
+  await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
+}
+
+/** Takes an endpoint's model card back: the model's own, or that of a LoRA adapter. */
+export async function unregisterModel(endpoint: Endpoint, options: { readonly loraName?: string } = {}): Promise<void> {
+  checkOptions('unregisterModel options', options, ['loraName']);
+  if (options.loraName !== undefined) checkString('unregisterModel options.loraName', options.loraName);
+  await invoke(native.modelUnregister, 'unregisterModel', { handle: endpoint.handle('unregisterModel'), args: pack(options) });
+}
+
+/** Replaces the taints of an endpoint's model card, by which requests choose or shun workers. */
+export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<string>): Promise<void> {
+  const args = pack([...taints]);
+  await invoke(native.modelTaints, 'updateModelTaints', { handle: endpoint.handle('updateModelTaints'), args });
+}
+
+/** Fetches a model from the model hub into its cache and gives the folder; a local folder is given back as it is. */
+export async function fetchModel(name: string, options: { readonly ignoreWeights?: boolean; readonly signal?: AbortSignal } = {}): Promise<string> {
+  checkString('fetchModel name', name);
+  checkOptions('fetchModel options', options, ['ignoreWeights', 'signal']);
+  const args = pack({ name, ignoreWeights: options.ignoreWeights === true });
+  return unpack(await invoke(native.modelFetch, 'fetchModel', { args }, { signal: options.signal })) as string;
+}

@@ -1,0 +1,193 @@
+import { checkInteger, checkOneOf, checkOptions, checkString, checkStringMap } from '../addon/check.js';
+import { pack } from '../addon/codec.js';
+import { Inbox } from '../addon/inbox.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { ClosedError } from '../errors.js';
+import type { Endpoint } from '../runtime/endpoint.js';
+import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
+import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
+import { checkModelTypes, MODEL_INPUTS, type ModelInput, type ModelType, WORKER_TYPES, type WorkerType } from './model.js';
+
+/** How an engine is served. */
+export interface ServeEngineOptions {
+  /**
+   * The model's folder in Hugging Face layout (config, tokenizer, chat template; no weights needed), or its name on the
+   * model hub. Left out, the card has the name alone, without tokenizer and template.
+   */
+  readonly modelPath?: string;
+  /** The name that clients use. @default what the engine's `start` gives */
+  readonly modelName?: string;
+  /** APIs that the model is offered on. @default ['chat', 'completions'] */
+  readonly modelTypes?: readonly ModelType[];
+  /** @default 'tokens' for an LLMEngine, 'text' for a RawEngine */
+  readonly modelInput?: ModelInput;
+  /** The worker's part of a request. @default 'aggregated' */
+  readonly workerType?: WorkerType;
+  /** The engine takes requests and gives answers as the frontend has them: a `RawEngine`. @default false */
+  readonly raw?: boolean;
+  /** Prefill and aggregated workers: media go through an encode worker first. @default false */
+  readonly routeToEncoder?: boolean;
+  /** A Jinja file in place of the model's own chat template. */
+  readonly chatTemplate?: string;
+  /** The parser of tool calls in the model's text, such as `hermes`. */
+  readonly toolCallParser?: string;
+  /** The parser of reasoning in the model's text, such as `deepseek_r1`. */
+  readonly reasoningParser?: string;
+  readonly defaultThinkingMode?: string;
+  /** @default true */
+  readonly excludeToolsWhenToolChoiceNone?: boolean;
+  /** Keep an index of this worker's own KV blocks, from which routers recover lost events. @default true */
+  readonly localIndexer?: boolean;
+  /** Publish KV events and load for routers. @default true */
+  readonly kvRouting?: boolean;
+  /** The endpoint on which KV events travel, `namespace.component.endpoint`. @default the served one */
+  readonly kvStateEndpoint?: string;
+  readonly metricsLabels?: Readonly<Record<string, string>>;
+  /** A request that the canary sends to see whether the engine answers. */
+  readonly healthCheck?: unknown;
+  /** `StructuralTagConfig` in the crates' own field names. */
+  readonly structuralTag?: Readonly<Record<string, unknown>>;
+  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names: the frontend decodes media. */
+  readonly mediaDecoder?: Readonly<Record<string, unknown>>;
+  readonly mediaFetcher?: Readonly<Record<string, unknown>>;
+  /** Requests that run at a time; others wait. @default 1024 */
+  readonly concurrency?: number;
+  /** Bytes that an answer may hold unread before the engine is made to wait. @default 1048576 */
+  readonly highWaterBytes?: number;
+  /**
+   * Time at closing for the requests that still run and for the engine's `cleanup`, together. At most four fifths of
+   * `$DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT` (30 s), after which Dynamo ends the process. @default that most
+   */
+  readonly cleanupTimeoutMs?: number;
+}
+
+const OPERATION = 'serveEngine';
+const PATH = `${OPERATION} options`;
+const STRINGS = ['modelPath', 'modelName', 'chatTemplate', 'toolCallParser', 'reasoningParser', 'defaultThinkingMode', 'kvStateEndpoint'];
+const KNOWN = [
+  ...STRINGS,
+  'modelTypes',
+  'modelInput',
+  'workerType',
+  'raw',
+  'routeToEncoder',
+  'excludeToolsWhenToolChoiceNone',
+  'localIndexer',
+  'kvRouting',
+  'metricsLabels',
+  'healthCheck',
+  'structuralTag',
+  'mediaDecoder',
+  'mediaFetcher',
+  'concurrency',
+  'highWaterBytes',
+  'cleanupTimeoutMs',
+];
+
+function check(options: ServeEngineOptions): void {
+  checkOptions(PATH, options, KNOWN);
+  const values = options as Record<string, unknown>;
+  for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
+  const { modelTypes, modelInput, workerType, metricsLabels } = options;
+  if (modelTypes !== undefined) checkModelTypes(`${PATH}.modelTypes`, modelTypes);
+  if (modelInput !== undefined) checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
+  if (workerType !== undefined) checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
+  if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
+  for (const name of ['concurrency', 'highWaterBytes', 'cleanupTimeoutMs']) {
+    if (values[name] !== undefined) checkInteger(`${PATH}.${name}`, values[name], 1);
+  }
+}
+
+/** A worker that serves an engine. It keeps the process alive until it is closed. */
+export class EngineWorkerHandle implements AsyncDisposable {
+  readonly #handle: Handle;
+  readonly #host: EngineHost;
+  #closing: Promise<void> | undefined;
+  /** Resolves once the engine has started and requests can reach it; rejects with what kept it from that. */
+  readonly ready: Promise<void>;
+  /** Settles when the worker has ended; rejects with what ended it unasked. */
+  readonly ended: Promise<void>;
+
+  /** @internal */
+  constructor(handle: Handle, inbox: Handle, host: EngineHost, concurrency: number) {
+    this.#handle = handle;
+    this.#host = host;
+    void new Inbox(inbox, host, { concurrency }).ended;
+    this.ready = invoke(native.workerReady, `${OPERATION} ready`, { handle });
+    this.ended = invoke(native.workerWait, OPERATION, { handle });
+    this.ready.catch(() => {});
+    this.ended.catch(() => {});
+  }
+
+  /** Requests running now. */
+  get inFlight(): number {
+    return this.#host.inFlight;
+  }
+
+  /**
+   * Leaves discovery, waits for routers to notice (`$DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS`, 5 s), lets running requests
+   * end, cleans the engine up. `timeoutMs` bounds how long requests may still run. Idempotent. The runtime's `/health` says
+   * not ready from here on; the endpoint's name stays taken on this runtime.
+   */
+  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs);
+    return this.#closing;
+  }
+
+  async #close(timeoutMs: number | undefined): Promise<void> {
+    if (timeoutMs !== undefined) checkInteger('worker.close options.timeoutMs', timeoutMs, 0);
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#host.cancelAll(), timeoutMs);
+    try {
+      await invoke(native.workerClose, 'worker.close', { handle: this.#handle });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/**
+ * Serves an engine on an endpoint: starts it, registers its model, and answers requests that frontends and routers send.
+ *
+ * @example
+ * const worker = await serveEngine(runtime.endpoint('dynamo.backend.generate'), engine, { modelPath: './my-model' });
+ * await worker.ready;
+ * @throws DynamoError `DYN_CONFLICT` where the runtime serves an endpoint of this name already
+ */
+export async function serveEngine(
+  endpoint: Endpoint,
+  engine: LLMEngine | RawEngine,
+  options: ServeEngineOptions = {},
+): Promise<EngineWorkerHandle> {
+  check(options);
+  const { concurrency = 1024, metricsLabels, ...rest } = options;
+  const args = pack({
+    ...rest,
+    metricsLabels: Object.entries(metricsLabels ?? {}),
+    engine: traitsOf(`${OPERATION} engine`, engine),
+  });
+  let worker: Handle | undefined;
+  const publishing: Publishing = {
+    publishKv: (events: readonly KvCacheEvent[], dpRank: number) => {
+      const handle = started(worker);
+      return invokeSync(native.workerPublishKv, 'worker.publishKvEvents', { handle, payload: pack(events), a: dpRank }) === 0;
+    },
+    publishLoad: (snapshot: LoadSnapshot) => {
+      const handle = started(worker);
+      return invokeSync(native.workerPublishLoad, 'worker.publishLoad', { handle, args: pack(snapshot) }) === 0;
+    },
+  };
+  const host = new EngineHost(() => engine, options.raw === true, publishing);
+  const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });
+  worker = handle;
+  return new EngineWorkerHandle(handle, inbox, host, concurrency);
+}
+
+function started(worker: Handle | undefined): Handle {
+  if (worker === undefined) throw new ClosedError('the worker', OPERATION);
+  return worker;
+}

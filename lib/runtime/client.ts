@@ -1,0 +1,279 @@
+import { checkInstanceId, checkInteger, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap } from '../addon/check.js';
+import { pack } from '../addon/codec.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { open, PullIterator, type PulledItem, PullStream } from '../addon/pull.js';
+import { Sink } from '../addon/sink.js';
+import { DynamoError, failureFrom } from '../errors.js';
+import { Annotated, annotatedOf, dataOf } from './annotated.js';
+import { currentRequest, type RequestContext } from './context.js';
+import { changeFrom, type Instance, type InstanceChange, instancesFrom } from './instance.js';
+import { checkSize } from './limits.js';
+import { ResponseStream, RetriedPull } from './response.js';
+
+/** How a client chooses an instance; the names of Dynamo 1.6. KV-aware routing is `KvRouter`. */
+export type RouterMode = 'round_robin' | 'random' | 'power_of_two_choices' | 'least_loaded' | 'device_aware_weighted' | 'direct';
+
+const MODES = ['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted', 'direct'] as const;
+
+export interface ClientOptions {
+  /** @default 'round_robin' */
+  readonly mode?: RouterMode;
+}
+
+export interface RequestOptions {
+  /** Sends to this instance, whatever the mode; mode `direct` needs it. */
+  readonly instanceId?: bigint;
+  /** The request's id. @default that of the request being served, else a new one */
+  readonly id?: string;
+  /** Strings that travel with the request, over those of the request being served. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Ends the request with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Ends the request with `DYN_DEADLINE_EXCEEDED` where it is not over by then. @default no limit */
+  readonly timeoutMs?: number;
+  /** Sends again, up to so many times in all, while the request fails retryably before its first item. @default 1 */
+  readonly attempts?: number;
+  /** The request whose id, metadata and end this one shares; null for none. @default the one being served */
+  readonly parent?: RequestContext | null;
+}
+
+const KNOWN = ['instanceId', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts', 'parent', 'annotated'];
+
+export interface WaitOptions {
+  /** @default 1 */
+  readonly count?: number;
+  readonly signal?: AbortSignal;
+  /** @default no limit */
+  readonly timeoutMs?: number;
+}
+
+/** The usual case, which need not be looked through. */
+const NO_OPTIONS: RequestOptions = Object.freeze({});
+
+interface Failing {
+  fail(error: unknown): void;
+}
+
+/** Calls one endpoint. */
+export class Client<Request = unknown, Response = unknown> implements AsyncDisposable {
+  #handle: Handle | undefined;
+
+  private constructor(
+    /** `namespace.component.endpoint` */
+    readonly path: string,
+    readonly mode: RouterMode,
+    private readonly endpoint: Handle,
+    handle: Handle,
+  ) {
+    this.#handle = handle;
+  }
+
+  /** @internal */
+  static async create<Request, Response>(endpoint: Handle, path: string, options: ClientOptions): Promise<Client<Request, Response>> {
+    checkOptions('endpoint.client options', options, ['mode']);
+    const { mode = 'round_robin' } = options;
+    checkOneOf('endpoint.client options.mode', mode, MODES);
+    const handle = await invoke(native.endpointClient, 'endpoint.client', { handle: endpoint, args: pack({ mode }) });
+    return new Client<Request, Response>(path, mode, endpoint, handle);
+  }
+
+  /** Sends a request and gives its answer as a stream of data. It is sent at once, whether or not anybody reads. */
+  generate(request: Request, options: RequestOptions = NO_OPTIONS): ResponseStream<Response> {
+    return this.#stream('client.generate', request, options, dataOf<Response>);
+  }
+
+  /** Like `generate`, with what travels beside the data; items without data are given too. */
+  generateAnnotated(request: Request, options: RequestOptions = NO_OPTIONS): ResponseStream<Annotated<Response>> {
+    return this.#stream('client.generateAnnotated', request, options, annotatedOf<Response>);
+  }
+
+  #stream<T>(operation: string, request: Request, options: RequestOptions, decode: (item: PulledItem) => T | undefined): ResponseStream<T> {
+    const call = this.#prepare(operation, options);
+    const payload = pack(request);
+    checkSize(operation, 'the request', payload.byteLength);
+    const openOnce = (): PullStream =>
+      new PullStream(invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }), operation);
+    const { attempts = 1 } = options;
+    const source = attempts > 1 ? new RetriedPull(openOnce, attempts) : openOnce();
+    let release = (): void => {};
+    const stream = new ResponseStream(source, decode, () => release(), call.id);
+    release = limit(stream, operation, call.signals, options.timeoutMs);
+    return stream.start();
+  }
+
+  /** Sends a request that has exactly one answer; another number of items is `DYN_BACKEND_PROTOCOL`. */
+  async unary(request: Request, options: RequestOptions = NO_OPTIONS): Promise<Response> {
+    const operation = 'client.unary';
+    const call = this.#prepare(operation, options);
+    const payload = pack(request);
+    checkSize(operation, 'the request', payload.byteLength);
+    const openOnce = (): PullStream =>
+      new PullStream(invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }), operation);
+    const { attempts = 1 } = options;
+    const stream = attempts > 1 ? new RetriedPull(openOnce, attempts) : openOnce();
+    let failure: { error: unknown } | undefined;
+    const failing: Failing = {
+      fail: (error) => {
+        failure = { error };
+        stream.kill();
+      },
+    };
+    const release = limit(failing, operation, call.signals, options.timeoutMs);
+    try {
+      // The second item that never comes is the end: item and end arrive in one crossing.
+      const items = await stream.pull(2);
+      const values = items.map((item) => dataOf<Response>(item)).filter((value) => value !== undefined);
+      while (failure === undefined && values.length < 2) {
+        const more = await stream.pull(2);
+        if (more.length === 0) break;
+        for (const item of more) {
+          const value = dataOf<Response>(item);
+          if (value !== undefined) values.push(value);
+        }
+      }
+      if (failure !== undefined) throw failure.error;
+      if (values.length !== 1) {
+        stream.kill();
+        const got = values.length === 0 ? 'none' : 'more';
+        throw new DynamoError('BackendProtocol', `${operation} ${this.path}: expected exactly one item, got ${got}`, {
+          reason: 'backend.protocol',
+          operation,
+        });
+      }
+      return values[0] as Response;
+    } catch (error) {
+      throw failure === undefined ? error : failure.error;
+    } finally {
+      release();
+    }
+  }
+
+  /** Sends a request and gives all items of its answer. */
+  collect(request: Request, options: RequestOptions = NO_OPTIONS): Promise<Response[]> {
+    return this.generate(request, options).collect();
+  }
+
+  /**
+   * Sends a stream of requests and gives the stream of answers; modes `round_robin` and `random`. Where `requests` throws,
+   * the call fails with its error.
+   */
+  bidirectional(requests: AsyncIterable<Request>, options: Omit<RequestOptions, 'attempts' | 'instanceId'> = NO_OPTIONS): ResponseStream<Response> {
+    const operation = 'client.bidirectional';
+    if (this.mode !== 'round_robin' && this.mode !== 'random') {
+      throw new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`);
+    }
+    const { handle, args, id, signals } = this.#prepare(operation, options);
+    const [, streamHandle, sinkHandle] = invokeSync(native.clientOpenBidirectional, operation, { handle, args });
+    const source = new PullStream(streamHandle, operation);
+    let release = (): void => {};
+    const stream = new ResponseStream(source, dataOf<Response>, () => release(), id);
+    release = limit(stream, operation, signals, options.timeoutMs);
+    void send(operation, requests, new Sink(sinkHandle), stream);
+    return stream.start();
+  }
+
+  #prepare(operation: string, options: RequestOptions): { handle: Handle; args: Uint8Array | undefined; id: string | undefined; signals: AbortSignal[] } {
+    const handle = open(this.#handle, 'the client', operation);
+    if (options === NO_OPTIONS && this.mode !== 'direct' && currentRequest() === undefined) {
+      return { handle, args: undefined, id: undefined, signals: [] };
+    }
+    const path = `${operation} options`;
+    checkOptions(path, options, KNOWN);
+    const { instanceId, signal, timeoutMs, attempts, parent = currentRequest() } = options;
+    if (instanceId !== undefined) checkInstanceId(`${path}.instanceId`, instanceId);
+    if (instanceId === undefined && this.mode === 'direct') {
+      throw new TypeError(`${path}.instanceId: expected an instance id (a bigint) with a client of mode direct, got none`);
+    }
+    if (options.id !== undefined) checkString(`${path}.id`, options.id);
+    if (options.metadata !== undefined) checkStringMap(`${path}.metadata`, options.metadata);
+    if (signal !== undefined) checkSignal(`${path}.signal`, signal);
+    if (timeoutMs !== undefined) checkInteger(`${path}.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
+    if (attempts !== undefined) checkInteger(`${path}.attempts`, attempts, 1, 1000);
+    const id = options.id ?? parent?.id;
+    const metadata = { ...parent?.metadata, ...options.metadata };
+    const signals = [signal, parent?.signal].filter((one) => one !== undefined);
+    const args = id === undefined && instanceId === undefined && Object.keys(metadata).length === 0 ? undefined : pack({ id, metadata, instanceId });
+    return { handle, args, id, signals };
+  }
+
+  /** The instances known now. */
+  instances(): Instance[] {
+    const handle = open(this.#handle, 'the client', 'client.instances');
+    return instancesFrom(invokeSync(native.clientInstances, 'client.instances', { handle }));
+  }
+
+  /** The changes to the instances, those that are there now first. Ends when the loop is left. */
+  watch(): AsyncIterableIterator<InstanceChange> {
+    open(this.#handle, 'the client', 'client.watch');
+    const handle = invokeSync(native.endpointWatch, 'client.watch', { handle: this.endpoint });
+    return new PullIterator(new PullStream(handle, 'client.watch'), ({ bytes }) => changeFrom(bytes));
+  }
+
+  /** Waits until so many instances can be called, and gives all that can. */
+  async waitForInstances(options: WaitOptions = {}): Promise<Instance[]> {
+    const operation = 'client.waitForInstances';
+    const handle = open(this.#handle, 'the client', operation);
+    checkOptions(`${operation} options`, options, ['count', 'signal', 'timeoutMs']);
+    const { count = 1, signal, timeoutMs } = options;
+    checkInteger(`${operation} options.count`, count, 1);
+    if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
+    if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
+    const error = (): Error =>
+      deadlineError(operation, `${this.path}: expected ${count} instances within ${timeoutMs} ms, got ${this.#handle === undefined ? 0 : this.instances().length}`);
+    const deadline = timeoutMs === undefined ? undefined : { ms: timeoutMs, error };
+    return instancesFrom(await invoke(native.clientWait, operation, { handle, a: count }, { signal, deadline }));
+  }
+
+  /** Ends the client's watch of the instances; requests on their way go on. Idempotent. */
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined) invokeSync(native.clientClose, 'client.close', { handle });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function deadlineError(operation: string, message: string): DynamoError {
+  return new DynamoError('DeadlineExceeded', `${operation} ${message}`, { reason: 'request.deadline_exceeded', operation });
+}
+
+/** Fails the target when a signal aborts or the time is over. Gives what undoes it. */
+function limit(target: Failing, operation: string, signals: readonly AbortSignal[], timeoutMs: number | undefined): () => void {
+  const aborted = signals.find((signal) => signal.aborted);
+  if (aborted !== undefined) {
+    target.fail(aborted.reason);
+    return () => {};
+  }
+  if (signals.length === 0 && timeoutMs === undefined) return () => {};
+  const listeners = signals.map((signal) => {
+    const listener = (): void => target.fail(signal.reason);
+    signal.addEventListener('abort', listener, { once: true });
+    return () => signal.removeEventListener('abort', listener);
+  });
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => target.fail(deadlineError(operation, `was not over within ${timeoutMs} ms`)), timeoutMs);
+  return () => {
+    clearTimeout(timer);
+    for (const remove of listeners) remove();
+  };
+}
+
+async function send(operation: string, requests: AsyncIterable<unknown>, sink: Sink, answers: Failing): Promise<void> {
+  try {
+    for await (const request of requests) {
+      const payload = pack(request);
+      checkSize(operation, 'an item of the request', payload.byteLength);
+      if (!(await sink.write(payload))) return;
+    }
+    sink.end();
+  } catch (error) {
+    sink.end(failureFrom(error));
+    answers.fail(error);
+  }
+}

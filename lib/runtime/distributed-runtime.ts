@@ -1,0 +1,161 @@
+import { checkFunction, checkInteger, checkString } from '../addon/check.js';
+import { pack, unpack } from '../addon/codec.js';
+import { Inbox } from '../addon/inbox.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { open } from '../addon/pull.js';
+import { failureFrom } from '../errors.js';
+import { createArgs, type RuntimeOptions } from './config.js';
+import { Endpoint, Namespace, type Owner } from './endpoint.js';
+import { type Instance, instancesFrom } from './instance.js';
+import { maxMessageBytes } from './limits.js';
+import { expose, Metrics } from './metrics.js';
+
+interface Created {
+  instanceId: number | bigint;
+  discovery: 'mem' | 'file' | 'etcd' | 'kubernetes';
+  requestPlane: 'tcp' | 'nats';
+  responsePlane: 'tcp' | 'quic';
+  eventPlane: 'zmq' | 'nats';
+  systemAddress: string | null;
+}
+
+/**
+ * A process's connection to a Dynamo deployment: discovery, the planes that requests and events travel on, metrics.
+ *
+ * A process may have several. They share one native thread pool, one request server and one address.
+ */
+export class DistributedRuntime implements AsyncDisposable, Owner {
+  #handle: Handle | undefined;
+  #closing: Promise<void> | undefined;
+  readonly #created: Created;
+
+  private constructor(handle: Handle, created: Created) {
+    this.#handle = handle;
+    this.#created = created;
+  }
+
+  /** Connects. Fails where a server that the options or the environment ask for is not there. */
+  static async create(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
+    const args = pack(createArgs(options));
+    const [bytes, handle] = await invoke(native.runtimeCreate, 'DistributedRuntime.create', { args });
+    return new DistributedRuntime(handle, unpack(bytes) as Created);
+  }
+
+  /** @internal */
+  handle(operation: string): Handle {
+    return open(this.#handle, 'the runtime', operation);
+  }
+
+  /** The id under which this runtime's endpoints are registered. */
+  get instanceId(): bigint {
+    return BigInt(this.#created.instanceId);
+  }
+
+  /** What was resolved from options, environment and defaults. */
+  get config(): Readonly<Pick<Created, 'discovery' | 'requestPlane' | 'responsePlane' | 'eventPlane'>> {
+    const { discovery, requestPlane, responsePlane, eventPlane } = this.#created;
+    return { discovery, requestPlane, responsePlane, eventPlane };
+  }
+
+  /** `host:port` of the status server, or undefined where there is none. */
+  get systemAddress(): string | undefined {
+    return this.#created.systemAddress ?? undefined;
+  }
+
+  /** What a message may weigh, in bytes. */
+  get limits(): { readonly maxMessageBytes: number } {
+    return { maxMessageBytes: maxMessageBytes() };
+  }
+
+  namespace(name: string): Namespace {
+    this.handle('runtime.namespace');
+    return new Namespace(this, name);
+  }
+
+  /** An endpoint by its path, `namespace.component.endpoint`, with or without `dyn://`. */
+  endpoint<Request = unknown, Response = unknown>(path: string): Endpoint<Request, Response> {
+    this.handle('runtime.endpoint');
+    checkString('runtime.endpoint path', path);
+    const names = path.replace(/^dyn:\/\//, '').split('.');
+    if (names.length !== 3) {
+      throw new RangeError(`runtime.endpoint path: expected namespace.component.endpoint, got ${JSON.stringify(path)}`);
+    }
+    const [namespace, component, name] = names as [string, string, string];
+    return new Endpoint<Request, Response>(this, namespace, component, name);
+  }
+
+  /** Every endpoint instance that discovery knows, of all namespaces. */
+  async instances(): Promise<Instance[]> {
+    return instancesFrom(await invoke(native.runtimeInstances, 'runtime.instances', { handle: this.handle('runtime.instances') }));
+  }
+
+  /** Metrics at the root of the hierarchy. */
+  get metrics(): Metrics {
+    return new Metrics(this.handle('runtime.metrics'), {});
+  }
+
+  /** All metrics as Prometheus text, as the status server's `/metrics` shows them. */
+  metricsText(): string {
+    return expose(this.handle('runtime.metricsText'));
+  }
+
+  /** What `/health` answers, where no endpoint has a health check of its own: not ready until it is set. */
+  setHealthy(healthy: boolean): void {
+    invokeSync(native.runtimeSetHealth, 'runtime.setHealthy', { handle: this.handle('runtime.setHealthy'), a: healthy ? 1 : 0 });
+  }
+
+  /** Answers `/engine/{route}` on the status server: JSON in, JSON out. */
+  engineRoute(route: string, handler: (body: unknown) => unknown): void {
+    const operation = 'runtime.engineRoute';
+    checkString(`${operation} route`, route);
+    checkFunction(`${operation} handler`, handler);
+    const handle = invokeSync(native.runtimeEngineRoute, operation, { handle: this.handle(operation), args: pack({ route }) });
+    const inbox = new Inbox(
+      handle,
+      {
+        request: async ({ payload, sink }) => {
+          try {
+            await sink.write(pack(await handler(unpack(payload))), false, true);
+          } catch (error) {
+            sink.end(failureFrom(error));
+          }
+        },
+        lost: () => {},
+      },
+      { concurrency: 64, background: true },
+    );
+    this.#routes.push(inbox);
+  }
+
+  readonly #routes: Inbox[] = [];
+
+  /**
+   * Leaves discovery, lets requests in flight end, closes connections; resolves when all is done. Idempotent.
+   * `timeoutMs` bounds the wait for requests in flight; without it Dynamo's own limit holds
+   * (`$DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS`, 900 s).
+   */
+  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs);
+    return this.#closing;
+  }
+
+  async #close(timeoutMs: number | undefined): Promise<void> {
+    if (timeoutMs !== undefined) checkInteger('runtime.close options.timeoutMs', timeoutMs, 1);
+    const handle = this.#handle as Handle;
+    this.#handle = undefined;
+    await invoke(native.runtimeClose, 'runtime.close', { handle, a: timeoutMs ?? 0 });
+    for (const inbox of this.#routes) inbox.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** Versions of what is linked and loaded. */
+export function versions(): { readonly dynamoNode: string; readonly dynamo: string } {
+  const { dynamoCore, dynamo } = unpack(invokeSync(native.versions, 'versions')) as { dynamoCore: string; dynamo: string };
+  return { dynamoNode: dynamoCore, dynamo };
+}
+

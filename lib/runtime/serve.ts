@@ -1,0 +1,217 @@
+import { checkFunction, checkInteger, checkOptions, checkStringMap } from '../addon/check.js';
+import { pack, unpack } from '../addon/codec.js';
+import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
+import { invoke, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { PullIterator, PullStream } from '../addon/pull.js';
+import { failureFrom } from '../errors.js';
+import { Annotated, dataOf } from './annotated.js';
+import { type RequestContext, ServedContext, runInContext } from './context.js';
+import { type Instance, instanceFrom } from './instance.js';
+import { checkSize, maxMessageBytes } from './limits.js';
+
+type Awaitable<T> = T | Promise<T>;
+
+/** What a handler gives back: a stream of items, or one item. */
+export type HandlerResult<Response> =
+  | AsyncIterable<Response | Annotated<Response>>
+  | Generator<Response | Annotated<Response>>
+  | Awaitable<Response | Annotated<Response>>;
+
+/**
+ * Answers one request. A generator streams its items, a promise or a value is the only item. What it throws reaches the
+ * caller as a `DynamoError`, before or after items alike. When the caller goes away `context.signal` is aborted and the
+ * generator is returned.
+ */
+export type Handler<Request, Response> = (request: Request, context: RequestContext) => HandlerResult<Response>;
+
+export interface ServeOptions {
+  /** Requests that run at a time; others wait. @default 1024 */
+  readonly concurrency?: number;
+  /** Labels added to the endpoint's own metrics. */
+  readonly metricsLabels?: Readonly<Record<string, string>>;
+  /** A request that the canary sends to see whether the endpoint answers; see `RuntimeOptions.canary`. */
+  readonly healthCheck?: unknown;
+  /** Whether `runtime.close()` lets requests in flight end. @default true */
+  readonly gracefulShutdown?: boolean;
+  /** Bytes that a response may hold unread before the handler is made to wait. @default 1048576 */
+  readonly highWaterBytes?: number;
+  /** The largest item a handler may yield, packed. @default the transport's limit */
+  readonly maxItemBytes?: number;
+}
+
+const PATH = 'endpoint.serve options';
+const KNOWN = ['concurrency', 'metricsLabels', 'healthCheck', 'gracefulShutdown', 'highWaterBytes', 'maxItemBytes'];
+
+export interface CloseOptions {
+  /** How long requests in flight may still run before their signal is aborted with `shutdown`. @default no limit */
+  readonly timeoutMs?: number;
+}
+
+/** An endpoint that is served. Serving keeps the process alive until `close`. */
+export class ServedEndpoint implements AsyncDisposable {
+  readonly #handle: Handle;
+  readonly #requests: Requests;
+  readonly #inbox: Inbox;
+  #closing: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(
+    readonly instance: Instance,
+    handle: Handle,
+    inbox: Handle,
+    requests: Requests,
+    concurrency: number,
+  ) {
+    this.#handle = handle;
+    this.#requests = requests;
+    this.#inbox = new Inbox(inbox, requests, { concurrency });
+  }
+
+  /** Requests running now. */
+  get inFlight(): number {
+    return this.#requests.running.size;
+  }
+
+  /** Leaves discovery, takes no more requests, lets those in flight end. Idempotent. */
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options);
+    return this.#closing;
+  }
+
+  async #close({ timeoutMs }: CloseOptions): Promise<void> {
+    if (timeoutMs !== undefined) checkInteger('served.close options.timeoutMs', timeoutMs, 0);
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#requests.cancelAll(), timeoutMs);
+    try {
+      await invoke(native.servedClose, 'served.close', { handle: this.#handle });
+      await this.#inbox.ended;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+interface Running {
+  context: ServedContext;
+  /** Ends the handler's generator, once there is one. */
+  finish(): void;
+}
+
+type Call = (request: InboxRequest, context: ServedContext) => unknown;
+
+/** The requests of one endpoint, from the inbox to their handler and back. */
+class Requests implements InboxHandler {
+  readonly running = new Map<number, Running>();
+
+  constructor(
+    private readonly call: Call,
+    private readonly maxItemBytes: number,
+  ) {}
+
+  async request(request: InboxRequest): Promise<void> {
+    const context = new ServedContext(request.requestId, request.metadata);
+    const running: Running = { context, finish: () => {} };
+    this.running.set(request.id, running);
+    try {
+      const result = runInContext(context, () => this.call(request, context));
+      if (isIterable(result)) await this.#stream(request, running, result);
+      else await request.sink.write(this.#packed(await result), result instanceof Annotated, true);
+    } catch (error) {
+      request.sink.end(failureFrom(error));
+    } finally {
+      this.running.delete(request.id);
+    }
+  }
+
+  async #stream(request: InboxRequest, running: Running, items: AsyncIterable<unknown> | Iterable<unknown>): Promise<void> {
+    const { sink } = request;
+    const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+    running.finish = () => void Promise.resolve(iterator.return?.()).catch(() => {});
+    for (;;) {
+      const next = iterator.next();
+      const { done, value } = next instanceof Promise ? await next : next;
+      if (done === true) return sink.end();
+      const written = sink.write(this.#packed(value), value instanceof Annotated);
+      if (written === true || (written !== false && (await written))) continue;
+      running.finish();
+      return;
+    }
+  }
+
+  #packed(value: unknown): Uint8Array {
+    const bytes = value instanceof Annotated ? value.pack() : pack(value);
+    checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.maxItemBytes);
+    return bytes;
+  }
+
+  lost(id: number, kind: 'stopped' | 'killed'): void {
+    const running = this.running.get(id);
+    running?.context.cancel(kind);
+    running?.finish();
+  }
+
+  cancelAll(): void {
+    for (const { context, finish } of this.running.values()) {
+      context.cancel('shutdown');
+      finish();
+    }
+  }
+}
+
+function isIterable(value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  // Of the synchronous ones only generators: arrays, maps and strings are values.
+  return Symbol.asyncIterator in value || (Symbol.iterator in value && 'next' in value);
+}
+
+async function serve(endpoint: Handle, call: Call, bidirectional: boolean, options: ServeOptions): Promise<ServedEndpoint> {
+  checkOptions(PATH, options, KNOWN);
+  const { concurrency = 1024, metricsLabels, healthCheck, gracefulShutdown, highWaterBytes, maxItemBytes } = options;
+  checkInteger(`${PATH}.concurrency`, concurrency, 1);
+  if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
+  if (highWaterBytes !== undefined) checkInteger(`${PATH}.highWaterBytes`, highWaterBytes, 1);
+  if (maxItemBytes !== undefined) checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, maxMessageBytes());
+  const args = pack({
+    metricsLabels: Object.entries(metricsLabels ?? {}),
+    gracefulShutdown,
+    healthCheck,
+    bidirectional,
+    highWaterBytes,
+  });
+  const [bytes, served, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: endpoint, args });
+  const { instance } = unpack(bytes) as { instance: unknown };
+  const requests = new Requests(call, maxItemBytes ?? maxMessageBytes());
+  return new ServedEndpoint(instanceFrom(instance), served, inbox, requests, concurrency);
+}
+
+export function serveHandler<Request, Response>(
+  endpoint: Handle,
+  handler: Handler<Request, Response>,
+  options: ServeOptions,
+): Promise<ServedEndpoint> {
+  checkFunction('endpoint.serve handler', handler);
+  return serve(endpoint, ({ payload }, context) => handler(unpack(payload) as Request, context), false, options);
+}
+
+/** Answers a request that is itself a stream. */
+export type BidirectionalHandler<Request, Response> = (
+  requests: AsyncIterableIterator<Request>,
+  context: RequestContext,
+) => HandlerResult<Response>;
+
+export function serveBidirectional<Request, Response>(
+  endpoint: Handle,
+  handler: BidirectionalHandler<Request, Response>,
+  options: ServeOptions,
+): Promise<ServedEndpoint> {
+  checkFunction('endpoint.serveBidirectional handler', handler);
+  const call: Call = ({ input }, context) => {
+    const stream = new PullStream(input as Handle, 'request stream');
+    return handler(new PullIterator<Request>(stream, dataOf<Request>), context);
+  };
+  return serve(endpoint, call, true, options);
+}

@@ -1,0 +1,6 @@
+// The one place that includes napi.h, with its settings (NAPI_VERSION and exceptions come from CMake).
+#pragma once
+
+#include <napi.h>
+
+#include "dynamo_core.h"

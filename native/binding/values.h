@@ -1,0 +1,26 @@
+// JavaScript values to and from the C ABI.
+#pragma once
+
+#include "setup.h"
+
+namespace dynamo {
+
+// A handle as an External that frees it when collected. Tagged: any other External is refused.
+napi_value handle_to_js(napi_env env, dyn_handle* handle);
+
+// null and undefined give nullptr; a value that is no handle of ours throws a TypeError.
+const dyn_handle* handle_from_js(napi_env env, napi_value value);
+
+// A view of a Uint8Array, valid until JavaScript runs again; null and undefined give none.
+dyn_slice bytes_from_js(napi_env env, napi_value value);
+
+uint64_t number_from_js(napi_env env, napi_value value);
+
+// What a reply carries and nothing more: undefined, a number, bytes, a handle, or an array of bytes (or undefined) and
+// handles. A failure gives its encoded bytes. Takes the reply.
+napi_value reply_to_js(napi_env env, dyn_reply reply);
+
+// Frees a reply that nobody will see.
+void discard(dyn_reply reply);
+
+}  // namespace dynamo

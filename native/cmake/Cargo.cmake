@@ -1,0 +1,29 @@
+# Builds native/core with cargo and offers it as the imported library `dynamo_core`. Cargo decides what is fresh: the
+# target runs at every build and touches the library only when a Rust source changed. It runs in native/core because
+# cargo finds .cargo/config.toml and rust-toolchain.toml from its working directory.
+find_program(CARGO cargo PATHS $ENV{HOME}/.cargo/bin REQUIRED)
+
+foreach(variable RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS)
+  if(DEFINED ENV{${variable}} AND NOT "$ENV{${variable}}" MATCHES "--cfg[^a-z]*tokio_unstable")
+    message(FATAL_ERROR "${variable} replaces the flags of native/core/.cargo/config.toml: add `--cfg tokio_unstable` to it or unset it")
+  endif()
+endforeach()
+
+if(DEFINED ENV{CARGO_TARGET_DIR})
+  set(cargo_target_dir $ENV{CARGO_TARGET_DIR})
+else()
+  set(cargo_target_dir $ENV{HOME}/.cache/dynamo-node/cargo)
+endif()
+set(DYNAMO_CORE_LIBRARY ${cargo_target_dir}/release/libdynamo_core.a)
+
+add_custom_target(dynamo_core_build
+  COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${cargo_target_dir} ${CARGO} build --release --locked
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
+  BYPRODUCTS ${DYNAMO_CORE_LIBRARY}
+  COMMENT "cargo build"
+  USES_TERMINAL
+  VERBATIM)
+
+add_library(dynamo_core STATIC IMPORTED GLOBAL)
+set_target_properties(dynamo_core PROPERTIES IMPORTED_LOCATION ${DYNAMO_CORE_LIBRARY})
+add_dependencies(dynamo_core dynamo_core_build)

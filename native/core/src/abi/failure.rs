@@ -1,0 +1,120 @@
+use std::any::Any;
+
+use dynamo_runtime::error::{DynamoError, ErrorClass, ErrorReason};
+use serde::{Deserialize, Serialize};
+
+/// What failed, in the form that crosses to the caller: Dynamo's own error, or one of ours (bad argument, closed).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// `BadArgument` (a mistake at this boundary), `Closed`, or one of Dynamo's canonical error classes.
+    pub class: String,
+    /// Dynamo's finer legacy type where it has one (`Disconnected`, of class `Unavailable`), else empty.
+    #[serde(default)]
+    pub kind: String,
+    /// Dynamo's reason key, verbatim; empty for ours.
+    #[serde(default)]
+    pub reason: String,
+    pub message: String,
+    /// Client-safe details, where the producer gave some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<Failure>>,
+}
+
+impl Failure {
+    pub fn new(class: &str, reason: &str, message: impl Into<String>) -> Self {
+        Self { class: class.into(), kind: String::new(), reason: reason.into(), message: message.into(), details: None, cause: None }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new("BadArgument", "", message)
+    }
+
+    pub fn closed(what: &str) -> Self {
+        Self::new("Closed", "", format!("{what} is closed"))
+    }
+
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new("Conflict", "request.conflict", message)
+    }
+
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        Self::new("Internal", "runtime.internal", error.to_string())
+    }
+
+    pub fn cancelled(message: impl Into<String>) -> Self {
+        Self::new("Cancelled", "request.cancelled", message)
+    }
+
+    pub(super) fn panic(panic: Box<dyn Any + Send>) -> Self {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| text.to_string())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "unknown panic".into());
+        Self::internal(format!("panic: {text}"))
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        rmp_serde::to_vec_named(self).unwrap_or_default()
+    }
+
+    /// The wire error for a failure that a handler reported. An unknown class or reason falls back to `Internal`, as the
+    /// receiving side would read it.
+    pub fn to_dynamo(&self) -> DynamoError {
+        let name = if self.kind.is_empty() { &self.class } else { &self.kind };
+        let class = serde_json::from_value::<ErrorClass>(serde_json::Value::String(name.clone()))
+            .ok()
+            .filter(|class| *class != ErrorClass::Unknown)
+            .unwrap_or(ErrorClass::Internal);
+        let mut builder = DynamoError::builder().class(class).message(self.message.clone());
+        if let Ok(reason) = ErrorReason::new(self.reason.clone()) {
+            builder = builder.reason(reason);
+        }
+        if let Some(details) = &self.details
+            && let Ok(public) = serde_json::from_value(details.clone())
+        {
+            builder = builder.public_details(public);
+        }
+        if let Some(cause) = &self.cause {
+            builder = builder.cause(cause.to_dynamo());
+        }
+        builder.build()
+    }
+}
+
+impl From<&DynamoError> for Failure {
+    fn from(error: &DynamoError) -> Self {
+        let cause = std::error::Error::source(error)
+            .and_then(|source| source.downcast_ref::<DynamoError>())
+            .map(|cause| Box::new(Failure::from(cause)));
+        Self {
+            class: error.class().to_string(),
+            kind: error.error_type().to_string(),
+            reason: error.reason().as_str().to_string(),
+            message: error.message().to_string(),
+            details: error.public_details().and_then(|details| serde_json::to_value(details).ok()),
+            cause,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        for link in error.chain() {
+            if let Some(error) = link.downcast_ref::<DynamoError>() {
+                return Self::from(error);
+            }
+        }
+        Self::new("Internal", "runtime.unclassified", format!("{error:#}"))
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,12 @@
+//! The C ABI: every entry takes one `dyn_call` and either returns a `dyn_reply` (synchronous) or completes its `op` once
+//! (asynchronous). A panic never crosses: it becomes a failure of class `Internal`.
+
+mod call;
+mod failure;
+mod handle;
+mod op;
+
+pub use call::{Call, Reply, dyn_bytes, dyn_call, dyn_reply, dyn_slice, reply};
+pub use failure::Failure;
+pub use handle::{Handle, dyn_handle};
+pub use op::op;

@@ -1,0 +1,86 @@
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::future::Future;
+use std::sync::LazyLock;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use super::call::{Call, Reply, dyn_call, dyn_done, dyn_reply, guarded};
+use super::failure::Failure;
+
+/// The ops that have not completed yet, so that each can be cancelled and a scope can be closed.
+static RUNNING: LazyLock<Mutex<HashMap<u64, (u64, AbortHandle)>>> = LazyLock::new(Default::default);
+
+/// Completes an op exactly once: dropped uncompleted (its task was aborted), it completes as cancelled.
+struct Completer {
+    op: u64,
+    done: dyn_done,
+    user: *mut c_void,
+}
+
+// SAFETY: `user` is only handed back to `done`, which the caller promises may run on any thread.
+unsafe impl Send for Completer {}
+
+impl Completer {
+    fn complete(mut self, result: Result<Reply, Failure>) {
+        self.finish(result);
+    }
+
+    fn finish(&mut self, result: Result<Reply, Failure>) {
+        if let Some(done) = self.done.take() {
+            RUNNING.lock().remove(&self.op);
+            unsafe { done(self.user, dyn_reply::from(result)) };
+        }
+    }
+}
+
+impl Drop for Completer {
+    fn drop(&mut self) {
+        self.finish(Err(Failure::cancelled("the operation was cancelled")));
+    }
+}
+
+/// The body of an asynchronous entry: `body` runs on the calling thread and must copy what it needs out of the call; the
+/// future that it gives runs on the process's tokio runtime. A failure of `body` also comes through `done`.
+pub unsafe fn op<F>(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<F, Failure>)
+where
+    F: Future<Output = Result<Reply, Failure>> + Send + 'static,
+{
+    let raw = unsafe { &*call };
+    let completer = Completer { op: raw.op, done: raw.done, user: raw.user };
+    let call = unsafe { Call::new(call) };
+    let started = guarded(|| Ok((body(&call)?, crate::process::handle()?)));
+    let (future, runtime) = match started {
+        Ok(started) => started,
+        Err(failure) => return completer.complete(Err(failure)),
+    };
+    let (op, scope) = (raw.op, raw.scope);
+    // The entry is made before the task can finish: the lock is held across the spawn.
+    let mut running = RUNNING.lock();
+    let task = runtime.spawn(async move {
+        let result = std::panic::AssertUnwindSafe(future).catch_unwind().await;
+        completer.complete(result.unwrap_or_else(|panic| Err(Failure::panic(panic))));
+    });
+    running.insert(op, (scope, task.abort_handle()));
+}
+
+/// Aborts an op: it completes as cancelled, unless it completes first. Idempotent; an unknown op is no error.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyn_op_cancel(op: u64) {
+    let running = RUNNING.lock().get(&op).map(|(_, task)| task.clone());
+    if let Some(task) = running {
+        task.abort();
+    }
+}
+
+/// Aborts every op of a scope; each still completes once.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyn_scope_close(scope: u64) {
+    let tasks: Vec<AbortHandle> =
+        RUNNING.lock().values().filter(|(of, _)| *of == scope).map(|(_, task)| task.clone()).collect();
+    for task in tasks {
+        task.abort();
+    }
+}

@@ -1,0 +1,15 @@
+//! Dynamo's crates behind a C ABI. Knows nothing of Node: values cross as MessagePack, objects as handles, results through
+//! completions. `include/dynamo_core.h` is generated from `abi` and from the entries marked `no_mangle`.
+
+#[cfg(not(tokio_unstable))]
+compile_error!("build in native/core: its .cargo/config.toml sets --cfg tokio_unstable, which dynamo-runtime needs");
+
+pub mod abi;
+mod inbox;
+mod llm;
+mod logging;
+mod packed;
+mod process;
+mod runtime;
+mod sink;
+mod stream;

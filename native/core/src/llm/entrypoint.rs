@@ -1,0 +1,318 @@
+//! The crates' entrypoint: an input (HTTP, KServe gRPC, interactive text, or a Dynamo endpoint) joined to an engine (the
+//! workers found by discovery, `echo`, or `mocker`).
+
+use std::net::{TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamo_llm::engines::make_echo_engine;
+use dynamo_llm::entrypoint::input::{Input, run_input_with_frontend_route_extensions};
+use dynamo_llm::entrypoint::EngineConfig;
+use dynamo_llm::frontend_config::FrontendApiConfig;
+use dynamo_llm::local_model::{LocalModel, LocalModelBuilder};
+use dynamo_llm::mocker::make_mocker_engine;
+use dynamo_llm::reasoning_field::ReasoningField;
+use dynamo_mocker::config::MockerConfig;
+use dynamo_runtime::DistributedRuntime;
+use dynamo_runtime::protocols::EndpointId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::config::{RouterArgs, local_path, parse, runtime_config};
+use super::task::Task;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
+use crate::runtime::Runtime;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct EntrypointArgs {
+    /// `http`, `grpc`, `text`, `stdin`, or `dyn://namespace.component.endpoint`.
+    input: String,
+    #[serde(default)]
+    engine: EngineKind,
+    /// `MockerConfig`'s own shape.
+    mocker: Option<Value>,
+    /// `prefill` or `decode`, for a mocker on an endpoint.
+    worker_type: Option<String>,
+    model: Option<String>,
+    model_name: Option<String>,
+    #[serde(default)]
+    model_aliases: Vec<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    metrics_port: Option<u16>,
+    metrics_prefix: Option<String>,
+    tls_cert_path: Option<PathBuf>,
+    tls_key_path: Option<PathBuf>,
+    tls_client_ca_cert_path: Option<PathBuf>,
+    router: Option<RouterArgs>,
+    migration_limit: Option<u32>,
+    migration_max_seq_len: Option<u32>,
+    namespace: Option<String>,
+    namespace_prefix: Option<String>,
+    request_template: Option<PathBuf>,
+    chat_template: Option<PathBuf>,
+    kv_cache_block_size: Option<u32>,
+    tokenizer: Option<String>,
+    anthropic_api: Option<bool>,
+    strip_anthropic_preamble: Option<bool>,
+    streaming_tool_dispatch: Option<bool>,
+    streaming_reasoning_dispatch: Option<bool>,
+    reasoning_field: Option<String>,
+    /// `ModelRuntimeConfig`'s own field names.
+    runtime_config: Option<Value>,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum EngineKind {
+    #[default]
+    Dynamic,
+    Echo,
+    Mocker,
+}
+
+/// An input that runs. It owns its runtime: the crates shut that down when the input ends.
+struct Entrypoint {
+    drt: DistributedRuntime,
+    task: Task,
+    probe: Probe,
+    _runtime: Arc<Runtime>,
+}
+
+impl Drop for Entrypoint {
+    fn drop(&mut self) {
+        self.drt.shutdown();
+    }
+}
+
+/// How to see that the input answers.
+enum Probe {
+    Http(String),
+    Connect(String),
+    None,
+}
+
+#[derive(Serialize)]
+struct Started {
+    host: String,
+    port: u16,
+}
+
+const DEFAULT_HTTP_PORT: u16 = 8000;
+const DEFAULT_GRPC_PORT: u16 = 8787;
+
+/// The port, or a free one for 0. The crates bind for themselves and report a taken port only once everything behind the
+/// server has started, and the runtime is then already shut down: hence this look before.
+fn free_port(what: &str, host: &str, port: u16) -> Result<u16, Failure> {
+    let unusable = |error: std::io::Error| {
+        let reason = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "the port is already in use".to_string(),
+            _ => error.to_string(),
+        };
+        let mut failure = Failure::new("Unavailable", "frontend.bind", format!("cannot listen on {host}:{port} ({what}): {reason}"));
+        failure.details = Some(serde_json::json!({ "host": host, "port": port }));
+        failure
+    };
+    let address = (host.trim_matches(['[', ']']), port).to_socket_addrs().map_err(unusable)?.next();
+    let address = address.ok_or_else(|| Failure::invalid(format!("host: {host} has no address")))?;
+    let listener = TcpListener::bind(address).map_err(unusable)?;
+    Ok(listener.local_addr().map_err(unusable)?.port())
+}
+
+fn api_config(args: &EntrypointArgs) -> Result<Option<FrontendApiConfig>, Failure> {
+    let reasoning = args.reasoning_field.as_deref();
+    let reasoning = reasoning
+        .map(|name| parse::<ReasoningField>("reasoningField", "reasoning or reasoning_content", name))
+        .transpose()?;
+    Ok(FrontendApiConfig::from_optional_flags(
+        args.anthropic_api,
+        args.strip_anthropic_preamble,
+        args.streaming_tool_dispatch,
+        args.streaming_reasoning_dispatch,
+        reasoning,
+    ))
+}
+
+async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Failure> {
+    let mut builder = LocalModelBuilder::default();
+    if let Some(config) = api_config(&args)? {
+        builder.frontend_api_config(config);
+    }
+    if args.metrics_prefix.is_some() {
+        builder.metrics_prefix(args.metrics_prefix);
+    }
+    builder.runtime_config(runtime_config("runtimeConfig", args.runtime_config)?);
+    if let Some(name) = &args.tokenizer {
+        builder.tokenizer_backend(Some(parse("tokenizer", "default, fastokens or basetenkenizer", name)?));
+    }
+    if let Some(name) = &args.model {
+        builder.model_path(local_path(name, args.engine != EngineKind::Dynamic).await?);
+    }
+    if let EngineKind::Mocker = args.engine {
+        builder.is_mocker(true);
+    }
+    builder
+        .model_name(args.model_name.or(args.model))
+        .model_aliases(args.model_aliases)
+        .endpoint_id(args.input.starts_with("dyn://").then(|| args.input.parse()).transpose().map_err(Failure::internal)?)
+        .http_host(args.host)
+        .http_port(port)
+        .http_metrics_port(args.metrics_port)
+        .tls_cert_path(args.tls_cert_path)
+        .tls_key_path(args.tls_key_path)
+        .tls_client_ca_cert_path(args.tls_client_ca_cert_path)
+        .router_config(Some(args.router.map(RouterArgs::config).transpose()?.unwrap_or_default()))
+        .migration_limit(args.migration_limit)
+        .migration_max_seq_len(args.migration_max_seq_len)
+        .namespace(args.namespace)
+        .namespace_prefix(args.namespace_prefix)
+        .request_template(args.request_template)
+        .custom_template_path(args.chat_template)
+        .kv_cache_block_size(args.kv_cache_block_size);
+    Ok(builder.build().await?)
+}
+
+/// Starts an input on a runtime that from then on belongs to it. `args`: `EntrypointArgs`. Gives an `Entrypoint` and
+/// `{host, port}`, the port resolved where 0 was asked for (0 for an input without one).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let runtime = call.handle::<Runtime>()?;
+            let mut args = call.args::<EntrypointArgs>()?;
+            let input = Input::try_from(args.input.as_str())
+                .map_err(|_| Failure::invalid(format!("input: expected http, grpc, text, stdin or dyn://…, got {}", args.input)))?;
+            if matches!(input, Input::Endpoint(_)) && args.engine == EngineKind::Dynamic {
+                return Err(Failure::invalid("engine: expected echo or mocker on an endpoint, got dynamic"));
+            }
+            let host = args.host.clone().unwrap_or_else(|| "0.0.0.0".into());
+            let port = match input {
+                Input::Http => free_port("http", &host, args.port.unwrap_or(DEFAULT_HTTP_PORT))?,
+                Input::Grpc => free_port("grpc", "0.0.0.0", args.port.unwrap_or(DEFAULT_GRPC_PORT))?,
+                _ => 0,
+            };
+            if let (Input::Grpc, Some(wanted)) = (&input, args.metrics_port) {
+                args.metrics_port = Some(free_port("grpc metrics", "0.0.0.0", wanted)?);
+            }
+            let tls = args.tls_cert_path.is_some();
+            Ok(async move {
+                let drt = runtime.drt.clone();
+                let (kind, mocker, role) = (args.engine, args.mocker.take(), args.worker_type.clone());
+                let model = Box::new(local_model(args, port).await?);
+                let engine = match kind {
+                    EngineKind::Dynamic => {
+                        EngineConfig::Dynamic { model, chat_engine_factory: None, prefill_load_estimator: None }
+                    }
+                    EngineKind::Echo => EngineConfig::InProcessText { engine: make_echo_engine(), model },
+                    EngineKind::Mocker => {
+                        let config = MockerConfig::from_value(mocker.unwrap_or_else(|| serde_json::json!({})))
+                            .map_err(|error| Failure::invalid(format!("mocker: {error:#}")))?;
+                        let id: EndpointId = model.endpoint_id().clone();
+                        EngineConfig::InProcessTokens {
+                            engine: make_mocker_engine(drt.clone(), id, config).await?,
+                            model,
+                            is_prefill: role.as_deref() == Some("prefill"),
+                            is_decode: role.as_deref() == Some("decode"),
+                        }
+                    }
+                };
+                let local = if host == "0.0.0.0" || host == "::" || matches!(input, Input::Grpc) { "127.0.0.1" } else { &host };
+                let probe = match &input {
+                    Input::Http if !tls => Probe::Http(format!("{local}:{port}")),
+                    Input::Http | Input::Grpc => Probe::Connect(format!("{local}:{port}")),
+                    _ => Probe::None,
+                };
+                let running = drt.clone();
+                let task = Task::spawn(async move {
+                    Ok(run_input_with_frontend_route_extensions(running, input, engine, Vec::new()).await?)
+                });
+                let bytes = rmp_serde::to_vec_named(&Started { host, port }).map_err(Failure::internal)?;
+                let entrypoint = Arc::new(Entrypoint { drt, task, probe, _runtime: runtime });
+                Ok(Reply::with_handles(bytes, vec![Handle::new(entrypoint)]))
+            })
+        })
+    }
+}
+
+async fn answers(probe: &Probe) -> bool {
+    let (address, http) = match probe {
+        Probe::None => return true,
+        Probe::Http(address) => (address, true),
+        Probe::Connect(address) => (address, false),
+    };
+    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return false };
+    if !http {
+        return true;
+    }
+    let request = format!("GET /live HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    if stream.write_all(request.as_bytes()).await.is_err() {
+        return false;
+    }
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.is_ok() && &status[9..12] == b"200"
+}
+
+/// Completes once the input answers; fails with what ended it if it ends before. `a`: the limit in milliseconds.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let entrypoint = call.handle::<Entrypoint>()?;
+            let limit = Duration::from_millis(call.a().max(1));
+            Ok(async move {
+                let answering = async {
+                    while !answers(&entrypoint.probe).await {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    ended = entrypoint.task.ended() => {
+                        ended?;
+                        Err(Failure::closed("the frontend"))
+                    }
+                    () = answering => Ok(Reply::unit()),
+                    () = tokio::time::sleep(limit) => Err(Failure::new(
+                        "DeadlineExceeded",
+                        "",
+                        format!("the frontend did not answer within {} ms", limit.as_millis()),
+                    )),
+                }
+            })
+        })
+    }
+}
+
+/// Completes when the input has ended, with what it failed with, if it did.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_entrypoint_wait(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let entrypoint = call.handle::<Entrypoint>()?;
+            Ok(async move { entrypoint.task.ended().await.map(|()| Reply::unit()) })
+        })
+    }
+}
+
+/// Shuts the input's runtime down and completes when the input has ended. `a`: milliseconds after which requests in flight
+/// are given up (0: never). Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_entrypoint_close(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let entrypoint = call.handle::<Entrypoint>()?;
+            let limit = (call.a() > 0).then(|| Duration::from_millis(call.a()));
+            Ok(async move {
+                if !entrypoint.task.is_over() {
+                    entrypoint.drt.shutdown();
+                }
+                entrypoint.task.end_within(limit).await?;
+                entrypoint.drt.primary_token().cancel();
+                Ok(Reply::unit())
+            })
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Model cards: what tells frontends that an endpoint serves a model.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use dynamo_llm::local_model::{LocalModel, LocalModelBuilder, register_model_card, update_model_taints};
+use dynamo_llm::model_card::LoraInfo;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::config::{RouterArgs, local_path, model_input, model_type, read, runtime_config, worker_type};
+use crate::abi::{Call, Failure, Reply, dyn_call, op};
+use crate::runtime::EndpointRef;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ModelArgs {
+    /// A directory, or a name on the model hub; absent: a card of the name alone, without tokenizer or template.
+    model_path: Option<String>,
+    model_name: Option<String>,
+    #[serde(default)]
+    model_aliases: Vec<String>,
+    model_types: Vec<String>,
+    model_input: String,
+    worker_type: String,
+    /// Any of these sets of peers makes the worker complete.
+    #[serde(default)]
+    needs: Vec<Vec<String>>,
+    lora: Option<LoraInfo>,
+    kv_cache_block_size: Option<u32>,
+    migration_limit: Option<u32>,
+    chat_template: Option<PathBuf>,
+    router: Option<RouterArgs>,
+    runtime_config: Option<Value>,
+    user_data: Option<Value>,
+    media_decoder: Option<Value>,
+    media_fetcher: Option<Value>,
+}
+
+/// Publishes a model card for an endpoint. `args`: `ModelArgs`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_model_register(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let args = call.args::<ModelArgs>()?;
+            let types = model_type("modelTypes", &args.model_types)?;
+            let input = model_input("modelInput", &args.model_input)?;
+            let role = worker_type("workerType", &args.worker_type)?;
+            let needs = args
+                .needs
+                .iter()
+                .map(|set| set.iter().map(|name| worker_type("needs", name)).collect())
+                .collect::<Result<Vec<Vec<_>>, Failure>>()?;
+            if args.model_path.is_none() && args.model_name.is_none() {
+                return Err(Failure::invalid("model: expected modelPath or modelName, got neither"));
+            }
+            Ok(async move {
+                let mut builder = LocalModelBuilder::default();
+                let named_only = args.model_path.is_none();
+                if let Some(name) = &args.model_path {
+                    builder.model_path(local_path(name, true).await?).source_path(PathBuf::from(name));
+                }
+                if let Some(value) = args.media_decoder {
+                    builder.media_decoder(Some(read("mediaDecoder", value)?));
+                }
+                if let Some(value) = args.media_fetcher {
+                    builder.media_fetcher(Some(read("mediaFetcher", value)?));
+                }
+                builder
+                    .model_name(args.model_name.or(args.model_path))
+                    .model_aliases(args.model_aliases)
+                    .kv_cache_block_size(args.kv_cache_block_size)
+                    .migration_limit(args.migration_limit)
+                    .custom_template_path(args.chat_template)
+                    .router_config(args.router.map(RouterArgs::config).transpose()?)
+                    .runtime_config(runtime_config("runtimeConfig", args.runtime_config)?)
+                    .user_data(args.user_data);
+                let mut model = builder.build().await?;
+                if named_only {
+                    let mut card = model.into_card();
+                    card.model_type = types;
+                    card.model_input = input;
+                    card.worker_type = Some(role);
+                    card.needs = needs;
+                    card.lora = args.lora;
+                    register_model_card(&this.endpoint, &card).await?;
+                } else {
+                    model.attach(&this.endpoint, types, input, args.lora, Some(role), needs).await?;
+                }
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct UnregisterArgs {
+    lora_name: Option<String>,
+}
+
+/// Takes an endpoint's model card back. `args`: `{loraName}`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_model_unregister(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let args: UnregisterArgs = if call.has_args() { call.args()? } else { UnregisterArgs::default() };
+            Ok(async move {
+                LocalModel::detach_from_endpoint(&this.endpoint, args.lora_name.as_deref()).await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// Replaces the taints of an endpoint's model card. `args`: an array of strings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_model_taints(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let taints = call.args::<HashSet<String>>()?;
+            Ok(async move {
+                update_model_taints(&this.endpoint, taints).await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FetchArgs {
+    name: String,
+    ignore_weights: bool,
+}
+
+/// Fetches a model from the model hub into its cache. `args`: `{name, ignoreWeights}`. Gives the directory, a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_model_fetch(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let args = call.args::<FetchArgs>()?;
+            Ok(async move {
+                let path = local_path(&args.name, args.ignore_weights).await?;
+                Reply::value(&path.to_string_lossy())
+            })
+        })
+    }
+}

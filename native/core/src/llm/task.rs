@@ -1,0 +1,63 @@
+//! A long-running task of the crates that is started by one entry, awaited by another and ended by a third.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::abi::Failure;
+
+type Outcome = Option<Result<(), Failure>>;
+
+pub struct Task {
+    outcome: watch::Receiver<Outcome>,
+    abort: AbortHandle,
+}
+
+impl Task {
+    /// Must be called on the tokio runtime.
+    pub fn spawn(work: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Self {
+        let (report, outcome) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            let ended = AssertUnwindSafe(work).catch_unwind().await;
+            let ended = ended.unwrap_or_else(|panic| {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+                    .unwrap_or_default();
+                Err(Failure::internal(format!("panic: {text}")))
+            });
+            let _ = report.send(Some(ended));
+        });
+        Self { outcome, abort: task.abort_handle() }
+    }
+
+    /// What the task ended with, once it has. An aborted task ended well: only its owner aborts it.
+    pub async fn ended(&self) -> Result<(), Failure> {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.outcome.borrow().is_some() || self.outcome.has_changed().is_err()
+    }
+
+    /// Waits for the end; past the limit, if there is one, the task is dropped where it stands.
+    pub async fn end_within(&self, limit: Option<Duration>) -> Result<(), Failure> {
+        let Some(limit) = limit else { return self.ended().await };
+        match tokio::time::timeout(limit, self.ended()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.abort.abort();
+                self.ended().await
+            }
+        }
+    }
+}

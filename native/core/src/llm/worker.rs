@@ -1,0 +1,219 @@
+//! A worker whose engine is in the host language: dynamo-backend-common's `Worker` drives it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamo_backend_common::{DisaggregationMode, Worker, WorkerConfig};
+use dynamo_runtime::discovery::{DiscoveryEvent, DiscoveryInstance, DiscoveryQuery};
+use dynamo_runtime::protocols::EndpointId;
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::config::{model_input, parse, read};
+use super::engine::{EngineTraits, HostEngine, HostRawEngine};
+use super::publish::Publishers;
+use super::task::Task;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
+use crate::inbox::Inbox;
+use crate::runtime::EndpointRef;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WorkerArgs {
+    engine: EngineTraits,
+    /// Requests and answers are the frontend's own JSON, not tokens.
+    #[serde(default)]
+    raw: bool,
+    /// A directory, or a name on the model hub; empty registers the name alone.
+    #[serde(default)]
+    model_path: String,
+    model_name: Option<String>,
+    model_input: Option<String>,
+    model_types: Option<Vec<String>>,
+    worker_type: Option<String>,
+    route_to_encoder: Option<bool>,
+    chat_template: Option<PathBuf>,
+    tool_call_parser: Option<String>,
+    reasoning_parser: Option<String>,
+    default_thinking_mode: Option<String>,
+    exclude_tools_when_tool_choice_none: Option<bool>,
+    local_indexer: Option<bool>,
+    kv_routing: Option<bool>,
+    /// `namespace.component.endpoint`.
+    kv_state_endpoint: Option<String>,
+    #[serde(default)]
+    metrics_labels: Vec<(String, String)>,
+    health_check: Option<Value>,
+    structural_tag: Option<Value>,
+    media_decoder: Option<Value>,
+    media_fetcher: Option<Value>,
+    /// How much an answer may hold unread.
+    high_water_bytes: Option<usize>,
+    /// For what still runs and for the engine's cleanup, together.
+    cleanup_timeout_ms: Option<u64>,
+}
+
+/// A worker that runs.
+pub struct HostWorker {
+    task: Task,
+    stop: CancellationToken,
+    inbox: Arc<Inbox>,
+    endpoint: Arc<EndpointRef>,
+    pub publishers: Arc<Publishers>,
+}
+
+impl Drop for HostWorker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.inbox.close();
+    }
+}
+
+impl WorkerArgs {
+    fn config(&mut self, endpoint: &EndpointRef) -> Result<WorkerConfig, Failure> {
+        let id = endpoint.endpoint.id();
+        let mode = self.worker_type.as_deref().unwrap_or("aggregated");
+        let defaults = WorkerConfig::default();
+        let types = self.model_types.as_deref().unwrap_or_default().join(",");
+        let option = |path: &str, value: Option<Value>| value.map(|value| (path.to_string(), value));
+        Ok(WorkerConfig {
+            namespace: id.namespace,
+            component: id.component,
+            endpoint: id.name,
+            kv_state_endpoint: self.kv_state_endpoint.as_deref().map(EndpointId::from),
+            model_name: std::mem::take(&mut self.model_path),
+            served_model_name: self.model_name.take(),
+            model_input: model_input("modelInput", self.model_input.as_deref().unwrap_or(if self.raw { "text" } else { "tokens" }))?,
+            endpoint_types: if types.is_empty() { defaults.endpoint_types } else { types },
+            custom_jinja_template: self.chat_template.take(),
+            tool_call_parser: self.tool_call_parser.take(),
+            reasoning_parser: self.reasoning_parser.take(),
+            exclude_tools_when_tool_choice_none: self
+                .exclude_tools_when_tool_choice_none
+                .unwrap_or(defaults.exclude_tools_when_tool_choice_none),
+            enable_local_indexer: self.local_indexer.unwrap_or(defaults.enable_local_indexer),
+            enable_kv_routing: self.kv_routing.unwrap_or(defaults.enable_kv_routing),
+            metrics_labels: std::mem::take(&mut self.metrics_labels),
+            disaggregation_mode: parse::<DisaggregationMode>("workerType", "aggregated, prefill, decode or encode", mode)?,
+            health_check_payload: self.health_check.take(),
+            structural_tag: option("structuralTag", self.structural_tag.take()).map(|(path, value)| read(&path, value)).transpose()?,
+            route_to_encoder: self.route_to_encoder.unwrap_or(false),
+            media_decoder: option("mediaDecoder", self.media_decoder.take()).map(|(path, value)| read(&path, value)).transpose()?,
+            media_fetcher: option("mediaFetcher", self.media_fetcher.take()).map(|(path, value)| read(&path, value)).transpose()?,
+            default_thinking_mode: self.default_thinking_mode.take(),
+            ..defaults
+        })
+    }
+}
+
+/// The crate exits the process when its shutdown outlasts this variable (30 s); the engine's part must end well before.
+fn cleanup_limit(wanted_ms: Option<u64>) -> Duration {
+    let seconds = std::env::var("DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT").ok().and_then(|text| text.parse::<u64>().ok());
+    let most = Duration::from_secs(seconds.unwrap_or(30)) * 4 / 5;
+    wanted_ms.map_or(most, |wanted| Duration::from_millis(wanted).min(most))
+}
+
+/// Starts a worker for an endpoint. `args`: `WorkerArgs`. Gives a `HostWorker` and the `Inbox` on which its engine is
+/// called; the engine is started through it, so the inbox must be accepted from before the worker can become ready.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let endpoint = call.handle::<EndpointRef>()?;
+            let mut args = call.args::<WorkerArgs>()?;
+            let config = args.config(&endpoint)?;
+            if !endpoint.runtime.served.lock().insert(config.endpoint.clone()) {
+                return Err(Failure::conflict(format!(
+                    "an endpoint named {} is served on this runtime already: Dynamo tells endpoints of one runtime apart by their names alone",
+                    config.endpoint,
+                )));
+            }
+            Ok(async move {
+                let inbox = Inbox::new(args.high_water_bytes.unwrap_or(crate::sink::HIGH_WATER_BYTES));
+                let publishers = Arc::new(Publishers::default());
+                let limit = cleanup_limit(args.cleanup_timeout_ms);
+                let engine = HostEngine::new(inbox.clone(), args.engine, 0, publishers.clone(), limit);
+                let worker = match args.raw {
+                    true => Worker::new_raw(Arc::new(HostRawEngine(engine)), config),
+                    false => Worker::new(Arc::new(engine), config),
+                };
+                let stop = CancellationToken::new();
+                let running = worker.run_with_drt(endpoint.runtime.drt.clone(), stop.clone());
+                let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
+                let task = Task::spawn(async move {
+                    let ended = running.await;
+                    ending_publishers.clear();
+                    ending_inbox.close();
+                    ended.map_err(|error| Failure::from(&error))
+                });
+                let worker = HostWorker { task, stop, inbox: inbox.clone(), endpoint, publishers };
+                Ok(Reply::with_handles(Vec::new(), vec![Handle::new(Arc::new(worker)), Handle::new(inbox)]))
+            })
+        })
+    }
+}
+
+/// Completes once discovery lists the worker's instance; fails with what ended the worker if it ends before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_ready(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            Ok(async move {
+                let id = worker.endpoint.endpoint.id();
+                let drt = &worker.endpoint.runtime.drt;
+                let instance = drt.connection_id();
+                let query = DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
+                let token = CancellationToken::new();
+                let _until_dropped = token.clone().drop_guard();
+                let mut events = drt.discovery().list_and_watch(query, Some(token)).await?;
+                let listed = async {
+                    while let Some(event) = events.next().await {
+                        if let Ok(DiscoveryEvent::Added(DiscoveryInstance::Endpoint(added))) = event
+                            && added.instance_id == instance
+                        {
+                            return;
+                        }
+                    }
+                    std::future::pending().await
+                };
+                tokio::select! {
+                    biased;
+                    ended = worker.task.ended() => {
+                        ended?;
+                        Err(Failure::closed("the worker"))
+                    }
+                    () = listed => Ok(Reply::unit()),
+                }
+            })
+        })
+    }
+}
+
+/// Completes when the worker has ended, with what it failed with, if it did.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_wait(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            Ok(async move { worker.task.ended().await.map(|()| Reply::unit()) })
+        })
+    }
+}
+
+/// Leaves discovery, waits the crates' grace period, lets what runs end, cleans the engine up, and completes. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_close(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            Ok(async move {
+                worker.stop.cancel();
+                worker.task.ended().await.map(|()| Reply::unit())
+            })
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! The crates' log lines, to the host: kept in a bounded ring and pulled in batches. Upstream's own initializer is not
+//! used: it writes to stderr, exits the process on a bad setting and cannot be silenced for single targets.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::{EnvFilter, Registry};
+
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
+use crate::stream::{Item, PullStream};
+
+/// Lines kept while nobody reads; the oldest are dropped and counted.
+const CAPACITY: usize = 4096;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    level: &'static str,
+    target: String,
+    message: String,
+    /// Milliseconds since 1970.
+    time: f64,
+    /// Lines lost before this one.
+    dropped: u64,
+}
+
+#[derive(Default)]
+struct Ring {
+    lines: Mutex<(VecDeque<Line>, u64)>,
+    arrived: Notify,
+}
+
+static RING: LazyLock<Arc<Ring>> = LazyLock::new(Default::default);
+
+struct ToRing;
+
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let separator = if self.0.is_empty() { "" } else { " " };
+        let _ = match field.name() {
+            "message" => write!(self.0, "{separator}{value:?}"),
+            name => write!(self.0, "{separator}{name}={value:?}"),
+        };
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for ToRing {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        let mut ring = RING.lines.lock();
+        if ring.0.len() == CAPACITY {
+            ring.0.pop_front();
+            ring.1 += 1;
+        }
+        let dropped = std::mem::take(&mut ring.1);
+        ring.0.push_back(Line {
+            level: event.metadata().level().as_str(),
+            target: event.metadata().target().to_string(),
+            message: message.0,
+            time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64() * 1000.0),
+            dropped,
+        });
+        drop(ring);
+        RING.arrived.notify_one();
+    }
+}
+
+async fn next(ring: Arc<Ring>) -> Option<(Result<Item, Failure>, Arc<Ring>)> {
+    loop {
+        let line = ring.lines.lock().0.pop_front();
+        if let Some(line) = line {
+            let item = rmp_serde::to_vec_named(&line).map(|bytes| Item::Data(bytes.into())).map_err(Failure::internal);
+            return Some((item, ring));
+        }
+        ring.arrived.notified().await;
+    }
+}
+
+/// Installs the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
+/// Gives a `PullStream` of lines `{level, target, message, time, dropped}`. A process that had a log
+/// already keeps it, with its filter.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let filter = std::str::from_utf8(call.payload()).unwrap_or_default();
+            let filter = EnvFilter::try_new(filter).map_err(|error| Failure::invalid(format!("filter: {error}")))?;
+            // A second environment of the process shares the first one's log.
+            let _ = tracing::subscriber::set_global_default(Registry::default().with(filter).with(ToRing));
+            let lines = futures::stream::unfold(RING.clone(), next);
+            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(lines)))))
+        })
+    }
+}

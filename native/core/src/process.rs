@@ -1,0 +1,45 @@
+//! The process's tokio runtime, shared with the crates (`Worker::ensure_process_runtime`), and the settings that the crates
+//! fix for the life of the process.
+
+use std::collections::BTreeMap;
+
+use dynamo_runtime::worker::Worker;
+use parking_lot::Mutex;
+use tokio::runtime::{EnterGuard, Handle};
+
+use crate::abi::Failure;
+
+pub fn handle() -> Result<Handle, Failure> {
+    Ok(Worker::ensure_process_runtime()?.handle().clone())
+}
+
+/// The runtime's context, where it exists; never creates one.
+pub fn enter() -> Option<EnterGuard<'static>> {
+    Worker::existing_process_runtime().map(|runtime| runtime.enter())
+}
+
+static SETTINGS: Mutex<Option<BTreeMap<String, String>>> = Mutex::new(None);
+
+/// Sets environment variables that the crates read once and keep. The first call sets them; a later one may only repeat
+/// what then held, since the crates would silently go on with the first value.
+pub fn fix_settings(wanted: BTreeMap<String, String>) -> Result<(), Failure> {
+    let mut fixed = SETTINGS.lock();
+    let Some(fixed) = fixed.as_mut() else {
+        for (name, value) in &wanted {
+            // SAFETY: before the first runtime of the process no thread of ours reads the environment.
+            unsafe { std::env::set_var(name, value) };
+        }
+        *fixed = Some(wanted);
+        return Ok(());
+    };
+    for (name, value) in wanted {
+        let current = fixed.get(&name).cloned().or_else(|| std::env::var(&name).ok());
+        if current.as_deref() != Some(value.as_str()) {
+            return Err(Failure::conflict(format!(
+                "{name}={value} asked for, but this process already runs with {}: Dynamo fixes it at the first runtime",
+                current.map_or_else(|| format!("{name} unset"), |current| format!("{name}={current}")),
+            )));
+        }
+    }
+    Ok(())
+}

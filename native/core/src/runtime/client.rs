@@ -1,0 +1,208 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dynamo_runtime::component::Client as DiscoveryClient;
+use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider};
+use dynamo_runtime::pipeline::{Context, ManyIn, ManyOut, PushRouter, RequestStream, RouterMode};
+use dynamo_runtime::protocols::annotated::Annotated;
+use dynamo_runtime::protocols::maybe_error::MaybeError;
+use futures::StreamExt;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::EndpointRef;
+use super::discovery::InstanceInfo;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::packed::Packed;
+use crate::sink::{HIGH_WATER_BYTES, Sent, sink};
+use crate::stream::{Item, Items, PullStream};
+
+type Router = PushRouter<Packed, Annotated<Packed>>;
+
+/// A client of one endpoint: its view of the instances and a router over them.
+pub struct Client {
+    client: DiscoveryClient,
+    router: Router,
+    mode: RouterMode,
+    endpoint: Arc<EndpointRef>,
+    /// Ends the client's background tasks.
+    closed: CancellationToken,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+impl Client {
+    fn open(&self) -> Result<(), Failure> {
+        if self.closed.is_cancelled() { Err(Failure::closed("the client")) } else { Ok(()) }
+    }
+}
+
+/// `args`: `{mode}`, one of `RouterMode`'s names but `kv`. Gives a `Client`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_endpoint_client(call: *const dyn_call) {
+    #[derive(Deserialize)]
+    struct Args {
+        mode: RouterMode,
+    }
+    unsafe {
+        op(call, |call: &Call| {
+            let endpoint = call.handle::<EndpointRef>()?;
+            let mode = call.args::<Args>()?.mode;
+            Ok(async move {
+                let closed = CancellationToken::new();
+                let guard = closed.clone().drop_guard();
+                let client = endpoint.endpoint.client_with_cancellation(closed.clone()).await?;
+                let router = Router::from_client(client.clone(), mode).await?;
+                guard.disarm();
+                Ok(Reply::handle(Handle::new(Arc::new(Client { client, router, mode, endpoint, closed }))))
+            })
+        })
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RequestArgs {
+    id: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    /// The one instance to ask, whatever the mode.
+    instance_id: Option<u64>,
+}
+
+impl RequestArgs {
+    fn context<T: Send + Sync + 'static>(self, value: T) -> Context<T> {
+        match self.id {
+            Some(id) => Context::with_id_and_metadata(value, id, self.metadata),
+            None => {
+                let mut context = Context::new(value);
+                context.set_metadata(self.metadata);
+                context
+            }
+        }
+    }
+}
+
+fn request_args(call: &Call) -> Result<RequestArgs, Failure> {
+    if call.has_args() { call.args() } else { Ok(RequestArgs::default()) }
+}
+
+fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
+    Box::pin(stream.map(|item| {
+        if let Some(error) = item.err() {
+            return Err(Failure::from(&error));
+        }
+        match item {
+            Annotated { data: Some(data), id: None, event: None, comment: None, error: None } => Ok(Item::Data(data.0)),
+            annotated => rmp_serde::to_vec_named(&annotated).map(Item::Annotated).map_err(Failure::internal),
+        }
+    }))
+}
+
+/// Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_client_open(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let client = call.handle::<Client>()?;
+            client.open()?;
+            let args = request_args(call)?;
+            let instance = args.instance_id;
+            let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
+            let context = request.context();
+            let opening = async move {
+                let stream = match (instance, client.mode) {
+                    (Some(id), _) => client.router.direct(request, id).await?,
+                    (None, RouterMode::Direct) => {
+                        return Err(Failure::invalid("request options.instanceId: expected an instance id in mode direct, got none"));
+                    }
+                    (None, _) => client.router.generate(request).await?,
+                };
+                Ok(items(stream))
+            };
+            Ok(Reply::handle(Handle::new(PullStream::opening(Box::pin(opening), context))))
+        })
+    }
+}
+
+/// Opens a request that is itself a stream. Gives a `PullStream` of answers and the `Sink` of the request's items.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let client = call.handle::<Client>()?;
+            client.open()?;
+            let (sink, sent) = sink(HIGH_WATER_BYTES);
+            let inputs = sent.filter_map(|sent| {
+                std::future::ready(match sent {
+                    Sent::Data(bytes) | Sent::Annotated(bytes) => Some(Packed(bytes)),
+                    Sent::Failed(_) | Sent::Ended => None,
+                })
+            });
+            let request: ManyIn<Packed> = request_args(call)?.context(RequestStream::new(Box::pin(inputs)));
+            let context = request.context();
+            let opening = async move { Ok(items(client.router.generate(request).await?)) };
+            let stream = PullStream::opening(Box::pin(opening), context);
+            Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
+        })
+    }
+}
+
+/// The instances known now, as an array of maps.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_client_instances(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let client = call.handle::<Client>()?;
+            client.open()?;
+            Reply::value(&client.client.instances().iter().map(InstanceInfo::from).collect::<Vec<_>>())
+        })
+    }
+}
+
+/// Completes once `a` instances can be routed to, with all of them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_client_wait(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let client = call.handle::<Client>()?;
+            client.open()?;
+            let wanted = call.a() as usize;
+            Ok(async move {
+                let mut available = client.client.instance_avail_watcher();
+                loop {
+                    // Routing learns of an instance from discovery's view, so what is available there is listed here.
+                    let ready: Vec<InstanceInfo> = {
+                        let available = available.borrow_and_update();
+                        let instances = client.client.instances();
+                        instances.iter().filter(|one| available.contains(&one.id())).map(InstanceInfo::from).collect()
+                    };
+                    if ready.len() >= wanted {
+                        return Reply::value(&ready);
+                    }
+                    tokio::select! {
+                        changed = available.changed() => changed.map_err(|_| Failure::closed("the client"))?,
+                        () = client.closed.cancelled() => return Err(Failure::closed("the client")),
+                    }
+                }
+            })
+        })
+    }
+}
+
+/// Ends the client's background tasks; its open streams go on. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_client_close(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let client = call.handle::<Client>()?;
+            let _ = &client.endpoint;
+            client.closed.cancel();
+            Ok(Reply::unit())
+        })
+    }
+}

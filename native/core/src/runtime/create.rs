@@ -1,0 +1,185 @@
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamo_runtime::DistributedRuntime;
+use dynamo_runtime::distributed::{DiscoveryBackend, DistributedConfig};
+use dynamo_runtime::pipeline::network::ResponsePlaneMode;
+use dynamo_runtime::storage::kv::Selector;
+use dynamo_runtime::transports::etcd;
+use dynamo_runtime::worker::Worker;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::process;
+
+/// A `DistributedRuntime` and what is kept beside it.
+pub struct Runtime {
+    pub drt: DistributedRuntime,
+    /// Bare names of the endpoints served: the crates key their local registries by these alone.
+    pub served: Mutex<HashSet<String>>,
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // An environment that goes away without `close` must still leave discovery.
+        let _enter = process::enter();
+        self.drt.shutdown();
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+enum Discovery {
+    Mem,
+    File { dir: Option<PathBuf> },
+    Etcd {
+        endpoints: Option<Vec<String>>,
+        #[serde(rename = "leaseTtlSeconds")]
+        lease_ttl_seconds: Option<u64>,
+    },
+    Kubernetes,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CreateArgs {
+    discovery: Option<Discovery>,
+    request_plane: Option<String>,
+    response_plane: Option<String>,
+    event_plane: Option<String>,
+    /// Environment variables that the crates fix for the process.
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    /// The id under which this runtime's endpoints are found.
+    instance_id: u64,
+    discovery: &'static str,
+    request_plane: String,
+    response_plane: &'static str,
+    event_plane: String,
+    /// `host:port` of the status server, where there is one.
+    system_address: Option<String>,
+}
+
+fn config(args: &CreateArgs) -> Result<DistributedConfig, Failure> {
+    let name = args.discovery.as_ref().map(|discovery| match discovery {
+        Discovery::Mem => "mem",
+        Discovery::File { .. } => "file",
+        Discovery::Etcd { .. } => "etcd",
+        Discovery::Kubernetes => "kubernetes",
+    });
+    let mut config = DistributedConfig::from_settings_with_overrides(
+        name,
+        args.request_plane.as_deref(),
+        args.event_plane.as_deref(),
+    )?;
+    match &args.discovery {
+        Some(Discovery::File { dir: Some(dir) }) => {
+            config.discovery_backend = DiscoveryBackend::KvStore(Selector::File(dir.clone()));
+        }
+        Some(Discovery::Etcd { endpoints, lease_ttl_seconds }) => {
+            let mut options = etcd::ClientOptions::default();
+            if let Some(endpoints) = endpoints {
+                options.etcd_url = endpoints.clone();
+            }
+            if let Some(seconds) = lease_ttl_seconds {
+                options.lease_ttl = *seconds;
+            }
+            config.discovery_backend = DiscoveryBackend::KvStore(Selector::Etcd(Box::new(options)));
+        }
+        _ => {}
+    }
+    config.response_plane = match args.response_plane.as_deref() {
+        None => None,
+        Some("tcp") => Some(ResponsePlaneMode::Tcp),
+        Some("quic") => Some(ResponsePlaneMode::Quic),
+        Some(other) => return Err(Failure::invalid(format!("responsePlane: expected tcp or quic, got {other}"))),
+    };
+    Ok(config)
+}
+
+fn discovery_name(backend: &DiscoveryBackend) -> &'static str {
+    match backend {
+        DiscoveryBackend::Kubernetes => "kubernetes",
+        DiscoveryBackend::KvStore(Selector::Etcd(_)) => "etcd",
+        DiscoveryBackend::KvStore(Selector::File(_)) => "file",
+        DiscoveryBackend::KvStore(Selector::Memory) => "mem",
+    }
+}
+
+/// Gives a `Runtime` and a map of what was resolved.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let args = call.args::<CreateArgs>()?;
+            process::fix_settings(args.settings.clone())?;
+            let config = config(&args)?;
+            Ok(async move {
+                let discovery = discovery_name(&config.discovery_backend);
+                let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
+                let drt = DistributedRuntime::new(Worker::runtime_from_existing()?, config).await?;
+                let created = Created {
+                    instance_id: drt.connection_id(),
+                    discovery,
+                    request_plane: drt.request_plane().to_string(),
+                    response_plane: drt.response_plane().name(),
+                    event_plane,
+                    system_address: drt.system_status_server_info().map(|info| info.address()),
+                };
+                let bytes = rmp_serde::to_vec_named(&created).map_err(Failure::internal)?;
+                let runtime = Arc::new(Runtime { drt, served: Mutex::default() });
+                Ok(Reply::with_handles(bytes, vec![Handle::new(runtime)]))
+            })
+        })
+    }
+}
+
+/// Runs the three phases of shutdown and completes when the last is over. `a`: milliseconds after which the wait for
+/// requests in flight is given up (0: the crates' own limit).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_runtime_close(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let runtime = call.handle::<Runtime>()?;
+            let limit = (call.a() > 0).then(|| Duration::from_millis(call.a()));
+            Ok(async move {
+                let token = runtime.drt.primary_token();
+                runtime.drt.shutdown();
+                match limit {
+                    None => token.cancelled().await,
+                    Some(limit) => {
+                        if tokio::time::timeout(limit, token.cancelled()).await.is_err() {
+                            token.cancel();
+                        }
+                    }
+                }
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    dynamo_core: &'static str,
+    dynamo: &'static str,
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_versions(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |_| Reply::value(&Versions { dynamo_core: env!("CARGO_PKG_VERSION"), dynamo: DYNAMO_VERSION }))
+    }
+}
+
+/// The version that Cargo.toml pins all of Dynamo's crates to.
+const DYNAMO_VERSION: &str = "1.6.1";

@@ -1,0 +1,118 @@
+use dynamo_runtime::component::{Instance, TransportType};
+use dynamo_runtime::discovery::{DiscoveryEvent, DiscoveryInstance, DiscoveryInstanceId, DiscoveryQuery};
+use futures::{FutureExt, StreamExt};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{EndpointRef, Runtime};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::stream::{Item, PullStream};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceInfo {
+    namespace: String,
+    component: String,
+    endpoint: String,
+    instance_id: u64,
+    transport: &'static str,
+    address: String,
+    device_type: Option<String>,
+    codec: &'static str,
+}
+
+impl From<&Instance> for InstanceInfo {
+    fn from(instance: &Instance) -> Self {
+        Self {
+            namespace: instance.namespace.clone(),
+            component: instance.component.clone(),
+            endpoint: instance.endpoint.clone(),
+            instance_id: instance.instance_id,
+            transport: match instance.transport {
+                TransportType::Nats(_) => "nats",
+                TransportType::Tcp(_) => "tcp",
+            },
+            address: instance.transport.address().to_string(),
+            device_type: instance.device_type.as_ref().map(|device| format!("{device:?}").to_lowercase()),
+            // An instance that names no codec is an old one, which speaks JSON.
+            codec: instance.request_plane_codec.unwrap_or_default().name(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Change {
+    Added { instance: InstanceInfo },
+    #[serde(rename_all = "camelCase")]
+    Removed { instance_id: u64 },
+    Resync { instances: Vec<InstanceInfo> },
+}
+
+fn endpoint_instance(instance: &DiscoveryInstance) -> Option<InstanceInfo> {
+    match instance {
+        DiscoveryInstance::Endpoint(instance) => Some(instance.into()),
+        _ => None,
+    }
+}
+
+fn change(event: DiscoveryEvent) -> Option<Change> {
+    match event {
+        DiscoveryEvent::Added(instance) => endpoint_instance(&instance).map(|instance| Change::Added { instance }),
+        DiscoveryEvent::Removed(id @ DiscoveryInstanceId::Endpoint(_)) => {
+            Some(Change::Removed { instance_id: id.instance_id() })
+        }
+        DiscoveryEvent::Resync(instances) => {
+            Some(Change::Resync { instances: instances.iter().filter_map(endpoint_instance).collect() })
+        }
+        _ => None,
+    }
+}
+
+/// A stream of the changes to an endpoint's instances, from those that are there on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let id = this.endpoint.id();
+            let query =
+                DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
+            let token = CancellationToken::new();
+            let opening = async move {
+                let guard = token.clone().drop_guard();
+                let events = this.runtime.drt.discovery().list_and_watch(query, Some(token)).await?;
+                Ok(events.filter_map(move |event| {
+                    let _until_dropped = &guard;
+                    std::future::ready(match event {
+                        Ok(event) => change(event).map(|change| {
+                            rmp_serde::to_vec_named(&change)
+                                .map(|bytes| Item::Data(bytes.into()))
+                                .map_err(Failure::internal)
+                        }),
+                        Err(error) => Some(Err(Failure::from(error))),
+                    })
+                }))
+            };
+            let items = opening.into_stream().map(|opened| match opened {
+                Ok(items) => items.left_stream(),
+                Err(failure) => futures::stream::once(std::future::ready(Err::<Item, Failure>(failure))).right_stream(),
+            });
+            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items.flatten())))))
+        })
+    }
+}
+
+/// Every endpoint instance that discovery lists now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_runtime_instances(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let runtime = call.handle::<Runtime>()?;
+            Ok(async move {
+                let listed = runtime.drt.discovery().list(DiscoveryQuery::AllEndpoints).await?;
+                Reply::value(&listed.iter().filter_map(endpoint_instance).collect::<Vec<_>>())
+            })
+        })
+    }
+}

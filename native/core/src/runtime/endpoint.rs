@@ -1,0 +1,71 @@
+use std::sync::Arc;
+
+use dynamo_runtime::component::{Component, Endpoint, Namespace};
+use serde::Deserialize;
+
+use super::Runtime;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+
+/// An endpoint, which keeps its runtime.
+pub struct EndpointRef {
+    pub endpoint: Endpoint,
+    pub runtime: Arc<Runtime>,
+}
+
+/// A place in the hierarchy: the runtime, a namespace, a component or an endpoint, by which of the names are there.
+#[derive(Deserialize)]
+pub struct Path {
+    pub namespace: Option<String>,
+    pub component: Option<String>,
+    pub endpoint: Option<String>,
+}
+
+pub enum Place {
+    Runtime(Arc<Runtime>),
+    Namespace(Namespace),
+    Component(Component),
+    Endpoint(Endpoint),
+}
+
+impl Path {
+    pub fn place(&self, runtime: &Arc<Runtime>) -> Result<Place, Failure> {
+        let Some(namespace) = &self.namespace else { return Ok(Place::Runtime(runtime.clone())) };
+        let namespace = runtime.drt.namespace(namespace)?;
+        let Some(component) = &self.component else { return Ok(Place::Namespace(namespace)) };
+        let component = namespace.component(component)?;
+        let Some(endpoint) = &self.endpoint else { return Ok(Place::Component(component)) };
+        Ok(Place::Endpoint(component.endpoint(endpoint)))
+    }
+}
+
+/// `args`: `{namespace, component, endpoint}`, of a runtime. Gives an `EndpointRef`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_runtime_endpoint(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let runtime = call.handle::<Runtime>()?;
+            match call.args::<Path>()?.place(&runtime)? {
+                Place::Endpoint(endpoint) => Ok(Reply::handle(Handle::new(Arc::new(EndpointRef { endpoint, runtime })))),
+                _ => Err(Failure::invalid("endpoint: expected namespace, component and endpoint")),
+            }
+        })
+    }
+}
+
+/// Takes the endpoint's instance out of discovery (`a` = 0) or puts it back (`a` = 1), while it goes on serving.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_endpoint_register(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let register = call.a() == 1;
+            Ok(async move {
+                match register {
+                    true => this.endpoint.register_endpoint_instance().await?,
+                    false => this.endpoint.unregister_endpoint_instance().await?,
+                }
+                Ok(Reply::unit())
+            })
+        })
+    }
+}

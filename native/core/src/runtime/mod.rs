@@ -1,0 +1,13 @@
+//! dynamo-runtime: the distributed runtime, endpoints and their clients, events, metrics and health.
+
+mod client;
+mod create;
+mod discovery;
+mod endpoint;
+mod events;
+mod health;
+mod metrics;
+mod serve;
+
+pub use create::Runtime;
+pub use endpoint::EndpointRef;

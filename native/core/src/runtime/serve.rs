@@ -1,0 +1,290 @@
+use std::sync::Arc;
+
+use anyhow::Error;
+use bytes::{BufMut, Bytes, BytesMut};
+use dynamo_runtime::component::StartedEndpoint;
+use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider, ResponseStream, async_trait};
+use dynamo_runtime::error::DynamoError;
+use dynamo_runtime::local_endpoint_registry::LocalAsyncEngine;
+use dynamo_runtime::pipeline::network::{
+    EncodedResponseFrame, Ingress, IngressRequestDecoder, IngressResponseEncoder, NetworkStreamWrapper,
+    PushWorkHandler, RequestPlanePayloadCodec,
+};
+use dynamo_runtime::pipeline::{Context, ManyIn, ManyOut, PipelineError, SingleIn};
+use dynamo_runtime::protocols::annotated::Annotated;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::discovery::InstanceInfo;
+use super::{EndpointRef, Runtime};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
+use crate::inbox::{Inbox, Request};
+use crate::packed::Packed;
+use crate::sink::{HIGH_WATER_BYTES, Sent};
+use crate::stream::{Item, PullStream};
+
+/// One item of a response, on its way to the wire.
+#[derive(Debug)]
+pub enum Outgoing {
+    Data(Bytes),
+    Annotated(Bytes),
+    Failed(DynamoError),
+}
+
+/// Requests reach the handler as the bytes that the wire brought, and its items leave as they are: the payload is never
+/// rebuilt here unless the caller's codec is JSON.
+struct RawPayload;
+
+impl IngressRequestDecoder<Packed> for RawPayload {
+    async fn decode_request(&self, codec: RequestPlanePayloadCodec, bytes: Bytes) -> Result<Packed, PipelineError> {
+        match codec {
+            RequestPlanePayloadCodec::Msgpack => Ok(Packed(bytes)),
+            RequestPlanePayloadCodec::Json => {
+                codec.decode(&bytes).map_err(|error| PipelineError::DeserializationError(error.to_string()))
+            }
+        }
+    }
+}
+
+/// `{data: {data: X}, complete_final: false}` around X, in MessagePack: the wire's frame for one plain item.
+const DATA_HEAD: &[u8] = b"\x82\xa4data\x81\xa4data";
+/// The same around an item with annotations, which is a map already.
+const ANNOTATED_HEAD: &[u8] = b"\x82\xa4data";
+const FRAME_TAIL: &[u8] = b"\xaecomplete_final\xc2";
+
+fn frame(head: &[u8], item: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(head.len() + item.len() + FRAME_TAIL.len());
+    out.put_slice(head);
+    out.put_slice(item);
+    out.put_slice(FRAME_TAIL);
+    out.freeze()
+}
+
+impl IngressResponseEncoder<Outgoing> for RawPayload {
+    async fn encode_response(
+        &self,
+        codec: RequestPlanePayloadCodec,
+        response: Option<Outgoing>,
+        complete_final: bool,
+    ) -> Result<EncodedResponseFrame, PipelineError> {
+        let is_error = matches!(response, Some(Outgoing::Failed(_)));
+        let bytes = match (&response, codec) {
+            (Some(Outgoing::Data(item)), RequestPlanePayloadCodec::Msgpack) => frame(DATA_HEAD, item),
+            (Some(Outgoing::Annotated(item)), RequestPlanePayloadCodec::Msgpack) => frame(ANNOTATED_HEAD, item),
+            _ => {
+                let data = response.map(Outgoing::annotated).transpose()?;
+                codec
+                    .encode(&NetworkStreamWrapper { data, complete_final })
+                    .map_err(|error| PipelineError::SerializationError(error.to_string()))?
+                    .into()
+            }
+        };
+        Ok(EncodedResponseFrame { bytes, is_error, stop_stream: is_error })
+    }
+}
+
+impl Outgoing {
+    fn annotated(self) -> Result<Annotated<Packed>, PipelineError> {
+        Ok(match self {
+            Outgoing::Data(item) => Annotated::from_data(Packed(item)),
+            Outgoing::Annotated(item) => rmp_serde::from_slice(&item)
+                .map_err(|error| PipelineError::SerializationError(error.to_string()))?,
+            Outgoing::Failed(error) => Annotated {
+                data: None,
+                id: None,
+                event: Some("error".into()),
+                comment: Some(vec![error.to_string()]),
+                error: Some(error),
+            },
+        })
+    }
+}
+
+/// The engine behind a served endpoint: each request goes to the handler's inbox, its answer back to the caller.
+struct Handler {
+    inbox: Arc<Inbox>,
+}
+
+impl Handler {
+    fn answer<T: Send + Sync + 'static>(
+        &self,
+        context: &Context<T>,
+        request: Request,
+    ) -> Result<ManyOut<Outgoing>, Error> {
+        let engine_context = context.context();
+        let request =
+            Request { context: Some(engine_context.clone()), metadata: context.metadata().clone(), ..request };
+        let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
+        let items = answer.filter_map(|sent| {
+            std::future::ready(match sent {
+                Sent::Data(bytes) => Some(Outgoing::Data(bytes)),
+                Sent::Annotated(bytes) => Some(Outgoing::Annotated(bytes)),
+                Sent::Failed(failure) => Some(Outgoing::Failed(failure.to_dynamo())),
+                Sent::Ended => None,
+            })
+        });
+        Ok(ResponseStream::new(Box::pin(items), engine_context))
+    }
+}
+
+#[async_trait]
+impl AsyncEngine<SingleIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
+    async fn generate(&self, request: SingleIn<Packed>) -> Result<ManyOut<Outgoing>, Error> {
+        let (payload, context) = request.transfer(());
+        self.answer(&context, Request::new("request", payload.0))
+    }
+}
+
+#[async_trait]
+impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
+    async fn generate(&self, request: ManyIn<Packed>) -> Result<ManyOut<Outgoing>, Error> {
+        let (input, context) = request.transfer(());
+        let input = input.take().ok_or_else(|| Error::msg("the request stream was taken already"))?;
+        let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0)))));
+        self.answer(&context, Request { input: Some(input), ..Request::new("request", Bytes::new()) })
+    }
+}
+
+/// The door of the health canary, which speaks JSON values, onto the same handler.
+#[async_trait]
+impl AsyncEngine<SingleIn<serde_json::Value>, ManyOut<Annotated<serde_json::Value>>, Error> for Handler {
+    async fn generate(
+        &self,
+        request: SingleIn<serde_json::Value>,
+    ) -> Result<ManyOut<Annotated<serde_json::Value>>, Error> {
+        let (value, context) = request.transfer(());
+        let stream = self.answer(&context, Request::new("request", rmp_serde::to_vec_named(&value)?))?;
+        let engine_context = stream.context();
+        let items = stream.map(|item| {
+            let failed = |error: String| Annotated::from_error(error);
+            match item.annotated() {
+                Ok(annotated) => annotated.map_data(|data| {
+                    rmp_serde::from_slice::<serde_json::Value>(&data.0).map_err(|error| error.to_string())
+                }),
+                Err(error) => failed(error.to_string()),
+            }
+        });
+        Ok(ResponseStream::new(Box::pin(items), engine_context))
+    }
+}
+
+pub struct Served {
+    started: Mutex<Option<StartedEndpoint>>,
+    inbox: Arc<Inbox>,
+    name: String,
+    runtime: Arc<Runtime>,
+}
+
+impl Served {
+    async fn close(&self) -> Result<(), Failure> {
+        let started = self.started.lock().take();
+        if let Some(started) = started {
+            let result = started.shutdown().await;
+            self.inbox.close();
+            self.runtime.served.lock().remove(&self.name);
+            result?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.runtime.served.lock().remove(&self.name);
+        if let (Some(started), Ok(runtime)) = (self.started.lock().take(), crate::process::handle()) {
+            runtime.spawn(started.shutdown());
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServeArgs {
+    #[serde(default)]
+    metrics_labels: Vec<(String, String)>,
+    graceful_shutdown: Option<bool>,
+    health_check: Option<serde_json::Value>,
+    #[serde(default)]
+    bidirectional: bool,
+    high_water_bytes: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct ServedInfo {
+    instance: InstanceInfo,
+}
+
+/// Serves an `EndpointRef`; completes once its instance can be called, with a `Served` and its `Inbox`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_endpoint_serve(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let args = call.args::<ServeArgs>()?;
+            Ok(serve(this, args))
+        })
+    }
+}
+
+async fn serve(this: Arc<EndpointRef>, args: ServeArgs) -> Result<Reply, Failure> {
+    let name = this.endpoint.name().to_string();
+    if !this.runtime.served.lock().insert(name.clone()) {
+        return Err(Failure::conflict(format!(
+            "endpoint {}: this runtime already serves an endpoint named {name}, and one runtime keeps its endpoints by that name alone",
+            this.endpoint.id(),
+        )));
+    }
+    let started = start(&this, args).await;
+    if started.is_err() {
+        this.runtime.served.lock().remove(&name);
+    }
+    let (started, inbox) = started?;
+    let bytes = rmp_serde::to_vec_named(&ServedInfo { instance: started.instance().into() })
+        .map_err(Failure::internal)?;
+    let served = Arc::new(Served {
+        started: Mutex::new(Some(started)),
+        inbox: inbox.clone(),
+        name,
+        runtime: this.runtime.clone(),
+    });
+    Ok(Reply::with_handles(bytes, vec![Handle::new(served), Handle::new(inbox)]))
+}
+
+async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, Arc<Inbox>), Failure> {
+    let inbox = Inbox::new(args.high_water_bytes.unwrap_or(HIGH_WATER_BYTES));
+    let engine = Arc::new(Handler { inbox: inbox.clone() });
+    let handler: Arc<dyn PushWorkHandler> = if args.bidirectional {
+        Ingress::<ManyIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
+    } else {
+        Ingress::<SingleIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
+    };
+    let mut builder = this
+        .endpoint
+        .endpoint_builder()
+        .handler(handler)
+        .graceful_shutdown(args.graceful_shutdown.unwrap_or(true));
+    if !args.metrics_labels.is_empty() {
+        builder = builder.metrics_labels(Some(args.metrics_labels));
+    }
+    if let Some(payload) = args.health_check {
+        let local: LocalAsyncEngine = engine;
+        builder = builder.health_check_payload(payload).register_local_engine(local)?;
+    }
+    Ok((builder.start_with_registration().await?, inbox))
+}
+
+/// Leaves discovery, lets the requests in flight end, then closes the inbox. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_served_close(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let served = call.handle::<Served>()?;
+            Ok(async move {
+                served.close().await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! Streams towards the caller: pulled in batches, so that a slow caller holds back the producer and a fast one crosses
+//! once for many items.
+//!
+//! A pull gives one buffer: `[state u8][count u32]` then `count` items `[kind u8][length u32][bytes]`, little-endian. The
+//! bytes are a value, or a MessagePack map with its annotations. After state `FAILED` the rest is an encoded `Failure`: it
+//! always comes behind the last good item.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use dynamo_runtime::engine::AsyncEngineContext;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+
+pub enum Item {
+    /// A value.
+    Data(bytes::Bytes),
+    /// A MessagePack map `{data?, id?, event?, comment?}`.
+    Annotated(Vec<u8>),
+}
+
+impl Item {
+    fn parts(&self) -> (u8, &[u8]) {
+        match self {
+            Item::Data(bytes) => (0, bytes),
+            Item::Annotated(bytes) => (1, bytes),
+        }
+    }
+}
+
+pub type Items = Pin<Box<dyn Stream<Item = Result<Item, Failure>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Items, Failure>> + Send>>;
+
+enum State {
+    Opening(Opening),
+    Open(Items),
+    Ended,
+}
+
+const MORE: u8 = 0;
+const ENDED: u8 = 1;
+const FAILED: u8 = 2;
+
+pub struct PullStream {
+    state: tokio::sync::Mutex<State>,
+    context: Option<Arc<dyn AsyncEngineContext>>,
+    killed: CancellationToken,
+}
+
+impl PullStream {
+    pub fn new(items: Items) -> Arc<Self> {
+        Self::build(State::Open(items), None)
+    }
+
+    /// A stream whose request is dispatched by the first pull; `context` lets it be stopped before and after.
+    pub fn opening(opening: Opening, context: Arc<dyn AsyncEngineContext>) -> Arc<Self> {
+        Self::build(State::Opening(opening), Some(context))
+    }
+
+    fn build(state: State, context: Option<Arc<dyn AsyncEngineContext>>) -> Arc<Self> {
+        Arc::new(Self { state: tokio::sync::Mutex::new(state), context, killed: CancellationToken::new() })
+    }
+
+    /// Waits for at least `min` items (or the end), then takes what is ready, up to `max` items and `max_bytes`.
+    async fn pull(&self, min: usize, max: usize, max_bytes: usize) -> Result<Reply, Failure> {
+        let mut state = self.state.lock().await;
+        let mut batch = Batch::new();
+        let pulled = tokio::select! {
+            biased;
+            () = self.killed.cancelled() => Ok(true),
+            pulled = batch.fill(&mut state, min, max, max_bytes) => pulled,
+        };
+        if !matches!(pulled, Ok(false)) {
+            // Dropping the items here, not with the handle, tells the producer at once.
+            *state = State::Ended;
+        }
+        Ok(Reply::bytes(batch.finish(pulled)))
+    }
+}
+
+/// The target of one pull: how large, and from where on a buffer is worth more than another crossing.
+struct Batch {
+    buffer: Vec<u8>,
+    count: u32,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { buffer: vec![MORE, 0, 0, 0, 0], count: 0 }
+    }
+
+    fn push(&mut self, item: &Item) {
+        let (kind, bytes) = item.parts();
+        self.buffer.push(kind);
+        self.buffer.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(bytes);
+        self.count += 1;
+    }
+
+    /// True when the stream has ended.
+    async fn fill(&mut self, state: &mut State, min: usize, max: usize, max_bytes: usize) -> Result<bool, Failure> {
+        if let State::Opening(opening) = state {
+            *state = State::Open(opening.await?);
+        }
+        let State::Open(items) = state else { return Ok(true) };
+        while (self.count as usize) < max && self.buffer.len() < max_bytes {
+            let next = if (self.count as usize) < min.max(1) {
+                items.next().await
+            } else {
+                match items.next().now_or_never() {
+                    Some(next) => next,
+                    None => return Ok(false),
+                }
+            };
+            match next {
+                Some(item) => self.push(&item?),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(mut self, pulled: Result<bool, Failure>) -> Vec<u8> {
+        self.buffer[0] = match pulled {
+            Ok(false) => MORE,
+            Ok(true) => ENDED,
+            Err(_) => FAILED,
+        };
+        self.buffer[1..5].copy_from_slice(&self.count.to_le_bytes());
+        if let Err(failure) = pulled {
+            self.buffer.extend_from_slice(&failure.encode());
+        }
+        self.buffer
+    }
+}
+
+impl Drop for PullStream {
+    fn drop(&mut self) {
+        if let Some(context) = &self.context {
+            context.kill();
+        }
+    }
+}
+
+pub fn stream_reply(stream: Arc<PullStream>) -> Reply {
+    Reply::handle(Handle::new(stream))
+}
+
+/// `a`: the least number of items to wait for. `b`: the most to take; the low 32 bits count items, the high 32 KiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let stream = call.handle::<PullStream>()?;
+            let (min, max, max_bytes) = (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
+            Ok(async move { stream.pull(min, max, max_bytes).await })
+        })
+    }
+}
+
+/// `a` = 0: stop, the producer may still finish and its end comes as usual. `a` = 1: kill, the stream ends now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_stream_cancel(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call| {
+            let stream = call.handle::<PullStream>()?;
+            match (call.a(), &stream.context) {
+                (0, Some(context)) => context.stop_generating(),
+                _ => {
+                    if let Some(context) = &stream.context {
+                        context.kill();
+                    }
+                    stream.killed.cancel();
+                    if let Ok(mut state) = stream.state.try_lock() {
+                        let _enter = crate::process::enter();
+                        *state = State::Ended;
+                    }
+                }
+            }
+            Ok(Reply::unit())
+        })
+    }
+}

@@ -1,0 +1,72 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { Progress } from './progress.mjs';
+import { headersEnvironment, root, SetUpError } from './process.mjs';
+
+const require = createRequire(import.meta.url);
+
+const logFile = '.setup/native.log';
+const tailLines = 40;
+
+/** What a line of the build's output says about its state. Lines of a `transient` kind stay out of the log. */
+const states = [
+  { line: /^\s*Building \[.*\] (\d+)\/(\d+): (.+)$/, say: ([, done, all, names]) => `${done}/${all} crates, ${names.split(/[,(]/)[0]}`, transient: true },
+  { line: /^\s*Downloading \[.*\]/, say: () => 'downloading crates', transient: true },
+  { line: /^\s*Downloaded (\S+)/, say: ([, name]) => `downloading ${name}` },
+  { line: /^\[(\d+)\/(\d+)\] Building CXX object .*\/(\S+)\.o$/, say: ([, done, all, name]) => `C++ ${done}/${all}, ${name}` },
+  { line: /^\[\d+\/\d+\] Linking/, say: () => 'linking' },
+];
+
+const commands = {
+  build: () => [require.resolve('node-gyp/bin/node-gyp.js'), 'configure', 'build', '--release'],
+  prebuild: () => [require.resolve('prebuildify/bin.js'), '--napi', '--strip', '--tag-libc', '--target', process.versions.node],
+};
+
+const environment = {
+  // Cargo then tells its own progress although no terminal is attached.
+  CARGO_TERM_PROGRESS_WHEN: 'always',
+  CARGO_TERM_PROGRESS_WIDTH: '120',
+  CARGO_TERM_COLOR: 'never',
+};
+
+/** Builds the addon into build/Release (`build`), or into prebuilds/ as it is published (`prebuild`). */
+export async function buildNative(kind = 'build') {
+  mkdirSync(join(root, '.setup'), { recursive: true });
+  const progress = new Progress('native build');
+  const log = openSync(join(root, logFile), 'w');
+  const tail = [];
+  let rest = '';
+
+  const onLine = (line) => {
+    const state = states.find(({ line: pattern }) => pattern.test(line));
+    if (state) progress.text = state.say(state.line.exec(line));
+    if (state?.transient || line.trim() === '') return;
+    writeSync(log, `${line}\n`);
+    tail.push(line);
+    if (tail.length > tailLines) tail.shift();
+  };
+  const onChunk = (chunk) => {
+    const lines = (rest + chunk).split(/[\r\n]+/);
+    rest = lines.pop();
+    lines.forEach(onLine);
+  };
+
+  const status = await new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, commands[kind](), {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...headersEnvironment(), ...environment },
+    });
+    child.stdout.setEncoding('utf8').on('data', onChunk);
+    child.stderr.setEncoding('utf8').on('data', onChunk);
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve(signal ?? code));
+  });
+  onLine(rest);
+  closeSync(log);
+
+  progress.end(status === 0 ? 'done' : 'failed');
+  if (status !== 0) throw new SetUpError(`${tail.join('\n')}\nThe native build failed (${status}); the whole log is in ${logFile}.`);
+}

@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildNative } from './native.mjs';
+import { root, run } from './process.mjs';
+
+/** Each step runs when its output is missing or its inputs differ from those of its last success. */
+export const steps = {
+  packages: {
+    inputs: ['package-lock.json'],
+    output: 'node_modules',
+    run: () => run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']),
+  },
+  native: {
+    inputs: ['native', 'binding.gyp'],
+    output: 'build/Release/dynamo_node.node',
+    run: () => buildNative(),
+  },
+  typescript: {
+    inputs: ['lib', 'tsconfig.json', 'package-lock.json'],
+    output: 'dist/index.js',
+    run: async () => {
+      rmSync(join(root, 'dist'), { recursive: true, force: true });
+      await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')]);
+    },
+  },
+  peers: {
+    inputs: ['scripts/peers.txt'],
+    output: '.peers/bin/python',
+    run: async () => {
+      await run('python3', ['-m', 'venv', '--clear', '.peers']);
+      await run('.peers/bin/pip', ['install', '--quiet', '--disable-pip-version-check', '--no-deps', '-r', 'scripts/peers.txt']);
+    },
+  },
+};
+
+const ignored = new Set(['target', 'node_modules']);
+
+function* filesOf(path) {
+  if (!statSync(join(root, path)).isDirectory()) return yield path;
+  for (const name of readdirSync(join(root, path)).sort()) if (!ignored.has(name)) yield* filesOf(join(path, name));
+}
+
+function digest(inputs) {
+  const hash = createHash('sha256');
+  for (const file of inputs.flatMap((input) => [...filesOf(input)])) {
+    hash.update(`${file}\0`).update(createHash('sha256').update(readFileSync(join(root, file))).digest());
+  }
+  return hash.digest('hex');
+}
+
+const stampOf = (name) => join(root, '.setup', name);
+
+function isDone(name) {
+  const { inputs, output } = steps[name];
+  return existsSync(join(root, output)) && existsSync(stampOf(name)) && readFileSync(stampOf(name), 'utf8') === digest(inputs);
+}
+
+/** Runs a step unless it is done. The digest is taken first: a file edited meanwhile makes the step run again. */
+export async function ensure(name, { force = false } = {}) {
+  if (!force && isDone(name)) return false;
+  if (name !== 'native') console.log(`set-up: ${name}`);
+  const inputs = digest(steps[name].inputs);
+  rmSync(stampOf(name), { force: true });
+  await steps[name].run();
+  mkdirSync(join(root, '.setup'), { recursive: true });
+  writeFileSync(stampOf(name), inputs);
+  return true;
+}

@@ -1,0 +1,79 @@
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { isRoot, outputOf, run, SetUpError, which } from './process.mjs';
+
+const hasFile = (folder, pattern) => existsSync(folder) && readdirSync(folder).some((name) => pattern.test(name));
+
+const libclang = /^libclang(-\d+)?\.so/;
+
+function hasLibclang() {
+  if (process.env.LIBCLANG_PATH || hasFile('/usr/lib/x86_64-linux-gnu', libclang)) return true;
+  return readdirSync('/usr/lib').some((name) => name.startsWith('llvm-') && hasFile(`/usr/lib/${name}/lib`, libclang));
+}
+
+const hasCompiler = () => Number.parseInt(outputOf('g++', ['-dumpversion']) ?? '0') >= 12;
+
+const hasVenv = () => outputOf('python3', ['-c', 'import ensurepip, venv']) !== undefined;
+
+/** Each Debian package that a build needs, and how to tell that its content is there, however it was installed. */
+const buildPackages = [
+  { name: 'g++', what: 'g++ 12 or newer', present: hasCompiler },
+  { name: 'make', present: () => which('make') },
+  { name: 'cmake', present: () => which('cmake') },
+  { name: 'ninja-build', present: () => which('ninja') },
+  { name: 'mold', present: () => which('mold') },
+  { name: 'pkg-config', present: () => which('pkg-config') },
+  { name: 'protobuf-compiler', present: () => which('protoc') },
+  { name: 'libprotobuf-dev', present: () => existsSync('/usr/include/google/protobuf/descriptor.proto') },
+  { name: 'libclang-dev', present: hasLibclang },
+  { name: 'python3', present: () => which('python3') },
+  { name: 'python3-venv', present: hasVenv },
+];
+
+const testPackages = [
+  { name: 'etcd-server', present: () => which('etcd'), service: 'etcd' },
+  { name: 'nats-server', present: () => which('nats-server'), service: 'nats-server' },
+];
+
+const apt = ['apt-get', '-y', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0', 'install'];
+
+export async function installPackages({ test }) {
+  const wanted = test ? [...buildPackages, ...testPackages] : buildPackages;
+  const missing = wanted.filter(({ present }) => !present());
+  if (missing.length === 0) return;
+
+  const names = missing.map(({ name }) => name);
+  if (!which('apt-get')) throw new SetUpError(`Install what these Debian packages hold, then try again: ${names.join(' ')}`);
+  if (!isRoot) {
+    throw new SetUpError(
+      `Some packages are missing. Run this, then try again:\n  sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends ${names.join(' ')}'`,
+    );
+  }
+
+  console.log(`set-up: installing ${names.join(' ')}`);
+  await aptInstall(names);
+  await keepStopped(missing.flatMap(({ service }) => service ?? []));
+
+  const still = missing.filter(({ present }) => !present());
+  if (still.length > 0) throw new SetUpError(`Still missing after installation: ${still.map(({ name, what }) => what ?? name).join(', ')}`);
+}
+
+/** Installs packages without starting the services among them. */
+export async function aptInstall(names) {
+  const policy = '/usr/sbin/policy-rc.d';
+  const ours = !existsSync(policy);
+  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  try {
+    await run('apt-get', ['-qq', 'update'], { env });
+    await run(apt[0], [...apt.slice(1), '-qq', ...names], { env });
+  } finally {
+    if (ours) rmSync(policy);
+  }
+}
+
+/** The tests start their own servers: the packages' services stay off after a restart of the machine too. */
+async function keepStopped(services) {
+  if (services.length === 0 || !existsSync('/run/systemd/system')) return;
+  await run('systemctl', ['disable', '--now', '--quiet', ...services]);
+  console.log(`set-up: the services ${services.join(' and ')} are installed but disabled`);
+}

@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { copyFile, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { addonFile, execute, root } from '../helpers/project.js';
+
+const published = ['package.json', 'dist', 'README.md', 'LICENSE', 'THIRD_PARTY_NOTICES'];
+const unreachable = /npm error code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENOTCACHED)/;
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'dynamo-pack-'));
+});
+
+afterEach(() => rm(folder, { recursive: true }));
+
+/** Packs what would be published, with the addon that was built here in the place of its prebuild. */
+async function pack(): Promise<string> {
+  const staging = join(folder, 'staging');
+  const prebuilds = join(staging, 'prebuilds/linux-x64');
+  await mkdir(prebuilds, { recursive: true });
+  for (const name of published.filter((entry) => existsSync(join(root, entry)))) {
+    await cp(join(root, name), join(staging, name), { recursive: true });
+  }
+  await execute('strip', ['-o', join(prebuilds, 'dynamo-node.glibc.node'), addonFile()]);
+  await execute('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], { cwd: staging });
+  const tarball = (await readdir(folder)).find((name) => name.endsWith('.tgz'));
+  return join(folder, tarball!);
+}
+
+test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it', { timeout: 240_000 }, async (context) => {
+  const tarball = await pack();
+  const app = join(folder, 'app');
+  await mkdir(app);
+  await writeFile(join(app, 'package.json'), '{"private": true}');
+
+  const flags = ['--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=0'];
+  try {
+    await execute('npm', ['install', ...flags, tarball], { cwd: app });
+  } catch (error) {
+    if (unreachable.test((error as { stderr: string }).stderr)) context.skip('no package registry can be reached');
+    throw error;
+  }
+
+  await copyFile(join(root, 'test/fixtures/pack-smoke.mjs'), join(app, 'smoke.mjs'));
+  const { stdout } = await execute(process.execPath, ['smoke.mjs'], { cwd: app, timeout: 60_000 });
+  expect(stdout).toContain('answered');
+});

@@ -1,0 +1,25 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const folders = (process.env.DYNAMO_TEST_FOLDERS ?? 'unit,native,integration,servers,interop,lifecycle,types').split(',');
+
+const library = fileURLToPath(new URL('lib/index.ts', import.meta.url));
+
+export default defineConfig({
+  resolve: { alias: { 'dynamo-node': library } },
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    passWithNoTests: true,
+    reporters: ['default', './test/helpers/summary-reporter.ts'],
+    projects: folders.map((name) => ({
+      extends: true as const,
+      test:
+        name === 'types'
+          ? { name, include: [], typecheck: { enabled: true, only: true, include: ['test/types/**/*.test-d.ts'], tsconfig: 'tsconfig.check.json' } }
+          : { name, include: [`test/${name}/**/*.test.ts`] },
+    })),
+  },
+});
