@@ -1,4 +1,50 @@
 export { ClosedError, DynamoError, type DynamoErrorOptions, type ErrorClass, type ErrorCode } from './errors.js';
+export type {
+  EngineBase,
+  EngineConfig,
+  EngineWorker,
+  KvCacheEvent,
+  KvEventSource,
+  LLMEngine,
+  LlmRegistration,
+  LoadSnapshot,
+  RawEngine,
+} from './llm/engine.js';
+export { type BuiltInEngine, BuiltInWorker, Frontend } from './llm/frontend.js';
+export type {
+  FrontendEngine,
+  FrontendOptions,
+  GrpcFrontendOptions,
+  HttpFrontendOptions,
+  TextFrontendOptions,
+  TlsOptions,
+} from './llm/frontend-options.js';
+export {
+  fetchModel,
+  MODEL_INPUTS,
+  MODEL_TYPES,
+  type ModelInput,
+  type ModelOptions,
+  type ModelType,
+  registerModel,
+  unregisterModel,
+  updateModelTaints,
+  WORKER_TYPES,
+  type WorkerType,
+} from './llm/model.js';
+export type {
+  CompletionUsage,
+  FinishReason,
+  GuidedDecoding,
+  LLMEngineOutput,
+  OutputOptions,
+  PreprocessedRequest,
+  SamplingOptions,
+  StopConditions,
+  TopLogprob,
+} from './llm/protocol.js';
+export type { BusyThresholds, FrontendRouterMode, KvRouterConfig, RouterOptions } from './llm/router-options.js';
+export { ServedEngine, serveEngine, type ServeEngineOptions } from './llm/worker.js';
 export { Annotated, type AnnotatedFields } from './runtime/annotated.js';
 export { Client, type ClientOptions, type RequestOptions, type RouterMode, type WaitOptions } from './runtime/client.js';
 export type { Discovery, RuntimeOptions } from './runtime/config.js';

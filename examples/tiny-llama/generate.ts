@@ -50,7 +50,7 @@ export function generate(
   model: Llama,
   promptTokenIds: ArrayLike<number>,
   options: GenerateOptions = {},
-): AsyncGenerator<TokenEvent | FinishEvent, void, undefined> {
+): AsyncGenerator<TokenEvent | FinishEvent, undefined, undefined> {
   const { vocabSize, maxPositions } = model.config;
   const prompt = Array.from(promptTokenIds);
   if (prompt.length === 0) throw new TypeError('generate promptTokenIds: expected at least one token, got none');
@@ -78,7 +78,7 @@ async function* run(
   options: GenerateOptions,
   cache: KvCache,
   sampler: Sampler,
-): AsyncGenerator<TokenEvent | FinishEvent, void, undefined> {
+): AsyncGenerator<TokenEvent | FinishEvent, undefined, undefined> {
   const { signal, minTokens = 0, ignoreEos = false } = options;
   const room = model.config.maxPositions - prompt.length;
   const maxTokens = Math.min(options.maxTokens ?? room, room);

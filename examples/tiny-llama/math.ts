@@ -84,26 +84,42 @@ function oneRow(
   const x0 = row * inSize;
   const at = row * outSize;
   let column = 0;
-  for (; column + 4 <= outSize; column += 4) {
+  for (; column + 8 <= outSize; column += 8) {
     const w0 = column * inSize;
     const w1 = w0 + inSize;
     const w2 = w1 + inSize;
     const w3 = w2 + inSize;
+    const w4 = w3 + inSize;
+    const w5 = w4 + inSize;
+    const w6 = w5 + inSize;
+    const w7 = w6 + inSize;
     let sum0 = 0;
     let sum1 = 0;
     let sum2 = 0;
     let sum3 = 0;
+    let sum4 = 0;
+    let sum5 = 0;
+    let sum6 = 0;
+    let sum7 = 0;
     for (let i = 0; i < inSize; i++) {
       const x = input[x0 + i]!;
       sum0 += x * weight[w0 + i]!;
       sum1 += x * weight[w1 + i]!;
       sum2 += x * weight[w2 + i]!;
       sum3 += x * weight[w3 + i]!;
+      sum4 += x * weight[w4 + i]!;
+      sum5 += x * weight[w5 + i]!;
+      sum6 += x * weight[w6 + i]!;
+      sum7 += x * weight[w7 + i]!;
     }
     out[at + column] = sum0;
     out[at + column + 1] = sum1;
     out[at + column + 2] = sum2;
     out[at + column + 3] = sum3;
+    out[at + column + 4] = sum4;
+    out[at + column + 5] = sum5;
+    out[at + column + 6] = sum6;
+    out[at + column + 7] = sum7;
   }
   for (; column < outSize; column++) {
     out[at + column] = dot(input, x0, weight, column * inSize, inSize);

@@ -81,7 +81,7 @@ export class Sampler {
 
   #penalise(logits: Float32Array): Float64Array {
     const { repetitionPenalty, frequencyPenalty, presencePenalty } = this.#options;
-    const adjusted = Float64Array.from(logits);
+    const adjusted = new Float64Array(logits);
     if (repetitionPenalty !== 1) {
       for (const id of new Set([...this.#prompt, ...this.#answerCounts.keys()])) {
         const logit = adjusted[id]!;

@@ -1,4 +1,10 @@
-import { Packr } from 'msgpackr';
+import { addExtension, Packr } from 'msgpackr';
+
+/** Token ids, hashes, vectors: arrays of numbers to every peer. Only bytes travel as bytes. */
+const NUMERIC = [Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array, BigUint64Array, BigInt64Array];
+for (const Class of NUMERIC) {
+  addExtension({ Class, write: (value: ArrayLike<number | bigint>) => Array.from<number | bigint>(value) } as Parameters<typeof addExtension>[0]);
+}
 
 /**
  * MessagePack as Dynamo's peers write and read it: maps with string keys, no extensions of the codec's own. Integers

@@ -3,7 +3,8 @@ import { pack, unpack } from '../addon/codec.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { failureFrom } from '../errors.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
-import type { EngineBase, EngineWorker, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
+import { defined } from './args.js';
+import type { EngineBase, EngineConfig, EngineWorker, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
 
 /** What the native side is told of an engine; see `EngineTraits` in `native/core/src/llm/engine.rs`. */
@@ -60,7 +61,7 @@ export class EngineHost implements InboxHandler {
       const { engine: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
       if (request.method === 'generate') await this.#generate(engine, request, metadata);
-      else request.sink.write(pack(await this.#call(engine, request)), false, true);
+      else await request.sink.write(pack(await this.#call(engine, request)), false, true);
     } catch (error) {
       request.sink.end(failureFrom(error));
     }
@@ -70,7 +71,7 @@ export class EngineHost implements InboxHandler {
     const argument = payload.byteLength === 0 ? undefined : unpack(payload);
     switch (method) {
       case 'start':
-        return engine.start(this.#worker((argument as { workerId: number | bigint }).workerId));
+        return registration(await engine.start(this.#worker((argument as { workerId: number | bigint }).workerId)));
       case 'abort':
         return engine.abort?.(argument as string);
       case 'drain':
@@ -141,6 +142,11 @@ export class EngineHost implements InboxHandler {
       if (generation !== undefined) finish(generation);
     }
   }
+}
+
+function registration(config: EngineConfig): Record<string, unknown> {
+  checkObject('engine.start result', config);
+  return { ...defined(config), ...(config.llm === undefined ? {} : { llm: defined(config.llm) }) };
 }
 
 function finish(generation: Generation): void {

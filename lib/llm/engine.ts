@@ -137,8 +137,12 @@ export interface EngineBase {
  */
 export interface LLMEngine extends EngineBase {
   /**
-   * Answers one request; many run at a time. The last item has a `finish_reason`. When `context.signal` is aborted the
-   * generator should end: the `cancelled` item is added for it. What it throws reaches the client as an error.
+   * Answers one request; many run at a time. The last item has a `finish_reason`, and with `n` answers the last of each.
+   * When `context.signal` is aborted the generator should end: the `cancelled` item is added for it. What it throws reaches
+   * the client as an error, its words only with `details: {type: 'message', message}` of a `DynamoError`.
+   *
+   * With `n` above 1 Dynamo's worker passes on the last answer's `finish_reason` alone; of the others the frontend sees an
+   * end or stop token for itself, and shows no reason where `max_tokens` ended them.
    */
   generate(request: PreprocessedRequest, context: RequestContext): AsyncIterable<LLMEngineOutput>;
   /** KV events for KV-aware routing, one source a rank. */

@@ -2,6 +2,7 @@ import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/ch
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Endpoint } from '../runtime/endpoint.js';
+import { defined } from './args.js';
 import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
 
 /** APIs of a frontend that a model can be offered on. Source: `dynamo-llm` `model_type.rs`. */
@@ -110,12 +111,12 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0);
   if (options.router !== undefined) checkRouter(`${PATH}.router`, options.router);
   const args = pack({
-    ...options,
+    ...defined(options),
     modelTypes,
     modelInput,
     workerType,
     needs,
-    router: options.router && routerArgs(options.router),
+    ...(options.router === undefined ? {} : { router: routerArgs(options.router) }),
     ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
   });
   await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
@@ -125,7 +126,7 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
 export async function unregisterModel(endpoint: Endpoint, options: { readonly loraName?: string } = {}): Promise<void> {
   checkOptions('unregisterModel options', options, ['loraName']);
   if (options.loraName !== undefined) checkString('unregisterModel options.loraName', options.loraName);
-  await invoke(native.modelUnregister, 'unregisterModel', { handle: endpoint.handle('unregisterModel'), args: pack(options) });
+  await invoke(native.modelUnregister, 'unregisterModel', { handle: endpoint.handle('unregisterModel'), args: pack(defined(options)) });
 }
 
 /** Replaces the taints of an endpoint's model card, by which requests choose or shun workers. */

@@ -5,6 +5,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { Endpoint } from '../runtime/endpoint.js';
+import { defined } from './args.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
 import { checkModelTypes, MODEL_INPUTS, type ModelInput, type ModelType, WORKER_TYPES, type WorkerType } from './model.js';
@@ -100,7 +101,7 @@ function check(options: ServeEngineOptions): void {
 }
 
 /** A worker that serves an engine. It keeps the process alive until it is closed. */
-export class EngineWorkerHandle implements AsyncDisposable {
+export class ServedEngine implements AsyncDisposable {
   readonly #handle: Handle;
   readonly #host: EngineHost;
   #closing: Promise<void> | undefined;
@@ -162,11 +163,11 @@ export async function serveEngine(
   endpoint: Endpoint,
   engine: LLMEngine | RawEngine,
   options: ServeEngineOptions = {},
-): Promise<EngineWorkerHandle> {
+): Promise<ServedEngine> {
   check(options);
   const { concurrency = 1024, metricsLabels, ...rest } = options;
   const args = pack({
-    ...rest,
+    ...defined(rest),
     metricsLabels: Object.entries(metricsLabels ?? {}),
     engine: traitsOf(`${OPERATION} engine`, engine),
   });
@@ -184,7 +185,7 @@ export async function serveEngine(
   const host = new EngineHost(() => engine, options.raw === true, publishing);
   const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });
   worker = handle;
-  return new EngineWorkerHandle(handle, inbox, host, concurrency);
+  return new ServedEngine(handle, inbox, host, concurrency);
 }
 
 function started(worker: Handle | undefined): Handle {

@@ -48,6 +48,9 @@ export interface CloseOptions {
   readonly timeoutMs?: number;
 }
 
+/** What is served is served until its close, whether or not the program still holds the object: collecting it would unserve it. */
+const served = new Set<ServedEndpoint>();
+
 /** An endpoint that is served. Serving keeps the process alive until `close`. */
 export class ServedEndpoint implements AsyncDisposable {
   readonly #handle: Handle;
@@ -66,6 +69,9 @@ export class ServedEndpoint implements AsyncDisposable {
     this.#handle = handle;
     this.#requests = requests;
     this.#inbox = new Inbox(inbox, requests, { concurrency });
+    served.add(this);
+    // Collected, the handle would close an endpoint whose `ServedEndpoint` nobody keeps: the inbox keeps it until it ends.
+    void this.#inbox.ended.then(() => this.#handle);
   }
 
   /** Requests running now. */
@@ -87,6 +93,7 @@ export class ServedEndpoint implements AsyncDisposable {
       await this.#inbox.ended;
     } finally {
       clearTimeout(timer);
+      served.delete(this);
     }
   }
 
@@ -182,10 +189,10 @@ async function serve(endpoint: Handle, call: Call, bidirectional: boolean, optio
     bidirectional,
     highWaterBytes,
   });
-  const [bytes, served, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: endpoint, args });
+  const [bytes, handle, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: endpoint, args });
   const { instance } = unpack(bytes) as { instance: unknown };
   const requests = new Requests(call, maxItemBytes ?? maxMessageBytes());
-  return new ServedEndpoint(instanceFrom(instance), served, inbox, requests, concurrency);
+  return new ServedEndpoint(instanceFrom(instance), handle, inbox, requests, concurrency);
 }
 
 export function serveHandler<Request, Response>(

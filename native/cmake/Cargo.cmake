@@ -16,8 +16,21 @@ else()
 endif()
 set(DYNAMO_CORE_LIBRARY ${cargo_target_dir}/release/libdynamo_core.a)
 
+# dynamo-memory's build script reruns when PATH changes, and dynamo-llm is compiled again behind it: ten minutes. npm puts
+# folders of its own, which name the checkout, before PATH, so cargo gets a PATH of only the tools' folders.
+find_program(PROTOC protoc REQUIRED)
+find_program(MOLD mold REQUIRED)
+set(cargo_path)
+foreach(tool ${CARGO} ${CMAKE_CXX_COMPILER} ${CMAKE_COMMAND} ${PROTOC} ${MOLD})
+  get_filename_component(folder ${tool} DIRECTORY)
+  list(APPEND cargo_path ${folder})
+endforeach()
+list(APPEND cargo_path /usr/bin /bin)
+list(REMOVE_DUPLICATES cargo_path)
+list(JOIN cargo_path ":" cargo_path)
+
 add_custom_target(dynamo_core_build
-  COMMAND ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${cargo_target_dir} ${CARGO} build --release --locked
+  COMMAND ${CMAKE_COMMAND} -E env PATH=${cargo_path} CARGO_TARGET_DIR=${cargo_target_dir} ${CARGO} build --release --locked
   WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
   BYPRODUCTS ${DYNAMO_CORE_LIBRARY}
   COMMENT "cargo build"

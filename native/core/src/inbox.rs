@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -43,16 +42,32 @@ enum Event {
     Lost { id: u64, kind: &'static str },
 }
 
+impl Event {
+    fn id(&self) -> u64 {
+        match self {
+            Event::Request { id, .. } | Event::Lost { id, .. } => *id,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Event>,
     lost: VecDeque<Event>,
     /// How many requests the host has room for.
     credits: u64,
+    last_id: u64,
     closed: bool,
 }
 
 impl Queue {
+    fn check_open(&self) -> Result<(), Failure> {
+        match self.closed {
+            true => Err(Failure::new("Unavailable", "backend.engine_shutdown", "the handler is closed")),
+            false => Ok(()),
+        }
+    }
+
     /// News of lost callers first, whatever the room: it is what makes room.
     fn take(&mut self) -> Vec<Event> {
         let mut events: Vec<Event> = self.lost.drain(..).collect();
@@ -68,7 +83,6 @@ const MAX_BATCH: u64 = 256;
 pub struct Inbox {
     queue: Mutex<Queue>,
     arrived: Notify,
-    next_id: AtomicU64,
     high_water_bytes: usize,
 }
 
@@ -78,22 +92,25 @@ impl Inbox {
         Arc::new(Self {
             queue: Mutex::default(),
             arrived: Notify::new(),
-            next_id: AtomicU64::new(1),
             high_water_bytes,
         })
     }
 
     /// Queues a request; its answer is a stream that ends with `Ended` or `Failed`. Dropped before, it tells the host.
     pub fn send(self: &Arc<Self>, request: Request) -> Result<Answer, Failure> {
-        let id = self.next_id.fetch_add(1, Relaxed);
         let (sink, items) = sink(self.high_water_bytes);
-        let stopped: Option<BoxFuture<'static, ()>> = request.context.clone().map(|context| {
-            let stopped: BoxFuture<'static, ()> = Box::pin(async move { context.stopped().await });
-            stopped
-        });
         let context = request.context.clone();
-        self.push(Event::Request { id, request, sink })?;
-        Ok(Answer { id, items, inbox: Arc::clone(self), context, stopped, over: false })
+        let leaving = context.clone().map(stopped);
+        let id = {
+            let mut queue = self.queue.lock();
+            queue.check_open()?;
+            queue.last_id += 1;
+            let id = queue.last_id;
+            queue.requests.push_back(Event::Request { id, request, sink });
+            id
+        };
+        self.arrived.notify_one();
+        Ok(Answer { id, items, inbox: Arc::clone(self), context, leaving, over: false })
     }
 
     /// A call with one answer, for what is not a request of a client's. `None` is an answer without a value.
@@ -111,18 +128,23 @@ impl Inbox {
         Ok(value)
     }
 
-    fn push(&self, event: Event) -> Result<(), Failure> {
+    /// Tells the host that the caller of a request is gone. The host cannot be told of a request that it has not seen: that
+    /// one is withdrawn instead.
+    fn report_lost(&self, id: u64, kind: &'static str) {
         let mut queue = self.queue.lock();
-        if queue.closed {
-            return Err(Failure::new("Unavailable", "backend.engine_shutdown", "the handler is closed"));
-        }
-        match event {
-            Event::Request { .. } => queue.requests.push_back(event),
-            Event::Lost { .. } => queue.lost.push_back(event),
-        }
+        // Requests are queued under the lock that numbers them, so their ids ascend.
+        let withdrawn = match queue.requests.binary_search_by_key(&id, Event::id) {
+            Ok(at) => queue.requests.remove(at),
+            Err(_) => {
+                queue.lost.push_back(Event::Lost { id, kind });
+                None
+            }
+        };
         drop(queue);
+        if let Some(Event::Request { sink, .. }) = withdrawn {
+            sink.end(None);
+        }
         self.arrived.notify_one();
-        Ok(())
     }
 
     async fn accept(&self) -> Result<Reply, Failure> {
@@ -194,20 +216,29 @@ fn encode(events: Vec<Event>) -> Reply {
     Reply::with_handles(out, handles)
 }
 
+fn stopped(context: Arc<dyn AsyncEngineContext>) -> BoxFuture<'static, ()> {
+    Box::pin(async move { context.stopped().await })
+}
+
+fn killed(context: Arc<dyn AsyncEngineContext>) -> BoxFuture<'static, ()> {
+    Box::pin(async move { context.killed().await })
+}
+
 /// The answer to a request. While it is read it watches for the caller's stop; dropped early, it reports the caller lost.
 pub struct Answer {
     id: u64,
     items: SinkItems,
     inbox: Arc<Inbox>,
     context: Option<Arc<dyn AsyncEngineContext>>,
-    stopped: Option<BoxFuture<'static, ()>>,
+    /// Waits for the caller's stop, then for its kill.
+    leaving: Option<BoxFuture<'static, ()>>,
     over: bool,
 }
 
 impl Answer {
     fn lost(&self) {
         let killed = self.context.as_ref().is_none_or(|context| context.is_killed() || !context.is_stopped());
-        let _ = self.inbox.push(Event::Lost { id: self.id, kind: if killed { "killed" } else { "stopped" } });
+        self.inbox.report_lost(self.id, if killed { "killed" } else { "stopped" });
     }
 }
 
@@ -215,13 +246,16 @@ impl Stream for Answer {
     type Item = Sent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
-        if let Some(stopped) = &mut self.stopped
-            && stopped.as_mut().poll(cx).is_ready()
-        {
-            self.stopped = None;
-            if !self.over {
-                self.lost();
-            }
+        while !self.over && self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(cx).is_ready()) {
+            self.lost();
+            let context = self.context.clone().filter(|context| !context.is_killed());
+            // Stopped, the handler may still finish; killed, nobody reads on, and a handler that does not notice must not
+            // hold up the end.
+            self.over = context.is_none();
+            self.leaving = context.map(killed);
+        }
+        if self.over {
+            return Poll::Ready(None);
         }
         let next = Pin::new(&mut self.items).poll_next(cx);
         if let Poll::Ready(item) = &next {

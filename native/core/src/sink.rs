@@ -95,7 +95,7 @@ impl Sink {
     }
 
     /// Ends the stream; the failure, if any, is always taken, even when the queue is full.
-    fn end(&self, failure: Option<Failure>) {
+    pub fn end(&self, failure: Option<Failure>) {
         if let Some(sender) = self.sender.lock().take() {
             let last = failure.map_or(Sent::Ended, Sent::Failed);
             self.shared.queued_bytes.fetch_add(weight(&last), AcqRel);

@@ -13,7 +13,7 @@ use dynamo_runtime::engine::AsyncEngineContext;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 
 pub enum Item {
     /// A value.
@@ -81,7 +81,7 @@ impl PullStream {
     }
 }
 
-/// The target of one pull: how large, and from where on a buffer is worth more than another crossing.
+/// The buffer that one pull gives.
 struct Batch {
     buffer: Vec<u8>,
     count: u32,
@@ -143,10 +143,6 @@ impl Drop for PullStream {
             context.kill();
         }
     }
-}
-
-pub fn stream_reply(stream: Arc<PullStream>) -> Reply {
-    Reply::handle(Handle::new(stream))
 }
 
 /// `a`: the least number of items to wait for. `b`: the most to take; the low 32 bits count items, the high 32 KiB.

@@ -1,6 +1,8 @@
 //! The C ABI: every entry takes one `dyn_call` and either returns a `dyn_reply` (synchronous) or completes its `op` once
 //! (asynchronous). A panic never crosses: it becomes a failure of class `Internal`.
 
+#![allow(non_camel_case_types)]
+
 mod call;
 mod failure;
 mod handle;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use dynamo_backend_common::testing::{run_conformance, run_encode_conformance, run_raw_conformance};
 use serde::Deserialize;
 
-use super::engine::{EngineTraits, HostEngine, HostRawEngine};
+use super::engine::{HostEngine, HostRawEngine};
 use super::publish::Publishers;
+use super::registration::EngineTraits;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::inbox::Inbox;
 use crate::sink::HIGH_WATER_BYTES;

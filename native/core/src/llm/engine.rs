@@ -1,113 +1,26 @@
 //! An engine in the host language behind the traits of dynamo-backend-common: each method is a request of the inbox.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use dynamo_backend_common::{
-    AsyncEngineContext, DynamoError, EngineConfig, GenerateContext, KvEventSource, LLMEngine, LLMEngineOutput,
-    LlmRegistration, MetricsBindings, MetricsCtx, PreprocessedRequest, RawEngine,
+    AsyncEngineContext, DynamoError, EngineConfig, FinishReason, GenerateContext, KvEventSource, LLMEngine,
+    LLMEngineOutput, MetricsBindings, MetricsCtx, PreprocessedRequest, RawEngine,
 };
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::Notify;
 
+use super::generation::{Generation, Next, Running};
 use super::publish::Publishers;
+use super::registration::{EngineConfigArgs, EngineTraits, KvSourceArgs};
 use crate::abi::Failure;
-use crate::inbox::{Answer, Inbox, Request};
-use crate::sink::Sent;
-
-/// What the host's engine implements, told once so that what it lacks costs no crossing.
-#[derive(Deserialize, Default, Clone)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct EngineTraits {
-    pub methods: HashSet<String>,
-    pub controls: Vec<String>,
-    pub updates: Vec<String>,
-    /// Data-parallel ranks that publish load snapshots.
-    pub metrics_ranks: Vec<u32>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-struct LlmArgs {
-    context_length: Option<u32>,
-    kv_cache_block_size: Option<u32>,
-    total_kv_blocks: Option<u64>,
-    max_num_seqs: Option<u64>,
-    max_num_batched_tokens: Option<u64>,
-    max_gpu_lora_count: Option<u32>,
-    data_parallel_size: Option<u32>,
-    data_parallel_start_rank: Option<u32>,
-    enable_eagle: bool,
-    bootstrap_host: Option<String>,
-    bootstrap_port: Option<u16>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct EngineConfigArgs {
-    model: String,
-    served_model_name: Option<String>,
-    #[serde(default)]
-    model_aliases: Vec<String>,
-    #[serde(default)]
-    runtime_data: HashMap<String, Value>,
-    llm: Option<LlmArgs>,
-}
-
-impl From<EngineConfigArgs> for EngineConfig {
-    fn from(args: EngineConfigArgs) -> Self {
-        Self {
-            model: args.model,
-            served_model_name: args.served_model_name,
-            model_aliases: args.model_aliases,
-            runtime_data: args.runtime_data,
-            llm: args.llm.map(|llm| LlmRegistration {
-                context_length: llm.context_length,
-                kv_cache_block_size: llm.kv_cache_block_size,
-                total_kv_blocks: llm.total_kv_blocks,
-                max_num_seqs: llm.max_num_seqs,
-                max_num_batched_tokens: llm.max_num_batched_tokens,
-                max_gpu_lora_count: llm.max_gpu_lora_count,
-                data_parallel_size: llm.data_parallel_size,
-                data_parallel_start_rank: llm.data_parallel_start_rank,
-                enable_eagle: llm.enable_eagle,
-                bootstrap_host: llm.bootstrap_host,
-                bootstrap_port: llm.bootstrap_port,
-            }),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
-enum KvSourceArgs {
-    #[serde(rename_all = "camelCase")]
-    Zmq {
-        endpoint: String,
-        #[serde(default)]
-        topic: String,
-        #[serde(default)]
-        dp_rank: u32,
-        image_token_id: Option<u32>,
-    },
-    #[serde(rename_all = "camelCase")]
-    Push {
-        #[serde(default)]
-        dp_rank: u32,
-    },
-}
-
-/// How long a stopped request may take to end by its engine's own hand before it is ended for it. The crates' conformance
-/// kit allows two seconds in all.
-const STOP_GRACE: Duration = Duration::from_millis(1000);
+use crate::inbox::{Inbox, Request};
 
 pub struct HostEngine {
     inbox: Arc<Inbox>,
@@ -119,42 +32,6 @@ pub struct HostEngine {
     /// Bounds `drain` and `cleanup` together: past its own deadline the crate exits the process.
     cleanup_limit: Duration,
     cleaned: Mutex<bool>,
-}
-
-/// The generations under way, so that `cleanup` comes after the last.
-#[derive(Default)]
-struct Running {
-    count: AtomicUsize,
-    idle: Notify,
-}
-
-struct RunningGuard(Arc<Running>);
-
-impl RunningGuard {
-    fn new(running: &Arc<Running>) -> Self {
-        running.count.fetch_add(1, SeqCst);
-        Self(Arc::clone(running))
-    }
-}
-
-impl Drop for RunningGuard {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, SeqCst) == 1 {
-            self.0.idle.notify_waiters();
-        }
-    }
-}
-
-impl Running {
-    async fn idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            if self.count.load(SeqCst) == 0 {
-                return;
-            }
-            idle.await;
-        }
-    }
 }
 
 fn pack(value: &impl Serialize) -> Result<Bytes, DynamoError> {
@@ -213,18 +90,10 @@ impl HostEngine {
     fn generation(&self, payload: Bytes, context: &GenerateContext) -> Result<Generation, DynamoError> {
         let mut metadata: BTreeMap<String, String> = context.metadata().clone();
         metadata.insert("engine".into(), self.index.to_string());
-        let request = Request {
-            method: "generate",
-            payload,
-            context: Some(context.inner_arc()),
-            metadata,
-            input: None,
-        };
-        Ok(Generation {
-            answer: self.inbox.send(request).map_err(|failure| failure.to_dynamo())?,
-            context: context.inner_arc(),
-            _running: RunningGuard::new(&self.running),
-        })
+        let request =
+            Request { method: "generate", payload, context: Some(context.inner_arc()), metadata, input: None };
+        let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
+        Ok(Generation::new(answer, context.inner_arc(), &self.running))
     }
 
     async fn abort_request(&self, context: Arc<dyn AsyncEngineContext>) {
@@ -291,43 +160,6 @@ impl HostEngine {
     }
 }
 
-/// The items of one generation, with the end that the traits ask for: after a stop, a terminal item in any case.
-struct Generation {
-    answer: Answer,
-    context: Arc<dyn AsyncEngineContext>,
-    _running: RunningGuard,
-}
-
-enum Next {
-    Item(Bytes),
-    Failed(Failure),
-    Ended,
-    /// Stopped, and the engine did not end in time.
-    Overdue,
-}
-
-impl Generation {
-    async fn next(&mut self) -> Next {
-        let overdue = async {
-            self.context.stopped().await;
-            tokio::time::sleep(STOP_GRACE).await;
-        };
-        tokio::select! {
-            biased;
-            sent = self.answer.next() => match sent {
-                Some(Sent::Data(bytes) | Sent::Annotated(bytes)) => Next::Item(bytes),
-                Some(Sent::Failed(failure)) => Next::Failed(failure),
-                Some(Sent::Ended) | None => Next::Ended,
-            },
-            () = overdue => Next::Overdue,
-        }
-    }
-
-    fn stopped(&self) -> bool {
-        self.context.is_stopped() || self.context.is_killed()
-    }
-}
-
 #[async_trait]
 impl LLMEngine for HostEngine {
     async fn start(&self, worker_id: u64) -> Result<EngineConfig, DynamoError> {
@@ -340,12 +172,26 @@ impl LLMEngine for HostEngine {
         context: GenerateContext,
     ) -> Result<BoxStream<'static, Result<LLMEngineOutput, DynamoError>>, DynamoError> {
         let mut generation = self.generation(pack(&request)?, &context)?;
+        // The crate ends the stream at the first item with a finish_reason. Of several choices only the last may thus keep
+        // its own; the frontend sees an end or stop token for itself, and takes any other end for the stream's.
+        let mut open_choices = request.sampling_options.n.unwrap_or(1).max(1);
         Ok(Box::pin(async_stream::stream! {
             let mut finished = false;
             loop {
                 match generation.next().await {
                     Next::Item(bytes) => {
-                        let output = unpack::<LLMEngineOutput>("generate", &bytes);
+                        let mut output = unpack::<LLMEngineOutput>("generate", &bytes);
+                        if let Ok(output) = &mut output
+                            && let Some(reason) = &mut output.finish_reason
+                        {
+                            if generation.stopped() {
+                                // Whatever the engine was about to say: the traits want a stopped request to end so.
+                                *reason = FinishReason::Cancelled;
+                            } else if open_choices > 1 {
+                                open_choices -= 1;
+                                output.finish_reason = None;
+                            }
+                        }
                         finished |= output.as_ref().map_or(true, |output| output.finish_reason.is_some());
                         let failed = output.is_err();
                         yield output;

@@ -4,11 +4,12 @@
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dynamo_llm::engines::make_echo_engine;
-use dynamo_llm::entrypoint::input::{Input, run_input_with_frontend_route_extensions};
 use dynamo_llm::entrypoint::EngineConfig;
+use dynamo_llm::entrypoint::input::{Input, run_input_with_frontend_route_extensions};
 use dynamo_llm::frontend_config::FrontendApiConfig;
 use dynamo_llm::local_model::{LocalModel, LocalModelBuilder};
 use dynamo_llm::mocker::make_mocker_engine;
@@ -21,7 +22,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::config::{RouterArgs, local_path, parse, runtime_config};
-use super::task::Task;
+use super::task::{Task, listed};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
 use crate::runtime::Runtime;
 
@@ -79,6 +80,8 @@ struct Entrypoint {
     drt: DistributedRuntime,
     task: Task,
     probe: Probe,
+    /// Set by `close`: an endpoint's input ends with an error in any case.
+    closing: Arc<AtomicBool>,
     _runtime: Arc<Runtime>,
 }
 
@@ -92,6 +95,7 @@ impl Drop for Entrypoint {
 enum Probe {
     Http(String),
     Connect(String),
+    Listed(EndpointId),
     None,
 }
 
@@ -112,7 +116,8 @@ fn free_port(what: &str, host: &str, port: u16) -> Result<u16, Failure> {
             std::io::ErrorKind::AddrInUse => "the port is already in use".to_string(),
             _ => error.to_string(),
         };
-        let mut failure = Failure::new("Unavailable", "frontend.bind", format!("cannot listen on {host}:{port} ({what}): {reason}"));
+        let mut failure =
+            Failure::new("Unavailable", "frontend.bind", format!("cannot listen on {host}:{port} ({what}): {reason}"));
         failure.details = Some(serde_json::json!({ "host": host, "port": port }));
         failure
     };
@@ -157,7 +162,9 @@ async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Fail
     builder
         .model_name(args.model_name.or(args.model))
         .model_aliases(args.model_aliases)
-        .endpoint_id(args.input.starts_with("dyn://").then(|| args.input.parse()).transpose().map_err(Failure::internal)?)
+        .endpoint_id(
+            args.input.starts_with("dyn://").then(|| args.input.parse()).transpose().map_err(Failure::internal)?,
+        )
         .http_host(args.host)
         .http_port(port)
         .http_metrics_port(args.metrics_port)
@@ -183,10 +190,15 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
         op(call, |call: &Call| {
             let runtime = call.handle::<Runtime>()?;
             let mut args = call.args::<EntrypointArgs>()?;
-            let input = Input::try_from(args.input.as_str())
-                .map_err(|_| Failure::invalid(format!("input: expected http, grpc, text, stdin or dyn://…, got {}", args.input)))?;
+            let input = Input::try_from(args.input.as_str()).map_err(|_| {
+                Failure::invalid(format!("input: expected http, grpc, text, stdin or dyn://…, got {}", args.input))
+            })?;
             if matches!(input, Input::Endpoint(_)) && args.engine == EngineKind::Dynamic {
                 return Err(Failure::invalid("engine: expected echo or mocker on an endpoint, got dynamic"));
+            }
+            if !matches!(input, Input::Endpoint(_)) && args.engine == EngineKind::Mocker {
+                // It starts once discovery lists an endpoint of its component, which no other input serves.
+                return Err(Failure::invalid("engine: expected a mocker on an endpoint"));
             }
             let host = args.host.clone().unwrap_or_else(|| "0.0.0.0".into());
             let port = match input {
@@ -202,6 +214,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 let drt = runtime.drt.clone();
                 let (kind, mocker, role) = (args.engine, args.mocker.take(), args.worker_type.clone());
                 let model = Box::new(local_model(args, port).await?);
+                let model_endpoint = model.endpoint_id().clone();
                 let engine = match kind {
                     EngineKind::Dynamic => {
                         EngineConfig::Dynamic { model, chat_engine_factory: None, prefill_load_estimator: None }
@@ -210,27 +223,31 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                     EngineKind::Mocker => {
                         let config = MockerConfig::from_value(mocker.unwrap_or_else(|| serde_json::json!({})))
                             .map_err(|error| Failure::invalid(format!("mocker: {error:#}")))?;
-                        let id: EndpointId = model.endpoint_id().clone();
                         EngineConfig::InProcessTokens {
-                            engine: make_mocker_engine(drt.clone(), id, config).await?,
+                            engine: make_mocker_engine(drt.clone(), model_endpoint.clone(), config).await?,
                             model,
                             is_prefill: role.as_deref() == Some("prefill"),
                             is_decode: role.as_deref() == Some("decode"),
                         }
                     }
                 };
-                let local = if host == "0.0.0.0" || host == "::" || matches!(input, Input::Grpc) { "127.0.0.1" } else { &host };
+                let local =
+                    if host == "0.0.0.0" || host == "::" || matches!(input, Input::Grpc) { "127.0.0.1" } else { &host };
                 let probe = match &input {
                     Input::Http if !tls => Probe::Http(format!("{local}:{port}")),
                     Input::Http | Input::Grpc => Probe::Connect(format!("{local}:{port}")),
+                    Input::Endpoint(_) => Probe::Listed(model_endpoint),
                     _ => Probe::None,
                 };
                 let running = drt.clone();
+                let closing = Arc::new(AtomicBool::new(false));
+                let asked = closing.clone();
                 let task = Task::spawn(async move {
-                    Ok(run_input_with_frontend_route_extensions(running, input, engine, Vec::new()).await?)
+                    let ended = run_input_with_frontend_route_extensions(running, input, engine, Vec::new()).await;
+                    if asked.load(Ordering::Acquire) { Ok(()) } else { Ok(ended?) }
                 });
                 let bytes = rmp_serde::to_vec_named(&Started { host, port }).map_err(Failure::internal)?;
-                let entrypoint = Arc::new(Entrypoint { drt, task, probe, _runtime: runtime });
+                let entrypoint = Arc::new(Entrypoint { drt, task, probe, closing, _runtime: runtime });
                 Ok(Reply::with_handles(bytes, vec![Handle::new(entrypoint)]))
             })
         })
@@ -239,7 +256,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
 
 async fn answers(probe: &Probe) -> bool {
     let (address, http) = match probe {
-        Probe::None => return true,
+        Probe::Listed(_) | Probe::None => return true,
         Probe::Http(address) => (address, true),
         Probe::Connect(address) => (address, false),
     };
@@ -264,9 +281,13 @@ pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
             let limit = Duration::from_millis(call.a().max(1));
             Ok(async move {
                 let answering = async {
+                    if let Probe::Listed(id) = &entrypoint.probe {
+                        listed(&entrypoint.drt, id.clone()).await?.await;
+                    }
                     while !answers(&entrypoint.probe).await {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
+                    Ok::<_, Failure>(Reply::unit())
                 };
                 tokio::select! {
                     biased;
@@ -274,7 +295,7 @@ pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
                         ended?;
                         Err(Failure::closed("the frontend"))
                     }
-                    () = answering => Ok(Reply::unit()),
+                    answering = answering => answering,
                     () = tokio::time::sleep(limit) => Err(Failure::new(
                         "DeadlineExceeded",
                         "",
@@ -306,10 +327,12 @@ pub unsafe extern "C" fn dyn_entrypoint_close(call: *const dyn_call) {
             let entrypoint = call.handle::<Entrypoint>()?;
             let limit = (call.a() > 0).then(|| Duration::from_millis(call.a()));
             Ok(async move {
+                entrypoint.closing.store(true, Ordering::Release);
                 if !entrypoint.task.is_over() {
                     entrypoint.drt.shutdown();
                 }
-                entrypoint.task.end_within(limit).await?;
+                // What ended it before is told by `dyn_entrypoint_wait`.
+                let _ = entrypoint.task.end_within(limit).await;
                 entrypoint.drt.primary_token().cancel();
                 Ok(Reply::unit())
             })

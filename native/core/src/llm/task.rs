@@ -4,9 +4,13 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures::FutureExt;
+use dynamo_runtime::DistributedRuntime;
+use dynamo_runtime::discovery::{DiscoveryEvent, DiscoveryInstance, DiscoveryQuery};
+use dynamo_runtime::protocols::EndpointId;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::abi::Failure;
 
@@ -60,4 +64,27 @@ impl Task {
             }
         }
     }
+}
+
+/// A future that is over once discovery lists this runtime's instance of an endpoint.
+pub async fn listed(
+    drt: &DistributedRuntime,
+    id: EndpointId,
+) -> Result<impl Future<Output = ()> + Send + use<>, Failure> {
+    let instance = drt.connection_id();
+    let query = DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
+    let token = CancellationToken::new();
+    let guard = token.clone().drop_guard();
+    let mut events = drt.discovery().list_and_watch(query, Some(token)).await?;
+    Ok(async move {
+        let _until_dropped = guard;
+        while let Some(event) = events.next().await {
+            if let Ok(DiscoveryEvent::Added(DiscoveryInstance::Endpoint(added))) = event
+                && added.instance_id == instance
+            {
+                return;
+            }
+        }
+        std::future::pending().await
+    })
 }

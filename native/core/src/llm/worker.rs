@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamo_backend_common::{DisaggregationMode, Worker, WorkerConfig};
-use dynamo_runtime::discovery::{DiscoveryEvent, DiscoveryInstance, DiscoveryQuery};
 use dynamo_runtime::protocols::EndpointId;
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{model_input, parse, read};
-use super::engine::{EngineTraits, HostEngine, HostRawEngine};
+use super::engine::{HostEngine, HostRawEngine};
 use super::publish::Publishers;
-use super::task::Task;
+use super::registration::EngineTraits;
+use super::task::{Task, listed};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
 use crate::inbox::Inbox;
 use crate::runtime::EndpointRef;
@@ -86,7 +85,10 @@ impl WorkerArgs {
             kv_state_endpoint: self.kv_state_endpoint.as_deref().map(EndpointId::from),
             model_name: std::mem::take(&mut self.model_path),
             served_model_name: self.model_name.take(),
-            model_input: model_input("modelInput", self.model_input.as_deref().unwrap_or(if self.raw { "text" } else { "tokens" }))?,
+            model_input: model_input(
+                "modelInput",
+                self.model_input.as_deref().unwrap_or(if self.raw { "text" } else { "tokens" }),
+            )?,
             endpoint_types: if types.is_empty() { defaults.endpoint_types } else { types },
             custom_jinja_template: self.chat_template.take(),
             tool_call_parser: self.tool_call_parser.take(),
@@ -97,12 +99,22 @@ impl WorkerArgs {
             enable_local_indexer: self.local_indexer.unwrap_or(defaults.enable_local_indexer),
             enable_kv_routing: self.kv_routing.unwrap_or(defaults.enable_kv_routing),
             metrics_labels: std::mem::take(&mut self.metrics_labels),
-            disaggregation_mode: parse::<DisaggregationMode>("workerType", "aggregated, prefill, decode or encode", mode)?,
+            disaggregation_mode: parse::<DisaggregationMode>(
+                "workerType",
+                "aggregated, prefill, decode or encode",
+                mode,
+            )?,
             health_check_payload: self.health_check.take(),
-            structural_tag: option("structuralTag", self.structural_tag.take()).map(|(path, value)| read(&path, value)).transpose()?,
+            structural_tag: option("structuralTag", self.structural_tag.take())
+                .map(|(path, value)| read(&path, value))
+                .transpose()?,
             route_to_encoder: self.route_to_encoder.unwrap_or(false),
-            media_decoder: option("mediaDecoder", self.media_decoder.take()).map(|(path, value)| read(&path, value)).transpose()?,
-            media_fetcher: option("mediaFetcher", self.media_fetcher.take()).map(|(path, value)| read(&path, value)).transpose()?,
+            media_decoder: option("mediaDecoder", self.media_decoder.take())
+                .map(|(path, value)| read(&path, value))
+                .transpose()?,
+            media_fetcher: option("mediaFetcher", self.media_fetcher.take())
+                .map(|(path, value)| read(&path, value))
+                .transpose()?,
             default_thinking_mode: self.default_thinking_mode.take(),
             ..defaults
         })
@@ -163,23 +175,7 @@ pub unsafe extern "C" fn dyn_worker_ready(call: *const dyn_call) {
         op(call, |call: &Call| {
             let worker = call.handle::<HostWorker>()?;
             Ok(async move {
-                let id = worker.endpoint.endpoint.id();
-                let drt = &worker.endpoint.runtime.drt;
-                let instance = drt.connection_id();
-                let query = DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
-                let token = CancellationToken::new();
-                let _until_dropped = token.clone().drop_guard();
-                let mut events = drt.discovery().list_and_watch(query, Some(token)).await?;
-                let listed = async {
-                    while let Some(event) = events.next().await {
-                        if let Ok(DiscoveryEvent::Added(DiscoveryInstance::Endpoint(added))) = event
-                            && added.instance_id == instance
-                        {
-                            return;
-                        }
-                    }
-                    std::future::pending().await
-                };
+                let listed = listed(&worker.endpoint.runtime.drt, worker.endpoint.endpoint.id()).await?;
                 tokio::select! {
                     biased;
                     ended = worker.task.ended() => {
@@ -212,7 +208,9 @@ pub unsafe extern "C" fn dyn_worker_close(call: *const dyn_call) {
             let worker = call.handle::<HostWorker>()?;
             Ok(async move {
                 worker.stop.cancel();
-                worker.task.ended().await.map(|()| Reply::unit())
+                // What ended it before is told by `dyn_worker_wait`.
+                let _ = worker.task.ended().await;
+                Ok(Reply::unit())
             })
         })
     }

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn dyn_runtime_metric(call: *const dyn_call) -> dyn_reply 
             let args = call.args::<MetricArgs>()?;
             let place = args.path.place(&runtime)?;
             let hierarchy = place.hierarchy();
-            let metrics = hierarchy.metrics();
+            let metrics = MetricsHierarchy::metrics(&hierarchy);
             let names: Vec<&str> = args.label_names.iter().map(String::as_str).collect();
             let fixed: Vec<(&str, &str)> = args.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             let (name, help) = (args.name.as_str(), args.help.as_str());

@@ -1,0 +1,280 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Peer, pythonMissing } from './lib/peer.js';
+import type { Bench, Effort, Goal, Measured, Row } from './lib/result.js';
+import { ratio, round, type Spread, spread } from './lib/stats.js';
+
+type Kind = 'unary' | 'stream';
+type PairName = 'node-node' | 'node-python' | 'python-python' | 'grpc-grpc';
+
+const LABELS: Record<PairName, string> = {
+  'node-node': 'Node to Node',
+  'node-python': 'Node to Python',
+  'python-python': 'Python to Python',
+  'grpc-grpc': 'grpc-js to grpc-js',
+};
+
+interface Case {
+  readonly kind: Kind;
+  readonly concurrency: number;
+  /** Fewer where all together would have more than `IN_FLIGHT_BYTES` on their way. */
+  readonly atATime: number;
+  readonly bytes: number;
+  /** Items of a stream. */
+  readonly count: number;
+}
+
+/** A caller and what it calls. */
+interface Pair {
+  readonly name: PairName;
+  readonly caller: Peer;
+  readonly server: Peer;
+}
+
+/** What a caller reports of one measurement. */
+interface Sample {
+  readonly calls: number;
+  readonly items: number;
+  readonly seconds: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+interface Side {
+  /** Processor time: of the thread that runs JavaScript or Python, and of all others. */
+  readonly mainMs: number;
+  readonly otherMs: number;
+  readonly rssMiB: number;
+}
+
+interface Round extends Sample {
+  readonly caller: Side;
+  readonly server: Side;
+}
+
+/** Processor time a request or item, in microseconds, and memory. */
+interface SideFigure {
+  readonly mainMicros: number;
+  readonly otherMicros: number;
+  readonly rssMiB: number;
+}
+
+interface Figure extends Case {
+  readonly pair: PairName;
+  /** Requests or, of streams, items. */
+  readonly perSecond: Spread;
+  readonly p50Ms: Spread;
+  readonly p99Ms: Spread;
+  readonly caller: SideFigure;
+  readonly server: SideFigure;
+  /** How often Node to Node is faster, round by round. */
+  readonly nodeOverThis: Spread;
+}
+
+const IN_FLIGHT_BYTES = 128 * 2 ** 20;
+const CONCURRENCY = [1, 64, 512];
+const PAYLOADS = [
+  { bytes: 100, count: 64 },
+  { bytes: 10_000, count: 32 },
+  { bytes: 1_000_000, count: 4 },
+];
+const SETTINGS = { rounds: 3, warmUpMs: 120, ms: 500, firstWarmUpMs: 800 };
+const QUICK = { rounds: 1, warmUpMs: 20, ms: 60, firstWarmUpMs: 50 };
+
+/** Without those that the limit makes the same as one before. */
+function cases(): Case[] {
+  const all = (['unary', 'stream'] as const).flatMap((kind) =>
+    PAYLOADS.flatMap(({ bytes, count }) =>
+      CONCURRENCY.map((concurrency) => {
+        const most = Math.floor(IN_FLIGHT_BYTES / (kind === 'unary' ? bytes : bytes * count));
+        return { kind, concurrency, atATime: Math.min(concurrency, most), bytes, count: kind === 'unary' ? 1 : count };
+      }),
+    ),
+  );
+  const same = (one: Case, other: Case): boolean => one.kind === other.kind && one.bytes === other.bytes && one.atATime === other.atATime;
+  return all.filter((one, index) => all.findIndex((other) => same(one, other)) === index);
+}
+
+async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
+  const start = async (peer: Peer): Promise<Record<string, unknown>> => {
+    peers.push(peer);
+    return peer.started();
+  };
+  const nodeServer = Peer.node('node server', dir, 'node.mjs', 'serve', 'node');
+  const grpcServer = Peer.node('grpc-js server', dir, 'grpc.mjs', 'serve');
+  const pythonServer = pythonMissing === undefined ? Peer.python('python server', dir, 'echo.py', 'serve', 'python') : undefined;
+  const [{ port }] = await Promise.all([start(grpcServer), start(nodeServer), pythonServer && start(pythonServer)]);
+  const pairs: Pair[] = [
+    { name: 'node-node', caller: Peer.node('node caller', dir, 'node.mjs', 'call', 'node'), server: nodeServer },
+    { name: 'grpc-grpc', caller: Peer.node('grpc-js caller', dir, 'grpc.mjs', 'call', String(port)), server: grpcServer },
+  ];
+  if (pythonServer !== undefined) {
+    pairs.push(
+      { name: 'node-python', caller: Peer.node('node caller of python', dir, 'node.mjs', 'call', 'python'), server: pythonServer },
+      { name: 'python-python', caller: Peer.python('python caller', dir, 'echo.py', 'call', 'python'), server: pythonServer },
+    );
+  }
+  await Promise.all(pairs.map(({ caller }) => start(caller)));
+  return pairs;
+}
+
+async function measure({ caller, server }: Pair, { kind, atATime, bytes, count }: Case, warmUpMs: number, ms: number): Promise<Round> {
+  const command = { kind, concurrency: atATime, bytes, count };
+  await caller.ask({ ...command, ms: warmUpMs });
+  const before = [caller, server].map((peer) => peer.cpu());
+  const sample = await caller.ask<Sample>({ ...command, ms });
+  const [callerSide, serverSide] = [caller, server].map((peer, index) => {
+    const { mainMs, otherMs } = peer.cpu();
+    const then = before[index] as { mainMs: number; otherMs: number };
+    return { mainMs: mainMs - then.mainMs, otherMs: otherMs - then.otherMs, rssMiB: peer.memory().rssMiB };
+  }) as [Side, Side];
+  return { ...sample, caller: callerSide, server: serverSide };
+}
+
+function side(rounds: readonly Round[], name: 'caller' | 'server'): SideFigure {
+  const sum = (value: (each: Round) => number): number => rounds.reduce((all, each) => all + value(each), 0);
+  const items = sum((each) => each.items);
+  return {
+    mainMicros: round((sum((each) => each[name].mainMs) / items) * 1000),
+    otherMicros: round((sum((each) => each[name].otherMs) / items) * 1000),
+    rssMiB: Math.max(...rounds.map((each) => each[name].rssMiB)),
+  };
+}
+
+function figures(one: Case, rounds: ReadonlyMap<PairName, readonly Round[]>): Figure[] {
+  const rates = (name: PairName): number[] => (rounds.get(name) as Round[]).map(({ items, seconds }) => items / seconds);
+  return [...rounds].map(([pair, all]) => ({
+    ...one,
+    pair,
+    perSecond: spread(rates(pair)),
+    p50Ms: spread(all.map(({ p50Ms }) => p50Ms)),
+    p99Ms: spread(all.map(({ p99Ms }) => p99Ms)),
+    caller: side(all, 'caller'),
+    server: side(all, 'server'),
+    nodeOverThis: ratio(rates('node-node'), rates(pair)),
+  }));
+}
+
+async function measureAll(pairs: readonly Pair[], { quick }: Effort): Promise<Figure[]> {
+  const { rounds, warmUpMs, ms, firstWarmUpMs } = quick ? QUICK : SETTINGS;
+  for (const pair of pairs) {
+    for (const kind of ['unary', 'stream'] as const) {
+      await measure(pair, { kind, concurrency: 16, atATime: 16, bytes: 100, count: 16 }, 0, firstWarmUpMs);
+    }
+  }
+  const all: Figure[] = [];
+  for (const one of cases()) {
+    const got = new Map<PairName, Round[]>(pairs.map(({ name }) => [name, []]));
+    for (let turn = 0; turn < rounds; turn++) {
+      for (let index = 0; index < pairs.length; index++) {
+        const pair = pairs[(index + turn) % pairs.length] as Pair;
+        got.get(pair.name)?.push(await measure(pair, one, warmUpMs, ms));
+      }
+    }
+    const found = figures(one, got);
+    all.push(...found);
+    console.log(`  ${label(one).padEnd(24)} ${found.map(({ pair, perSecond }) => `${pair} ${perSecond.median}`).join('  ')}`);
+  }
+  return all;
+}
+
+const size = (bytes: number): string => (bytes >= 1_000_000 ? `${bytes / 1_000_000} MB` : bytes >= 1000 ? `${bytes / 1000} KB` : `${bytes} B`);
+
+function label({ kind, concurrency, atATime, bytes }: Case): string {
+  return `${kind} ${size(bytes)} x ${atATime === concurrency ? concurrency : `${atATime} (limited)`}`;
+}
+
+function goals(all: readonly Figure[]): Goal[] {
+  const judge = (goal: string, kind: Kind, pair: PairName, least: number): Goal => {
+    const found = all.filter((one) => one.kind === kind && one.pair === pair);
+    if (found.length === 0) return { goal, got: pythonMissing ?? 'not run', met: 'not measured' };
+    const ratios = found.map(({ nodeOverThis }) => nodeOverThis.median);
+    const reached = ratios.filter((value) => value >= least).length;
+    return {
+      goal,
+      got: `${Math.min(...ratios)} to ${Math.max(...ratios)} times; reached in ${reached} of ${ratios.length} cases`,
+      met: reached === ratios.length,
+    };
+  };
+  const rust = 'no Rust peer is built yet';
+  return [
+    judge('unary at least 3 times Python to Python', 'unary', 'python-python', 3),
+    judge('stream items at least 5 times Python to Python', 'stream', 'python-python', 5),
+    judge('unary ahead of grpc-js', 'unary', 'grpc-grpc', 1),
+    judge('stream items ahead of grpc-js', 'stream', 'grpc-grpc', 1),
+    { goal: 'unary at least 0.7 of Rust', got: rust, met: 'not measured' },
+    { goal: 'stream items at least 0.6 of Rust', got: rust, met: 'not measured' },
+    { goal: 'added p50 over Rust at most 50 us', got: rust, met: 'not measured' },
+  ];
+}
+
+function rows(all: readonly Figure[]): Row[] {
+  return cases().map((one) => {
+    const found = new Map(
+      all.filter(({ kind, concurrency, bytes }) => kind === one.kind && concurrency === one.concurrency && bytes === one.bytes).map((each) => [each.pair, each]),
+    );
+    const node = found.get('node-node') as Figure;
+    const cell = (pair: PairName): string => {
+      const got = found.get(pair);
+      return got === undefined ? 'not measured' : `${got.perSecond.median} (${got.nodeOverThis.median}x)`;
+    };
+    return {
+      what: label(one),
+      cells: [
+        String(node.perSecond.median),
+        one.kind === 'unary' ? `${node.p50Ms.median} / ${node.p99Ms.median}` : '',
+        cell('node-python'),
+        cell('python-python'),
+        cell('grpc-grpc'),
+        `${round(node.caller.mainMicros + node.server.mainMicros)} + ${round(node.caller.otherMicros + node.server.otherMicros)}`,
+        `${node.caller.rssMiB} + ${node.server.rssMiB}`,
+      ],
+    };
+  });
+}
+
+function measured(all: readonly Figure[], pairs: readonly PairName[], settings: Record<string, unknown>): Measured {
+  return {
+    settings,
+    figures: all,
+    goals: goals(all),
+    charts: (['unary', 'stream'] as const).map((kind) => ({
+      title: kind === 'unary' ? 'Unary echo: requests a second' : 'Streams: items a second',
+      logarithmic: true,
+      series: pairs.map((pair) => LABELS[pair]),
+      groups: cases()
+        .filter((one) => one.kind === kind)
+        .map((one) => ({
+          name: [size(one.bytes), `x ${one.atATime}`],
+          values: pairs.map((pair) => all.find((each) => each.pair === pair && each.kind === kind && each.bytes === one.bytes && each.concurrency === one.concurrency)?.perSecond),
+        })),
+    })),
+    columns: ['Node to Node, 1/s', 'p50 / p99, ms', 'Node to Python', 'Python to Python', 'grpc-js', 'JS + native CPU, us', 'RSS, MiB'],
+    rows: rows(all),
+  };
+}
+
+/** Echo, unary and streamed, between two processes of each kind. */
+export const echo: Bench = async (effort) => {
+  const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
+  const peers: Peer[] = [];
+  try {
+    const pairs = await startPairs(dir, peers);
+    const idle = Object.fromEntries(pairs.map(({ name, caller, server }) => [name, { callerMiB: caller.memory().rssMiB, serverMiB: server.memory().rssMiB }]));
+    const all = await measureAll(pairs, effort);
+    const peak = Object.fromEntries(pairs.map(({ name, caller, server }) => [name, { callerMiB: caller.memory().peakMiB, serverMiB: server.memory().peakMiB }]));
+    const names = (Object.keys(LABELS) as PairName[]).filter((name) => pairs.some((pair) => pair.name === name));
+    return measured(all, names, {
+      ...(effort.quick ? QUICK : SETTINGS),
+      inFlightBytes: IN_FLIGHT_BYTES,
+      loop: 'closed; drain included; median of interleaved rounds',
+      notMeasured: { rust: 'no Rust peer is built yet', ...(pythonMissing === undefined ? {} : { python: pythonMissing }) },
+      memoryIdleMiB: idle,
+      memoryPeakMiB: peak,
+    });
+  } finally {
+    await Promise.all(peers.map((peer) => peer.stop()));
+    rmSync(dir, { recursive: true, force: true });
+  }
+};

@@ -1,0 +1,100 @@
+import type { Spread } from './stats.js';
+
+export interface Chart {
+  readonly title: string;
+  readonly logarithmic: boolean;
+  readonly series: readonly string[];
+  readonly groups: readonly {
+    /** One line of the label each. */
+    readonly name: readonly string[];
+    /** One for each series; the spread is drawn as a line over the bar. */
+    readonly values: readonly (Spread | undefined)[];
+  }[];
+}
+
+const COLOURS = ['#3f8f29', '#8ac26b', '#35618f', '#d98b2b', '#8f4a8f'];
+const WIDTH = 960;
+const PANEL = 340;
+const AREA = { left: 70, right: 20, top: 66, bottom: 52 };
+const TICKS = 5;
+
+function escape(text: string): string {
+  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
+}
+
+function text(x: number, y: number, content: string, anchor = 'middle', attributes = ''): string {
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" ${attributes}>${escape(content)}</text>`;
+}
+
+/** Where values lie: 0 at the bottom of the area, 1 at its top. */
+function scale({ logarithmic, groups }: Chart): { at(value: number): number; ticks: number[] } {
+  const all = groups.flatMap(({ values }) => values.flatMap((value) => (value === undefined ? [] : [value.min, value.max])));
+  const most = Math.max(...all, Number.MIN_VALUE);
+  if (logarithmic) {
+    const low = Math.floor(Math.log10(Math.min(...all)));
+    const high = Math.ceil(Math.log10(most));
+    return {
+      at: (value) => (Math.log10(value) - low) / Math.max(high - low, 1),
+      ticks: Array.from({ length: high - low + 1 }, (_, index) => 10 ** (low + index)),
+    };
+  }
+  const step = 10 ** Math.floor(Math.log10(most / TICKS));
+  const nice = [1, 2, 5, 10].map((factor) => factor * step).find((candidate) => most / candidate <= TICKS) as number;
+  const count = Math.ceil(most / nice);
+  return { at: (value) => value / (nice * count), ticks: Array.from({ length: count + 1 }, (_, index) => index * nice) };
+}
+
+function number(value: number): string {
+  if (value >= 1e6) return `${value / 1e6}M`;
+  if (value >= 1e3) return `${value / 1e3}k`;
+  return String(Number(value.toPrecision(3)));
+}
+
+function panel(chart: Chart, top: number): string {
+  const { at, ticks } = scale(chart);
+  const width = WIDTH - AREA.left - AREA.right;
+  const height = PANEL - AREA.top - AREA.bottom;
+  const bottom = top + PANEL - AREA.bottom;
+  const y = (value: number): number => bottom - Math.max(0, at(value)) * height;
+  const parts = [text(AREA.left, top + 24, chart.title, 'start', 'font-size="15" font-weight="bold"')];
+  let x = AREA.left;
+  for (const [index, name] of chart.series.length > 1 ? chart.series.entries() : []) {
+    parts.push(`<rect x="${x}" y="${top + 36}" width="11" height="11" fill="${COLOURS[index % COLOURS.length]}"/>`);
+    parts.push(text(x + 16, top + 46, name, 'start'));
+    x += 34 + name.length * 7;
+  }
+  for (const tick of ticks) {
+    parts.push(`<line x1="${AREA.left}" x2="${WIDTH - AREA.right}" y1="${y(tick)}" y2="${y(tick)}" stroke="#d8d8d8"/>`);
+    parts.push(text(AREA.left - 8, y(tick) + 4, number(tick), 'end'));
+  }
+  const room = width / chart.groups.length;
+  const bar = Math.min(40, (room * 0.8) / chart.series.length);
+  for (const [place, { name, values }] of chart.groups.entries()) {
+    const middle = AREA.left + room * (place + 0.5);
+    name.forEach((line, index) => parts.push(text(middle, bottom + 18 + index * 15, line)));
+    for (const [index, value] of values.entries()) {
+      if (value === undefined) continue;
+      const left = middle + (index - values.length / 2) * bar;
+      const colour = COLOURS[index % COLOURS.length];
+      parts.push(
+        `<rect x="${left.toFixed(1)}" y="${y(value.median).toFixed(1)}" width="${(bar - 1).toFixed(1)}" height="${(bottom - y(value.median)).toFixed(1)}" fill="${colour}"/>`,
+      );
+      const centre = (left + (bar - 1) / 2).toFixed(1);
+      parts.push(`<line x1="${centre}" x2="${centre}" y1="${y(value.min).toFixed(1)}" y2="${y(value.max).toFixed(1)}" stroke="#333" stroke-width="1.2"/>`);
+    }
+  }
+  return parts.join('\n');
+}
+
+/** The charts below each other, as SVG. */
+export function svg(charts: readonly Chart[], caption: string): string {
+  const height = charts.length * PANEL + 30;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12" fill="#222">`,
+    `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
+    ...charts.map((chart, index) => panel(chart, index * PANEL)),
+    text(AREA.left, height - 10, caption, 'start', 'fill="#666"'),
+    '</svg>',
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,57 @@
+import { createInterface } from 'node:readline';
+
+/** Tells the bench. */
+export function tell(answer) {
+  process.stdout.write(`${JSON.stringify({ bench: answer })}\n`);
+}
+
+/** Answers the bench's commands, one at a time, until it closes the input. */
+export async function answerCommands(answer) {
+  for await (const line of createInterface({ input: process.stdin })) {
+    try {
+      tell(await answer(JSON.parse(line)));
+    } catch (error) {
+      tell({ error: String(error?.stack ?? error) });
+    }
+  }
+}
+
+/** A string of one-byte characters, laid out flat. */
+export function textOf(bytes) {
+  return Buffer.alloc(bytes, 'dynamo ').toString('latin1');
+}
+
+/**
+ * A closed loop: so many calls at a time until the time is over, then the drain of those under way, which counts.
+ * `call` gives how many items came.
+ */
+export async function drive({ concurrency, ms }, call) {
+  const latencies = [];
+  let items = 0;
+  const begin = performance.now();
+  const end = begin + ms;
+  const lane = async () => {
+    let now = performance.now();
+    do {
+      const got = await call();
+      items += got;
+      const after = performance.now();
+      latencies.push(after - now);
+      now = after;
+    } while (now < end);
+  };
+  await Promise.all(Array.from({ length: concurrency }, lane));
+  const seconds = (performance.now() - begin) / 1000;
+  latencies.sort((a, b) => a - b);
+  const at = (share) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))];
+  return { calls: latencies.length, items, seconds, p50Ms: at(0.5), p99Ms: at(0.99) };
+}
+
+/** Runs what a command asks for. */
+export function measure({ kind, concurrency, bytes, count, ms }, calls) {
+  return drive({ concurrency, ms }, calls[kind](bytes, count));
+}
+
+export function expectSame(what, got, expected) {
+  if (got !== expected) throw new Error(`${what}: expected ${expected}, got ${got}`);
+}

@@ -1,0 +1,137 @@
+import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { defined } from './args.js';
+import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
+
+/** Who answers a frontend's requests. */
+export type FrontendEngine =
+  /** The workers that discovery finds. */
+  | { readonly kind: 'workers' }
+  /** This process, with the words of the prompt. */
+  | { readonly kind: 'echo'; readonly modelName?: string };
+
+/** Certificates, as paths of PEM files. */
+export interface TlsOptions {
+  readonly certPath: string;
+  readonly keyPath: string;
+  /** Clients must show a certificate that this authority signed. @default none is asked for */
+  readonly clientCaPath?: string;
+}
+
+/** What every frontend takes. */
+export interface FrontendBaseOptions {
+  /** @default workers */
+  readonly engine?: FrontendEngine;
+  readonly router?: RouterOptions;
+  /** How often a request that has begun may move to another worker when its own is lost. @default 0 */
+  readonly migrationLimit?: number;
+  /** Requests longer than this, in tokens, do not move. @default no limit */
+  readonly migrationMaxTokens?: number;
+  /** Models of this namespace alone. @default every namespace */
+  readonly namespace?: string;
+  /** Models of the namespaces that begin so. */
+  readonly namespacePrefix?: string;
+  /** A JSON file with `model`, `temperature` and `max_completion_tokens` for requests that lack them. */
+  readonly requestTemplate?: string;
+  /** @default $DYN_TOKENIZER or 'default' */
+  readonly tokenizer?: 'default' | 'fastokens' | 'basetenkenizer';
+  /** What the names of metrics begin with. @default $DYN_METRICS_PREFIX or 'dynamo_frontend' */
+  readonly metricsPrefix?: string;
+}
+
+/** The OpenAI-compatible server. */
+export interface HttpFrontendOptions extends FrontendBaseOptions {
+  readonly input?: 'http';
+  /** An IP address. @default '0.0.0.0' */
+  readonly host?: string;
+  /** 0 for any free one. @default 8000 */
+  readonly port?: number;
+  /** @default plain HTTP */
+  readonly tls?: TlsOptions;
+  /** Offer Anthropic's messages API too. @default $DYN_ENABLE_ANTHROPIC_API or false */
+  readonly anthropicApi?: boolean;
+  /** Remove the billing preamble of Anthropic clients. @default $DYN_STRIP_ANTHROPIC_PREAMBLE or true */
+  readonly stripAnthropicPreamble?: boolean;
+  /** Send each tool call as an event of its own as soon as it is complete. @default $DYN_ENABLE_STREAMING_TOOL_DISPATCH or false */
+  readonly streamingToolDispatch?: boolean;
+  /** The same for reasoning. @default $DYN_ENABLE_STREAMING_REASONING_DISPATCH or false */
+  readonly streamingReasoningDispatch?: boolean;
+  /** The field of chat messages that has the reasoning. @default $DYN_REASONING_FIELD_NAME or 'reasoning_content' */
+  readonly reasoningField?: 'reasoning' | 'reasoning_content';
+}
+
+/** The KServe server; it listens on every address. */
+export interface GrpcFrontendOptions extends FrontendBaseOptions {
+  readonly input: 'grpc';
+  /** 0 for any free one. @default 8787 */
+  readonly port?: number;
+  /** Of the HTTP server with its metrics, 0 for any free one. @default 8788 */
+  readonly metricsPort?: number;
+}
+
+/** A conversation on this process's standard input and output. */
+export interface TextFrontendOptions extends FrontendBaseOptions {
+  /** `text` converses, `stdin` answers one prompt that ends with the input. */
+  readonly input: 'text' | 'stdin';
+}
+
+export type FrontendOptions = HttpFrontendOptions | GrpcFrontendOptions | TextFrontendOptions;
+
+const BASE = ['input', 'engine', 'router', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'metricsPrefix'];
+const KNOWN = {
+  http: [
+    ...BASE,
+    'host',
+    'port',
+    'tls',
+    'anthropicApi',
+    'stripAnthropicPreamble',
+    'streamingToolDispatch',
+    'streamingReasoningDispatch',
+    'reasoningField',
+  ],
+  grpc: [...BASE, 'port', 'metricsPort'],
+  text: BASE,
+  stdin: BASE,
+};
+const STRINGS = ['host', 'namespace', 'namespacePrefix', 'requestTemplate', 'metricsPrefix'];
+
+function checkTls(path: string, tls: unknown): asserts tls is TlsOptions {
+  checkObject(path, tls, ['certPath', 'keyPath', 'clientCaPath']);
+  checkString(`${path}.certPath`, tls['certPath']);
+  checkString(`${path}.keyPath`, tls['keyPath']);
+  if (tls['clientCaPath'] !== undefined) checkString(`${path}.clientCaPath`, tls['clientCaPath']);
+}
+
+function engineArgs(path: string, engine: FrontendEngine): Record<string, unknown> {
+  checkObject(path, engine, ['kind', 'modelName']);
+  checkOneOf(`${path}.kind`, engine.kind, ['workers', 'echo']);
+  return engine.kind === 'echo' ? { engine: 'echo', modelName: engine.modelName } : {};
+}
+
+/** As `EntrypointArgs` of `native/core/src/llm/entrypoint.rs` has them. */
+export function frontendArgs(path: string, options: FrontendOptions): Record<string, unknown> {
+  const { input = 'http' } = options;
+  checkOneOf(`${path}.input`, input, ['http', 'grpc', 'text', 'stdin']);
+  checkOptions(path, options, KNOWN[input]);
+  const values = options as Record<string, unknown>;
+  for (const name of STRINGS) if (values[name] !== undefined) checkString(`${path}.${name}`, values[name]);
+  for (const name of ['port', 'metricsPort']) {
+    if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], 0, 65535);
+  }
+  for (const name of ['migrationLimit', 'migrationMaxTokens']) {
+    if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], 0);
+  }
+  const { engine = { kind: 'workers' }, router, tls, migrationMaxTokens, ...rest } = options as HttpFrontendOptions;
+  if (router !== undefined) checkRouter(`${path}.router`, router);
+  if (tls !== undefined) checkTls(`${path}.tls`, tls);
+  return defined({
+    ...rest,
+    ...engineArgs(`${path}.engine`, engine),
+    input,
+    migrationMaxSeqLen: migrationMaxTokens,
+    router: router && routerArgs(router),
+    tlsCertPath: tls?.certPath,
+    tlsKeyPath: tls?.keyPath,
+    tlsClientCaCertPath: tls?.clientCaPath,
+  });
+}

@@ -1,0 +1,188 @@
+import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { pack, unpack } from '../addon/codec.js';
+import { invoke, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { DynamoError } from '../errors.js';
+import type { RuntimeOptions } from '../runtime/config.js';
+import { DistributedRuntime } from '../runtime/distributed-runtime.js';
+import { defined } from './args.js';
+import { frontendArgs, type FrontendOptions } from './frontend-options.js';
+
+const READY_TIMEOUT_MS = 60_000;
+const CLOSE_TIMEOUT_MS = 30_000;
+
+interface Started {
+  host: string;
+  port: number;
+}
+
+/** An input of Dynamo's that runs in this process, with the runtime that belongs to it. */
+abstract class Entrypoint implements AsyncDisposable {
+  readonly #handle: Handle;
+  readonly #runtime: DistributedRuntime;
+  #closing: Promise<void> | undefined;
+  /** Resolves once it answers; rejects with what kept it from that. */
+  readonly ready: Promise<void>;
+  /** Settles when it has ended; rejects with what ended it unasked. Until then the process is kept alive. */
+  readonly ended: Promise<void>;
+
+  /** @internal */
+  protected constructor(handle: Handle, runtime: DistributedRuntime, what: string) {
+    this.#handle = handle;
+    this.#runtime = runtime;
+    this.ready = invoke(native.entrypointReady, `${what} ready`, { handle, a: READY_TIMEOUT_MS });
+    this.ended = invoke(native.entrypointWait, what, { handle });
+    this.ready.catch(() => {});
+    this.ended.catch(() => {});
+  }
+
+  /**
+   * Takes no more requests, lets those in flight end, and closes the runtime. `timeoutMs` bounds the wait for requests.
+   * Idempotent.
+   */
+  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
+    return this.#closing;
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    checkInteger('close options.timeoutMs', timeoutMs, 1);
+    try {
+      await invoke(native.entrypointClose, 'close', { handle: this.#handle, a: timeoutMs });
+    } finally {
+      await this.#runtime.close({ timeoutMs });
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+async function start<T>(
+  operation: string,
+  runtime: DistributedRuntime | RuntimeOptions,
+  args: Record<string, unknown>,
+  made: (handle: Handle, runtime: DistributedRuntime, started: Started) => T,
+): Promise<T> {
+  const own = runtime instanceof DistributedRuntime ? runtime : await DistributedRuntime.create(runtime);
+  try {
+    const parts = { handle: own.handle(operation), args: pack(args) };
+    const [bytes, handle] = await invoke(native.entrypointStart, operation, parts);
+    return made(handle, own, unpack(bytes) as Started);
+  } catch (error) {
+    if (own !== runtime) await own.close();
+    throw error;
+  }
+}
+
+/**
+ * Dynamo's frontend: the OpenAI-compatible HTTP server, the KServe gRPC server, or a conversation on the terminal. It finds
+ * models and their workers through discovery, applies chat templates, tokenizes, routes, and turns tokens into text.
+ *
+ * @example
+ * const frontend = await Frontend.start({ discovery: { kind: 'file', dir } }, { host: '127.0.0.1', port: 8000 });
+ * await frontend.ready;
+ * console.log(`${frontend.url}/v1/models`);
+ */
+export class Frontend extends Entrypoint {
+  /** Where clients reach it, such as `http://127.0.0.1:8000`; empty on a terminal. */
+  readonly url: string;
+  /** The port it listens on, also where 0 was asked for; 0 on a terminal. */
+  readonly port: number;
+
+  private constructor(handle: Handle, runtime: DistributedRuntime, url: string, port: number) {
+    super(handle, runtime, 'Frontend');
+    this.url = url;
+    this.port = port;
+  }
+
+  /**
+   * Starts a frontend on a runtime of its own (from `RuntimeOptions`), or on one that from here on belongs to it: the
+   * frontend closes its runtime when it ends.
+   *
+   * @throws DynamoError `DYN_UNAVAILABLE` with reason `frontend.bind` and `details: {host, port}` where it cannot listen
+   */
+  static start(runtime: DistributedRuntime | RuntimeOptions, options: FrontendOptions = {}): Promise<Frontend> {
+    const args = frontendArgs('Frontend.start options', options);
+    return start('Frontend.start', runtime, args, (handle, own, { host, port }) => {
+      const scheme = options.input === 'grpc' ? 'grpc' : args['tlsCertPath'] === undefined ? 'http' : 'https';
+      const name = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host.replace(/[[\]]/g, '')}]` : host;
+      return new Frontend(handle, own, port === 0 ? '' : `${scheme}://${name}:${port}`, port);
+    });
+  }
+
+  /** The names of the models that can be asked now. Plain HTTP only. */
+  async models(options: { readonly signal?: AbortSignal } = {}): Promise<string[]> {
+    if (!this.url.startsWith('http:')) {
+      throw new DynamoError('NotImplemented', `frontend.models: expected a plain HTTP frontend, got ${this.url}`);
+    }
+    const response = await fetch(`${this.url}/v1/models`, { signal: options.signal ?? null });
+    const { data } = (await response.json()) as { data: { id: string }[] };
+    return data.map(({ id }) => id);
+  }
+
+  /** Resolves once a model can be asked: one of its workers is there. Plain HTTP only. */
+  async waitForModel(name: string, options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {}): Promise<void> {
+    const path = 'frontend.waitForModel';
+    checkString(`${path} name`, name);
+    checkOptions(`${path} options`, options, ['timeoutMs', 'signal']);
+    const { timeoutMs = 30_000, signal } = options;
+    checkInteger(`${path} options.timeoutMs`, timeoutMs, 1);
+    const deadline = Date.now() + timeoutMs;
+    await this.ready;
+    for (;;) {
+      const models = await this.models(options.signal === undefined ? {} : { signal: options.signal });
+      if (models.includes(name)) return;
+      signal?.throwIfAborted();
+      if (Date.now() > deadline) {
+        const seen = models.length === 0 ? 'none' : models.join(', ');
+        throw new DynamoError('DeadlineExceeded', `${path}: no worker of ${name} within ${timeoutMs} ms; models seen: ${seen}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  }
+}
+
+/** An engine of the crates' own, served as a worker. */
+export type BuiltInEngine =
+  /** Gives back the words of the prompt; frontends hand it the text. */
+  | { readonly kind: 'echo'; readonly modelName: string }
+  /** Random tokens at the pace of an engine, with a simulated KV cache. `config` has `MockerConfig`'s own shape, such as `{engine: {speedup_ratio: 10}}`. */
+  | {
+      readonly kind: 'mocker';
+      readonly modelPath: string;
+      /** @default modelPath */
+      readonly modelName?: string;
+      readonly workerType?: 'aggregated' | 'prefill' | 'decode';
+      /** Tokens in a KV cache block. @default 16 */
+      readonly kvCacheBlockSize?: number;
+      readonly config?: Readonly<Record<string, unknown>>;
+    };
+
+/** A worker with an engine of the crates' own. */
+export class BuiltInWorker extends Entrypoint {
+  private constructor(
+    handle: Handle,
+    runtime: DistributedRuntime,
+    /** The endpoint that it serves. */
+    readonly endpoint: string,
+  ) {
+    super(handle, runtime, 'BuiltInWorker');
+  }
+
+  /** Serves an engine on an endpoint, `namespace.component.endpoint`. The worker closes its runtime when it ends. */
+  static start(runtime: DistributedRuntime | RuntimeOptions, endpoint: string, engine: BuiltInEngine): Promise<BuiltInWorker> {
+    const path = 'BuiltInWorker.start';
+    checkString(`${path} endpoint`, endpoint);
+    if (!/^[a-z0-9_-]+\.[a-z0-9_-]+\.[a-z0-9_-]+$/.test(endpoint)) {
+      throw new RangeError(`${path} endpoint: expected namespace.component.endpoint, got ${JSON.stringify(endpoint)}`);
+    }
+    checkObject(`${path} engine`, engine, ['kind', 'modelPath', 'modelName', 'workerType', 'kvCacheBlockSize', 'config']);
+    checkOneOf(`${path} engine.kind`, engine.kind, ['echo', 'mocker']);
+    if (engine.kind === 'mocker') checkString(`${path} engine.modelPath`, engine.modelPath);
+    const { kind, modelName, modelPath, workerType, kvCacheBlockSize, config } = engine as Extract<BuiltInEngine, { kind: 'mocker' }>;
+    const args = { input: `dyn://${endpoint}`, engine: kind, model: modelPath, modelName, workerType, kvCacheBlockSize, mocker: config };
+    return start(path, runtime, defined(args), (handle, own) => new BuiltInWorker(handle, own, endpoint));
+  }
+}

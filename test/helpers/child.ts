@@ -1,0 +1,152 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+import { root } from './project.js';
+import { waitFor, within } from './wait.js';
+
+/** One line of a child's output: an object with the name of what happened. */
+export interface ChildEvent {
+  readonly event: string;
+  readonly [field: string]: unknown;
+}
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** By this process's `Date.now()`. */
+  readonly at: number;
+}
+
+export interface ChildOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+}
+
+const DRAIN_MS = 2000;
+
+const running = new Set<ChildProcess>();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+/** A process that a test started. Commands go in and events come out as lines of JSON; all else that it prints is kept. */
+export class Child {
+  readonly events: ChildEvent[] = [];
+  /** What it printed that is no event, and what it wrote to stderr. */
+  output = '';
+  readonly exited: Promise<Exit>;
+  readonly #child: ChildProcess;
+  readonly #name: string;
+  #exit: Exit | undefined;
+  #taken = new Set<ChildEvent>();
+
+  private constructor(child: ChildProcess, name: string) {
+    this.#child = child;
+    this.#name = name;
+    running.add(child);
+    const lines = createInterface({ input: child.stdout! });
+    lines.on('line', (line) => {
+      const event = line.startsWith('{"event":') ? (JSON.parse(line) as ChildEvent) : undefined;
+      if (event === undefined) this.#print(`${line}\n`);
+      else this.events.push(event);
+    });
+    child.stderr!.setEncoding('utf8').on('data', (chunk: string) => this.#print(chunk));
+    child.stdin!.on('error', () => {});
+    this.exited = new Promise((resolve) => {
+      child.on('error', (error) => this.#print(String(error)));
+      child.on('exit', (code, signal) => {
+        running.delete(child);
+        const exit = { code, signal, at: Date.now() };
+        // The rest of its output may come behind it, or never end where a child of its own holds on to it.
+        const done = (): void => {
+          clearTimeout(timer);
+          this.#exit = exit;
+          resolve(exit);
+        };
+        const timer = setTimeout(done, DRAIN_MS);
+        child.on('close', done);
+      });
+    });
+  }
+
+  static start(command: string, args: readonly string[], options: ChildOptions = {}): Child {
+    const name = [command, ...args].map((part) => part.replace(root, '')).join(' ');
+    const child = spawn(command, args, { cwd: options.cwd ?? root, env: { ...process.env, ...options.env }, stdio: 'pipe' });
+    return new Child(child, name);
+  }
+
+  /** A TypeScript program, by its path from the root of the repository. */
+  static program(path: string, args: readonly string[] = [], options: ChildOptions = {}): Child {
+    return Child.start(process.execPath, ['--import', 'tsx', join(root, path), ...args], options);
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1;
+  }
+
+  get isRunning(): boolean {
+    return this.#exit === undefined;
+  }
+
+  send(command: object): void {
+    this.#child.stdin!.write(`${JSON.stringify(command)}\n`);
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  /** The next event of this name, with these fields, that was not given before. */
+  async event(name: string, fields: Readonly<Record<string, unknown>> = {}, timeoutMs = 20_000): Promise<ChildEvent> {
+    const wanted = Object.entries({ event: name, ...fields });
+    const find = (): ChildEvent | undefined =>
+      this.events.find((one) => !this.#taken.has(one) && wanted.every(([key, value]) => one[key] === value));
+    await waitFor(
+      `${this.#name}: the event ${name}`,
+      () => ({ found: find(), exit: this.#exit, events: this.events.slice(-20), output: this.output }),
+      ({ found, exit }) => found !== undefined || exit !== undefined,
+      timeoutMs,
+    );
+    const event = find();
+    if (event === undefined) throw new Error(`${this.#name} ended before its event ${name}: ${JSON.stringify(this.#exit)}\n${this.output}`);
+    this.#taken.add(event);
+    return event;
+  }
+
+  async exit(timeoutMs = 20_000): Promise<Exit> {
+    return within(timeoutMs, `${this.#name}: its exit`, this.exited, () => ({ events: this.events.slice(-20), output: this.output }));
+  }
+
+  /** Ends it now, if it has not ended. */
+  async stop(): Promise<void> {
+    if (this.isRunning) this.kill('SIGKILL');
+    await this.exited;
+  }
+
+  #print(text: string): void {
+    this.output = (this.output + text).slice(-20_000);
+  }
+}
+
+const python = join(root, '.peers/bin/python');
+
+/** Why no Python peer can run here, or undefined where one can. */
+export const pythonMissing = existsSync(python) ? undefined : 'the Python peers are not installed: run npm test once, or node scripts/setup.mjs --test';
+
+/** A Python program of `test/interop/peers`. */
+export function pythonPeer(name: string, args: readonly string[], env: NodeJS.ProcessEnv): Child {
+  return Child.start(python, [join(root, 'test/interop/peers', name), ...args], { env: { PYTHONUNBUFFERED: '1', ...env } });
+}
+
+/** The environment of a process on loopback that finds its peers in a folder. */
+export function loopback(folder: string): NodeJS.ProcessEnv {
+  return {
+    DYN_DISCOVERY_BACKEND: 'file',
+    DYN_FILE_KV: folder,
+    DYN_REQUEST_PLANE: 'tcp',
+    DYN_EVENT_PLANE: 'zmq',
+    DYN_TCP_RPC_HOST: '127.0.0.1',
+    DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1',
+    DYN_EVENT_PLANE_HOST: '127.0.0.1',
+  };
+}

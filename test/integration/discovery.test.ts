@@ -1,0 +1,82 @@
+import { DistributedRuntime } from 'dynamo-node';
+import { expect, it } from 'vitest';
+
+import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
+
+it('two runtimes of one process find each other in a folder, and see each other come and go', async () => {
+  const discovery = { kind: 'file', dir: temporaryFolder() } as const;
+  const worker = await testRuntime({ discovery });
+  const caller = await testRuntime({ discovery });
+  expect(worker.instanceId).not.toBe(caller.instanceId);
+  const client = await caller.endpoint<string, string>('pair.worker.generate').client();
+  const changes = client.watch();
+  expect((await changes.next()).value).toMatchObject({ type: 'resync', instances: [] });
+  const served = await worker.endpoint<string, string>('pair.worker.generate').serve((text) => text.toUpperCase());
+  expect((await changes.next()).value).toMatchObject({ type: 'added', instance: { instanceId: worker.instanceId, codec: 'msgpack' } });
+  await client.waitForInstances({ timeoutMs: 5000 });
+  expect(await client.unary('hello')).toBe('HELLO');
+  expect(await client.unary('hello', { instanceId: worker.instanceId })).toBe('HELLO');
+  await expect(client.unary('hello', { instanceId: 7n })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+  expect(await caller.instances()).toMatchObject([{ namespace: 'pair', component: 'worker', endpoint: 'generate' }]);
+  await served.close();
+  expect((await changes.next()).value).toMatchObject({ type: 'removed', instanceId: worker.instanceId });
+  await changes.return?.();
+  await expect.poll(() => client.instances()).toEqual([]);
+  await expect(client.unary('hello')).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', retryable: true });
+});
+
+it.each(['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)(
+  'mode %s reaches both instances',
+  async (mode) => {
+    const discovery = { kind: 'file', dir: temporaryFolder() } as const;
+    const workers = await Promise.all([testRuntime({ discovery }), testRuntime({ discovery })]);
+    for (const worker of workers) {
+      await worker.endpoint<null, string>('modes.worker.generate').serve(async () => {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        return String(worker.instanceId);
+      });
+    }
+    const client = await workers[0]!.endpoint<null, string>('modes.worker.generate').client({ mode });
+    await client.waitForInstances({ count: 2, timeoutMs: 5000 });
+    const seen = new Set(await Promise.all(Array.from({ length: 64 }, () => client.unary(null))));
+    expect(seen).toEqual(new Set(workers.map(({ instanceId }) => String(instanceId))));
+  },
+);
+
+it('mode direct needs an instance', async () => {
+  const runtime = await testRuntime();
+  const endpoint = runtime.endpoint<null, number>('direct.worker.generate');
+  await endpoint.serve(() => 1);
+  const client = await endpoint.client({ mode: 'direct' });
+  await client.waitForInstances();
+  expect(await client.unary(null, { instanceId: runtime.instanceId })).toBe(1);
+  await expect(client.unary(null)).rejects.toThrow(/instanceId: expected an instance id/);
+});
+
+it.each(['A.b.c', 'a b.c.d', 'a.b', 'a.b.c.d', '', 'a..c', 'ä.b.c'])('the path %j is refused', async (path) => {
+  const runtime = await testRuntime();
+  expect(() => runtime.endpoint(path)).toThrow(RangeError);
+});
+
+it('waiting for instances ends with its deadline, its signal, or the client', async () => {
+  const runtime = await testRuntime();
+  const client = await runtime.endpoint('nobody.worker.generate').client();
+  await expect(client.waitForInstances({ timeoutMs: 50 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', message: expect.stringContaining('expected 1 instances within 50 ms, got 0') });
+  const controller = new AbortController();
+  const waiting = client.waitForInstances({ signal: controller.signal });
+  controller.abort(new Error('enough'));
+  await expect(waiting).rejects.toThrow('enough');
+  const last = client.waitForInstances();
+  await client.close();
+  await expect(last).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+});
+
+it('a closed runtime refuses everything, and closing again waits for the same end', async () => {
+  const runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
+  const endpoint = runtime.endpoint('closed.worker.generate');
+  await Promise.all([runtime.close(), runtime.close()]);
+  expect(() => runtime.namespace('x')).toThrow(/closed/);
+  expect(() => runtime.endpoint('a.b.c')).toThrow(/closed/);
+  await expect(endpoint.client()).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+  await expect(endpoint.serve(() => 1)).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+});

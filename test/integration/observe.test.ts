@@ -1,0 +1,83 @@
+import { openLog, versions } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+
+import { testRuntime } from '../helpers/runtime.js';
+
+const status = { systemPort: 0, systemHost: '127.0.0.1' };
+
+describe('metrics', () => {
+  it('of every kind show on the status server with the names of their place', async () => {
+    const runtime = await testRuntime(status);
+    const endpoint = runtime.endpoint<null, number>('metrics.worker.generate');
+    await endpoint.serve(() => 1, { metricsLabels: { model: 'tiny' } });
+    const requests = endpoint.metrics.counter({ name: 'my_requests_total', help: 'Requests.', labelNames: ['kind'] });
+    requests.increment(2, { kind: 'a' });
+    endpoint.metrics.gauge({ name: 'my_load', help: 'Load.', labels: { device: 'cpu' } }).set(0.5);
+    endpoint.metrics.histogram({ name: 'my_seconds', help: 'Seconds.', buckets: [0.1, 1] }).observe(0.5);
+    endpoint.metrics.text().set('# TYPE own_text gauge\nown_text 7\n');
+    const client = await endpoint.client();
+    await client.waitForInstances();
+    await client.unary(null);
+    const text = await (await fetch(`http://${runtime.systemAddress}/metrics`)).text();
+    expect(text).toMatch(/dynamo_component_my_requests_total\{[^}]*dynamo_endpoint="generate"[^}]*kind="a"[^}]*\} 2/);
+    expect(text).toMatch(/dynamo_component_my_load\{[^}]*device="cpu"[^}]*\} 0.5/);
+    expect(text).toMatch(/dynamo_component_my_seconds_bucket\{[^}]*le="1"[^}]*\} 1/);
+    expect(text).toContain('own_text 7');
+    expect(text).toMatch(/dynamo_component_requests_total\{[^}]*model="tiny"[^}]*\} 1/);
+    expect(runtime.metricsText()).toContain('dynamo_component_my_load');
+  });
+
+  it('refuse what Prometheus would', async () => {
+    const { metrics } = await testRuntime(status);
+    const counter = metrics.counter({ name: 'refusals_total', help: 'x', labelNames: ['kind'] });
+    expect(() => counter.increment(-1, { kind: 'a' })).toThrow(/expected 0 or more for a counter, got -1/);
+    expect(() => counter.increment(1)).toThrow(/labels.kind: expected a string, got undefined/);
+    expect(() => counter.increment(Number.NaN, { kind: 'a' })).toThrow(TypeError);
+    expect(() => metrics.counter({ name: 'x', help: 'x', labelNames: ['dynamo_namespace'] })).toThrow();
+  });
+});
+
+describe('health', () => {
+  it('is not ready until it is set', async () => {
+    const runtime = await testRuntime(status);
+    const health = async (): Promise<number> => (await fetch(`http://${runtime.systemAddress}/health`)).status;
+    expect(await health()).toBe(503);
+    runtime.setHealthy(true);
+    expect(await health()).toBe(200);
+    runtime.setHealthy(false);
+    expect(await health()).toBe(503);
+  });
+
+  it('server answers routes of our own', async () => {
+    const runtime = await testRuntime(status);
+    runtime.engineRoute('control/profile', (body) => ({ got: body }));
+    runtime.engineRoute('control/fail', () => {
+      throw new RangeError('no profile');
+    });
+    const post = (route: string, body: unknown): Promise<Response> =>
+      fetch(`http://${runtime.systemAddress}/engine/${route}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    expect(await (await post('control/profile', { on: true })).json()).toEqual({ got: { on: true } });
+    expect((await post('control/fail', {})).ok).toBe(false);
+    expect(() => runtime.engineRoute('control/profile', () => null)).toThrow(/already registered/);
+  });
+});
+
+describe('the process', () => {
+  it('tells its versions', () => {
+    expect(versions()).toEqual({ dynamoNode: '0.1.0', dynamo: '1.6.1' });
+  });
+
+  it('refuses a setting that another runtime has fixed otherwise', async () => {
+    await testRuntime(status);
+    await expect(testRuntime({ ...status, systemPort: 12345 })).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringContaining('DYN_SYSTEM_PORT=12345') });
+  });
+
+  it('sends the log of the native side to JavaScript', async () => {
+    const lines: string[] = [];
+    const log = openLog({ filter: 'info', write: ({ level, message }) => lines.push(`${level} ${message}`) });
+    const runtime = await testRuntime(status);
+    await runtime.close();
+    await expect.poll(() => lines.some((line) => line.startsWith('info ') && line.includes('shutdown'))).toBe(true);
+    log.close();
+  });
+});

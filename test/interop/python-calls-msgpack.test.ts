@@ -1,0 +1,3 @@
+import { testPythonCalls } from './python-calls.js';
+
+testPythonCalls('msgpack');

@@ -1,0 +1,195 @@
+import { type Client, DistributedRuntime, DynamoError, type RequestCancelled, type RequestContext } from 'dynamo-node';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+
+import { Child } from '../helpers/child.js';
+import type { NumbersItem, NumbersRequest } from '../helpers/numbers.js';
+import { temporaryFolder } from '../helpers/runtime.js';
+import { Server, serversMissing } from '../helpers/servers.js';
+import { failures, Traffic } from '../helpers/traffic.js';
+import { waitFor, within } from '../helpers/wait.js';
+
+const missing = serversMissing('etcd', 'nats-server');
+
+type Numbers = Client<NumbersRequest, NumbersItem>;
+
+let nats: Server;
+
+beforeAll(async () => {
+  if (missing === undefined) nats = await Server.nats();
+});
+afterAll(() => nats?.remove());
+beforeEach(({ skip }) => skip(missing !== undefined, missing));
+
+/** The options of a runtime whose requests and events travel on NATS. */
+const planes = () => ({ requestPlane: 'nats', eventPlane: 'nats', natsServer: nats.url, host: '127.0.0.1', inhibitedSeconds: 0 }) as const;
+
+async function runtimeIn(dir: string): Promise<DistributedRuntime> {
+  const runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir }, ...planes() });
+  onTestFinished(() => runtime.close({ timeoutMs: 5000 }));
+  return runtime;
+}
+
+function workerIn(discovery: object, path: string): Child {
+  const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path, runtime: { discovery, ...planes() } })]);
+  onTestFinished(() => child.stop());
+  return child;
+}
+
+async function clientOf(runtime: DistributedRuntime, path: string): Promise<Numbers> {
+  const client = await runtime.endpoint<NumbersRequest, NumbersItem>(path).client();
+  onTestFinished(() => client.close());
+  await client.waitForInstances({ timeoutMs: 10_000 });
+  return client;
+}
+
+describe('the request plane on NATS', () => {
+  it('a worker in another process answers in order, and says which transport it has', async () => {
+    const dir = temporaryFolder();
+    const runtime = await runtimeIn(dir);
+    expect(runtime.config).toMatchObject({ requestPlane: 'nats', eventPlane: 'nats' });
+    const worker = workerIn({ kind: 'file', dir }, 'nats.plain.generate');
+    expect(await worker.event('ready')).toMatchObject({ transport: 'nats' });
+    const client = await clientOf(runtime, 'nats.plain.generate');
+    expect(client.instances().map(({ transport }) => transport)).toEqual(['nats']);
+    expect(await client.collect({ call: 1, items: 1000 })).toEqual(Array.from({ length: 1000 }, (_, index) => ({ call: 1, index })));
+    await expect(client.collect({ call: 2, items: 4, failAt: 2 })).rejects.toMatchObject({ code: 'DYN_NOT_FOUND', reason: 'request.not_found' });
+    worker.kill('SIGTERM');
+    expect(await worker.exit()).toMatchObject({ code: 0 });
+    expect(await worker.event('closed')).toMatchObject({ accepted: 2, whole: 1, failed: 1, cut: 0 });
+  });
+
+  it('id, metadata and the loss of the caller reach the handler', async () => {
+    const runtime = await runtimeIn(temporaryFolder());
+    let context: RequestContext | undefined;
+    let returned = false;
+    await runtime.endpoint<NumbersRequest, NumbersItem>('nats.context.generate').serve(async function* ({ call }, its) {
+      context = its;
+      try {
+        for (let index = 0; ; index++) {
+          await new Promise((resolve) => setImmediate(resolve));
+          yield { call, index };
+        }
+      } finally {
+        returned = true;
+      }
+    });
+    const client = await clientOf(runtime, 'nats.context.generate');
+    for await (const { index } of client.generate({ call: 1, items: 9 }, { id: 'request-9', metadata: { tenant: 'a' } })) if (index === 3) break;
+    await waitFor('the end of the handler', () => returned);
+    expect(context).toMatchObject({ id: 'request-9', metadata: { tenant: 'a' } });
+    expect((context?.signal.reason as RequestCancelled).kind).toMatch(/^(killed|stopped)$/);
+  });
+
+  it('a request larger than the server takes is a typed error, and the next one is answered', async () => {
+    const runtime = await runtimeIn(temporaryFolder());
+    await runtime.endpoint<string, number>('nats.large.generate').serve((value) => value.length);
+    const client = await runtime.endpoint<string, number>('nats.large.generate').client();
+    await client.waitForInstances({ timeoutMs: 5000 });
+    await expect(client.unary('x'.repeat(4 << 20))).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST' });
+    expect(await client.unary('x'.repeat(1 << 19))).toBe(1 << 19);
+  });
+
+  it('a worker killed in mid-stream is a typed Disconnected within a second', async () => {
+    const dir = temporaryFolder();
+    const runtime = await runtimeIn(dir);
+    const worker = workerIn({ kind: 'file', dir }, 'nats.killed.generate');
+    await worker.event('ready');
+    const client = await clientOf(runtime, 'nats.killed.generate');
+    let killedAt = 0;
+    const read = (async () => {
+      for await (const { index } of client.generate({ call: 1, items: 1_000_000, paceMs: 2 })) {
+        if (index !== 5) continue;
+        killedAt = performance.now();
+        worker.kill('SIGKILL');
+      }
+    })();
+    const error: unknown = await within(5000, 'the end of the stream', read).catch((cause: unknown) => cause);
+    expect(performance.now() - killedAt).toBeLessThan(1000);
+    expect(error).toMatchObject({ code: 'DYN_UNAVAILABLE', kind: 'Disconnected' });
+  });
+
+  it('with etcd beside it: two workers share the calls', async () => {
+    const etcd = await Server.etcd();
+    onTestFinished(() => etcd.remove());
+    const discovery = { kind: 'etcd', endpoints: [etcd.url], leaseTtlSeconds: 10 } as const;
+    const workers = [workerIn(discovery, 'nats.pair.generate'), workerIn(discovery, 'nats.pair.generate')];
+    for (const worker of workers) await worker.event('ready');
+    const runtime = await DistributedRuntime.create({ discovery, ...planes() });
+    onTestFinished(() => runtime.close({ timeoutMs: 5000 }));
+    const client = await runtime.endpoint<NumbersRequest, NumbersItem>('nats.pair.generate').client();
+    await client.waitForInstances({ count: 2, timeoutMs: 10_000 });
+    await Promise.all(Array.from({ length: 100 }, (_, call) => client.collect({ call, items: 3 })));
+    for (const worker of workers) {
+      worker.kill('SIGTERM');
+      await worker.exit();
+      expect(await worker.event('closed')).toMatchObject({ accepted: 50, whole: 50 });
+    }
+  });
+});
+
+describe('the event plane on NATS', () => {
+  it('events arrive in order, without a gap, in their own scope only', async () => {
+    const runtime = await runtimeIn(temporaryFolder());
+    const component = runtime.namespace('nats').component('events');
+    await using events = await component.subscribe<number>('ticks');
+    await using elsewhere = await runtime.namespace('nats').subscribe<number>('ticks');
+    await using publisher = await component.publisher<number>('ticks');
+    const other = elsewhere.next();
+    other.catch(() => {});
+    for (let value = 0; value < 100; value++) await publisher.publish(value);
+    const seen: number[] = [];
+    const sequences: number[] = [];
+    while (seen.length < 100) {
+      const { value } = await within(5000, 'the next event', events.next(), () => seen);
+      seen.push(value.data);
+      sequences.push(value.sequence);
+    }
+    expect(seen).toEqual(Array.from({ length: 100 }, (_, index) => index));
+    expect(sequences).toEqual(sequences.map((_, index) => (sequences[0] as number) + index));
+    await using root = await runtime.namespace('nats').publisher<number>('ticks');
+    await root.publish(-1);
+    expect((await within(5000, 'the event of the namespace', other)).value.data).toBe(-1);
+  });
+});
+
+describe('NATS stopped and started again under load', () => {
+  it('streams on their way end whole; calls meanwhile are typed errors or answered; all is well behind it', { timeout: 90_000 }, async () => {
+    const dir = temporaryFolder();
+    const runtime = await runtimeIn(dir);
+    const worker = workerIn({ kind: 'file', dir }, 'nats.restarted.generate');
+    await worker.event('ready');
+    const client = await clientOf(runtime, 'nats.restarted.generate');
+    await using events = await runtime.namespace('nats').subscribe<number>('after-restart');
+    await using publisher = await runtime.namespace('nats').publisher<number>('after-restart');
+
+    const long = client.generate({ call: -1, items: 400, paceMs: 5 });
+    expect((await long.next()).value).toEqual({ call: -1, index: 0 });
+    const traffic = new Traffic(client);
+    await waitFor('calls before the stop', () => traffic.whole, (whole) => whole > 50);
+    await nats.stop();
+    const stoppedAt = performance.now();
+    expect(await long.collect()).toHaveLength(399);
+    await nats.start();
+    const startedAt = performance.now();
+    const atStart = traffic.whole;
+    await waitFor('calls behind the restart', () => ({ whole: traffic.whole, outcomes: traffic.outcomes.slice(-3) }), ({ whole }) => whole > atStart + 100, 30_000);
+    const outcomes = await traffic.end();
+    console.log(`${outcomes.length} calls over a restart of NATS (${Math.round(startedAt - stoppedAt)} ms away): failures ${JSON.stringify(failures(outcomes))}`);
+    expect(outcomes.filter(({ error, items }) => error !== undefined && (items > 0 || !DynamoError.is(error)))).toEqual([]);
+    expect(outcomes.filter(({ error }) => DynamoError.is(error) && !error.retryable)).toEqual([]);
+
+    let received: number | undefined;
+    const reading = events.next().then(({ value }) => (received = value.data));
+    let published = 0;
+    await waitFor(
+      'an event behind the restart',
+      async () => {
+        await publisher.publish(published++);
+        return received;
+      },
+      (data) => data !== undefined,
+      20_000,
+    );
+    await reading;
+  });
+});

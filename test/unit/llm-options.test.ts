@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { frontendArgs, type FrontendOptions } from '../../lib/llm/frontend-options.js';
+
+const args = (options: unknown) => frontendArgs('options', options as FrontendOptions);
+
+describe('options of a frontend', () => {
+  it('cross under the names of the native side', () => {
+    expect(
+      args({
+        port: 1,
+        migrationMaxTokens: 100,
+        tls: { certPath: 'c', keyPath: 'k', clientCaPath: 'a' },
+        router: { mode: 'kv', kv: { router_temperature: 0.5 }, busy: { activeDecodeBlocks: 0.9 }, sessionAffinitySeconds: 30 },
+      }),
+    ).toEqual({
+      input: 'http',
+      port: 1,
+      migrationMaxSeqLen: 100,
+      tlsCertPath: 'c',
+      tlsKeyPath: 'k',
+      tlsClientCaCertPath: 'a',
+      router: {
+        mode: 'kv',
+        kv: { router_temperature: 0.5 },
+        sessionAffinityTtlSecs: 30,
+        busy: {
+          active_decode_blocks_threshold: 0.9,
+          active_prefill_tokens_threshold: undefined,
+          active_prefill_tokens_threshold_frac: undefined,
+        },
+      },
+    });
+    expect(args({ input: 'grpc', engine: { kind: 'echo', modelName: 'e' } })).toEqual({ input: 'grpc', engine: 'echo', modelName: 'e' });
+    expect(args({})).toEqual({ input: 'http' });
+  });
+
+  it.each([
+    [{ port: 70000 }, RangeError, 'options.port: expected an integer from 0 to 65535'],
+    [{ port: '80' }, TypeError, 'options.port: expected an integer'],
+    [{ prot: 80 }, TypeError, 'options.prot: unknown option'],
+    [{ input: 'grpc', host: 'x' }, TypeError, 'options.host: unknown option'],
+    [{ input: 'smtp' }, TypeError, 'options.input: expected one of'],
+    [{ router: { mode: 'kvv' } }, TypeError, 'options.router.mode: expected one of'],
+    [{ router: { busy: { blocks: 1 } } }, TypeError, 'options.router.busy.blocks: unknown option'],
+    [{ tls: { certPath: 'c' } }, TypeError, 'options.tls.keyPath: expected a string'],
+    [{ engine: { kind: 'vllm' } }, TypeError, 'options.engine.kind: expected one of'],
+    [{ migrationLimit: -1 }, RangeError, 'options.migrationLimit'],
+  ])('%j is refused', (options, type, message) => {
+    expect(() => args(options)).toThrow(type);
+    expect(() => args(options)).toThrow(message);
+  });
+});
