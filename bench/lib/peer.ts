@@ -15,6 +15,7 @@ function environment(dir: string): NodeJS.ProcessEnv {
   return {
     ...process.env,
     NODE_OPTIONS: '',
+    RUST_BACKTRACE: '0',
     DYN_DISCOVERY_BACKEND: 'file',
     DYN_FILE_KV: dir,
     DYN_REQUEST_PLANE: 'tcp',

@@ -15,27 +15,25 @@ export interface CallParts {
   b?: number;
 }
 
-interface Waiting {
-  operation: string;
-  resolve(value: unknown): void;
-  reject(error: unknown): void;
-}
+type Deliver = (failed: boolean, value: unknown) => void;
 
-const waiting = new Map<number, Waiting>();
+const WAITING = Symbol.for('dynamo-node.waiting');
 
-native.open((batch) => {
-  for (let index = 0; index < batch.length; index += 3) {
-    const op = batch[index] as number;
-    const entry = waiting.get(op);
-    if (entry === undefined) continue;
-    waiting.delete(op);
-    if (batch[index + 1] === true) {
-      entry.reject(errorFrom(unpack(batch[index + 2] as Bytes) as Failure, entry.operation));
-    } else {
-      entry.resolve(batch[index + 2]);
+/** Kept at the addon itself: copies of this package that load the same file share its one mailbox. */
+const waiting = ((native as { [WAITING]?: Map<number, Deliver> })[WAITING] ??= openMailbox());
+
+function openMailbox(): Map<number, Deliver> {
+  const opened = new Map<number, Deliver>();
+  native.open((batch) => {
+    for (let index = 0; index < batch.length; index += 3) {
+      const op = batch[index] as number;
+      const deliver = opened.get(op);
+      opened.delete(op);
+      deliver?.(batch[index + 1] as boolean, batch[index + 2]);
     }
-  }
-});
+  });
+  return opened;
+}
 
 /** Runs a synchronous native function; its failure is thrown as an error that names `operation`. */
 export function invokeSync<Result>(fn: Sync<Result>, operation: string, parts: CallParts = {}): Result {
@@ -69,33 +67,30 @@ export function invoke<Result>(
   return new Promise<Result>((resolve, reject) => {
     const { handle, args, payload, a, b, other } = parts;
     const op = fn(handle, args, payload, a, b, other, options.background === true);
+    const settle: Deliver = (failed, value) => {
+      if (failed) reject(errorFrom(unpack(value as Bytes) as Failure, operation));
+      else resolve(value as Result);
+    };
     if (signal === undefined && deadline === undefined) {
-      waiting.set(op, { operation, resolve: resolve as (value: unknown) => void, reject });
+      waiting.set(op, settle);
       return;
     }
-    const giveUp = (reason: unknown): void => {
-      settle();
-      waiting.set(op, { operation, resolve: () => {}, reject: () => {} });
-      native.cancel(op);
-      reject(reason);
-    };
     const onAbort = (): void => giveUp(signal?.reason);
     const timer = deadline === undefined ? undefined : setTimeout(() => giveUp(deadline.error()), deadline.ms);
-    const settle = (): void => {
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const forget = (): void => {
       signal?.removeEventListener('abort', onAbort);
       clearTimeout(timer);
     };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    waiting.set(op, {
-      operation,
-      resolve: (value) => {
-        settle();
-        resolve(value as Result);
-      },
-      reject: (error) => {
-        settle();
-        reject(error);
-      },
+    const giveUp = (reason: unknown): void => {
+      forget();
+      waiting.delete(op);
+      native.cancel(op);
+      reject(reason);
+    };
+    waiting.set(op, (failed, value) => {
+      forget();
+      settle(failed, value);
     });
   });
 }

@@ -10,6 +10,7 @@ import { Endpoint, Namespace, type Owner } from './endpoint.js';
 import { type Instance, instancesFrom } from './instance.js';
 import { maxMessageBytes } from './limits.js';
 import { expose, Metrics } from './metrics.js';
+import type { ServedEndpoint } from './serve.js';
 
 interface Created {
   instanceId: number | bigint;
@@ -45,6 +46,12 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
   /** @internal */
   handle(operation: string): Handle {
     return open(this.#handle, 'the runtime', operation);
+  }
+
+  /** @internal */
+  adopt(served: ServedEndpoint): ServedEndpoint {
+    this.#served.add(served);
+    return served;
   }
 
   /** The id under which this runtime's endpoints are registered. */
@@ -129,6 +136,7 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
   }
 
   readonly #routes: Inbox[] = [];
+  readonly #served = new Set<ServedEndpoint>();
 
   /**
    * Leaves discovery, lets requests in flight end, closes connections; resolves when all is done. Idempotent.
@@ -144,7 +152,9 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
     if (timeoutMs !== undefined) checkInteger('runtime.close options.timeoutMs', timeoutMs, 1);
     const handle = this.#handle as Handle;
     this.#handle = undefined;
+    const served = [...this.#served].map((one) => one.close(timeoutMs === undefined ? {} : { timeoutMs }));
     await invoke(native.runtimeClose, 'runtime.close', { handle, a: timeoutMs ?? 0 });
+    await Promise.all(served);
     for (const inbox of this.#routes) inbox.close();
   }
 

@@ -10,6 +10,8 @@ import { type BidirectionalHandler, type Handler, type ServedEndpoint, type Serv
 /** The owner of a native runtime; the handle throws once it is closed. */
 export interface Owner {
   handle(operation: string): Handle;
+  /** Takes over what is served, to close it with the runtime. */
+  adopt(served: ServedEndpoint): ServedEndpoint;
 }
 
 abstract class Place {
@@ -97,12 +99,12 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
 
   /** Serves the endpoint; resolves once its instance can be called. One runtime serves an endpoint name once. */
   async serve(handler: Handler<Request, Response>, options: ServeOptions = {}): Promise<ServedEndpoint> {
-    return serveHandler(this.handle('endpoint.serve'), handler, options);
+    return this.owner.adopt(await serveHandler(this.handle('endpoint.serve'), handler, options));
   }
 
   /** Serves requests that are streams themselves. */
   async serveBidirectional(handler: BidirectionalHandler<Request, Response>, options: ServeOptions = {}): Promise<ServedEndpoint> {
-    return serveBidirectional(this.handle('endpoint.serveBidirectional'), handler, options);
+    return this.owner.adopt(await serveBidirectional(this.handle('endpoint.serveBidirectional'), handler, options));
   }
 
   /** A client that finds the endpoint's instances wherever they are. */

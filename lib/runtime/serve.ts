@@ -144,6 +144,8 @@ class Requests implements InboxHandler {
       if (done === true) return sink.end();
       const written = sink.write(this.#packed(value), value instanceof Annotated);
       if (written === true || (written !== false && (await written))) continue;
+      // Nobody reads any more; the news of it may still be on its way.
+      running.context.cancel('killed');
       running.finish();
       return;
     }

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
+import { peerEnvironment } from './peers.js';
 import { root } from './project.js';
 import { waitFor, within } from './wait.js';
 
@@ -128,25 +128,10 @@ export class Child {
   }
 }
 
-const python = join(root, '.peers/bin/python');
-
-/** Why no Python peer can run here, or undefined where one can. */
-export const pythonMissing = existsSync(python) ? undefined : 'the Python peers are not installed: run npm test once, or node scripts/setup.mjs --test';
-
-/** A Python program of `test/interop/peers`. */
-export function pythonPeer(name: string, args: readonly string[], env: NodeJS.ProcessEnv): Child {
-  return Child.start(python, [join(root, 'test/interop/peers', name), ...args], { env: { PYTHONUNBUFFERED: '1', ...env } });
-}
-
-/** The environment of a process on loopback that finds its peers in a folder. */
-export function loopback(folder: string): NodeJS.ProcessEnv {
-  return {
-    DYN_DISCOVERY_BACKEND: 'file',
-    DYN_FILE_KV: folder,
-    DYN_REQUEST_PLANE: 'tcp',
-    DYN_EVENT_PLANE: 'zmq',
-    DYN_TCP_RPC_HOST: '127.0.0.1',
-    DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1',
-    DYN_EVENT_PLANE_HOST: '127.0.0.1',
-  };
+/** A Python program of `test/interop/peers`, in the deployment of a folder of file discovery. */
+export function pythonPeer(name: string, args: readonly string[], folder: string, env: NodeJS.ProcessEnv = {}): Child {
+  const program = join(root, 'test/interop/peers', name);
+  return Child.start(join(root, '.peers/bin/python'), [program, ...args], {
+    env: { ...peerEnvironment(folder), PYTHONUNBUFFERED: '1', DYN_LOG: 'error', ...env },
+  });
 }

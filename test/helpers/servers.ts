@@ -1,9 +1,10 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
 import { Child } from './child.js';
+import { freePort } from './cluster.js';
 import { waitFor } from './wait.js';
 
 /** Where a program is, looked for where Debian puts servers too. */
@@ -16,15 +17,6 @@ function find(program: string): string | undefined {
 export function serversMissing(...programs: ('etcd' | 'nats-server')[]): string | undefined {
   const missing = programs.filter((program) => find(program) === undefined);
   return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')} (node scripts/setup.mjs --test installs what is missing)`;
-}
-
-/** A port of loopback that nothing listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function accepts(port: number): Promise<boolean> {

@@ -2,7 +2,8 @@ import type { DistributedRuntime } from 'dynamo-node';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { pack } from '../../lib/addon/codec.js';
-import { type Child, loopback, pythonMissing, pythonPeer } from '../helpers/child.js';
+import { type Child, pythonPeer } from '../helpers/child.js';
+import { missingPeers } from '../helpers/peers.js';
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -17,12 +18,12 @@ interface Metrics {
   scheduled_requests: Record<string, number>;
 }
 
-beforeEach(({ skip }) => skip(pythonMissing !== undefined, pythonMissing));
+beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
 async function peers(role: 'publish' | 'receive'): Promise<{ runtime: DistributedRuntime; python: Child }> {
   const folder = temporaryFolder();
   const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
-  const python = pythonPeer('events.py', [role, PATH], { ...loopback(folder), DYN_LOG: 'error' });
+  const python = pythonPeer('events.py', [role, PATH], folder);
   onTestFinished(() => python.stop());
   await python.event('ready');
   return { runtime, python };

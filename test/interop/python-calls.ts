@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { Annotated, DistributedRuntime, DynamoError, type Endpoint, type Handler, type RequestCancelled, type RequestContext } from 'dynamo-node';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
-import { Child, type ChildEvent, loopback, pythonMissing, pythonPeer } from '../helpers/child.js';
+import { Child, type ChildEvent, pythonPeer } from '../helpers/child.js';
+import { missingPeers } from '../helpers/peers.js';
 import { waitFor } from '../helpers/wait.js';
 import { carried, describeValue, fixture } from './describe.js';
 
@@ -58,14 +59,14 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
   };
 
   beforeAll(async () => {
-    if (pythonMissing !== undefined) return undefined;
+    if (missingPeers !== undefined) return undefined;
     runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir: folder }, host: '127.0.0.1', codec });
     endpoints = {};
     for (const [name, handler] of Object.entries(handlers)) {
       endpoints[name] = runtime.endpoint(`interop.typescript.${name}`);
       await endpoints[name].serve(handler as Handler<unknown, unknown>);
     }
-    caller = pythonPeer('caller.py', [], { ...loopback(folder), DYN_LOG: 'error', DYN_RUNTIME_INHIBITED_DURATION_SECS: '0' });
+    caller = pythonPeer('caller.py', [], folder, { DYN_RUNTIME_INHIBITED_DURATION_SECS: '0' });
     await caller.event('ready');
     return async () => {
       await caller.stop();
@@ -73,7 +74,7 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
     };
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  beforeEach(({ skip }) => skip(pythonMissing !== undefined, pythonMissing));
+  beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
   const call = (name: string, command: object): void => caller.send({ do: 'call', path: `interop.typescript.${name}`, ...command });
 
@@ -143,7 +144,7 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       expect((entry?.context.signal.reason as RequestCancelled).kind).toBe('stopped');
     });
 
-    // Upstream says "stopped" in place of "killed" where the worker's write fails before it has read of the kill.
+    // Upstream may say "stopped" in place of "killed": where the worker's write fails before it has read of the kill.
     const lost = expect.stringMatching(/^(killed|stopped)$/);
 
     it('a Python caller that drops the stream aborts the signal of the handler', async () => {
@@ -154,7 +155,7 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
     });
 
     it('a Python caller that dies aborts the signal of the handler within a second', async () => {
-      const doomed = pythonPeer('caller.py', [], { ...loopback(folder), DYN_LOG: 'error' });
+      const doomed = pythonPeer('caller.py', [], folder);
       try {
         doomed.send({ do: 'call', path: 'interop.typescript.endless', id: 'doomed', tell_after: 3 });
         await doomed.event('told');

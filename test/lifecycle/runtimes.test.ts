@@ -1,3 +1,7 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
 import { DistributedRuntime } from 'dynamo-node';
 import { expect, it } from 'vitest';
 
@@ -60,4 +64,22 @@ it('what the crates fix for the process is a typed conflict in a later runtime, 
   await testRuntime();
   const conflict = DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.2' });
   await expect(conflict).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringMatching(/127\.0\.0\.2.*127\.0\.0\.1/) });
+});
+
+it('an endpoint is served until it is closed, whether or not anybody keeps what serve gave', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  const runtime = await testRuntime();
+  const client = await (async () => {
+    const endpoint = runtime.endpoint<null, number>('kept.worker.generate');
+    await endpoint.serve(() => 1);
+    return endpoint.client();
+  })();
+  await client.waitForInstances({ timeoutMs: 5000 });
+  for (let round = 0; round < 10; round++) {
+    collectGarbage();
+    await turn();
+  }
+  expect(client.instances()).toHaveLength(1);
+  expect(await client.unary(null)).toBe(1);
 });

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dynamo_runtime::engine::AsyncEngineContext;
 use futures::{FutureExt, Stream, StreamExt};
@@ -35,9 +36,26 @@ pub type Items = Pin<Box<dyn Stream<Item = Result<Item, Failure>> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Items, Failure>> + Send>>;
 
 enum State {
-    Opening(Opening),
+    /// The request, not sent before its first poll.
+    Opening { opening: Opening, sent: bool },
     Open(Items),
     Ended,
+}
+
+/// How long a request that was given up is still waited for, so that its worker can be told.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+impl State {
+    /// A request on its way must not just be dropped: its worker would find nobody to answer, which upstream takes for a
+    /// plain end, and a handler that waits would wait for ever. The context is killed by now, and the worker hears of it
+    /// once it calls back.
+    fn end(&mut self) {
+        if let State::Opening { opening, sent: true } = std::mem::replace(self, State::Ended)
+            && let Ok(runtime) = crate::process::handle()
+        {
+            runtime.spawn(tokio::time::timeout(FAREWELL, opening));
+        }
+    }
 }
 
 const MORE: u8 = 0;
@@ -57,7 +75,7 @@ impl PullStream {
 
     /// A stream whose request is dispatched by the first pull; `context` lets it be stopped before and after.
     pub fn opening(opening: Opening, context: Arc<dyn AsyncEngineContext>) -> Arc<Self> {
-        Self::build(State::Opening(opening), Some(context))
+        Self::build(State::Opening { opening, sent: false }, Some(context))
     }
 
     fn build(state: State, context: Option<Arc<dyn AsyncEngineContext>>) -> Arc<Self> {
@@ -75,7 +93,7 @@ impl PullStream {
         };
         if !matches!(pulled, Ok(false)) {
             // Dropping the items here, not with the handle, tells the producer at once.
-            *state = State::Ended;
+            state.end();
         }
         Ok(Reply::bytes(batch.finish(pulled)))
     }
@@ -102,8 +120,11 @@ impl Batch {
 
     /// True when the stream has ended.
     async fn fill(&mut self, state: &mut State, min: usize, max: usize, max_bytes: usize) -> Result<bool, Failure> {
-        if let State::Opening(opening) = state {
-            *state = State::Open(opening.await?);
+        if let State::Opening { opening, sent } = state {
+            *sent = true;
+            let opened = opening.await;
+            *state = State::Ended;
+            *state = State::Open(opened?);
         }
         let State::Open(items) = state else { return Ok(true) };
         while (self.count as usize) < max && self.buffer.len() < max_bytes {
@@ -142,6 +163,7 @@ impl Drop for PullStream {
         if let Some(context) = &self.context {
             context.kill();
         }
+        self.state.get_mut().end();
     }
 }
 
@@ -172,7 +194,7 @@ pub unsafe extern "C" fn dyn_stream_cancel(call: *const dyn_call) -> dyn_reply {
                     stream.killed.cancel();
                     if let Ok(mut state) = stream.state.try_lock() {
                         let _enter = crate::process::enter();
-                        *state = State::Ended;
+                        state.end();
                     }
                 }
             }

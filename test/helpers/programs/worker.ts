@@ -12,13 +12,19 @@ interface Options {
 const { path, runtime: options } = JSON.parse(process.argv[2] ?? '') as Options;
 
 const counts = { accepted: 0, whole: 0, failed: 0, cut: 0 };
+/** The calls that are not over, by their number, with the item at which they are. */
+const running = new Map<number, { request: NumbersRequest; at: number; isAborted: () => boolean }>();
 const runtime = await DistributedRuntime.create(options);
 const endpoint = runtime.endpoint<NumbersRequest, NumbersItem>(path);
-const { instance } = await endpoint.serve(async function* ({ call, items, failAt, paceMs, hangAt }, { signal }) {
+const { instance } = await endpoint.serve(async function* (request, { signal }) {
+  const { call, items, failAt, paceMs, hangAt } = request;
+  const state = { request, at: 0, isAborted: () => signal.aborted };
+  running.set(call, state);
   counts.accepted += 1;
   let end: 'whole' | 'failed' | 'cut' = 'cut';
   try {
     for (let index = 0; index < items; index++) {
+      state.at = index;
       if (index === failAt) {
         end = 'failed';
         throw new DynamoError('NotFound', `call ${call} fails at ${index}`, { reason: 'request.not_found' });
@@ -30,12 +36,18 @@ const { instance } = await endpoint.serve(async function* ({ call, items, failAt
     }
     end = 'whole';
   } finally {
+    running.delete(call);
     counts[end] += 1;
   }
 });
 
 closeOnSignal(async () => {
+  const tell = setInterval(() => {
+    const calls = [...running.values()].slice(0, 5).map(({ request, at, isAborted }) => ({ request, at, isAborted: isAborted() }));
+    emit('closing', { ...counts, running: running.size, calls });
+  }, 5000);
   await runtime.close();
+  clearInterval(tell);
   emit('closed', counts);
 });
 

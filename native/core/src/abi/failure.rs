@@ -102,12 +102,22 @@ impl From<&DynamoError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        for link in error.chain() {
-            if let Some(error) = link.downcast_ref::<DynamoError>() {
-                return Self::from(error);
-            }
-        }
-        Self::new("Internal", "runtime.unclassified", format!("{error:#}"))
+        Self::typed(&error).unwrap_or_else(|| Self::new("Internal", "runtime.unclassified", format!("{error:#}")))
+    }
+}
+
+impl Failure {
+    fn typed(error: &anyhow::Error) -> Option<Self> {
+        error.chain().find_map(|link| link.downcast_ref::<DynamoError>()).map(Self::from)
+    }
+
+    /// A request that could not be handed to an instance. Upstream types most of these; what it leaves untyped (a worker
+    /// that stopped accepting connections) never reached a handler either.
+    pub fn dispatch(error: anyhow::Error) -> Self {
+        Self::typed(&error).unwrap_or_else(|| Self {
+            kind: "CannotConnect".into(),
+            ..Self::new("Unavailable", "transport.cannot_connect", format!("{error:#}"))
+        })
     }
 }
 

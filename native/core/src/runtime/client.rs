@@ -116,13 +116,13 @@ pub unsafe extern "C" fn dyn_client_open(call: *const dyn_call) -> dyn_reply {
             let context = request.context();
             let opening = async move {
                 let stream = match (instance, client.mode) {
-                    (Some(id), _) => client.router.direct(request, id).await?,
+                    (Some(id), _) => client.router.direct(request, id).await,
                     (None, RouterMode::Direct) => {
                         return Err(Failure::invalid("request options.instanceId: expected an instance id in mode direct, got none"));
                     }
-                    (None, _) => client.router.generate(request).await?,
+                    (None, _) => client.router.generate(request).await,
                 };
-                Ok(items(stream))
+                Ok(items(stream.map_err(Failure::dispatch)?))
             };
             Ok(Reply::handle(Handle::new(PullStream::opening(Box::pin(opening), context))))
         })
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
             });
             let request: ManyIn<Packed> = request_args(call)?.context(RequestStream::new(Box::pin(inputs)));
             let context = request.context();
-            let opening = async move { Ok(items(client.router.generate(request).await?)) };
+            let opening = async move { Ok(items(client.router.generate(request).await.map_err(Failure::dispatch)?)) };
             let stream = PullStream::opening(Box::pin(opening), context);
             Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
         })
