@@ -169,7 +169,7 @@ class Workers {
 
   start(): Child {
     const runtime = { discovery: { kind: 'file', dir: this.folder }, host: '127.0.0.1' };
-    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path: this.path, runtime })]);
+    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path: this.path, runtime, closeTimeoutMs: 5000 })]);
     this.#all.push(child);
     return child;
   }

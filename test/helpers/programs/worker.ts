@@ -7,9 +7,11 @@ import { emit } from './lines.js';
 interface Options {
   path: string;
   runtime: RuntimeOptions;
+  /** Cuts off the handlers that still run so long after the signal. */
+  closeTimeoutMs?: number;
 }
 
-const { path, runtime: options } = JSON.parse(process.argv[2] ?? '') as Options;
+const { path, runtime: options, closeTimeoutMs } = JSON.parse(process.argv[2] ?? '') as Options;
 
 const counts = { accepted: 0, whole: 0, failed: 0, cut: 0 };
 /** The calls that are not over, by their number, with the item at which they are. */
@@ -46,7 +48,7 @@ closeOnSignal(async () => {
     const calls = [...running.values()].slice(0, 5).map(({ request, at, isAborted }) => ({ request, at, isAborted: isAborted() }));
     emit('closing', { ...counts, running: running.size, calls });
   }, 5000);
-  await runtime.close();
+  await runtime.close(closeTimeoutMs === undefined ? {} : { timeoutMs: closeTimeoutMs });
   clearInterval(tell);
   emit('closed', counts);
 });
