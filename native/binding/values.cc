@@ -55,7 +55,7 @@ napi_value handle_to_js(napi_env env, dyn_handle* handle) {
   auto finalize = [](napi_env, void* data, void*) { dyn_handle_free(static_cast<dyn_handle*>(data)); };
   if (napi_create_external(env, handle, finalize, nullptr, &value) != napi_ok) {
     dyn_handle_free(handle);
-    throw Napi::Error::New(env);
+    return nullptr;
   }
   napi_type_tag_object(env, value, &handle_tag);
   return value;

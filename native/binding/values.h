@@ -1,4 +1,7 @@
 // JavaScript values to and from the C ABI.
+//
+// What goes to JavaScript never throws: it also runs outside of a JavaScript call, where nobody would catch it, and in
+// environments that are being terminated, where every creation fails. What could not be created is null, and freed.
 #pragma once
 
 #include "setup.h"

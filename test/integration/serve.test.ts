@@ -85,9 +85,15 @@ describe('a served endpoint', () => {
     const endpoint = runtime.endpoint<number, number>('test.worker.generate');
     let running = 0;
     let most = 0;
+    let allRun = (): void => {};
+    const three = new Promise<void>((resolve) => {
+      allRun = resolve;
+    });
     await endpoint.serve(
       async (value) => {
         most = Math.max(most, ++running);
+        if (running === 3) allRun();
+        await three;
         await new Promise((resolve) => setImmediate(resolve));
         running -= 1;
         return value;

@@ -2,8 +2,15 @@ import { it } from 'vitest';
 
 import { connectAndClose } from '../helpers/connect.js';
 
-const TIMES = 200;
+const CLIENTS = 1000;
+const RUNTIMES = 100;
 
-it(`connected and closed ${TIMES} times a process has the threads that it had before, and of files and memory no more than is known to stay`, { timeout: 120_000 }, async () => {
-  await connectAndClose(TIMES, 50, 100_000);
+const rule = 'leave a process the files and threads that it had before, and of memory no more than upstream keeps';
+
+it(`${CLIENTS} clients connected and closed ${rule}`, { timeout: 120_000 }, async () => {
+  await connectAndClose('clients', CLIENTS, 200, 100_000);
+});
+
+it(`${RUNTIMES} runtimes connected and closed ${rule} and a socket each`, { timeout: 120_000 }, async () => {
+  await connectAndClose('runtimes', RUNTIMES, 20, 100_000);
 });

@@ -1,10 +1,11 @@
 import { readdirSync } from 'node:fs';
 
-import { DistributedRuntime } from '../../../lib/index.js';
+import { DistributedRuntime, type Endpoint } from '../../../lib/index.js';
 import { emit } from '../../helpers/programs/lines.js';
 import { waitFor } from '../../helpers/wait.js';
 
-const [times, warmUp] = process.argv.slice(2).map(Number) as [number, number];
+const [what, ...counts] = process.argv.slice(2);
+const [times, warmUp] = counts.map(Number) as [number, number];
 
 interface Usage {
   readonly files: number;
@@ -21,18 +22,33 @@ function usage(): Usage {
   };
 }
 
-/** Connects, serves, calls and closes. */
-async function once(): Promise<void> {
-  const runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
-  const endpoint = runtime.endpoint<number, number>('connect.worker.generate');
-  const served = await endpoint.serve((value) => value + 1);
+const open = (): Promise<DistributedRuntime> => DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
+
+/** Connects, calls and closes. */
+async function call(endpoint: Endpoint<number, number>): Promise<void> {
   const client = await endpoint.client();
   await client.waitForInstances();
   if ((await client.unary(1)) !== 2) throw new Error('a wrong answer');
   await client.close();
-  await served.close();
-  await runtime.close();
 }
+
+const PATH = 'connect.worker.generate';
+const runtime = await open();
+await runtime.endpoint<number, number>(PATH).serve((value) => value + 1);
+
+/** What is done so often. */
+const rounds: Record<string, () => Promise<void>> = {
+  clients: () => call(runtime.endpoint(PATH)),
+  runtimes: async () => {
+    const own = await open();
+    const endpoint = own.endpoint<number, number>(PATH);
+    const served = await endpoint.serve((value) => value + 1);
+    await call(endpoint);
+    await served.close();
+    await own.close();
+  },
+};
+const once = rounds[what ?? ''] as () => Promise<void>;
 
 let last = usage();
 const settled = (): Promise<Usage> =>
@@ -55,3 +71,4 @@ for (let index = 0; index < times; index++) {
   if (index % 1000 === 999) emit('progress', { index, ...usage() });
 }
 emit('done', { times, before, after: await settled() });
+await runtime.close();
