@@ -106,6 +106,8 @@ interface Running {
   context: ServedContext;
   /** Ends the handler's generator, once there is one. */
   finish(): void;
+  /** Wakes who waits for the news that the caller is lost. */
+  told?: () => void;
 }
 
 type Call = (request: InboxRequest, context: ServedContext) => unknown;
@@ -144,8 +146,8 @@ class Requests implements InboxHandler {
       if (done === true) return sink.end();
       const written = sink.write(this.#packed(value), value instanceof Annotated);
       if (written === true || (written !== false && (await written))) continue;
-      // Nobody reads any more; the news of it may still be on its way.
-      running.context.cancel('killed');
+      // Nobody reads any more. Why, is told behind it: the native side queues that news before it closes the sink.
+      if (!running.context.signal.aborted) await new Promise<void>((resolve) => (running.told = resolve));
       running.finish();
       return;
     }
@@ -159,13 +161,16 @@ class Requests implements InboxHandler {
 
   lost(id: number, kind: 'stopped' | 'killed'): void {
     const running = this.running.get(id);
-    running?.context.cancel(kind);
-    running?.finish();
+    if (running === undefined) return;
+    running.context.cancel(kind);
+    running.told?.();
+    running.finish();
   }
 
   cancelAll(): void {
-    for (const { context, finish } of this.running.values()) {
+    for (const { context, told, finish } of this.running.values()) {
       context.cancel('shutdown');
+      told?.();
       finish();
     }
   }
