@@ -42,18 +42,37 @@ enum State {
     Ended,
 }
 
+/// A request that is on its way and given up is told of it once its worker has answered the call, at the latest after this.
+/// Upstream would tell it in the middle of that answer: a worker whose first write meets the closed connection leaves
+/// without reading why, and its handler waits for ever.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// How long a request that was given up is still waited for, so that its worker can be told.
 const FAREWELL: Duration = Duration::from_secs(30);
 
 impl State {
     /// A request on its way must not just be dropped: its worker would find nobody to answer, which upstream takes for a
-    /// plain end, and a handler that waits would wait for ever. The context is killed by now, and the worker hears of it
-    /// once it calls back.
-    fn end(&mut self) {
-        if let State::Opening { opening, sent: true } = std::mem::replace(self, State::Ended)
-            && let Ok(runtime) = crate::process::handle()
-        {
-            runtime.spawn(tokio::time::timeout(FAREWELL, opening));
+    /// plain end.
+    fn end(&mut self, context: Option<&Arc<dyn AsyncEngineContext>>) {
+        let context = context.cloned();
+        match (std::mem::replace(self, State::Ended), crate::process::handle()) {
+            (State::Opening { mut opening, sent: true }, Ok(runtime)) => {
+                runtime.spawn(async move {
+                    let answered = tokio::time::timeout(ANSWER, &mut opening).await;
+                    if let Some(context) = context {
+                        context.kill();
+                    }
+                    if answered.is_err() {
+                        let _ = tokio::time::timeout(FAREWELL, opening).await;
+                    }
+                });
+            }
+            (State::Ended, _) => {}
+            _ => {
+                if let Some(context) = context {
+                    context.kill();
+                }
+            }
         }
     }
 }
@@ -65,6 +84,8 @@ const FAILED: u8 = 2;
 pub struct PullStream {
     state: tokio::sync::Mutex<State>,
     context: Option<Arc<dyn AsyncEngineContext>>,
+    /// The worker has answered the call.
+    answered: CancellationToken,
     killed: CancellationToken,
 }
 
@@ -79,7 +100,59 @@ impl PullStream {
     }
 
     fn build(state: State, context: Option<Arc<dyn AsyncEngineContext>>) -> Arc<Self> {
-        Arc::new(Self { state: tokio::sync::Mutex::new(state), context, killed: CancellationToken::new() })
+        Arc::new(Self {
+            state: tokio::sync::Mutex::new(state),
+            context,
+            answered: CancellationToken::new(),
+            killed: CancellationToken::new(),
+        })
+    }
+
+    /// Sends the request if that has not been done, and waits for its worker's answer.
+    async fn open(&self, state: &mut State) -> Result<(), Failure> {
+        if let State::Opening { opening, sent } = state {
+            *sent = true;
+            let opened = opening.await;
+            self.answered.cancel();
+            *state = State::Ended;
+            *state = State::Open(opened?);
+        }
+        Ok(())
+    }
+
+    /// The producer may still finish, and its end comes as usual. A request that was not sent yet never is.
+    fn stop(&self) -> Result<(), Failure> {
+        let unsent = self.state.try_lock().is_ok_and(|state| matches!(*state, State::Opening { sent: false, .. }));
+        let Some(context) = self.context.clone().filter(|_| !unsent) else {
+            self.kill();
+            return Ok(());
+        };
+        if self.answered.is_cancelled() {
+            context.stop_generating();
+            return Ok(());
+        }
+        let answered = self.answered.clone();
+        crate::process::handle()?.spawn(async move {
+            let _ = tokio::time::timeout(ANSWER, answered.cancelled()).await;
+            context.stop_generating();
+        });
+        Ok(())
+    }
+
+    /// The stream ends now.
+    fn kill(&self) {
+        self.killed.cancel();
+        self.end_killed();
+    }
+
+    /// Called by whoever kills and by a pull that is over: the last of both finds the lock free.
+    fn end_killed(&self) {
+        if self.killed.is_cancelled()
+            && let Ok(mut state) = self.state.try_lock()
+        {
+            let _enter = crate::process::enter();
+            state.end(self.context.as_ref());
+        }
     }
 
     /// Waits for at least `min` items (or the end), then takes what is ready, up to `max` items and `max_bytes`.
@@ -89,12 +162,17 @@ impl PullStream {
         let pulled = tokio::select! {
             biased;
             () = self.killed.cancelled() => Ok(true),
-            pulled = batch.fill(&mut state, min, max, max_bytes) => pulled,
+            pulled = async {
+                self.open(&mut state).await?;
+                batch.fill(&mut state, min, max, max_bytes).await
+            } => pulled,
         };
-        if !matches!(pulled, Ok(false)) {
+        if !self.killed.is_cancelled() && !matches!(pulled, Ok(false)) {
             // Dropping the items here, not with the handle, tells the producer at once.
-            state.end();
+            *state = State::Ended;
         }
+        drop(state);
+        self.end_killed();
         Ok(Reply::bytes(batch.finish(pulled)))
     }
 }
@@ -120,12 +198,6 @@ impl Batch {
 
     /// True when the stream has ended.
     async fn fill(&mut self, state: &mut State, min: usize, max: usize, max_bytes: usize) -> Result<bool, Failure> {
-        if let State::Opening { opening, sent } = state {
-            *sent = true;
-            let opened = opening.await;
-            *state = State::Ended;
-            *state = State::Open(opened?);
-        }
         let State::Open(items) = state else { return Ok(true) };
         while (self.count as usize) < max && self.buffer.len() < max_bytes {
             let next = if (self.count as usize) < min.max(1) {
@@ -160,10 +232,8 @@ impl Batch {
 
 impl Drop for PullStream {
     fn drop(&mut self) {
-        if let Some(context) = &self.context {
-            context.kill();
-        }
-        self.state.get_mut().end();
+        let context = self.context.take();
+        self.state.get_mut().end(context.as_ref());
     }
 }
 
@@ -185,18 +255,9 @@ pub unsafe extern "C" fn dyn_stream_cancel(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call| {
             let stream = call.handle::<PullStream>()?;
-            match (call.a(), &stream.context) {
-                (0, Some(context)) => context.stop_generating(),
-                _ => {
-                    if let Some(context) = &stream.context {
-                        context.kill();
-                    }
-                    stream.killed.cancel();
-                    if let Ok(mut state) = stream.state.try_lock() {
-                        let _enter = crate::process::enter();
-                        state.end();
-                    }
-                }
+            match call.a() {
+                0 => stream.stop()?,
+                _ => stream.kill(),
             }
             Ok(Reply::unit())
         })
