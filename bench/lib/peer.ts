@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +9,13 @@ const python = `${root}.peers/bin/python`;
 
 /** Why the Python peers cannot run, or undefined where they can. */
 export const pythonMissing = existsSync(python) ? undefined : 'no Python peers in .peers: run `npm test` or `npm run setup -- --test`';
+
+const rustPeer = `${root}build/cmake/echo_peer`;
+
+/** Builds the Rust peer, in the folder and with the flags of the addon. */
+export function buildRustPeer(): void {
+  execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', 'echo_peer'], { stdio: ['ignore', 'ignore', 'inherit'] });
+}
 
 /** What the crates and the wheels read: everything on loopback, found through a folder. */
 function environment(dir: string): NodeJS.ProcessEnv {
@@ -63,6 +70,11 @@ export class Peer {
 
   static python(name: string, dir: string, program: string, ...args: string[]): Peer {
     return new Peer(name, python, [`${root}bench/peers/${program}`, ...args], dir);
+  }
+
+  /** The Rust program on the crates alone. */
+  static rust(name: string, dir: string, ...args: string[]): Peer {
+    return new Peer(name, rustPeer, args, dir);
   }
 
   static pythonModule(name: string, dir: string, module: string, ...args: string[]): Peer {

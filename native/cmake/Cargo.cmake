@@ -29,8 +29,10 @@ list(APPEND cargo_path /usr/bin /bin)
 list(REMOVE_DUPLICATES cargo_path)
 list(JOIN cargo_path ":" cargo_path)
 
+set(cargo_build ${CMAKE_COMMAND} -E env PATH=${cargo_path} CARGO_TARGET_DIR=${cargo_target_dir} ${CARGO} build --release --locked)
+
 add_custom_target(dynamo_core_build
-  COMMAND ${CMAKE_COMMAND} -E env PATH=${cargo_path} CARGO_TARGET_DIR=${cargo_target_dir} ${CARGO} build --release --locked
+  COMMAND ${cargo_build}
   WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
   BYPRODUCTS ${DYNAMO_CORE_LIBRARY}
   COMMENT "cargo build"
@@ -40,3 +42,11 @@ add_custom_target(dynamo_core_build
 add_library(dynamo_core STATIC IMPORTED GLOBAL)
 set_target_properties(dynamo_core PROPERTIES IMPORTED_LOCATION ${DYNAMO_CORE_LIBRARY})
 add_dependencies(dynamo_core dynamo_core_build)
+
+# The Rust program that the benches compare with; only they build it.
+add_custom_target(echo_peer
+  COMMAND ${cargo_build} --example echo_peer
+  COMMAND ${CMAKE_COMMAND} -E copy ${cargo_target_dir}/release/examples/echo_peer ${CMAKE_CURRENT_BINARY_DIR}/echo_peer
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
+  USES_TERMINAL
+  VERBATIM)
