@@ -1,0 +1,23 @@
+// The receiver: tells where its memory is, waits for the message that the blocks are there, and checks each byte.
+import { once } from 'node:events';
+import { loadNixl, NixlAgent } from 'dynamo-node';
+
+const [blocks, blockBytes, kind] = process.argv.slice(2) as [string, string, 'real' | 'mock'];
+
+await using agent = await NixlAgent.create('decode', { library: loadNixl({ mode: kind }) });
+const region = await agent.allocate(Number(blocks) * Number(blockBytes));
+process.send?.({ metadata: Buffer.from(await agent.metadata()).toString('base64'), descriptor: region.descriptor() });
+
+for await (const { data } of agent.notifications()) {
+  const view = region.view as Uint8Array;
+  let wrong = 0;
+  for (let place = 0; place < Number(blocks); place++) {
+    const expected = (Number(blocks) - 1 - place) % 251;
+    const block = view.subarray(place * Number(blockBytes), (place + 1) * Number(blockBytes));
+    if (!block.every((byte) => byte === expected)) wrong += 1;
+  }
+  process.send?.({ notified: Buffer.from(data).toString(), wrong });
+  break;
+}
+await once(process, 'message');
+process.disconnect();

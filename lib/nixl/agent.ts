@@ -1,0 +1,444 @@
+import { checkInteger, checkOneOf, checkOptions, checkString, checkStringMap } from '../addon/check.js';
+import { pack, unpack } from '../addon/codec.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Bytes, Handle } from '../addon/native.js';
+import { ClosedError, DynamoError } from '../errors.js';
+import { type AllocateOptions, addressOf, type NixlAgentOptions, type NixlPlugin, type PeerAddress, type RegisterOptions } from './agent-options.js';
+import { BlockList, blocksOf, indexPayload } from './blocks.js';
+import { loadNixl, NixlLibrary } from './library.js';
+import { limited, type WaitLimit } from './limit.js';
+import { MEMORY_TYPES, MemoryRegion, type MemoryType } from './memory.js';
+import { type NotificationOptions, Notifications } from './notifications.js';
+import { NixlPeer, type RemoteMemory } from './peer.js';
+import { pinned } from './pinned.js';
+import { type LocalMemory, planOf, refuseNotification, type TransferOperation, type TransferTarget } from './plan.js';
+import { fileOf, type MemorySource, type Registration, registrationOf } from './register.js';
+import {
+  INLINE_BYTES,
+  NO_OPTIONS,
+  postingOf,
+  PreparedTransfer,
+  resultOf,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSetup,
+  waitFor,
+} from './transfer.js';
+
+const CREATE = ['library', 'backends', 'progressDelayUs', 'listenPort', 'telemetry', 'signal', 'timeoutMs'];
+const REGION_FIELDS = 4;
+
+const collected = new FinalizationRegistry<string>((name) => {
+  process.emitWarning(`the NIXL agent '${name}' was collected without close(); it is closed now`, 'ResourceWarning');
+});
+
+function numbersOf(bytes: Bytes): Float64Array {
+  return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+
+function idsPayload(regions: readonly MemoryRegion[]): Uint8Array {
+  return new Uint8Array(Float64Array.from(regions, ({ id }) => id).buffer);
+}
+
+/**
+ * Moves bytes between memories of this machine and of peers, in Node, Python or C++. One thread of its own makes the calls
+ * of the library; many transfers may be under way.
+ *
+ * @example
+ * await using agent = await NixlAgent.create('decode-0');
+ * const blocks = await agent.allocate(1 << 20);
+ * const peer = await agent.connect(metadata);
+ * const { durationMs } = await agent.read(blocks, peer.memory(descriptor));
+ */
+export class NixlAgent implements AsyncDisposable {
+  #handle: Handle | undefined;
+  #self: NixlPeer | undefined;
+  #closing: Promise<{ leaked: boolean }> | undefined;
+  #regions = new Set<WeakRef<MemoryRegion>>();
+
+  private constructor(
+    readonly name: string,
+    readonly library: NixlLibrary,
+    handle: Handle,
+  ) {
+    this.#handle = handle;
+    collected.register(this, name, this);
+  }
+
+  /** Makes an agent. Peers know it by its name, which must be its own. */
+  static async create(name: string, options: NixlAgentOptions = {}): Promise<NixlAgent> {
+    const operation = 'NixlAgent.create';
+    const path = `${operation} options`;
+    checkString(`${operation} name`, name);
+    if (name === '' || name.includes('\0')) throw new RangeError(`${operation} name: expected a name, got ${JSON.stringify(name)}`);
+    checkOptions(path, options, CREATE);
+    const { backends = { UCX: {} }, progressDelayUs = 10_000, listenPort, telemetry = false, library = loadNixl() } = options;
+    if (!(library instanceof NixlLibrary)) throw new TypeError(`${path}.library: expected what loadNixl gave`);
+    checkInteger(`${path}.progressDelayUs`, progressDelayUs, 1000);
+    if (listenPort !== undefined) checkInteger(`${path}.listenPort`, listenPort, 1, 65535);
+    checkOptions(`${path}.backends`, backends, Object.keys(backends));
+    for (const [backend, params] of Object.entries(backends)) checkStringMap(`${path}.backends.${backend}`, params);
+    const limit = limited(operation, options);
+    const args = pack({ name, progressDelayUs, listenPort, telemetry });
+    const handle = await invoke(native.nixlAgentCreate, operation, { handle: library.handle, args }, limit);
+    const agent = new NixlAgent(name, library, handle);
+    try {
+      for (const [backend, params] of Object.entries(backends)) {
+        await invoke(native.nixlAgentBackend, operation, { handle, args: pack({ name: backend, params }) }, limit);
+      }
+      agent.#self = NixlPeer.of(agent, await invoke(native.nixlAgentSelf, operation, { handle }));
+      return agent;
+    } catch (error) {
+      await agent.close();
+      throw error;
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.#handle !== undefined;
+  }
+
+  /** The agent as its own peer: to move bytes within it, such as between memory and a file, or to notify itself. */
+  get self(): NixlPeer {
+    return this.#self as NixlPeer;
+  }
+
+  /** The library's plugins. */
+  async plugins(): Promise<NixlPlugin[]> {
+    const plugins = unpack(await invoke(native.nixlAgentPlugins, 'agent.plugins', { handle: this.open('agent.plugins') })) as {
+      name: string;
+      loads: boolean;
+      memories?: number[];
+      params?: Record<string, string>;
+    }[];
+    return plugins.map(({ name, loads, memories = [], params = {} }) => ({
+      name,
+      loads,
+      memories: memories.map((memory) => MEMORY_TYPES[memory]).filter((memory) => memory !== undefined),
+      params,
+    }));
+  }
+
+  /** Adds a backend; once for each name. Peers need the metadata anew. */
+  async createBackend(name: string, params: Readonly<Record<string, string>> = {}): Promise<void> {
+    const operation = 'agent.createBackend';
+    checkString(`${operation} name`, name);
+    checkStringMap(`${operation} params`, params);
+    await invoke(native.nixlAgentBackend, operation, { handle: this.open(operation), args: pack({ name, params }) });
+  }
+
+  /** Zeroed memory, registered. */
+  async allocate(bytes: number, options: AllocateOptions = {}): Promise<MemoryRegion> {
+    const operation = 'agent.allocate';
+    const path = `${operation} options`;
+    checkInteger(`${operation} bytes`, bytes, 1);
+    checkOptions(path, options, ['memory', 'device', 'hugePages', 'backend']);
+    const { memory = 'DRAM', device = 0, hugePages = true, backend } = options;
+    checkOneOf(`${path}.memory`, memory, ['DRAM', 'VRAM']);
+    checkInteger(`${path}.device`, device, 0, 1023);
+    if (backend !== undefined) checkString(`${path}.backend`, backend);
+    const args = pack({ device: memory === 'VRAM', hugePages, backend });
+    const reply = await invoke(native.nixlRegionAllocate, operation, { handle: this.open(operation), a: bytes, b: device, args });
+    return this.#regionsOf(reply, memory, [])[0] as MemoryRegion;
+  }
+
+  /** Registers memory or a file of the caller's. Peers need the metadata anew to reach it. */
+  async register(source: MemorySource, options: RegisterOptions = {}): Promise<MemoryRegion> {
+    const operation = 'agent.register';
+    const file = fileOf(`${operation} source`, source);
+    if (file === undefined) return (await this.#registerAll(operation, [registrationOf(`${operation} source`, source)], options))[0] as MemoryRegion;
+    checkOptions(`${operation} options`, options, ['backend']);
+    const args = pack({ path: file.path, write: file.access === 'write', create: file.create, backend: options.backend });
+    const reply = await invoke(native.nixlRegionFile, operation, { handle: this.open(operation), a: file.bytes, args });
+    return this.#regionsOf(reply, 'FILE', [])[0] as MemoryRegion;
+  }
+
+  /** Registers many of one kind in one call of the library, which is twenty times faster than one by one. Files by path are not among them. */
+  async registerMany(sources: readonly MemorySource[], options: RegisterOptions = {}): Promise<MemoryRegion[]> {
+    const operation = 'agent.registerMany';
+    if (!Array.isArray(sources)) throw new TypeError(`${operation} sources: expected an array`);
+    if (sources.length === 0) return [];
+    const registrations = sources.map((source, index) => registrationOf(`${operation} sources[${index}]`, source));
+    const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
+    if (other !== -1) throw new TypeError(`${operation} sources[${other}]: expected ${registrations[0]?.memory} as before, got ${registrations[other]?.memory}`);
+    return this.#registerAll(operation, registrations, options);
+  }
+
+  async #registerAll(operation: string, registrations: readonly Registration[], options: RegisterOptions): Promise<MemoryRegion[]> {
+    checkOptions(`${operation} options`, options, ['backend']);
+    const { backend } = options;
+    if (backend !== undefined) checkString(`${operation} options.backend`, backend);
+    const { memory } = registrations[0] as Registration;
+    const metas = registrations.some(({ meta }) => meta !== '') ? registrations.map(({ meta }) => meta) : undefined;
+    const numbers = Float64Array.from(registrations.flatMap(({ address, bytes, device }) => [address, bytes, device]));
+    const parts = { handle: this.open(operation), a: MEMORY_TYPES.indexOf(memory), payload: new Uint8Array(numbers.buffer), args: pack({ metas, backend }) };
+    // From here on the library may know the addresses.
+    const owned = registrations.map((registration) => registration.owned);
+    const reply = await invoke(native.nixlRegionRegister, operation, parts);
+    return this.#regionsOf(reply, memory, owned);
+  }
+
+  #regionsOf([bytes, ...handles]: [Bytes, ...Handle[]], memory: MemoryType, owned: readonly (Uint8Array | undefined)[]): MemoryRegion[] {
+    const numbers = numbersOf(bytes);
+    return handles.map((handle, index) => {
+      const [id, address, length, device] = numbers.subarray(index * REGION_FIELDS, (index + 1) * REGION_FIELDS) as unknown as [number, number, number, number];
+      const own = owned[index];
+      if (own !== undefined) pinned.set(id, own.buffer);
+      const region = new MemoryRegion(this, handle, id, BigInt(address), length, memory, device, own);
+      this.#regions.add(new WeakRef(region));
+      return region;
+    });
+  }
+
+  /**
+   * What a peer needs to connect: how this agent is reached and, unless `regions` names some of one kind, all regions that
+   * are registered now. Who has it can read and write them: hand it to nobody else.
+   */
+  async metadata(options: { readonly regions?: readonly MemoryRegion[] } = {}): Promise<Uint8Array> {
+    const operation = 'agent.metadata';
+    checkOptions(`${operation} options`, options, ['regions']);
+    const handle = this.open(operation);
+    if (options.regions === undefined) return invoke(native.nixlAgentMetadata, operation, { handle });
+    return invoke(native.nixlAgentPartialMetadata, operation, { handle, ...this.#some(`${operation} options.regions`, options.regions) });
+  }
+
+  #some(path: string, regions: readonly MemoryRegion[]): { a: number; payload: Uint8Array } {
+    if (!Array.isArray(regions)) throw new TypeError(`${path}: expected an array`);
+    for (const [index, region] of regions.entries()) {
+      if (!(region instanceof MemoryRegion) || region.agent !== this) throw new TypeError(`${path}[${index}]: expected a region of the agent '${this.name}'`);
+      region.open(path);
+      if (region.memory !== regions[0]?.memory) throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as before, got ${region.memory}`);
+    }
+    return { a: MEMORY_TYPES.indexOf(regions[0]?.memory ?? 'DRAM'), payload: idsPayload(regions) };
+  }
+
+  /**
+   * Gets to know a peer by its metadata; again with newer metadata it learns of its new regions. For a peer that was started
+   * anew under its name it waits up to a second for what is under way with the old one, and gives a peer of a higher
+   * generation. Damaged metadata is refused with `nixl.metadata` and changes nothing.
+   */
+  async connect(metadata: Uint8Array, limit: WaitLimit = {}): Promise<NixlPeer> {
+    const operation = 'agent.connect';
+    if (!(metadata instanceof Uint8Array)) throw new TypeError(`${operation} metadata: expected a Uint8Array`);
+    const options = limited(operation, limit);
+    return NixlPeer.of(this, await invoke(native.nixlAgentConnect, operation, { handle: this.open(operation), payload: metadata }, options));
+  }
+
+  /**
+   * Sends the metadata to a listening peer, or to etcd where there is no address (NIXL_ETCD_ENDPOINTS must have been set
+   * when the agent was created). The library does not tell whether it arrived.
+   */
+  async sendMetadata(to?: PeerAddress, options: { readonly regions?: readonly MemoryRegion[] } = {}): Promise<void> {
+    const operation = 'agent.sendMetadata';
+    checkOptions(`${operation} options`, options, ['regions']);
+    const part = options.regions === undefined ? {} : this.#some(`${operation} options.regions`, options.regions);
+    const args = pack({ ...addressOf(operation, to), partial: options.regions !== undefined });
+    await invoke(native.nixlAgentSendMetadata, operation, { handle: this.open(operation), args, ...part });
+  }
+
+  /** Gets a peer's metadata from where it listens, or from etcd. It waits until it is there: give it a limit. */
+  async fetch(name: string, from?: PeerAddress, limit: WaitLimit = {}): Promise<NixlPeer> {
+    return this.#fetch('agent.fetch', name, { ...addressOf('agent.fetch', from), accept: false }, limit);
+  }
+
+  /** Waits until a peer of this name has sent its metadata to this agent's `listenPort`. */
+  async accept(name: string, limit: WaitLimit = {}): Promise<NixlPeer> {
+    return this.#fetch('agent.accept', name, { accept: true }, limit);
+  }
+
+  async #fetch(operation: string, name: string, how: object, limit: WaitLimit): Promise<NixlPeer> {
+    checkString(`${operation} name`, name);
+    const options = limited(operation, limit);
+    return NixlPeer.of(this, await invoke(native.nixlAgentFetch, operation, { handle: this.open(operation), args: pack({ name, ...how }) }, options));
+  }
+
+  /** Takes the metadata back from etcd, or from a listening peer. */
+  async withdrawMetadata(from?: PeerAddress): Promise<void> {
+    const operation = 'agent.withdrawMetadata';
+    await invoke(native.nixlAgentWithdrawMetadata, operation, { handle: this.open(operation), args: pack(addressOf(operation, from)) });
+  }
+
+  /** Fills the local memory from the other. */
+  read(local: LocalMemory | readonly LocalMemory[], remote: TransferTarget | readonly TransferTarget[], options: TransferOptions = NO_OPTIONS): Promise<TransferResult> {
+    return this.#transfer('agent.read', 'READ', local, remote, options);
+  }
+
+  /** Fills the other memory from the local one. */
+  write(local: LocalMemory | readonly LocalMemory[], remote: TransferTarget | readonly TransferTarget[], options: TransferOptions = NO_OPTIONS): Promise<TransferResult> {
+    return this.#transfer('agent.write', 'WRITE', local, remote, options);
+  }
+
+  /** `read` or `write`. With lists, run by run; a transfer has one peer and one kind of memory on each side. */
+  transfer(
+    operation: TransferOperation,
+    local: LocalMemory | readonly LocalMemory[],
+    remote: TransferTarget | readonly TransferTarget[],
+    options: TransferOptions = NO_OPTIONS,
+  ): Promise<TransferResult> {
+    checkOneOf('agent.transfer operation', operation, ['READ', 'WRITE']);
+    return this.#transfer('agent.transfer', operation, local, remote, options);
+  }
+
+  #transfer(
+    operation: string,
+    direction: TransferOperation,
+    local: LocalMemory | readonly LocalMemory[],
+    remote: TransferTarget | readonly TransferTarget[],
+    options: TransferOptions,
+  ): Promise<TransferResult> {
+    try {
+      const handle = this.open(operation);
+      const { limit, args, notifies } = postingOf(operation, options);
+      const { peer, kinds, payload, bytes, runs } = planOf(operation, this, direction, local, remote);
+      if (limit.signal?.aborted === true) return Promise.reject(limit.signal.reason);
+      if (notifies) refuseNotification(operation, kinds);
+      if (args === undefined && bytes <= INLINE_BYTES && runs <= 16) {
+        const done = invokeSync(native.nixlTransferRun, operation, { handle, other: peer.handle, a: kinds, payload });
+        if (typeof done === 'number') return Promise.resolve(resultOf(bytes, done));
+        if (done !== undefined) return waitFor(operation, done, bytes, limit);
+      }
+      const parts = { handle, other: peer.handle, a: kinds, args, payload };
+      return invoke(native.nixlTransferStart, operation, parts, limit).then((nanoseconds) => resultOf(bytes, nanoseconds));
+    } catch (error) {
+      return rejected(error);
+    }
+  }
+
+  /** Makes a transfer that can be posted many times. */
+  async prepare(
+    operation: TransferOperation,
+    local: LocalMemory | readonly LocalMemory[],
+    remote: TransferTarget | readonly TransferTarget[],
+    options: TransferSetup = NO_OPTIONS,
+  ): Promise<PreparedTransfer> {
+    const path = 'agent.prepare';
+    checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
+    const handle = this.open(path);
+    const { args } = postingOf(path, options);
+    const { peer, kinds, payload } = planOf(path, this, operation, local, remote);
+    return PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, { handle, other: peer.handle, a: kinds, args, payload }));
+  }
+
+  /**
+   * Looks memory up once, so that thousands of blocks of it can be named by index. Each run is cut into blocks of
+   * `blockBytes`, or is one block where that is left out. All of this agent, or all of one peer.
+   */
+  async blocks(memory: LocalMemory | RemoteMemory | readonly LocalMemory[] | readonly RemoteMemory[], blockBytes?: number): Promise<BlockList> {
+    const operation = 'agent.blocks';
+    const handle = this.open(operation);
+    const { peer, kinds, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
+    const list = await invoke(native.nixlBlocksPrepare, operation, { handle, other: peer?.handle, a: kinds, payload });
+    return new BlockList(this, peer, sizes, count, list);
+  }
+
+  /**
+   * Moves local block `localIndices[i]` from or to remote block `remoteIndices[i]`, thousands in one call.
+   *
+   * @example
+   * const mine = await agent.blocks(region, 64 * 1024);
+   * const theirs = await agent.blocks(peer.memory(descriptor), 64 * 1024);
+   * await agent.transferBlocks('READ', mine, Int32Array.of(0, 1, 2), theirs, Int32Array.of(7, 3, 9));
+   */
+  async transferBlocks(
+    operation: TransferOperation,
+    local: BlockList,
+    localIndices: Int32Array,
+    remote: BlockList,
+    remoteIndices: Int32Array,
+    options: TransferOptions = NO_OPTIONS,
+  ): Promise<TransferResult> {
+    const path = 'agent.transferBlocks';
+    const { limit, args } = postingOf(path, options);
+    const parts = this.#blockParts(path, operation, local, localIndices, remote, remoteIndices);
+    return resultOf(local.bytesOf(localIndices), await invoke(native.nixlBlocksStart, path, { ...parts, args }, limit));
+  }
+
+  /** Makes a transfer of blocks that can be posted many times. */
+  async prepareBlocks(
+    operation: TransferOperation,
+    local: BlockList,
+    localIndices: Int32Array,
+    remote: BlockList,
+    remoteIndices: Int32Array,
+    options: TransferSetup = NO_OPTIONS,
+  ): Promise<PreparedTransfer> {
+    const path = 'agent.prepareBlocks';
+    const { args } = postingOf(path, options);
+    const parts = this.#blockParts(path, operation, local, localIndices, remote, remoteIndices);
+    return PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, { ...parts, args }));
+  }
+
+  #blockParts(path: string, operation: TransferOperation, local: BlockList, localIndices: Int32Array, remote: BlockList, remoteIndices: Int32Array) {
+    checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
+    this.open(path);
+    for (const [name, list] of [['local', local], ['remote', remote]] as const) {
+      if (!(list instanceof BlockList) || list.agent !== this) throw new TypeError(`${path} ${name}: expected a block list of the agent '${this.name}'`);
+    }
+    if (local.peer !== undefined) throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
+    const payload = indexPayload(path, localIndices, remoteIndices);
+    return { handle: local.open(path), other: remote.open(path), a: operation === 'READ' ? 0 : 1, payload };
+  }
+
+  /** The messages that peers send. One reader at a time: a second fails with `nixl.notifications_read`. */
+  notifications(options: NotificationOptions = {}): Notifications {
+    this.open('agent.notifications');
+    return new Notifications(this, options);
+  }
+
+  /** What a backend knows of files or objects by their path or key: its answer for each, or null. POSIX tells size, mode and mtime. */
+  async queryMemory(memory: MemoryType, keys: readonly string[], backend: string): Promise<(Readonly<Record<string, string>> | null)[]> {
+    const operation = 'agent.queryMemory';
+    checkOneOf(`${operation} memory`, memory, MEMORY_TYPES);
+    checkString(`${operation} backend`, backend);
+    for (const [index, key] of keys.entries()) checkString(`${operation} keys[${index}]`, key);
+    const args = pack({ backend, memory: MEMORY_TYPES.indexOf(memory), metas: keys });
+    return unpack(await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args })) as (Record<string, string> | null)[];
+  }
+
+  /**
+   * Ends the agent. What is under way fails with `DYN_CLOSED` at once; then it waits for the library to be done with the
+   * memory, takes back every region, and ends. `leaked` tells that this was not so within the deadline: it goes on in the
+   * background, and what it holds stays until then. Idempotent.
+   */
+  close(options: { /** @default 5000 */ readonly deadlineMs?: number } = {}): Promise<{ leaked: boolean }> {
+    checkOptions('agent.close options', options, ['deadlineMs']);
+    const { deadlineMs = 5000 } = options;
+    checkInteger('agent.close options.deadlineMs', deadlineMs, 1, 2 ** 31 - 1);
+    this.#closing ??= this.#close(deadlineMs);
+    return this.#closing;
+  }
+
+  async #close(deadlineMs: number): Promise<{ leaked: boolean }> {
+    const handle = this.open('agent.close');
+    this.#handle = undefined;
+    collected.unregister(this);
+    const regions = [...this.#regions].map((region) => region.deref()).filter((region) => region !== undefined);
+    this.#regions.clear();
+    for (const region of regions) region.ended();
+    const late = new Error('late');
+    try {
+      await invoke(native.nixlAgentClose, 'agent.close', { handle }, { deadline: { ms: deadlineMs, error: () => late } });
+      for (const { id } of regions) pinned.delete(id);
+      return { leaked: false };
+    } catch (error) {
+      if (error !== late) throw error;
+      return { leaked: true };
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** @internal The handle; throws where it is closed. */
+  open(operation: string): Handle {
+    if (this.#handle === undefined) throw new ClosedError(`the agent '${this.name}'`, operation);
+    return this.#handle;
+  }
+}
+
+/** Wrong arguments are thrown at once, all else rejects. */
+function rejected(error: unknown): Promise<never> {
+  if (DynamoError.is(error)) return Promise.reject(error);
+  throw error;
+}

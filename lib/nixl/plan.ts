@@ -1,0 +1,114 @@
+import { NixlError } from '../errors.js';
+import type { NixlAgent } from './agent.js';
+import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
+import { type NixlPeer, RemoteMemory } from './peer.js';
+
+/** Memory of this agent's. */
+export type LocalMemory = MemoryRegion | MemorySlice;
+/** What a transfer goes to or comes from: a peer's memory, or this agent's own, such as a file of its. */
+export type TransferTarget = RemoteMemory | LocalMemory;
+
+/** READ fills the local memory, WRITE the other. */
+export type TransferOperation = 'READ' | 'WRITE';
+
+/** What crosses to the native side; see `native/nixl/entries.h`. */
+export interface Plan {
+  readonly peer: NixlPeer;
+  readonly kinds: number;
+  readonly payload: Uint8Array;
+  readonly bytes: number;
+  readonly runs: number;
+}
+
+const FIELDS = 5;
+const ONE = new Float64Array(FIELDS);
+const ONE_BYTES = new Uint8Array(ONE.buffer);
+
+const kindOf = (memory: (typeof MEMORY_TYPES)[number]): number => MEMORY_TYPES.indexOf(memory);
+
+function checkLocal(path: string, agent: NixlAgent, local: unknown): asserts local is LocalMemory {
+  if (!(local instanceof MemoryRegion || local instanceof MemorySlice)) throw new TypeError(`${path}: expected a MemoryRegion or a slice of one`);
+  const region = local instanceof MemoryRegion ? local : local.region;
+  if (region.agent !== agent) throw new TypeError(`${path}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`);
+  region.open(path);
+}
+
+function peerOf(path: string, agent: NixlAgent, target: unknown): NixlPeer {
+  if (target instanceof RemoteMemory) {
+    if (target.peer.agent !== agent) throw new TypeError(`${path}: expected a peer of the agent '${agent.name}', got one of another agent, '${target.peer.agent.name}'`);
+    return target.peer;
+  }
+  if (!(target instanceof MemoryRegion || target instanceof MemorySlice)) {
+    throw new TypeError(`${path}: expected memory of a peer (peer.memory(descriptor)), or a region of this agent`);
+  }
+  checkLocal(path, agent, target);
+  return agent.self;
+}
+
+function fill(numbers: Float64Array, at: number, local: LocalMemory, target: TransferTarget): void {
+  const [region, offset] = local instanceof MemoryRegion ? [local, 0] : [local.region, local.offset];
+  numbers[at] = region.id;
+  numbers[at + 1] = offset;
+  numbers[at + 2] = local.bytes;
+  if (target instanceof RemoteMemory) {
+    numbers[at + 3] = target.at;
+    numbers[at + 4] = target.device;
+  } else {
+    const [other, start] = target instanceof MemoryRegion ? [target, 0] : [target.region, target.offset];
+    numbers[at + 3] = Number(other.address) + start;
+    numbers[at + 4] = other.device;
+  }
+}
+
+const memoryOf = (end: LocalMemory | TransferTarget): number => kindOf(end instanceof MemorySlice ? end.region.memory : end.memory);
+
+/**
+ * Checks both ends of a transfer and gives it in the native form. The payload of a single run is only good until the next
+ * plan: the native side copies it at once.
+ */
+export function planOf(
+  path: string,
+  agent: NixlAgent,
+  operation: TransferOperation,
+  local: LocalMemory | readonly LocalMemory[],
+  target: TransferTarget | readonly TransferTarget[],
+): Plan {
+  const locals = Array.isArray(local) ? (local as readonly LocalMemory[]) : undefined;
+  const targets = Array.isArray(target) ? (target as readonly TransferTarget[]) : undefined;
+  if ((locals === undefined) !== (targets === undefined)) throw new TypeError(`${path}: expected one run on both sides, or a list on both`);
+  const count = locals === undefined ? 1 : locals.length;
+  if (targets !== undefined && targets.length !== count) throw new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`);
+  if (count === 0) throw new RangeError(`${path} local: expected at least one run, got none`);
+  const numbers = locals === undefined ? ONE : new Float64Array(count * FIELDS);
+  let peer: NixlPeer | undefined;
+  let bytes = 0;
+  let kinds = 0;
+  for (let index = 0; index < count; index++) {
+    const here = locals === undefined ? (local as LocalMemory) : (locals[index] as LocalMemory);
+    const there = targets === undefined ? (target as TransferTarget) : (targets[index] as TransferTarget);
+    const at = locals === undefined ? '' : `[${index}]`;
+    checkLocal(`${path} local${at}`, agent, here);
+    const its = peerOf(`${path} remote${at}`, agent, there);
+    if (here.bytes !== there.bytes) throw new RangeError(`${path} remote${at}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`);
+    const pair = (operation === 'READ' ? 0 : 1) + memoryOf(here) * 2 ** 8 + memoryOf(there) * 2 ** 16;
+    if (peer === undefined) {
+      peer = its;
+      kinds = pair;
+    } else if (its !== peer) {
+      throw new TypeError(`${path} remote${at}: expected memory of '${peer.name}' as before, got memory of '${its.name}'; a transfer has one peer`);
+    } else if (pair !== kinds) {
+      throw new TypeError(`${path}${at}: expected the same kinds of memory as before; a transfer has one kind on each side`);
+    }
+    fill(numbers, index * FIELDS, here, there);
+    bytes += here.bytes;
+  }
+  if (bytes === 0) throw new RangeError(`${path} local: expected at least one byte, got none`);
+  const payload = locals === undefined ? ONE_BYTES : new Uint8Array(numbers.buffer);
+  return { peer: peer as NixlPeer, kinds, payload, bytes, runs: count };
+}
+
+export function refuseNotification(path: string, kinds: number): void {
+  if (Math.floor(kinds / 2 ** 16) === kindOf('FILE')) {
+    throw new NixlError('NotImplemented', `${path}: a transfer with a file carries no notification`, { reason: 'nixl.not_supported', operation: path });
+  }
+}

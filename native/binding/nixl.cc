@@ -1,0 +1,196 @@
+#include "nixl.h"
+
+#include "../nixl/entries.h"
+#include "mailbox.h"
+#include "nixl_values.h"
+
+namespace dynamo {
+
+namespace {
+
+struct NixlFunction {
+  const char* name;
+  nixl::Reply (*sync)(const nixl::Call&);
+  void (*async)(const nixl::Call&, nixl::TaskRef);
+};
+
+constexpr NixlFunction functions[] = {
+    {"nixlLibraryLoad", nixl::library_load, nullptr},
+    {"nixlLibraryMock", nixl::library_mock, nullptr},
+    {"nixlAgentCreate", nullptr, nixl::agent_create},
+    {"nixlAgentClose", nullptr, nixl::agent_close},
+    {"nixlAgentPlugins", nullptr, nixl::agent_plugins},
+    {"nixlAgentBackend", nullptr, nixl::agent_backend},
+    {"nixlAgentMetadata", nullptr, nixl::agent_metadata},
+    {"nixlAgentPartialMetadata", nullptr, nixl::agent_partial_metadata},
+    {"nixlAgentConnect", nullptr, nixl::agent_connect},
+    {"nixlAgentFetch", nullptr, nixl::agent_fetch},
+    {"nixlAgentSendMetadata", nullptr, nixl::agent_send_metadata},
+    {"nixlAgentWithdrawMetadata", nullptr, nixl::agent_withdraw_metadata},
+    {"nixlAgentSelf", nullptr, nixl::agent_self},
+    {"nixlAgentNotify", nullptr, nixl::agent_notify},
+    {"nixlAgentNotifications", nullptr, nixl::agent_notifications},
+    {"nixlAgentQuery", nullptr, nixl::agent_query},
+    {"nixlPeerDisconnect", nullptr, nixl::peer_disconnect},
+    {"nixlRegionAllocate", nullptr, nixl::region_allocate},
+    {"nixlRegionFile", nullptr, nixl::region_file},
+    {"nixlRegionRegister", nullptr, nixl::region_register},
+    {"nixlRegionRelease", nullptr, nixl::region_release},
+    {"nixlRegionWrite", nullptr, nixl::region_write},
+    {"nixlRegionRead", nullptr, nixl::region_read},
+    {"nixlRegionFind", nixl::region_find, nullptr},
+    {"nixlTransferRun", nixl::transfer_run, nullptr},
+    {"nixlTransferStart", nullptr, nixl::transfer_start},
+    {"nixlTransferPrepare", nullptr, nixl::transfer_prepare},
+    {"nixlTransferPostInline", nixl::transfer_post_inline, nullptr},
+    {"nixlTransferPost", nullptr, nixl::transfer_post},
+    {"nixlTransferWait", nullptr, nixl::transfer_wait},
+    {"nixlTransferRelease", nullptr, nixl::transfer_release},
+    {"nixlTransferTelemetry", nullptr, nixl::transfer_telemetry},
+    {"nixlTransferEstimate", nullptr, nixl::transfer_estimate},
+    {"nixlBlocksPrepare", nullptr, nixl::blocks_prepare},
+    {"nixlBlocksRelease", nullptr, nixl::blocks_release},
+    {"nixlBlocksStart", nullptr, nixl::blocks_start},
+    {"nixlBlocksTransfer", nullptr, nixl::blocks_transfer},
+};
+
+// How long an environment's end waits for its agents.
+constexpr auto CLOSE_LIMIT = std::chrono::seconds(2);
+
+class NixlPending final : public Pending {
+ public:
+  explicit NixlPending(NixlEnvironment& environment) : environment_(environment) {}
+  bool failed() const override { return reply_.failed; }
+  napi_value to_js(napi_env env) override {
+    environment_.end(op());
+    return nixl_reply_to_js(env, std::move(reply_));
+  }
+
+  static void done(std::unique_ptr<NixlPending> pending, nixl::Reply reply) {
+    pending->reply_ = std::move(reply);
+    Mailbox::deliver(std::move(pending));
+  }
+
+ private:
+  // Outlives the mailbox's drains: both are of the environment.
+  NixlEnvironment& environment_;
+  nixl::Reply reply_;
+};
+
+nixl::Call call_from_js(const Napi::CallbackInfo& info) {
+  napi_env env = info.Env();
+  return {
+      .handle = nixl_object_from_js(env, info[0]),
+      .other = nixl_object_from_js(env, info[5]),
+      .args = nixl_bytes_from_js(env, info[1]),
+      .payload = nixl_bytes_from_js(env, info[2]),
+      .a = nixl_number_from_js(env, info[3]),
+      .b = nixl_number_from_js(env, info[4]),
+  };
+}
+
+[[noreturn]] void throw_failure(Napi::Env env, nixl::Reply reply) {
+  auto error = Napi::Error::New(env, "native call failed");
+  error.Set("failure", Napi::Value(env, nixl_reply_to_js(env, std::move(reply))));
+  throw error;
+}
+
+Napi::Value call_sync(const Napi::CallbackInfo& info) {
+  const auto* function = static_cast<const NixlFunction*>(info.Data());
+  nixl::Reply reply;
+  try {
+    reply = function->sync(call_from_js(info));
+  } catch (const nixl::Failure& failure) {
+    reply = nixl::Reply::of_failure(failure);
+  }
+  if (reply.failed) throw_failure(info.Env(), std::move(reply));
+  return Napi::Value(info.Env(), nixl_reply_to_js(info.Env(), std::move(reply)));
+}
+
+// Gives the operation's id, under which its completion is delivered.
+Napi::Value call_async(const Napi::CallbackInfo& info) {
+  const auto* function = static_cast<const NixlFunction*>(info.Data());
+  Mailbox& mailbox = mailbox_of(info.Env());
+  NixlEnvironment& environment = nixl_of(info.Env());
+  const nixl::Call call = call_from_js(info);
+  const bool background = info[6].IsBoolean() && info[6].As<Napi::Boolean>().Value();
+  auto pending = std::make_unique<NixlPending>(environment);
+  const uint64_t op = mailbox.begin(*pending, !background);
+  // Shared only because a std::function must be copyable; called once.
+  auto held = std::make_shared<std::unique_ptr<NixlPending>>(std::move(pending));
+  auto task = std::make_shared<nixl::Task>([held](nixl::Reply reply) { NixlPending::done(std::move(*held), std::move(reply)); });
+  environment.begin(op, task);
+  function->async(call, std::move(task));
+  return Napi::Number::New(info.Env(), static_cast<double>(op));
+}
+
+// An ArrayBuffer over a region's memory. It keeps the memory, not the registration.
+Napi::Value region_view(const Napi::CallbackInfo& info) {
+  const auto object = nixl_object_from_js(info.Env(), info[0]);
+  const auto* region = dynamic_cast<const nixl::Region*>(object.get());
+  if (region == nullptr) throw Napi::TypeError::New(info.Env(), "handle: expected MemoryRegion");
+  auto storage = region->memory.lock();
+  if (storage == nullptr || !storage->viewable) return info.Env().Null();
+  auto* data = reinterpret_cast<void*>(storage->address);
+  const size_t bytes = storage->bytes;
+  auto* held = new std::shared_ptr<nixl::Storage>(std::move(storage));
+  auto release = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<nixl::Storage>*>(hint); };
+  napi_value view = nullptr;
+  if (napi_create_external_arraybuffer(info.Env(), data, bytes, release, held, &view) != napi_ok) {
+    delete held;
+    throw Napi::Error::New(info.Env(), "views of regions need a runtime that allows external buffers");
+  }
+  return Napi::Value(info.Env(), view);
+}
+
+Napi::Value view_detach(const Napi::CallbackInfo& info) {
+  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(info.Env(), "buffer: expected an ArrayBuffer");
+  info[0].As<Napi::ArrayBuffer>().Detach();
+  return info.Env().Undefined();
+}
+
+Napi::Value buffer_address(const Napi::CallbackInfo& info) {
+  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(info.Env(), "buffer: expected an ArrayBuffer");
+  const auto address = reinterpret_cast<uintptr_t>(info[0].As<Napi::ArrayBuffer>().Data());
+  return Napi::Number::New(info.Env(), static_cast<double>(address));
+}
+
+}  // namespace
+
+void NixlEnvironment::opened(std::weak_ptr<nixl::Agent> agent) {
+  std::erase_if(agents_, [](const auto& one) { return one.expired(); });
+  agents_.push_back(std::move(agent));
+}
+
+bool NixlEnvironment::cancel(uint64_t op) {
+  const auto found = running_.find(op);
+  if (found == running_.end()) return false;
+  // Its completion takes it out of the table.
+  const nixl::TaskRef task = found->second;
+  task->cancel();
+  return true;
+}
+
+void NixlEnvironment::close() {
+  for (const auto& [op, task] : std::exchange(running_, {})) task->cancel();
+  std::vector<std::shared_ptr<nixl::Agent>> agents;
+  for (const auto& weak : agents_) {
+    if (auto agent = weak.lock()) agents.push_back(std::move(agent));
+  }
+  for (const auto& agent : agents) agent->begin_close(nullptr);
+  const auto limit = nixl::Clock::now() + CLOSE_LIMIT;
+  for (const auto& agent : agents) agent->executor().wait_finished(std::max(nixl::Clock::duration::zero(), limit - nixl::Clock::now()));
+}
+
+void export_nixl(Napi::Env env, Napi::Object exports) {
+  for (const NixlFunction& function : functions) {
+    auto* data = const_cast<NixlFunction*>(&function);
+    exports.Set(function.name, function.sync != nullptr ? Napi::Function::New(env, call_sync, function.name, data)
+                                                        : Napi::Function::New(env, call_async, function.name, data));
+  }
+  exports.Set("nixlRegionView", Napi::Function::New(env, region_view, "nixlRegionView"));
+  exports.Set("nixlViewDetach", Napi::Function::New(env, view_detach, "nixlViewDetach"));
+  exports.Set("nixlBufferAddress", Napi::Function::New(env, buffer_address, "nixlBufferAddress"));
+}
+
+}  // namespace dynamo

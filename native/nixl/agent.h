@@ -1,0 +1,146 @@
+// A NIXL agent: its thread, what is registered with it, whom it knows and what is under way.
+//
+// Rules. (1) The library is only called with the executor's lock held. (2) Every pointer of the library's is released
+// before what it points into: transfers, prepared lists, regions, the agent, its backends. (3) What the library may still
+// write to is neither unregistered nor freed: a transfer whose caller gave up is polled to its end, and an agent that has
+// one ends after it.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "backend.h"
+#include "executor.h"
+#include "peer.h"
+#include "region.h"
+
+namespace dynamo::nixl {
+
+class Transfer;
+
+struct AgentOptions {
+  std::string name;
+  uint64_t progress_delay_us = 0;
+  bool listens = false;
+  int listen_port = 0;
+  bool telemetry = false;
+};
+
+struct AgentBackend {
+  std::string name;
+  BackendRef ref = nullptr;
+  std::vector<Memory> memories;
+  std::map<std::string, std::string> params;
+};
+
+struct SocketAddress {
+  std::string host;  // empty: none, which means etcd
+  uint16_t port = 0;
+};
+
+class Agent final : public Object, public std::enable_shared_from_this<Agent> {
+ public:
+  static constexpr const char* KIND = "NixlAgent";
+
+  static std::shared_ptr<Agent> start(const Backend& library, AgentOptions options, TaskRef created);
+  ~Agent() override = default;
+  const char* kind() const override { return KIND; }
+  void collected() override { begin_close(nullptr); }
+
+  // Any thread. Runs the work on the executor, unless the caller has given up by then, and settles with what it gives.
+  void submit(TaskRef operation, std::function<Reply()> work);
+  // For work that settles by itself; what it throws settles too.
+  void submit_later(TaskRef operation, std::function<void(const TaskRef&)> work);
+  void begin_close(TaskRef closed);
+  Executor& executor() { return *executor_; }
+
+  // All below with the library taken.
+
+  void check_open() const;
+  const Functions& call() const { return library.call; }
+
+  void create_backend(const std::string& name, const std::map<std::string, std::string>& params);
+  const AgentBackend& backend_named(const std::string& name) const;
+  // Optional arguments with these in them; the caller destroys them.
+  OptArgsRef options_for(const std::string& backend, const std::string& custom) const;
+  // The backend to name where the caller names none: with several the library may pick one that does not fit. Empty where
+  // it has no choice.
+  std::string backend_for(Memory local, Memory remote) const;
+
+  std::vector<ObjectRef> register_regions(std::vector<std::shared_ptr<Storage>> storages, const std::string& backend);
+  void release(const RegionRef& region, TaskRef released);
+  RegionRef region(uint64_t id) const;
+  RegionRef region_holding(Memory memory, uint64_t device, uintptr_t address, size_t bytes) const;
+
+  std::vector<uint8_t> metadata() const;
+  std::vector<uint8_t> partial_metadata(const std::vector<RegionRef>& regions, Memory memory) const;
+  void connect(const std::vector<uint8_t>& bytes, TaskRef connected);
+  void fetch(const std::string& name, const SocketAddress& from, bool accept, TaskRef fetched);
+  void send_metadata(const SocketAddress& to, const std::optional<std::vector<RegionRef>>& partial, Memory memory);
+  void withdraw_metadata(const SocketAddress& from);
+  void disconnect(const PeerRef& peer, TaskRef disconnected);
+  void check_peer(const Peer& peer) const;
+  PeerRef self();
+  // The peer with its name and generation.
+  static Reply reply_of(const PeerRef& peer);
+
+  void notify(const Peer& peer, const std::vector<uint8_t>& message);
+  void pull_notifications(size_t most, TaskRef pulled);
+
+  // What is under way. `unpin` may end what waits for the last use.
+  void pin(const std::vector<RegionRef>& regions, Peer* peer);
+  void unpin(const std::vector<RegionRef>& regions, Peer* peer);
+  void add_active(std::shared_ptr<Transfer> transfer);
+  // Kept until it is released, though nobody may hold it.
+  void keep(const std::shared_ptr<Dependent>& dependent) { kept_.insert(dependent); }
+  void drop(const std::shared_ptr<Dependent>& dependent) { kept_.erase(dependent); }
+  // Asked each turn until it gives true.
+  void wait_for(std::function<bool()> done) { waiting_.push_back(std::move(done)); }
+
+  const Backend& library;
+  const AgentOptions options;
+  AgentRef ref = nullptr;
+  // Descriptor lists that are filled anew for each request: making one costs as much as filling it.
+  TransferListRef local_list(Memory memory) { return list(local_lists_, memory); }
+  TransferListRef remote_list(Memory memory) { return list(remote_lists_, memory); }
+  std::vector<AgentBackend> backends;
+
+ private:
+  Agent(const Backend& library, AgentOptions options) : library(library), options(std::move(options)) {}
+
+  void create();
+  Executor::Polled poll();
+  bool poll_notifications();
+  void tear_down();
+  void give_notifications();
+  TransferListRef list(std::map<Memory, TransferListRef>& lists, Memory memory);
+  RegistrationListRef registration_list(const std::vector<RegionRef>& regions, Memory memory) const;
+  void deregister(const std::vector<RegionRef>& regions, Memory memory);
+  void finish_release(const RegionRef& region);
+  PeerRef peer_of(const std::string& name);
+  void retire(const PeerRef& peer, Failure why);
+  void retired(const PeerRef& peer);
+  PeerRef load(const std::string& blob, const std::string& connection);
+
+  std::shared_ptr<Executor> executor_ = std::make_shared<Executor>();
+  std::atomic<bool> closing_{false};
+
+  // With the library taken.
+  std::unordered_map<uint64_t, RegionRef> regions_;
+  std::map<std::string, PeerRef> peers_;
+  std::vector<std::shared_ptr<Transfer>> active_;
+  std::set<std::shared_ptr<Dependent>> kept_;
+  std::vector<std::function<bool()>> waiting_;
+  std::vector<TaskRef> closed_;
+  std::map<Memory, TransferListRef> local_lists_;
+  std::map<Memory, TransferListRef> remote_lists_;
+  NotificationsRef notifications_ = nullptr;
+  std::deque<std::pair<std::string, std::vector<uint8_t>>> received_;
+  TaskRef pulling_;
+  size_t pull_most_ = 0;
+};
+
+}  // namespace dynamo::nixl

@@ -1,0 +1,46 @@
+#include "blocks.h"
+
+namespace dynamo::nixl {
+
+std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions, Memory memory,
+                                              const std::vector<Block>& blocks, const std::string& backend) {
+  if (!agent->library.supports("preparedLists")) throw Failure{"NotImplemented", "nixl.not_supported", "this library has no prepared lists"};
+  if (peer != nullptr) agent->check_peer(*peer);
+  const Functions& call = agent->call();
+  TransferListRef list = nullptr;
+  call.create_xfer_dlist(memory, &list);
+  std::shared_ptr<BlockList> prepared(new BlockList(agent, peer, std::move(regions), memory));
+  prepared->bytes.reserve(blocks.size());
+  for (const Block& block : blocks) {
+    call.xfer_dlist_add_desc(list, block.address, block.bytes, block.device);
+    prepared->bytes.push_back(static_cast<uint32_t>(block.bytes));
+  }
+  const OptArgsRef args = backend.empty() ? nullptr : agent->options_for(backend, {});
+  const Status status = call.prep_xfer_dlist(agent->ref, peer == nullptr ? "" : peer->name.c_str(), list, &prepared->ref, args);
+  if (args != nullptr) call.destroy_opt_args(args);
+  call.destroy_xfer_dlist(list);
+  if (status != Status::ok) {
+    const std::string whose = peer == nullptr ? "regions of this agent" : "regions that the metadata of '" + peer->name + "' tells";
+    throw Failure{"InvalidRequest", "nixl.range", "the blocks are not all in " + whose,
+                  peer == nullptr ? "" : "a region registered after the exchange needs the metadata anew", "prep_xfer_dlist", status};
+  }
+  for (const auto& region : prepared->regions) region->depend(prepared);
+  if (peer != nullptr) peer->depend(prepared);
+  agent->keep(prepared);
+  return prepared;
+}
+
+void BlockList::release() { invalidate({"InvalidRequest", "nixl.list_released", "a block list of this transfer was released"}); }
+
+void BlockList::invalidate(const Failure& why) {
+  if (invalid.has_value()) return;
+  invalid = why;
+  if (ref != nullptr) agent->call().release_xfer_dlist_handle(agent->ref, ref);
+  ref = nullptr;
+}
+
+void BlockList::check() const {
+  if (invalid.has_value()) throw *invalid;
+}
+
+}  // namespace dynamo::nixl

@@ -1,0 +1,40 @@
+// Blocks of memory that the library has looked up once, for transfers that name them by index.
+#pragma once
+
+#include "agent.h"
+
+namespace dynamo::nixl {
+
+class BlockList final : public Dependent {
+ public:
+  static constexpr const char* KIND = "BlockList";
+
+  struct Block {
+    uintptr_t address = 0;
+    uint64_t device = 0;
+    size_t bytes = 0;
+  };
+
+  // Of this agent where `peer` is null. With the library taken.
+  static std::shared_ptr<BlockList> prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions, Memory memory,
+                                            const std::vector<Block>& blocks, const std::string& backend);
+  const char* kind() const override { return KIND; }
+
+  void release();
+  void invalidate(const Failure& why) override;
+  void check() const;
+
+  const std::shared_ptr<Agent> agent;
+  const PeerRef peer;
+  const std::vector<RegionRef> regions;
+  const Memory memory;
+  std::vector<uint32_t> bytes;  // of each block
+  PreparedListRef ref = nullptr;
+  std::optional<Failure> invalid;
+
+ private:
+  BlockList(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions, Memory memory)
+      : agent(std::move(agent)), peer(std::move(peer)), regions(std::move(regions)), memory(memory) {}
+};
+
+}  // namespace dynamo::nixl

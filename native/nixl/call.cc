@@ -1,0 +1,40 @@
+#include "call.h"
+
+#include "pack.h"
+
+namespace dynamo::nixl {
+
+Failure Failure::of_call(const char* call, Status status, std::string message, std::string hint) {
+  return {"Internal", "nixl.backend", std::move(message), std::move(hint), call, status};
+}
+
+Reply Reply::of_failure(const Failure& failure) {
+  Packer packer;
+  const bool known = failure.error_class == "BadArgument" || failure.error_class == "Closed";
+  packer.map(known ? 2 : 4);
+  packer.text("class").text(failure.error_class);
+  packer.text("message").text(failure.message);
+  if (!known) {
+    packer.text("reason").text(failure.reason);
+    packer.text("nixl").map(3);
+    packer.text("status").integer(static_cast<int>(failure.status));
+    packer.text("call").text(failure.call);
+    packer.text("hint").text(failure.hint);
+  }
+  return {.failed = true, .bytes = packer.take()};
+}
+
+Task::~Task() {
+  if (!settled()) fail({"Internal", "nixl.dropped", "the operation was dropped before it ended"});
+}
+
+bool Task::settle(Reply reply) {
+  if (settled_.exchange(true, std::memory_order_acq_rel)) return false;
+  auto done = std::move(done_);
+  done(std::move(reply));
+  return true;
+}
+
+void Task::cancel() { fail({"Cancelled", "nixl.aborted", "the caller gave up"}); }
+
+}  // namespace dynamo::nixl

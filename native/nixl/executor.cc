@@ -1,0 +1,128 @@
+#include "executor.h"
+
+#include <pthread.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <thread>
+
+namespace dynamo::nixl {
+namespace {
+
+using std::chrono::microseconds;
+
+// How long the thread stays awake after the last thing that happened: the answer to a completion is often the next post,
+// and waking a thread costs more than the post itself.
+constexpr auto SPIN = microseconds(60);
+constexpr auto FIRST_REST = microseconds(20);
+constexpr auto LONGEST_REST_ACTIVE = microseconds(1000);
+constexpr auto LONGEST_REST_WAITING = microseconds(5000);
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+void Executor::start(const std::string& name, std::function<Polled()> poll) {
+  poll_ = std::move(poll);
+  std::thread([self = shared_from_this(), name = name.substr(0, 15)] {
+    pthread_setname_np(pthread_self(), name.c_str());
+    // Timers of the kernel are 50 us late without it.
+    prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
+    self->run();
+  }).detach();
+}
+
+bool Executor::post(Job job) {
+  std::lock_guard lock(mutex_);
+  if (!accepting_) return false;
+  jobs_.push_back(std::move(job));
+  called_.store(true, std::memory_order_release);
+  if (sleeping_) changed_.notify_all();
+  return true;
+}
+
+void Executor::wake() {
+  std::lock_guard lock(mutex_);
+  called_.store(true, std::memory_order_release);
+  if (sleeping_) changed_.notify_all();
+}
+
+void Executor::finish() {
+  std::lock_guard lock(mutex_);
+  accepting_ = false;
+}
+
+bool Executor::wait_finished(Clock::duration limit) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, limit, [&] { return ended_; });
+}
+
+bool Executor::run_jobs() {
+  std::vector<Job> jobs;
+  {
+    std::lock_guard lock(mutex_);
+    jobs.swap(jobs_);
+    called_.store(false, std::memory_order_release);
+  }
+  for (Job& job : jobs) {
+    {
+      std::lock_guard lock(library_);
+      job();
+    }
+    // What the job holds is freed without the library: a destructor may post another.
+    job = nullptr;
+  }
+  return !jobs.empty();
+}
+
+void Executor::run() {
+  Clock::time_point busy = Clock::now();
+  for (;;) {
+    const bool ran = run_jobs();
+    {
+      std::lock_guard lock(mutex_);
+      if (!accepting_ && jobs_.empty()) break;
+    }
+    Polled polled;
+    {
+      std::lock_guard lock(library_);
+      polled = poll_();
+    }
+    if (ran || polled == Polled::progress) {
+      busy = Clock::now();
+    } else {
+      rest(polled, busy);
+    }
+  }
+  poll_ = nullptr;
+  std::lock_guard lock(mutex_);
+  ended_ = true;
+  changed_.notify_all();
+}
+
+void Executor::rest(Polled polled, Clock::time_point busy) {
+  const auto quiet = Clock::now() - busy;
+  if (quiet < SPIN) {
+    for (int i = 0; i < 20 && !called_.load(std::memory_order_acquire); i++) relax();
+    return;
+  }
+  std::unique_lock lock(mutex_);
+  if (called_.load(std::memory_order_relaxed)) return;
+  sleeping_ = true;
+  const auto called = [&] { return called_.load(std::memory_order_relaxed); };
+  if (polled == Polled::idle) {
+    changed_.wait(lock, called);
+  } else {
+    // Twice as long each time, told by how long nothing happened.
+    const auto longest = polled == Polled::active ? LONGEST_REST_ACTIVE : LONGEST_REST_WAITING;
+    const auto limit = std::clamp<Clock::duration>(quiet / 2, FIRST_REST, longest);
+    changed_.wait_for(lock, limit, called);
+  }
+  sleeping_ = false;
+}
+
+}  // namespace dynamo::nixl

@@ -1,0 +1,236 @@
+// How agents get to know each other.
+#include <cstdlib>
+
+#include "agent.h"
+#include "blob.h"
+#include "pack.h"
+
+namespace dynamo::nixl {
+namespace {
+
+using std::chrono::milliseconds;
+
+// How long a restarted or disconnected peer's transfers may take to end by themselves before the library is made to.
+constexpr auto RETIRE_LIMIT = milliseconds(1000);
+
+struct Freed {
+  void operator()(void* pointer) const { std::free(pointer); }
+};
+
+Failure damaged(const std::string& why) { return {"InvalidRequest", "nixl.metadata", "the metadata is damaged: " + why}; }
+
+Failure refused() {
+  return {"InvalidRequest", "nixl.metadata", "the metadata was refused: its agent shares no backend with this one",
+          "both sides need the same backend and nearly the same version of the library", "load_remote_md", Status::backend};
+}
+
+std::string_view text_of(const std::vector<uint8_t>& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
+
+// With a checksum: the library believes what it is given, and damage to a blob can end the process that loads it.
+std::vector<uint8_t> sealed(void* data, size_t length) {
+  const std::unique_ptr<void, Freed> owner(data);
+  return bytes_of(seal({static_cast<const char*>(data), length}));
+}
+
+// The backends of a blob that only sockets and etcd carry are the library's to choose.
+OptArgsRef address_options(const Agent& agent, const SocketAddress& address) {
+  if (address.host.empty()) return nullptr;
+  const OptArgsRef args = agent.options_for({}, {});
+  agent.call().opt_args_set_ip_addr(args, address.host.c_str());
+  agent.call().opt_args_set_port(args, address.port);
+  return args;
+}
+
+}  // namespace
+
+std::vector<uint8_t> Agent::metadata() const {
+  if (backends.empty()) {
+    throw Failure{"InvalidRequest", "nixl.no_backend", "the agent '" + options.name + "' has no backend yet, so nothing to tell", "create one with agent.createBackend"};
+  }
+  void* data = nullptr;
+  size_t length = 0;
+  const Status status = call().get_local_md(ref, &data, &length);
+  if (status != Status::ok) {
+    throw Failure::of_call("get_local_md", status, "the agent '" + options.name + "' has no metadata", "none of its backends connects to other agents");
+  }
+  return sealed(data, length);
+}
+
+std::vector<uint8_t> Agent::partial_metadata(const std::vector<RegionRef>& regions, Memory memory) const {
+  if (!library.supports("partialMetadata")) throw Failure{"NotImplemented", "nixl.not_supported", "this library has no partial metadata"};
+  void* data = nullptr;
+  size_t length = 0;
+  const RegistrationListRef list = registration_list(regions, memory);
+  const Status status = call().get_local_partial_md(ref, list, &data, &length, nullptr);
+  call().destroy_reg_dlist(list);
+  if (status != Status::ok) throw Failure::of_call("get_local_partial_md", status, "no metadata of these regions");
+  return sealed(data, length);
+}
+
+void Agent::check_peer(const Peer& peer) const {
+  if (peer.gone.has_value()) throw *peer.gone;
+}
+
+PeerRef Agent::peer_of(const std::string& name) {
+  const auto found = peers_.find(name);
+  if (found != peers_.end() && !found->second->gone.has_value()) return found->second;
+  const uint64_t generation = found == peers_.end() ? 1 : found->second->generation + 1;
+  auto peer = std::make_shared<Peer>(weak_from_this(), name, generation, name == options.name);
+  peers_[name] = peer;
+  return peer;
+}
+
+Reply Agent::reply_of(const PeerRef& peer) {
+  Packer packer;
+  packer.map(2).text("name").text(peer->name).text("generation").integer(static_cast<int64_t>(peer->generation));
+  Reply reply = Reply::of_bytes(packer.take());
+  reply.objects.push_back(peer);
+  return reply;
+}
+
+PeerRef Agent::self() { return peer_of(options.name); }
+
+// Null where the library refuses the blob.
+PeerRef Agent::load(const std::string& blob, const std::string& connection) {
+  char* name = nullptr;
+  if (call().load_remote_md(ref, blob.data(), blob.size(), &name) != Status::ok) return nullptr;
+  const std::unique_ptr<char, Freed> owner(name);
+  const PeerRef peer = peer_of(name);
+  // That of a part tells regions, but not where the peer is reached.
+  if (!connection.empty()) {
+    peer->metadata = blob;
+    peer->connection = connection;
+  }
+  return peer;
+}
+
+void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
+  if (backends.empty()) throw Failure{"InvalidRequest", "nixl.no_backend", "the agent '" + options.name + "' has no backend to connect with"};
+  std::string_view view = text_of(bytes);
+  if (!unseal(view)) throw damaged("its checksum does not fit");
+  const MetadataView parts = library.inspect_metadata(view);
+  if (!parts.damage.empty()) throw damaged(parts.damage);
+  if (parts.name == options.name) {
+    throw Failure{"InvalidRequest", "nixl.own_metadata", "the metadata is that of an agent of this name, '" + options.name + "'",
+                  "use agent.self to move bytes within an agent, and give every agent its own name"};
+  }
+  const std::string blob(view);
+  const auto found = peers_.find(parts.name);
+  const bool restarted = found != peers_.end() && !found->second->gone.has_value() && !found->second->connection.empty() &&
+                         !parts.connection.empty() && found->second->connection != parts.connection;
+  if (!restarted) {
+    const PeerRef peer = load(blob, parts.connection);
+    if (peer == nullptr) throw refused();
+    connected->settle(reply_of(peer));
+    return;
+  }
+  // Loaded over the old one it would be refused, or reach where the old one was.
+  const PeerRef old = found->second;
+  retire(old, {"Unavailable", "nixl.peer_restarted", "the peer '" + old->name + "' was started anew", "use the peer that connect() gave for its new metadata"});
+  const auto limit = Clock::now() + RETIRE_LIMIT;
+  wait_for([this, old, blob, connection = parts.connection, connected, limit] {
+    if (old->uses > 0 && Clock::now() < limit) return false;
+    retired(old);
+    if (const PeerRef peer = load(blob, connection)) {
+      connected->settle(reply_of(peer));
+    } else {
+      // The old one may live after all: what was made with it is gone, but it can be used.
+      old->gone.reset();
+      if (load(old->metadata, old->connection) == nullptr) old->gone = refused();
+      connected->fail(refused());
+    }
+    return true;
+  });
+}
+
+void Agent::retire(const PeerRef& peer, Failure why) {
+  if (!peer->gone.has_value()) peer->gone = std::move(why);
+}
+
+void Agent::retired(const PeerRef& peer) {
+  peer->invalidate_dependents(*peer->gone);
+  call().invalidate_remote_md(ref, peer->name.c_str());
+}
+
+void Agent::disconnect(const PeerRef& peer, TaskRef disconnected) {
+  if (peer->is_self || peer->gone.has_value()) {
+    disconnected->settle({});
+    return;
+  }
+  retire(peer, {"InvalidRequest", "nixl.peer_disconnected", "the peer '" + peer->name + "' was disconnected"});
+  wait_for([this, peer, disconnected] {
+    if (peer->uses > 0) return false;
+    retired(peer);
+    disconnected->settle({});
+    return true;
+  });
+}
+
+void Agent::fetch(const std::string& name, const SocketAddress& from, bool accept, TaskRef fetched) {
+  if (!library.supports("metadataExchange")) throw Failure{"NotImplemented", "nixl.not_supported", "this library exchanges no metadata"};
+  const auto begin = [this, name, from, accept, fetched] {
+    if (!accept) {
+      const OptArgsRef args = address_options(*this, from);
+      const Status status = call().fetch_remote_md(ref, name.c_str(), args);
+      if (args != nullptr) call().destroy_opt_args(args);
+      if (status != Status::ok) {
+        fetched->fail(Failure::of_call("fetch_remote_md", status, "the metadata of '" + name + "' cannot be asked for",
+                                       from.host.empty() ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?" : "is the host an address of IPv4?"));
+        return;
+      }
+    }
+    // The library answers in the background and tells failures to nobody.
+    wait_for([this, name, fetched] {
+      if (fetched->settled()) return true;
+      if (closing_) return fetched->fail(Failure::closed("the agent '" + options.name + "'"));
+      if (call().check_remote_md(ref, name.c_str(), nullptr) != Status::ok) return false;
+      fetched->settle(reply_of(peer_of(name)));
+      return true;
+    });
+  };
+  const auto found = peers_.find(name);
+  const bool known = found != peers_.end() && !found->second->gone.has_value() && !found->second->is_self;
+  if (!known || accept) return begin();
+  // What is known of it may be of an agent that has been started anew since.
+  const PeerRef old = found->second;
+  retire(old, {"Unavailable", "nixl.peer_restarted", "the metadata of '" + name + "' was fetched anew", "use the peer that the fetch gave"});
+  const auto limit = Clock::now() + RETIRE_LIMIT;
+  wait_for([this, old, begin, limit] {
+    if (old->uses > 0 && Clock::now() < limit) return false;
+    retired(old);
+    begin();
+    return true;
+  });
+}
+
+void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vector<RegionRef>>& partial, Memory memory) {
+  if (!library.supports("metadataExchange")) throw Failure{"NotImplemented", "nixl.not_supported", "this library exchanges no metadata"};
+  if (partial.has_value() && to.host.empty()) {
+    throw Failure{"NotImplemented", "nixl.not_supported", "partial metadata cannot go to etcd: it needs a label, which the library's C API cannot set",
+                  "send it to the peer's address, or by hand"};
+  }
+  const OptArgsRef args = address_options(*this, to);
+  Status status = Status::ok;
+  if (partial.has_value()) {
+    const RegistrationListRef list = registration_list(*partial, memory);
+    status = call().send_local_partial_md(ref, list, args);
+    call().destroy_reg_dlist(list);
+  } else {
+    status = call().send_local_md(ref, args);
+  }
+  if (args != nullptr) call().destroy_opt_args(args);
+  if (status != Status::ok) {
+    throw Failure::of_call("send_local_md", status, "the metadata cannot be sent", to.host.empty() ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?" : "");
+  }
+}
+
+void Agent::withdraw_metadata(const SocketAddress& from) {
+  const OptArgsRef args = address_options(*this, from);
+  const Status status = call().invalidate_local_md(ref, args);
+  if (args != nullptr) call().destroy_opt_args(args);
+  if (status != Status::ok) throw Failure::of_call("invalidate_local_md", status, "the metadata cannot be withdrawn");
+}
+
+}  // namespace dynamo::nixl

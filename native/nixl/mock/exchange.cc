@@ -1,0 +1,186 @@
+#include "exchange.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+
+#include "wire.h"
+
+namespace dynamo::nixl::mocked {
+namespace {
+
+constexpr int TICK_MS = 20;  // how soon a stop is noticed
+constexpr auto PATIENCE = std::chrono::seconds(5);
+constexpr uint64_t MOST_BYTES = 1 << 30;
+
+// A message: kind (one letter: s a blob sent, f a blob asked for, i its sender withdraws), length, body.
+bool post(int fd, char kind, const std::string& body) {
+  const uint64_t length = body.size();
+  return send_all(fd, &kind, 1) && send_all(fd, &length, sizeof length) && send_all(fd, body.data(), body.size());
+}
+
+}  // namespace
+
+Exchange::Exchange(Host host) : host_(std::move(host)) {}
+
+Exchange::~Exchange() {
+  stopping_ = true;
+  {
+    std::lock_guard guard(lock_);
+    wake_.notify_all();
+  }
+  if (acceptor_.joinable()) acceptor_.join();
+  if (worker_.joinable()) worker_.join();
+  if (listener_ >= 0) ::close(listener_);
+}
+
+bool Exchange::listen(uint16_t port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_ANY);
+  if (fd < 0) return false;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(fd, 128) != 0) {
+    ::close(fd);
+    return false;
+  }
+  listener_ = fd;
+  acceptor_ = std::thread(&Exchange::accept, this);
+  return true;
+}
+
+// Waits until there is something to read; false when the agent goes or the peer takes too long.
+bool Exchange::readable(int fd) {
+  const auto end = std::chrono::steady_clock::now() + PATIENCE;
+  while (!stopping_ && std::chrono::steady_clock::now() < end) {
+    pollfd waiting{fd, POLLIN, 0};
+    if (poll(&waiting, 1, TICK_MS) > 0) return true;
+  }
+  return false;
+}
+
+bool Exchange::receive(int fd, std::string& kind, std::string& body) {
+  char letter = 0;
+  uint64_t length = 0;
+  if (!readable(fd) || !receive_all(fd, &letter, 1) || !receive_all(fd, &length, sizeof length)) return false;
+  if (length > MOST_BYTES) return false;
+  kind.assign(1, letter);
+  body.clear();
+  while (body.size() < length) {
+    if (!readable(fd)) return false;
+    char piece[65536];
+    const ssize_t got = recv(fd, piece, std::min<uint64_t>(sizeof piece, length - body.size()), 0);
+    if (got <= 0) return false;
+    body.append(piece, static_cast<size_t>(got));
+  }
+  return true;
+}
+
+void Exchange::answer(int fd) {
+  std::string kind;
+  std::string body;
+  if (!receive(fd, kind, body)) return;
+  if (kind == "s") {
+    host_.load(body);
+  } else if (kind == "i") {
+    host_.unload(body);
+  } else if (kind == "f") {
+    if (const auto blob = host_.metadata()) post(fd, 's', *blob);
+  }
+}
+
+void Exchange::accept() {
+  while (!stopping_) {
+    pollfd waiting{listener_, POLLIN, 0};
+    if (poll(&waiting, 1, TICK_MS) <= 0) continue;
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) continue;
+    answer(fd);
+    ::close(fd);
+  }
+}
+
+int Exchange::connect(const std::string& address, uint16_t port) {
+  sockaddr_in target{};
+  target.sin_family = AF_INET;
+  target.sin_port = htons(port);
+  if (inet_pton(AF_INET, address.c_str(), &target.sin_addr) != 1) return -1;
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -1;
+  const auto end = std::chrono::steady_clock::now() + PATIENCE;
+  int error = ::connect(fd, reinterpret_cast<sockaddr*>(&target), sizeof target) == 0 ? 0 : errno;
+  while (error == EINPROGRESS && !stopping_ && std::chrono::steady_clock::now() < end) {
+    pollfd waiting{fd, POLLOUT, 0};
+    if (poll(&waiting, 1, TICK_MS) <= 0) continue;
+    socklen_t length = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  }
+  if (error != 0) {
+    ::close(fd);
+    return -1;
+  }
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+  return fd;
+}
+
+void Exchange::enqueue(std::function<void()> task) {
+  std::lock_guard guard(lock_);
+  tasks_.push_back(std::move(task));
+  if (!worker_.joinable()) worker_ = std::thread(&Exchange::work, this);
+  wake_.notify_all();
+}
+
+void Exchange::work() {
+  std::unique_lock guard(lock_);
+  while (!stopping_) {
+    if (tasks_.empty()) {
+      wake_.wait(guard);
+      continue;
+    }
+    const auto task = std::move(tasks_.front());
+    tasks_.pop_front();
+    guard.unlock();
+    task();
+    guard.lock();
+  }
+}
+
+void Exchange::send(const std::string& address, uint16_t port, std::string blob) {
+  enqueue([this, address, port, blob = std::move(blob)] {
+    const int fd = connect(address, port);
+    if (fd < 0) return;
+    post(fd, 's', blob);
+    ::close(fd);
+  });
+}
+
+void Exchange::fetch(const std::string& address, uint16_t port) {
+  enqueue([this, address, port] {
+    const int fd = connect(address, port);
+    if (fd < 0) return;
+    std::string kind;
+    std::string body;
+    if (post(fd, 'f', {}) && receive(fd, kind, body) && kind == "s") host_.load(body);
+    ::close(fd);
+  });
+}
+
+void Exchange::invalidate(const std::string& address, uint16_t port) {
+  enqueue([this, address, port] {
+    const int fd = connect(address, port);
+    if (fd < 0) return;
+    post(fd, 'i', host_.name);
+    ::close(fd);
+  });
+}
+
+}  // namespace dynamo::nixl::mocked

@@ -1,0 +1,214 @@
+#include <dlfcn.h>
+#include <glob.h>
+#include <sys/stat.h>
+
+#include <climits>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+
+#include "backend.h"
+
+namespace dynamo::nixl {
+namespace {
+
+constexpr const char* SONAME = "libnixl_capi.so";
+
+std::mutex lock;
+Backend* loaded = nullptr;
+void* library = nullptr;
+
+std::string error_of_dl() {
+  const char* text = dlerror();
+  return text == nullptr ? "unknown error of the dynamic linker" : text;
+}
+
+std::string real_path(const std::string& path) {
+  char resolved[PATH_MAX];
+  return realpath(path.c_str(), resolved) == nullptr ? path : resolved;
+}
+
+bool exists(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0;
+}
+
+void add_matches(std::vector<std::string>& paths, const std::string& pattern) {
+  glob_t found;
+  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) {
+    for (size_t i = 0; i < found.gl_pathc; ++i) paths.emplace_back(found.gl_pathv[i]);
+  }
+  globfree(&found);
+}
+
+// The library's places below an installation: what it was built into, and what its wheel unpacks to.
+void add_installation(std::vector<std::string>& paths, const std::string& folder) {
+  for (const char* pattern : {"", "lib/*-linux-gnu/", "lib64/", "lib/", ".nixl_cu1[0-9].mesonpy.libs/"}) {
+    add_matches(paths, folder + "/" + pattern + SONAME);
+  }
+}
+
+// The inner pointers of the C API's objects (its wrapper.cpp): both structs begin with the C++ object.
+struct Wrapper {
+  void* inner;
+};
+Detail (*transfer_status)(const void* agent, void* request) = nullptr;
+
+Detail transfer_detail(AgentRef agent, RequestRef request) {
+  if (agent == nullptr || request == nullptr) return Detail::invalid_param;
+  const auto* outer = reinterpret_cast<const Wrapper*>(agent);
+  const auto* posted = reinterpret_cast<const Wrapper*>(request);
+  if (posted->inner == nullptr) return Detail::not_posted;
+  return transfer_status(outer->inner, posted->inner);
+}
+
+Feature& feature_named(std::vector<Feature>& features, const std::string& name) {
+  for (auto& feature : features) {
+    if (feature.name == name) return feature;
+  }
+  return features.emplace_back(Feature{name, true, {}});
+}
+
+void fill(void* handle, Backend& backend) {
+#define DYNAMO_NIXL_SYMBOL(feature, name, parameters)                                              \
+  {                                                                                                \
+    auto& group = feature_named(backend.features, #feature);                                       \
+    backend.call.name = reinterpret_cast<decltype(backend.call.name)>(dlsym(handle, "nixl_capi_" #name)); \
+    if (backend.call.name != nullptr) {                                                            \
+      backend.functions += 1;                                                                      \
+    } else {                                                                                       \
+      group.available = false;                                                                     \
+      group.missing.emplace_back("nixl_capi_" #name);                                              \
+    }                                                                                              \
+  }
+  DYNAMO_NIXL_FUNCTIONS(DYNAMO_NIXL_SYMBOL)
+#undef DYNAMO_NIXL_SYMBOL
+
+  constexpr const char* status = "_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH";
+  auto& detailed = feature_named(backend.features, "detailedStatus");
+  transfer_status = reinterpret_cast<decltype(transfer_status)>(dlsym(handle, status));
+  // The layout behind it is known for the versions that have memory views; an older one is not worth the guess.
+  if (transfer_status != nullptr && backend.supports("memView")) {
+    backend.transfer_detail = transfer_detail;
+  } else {
+    detailed.available = false;
+    detailed.missing.emplace_back(status);
+  }
+}
+
+// UCX's CUDA modules need the CUDA runtime, which a machine with only a driver lacks: the wheel's is taken. Found under
+// its soname from then on, whoever asks.
+void preload_cuda_runtime(const std::vector<std::string>& site_packages) {
+  if (!cuda_driver().available()) return;
+  for (const char* version : {"12", "13"}) {
+    const std::string soname = std::string("libcudart.so.") + version;
+    if (dlopen(soname.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) continue;
+    for (const auto& folder : site_packages) {
+      std::vector<std::string> paths;
+      add_matches(paths, folder + "/nvidia/cuda_runtime/lib/" + soname);
+      add_matches(paths, folder + "/nvidia/cu" + version + "/lib/" + soname);
+      if (!paths.empty() && dlopen(paths.front().c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) break;
+    }
+  }
+}
+
+// Empty when it was loaded.
+std::string try_load(const std::string& path, bool deep_bind) {
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | (deep_bind ? RTLD_DEEPBIND : 0));
+  if (handle == nullptr) return error_of_dl();
+
+  // Not unloaded when it is refused: its constructors have run, and so have those of what it brought along.
+  const auto is_stub = reinterpret_cast<bool (*)()>(dlsym(handle, "nixl_capi_is_stub"));
+  if (is_stub == nullptr) return "not NIXL's C API: it has no nixl_capi_is_stub";
+  if (is_stub()) return "a stub of NIXL's C API that only forwards";
+
+  auto backend = std::make_unique<Backend>();
+  fill(handle, *backend);
+  const auto& core = feature_named(backend->features, "core");
+  if (!core.available) {
+    return "lacks " + std::to_string(core.missing.size()) + " functions of NIXL 1.0's C API, the first is " +
+           core.missing.front();
+  }
+
+  Dl_info info;
+  const bool known = dladdr(reinterpret_cast<void*>(backend->call.create_configured_agent), &info) != 0;
+  backend->path = real_path(known && info.dli_fname != nullptr ? info.dli_fname : path);
+  backend->cuda = &cuda_driver();
+  backend->inspect_metadata = inspect_library_metadata;
+  library = handle;
+  loaded = backend.release();
+  return {};
+}
+
+// The places to look at, in order; those that hold no library have their reason already.
+std::vector<Tried> candidates(const LoadOptions& options) {
+  if (!options.path.empty()) return {{options.path, exists(options.path) ? "" : "no such file"}};
+
+  std::vector<Tried> places;
+  const auto look = [&](const std::string& what, auto search) {
+    std::vector<std::string> paths;
+    search(paths);
+    for (auto& path : paths) places.push_back({std::move(path), ""});
+    if (paths.empty()) places.push_back({what, std::string("no ") + SONAME + " there"});
+  };
+  if (!options.home.empty()) look(options.home, [&](auto& paths) { add_installation(paths, options.home); });
+  if (options.system) places.push_back({SONAME, ""});
+  for (const auto& folder : options.site_packages) {
+    look(folder, [&](auto& paths) { add_matches(paths, folder + "/.nixl_cu1[0-9].mesonpy.libs/" + SONAME); });
+  }
+  if (options.system) {
+    for (const char* folder : {"/opt/nvidia/nvda_nixl", "/usr/local/nixl", "/usr/local", "/usr"}) {
+      look(folder, [&](auto& paths) { add_installation(paths, folder); });
+    }
+  }
+  return places;
+}
+
+}  // namespace
+
+bool Backend::supports(std::string_view feature) const {
+  for (const auto& known : features) {
+    if (known.name == feature) return known.available;
+  }
+  return false;
+}
+
+void safe_environment(const std::string& log_level) {
+  static std::once_flag once;
+  std::call_once(once, [&] {
+    setenv("UCX_DEBUG_SIGNO", "0", 0);
+    setenv("UCX_HANDLE_ERRORS", "none", 0);
+    // UCX tries its memory hooks out with sbrk(+page) and sbrk(-page). When another thread's malloc grows the heap between the
+    // two, that heap loses its last page: seen as a crash in about one start of forty.
+    setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 0);
+    if (!log_level.empty()) setenv("NIXL_LOG_LEVEL", log_level.c_str(), 1);
+  });
+}
+
+LoadResult load(const LoadOptions& options) {
+  std::lock_guard guard(lock);
+  LoadResult result;
+  if (loaded != nullptr) {
+    if (options.path.empty() || real_path(options.path) == loaded->path) {
+      result.backend = loaded;
+    } else {
+      result.tried.push_back({options.path, "this process has loaded " + loaded->path +
+                                                " already, and two copies of UCX in one process corrupt each other"});
+    }
+    return result;
+  }
+
+  if (options.safe_environment) safe_environment(options.log_level);
+  preload_cuda_runtime(options.site_packages);
+  for (auto& place : candidates(options)) {
+    if (place.reason.empty()) place.reason = try_load(place.path, options.deep_bind);
+    if (place.reason.empty()) {
+      result.backend = loaded;
+      return result;
+    }
+    result.tried.push_back(std::move(place));
+  }
+  return result;
+}
+
+}  // namespace dynamo::nixl

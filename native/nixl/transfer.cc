@@ -1,0 +1,340 @@
+#include "transfer.h"
+
+#include <algorithm>
+
+#include "pack.h"
+
+namespace dynamo::nixl {
+namespace {
+
+// So many bytes may be posted and not done, so that a transport that works on its own is never out of work.
+constexpr size_t WINDOW_BYTES = 4 * Transfer::PIECE_BYTES;
+constexpr auto LINGER = std::chrono::milliseconds(50);
+
+}  // namespace
+
+Transfer::Transfer(std::shared_ptr<Agent> agent, Plan plan, bool once)
+    : agent_(std::move(agent)), plan_(std::move(plan)), once_(once) {
+  if (plan_.backend.empty()) plan_.backend = agent_->backend_for(plan_.local_memory, plan_.remote_memory);
+  if (plan_.local_blocks != nullptr) {
+    cut_blocks();
+  } else {
+    cut_runs();
+  }
+  for (const Piece& piece : pieces_) bytes_ += piece.bytes;
+}
+
+void Transfer::cut_runs() {
+  const auto is_big = [](const Run& run) { return run.bytes > PIECE_BYTES; };
+  if (std::any_of(plan_.runs.begin(), plan_.runs.end(), is_big)) {
+    std::vector<Run> cut;
+    for (Run run : plan_.runs) {
+      for (; is_big(run); run.bytes -= PIECE_BYTES) {
+        cut.push_back(run);
+        cut.back().bytes = PIECE_BYTES;
+        run.local += PIECE_BYTES;
+        run.remote += PIECE_BYTES;
+      }
+      cut.push_back(run);
+    }
+    plan_.runs = std::move(cut);
+  }
+  for (size_t i = 0; i < plan_.runs.size(); i++) {
+    const size_t bytes = plan_.runs[i].bytes;
+    if (pieces_.empty() || pieces_.back().bytes + bytes > PIECE_BYTES) pieces_.push_back({.first = i});
+    pieces_.back().count += 1;
+    pieces_.back().bytes += bytes;
+  }
+}
+
+void Transfer::cut_blocks() {
+  for (size_t i = 0; i < plan_.local_indices.size(); i++) {
+    const size_t bytes = plan_.local_blocks->bytes[static_cast<size_t>(plan_.local_indices[i])];
+    if (pieces_.empty() || pieces_.back().bytes + bytes > PIECE_BYTES) pieces_.push_back({.first = i});
+    pieces_.back().count += 1;
+    pieces_.back().bytes += bytes;
+  }
+}
+
+void Transfer::prepare() {
+  agent_->check_peer(*plan_.peer);
+  for (Piece& piece : pieces_) create(piece);
+  const auto self = shared_from_this();
+  for (const auto& region : plan_.regions) region->depend(self);
+  plan_.peer->depend(self);
+  agent_->keep(self);
+}
+
+void Transfer::create(Piece& piece) {
+  const Functions& call = agent_->call();
+  const bool has_options = !plan_.backend.empty() || !plan_.custom.empty();
+  const OptArgsRef args = has_options ? agent_->options_for(plan_.backend, plan_.custom) : nullptr;
+  Status status = Status::ok;
+  if (plan_.local_blocks != nullptr) {
+    plan_.local_blocks->check();
+    plan_.remote_blocks->check();
+    status = call.make_xfer_req(agent_->ref, plan_.operation, plan_.local_blocks->ref, plan_.local_indices.data() + piece.first, piece.count,
+                                plan_.remote_blocks->ref, plan_.remote_indices.data() + piece.first, piece.count, &piece.request, args);
+  } else {
+    const TransferListRef local = agent_->local_list(plan_.local_memory);
+    const TransferListRef remote = agent_->remote_list(plan_.remote_memory);
+    for (size_t i = piece.first; i < piece.first + piece.count; i++) {
+      const Run& run = plan_.runs[i];
+      call.xfer_dlist_add_desc(local, run.local, run.bytes, run.local_device);
+      call.xfer_dlist_add_desc(remote, run.remote, run.bytes, run.remote_device);
+    }
+    status = call.create_xfer_req(agent_->ref, plan_.operation, local, remote, plan_.peer->name.c_str(), &piece.request, args);
+  }
+  if (args != nullptr) call.destroy_opt_args(args);
+  if (status != Status::ok) {
+    piece.request = nullptr;
+    throw why_not_created(piece, status);
+  }
+}
+
+// The library says the same of every reason.
+Failure Transfer::why_not_created(const Piece& piece, Status status) const {
+  const Functions& call = agent_->call();
+  const std::string& name = plan_.peer->name;
+  const char* function = plan_.local_blocks != nullptr ? "make_xfer_req" : "create_xfer_req";
+  for (size_t i = piece.first; plan_.local_blocks == nullptr && !plan_.peer->is_self && i < piece.first + piece.count; i++) {
+    const Run& run = plan_.runs[i];
+    const TransferListRef remote = agent_->remote_list(plan_.remote_memory);
+    call.xfer_dlist_add_desc(remote, run.remote, run.bytes, run.remote_device);
+    if (call.check_remote_md(agent_->ref, name.c_str(), remote) == Status::ok) continue;
+    return {"InvalidRequest", "nixl.range",
+            "the " + std::to_string(run.bytes) + " bytes at remote address " + std::to_string(run.remote) + " (device " + std::to_string(run.remote_device) +
+                ") are not in one region that the metadata of '" + name + "' tells",
+            "a region registered after the exchange needs the metadata anew", function, status};
+  }
+  return {"InvalidRequest", "nixl.no_backend", "no backend moves these bytes between '" + agent_->options.name + "' and '" + name + "'",
+          "both sides need one backend that takes both kinds of memory", function, status};
+}
+
+Failure Transfer::why_failed(const Piece& piece, const char* function, Status status) const {
+  const std::string& name = plan_.peer->name;
+  const auto detail = agent_->library.transfer_detail;
+  const bool lost = detail != nullptr && detail(agent_->ref, piece.request) == Detail::remote_disconnect;
+  if (lost) {
+    return {"Unavailable", "nixl.peer_lost", "the connection to the peer '" + name + "' is lost", "connect to it again when it is back", function, status};
+  }
+  if (plan_.peer->gone.has_value()) return *plan_.peer->gone;
+  return {"Unavailable", "nixl.transfer", "the transfer with '" + name + "' failed",
+          "the peer may have ended or released the memory; the library's log on stderr has more", function, status};
+}
+
+bool Transfer::may_run_inline() const {
+  return pieces_.size() == 1 && bytes_ <= INLINE_BYTES && plan_.peer->warm && plan_.local_memory != Memory::vram && plan_.remote_memory != Memory::vram;
+}
+
+void Transfer::post(TaskRef operation, std::optional<std::vector<uint8_t>> notification) {
+  if (is_active()) throw Failure{"Conflict", "nixl.active", "the transfer is under way", "await it, or its end after an abort, before it is posted again"};
+  if (invalid_.has_value()) throw *invalid_;
+  agent_->check_peer(*plan_.peer);
+  for (const auto& region : plan_.regions) {
+    if (!region->releasing.empty()) throw Failure{"InvalidRequest", "nixl.region_released", "a region of this transfer was released"};
+  }
+  operation_ = std::move(operation);
+  notification_ = std::move(notification);
+  running_ = true;
+  abandoned_ = false;
+  next_ = 0;
+  active_pieces_ = 0;
+  active_bytes_ = 0;
+  failure_.reset();
+  elapsed_.reset();
+  started_ = Clock::now();
+  agent_->pin(plan_.regions, plan_.peer.get());
+  poll(started_);
+  if (is_active()) agent_->add_active(shared_from_this());
+}
+
+void Transfer::wait(TaskRef operation) {
+  if (running_) {
+    operation_ = std::move(operation);
+  } else if (failure_.has_value()) {
+    operation->fail(*failure_);
+  } else if (elapsed_.has_value()) {
+    operation->settle(Reply::of_number(*elapsed_));
+  } else {
+    throw Failure{"Conflict", "nixl.not_posted", "the transfer was not posted"};
+  }
+}
+
+bool Transfer::poll(Clock::time_point until) {
+  if (lingering_) {
+    if (Clock::now() >= lingers_until_) let_go();
+    return false;
+  }
+  if (!running_) return false;
+  const Functions& call = agent_->call();
+  bool moved = false;
+  for (size_t i = 0; active_pieces_ > 0 && i < next_; i++) {
+    Piece& piece = pieces_[i];
+    if (!piece.active) continue;
+    const Status status = call.get_xfer_status(agent_->ref, piece.request);
+    if (status == Status::in_progress) continue;
+    moved = true;
+    piece.active = false;
+    active_pieces_ -= 1;
+    active_bytes_ -= piece.bytes;
+    if (status != Status::ok && !failure_.has_value()) {
+      failure_ = why_failed(piece, "get_xfer_status", status);
+      lingering_ = true;
+    }
+    if (once_) destroy(piece);
+  }
+  while (next_ < pieces_.size() && !failure_.has_value() && !given_up()) {
+    Piece& piece = pieces_[next_];
+    const bool last = next_ + 1 == pieces_.size();
+    if (active_bytes_ > 0 && active_bytes_ + piece.bytes > WINDOW_BYTES) break;
+    // What is told must be there: the notification leaves with the last piece, after all others.
+    if (last && notification_.has_value() && active_pieces_ > 0) break;
+    post_piece(piece, last);
+    next_ += 1;
+    moved = true;
+    if (Clock::now() >= until) break;
+  }
+  const bool ends = next_ == pieces_.size() || failure_.has_value() || given_up();
+  if (ends && active_pieces_ == 0) finish();
+  return moved;
+}
+
+void Transfer::post_piece(Piece& piece, bool last) {
+  const Functions& call = agent_->call();
+  OptArgsRef args = nullptr;
+  try {
+    if (plan_.peer->gone.has_value()) throw *plan_.peer->gone;
+    if (piece.request == nullptr) create(piece);
+    if (plan_.local_memory == Memory::vram) agent_->library.cuda->use(static_cast<int>(plan_.regions.front()->storage->device));
+    // The library keeps a request's notification for its next post, unless that has options without one.
+    if (last && (notification_.has_value() || keeps_notification_)) args = agent_->options_for({}, {});
+    if (last && notification_.has_value()) {
+      call.opt_args_set_notif_msg(args, notification_->data(), notification_->size());
+      call.opt_args_set_has_notif(args, true);
+    }
+    if (last) keeps_notification_ = notification_.has_value();
+    const Status status = call.post_xfer_req(agent_->ref, piece.request, args);
+    if (status == Status::in_progress) {
+      piece.active = true;
+      active_pieces_ += 1;
+      active_bytes_ += piece.bytes;
+    } else if (status != Status::ok) {
+      lingering_ = true;
+      throw why_failed(piece, "post_xfer_req", status);
+    } else if (once_) {
+      destroy(piece);
+    }
+  } catch (const Failure& failure) {
+    failure_ = failure;
+  }
+  if (args != nullptr) call.destroy_opt_args(args);
+}
+
+void Transfer::destroy(Piece& piece) {
+  if (piece.request == nullptr) return;
+  agent_->call().release_xfer_req(agent_->ref, piece.request);
+  agent_->call().destroy_xfer_req(piece.request);
+  piece.request = nullptr;
+}
+
+void Transfer::finish() {
+  const bool done = next_ == pieces_.size() && !failure_.has_value();
+  running_ = false;
+  if (done) {
+    elapsed_ = static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - started_).count());
+    plan_.peer->warm = true;
+  } else if (!failure_.has_value()) {
+    failure_ = Failure{"Cancelled", "nixl.aborted", "the transfer was given up before it ended"};
+  }
+  if (lingering_) {
+    lingers_until_ = Clock::now() + LINGER;
+  } else {
+    let_go();
+  }
+  const TaskRef operation = std::exchange(operation_, nullptr);
+  if (operation == nullptr) return;
+  if (done) {
+    operation->settle(Reply::of_number(*elapsed_));
+  } else {
+    operation->fail(*failure_);
+  }
+}
+
+// Nothing of the run is under way any more.
+void Transfer::let_go() {
+  lingering_ = false;
+  if (once_) release();
+  if (plan_.peer->gone.has_value()) invalidate(*plan_.peer->gone);
+  agent_->unpin(plan_.regions, plan_.peer.get());
+}
+
+void Transfer::give_up(const Failure& why) {
+  abandoned_ = true;
+  if (operation_ != nullptr) operation_->fail(why);
+}
+
+void Transfer::release() {
+  once_ = true;
+  if (is_active()) return;
+  for (Piece& piece : pieces_) destroy(piece);
+  if (!invalid_.has_value()) invalid_ = Failure{"InvalidRequest", "nixl.transfer_released", "the transfer was released"};
+  agent_->drop(shared_from_this());
+}
+
+void Transfer::invalidate(const Failure& why) {
+  if (is_active()) return;
+  for (Piece& piece : pieces_) destroy(piece);
+  if (!invalid_.has_value()) invalid_ = why;
+}
+
+std::optional<uint64_t> Transfer::elapsed() const { return elapsed_; }
+
+std::vector<uint8_t> Transfer::telemetry() const {
+  const Functions& call = agent_->call();
+  if (!agent_->library.supports("telemetry")) throw Failure{"NotImplemented", "nixl.not_supported", "this library has no telemetry"};
+  TransferTelemetry sum{UINT64_MAX, 0, 0, 0, 0};
+  for (const Piece& piece : pieces_) {
+    TransferTelemetry one{};
+    const Status status = piece.request == nullptr ? Status::no_telemetry : call.get_xfer_telemetry(agent_->ref, piece.request, &one);
+    if (status != Status::ok) {
+      throw Failure{"InvalidRequest", "nixl.no_telemetry", "the transfer has no telemetry", "create the agent with telemetry, and ask when the transfer is done",
+                    "get_xfer_telemetry", status};
+    }
+    sum.start_time_us = std::min(sum.start_time_us, one.start_time_us);
+    sum.post_duration_us += one.post_duration_us;
+    sum.xfer_duration_us += one.xfer_duration_us;
+    sum.total_bytes += one.total_bytes;
+    sum.desc_count += one.desc_count;
+  }
+  Packer packer;
+  packer.map(5);
+  packer.text("startUs").integer(static_cast<int64_t>(sum.start_time_us));
+  packer.text("postUs").integer(static_cast<int64_t>(sum.post_duration_us));
+  packer.text("transferUs").integer(static_cast<int64_t>(sum.xfer_duration_us));
+  packer.text("bytes").integer(static_cast<int64_t>(sum.total_bytes));
+  packer.text("descriptors").integer(static_cast<int64_t>(sum.desc_count));
+  return packer.take();
+}
+
+std::vector<uint8_t> Transfer::estimate() {
+  const Functions& call = agent_->call();
+  if (!agent_->library.supports("cost")) throw Failure{"NotImplemented", "nixl.not_supported", "this library estimates no cost"};
+  if (invalid_.has_value()) throw *invalid_;
+  int64_t duration = 0;
+  int64_t margin = 0;
+  for (const Piece& piece : pieces_) {
+    int64_t us = 0;
+    int64_t error = 0;
+    CostMethod method{};
+    const Status status = call.estimate_xfer_cost(agent_->ref, piece.request, nullptr, &us, &error, &method);
+    if (status != Status::ok) throw Failure::of_call("estimate_xfer_cost", status, "the backend gave no estimate");
+    duration += us;
+    margin += error;
+  }
+  Packer packer;
+  packer.map(2).text("durationUs").integer(duration).text("marginUs").integer(margin);
+  return packer.take();
+}
+
+}  // namespace dynamo::nixl

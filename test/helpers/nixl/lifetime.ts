@@ -1,0 +1,149 @@
+import { ClosedError, type MemoryRegion, NixlAgent, NixlError, openRegionToken } from 'dynamo-node';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it } from 'vitest';
+
+import { waitFor } from '../wait.js';
+import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
+
+const held = (): { files: number; threads: number } => ({ files: readdirSync('/proc/self/fd').length, threads: readdirSync('/proc/self/task').length });
+
+export function describeLifetime(kind: Kind): void {
+  describe('an abort', () => {
+    it('before the post rejects with its reason and moves nothing', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 4096);
+      viewOf(mine).fill(9);
+      const signal = AbortSignal.abort(new Error('no'));
+      for (const bytes of [100, 4096]) {
+        await expect(a.write(mine.slice(0, bytes), remote.slice(0, bytes), { signal })).rejects.toThrow('no');
+        await using prepared = await a.prepare('WRITE', mine.slice(0, bytes), remote.slice(0, bytes));
+        await expect(prepared.post({ signal })).rejects.toThrow('no');
+      }
+      expect(viewOf(theirs).every((byte) => byte === 0)).toBe(true);
+    });
+
+    it('of a transfer under way rejects at once; the memory stays until the bytes have ended', async () => {
+      const { a, b, mine, remote } = await pairOf(kind, 64 << 20);
+      for (let round = 0; round < 5; round++) {
+        const controller = new AbortController();
+        const writing = a.write(mine, remote, { signal: controller.signal });
+        controller.abort(new Error(`round ${round}`));
+        await expect(writing).rejects.toThrow(`round ${round}`);
+      }
+      const released = mine.release();
+      expect(viewOf(mine).length).toBe(0);
+      await released;
+      expect(await a.close()).toEqual({ leaked: false });
+      expect(await b.close()).toEqual({ leaked: false });
+    });
+
+    it('of a prepared transfer lets it be posted again when its bytes have ended', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 32 << 20);
+      const prepared = await a.prepare('WRITE', mine, remote);
+      const controller = new AbortController();
+      const first = prepared.post({ signal: controller.signal });
+      controller.abort(new Error('stop'));
+      await expect(first).rejects.toThrow('stop');
+      pattern(viewOf(mine), 3);
+      for (;;) {
+        try {
+          await prepared.post();
+          break;
+        } catch (error) {
+          if ((error as NixlError).reason !== 'nixl.active') throw error;
+        }
+      }
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+      const last = prepared.post();
+      const outcome = Promise.allSettled([last, prepared.release()]);
+      expect((await outcome)[1].status).toBe('fulfilled');
+      await expect(async () => prepared.post()).rejects.toBeInstanceOf(ClosedError);
+    });
+
+    it('a second post while one is under way is refused, and harms nothing', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 64 << 20);
+      pattern(viewOf(mine), 4);
+      const prepared = await a.prepare('WRITE', mine, remote);
+      const [first, second] = await Promise.allSettled([prepared.post(), prepared.post()]);
+      expect(first.status).toBe('fulfilled');
+      if (second.status === 'rejected') expect(second.reason).toMatchObject({ reason: 'nixl.active' });
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+    });
+  });
+
+  describe('a close', () => {
+    it('fails what is under way, and everything after it', async () => {
+      const { a, mine, remote, peer } = await pairOf(kind, 64 << 20);
+      const writing = a.write(mine, remote).then(
+        () => 'done',
+        (error: unknown) => error,
+      );
+      const closed = a.close();
+      const outcome = await writing;
+      if (outcome !== 'done') expect(outcome).toBeInstanceOf(ClosedError);
+      expect(await closed).toEqual({ leaked: false });
+      expect(await a.close()).toEqual({ leaked: false });
+      expect([a.isOpen, mine.isOpen, viewOf(mine).length]).toEqual([false, false, 0]);
+      for (const call of [() => a.metadata(), () => a.allocate(10), async () => a.write(mine, remote), () => a.plugins(), () => peer.notify('x'), async () => a.notifications()]) {
+        await expect(call()).rejects.toBeInstanceOf(ClosedError);
+      }
+      await mine.release();
+      await peer.disconnect();
+    });
+
+    it('in any state ends, and gives files and threads back', { timeout: 180_000 }, async () => {
+      const lives = { mock: 5000, ucx: 100, tcp: 20 }[kind];
+      const library = libraryOf(kind);
+      let keep: MemoryRegion | undefined;
+      let before: ReturnType<typeof held> | undefined;
+      for (let life = 0; life < lives; life++) {
+        if (life === 10) before = held();
+        const [a, b] = await Promise.all([NixlAgent.create(uniqueName('a'), { library }), NixlAgent.create(uniqueName('b'), { library })]);
+        const [mine, theirs] = await Promise.all([a.allocate(100_000), b.allocate(100_000)]);
+        const peer = await a.connect(await b.metadata());
+        const transfers = [a.write(mine, peer.memory(theirs.descriptor())), a.read(mine.slice(0, 10), peer.memory(theirs.descriptor()).slice(0, 10))];
+        for (const transfer of transfers) transfer.catch(() => {});
+        const [left] = await Promise.all([a.close(), b.close()]);
+        expect(left).toEqual({ leaked: false });
+        keep = mine;
+      }
+      expect(keep?.isOpen).toBe(false);
+      const { files, threads } = await waitFor('what is held', held, (now) => now.threads <= (before?.threads ?? 0) + 2);
+      expect(files).toBeLessThanOrEqual((before?.files ?? 0) + 4);
+      expect(threads).toBeLessThanOrEqual((before?.threads ?? 0) + 2);
+    });
+  });
+
+  describe('a worker thread', () => {
+    it('sees a region by its token, and what it holds stays', async () => {
+      const agent = await agentOf(kind);
+      const region = await agent.allocate(4096);
+      pattern(viewOf(region), 1);
+      const shared = openRegionToken(structuredClone(region.token()));
+      expect(sameBytes(shared.view, viewOf(region))).toBe(true);
+      shared.view[0] = 42;
+      expect(viewOf(region)[0]).toBe(42);
+      const copy = Uint8Array.from(shared.view);
+      const token = region.token();
+      await region.release();
+      expect(sameBytes(shared.view, copy)).toBe(true);
+      shared.release();
+      shared.release();
+      expect(shared.view.length).toBe(0);
+      expect(() => openRegionToken(token)).toThrow(/released/);
+      expect(() => openRegionToken({ ...token, process: 1 })).toThrow(/expected one of this process/);
+      expect(() => region.token()).toThrow(NixlError);
+    });
+
+    it('has agents of its own, which end with it', async () => {
+      const agent = await agentOf(kind);
+      const region = await agent.allocate(4096);
+      const worker = new Worker(new URL('./programs/worker.mjs', import.meta.url), { workerData: { kind, token: region.token(), metadata: await agent.metadata(), descriptor: region.descriptor() } });
+      const [message] = (await once(worker, 'message')) as [{ seen: number; wrote: number }];
+      expect(message).toEqual({ seen: 0, wrote: 4096 });
+      expect(viewOf(region)[7]).toBe(7);
+      await worker.terminate();
+    });
+  });
+}

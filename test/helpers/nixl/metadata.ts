@@ -1,0 +1,170 @@
+import { loadNixl, NixlAgent } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+
+import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
+
+export function describeMetadata(kind: Kind): void {
+  describe('metadata', () => {
+    it('is needed before anything can be moved, and its own is refused', async () => {
+      const agent = await agentOf(kind);
+      await agent.allocate(4096);
+      await expect(agent.connect(await agent.metadata())).rejects.toMatchObject({ reason: 'nixl.own_metadata' });
+      const bare = await agentOf(kind, 'bare', { backends: {} });
+      await expect(bare.metadata()).rejects.toMatchObject({ reason: 'nixl.no_backend' });
+      await expect(bare.connect(new Uint8Array(10))).rejects.toMatchObject({ reason: 'nixl.no_backend' });
+    });
+
+    it('of a part tells that part alone', async () => {
+      const [a, b] = [await agentOf(kind), await agentOf(kind)];
+      const [told, hidden, mine] = [await b.allocate(4096), await b.allocate(4096), await a.allocate(4096)];
+      await a.connect(await b.metadata({ regions: [] }));
+      const peer = await a.connect(await b.metadata({ regions: [told] }));
+      pattern(viewOf(mine), 1);
+      await a.write(mine, peer.memory(told.descriptor()));
+      expect(sameBytes(viewOf(told), viewOf(mine))).toBe(true);
+      await expect(a.write(mine, peer.memory(hidden.descriptor()))).rejects.toMatchObject({ reason: 'nixl.range' });
+    });
+
+    it('is a picture of the moment: later regions need it anew, and it keeps the generation', async () => {
+      const { a, b, mine, peer } = await pairOf(kind, 4096);
+      const later = await b.allocate(4096);
+      await expect(a.write(mine, peer.memory(later.descriptor()))).rejects.toThrow(/needs the metadata anew/);
+      const again = await a.connect(await b.metadata());
+      expect(again.generation).toBe(peer.generation);
+      await a.write(mine, peer.memory(later.descriptor()));
+    });
+
+    it('that is damaged is refused and changes nothing', async () => {
+      const { a, b, mine, remote } = await pairOf(kind, 4096);
+      const metadata = await b.metadata();
+      for (const length of [0, 1, 20, 60, metadata.length - 60, metadata.length - 25]) {
+        await expect(a.connect(metadata.subarray(0, length)), `cut to ${length}`).rejects.toMatchObject({ reason: 'nixl.metadata', class: 'InvalidRequest' });
+      }
+      // What follows is the checksum, without which the rest is as good as another program's metadata.
+      const checked = metadata.length - '|dynamo-node/1|'.length - 8;
+      for (let place = 0; place < checked; place += 7) {
+        const damaged = Uint8Array.from(metadata);
+        damaged[place] = (damaged[place] as number) ^ 0x55;
+        await expect(a.connect(damaged), `damaged at ${place}`).rejects.toMatchObject({ reason: 'nixl.metadata' });
+      }
+      await expect(a.connect(pattern(new Uint8Array(1000), 5))).rejects.toMatchObject({ reason: 'nixl.metadata' });
+      await a.write(mine, remote);
+      expect((await a.connect(metadata)).generation).toBe(1);
+    });
+
+    it('of a peer that was started anew replaces the old one', async () => {
+      const a = await agentOf(kind);
+      const mine = await a.allocate(4096);
+      const name = uniqueName('again');
+      let last: Awaited<ReturnType<typeof a.prepare>> | undefined;
+      for (let generation = 1; generation <= 3; generation++) {
+        const b = await NixlAgent.create(name, { library: libraryOf(kind) });
+        const theirs = await b.allocate(4096);
+        const peer = await a.connect(await b.metadata());
+        expect([peer.name, peer.generation]).toEqual([name, generation]);
+        if (last !== undefined) await expect(last.post()).rejects.toMatchObject({ reason: 'nixl.peer_restarted', retryable: true });
+        pattern(viewOf(mine), generation);
+        last = await a.prepare('WRITE', mine, peer.memory(theirs.descriptor()));
+        await last.post();
+        expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+        await b.close();
+      }
+    });
+
+    it('is forgotten by disconnect, and can be loaded again', async () => {
+      const { a, b, mine, theirs, peer, remote } = await pairOf(kind, 4096);
+      await peer.disconnect();
+      await peer.disconnect();
+      await expect(a.write(mine, remote)).rejects.toMatchObject({ reason: 'nixl.peer_disconnected' });
+      await expect(peer.notify('x')).rejects.toMatchObject({ reason: 'nixl.peer_disconnected' });
+      const again = await a.connect(await b.metadata());
+      expect(again.generation).toBe(2);
+      await a.write(mine, again.memory(theirs.descriptor()));
+    });
+  });
+
+  describe('the library', () => {
+    it('tells its kind, its features and its plugins', async () => {
+      const library = libraryOf(kind);
+      expect(library.kind).toBe(kind === 'mock' ? 'mock' : 'real');
+      expect(library.path === '').toBe(kind === 'mock');
+      for (const feature of ['preparedLists', 'partialMetadata', 'telemetry', 'cost', 'queryMemory'] as const) expect(library.supports(feature)).toBe(true);
+      const agent = await agentOf(kind);
+      const plugins = await agent.plugins();
+      expect(plugins.find(({ name }) => name === 'UCX')).toMatchObject({ loads: true, memories: expect.arrayContaining(['DRAM']) });
+      expect(plugins.find(({ name }) => name === 'POSIX')).toMatchObject({ loads: true, memories: expect.arrayContaining(['FILE']) });
+    });
+
+    it('refuses backends that are there already, unknown, or cannot be loaded', async () => {
+      const agent = await agentOf(kind);
+      await expect(agent.createBackend('UCX')).rejects.toMatchObject({ reason: 'nixl.backend_exists' });
+      await expect(agent.createBackend('NOPE')).rejects.toMatchObject({ reason: 'nixl.backend', call: 'create_backend' });
+      await expect(NixlAgent.create(uniqueName('x'), { library: libraryOf(kind), backends: { NOPE: {} } })).rejects.toMatchObject({ call: 'create_backend' });
+    });
+
+    it('refuses device memory without a GPU before the library is spoiled by it', async () => {
+      const { a, b, mine, remote } = await pairOf(kind, 4096);
+      if (!a.library.cuda.available) {
+        expect(a.library.cuda.reason).not.toBe('');
+        await expect(a.allocate(4096, { memory: 'VRAM' })).rejects.toMatchObject({ reason: 'nixl.no_gpu', class: 'NotImplemented' });
+        await expect(b.register({ address: 4096n, bytes: 4096, memory: 'VRAM' })).rejects.toMatchObject({ reason: 'nixl.no_gpu' });
+      }
+      await a.connect(await b.metadata());
+      await a.write(mine, remote);
+    });
+
+    it('names what it tried where it is not found', () => {
+      try {
+        loadNixl({ mode: 'real', path: '/nowhere/libnixl_capi.so' });
+        expect.fail('it was loaded');
+      } catch (error) {
+        expect(error).toMatchObject({ name: 'NixlLoadError', reason: 'nixl.not_loaded', tried: [{ path: '/nowhere/libnixl_capi.so' }] });
+        expect((error as Error).message).toMatch(/pip install --no-deps nixl-cu12/);
+      }
+    });
+
+    it('refuses options that are none', () => {
+      expect(() => loadNixl({ mode: 'fake' as never })).toThrow(/loadNixl options.mode: expected one of real, mock, auto/);
+      expect(() => loadNixl({ mock: { polls: -1 } })).toThrow(RangeError);
+      expect(() => loadNixl({ file: 'x' } as never)).toThrow(/unknown option/);
+    });
+  });
+
+  describe('files', () => {
+    it('are read and written through POSIX', async (context) => {
+      const { mkdtempSync, readFileSync, rmSync, writeFileSync } = await import('node:fs');
+      const { tmpdir } = await import('node:os');
+      const { join } = await import('node:path');
+      const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
+      context.onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+      const agent = await agentOf(kind, 'files', { backends: { UCX: {}, POSIX: {} } });
+      const bytes = (9 << 20) + 5;
+      const memory = await agent.allocate(bytes);
+      pattern(viewOf(memory), 4);
+      const path = join(folder, 'blocks');
+      const file = await agent.register({ path, bytes, access: 'write', create: true });
+      expect(file).toMatchObject({ memory: 'FILE', bytes, view: null });
+      await agent.write(memory, file);
+      expect(sameBytes(readFileSync(path), viewOf(memory))).toBe(true);
+      const back = await agent.allocate(4096);
+      await agent.read(back, file.slice(8192, 4096));
+      expect(sameBytes(viewOf(back), viewOf(memory).subarray(8192, 12288))).toBe(true);
+      const [known, unknown] = await agent.queryMemory('FILE', [path, join(folder, 'nothing')], 'POSIX');
+      expect(known).toMatchObject({ size: String(bytes) });
+      expect(unknown).toBeNull();
+      await expect(agent.write(back, file.slice(0, 4096), { notify: 'x' })).rejects.toMatchObject({ reason: 'nixl.not_supported' });
+      await file.release();
+      await expect(agent.register({ path: join(folder, 'nothing'), bytes: 10 })).rejects.toMatchObject({ reason: 'nixl.file', class: 'NotFound' });
+      writeFileSync(join(folder, 'short'), 'short');
+      const short = await agent.register({ path: join(folder, 'short'), bytes: 4096 });
+      await expect(agent.read(back, short)).rejects.toMatchObject({ reason: 'nixl.transfer' });
+      const copy = await agent.allocate(100);
+      await agent.write(copy, back.slice(0, 100));
+    });
+
+    it('need a backend that takes them', async () => {
+      const agent = await agentOf(kind);
+      await expect(agent.register({ path: '/etc/hostname', bytes: 1 })).rejects.toMatchObject({ reason: 'nixl.no_backend' });
+    });
+  });
+}

@@ -1,0 +1,182 @@
+import { NixlError } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+
+import { agentOf, type Kind, pairOf, pattern, sameBytes, viewOf } from './library.js';
+
+const SIZES = [1, 64, 4096, 65536, 65537, 1 << 20, (8 << 20) + 3, 40 << 20];
+
+export function describeTransfers(kind: Kind): void {
+  describe('a transfer', () => {
+    it.each(SIZES)('moves %i bytes both ways, every one of them', async (bytes) => {
+      const { a, mine, theirs, remote } = await pairOf(kind, bytes);
+      pattern(viewOf(mine), 1);
+      const written = await a.write(mine, remote);
+      expect(written.bytes).toBe(bytes);
+      expect(written.durationMs).toBeGreaterThan(0);
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+      pattern(viewOf(theirs), 2);
+      viewOf(theirs)[0] = 99;
+      await a.read(mine, remote);
+      expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
+    });
+
+    it('moves lists of runs, and nothing beside them', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 1 << 20);
+      pattern(viewOf(mine), 3);
+      const places = Array.from({ length: 300 }, (_, index) => [index * 3000, (299 - index) * 3001, 100 + index] as const);
+      const { bytes } = await a.write(
+        places.map(([from, , size]) => mine.slice(from, size)),
+        places.map(([, to, size]) => remote.slice(to, size)),
+      );
+      expect(bytes).toBe(places.reduce((sum, [, , size]) => sum + size, 0));
+      const expected = new Uint8Array(1 << 20);
+      for (const [from, to, size] of places) expected.set(viewOf(mine).subarray(from, from + size), to);
+      expect(sameBytes(viewOf(theirs), expected)).toBe(true);
+    });
+
+    it('runs many at a time, small ones beside big ones', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 32 << 20);
+      pattern(viewOf(mine), 4);
+      const part = 64 * 1024;
+      const big = a.write(mine.slice(16 << 20), remote.slice(16 << 20));
+      const small = Array.from({ length: 200 }, (_, index) => a.write(mine.slice(index * part, part), remote.slice(index * part, part)));
+      await Promise.all([big, ...small]);
+      expect(sameBytes(viewOf(theirs).subarray(0, 200 * part), viewOf(mine).subarray(0, 200 * part))).toBe(true);
+      expect(sameBytes(viewOf(theirs).subarray(16 << 20), viewOf(mine).subarray(16 << 20))).toBe(true);
+    });
+
+    it('moves bytes within one agent', async () => {
+      const agent = await agentOf(kind);
+      const [from, to] = [await agent.allocate(100_000), await agent.allocate(100_000)];
+      pattern(viewOf(from), 5);
+      await agent.write(from.slice(0, 50_000), to.slice(50_000, 50_000));
+      expect(sameBytes(viewOf(to).subarray(50_000), viewOf(from).subarray(0, 50_000))).toBe(true);
+    });
+
+    it('that is prepared is posted again and again', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 20 << 20);
+      for (const bytes of [4096, 20 << 20]) {
+        await using prepared = await a.prepare('WRITE', mine.slice(0, bytes), remote.slice(0, bytes));
+        expect(prepared.bytes).toBe(bytes);
+        for (let round = 0; round < 5; round++) {
+          pattern(viewOf(mine), 10 + round);
+          expect((await prepared.post()).bytes).toBe(bytes);
+          expect(sameBytes(viewOf(theirs).subarray(0, bytes), viewOf(mine).subarray(0, bytes))).toBe(true);
+        }
+      }
+    });
+
+    it('estimates its cost, where the backend can', async () => {
+      const { a, mine, remote } = await pairOf(kind);
+      await using prepared = await a.prepare('READ', mine, remote);
+      const { durationUs, marginUs } = await prepared.estimate();
+      expect(durationUs).toBeGreaterThanOrEqual(0);
+      expect(marginUs).toBeGreaterThanOrEqual(0);
+    });
+
+    it('has telemetry with an agent that measures, and only when it has run', async () => {
+      const { a, mine, remote } = await pairOf(kind, 1 << 20, { telemetry: true });
+      await using prepared = await a.prepare('WRITE', mine, remote);
+      await expect(prepared.telemetry()).rejects.toMatchObject({ reason: 'nixl.no_telemetry' });
+      await prepared.post();
+      const telemetry = await prepared.telemetry();
+      expect(telemetry).toMatchObject({ bytes: 1 << 20, descriptors: 1 });
+      expect(telemetry.transferUs).toBeGreaterThanOrEqual(telemetry.postUs);
+    });
+
+    it('has no telemetry with an agent that does not measure', async () => {
+      const { a, mine, remote } = await pairOf(kind);
+      await using prepared = await a.prepare('WRITE', mine, remote);
+      await prepared.post();
+      await expect(prepared.telemetry()).rejects.toMatchObject({ reason: 'nixl.no_telemetry', status: -5 });
+    });
+
+    it('goes through the backend that it names', async () => {
+      const { a, mine, remote } = await pairOf(kind);
+      await a.write(mine, remote, { backend: 'UCX' });
+      await a.write(mine, remote, { backend: 'UCX', customParam: 'worker_id=0' });
+      await expect(a.write(mine, remote, { backend: 'POSIX' })).rejects.toMatchObject({ reason: 'nixl.no_backend' });
+    });
+  });
+
+  describe('blocks', () => {
+    it('move by index, thousands in one call', async () => {
+      const [count, block] = [4000, 1024];
+      const { a, mine, theirs, remote } = await pairOf(kind, count * block);
+      pattern(viewOf(mine), 6);
+      await using local = await a.blocks(mine, block);
+      await using other = await a.blocks(remote, block);
+      expect([local.length, other.length]).toEqual([count, count]);
+      const from = Int32Array.from({ length: count }, (_, index) => index);
+      const to = Int32Array.from(from, (index) => (index * 1237) % count);
+      expect((await a.transferBlocks('WRITE', local, from, other, to)).bytes).toBe(count * block);
+      for (const [index, place] of to.entries()) {
+        const left = viewOf(theirs).subarray(place * block, (place + 1) * block);
+        if (!sameBytes(left, viewOf(mine).subarray(index * block, (index + 1) * block))) expect.fail(`block ${index} is not at ${place}`);
+      }
+      await using prepared = await a.prepareBlocks('READ', local, from.slice(0, 10), other, to.slice(10, 20));
+      pattern(viewOf(theirs), 7);
+      await prepared.post();
+      expect(sameBytes(viewOf(mine).subarray(0, block), viewOf(theirs).subarray((to[10] as number) * block, ((to[10] as number) + 1) * block))).toBe(true);
+    });
+
+    it('are checked before the library sees them', async () => {
+      const { a, mine, remote } = await pairOf(kind, 64 * 1024);
+      const [local, other] = [await a.blocks(mine, 4096), await a.blocks(remote.slice(0, 32 * 1024), 4096)];
+      const one = Int32Array.of(0);
+      await expect(a.transferBlocks('READ', local, Int32Array.of(16), other, one)).rejects.toThrow(/localIndices\[0\]: expected an index below 16, got 16/);
+      await expect(a.transferBlocks('READ', local, one, other, Int32Array.of(8))).rejects.toThrow(/remoteIndices\[0\]: expected an index below 8, got 8/);
+      await expect(a.transferBlocks('READ', local, Int32Array.of(-1), other, one)).rejects.toBeInstanceOf(TypeError);
+      await expect(a.transferBlocks('READ', local, Int32Array.of(0, 1), other, one)).rejects.toBeInstanceOf(RangeError);
+      await expect(a.transferBlocks('READ', local, new Int32Array(), other, new Int32Array())).rejects.toBeInstanceOf(RangeError);
+      await expect(a.transferBlocks('READ', other, one, local, one)).rejects.toThrow(/local: expected blocks of this agent/);
+      await expect(a.blocks(mine, 3000)).rejects.toThrow(/expected a multiple of 3000 bytes, got 65536/);
+      const bigger = await a.blocks(remote, 8192);
+      await expect(a.transferBlocks('READ', local, one, bigger, one)).rejects.toThrow(/expected the same size on both sides, got 4096 and 8192/);
+      await expect(a.blocks([remote, remote.peer.memory({ agent: remote.peer.name, address: '0x1000', bytes: 4096, memory: 'DRAM', device: 0 })], 4096)).rejects.toMatchObject({
+        reason: 'nixl.range',
+      });
+    });
+
+    it('end with the list, the region or the peer that they are of', async () => {
+      const { a, b, mine, theirs, peer, remote } = await pairOf(kind, 64 * 1024);
+      const one = Int32Array.of(0);
+      const [local, other] = [await a.blocks(mine, 4096), await a.blocks(remote, 4096)];
+      const prepared = await a.prepareBlocks('READ', local, one, other, one);
+      await prepared.post();
+      await mine.release();
+      await expect(prepared.post()).rejects.toMatchObject({ reason: 'nixl.region_released' });
+      await expect(a.transferBlocks('READ', local, one, other, one)).rejects.toMatchObject({ reason: 'nixl.region_released' });
+      const fresh = await a.blocks(await a.allocate(4096), 4096);
+      await a.transferBlocks('READ', fresh, one, other, one);
+      await peer.disconnect();
+      await expect(a.transferBlocks('READ', fresh, one, other, one)).rejects.toMatchObject({ reason: 'nixl.peer_disconnected' });
+      await other.release();
+      await other.release();
+      await expect(a.transferBlocks('READ', fresh, one, other, one)).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+      expect(theirs.isOpen && b.isOpen).toBe(true);
+    });
+  });
+
+  describe('many regions', () => {
+    it('are registered in one list, and each can be used and released', async () => {
+      const agent = await agentOf(kind);
+      const block = 256;
+      const memory = new Uint8Array(5000 * block);
+      const regions = await agent.registerMany(Array.from({ length: 5000 }, (_, index) => memory.subarray(index * block, (index + 1) * block)));
+      expect(new Set(regions.map(({ address }) => address)).size).toBe(5000);
+      const metadata = await agent.metadata();
+      const other = await agentOf(kind);
+      const peer = await other.connect(metadata);
+      const mine = await other.allocate(block);
+      pattern(viewOf(mine), 8);
+      for (const index of [0, 2500, 4999]) {
+        const region = regions[index] as (typeof regions)[number];
+        await other.write(mine, peer.memory(region.descriptor()));
+        expect(sameBytes(memory.subarray(index * block, (index + 1) * block), viewOf(mine))).toBe(true);
+      }
+      await Promise.all(regions.slice(0, 100).map((region) => region.release()));
+      await expect(agent.metadata({ regions: regions.slice(0, 1) })).rejects.toBeInstanceOf(NixlError);
+    });
+  });
+}

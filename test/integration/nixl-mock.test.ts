@@ -1,0 +1,14 @@
+import { describe } from 'vitest';
+
+import { describeLifetime } from '../helpers/nixl/lifetime.js';
+import { useTransport } from '../helpers/nixl/library.js';
+import { describeMetadata } from '../helpers/nixl/metadata.js';
+import { describeMisuse } from '../helpers/nixl/misuse.js';
+import { describeNotifications } from '../helpers/nixl/notifications.js';
+import { describeTransfers } from '../helpers/nixl/transfers.js';
+
+useTransport('mock');
+
+describe('NIXL on the mock', () => {
+  for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse]) part('mock');
+});

@@ -1,0 +1,57 @@
+import { NixlAgent } from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
+
+import { freePort } from '../helpers/cluster.js';
+import { libraryOf, nixlMissing, pattern, sameBytes, uniqueName, useTransport, viewOf } from '../helpers/nixl/library.js';
+import { Server, serversMissing } from '../helpers/servers.js';
+
+useTransport('ucx');
+
+async function listening(name: string): Promise<NixlAgent> {
+  const agent = await NixlAgent.create(uniqueName(name), { library: libraryOf('ucx'), listenPort: await freePort() });
+  onTestFinished(async () => void (await agent.close()));
+  return agent;
+}
+
+describe('metadata that agents exchange by themselves', () => {
+  it('goes through sockets, fetched and sent', { timeout: 60_000 }, async (context) => {
+    const missing = nixlMissing();
+    if (missing !== undefined) context.skip(missing);
+    const [portA, portB] = [await freePort(), await freePort()];
+    const create = async (name: string, listenPort: number): Promise<NixlAgent> => {
+      const agent = await NixlAgent.create(uniqueName(name), { library: libraryOf('ucx'), listenPort });
+      onTestFinished(async () => void (await agent.close()));
+      return agent;
+    };
+    const [a, b] = [await create('a', portA), await create('b', portB)];
+    const [mine, theirs] = [await a.allocate(4096), await b.allocate(4096)];
+    const peer = await a.fetch(b.name, { host: '127.0.0.1', port: portB }, { timeoutMs: 20_000 });
+    pattern(viewOf(mine), 1);
+    await a.write(mine, peer.memory(theirs.descriptor()));
+    expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+    await a.sendMetadata({ host: '127.0.0.1', port: portB });
+    const back = await b.accept(a.name, { timeoutMs: 20_000 });
+    pattern(viewOf(theirs), 2);
+    await b.write(theirs, back.memory(mine.descriptor()));
+    expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
+  });
+
+  it('goes through etcd, whole', { timeout: 60_000 }, async (context) => {
+    const missing = nixlMissing() ?? serversMissing('etcd');
+    if (missing !== undefined) context.skip(missing);
+    const etcd = await Server.etcd();
+    onTestFinished(() => etcd.remove());
+    process.env['NIXL_ETCD_ENDPOINTS'] = etcd.url;
+    onTestFinished(() => void delete process.env['NIXL_ETCD_ENDPOINTS']);
+    const [a, b] = [await listening('a'), await listening('b')];
+    const [mine, theirs] = [await a.allocate(4096), await b.allocate(4096)];
+    await b.sendMetadata();
+    const peer = await a.fetch(b.name, undefined, { timeoutMs: 20_000 });
+    pattern(viewOf(mine), 3);
+    await a.write(mine, peer.memory(theirs.descriptor()));
+    expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+    await expect(b.sendMetadata(undefined, { regions: [theirs] })).rejects.toMatchObject({ class: 'NotImplemented', reason: 'nixl.not_supported' });
+    await b.withdrawMetadata();
+    await Promise.all([a.close(), b.close()]);
+  });
+});

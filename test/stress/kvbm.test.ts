@@ -1,0 +1,27 @@
+import { BlockManager } from 'dynamo-node';
+import { expect, it, onTestFinished } from 'vitest';
+import { BlockModel } from '../helpers/block-model.js';
+import { blockThread } from '../helpers/block-threads.js';
+import { tryManager } from '../helpers/block-trial.js';
+
+const STEPS = 1_000_000;
+const THREADS = 24;
+
+it('a manager does what its model says, a million steps long', { timeout: 1_800_000 }, () => {
+  const policies = ['lineage', 'lineage-fifo', 'lru', 'fifo'] as const;
+  const trials = policies.flatMap((eviction) => (['allow', 'reject'] as const).map((duplicates) => ({ eviction, duplicates })));
+  for (const [seed, { eviction, duplicates }] of trials.entries()) {
+    using manager = new BlockManager({ tier: 'host', blockCount: 24, blockSize: 4, eviction, duplicates });
+    tryManager({ manager, model: new BlockModel(24, eviction, duplicates), steps: STEPS / trials.length, seed: seed + 1 });
+  }
+});
+
+it('24 threads share a manager', { timeout: 600_000 }, async () => {
+  const layout = { layers: 1, heads: 1, headDim: 64, elementType: 'int8', outer: 1 } as const;
+  const manager = new BlockManager({ tier: 'host', blockCount: 96, blockSize: 4, layout, storage: { kind: 'memory', checksums: true }, events: true });
+  onTestFinished(() => manager.dispose());
+  const threads = Array.from({ length: THREADS }, (_, seed) => blockThread({ token: manager.share(), seed, rounds: 5000 }));
+  const all = await Promise.all(threads.map(({ done }) => done));
+  expect(all.flatMap(({ wrong }) => wrong)).toEqual([]);
+  expect(manager.statistics()).toMatchObject({ available: 96, mutableReferences: 0, registeredReferences: 0 });
+});
