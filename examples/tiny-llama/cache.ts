@@ -11,6 +11,8 @@ export interface KvCache {
   readonly capacity: number;
   /** Tokens in a block. */
   readonly blockSize: number;
+  /** Is told the tokens whose rows come next, by a model that knows them; a cache that does not name its blocks has no use for it. */
+  begin?(tokenIds: ArrayLike<number>): void;
   /**
    * Stores the rows of the tokens after `length` in one layer; they can be read at once and count in `length` after
    * {@link KvCache.advance}.

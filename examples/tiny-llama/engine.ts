@@ -1,7 +1,20 @@
 import { fileURLToPath } from 'node:url';
-import type { EngineConfig, FinishReason, LLMEngine, LLMEngineOutput, PreprocessedRequest, RequestContext } from 'dynamo-node';
+import type {
+  BlockEvent,
+  CompletionUsage,
+  EngineConfig,
+  EngineWorker,
+  FinishReason,
+  KvCacheEvent,
+  KvEventSource,
+  LLMEngine,
+  LLMEngineOutput,
+  PreprocessedRequest,
+  RequestContext,
+} from 'dynamo-node';
 import { generate, type GenerateOptions, type TokenEvent } from './generate.js';
 import { Llama } from './model.js';
+import { KvPool, type KvPoolOptions } from './paged-cache.js';
 
 /** The bundled checkpoint. */
 export const modelPath = fileURLToPath(new URL('model', import.meta.url));
@@ -9,56 +22,100 @@ export const modelPath = fileURLToPath(new URL('model', import.meta.url));
 const BLOCK_SIZE = 64;
 const MAX_SEQUENCES = 32;
 
-/** The tiny Llama as Dynamo's engine: tokens in, tokens out. */
+/** The tiny Llama as Dynamo's engine: tokens in, tokens out. Its KV cache lies in blocks that all requests share. */
 export class TinyLlamaEngine implements LLMEngine {
   #model: Llama | undefined;
+  #pool: KvPool | undefined;
+  #events: AsyncIterableIterator<BlockEvent> | undefined;
 
-  constructor(readonly name = 'tiny-llama') {}
+  /** @param cache by default blocks of 64 tokens, as many as 32 sequences of the model's full length take */
+  constructor(
+    readonly name = 'tiny-llama',
+    private readonly cache: Partial<KvPoolOptions> = {},
+  ) {}
 
-  async start(): Promise<EngineConfig> {
+  async start(worker?: EngineWorker): Promise<EngineConfig> {
     this.#model = await Llama.load(modelPath);
     const { maxPositions } = this.#model.config;
+    const blockSize = this.cache.blockSize ?? BLOCK_SIZE;
+    const blockCount = this.cache.blockCount ?? (MAX_SEQUENCES * maxPositions) / blockSize;
+    this.#pool = new KvPool(this.#model.config, { blockSize, blockCount });
+    this.#events = this.#pool.manager.events();
+    if (worker !== undefined) void publish(this.#events, worker);
     return {
       model: this.name,
-      llm: {
-        contextLength: maxPositions,
-        kvCacheBlockSize: BLOCK_SIZE,
-        totalKvBlocks: (MAX_SEQUENCES * maxPositions) / BLOCK_SIZE,
-        maxNumSeqs: MAX_SEQUENCES,
-      },
+      llm: { contextLength: maxPositions, kvCacheBlockSize: blockSize, totalKvBlocks: blockCount, maxNumSeqs: MAX_SEQUENCES },
     };
   }
 
-  async *generate(request: PreprocessedRequest, { signal }: RequestContext): AsyncGenerator<LLMEngineOutput> {
-    const model = this.#model;
-    if (model === undefined) throw new Error('the engine has not started');
-    const options = optionsOf(request, signal);
-    const withLogprobs = options.topLogprobs !== undefined;
-    const count = request.sampling_options.n ?? 1;
-    const choices = Array.from({ length: count }, (_, index) => {
-      const seed = options.seed === undefined ? {} : { seed: BigInt(options.seed) + BigInt(index) };
-      return { index, events: generate(model, request.token_ids, { ...options, ...seed }) };
-    });
+  kvEventSources(): KvEventSource[] {
+    return [{ kind: 'push' }];
+  }
 
-    let completionTokens = 0;
-    // The choices take turns; each token lets the event loop go on.
-    while (choices.length > 0) {
-      for (const choice of [...choices]) {
-        const { done, value: event } = await choice.events.next();
-        if (done === true) throw new Error('an answer ended without saying why');
-        if (event.type === 'finish') {
-          choices.splice(choices.indexOf(choice), 1);
-          yield finished(choice.index, event.reason, request.token_ids.length, completionTokens);
-        } else {
-          completionTokens += 1;
-          yield token(choice.index, event, withLogprobs);
+  async *generate(request: PreprocessedRequest, { signal }: RequestContext): AsyncGenerator<LLMEngineOutput> {
+    const [model, pool] = [this.#model, this.#pool];
+    if (model === undefined || pool === undefined) throw new Error('the engine has not started');
+    const options = optionsOf(request, signal);
+    const prompt = request.token_ids;
+    const tokens = Math.min(prompt.length + (options.maxTokens ?? Infinity), model.config.maxPositions);
+    const caches = await pool.open(prompt, tokens, request.sampling_options.n ?? 1, signal).catch((error: unknown) => {
+      if (signal.aborted) return [];
+      throw error;
+    });
+    try {
+      const choices = caches.map((cache, index) => {
+        const seed = options.seed === undefined ? {} : { seed: BigInt(options.seed) + BigInt(index) };
+        return { index, cache, events: generate(model, prompt, { ...options, ...seed, cache }) };
+      });
+      const [first] = caches;
+      const usage = { promptTokens: prompt.length, cachedTokens: first?.cachedTokens ?? 0, completionTokens: 0 };
+      // The choices take turns; each token lets the event loop go on.
+      while (choices.length > 0) {
+        for (const choice of [...choices]) {
+          const { done, value: event } = await choice.events.next();
+          if (done === true) throw new Error('an answer ended without saying why');
+          if (event.type === 'finish') {
+            choices.splice(choices.indexOf(choice), 1);
+            pool.close(choice.cache);
+            yield finished(choice.index, event.reason, usage);
+          } else {
+            usage.completionTokens += 1;
+            const item = token(choice.index, event, options.topLogprobs !== undefined);
+            // The frontend ends an answer at its end token and does not read what is behind it.
+            yield usage.completionTokens === 1 ? { ...item, completion_usage: usageOf(usage) } : item;
+          }
         }
       }
+    } finally {
+      for (const cache of caches) pool.close(cache);
     }
   }
 
-  cleanup(): void {
+  async cleanup(): Promise<void> {
     this.#model = undefined;
+    await this.#events?.return?.();
+    this.#pool?.dispose();
+  }
+}
+
+/** Tells the router what the cache holds; until the worker serves nobody asks. */
+async function publish(events: AsyncIterable<BlockEvent>, worker: EngineWorker): Promise<void> {
+  for await (const event of events) {
+    const told = eventOf(event);
+    if (told !== undefined) worker.publishKvEvents([told]);
+  }
+}
+
+function eventOf(event: BlockEvent): KvCacheEvent | undefined {
+  switch (event.kind) {
+    case 'stored': {
+      const blocks = Array.from(event.blockHashes, (hash, index) => ({ block_hash: hash, tokens_hash: event.tokensHashes[index] as bigint }));
+      return { event_id: event.eventId, data: { stored: { parent_hash: event.parentHash, start_position: event.startPosition, blocks } } };
+    }
+    case 'removed':
+      return { event_id: event.eventId, data: { removed: { block_hashes: [...event.blockHashes] } } };
+    default:
+      return undefined;
   }
 }
 
@@ -68,13 +125,23 @@ function token(index: number, { tokenId, logprob, topLogprobs = [] }: TokenEvent
   return { token_ids: [tokenId], index, log_probs: [logprob], top_logprobs: [top] };
 }
 
-function finished(index: number, reason: FinishReason, promptTokens: number, completionTokens: number): LLMEngineOutput {
-  const usage = {
+interface Usage {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+}
+
+function usageOf({ promptTokens, cachedTokens, completionTokens }: Usage): CompletionUsage {
+  return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
   };
-  return { token_ids: [], index, finish_reason: reason, completion_usage: usage };
+}
+
+function finished(index: number, reason: FinishReason, usage: Usage): LLMEngineOutput {
+  return { token_ids: [], index, finish_reason: reason, completion_usage: usageOf(usage) };
 }
 
 function optionsOf(request: PreprocessedRequest, signal: AbortSignal): GenerateOptions {

@@ -96,6 +96,7 @@ export class Llama {
     const { hiddenSize, intermediateSize, heads, kvHeads, headDim, rmsNormEps, vocabSize } = this.config;
     const rows = tokenIds.length;
     this.#check(tokenIds, cache);
+    cache.begin?.(tokenIds);
 
     const querySize = heads * headDim;
     const kvSize = kvHeads * headDim;

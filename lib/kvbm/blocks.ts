@@ -1,0 +1,411 @@
+import { checkInteger } from '../addon/check.js';
+import { invoke, native } from '../addon/invoke.js';
+import { ClosedError } from '../errors.js';
+import { BlockStateError, blockError, call } from './errors.js';
+import { LineageHashes } from './hashes.js';
+import type { BlockManager, Words } from './manager.js';
+import { pair, TokenSequence } from './sequence.js';
+
+/**
+ * Many blocks of one manager under one native batch. What a batch holds is released by `dispose`, or given on to the object
+ * that a method returns; either way the batch itself is over, and its views are detached.
+ */
+export abstract class Blocks implements Disposable {
+  #id: number;
+  #ids: Uint32Array | undefined;
+  #views: (ArrayBuffer | undefined)[] | undefined;
+  #gone: string | undefined;
+
+  /** @internal */
+  constructor(
+    readonly manager: BlockManager,
+    id: number,
+    private words: Words,
+    private offset: number,
+    private count: number,
+  ) {
+    this.#id = id;
+  }
+
+  /** How many blocks. */
+  get length(): number {
+    return this.count;
+  }
+
+  /** The blocks' ids in the manager, in order. */
+  get ids(): Uint32Array {
+    // A copy: the native side writes to the words, so nobody else may have their buffer, who could transfer it.
+    return (this.#ids ??= this.words.slice(this.offset, this.offset + this.count));
+  }
+
+  /** Whether the blocks are gone: disposed, or given on. */
+  get disposed(): boolean {
+    return this.#id === 0;
+  }
+
+  /** @internal The batch's id, for a call that leaves the blocks here. */
+  id(operation: string): number {
+    if (this.#id === 0) this.#refuse(operation);
+    return this.#id;
+  }
+
+  #refuse(operation: string): never {
+    if (this.#gone === undefined || this.#gone === 'dispose') throw new ClosedError('the batch of blocks', operation);
+    throw new BlockStateError(`${operation}: the blocks were given on by ${this.#gone}`, operation);
+  }
+
+  /** @internal Ends this object after the native side has given its blocks on. */
+  give(by: string): void {
+    this.#id = 0;
+    this.#gone = by;
+    this.detach();
+  }
+
+  /** @internal */
+  get place(): [Words, number] {
+    return [this.words, this.offset];
+  }
+
+  /** @internal Other ids from now on: blocks were added, or taken away at the end. */
+  protected become(ids: Uint32Array): void {
+    this.#ids = ids;
+    this.words = ids;
+    this.offset = 0;
+    this.count = ids.length;
+  }
+
+  /** @internal */
+  protected viewOf(operation: string, index: number): Uint8Array {
+    checkInteger(`${operation} index`, index, 0, this.count - 1);
+    const id = this.id(operation);
+    this.#views ??= [];
+    let view = this.#views[index];
+    if (view === undefined) {
+      view = call(native.blockView, operation, this.manager.handle(operation), id, index);
+      this.#views[index] = view;
+      this.manager.watch(this);
+    }
+    return new Uint8Array(view);
+  }
+
+  /** @internal Detaches the views from index `from` on. */
+  detach(from = 0): void {
+    const views = this.#views;
+    if (views === undefined) return;
+    for (let index = from; index < views.length; index++) {
+      const view = views[index];
+      if (view !== undefined) native.bufferDetach(view);
+    }
+    views.length = Math.min(views.length, from);
+    if (from === 0) {
+      this.#views = undefined;
+      this.manager.unwatch(this);
+    }
+  }
+
+  /** Gives the blocks back. Idempotent; a no-op for blocks that were given on. */
+  dispose(): void {
+    const id = this.#id;
+    if (id === 0) return;
+    this.give('dispose');
+    this.manager.release(id);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Blocks that nobody else sees, to be written. */
+export class MutableBlocks extends Blocks {
+  /**
+   * A block's bytes, zero-copy. Detached, of length 0, once the blocks are staged or go back.
+   *
+   * @throws TypeError where the manager has no memory
+   */
+  bytes(index: number): Uint8Array {
+    return this.viewOf('blocks.bytes', index);
+  }
+
+  /** Writes all of a block, also of a manager on a file. The blocks can do nothing else until it is over. */
+  async write(index: number, bytes: Uint8Array): Promise<void> {
+    const operation = 'blocks.write';
+    checkInteger(`${operation} index`, index, 0, this.length - 1);
+    if (!(bytes instanceof Uint8Array)) throw new TypeError(`${operation} bytes: expected a Uint8Array, got ${String(bytes)}`);
+    const parts = { handle: this.manager.handle(operation), a: this.id(operation), b: index, payload: bytes };
+    await invoke(native.blocksWrite, operation, parts).catch(rethrow);
+  }
+
+  /**
+   * Names the blocks: by full blocks of a sequence, from `first` on, or by names, one a block. Of blocks that were staged by
+   * names alone `manager.events()` does not tell: routers need the hashes of their tokens.
+   *
+   * @throws TypeError where there are not as many names as blocks
+   */
+  stage(names: TokenSequence | LineageHashes, first = 0): StagedBlocks {
+    const operation = 'blocks.stage';
+    const handle = this.manager.handle(operation);
+    const id = this.id(operation);
+    if (names instanceof TokenSequence) {
+      checkInteger(`${operation} first`, first, 0, names.blockCount);
+      call(native.blocksStage, operation, handle, id, pair(first, this.length), null, null, names.handle(operation));
+    } else if (names instanceof LineageHashes) {
+      call(native.blocksStage, operation, handle, id, 0, null, names.slice(first).bytes);
+    } else {
+      throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes, got ${String(names)}`);
+    }
+    this.give('stage');
+    return new StagedBlocks(this.manager, id, ...this.place, this.length);
+  }
+
+  /** @internal Names the blocks, and tells of them what names do not: see `RegisteredBlocks.identities`. */
+  stageWith(names: LineageHashes, identities: Uint8Array): StagedBlocks {
+    const operation = 'blocks.stage';
+    const id = this.id(operation);
+    call(native.blocksStage, operation, this.manager.handle(operation), id, 0, identities, names.bytes);
+    this.give('stage');
+    return new StagedBlocks(this.manager, id, ...this.place, this.length);
+  }
+
+  /** @internal The checksums of what is in the blocks now, 8 bytes each; 0 where the manager keeps none. */
+  checksums(): Uint8Array {
+    return checksumsOf(this);
+  }
+
+  /** Names the blocks as registered blocks, of any manager, are named. */
+  stageAs(blocks: RegisteredBlocks): StagedBlocks {
+    const operation = 'blocks.stageAs';
+    checkBlocks(`${operation} blocks`, blocks, RegisteredBlocks);
+    const id = this.id(operation);
+    const other = blocks.manager.handle(operation);
+    call(native.blocksStageAs, operation, this.manager.handle(operation), id, blocks.id(operation), null, null, other);
+    this.give('stageAs');
+    return new StagedBlocks(this.manager, id, ...this.place, this.length);
+  }
+
+  /** Stages and registers the first `count` blocks as the full blocks of a sequence from `first` on; keeps the others. */
+  commit(sequence: TokenSequence, first: number, count: number): RegisteredBlocks {
+    const operation = 'blocks.commit';
+    if (!(sequence instanceof TokenSequence)) throw new TypeError(`${operation} sequence: expected a TokenSequence, got ${String(sequence)}`);
+    checkInteger(`${operation} first`, first, 0, sequence.blockCount);
+    checkInteger(`${operation} count`, count, 1, Math.min(this.length, sequence.blockCount - first));
+    const range = new Uint8Array(8);
+    new DataView(range.buffer).setBigUint64(0, BigInt(pair(first, count)), true);
+    const { manager } = this;
+    const { words, offset, payload } = manager.room(count);
+    const id = call(native.blocksCommit, operation, manager.handle(operation), this.id(operation), offset, payload, range, sequence.handle(operation));
+    manager.used(count);
+    this.detach();
+    this.become(this.ids.subarray(count));
+    return new RegisteredBlocks(manager, id, words, offset, count);
+  }
+
+  /** Moves the blocks from `at` on to an object of their own. */
+  split(at: number): MutableBlocks {
+    const operation = 'blocks.split';
+    checkInteger(`${operation} at`, at, 0, this.length);
+    const id = call(native.blocksSplit, operation, this.manager.handle(operation), this.id(operation), at);
+    const ids = this.ids;
+    this.detach(at);
+    this.become(ids.subarray(0, at));
+    return new MutableBlocks(this.manager, id, ids, at, ids.length - at);
+  }
+
+  /** Moves another object's blocks behind these. */
+  join(more: MutableBlocks): void {
+    checkBlocks('blocks.join more', more, MutableBlocks);
+    joinTo(this, more, (ids) => this.become(ids));
+  }
+}
+
+/** Named blocks that nobody can find yet. */
+export class StagedBlocks extends Blocks {
+  /** The names. */
+  hashes(): LineageHashes {
+    return hashesOf(this);
+  }
+
+  /** Makes the blocks findable and immutable. */
+  register(): RegisteredBlocks {
+    const operation = 'blocks.register';
+    const { manager, length } = this;
+    const { words, offset, payload } = manager.room(length);
+    const id = this.id(operation);
+    const replaced = call(native.blocksRegister, operation, manager.handle(operation), id, offset, payload);
+    this.give('register');
+    // Unless some were replaced the ids are the same, and the room stays free.
+    if (replaced === 0) return new RegisteredBlocks(manager, id, ...this.place, length);
+    manager.used(length);
+    return new RegisteredBlocks(manager, id, words, offset, length, this.ids);
+  }
+
+  /** Takes the names back. */
+  reset(): MutableBlocks {
+    const operation = 'blocks.reset';
+    const id = this.id(operation);
+    call(native.blocksUnstage, operation, this.manager.handle(operation), id);
+    this.give('reset');
+    return new MutableBlocks(this.manager, id, ...this.place, this.length);
+  }
+}
+
+/** Blocks that can be found by their names, held: they are not evicted while this object has them. */
+export class RegisteredBlocks extends Blocks {
+  readonly #staged: Uint32Array | undefined;
+
+  /** @internal */
+  constructor(manager: BlockManager, id: number, words: Words, offset: number, count: number, staged?: Uint32Array) {
+    super(manager, id, words, offset, count);
+    this.#staged = staged;
+  }
+
+  /** 1 for each block in whose place one that was there already was taken, by `duplicates: 'reject'`; its bytes were dropped. */
+  get deduplicated(): Uint8Array {
+    const staged = this.#staged;
+    return Uint8Array.from(this.ids, (id, index) => (staged === undefined || staged[index] === id ? 0 : 1));
+  }
+
+  /** The names. */
+  hashes(): LineageHashes {
+    return hashesOf(this);
+  }
+
+  /**
+   * A block's bytes, zero-copy, to be read only: others share them. Detached, of length 0, once the blocks go back.
+   *
+   * @throws TypeError where the manager has no memory
+   */
+  view(index: number): Uint8Array {
+    return this.viewOf('blocks.view', index);
+  }
+
+  /**
+   * A copy of a block's bytes, from memory or file.
+   *
+   * @throws BlockChecksumError where they are not what was stored, and the manager keeps checksums
+   */
+  async read(index: number): Promise<Uint8Array> {
+    const operation = 'blocks.read';
+    checkInteger(`${operation} index`, index, 0, this.length - 1);
+    const parts = { handle: this.manager.handle(operation), a: this.id(operation), b: index };
+    return await invoke(native.blocksRead, operation, parts).catch(rethrow);
+  }
+
+  /** Holds the blocks from `start` up to but without `end` once more. */
+  clone(start = 0, end = this.length): RegisteredBlocks {
+    const operation = 'blocks.clone';
+    checkInteger(`${operation} start`, start, 0, this.length);
+    checkInteger(`${operation} end`, end, start, this.length);
+    const id = call(native.blocksClone, operation, this.manager.handle(operation), this.id(operation), pair(start, end - start));
+    const [words, offset] = this.place;
+    return new RegisteredBlocks(this.manager, id, words, offset + start, end - start);
+  }
+
+  /** Moves the blocks from `at` on to an object of their own. */
+  split(at: number): RegisteredBlocks {
+    const operation = 'blocks.split';
+    checkInteger(`${operation} at`, at, 0, this.length);
+    const id = call(native.blocksSplit, operation, this.manager.handle(operation), this.id(operation), at);
+    const ids = this.ids;
+    this.detach(at);
+    this.become(ids.subarray(0, at));
+    return new RegisteredBlocks(this.manager, id, ids, at, ids.length - at);
+  }
+
+  /** Moves another object's blocks behind these. */
+  join(more: RegisteredBlocks): void {
+    checkBlocks('blocks.join more', more, RegisteredBlocks);
+    joinTo(this, more, (ids) => this.become(ids));
+  }
+
+  /** Names the blocks without holding them. */
+  weak(): WeakBlocks {
+    const operation = 'blocks.weak';
+    const id = call(native.blocksWeak, operation, this.manager.handle(operation), this.id(operation));
+    return new WeakBlocks(this.manager, id, ...this.place, this.length);
+  }
+
+  /** @internal The checksums, 8 bytes each; 0 where the manager keeps none. */
+  checksums(): Uint8Array {
+    return checksumsOf(this);
+  }
+
+  /** @internal Hash of the tokens and sequence hash of the parent, 8 bytes each a block; nothing where they are not known. */
+  identities(): Uint8Array {
+    const operation = 'blocks.identities';
+    return call(native.blocksIdentities, operation, this.manager.handle(operation), this.id(operation)) ?? new Uint8Array();
+  }
+
+  /** Whether the blocks are emptied by their last release (`true`) or stay to be found. @default the manager's `resetOnRelease` */
+  resetOnRelease(reset: boolean): void {
+    const operation = 'blocks.resetOnRelease';
+    call(native.blocksResetOnRelease, operation, this.manager.handle(operation), this.id(operation), reset ? 1 : 0);
+  }
+}
+
+/** What was found of blocks that were asked for one by one. */
+export interface ScatteredBlocks extends Disposable {
+  /** Those that were found, in order; undefined where none was. */
+  readonly blocks: RegisteredBlocks | undefined;
+  /** For each that was asked for its index in `blocks`, or -1. */
+  readonly positions: Int32Array;
+}
+
+const NO_BLOCK = 0xffff_ffff;
+
+/** The answer to a call that writes an id a name, or `NO_BLOCK`. */
+export function scattered(manager: BlockManager, id: number, answer: Uint32Array): ScatteredBlocks {
+  const found = answer.filter((word) => word !== NO_BLOCK);
+  let next = 0;
+  const positions = Int32Array.from(answer, (word) => (word === NO_BLOCK ? -1 : next++));
+  const blocks = id === 0 ? undefined : new RegisteredBlocks(manager, id, found, 0, found.length);
+  return { blocks, positions, [Symbol.dispose]: () => blocks?.dispose() };
+}
+
+/** Names of blocks that may be evicted meanwhile. */
+export class WeakBlocks extends Blocks {
+  /** The names. */
+  hashes(): LineageHashes {
+    return hashesOf(this);
+  }
+
+  /** Holds those that are still there. */
+  upgrade(): ScatteredBlocks {
+    const operation = 'blocks.upgrade';
+    const { manager, length } = this;
+    const { words, offset, payload } = manager.room(length);
+    const id = call(native.blocksUpgrade, operation, manager.handle(operation), this.id(operation), offset, payload);
+    return scattered(manager, id, words.slice(offset, offset + length));
+  }
+}
+
+function checksumsOf(blocks: Blocks): Uint8Array {
+  const operation = 'blocks.checksums';
+  return call(native.blocksChecksums, operation, blocks.manager.handle(operation), blocks.id(operation)) ?? new Uint8Array();
+}
+
+function hashesOf(blocks: Blocks): LineageHashes {
+  const operation = 'blocks.hashes';
+  const bytes = call(native.blocksHashes, operation, blocks.manager.handle(operation), blocks.id(operation));
+  return new LineageHashes(bytes ?? new Uint8Array());
+}
+
+function joinTo<B extends Blocks>(blocks: B, more: B, become: (ids: Uint32Array) => void): void {
+  const operation = 'blocks.join';
+  const { manager } = blocks;
+  if (more.manager !== manager) throw new BlockStateError(`${operation}: the blocks are of another manager`, operation);
+  call(native.blocksJoin, operation, manager.handle(operation), blocks.id(operation), more.id(operation));
+  const ids = new Uint32Array(blocks.length + more.length);
+  ids.set(blocks.ids);
+  ids.set(more.ids, blocks.length);
+  more.give('join');
+  become(ids);
+}
+
+export function checkBlocks<B extends Blocks>(path: string, blocks: B, Kind: new (...parts: never[]) => B): void {
+  if (!(blocks instanceof Kind)) throw new TypeError(`${path}: expected ${Kind.name}, got ${blocks === null ? 'null' : ((blocks as object | undefined)?.constructor?.name ?? typeof blocks)}`);
+}
+
+export function rethrow(error: unknown): never {
+  throw blockError(error);
+}

@@ -1,0 +1,75 @@
+import { checkInteger } from '../addon/check.js';
+
+const BYTES = 16;
+
+/** A copy of the words from byte `start` on; a `Buffer`'s own `slice` would not copy. */
+export function wordsAt(bytes: Uint8Array, start: number, count: number): BigUint64Array {
+  const words = new BigUint64Array(count);
+  new Uint8Array(words.buffer).set(bytes.subarray(start, start + count * 8));
+  return words;
+}
+
+/** A view of bytes as words; copied where they do not lie as words must. */
+export function bigWords(bytes: Uint8Array | undefined): BigUint64Array {
+  if (bytes === undefined) return new BigUint64Array();
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes);
+  return new BigUint64Array(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / 8);
+}
+
+/** The bytes of words, without a copy. */
+export function bytesOf(words: Uint32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+}
+
+/**
+ * Names of blocks, each unique over all prefixes: position, hash of the sequence up to and with the block, and a fragment
+ * of the hash before it, 16 bytes each, big-endian as the crates serialize them. They come from sequences and managers: two
+ * invented names that share position and hash are a collision to the crates. Source: `dynamo-tokens` `PositionalLineageHash`.
+ *
+ * @example
+ * const names = sequence.lineageHashes();
+ * names.at(0); // 0x…n
+ */
+export class LineageHashes {
+  readonly length: number;
+
+  /** @throws RangeError where the bytes are not whole names */
+  constructor(readonly bytes: Uint8Array) {
+    if (bytes.byteLength % BYTES !== 0) {
+      throw new RangeError(`LineageHashes bytes: expected ${BYTES} a hash, got ${bytes.byteLength}`);
+    }
+    this.length = bytes.byteLength / BYTES;
+  }
+
+  /** The names of a list of 128-bit numbers. */
+  static from(values: Iterable<bigint>): LineageHashes {
+    const list = [...values];
+    const bytes = new Uint8Array(list.length * BYTES);
+    const view = new DataView(bytes.buffer);
+    for (const [index, value] of list.entries()) {
+      if (typeof value !== 'bigint') throw new TypeError(`LineageHashes.from [${index}]: expected a bigint, got ${typeof value}`);
+      if (value < 0n || value >= 1n << 128n) throw new RangeError(`LineageHashes.from [${index}]: expected 0 to 2^128-1, got ${value}`);
+      view.setBigUint64(index * BYTES, value >> 64n);
+      view.setBigUint64(index * BYTES + 8, value & 0xffff_ffff_ffff_ffffn);
+    }
+    return new LineageHashes(bytes);
+  }
+
+  /** One name as a 128-bit number. */
+  at(index: number): bigint {
+    checkInteger('LineageHashes.at index', index, 0, this.length - 1);
+    const view = new DataView(this.bytes.buffer, this.bytes.byteOffset + index * BYTES, BYTES);
+    return (view.getBigUint64(0) << 64n) | view.getBigUint64(8);
+  }
+
+  /** The names from `start` up to but without `end`; a view of the same bytes. */
+  slice(start: number, end = this.length): LineageHashes {
+    checkInteger('LineageHashes.slice start', start, 0, this.length);
+    checkInteger('LineageHashes.slice end', end, start, this.length);
+    return new LineageHashes(this.bytes.subarray(start * BYTES, end * BYTES));
+  }
+
+  *[Symbol.iterator](): IterableIterator<bigint> {
+    for (let index = 0; index < this.length; index++) yield this.at(index);
+  }
+}

@@ -1,0 +1,324 @@
+import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
+import { DynamoError } from '../errors.js';
+import type { BlockList } from '../nixl/blocks.js';
+import type { NixlAgent } from '../nixl/agent.js';
+import type { MemoryDescriptor } from '../nixl/memory.js';
+import type { Client } from '../runtime/client.js';
+import type { Endpoint } from '../runtime/endpoint.js';
+import type { ServedEndpoint } from '../runtime/serve.js';
+import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
+import { BlockChecksumError, BlockLayoutError } from './errors.js';
+import { bigWords, LineageHashes } from './hashes.js';
+import type { BlockManager } from './manager.js';
+import { TokenSequence } from './sequence.js';
+
+/** What a reader asks of an owner. */
+export type ShareRequest =
+  | { readonly op: 'describe' }
+  | { readonly op: 'find'; readonly names: Uint8Array; readonly leaseMs: number }
+  | { readonly op: 'release'; readonly lease: number };
+
+/** @inline */
+interface Description {
+  readonly layout: string;
+  readonly blockBytes: number;
+  readonly metadata: Uint8Array;
+  readonly memory: MemoryDescriptor;
+}
+
+/** @inline */
+interface Found {
+  /** 0 where nothing was found. */
+  readonly lease: number;
+  readonly ids: readonly number[];
+  /** 8 bytes a block; 0 where the owner keeps none. */
+  readonly checksums: Uint8Array;
+  readonly identities: Uint8Array;
+}
+
+/** @inline */
+interface Released {
+  /** Whether the blocks were held all the time until now. */
+  readonly held: boolean;
+}
+
+/** An owner's answer: what it is, the blocks that it lent, or that a lease is over. */
+export type ShareResponse = Description | Found | Released;
+
+/** An endpoint that block managers share their blocks through. */
+export type ShareEndpoint = Endpoint<ShareRequest, ShareResponse>;
+
+/** How blocks are lent. */
+export interface ShareOptions {
+  /** The longest that a reader may hold blocks without asking again. @default 10000 */
+  readonly mostLeaseMs?: number;
+  /** Leases at a time; beyond, readers find nothing. @default 1024 */
+  readonly mostLeases?: number;
+}
+
+function layoutOf(manager: BlockManager): string {
+  return JSON.stringify({ ...manager.layout, blockSize: manager.blockSize }, ['layers', 'outer', 'blockSize', 'heads', 'headDim', 'elementType']);
+}
+
+interface Lease {
+  readonly blocks: RegisteredBlocks;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Lets other processes read a manager's blocks: they find them by name through an endpoint and pull the bytes with NIXL.
+ * What is read is held under a lease, so it is not evicted; a lease that its reader does not end expires.
+ *
+ * @example
+ * await using shared = await SharedBlocks.serve(manager, agent, runtime.endpoint('kv.decode.blocks'));
+ */
+export class SharedBlocks implements AsyncDisposable {
+  readonly #leases = new Map<number, Lease>();
+  #served: ServedEndpoint | undefined;
+  #closed = false;
+  #nextLease = 1;
+
+  private constructor(
+    readonly manager: BlockManager,
+    private readonly agent: NixlAgent,
+    private readonly memory: MemoryDescriptor,
+    private readonly options: Required<ShareOptions>,
+  ) {}
+
+  /** Registers the manager's memory with the agent and serves the endpoint. */
+  static async serve(manager: BlockManager, agent: NixlAgent, endpoint: ShareEndpoint, options: ShareOptions = {}): Promise<SharedBlocks> {
+    const path = 'SharedBlocks.serve options';
+    checkOptions(path, options, ['mostLeaseMs', 'mostLeases']);
+    const { mostLeaseMs = 10_000, mostLeases = 1024 } = options;
+    checkInteger(`${path}.mostLeaseMs`, mostLeaseMs, 1, 2 ** 31 - 1);
+    checkInteger(`${path}.mostLeases`, mostLeases, 1);
+    const region = await manager.registerWith(agent);
+    const shared = new SharedBlocks(manager, agent, region.descriptor(), { mostLeaseMs, mostLeases });
+    shared.#served = await endpoint.serve((request) => shared.#answer(request));
+    return shared;
+  }
+
+  /** Leases that readers have now. */
+  get leases(): number {
+    return this.#leases.size;
+  }
+
+  #answer(request: ShareRequest): ShareResponse | Promise<ShareResponse> {
+    switch (request.op) {
+      case 'describe':
+        return this.#describe();
+      case 'find':
+        return this.#find(new LineageHashes(request.names), request.leaseMs);
+      case 'release':
+        return { held: this.#end(request.lease) };
+      default:
+        throw new DynamoError('InvalidRequest', `shared blocks: expected op describe, find or release, got ${String((request as { op?: unknown }).op)}`);
+    }
+  }
+
+  async #describe(): Promise<Description> {
+    const { manager, memory } = this;
+    return { layout: layoutOf(manager), blockBytes: manager.blockBytes, metadata: await this.agent.metadata(), memory };
+  }
+
+  #find(names: LineageHashes, leaseMs: number): Found {
+    const isFree = !this.#closed && this.#leases.size < this.options.mostLeases;
+    const blocks = isFree ? this.manager.matchPrefix(names) : undefined;
+    if (blocks === undefined) return { lease: 0, ids: [], checksums: new Uint8Array(), identities: new Uint8Array() };
+    const lease = this.#nextLease++;
+    const timer = setTimeout(() => this.#end(lease), Math.max(1, Math.min(leaseMs, this.options.mostLeaseMs)));
+    timer.unref();
+    this.#leases.set(lease, { blocks, timer });
+    return { lease, ids: [...blocks.ids], checksums: blocks.checksums(), identities: blocks.identities() };
+  }
+
+  #end(id: number): boolean {
+    const lease = this.#leases.get(id);
+    if (lease === undefined) return false;
+    this.#leases.delete(id);
+    clearTimeout(lease.timer);
+    lease.blocks.dispose();
+    return true;
+  }
+
+  /** Leaves discovery and ends every lease: what readers are pulling now they will not use. Idempotent. */
+  async close(): Promise<void> {
+    const served = this.#served;
+    this.#served = undefined;
+    await served?.close();
+    for (const lease of [...this.#leases.keys()]) this.#end(lease);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** How long a pull may take. */
+export interface PullOptions {
+  /** Ends the pull with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** How long finding and reading may take, which is also the lease asked for. @default 5000 */
+  readonly timeoutMs?: number;
+}
+
+/** Counts of blocks, since the beginning; `quarantined` now. */
+export interface RemoteBlocksStatistics {
+  readonly pulled: number;
+  /** Pulls whose bytes were thrown away: the lease was over, the owner is gone, or time was up. */
+  readonly discarded: number;
+  /** Blocks that a transfer which was given up may still write to; they go back when it ends. */
+  readonly quarantined: number;
+}
+
+function lost(message: string): DynamoError {
+  return new DynamoError('Unavailable', message, { reason: 'kvbm.lease_lost', operation: 'remote.pull' });
+}
+
+/**
+ * Another process's blocks, to be pulled into a manager here. What a pull gives are the bytes that the names stand for, or
+ * it is an error: they count only once the owner has said that it held them until they were read.
+ *
+ * @example
+ * await using remote = await RemoteBlocks.connect(manager, agent, client, instanceId);
+ * using blocks = await remote.pull(sequence);
+ */
+export class RemoteBlocks implements AsyncDisposable {
+  readonly #counts = { pulled: 0, discarded: 0, quarantined: 0 };
+
+  private constructor(
+    readonly manager: BlockManager,
+    readonly instanceId: bigint,
+    private readonly agent: NixlAgent,
+    private readonly client: Client<ShareRequest, ShareResponse>,
+    private readonly mine: BlockList,
+    private readonly theirs: BlockList,
+  ) {}
+
+  /**
+   * Gets to know the owner behind one instance of the endpoint.
+   *
+   * @throws BlockLayoutError where its layout is another
+   */
+  static async connect(manager: BlockManager, agent: NixlAgent, client: Client<ShareRequest, ShareResponse>, instanceId: bigint): Promise<RemoteBlocks> {
+    const region = await manager.registerWith(agent);
+    const description = (await client.unary({ op: 'describe' }, { instanceId })) as Description;
+    const ours = layoutOf(manager);
+    if (description.layout !== ours || description.blockBytes !== manager.blockBytes) {
+      throw new BlockLayoutError(`RemoteBlocks.connect: expected the layout ${ours}, got ${description.layout}`, 'RemoteBlocks.connect');
+    }
+    const peer = await agent.connect(description.metadata);
+    const mine = await agent.blocks(region, manager.blockBytes);
+    const theirs = await agent.blocks(peer.memory(description.memory), manager.blockBytes);
+    return new RemoteBlocks(manager, instanceId, agent, client, mine, theirs);
+  }
+
+  /**
+   * Copies the longest run of blocks that the owner has, from block `first` on, and registers them here. Undefined where it
+   * has none, or there is no room here.
+   *
+   * @throws DynamoError `DYN_UNAVAILABLE` where the owner or its lease was lost, `DYN_DEADLINE_EXCEEDED` where time was up
+   * @throws BlockChecksumError where both keep checksums and they differ
+   */
+  async pull(names: TokenSequence | LineageHashes, first = 0, options: PullOptions = {}): Promise<RegisteredBlocks | undefined> {
+    const operation = 'remote.pull';
+    checkOptions(`${operation} options`, options, ['signal', 'timeoutMs']);
+    const { signal, timeoutMs = 5000 } = options;
+    if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
+    checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
+    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes`);
+    const wanted = names instanceof TokenSequence ? names.lineageHashes(first) : names.slice(first);
+    if (wanted.length === 0) return undefined;
+    const until = performance.now() + timeoutMs;
+    const call = { instanceId: this.instanceId, timeoutMs, ...(signal === undefined ? {} : { signal }) };
+    const found = (await this.client.unary({ op: 'find', names: wanted.bytes, leaseMs: timeoutMs }, call)) as Found;
+    if (found.lease === 0) return undefined;
+    const target = this.manager.allocate(found.ids.length);
+    if (target === null) {
+      await this.#release(found.lease);
+      return undefined;
+    }
+    return await this.#fill(target, wanted.slice(0, found.ids.length), found, until - performance.now(), signal);
+  }
+
+  async #fill(target: MutableBlocks, names: LineageHashes, found: Found, leftMs: number, signal: AbortSignal | undefined): Promise<RegisteredBlocks> {
+    // Neither signal nor limit goes to the transfer: a transfer that is given up still writes, so its end must be seen.
+    const reading = this.agent.transferBlocks('READ', this.mine, Int32Array.from(target.ids), this.theirs, Int32Array.from(found.ids));
+    let settled = false;
+    const over = reading.then(
+      () => void (settled = true),
+      () => void (settled = true),
+    );
+    try {
+      await limited(reading, leftMs, signal);
+      if (!(await this.#release(found.lease))) throw lost('the lease was over before the blocks were read');
+      this.#compare(target, found);
+      const registered = target.stageWith(names, found.identities).register();
+      this.#counts.pulled += registered.length;
+      return registered;
+    } catch (error) {
+      this.#counts.discarded += 1;
+      this.#quarantine(target, settled, over);
+      void this.#release(found.lease).catch(() => {});
+      throw error;
+    }
+  }
+
+  #compare(target: MutableBlocks, found: Found): void {
+    const [got, expected] = [bigWords(target.checksums()), bigWords(found.checksums)];
+    const wrong = expected.findIndex((checksum, index) => checksum !== 0n && got[index] !== 0n && checksum !== got[index]);
+    if (wrong >= 0) throw new BlockChecksumError(`remote.pull: block ${wrong} is not what its owner stored`, 'remote.pull');
+  }
+
+  #quarantine(target: MutableBlocks, settled: boolean, over: Promise<void>): void {
+    if (settled) return target.dispose();
+    const { length } = target;
+    this.#counts.quarantined += length;
+    void over.then(() => {
+      this.#counts.quarantined -= length;
+      target.dispose();
+    });
+  }
+
+  async #release(lease: number): Promise<boolean> {
+    const released = (await this.client.unary({ op: 'release', lease }, { instanceId: this.instanceId, timeoutMs: 5000 })) as Released;
+    return released.held;
+  }
+
+  /** What was pulled so far. */
+  statistics(): RemoteBlocksStatistics {
+    return { ...this.#counts };
+  }
+
+  /** Forgets the owner. Idempotent. */
+  async close(): Promise<void> {
+    await this.mine.release();
+    await this.theirs.release();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** The promise's outcome, or the signal's reason, or an error once the time is over. */
+async function limited<T>(promise: Promise<T>, ms: number, signal: AbortSignal | undefined): Promise<T> {
+  let stop = (): void => {};
+  const ended = new Promise<never>((_, reject) => {
+    const timer = setTimeout(() => {
+      reject(new DynamoError('DeadlineExceeded', 'remote.pull: the blocks were not read in time', { reason: 'kvbm.pull_timeout', operation: 'remote.pull' }));
+    }, Math.max(0, ms));
+    const onAbort = (): void => reject(signal?.reason);
+    if (signal?.aborted === true) onAbort();
+    signal?.addEventListener('abort', onAbort, { once: true });
+    stop = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
+  });
+  try {
+    return await Promise.race([promise, ended]);
+  } finally {
+    stop();
+  }
+}

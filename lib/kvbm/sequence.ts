@@ -1,0 +1,208 @@
+import { checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
+import { pack } from '../addon/codec.js';
+import { invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { ClosedError } from '../errors.js';
+import { call } from './errors.js';
+import { bigWords, bytesOf, LineageHashes } from './hashes.js';
+
+/** A run of placeholder tokens of an image or the like. */
+export interface MultimodalRun {
+  /** Names the object. */
+  readonly hash: bigint;
+  /** Index of the run's first token among the tokens that it is given with. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What the names of a sequence's blocks depend on besides its tokens. */
+export interface TokenSequenceOptions {
+  /** Tokens in a block; a manager's is a power of 2 up to 1024. */
+  readonly blockSize: number;
+  /** Keeps the blocks apart from those of other salts. Requests of one tenant, say. */
+  readonly salt?: string;
+  /** Keeps the blocks apart from those of other adapters. */
+  readonly loraName?: string;
+  readonly multimodal?: readonly MultimodalRun[];
+}
+
+/** Token ids of a request; each from 0 to 2^32-1. */
+export type Tokens = Uint32Array | readonly number[];
+
+const MOST_TOKEN = 2 ** 32 - 1;
+const RANGE = 2 ** 24;
+
+/** Two numbers below 2^24 in one argument of a native function. */
+export function pair(first: number, count: number): number {
+  return first + count * RANGE;
+}
+
+export function tokenWords(path: string, tokens: Tokens): Uint32Array {
+  if (tokens instanceof Uint32Array) return tokens;
+  if (!Array.isArray(tokens)) throw new TypeError(`${path}: expected a Uint32Array or an array of token ids, got ${String(tokens)}`);
+  for (let index = 0; index < tokens.length; index++) checkInteger(`${path}[${index}]`, tokens[index], 0, MOST_TOKEN);
+  return Uint32Array.from(tokens);
+}
+
+function checkRuns(path: string, runs: readonly MultimodalRun[]): void {
+  if (!Array.isArray(runs)) throw new TypeError(`${path}: expected an array of runs, got ${String(runs)}`);
+  for (const [index, run] of runs.entries()) {
+    checkObject(`${path}[${index}]`, run, ['hash', 'offset', 'length']);
+    if (typeof run.hash !== 'bigint') throw new TypeError(`${path}[${index}].hash: expected a bigint, got ${typeof run.hash}`);
+    checkInteger(`${path}[${index}].offset`, run.offset, 0);
+    checkInteger(`${path}[${index}].length`, run.length, 1);
+  }
+}
+
+/**
+ * A request's tokens in blocks, each full one hashed, salted as the router salts: its hashes are those by which a
+ * `KvRouter` finds the blocks. Source: `dynamo-tokens` `TokenBlockSequence`, `dynamo-kv-hashing`.
+ *
+ * @example
+ * using sequence = new TokenSequence([1, 2, 3, 4, 5], { blockSize: 4 });
+ * sequence.blockHashes(); // BigUint64Array [14643705804678351452n]
+ */
+export class TokenSequence implements Disposable {
+  readonly blockSize: number;
+  #handle: Handle | undefined;
+  #length = 0;
+  /** The last tokens, of which the native side does not know yet. */
+  readonly #pending: Uint32Array;
+  #pendingCount = 0;
+
+  /** @throws TypeError, RangeError */
+  constructor(tokens: Tokens, options: TokenSequenceOptions, copied?: { handle: Handle; length: number }) {
+    const path = 'TokenSequence options';
+    checkOptions(path, options, ['blockSize', 'salt', 'loraName', 'multimodal']);
+    const { blockSize, salt, loraName, multimodal } = options;
+    checkInteger(`${path}.blockSize`, blockSize, 1, 65536);
+    if (salt !== undefined) checkString(`${path}.salt`, salt);
+    if (loraName !== undefined) checkString(`${path}.loraName`, loraName);
+    if (multimodal !== undefined) checkRuns(`${path}.multimodal`, multimodal);
+    const words = tokenWords('TokenSequence tokens', tokens);
+    const plain = salt === undefined && loraName === undefined && multimodal === undefined;
+    const args = plain ? undefined : pack({ salt, loraName, multimodal: multimodal ?? [] });
+    this.blockSize = blockSize;
+    this.#handle = copied?.handle ?? invokeSync(native.sequenceCreate, 'TokenSequence', { payload: bytesOf(words), args, a: blockSize });
+    this.#length = copied?.length ?? words.length;
+    this.#pending = new Uint32Array(blockSize);
+  }
+
+  /** Tokens, those of the last, partial block included. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Full blocks. */
+  get blockCount(): number {
+    return Math.floor(this.#length / this.blockSize);
+  }
+
+  /** Adds one token. Gives the index of the block that this completes, if it does. */
+  append(token: number): number | undefined {
+    if (this.#handle === undefined) this.handle('sequence.append');
+    if (!Number.isInteger(token) || token < 0 || token > MOST_TOKEN) checkInteger('sequence.append token', token, 0, MOST_TOKEN);
+    this.#pending[this.#pendingCount++] = token;
+    this.#length += 1;
+    if (this.#length % this.blockSize === 0) {
+      this.#flush();
+      return this.#length / this.blockSize - 1;
+    }
+    if (this.#pendingCount === this.blockSize) this.#flush();
+    return undefined;
+  }
+
+  /** Adds tokens. Gives the range of blocks that this completes, `end` without, if it does. */
+  extend(tokens: Tokens, options: { readonly multimodal?: readonly MultimodalRun[] } = {}): { start: number; end: number } | undefined {
+    checkOptions('sequence.extend options', options, ['multimodal']);
+    const { multimodal } = options;
+    if (multimodal !== undefined) checkRuns('sequence.extend options.multimodal', multimodal);
+    const words = tokenWords('sequence.extend tokens', tokens);
+    const handle = this.handle('sequence.extend');
+    const start = this.blockCount;
+    const args = multimodal === undefined ? undefined : pack({ multimodal });
+    call(native.sequenceExtend, 'sequence.extend', handle, 0, 0, bytesOf(words), args);
+    this.#length += words.length;
+    const end = this.blockCount;
+    return end > start ? { start, end } : undefined;
+  }
+
+  /** Keeps the first `length` tokens. A sequence with multimodal runs cannot be cut. */
+  truncate(length: number): void {
+    checkInteger('sequence.truncate length', length, 0, this.#length);
+    call(native.sequenceTruncate, 'sequence.truncate', this.handle('sequence.truncate'), length);
+    this.#length = length;
+  }
+
+  /** The tokens from `start` up to but without `end`; multimodal placeholders that were appended read as 0. */
+  tokens(start = 0, end = this.#length): Uint32Array {
+    checkInteger('sequence.tokens start', start, 0, this.#length);
+    checkInteger('sequence.tokens end', end, start, this.#length);
+    const bytes = call(native.sequenceTokens, 'sequence.tokens', this.handle('sequence.tokens'), start, end);
+    return bytes === undefined ? new Uint32Array() : new Uint32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 4);
+  }
+
+  /** Hash of each full block's tokens alone: the router's `LocalBlockHash`. */
+  blockHashes(first = 0, count = this.blockCount - first): BigUint64Array {
+    return this.#words('sequence.blockHashes', first, count, 0);
+  }
+
+  /** Hash of the sequence up to and with each full block: the router's `ExternalSequenceBlockHash`. */
+  sequenceHashes(first = 0, count = this.blockCount - first): BigUint64Array {
+    return this.#words('sequence.sequenceHashes', first, count, 1);
+  }
+
+  /** The full blocks' names in a `BlockManager`. */
+  lineageHashes(first = 0, count = this.blockCount - first): LineageHashes {
+    const operation = 'sequence.lineageHashes';
+    this.#checkRange(operation, first, count);
+    return new LineageHashes(call(native.sequenceHashes, operation, this.handle(operation), pair(first, count), 2) ?? new Uint8Array());
+  }
+
+  /** What salt and adapter make of the hashes' seed; 1337 without either. */
+  saltHash(): bigint {
+    return bigWords(call(native.sequenceHashes, 'sequence.saltHash', this.handle('sequence.saltHash'), 0, 3))[0] as bigint;
+  }
+
+  /** A sequence of its own with the same tokens, salt and runs. */
+  clone(): TokenSequence {
+    const handle = call(native.sequenceClone, 'sequence.clone', this.handle('sequence.clone'));
+    return new TokenSequence([], { blockSize: this.blockSize }, { handle, length: this.#length });
+  }
+
+  #words(operation: string, first: number, count: number, kind: number): BigUint64Array {
+    this.#checkRange(operation, first, count);
+    const words = new BigUint64Array(count);
+    call(native.sequenceHashes, operation, this.handle(operation), pair(first, count), kind, new Uint8Array(words.buffer));
+    return words;
+  }
+
+  #checkRange(operation: string, first: number, count: number): void {
+    checkInteger(`${operation} first`, first, 0, this.blockCount);
+    checkInteger(`${operation} count`, count, 0, this.blockCount - first);
+  }
+
+  #flush(): void {
+    const words = this.#pending.subarray(0, this.#pendingCount);
+    this.#pendingCount = 0;
+    call(native.sequenceExtend, 'sequence.append', this.#handle as Handle, 0, 0, bytesOf(words));
+  }
+
+  /** @internal */
+  handle(operation: string): Handle {
+    if (this.#handle === undefined) throw new ClosedError('the token sequence', operation);
+    if (this.#pendingCount > 0) this.#flush();
+    return this.#handle;
+  }
+
+  /** Forgets the tokens. Idempotent. */
+  dispose(): void {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    if (handle !== undefined) call(native.sequenceClose, 'sequence.dispose', handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

@@ -1,0 +1,403 @@
+//! One environment's batches of a manager of one tier.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dynamo_tokens::{PositionalLineageHash, TokenBlock};
+use kvbm_logical::{CompleteBlock, ImmutableBlock, MutableBlock};
+use parking_lot::Mutex;
+
+use super::batch::{Batch, Table, wrong_state};
+use super::hashes::Identity;
+use super::manager::{Options, Shared};
+use super::pool::{Lent, NO_BLOCK, Pinned, Pool};
+use super::registry::Registry;
+use super::storage::Storage;
+use super::{Tier, journal};
+use crate::abi::{Failure, Out};
+use crate::stream::Items;
+
+pub struct Client<T: Tier> {
+    shared: Arc<Shared<T>>,
+    table: Mutex<Table<T>>,
+}
+
+impl<T: Tier> Client<T> {
+    pub fn new(shared: Arc<Shared<T>>) -> Self {
+        Self { shared, table: Mutex::default() }
+    }
+
+    fn journal(&self) -> Option<parking_lot::MutexGuard<'_, journal::State>> {
+        self.shared.journal.as_ref().map(journal::Journal::lock)
+    }
+
+    fn stage_all(
+        &self,
+        blocks: Vec<MutableBlock<T>>,
+        hashes: impl Iterator<Item = PositionalLineageHash>,
+    ) -> Result<Vec<CompleteBlock<T>>, Failure> {
+        let size = self.shared.manager.block_size();
+        blocks.into_iter().zip(hashes).map(|(block, hash)| block.stage(hash, size).map_err(Failure::internal)).collect()
+    }
+
+    fn register_all(&self, blocks: Vec<CompleteBlock<T>>, identities: &[Identity]) -> Vec<ImmutableBlock<T>> {
+        if let Some(storage) = &self.shared.storage {
+            blocks.iter().for_each(|block| storage.seal(block.block_id()));
+        }
+        // Taken before the store changes: see `Journal`.
+        let mut journal = self.journal();
+        let registered = self.shared.manager.register_blocks(blocks);
+        if identities.len() == registered.len() {
+            if self.shared.registry.keeps_identities() {
+                for (block, identity) in registered.iter().zip(identities) {
+                    // Refused only where the type was attached in the crate's other way, which nobody does.
+                    let _ = block.registration_handle().attach_unique(*identity);
+                }
+            }
+            if let Some(journal) = &mut journal {
+                let hashes = registered.iter().map(ImmutableBlock::sequence_hash);
+                journal.stored(hashes.zip(identities.iter().copied()));
+            }
+        }
+        registered
+    }
+
+    fn hold(&self, blocks: Vec<ImmutableBlock<T>>) -> Result<u64, Failure> {
+        if blocks.is_empty() {
+            return Ok(0);
+        }
+        self.table.lock().insert(Batch::Registered(blocks))
+    }
+}
+
+fn put_ids<'a, B: 'a>(out: Out, from: usize, blocks: impl Iterator<Item = &'a B>, id: fn(&B) -> usize) {
+    blocks.enumerate().for_each(|(index, block)| out.put(from + index, id(block) as u32));
+}
+
+fn cut<B>(blocks: &mut Vec<B>, at: usize) -> Result<Vec<B>, Failure> {
+    if at > blocks.len() {
+        return Err(Failure::invalid(format!("at: expected 0 to {}, got {at}", blocks.len())));
+    }
+    Ok(blocks.split_off(at))
+}
+
+impl<T: Tier> Pool for Client<T> {
+    fn id(&self) -> u64 {
+        self.shared.manager.id().0
+    }
+
+    fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    fn registry(&self) -> &Arc<Registry> {
+        &self.shared.registry
+    }
+
+    fn storage(&self) -> Option<&Arc<Storage>> {
+        self.shared.storage.as_ref()
+    }
+
+    fn wants_identities(&self) -> bool {
+        self.shared.journal.is_some() || self.shared.registry.keeps_identities()
+    }
+
+    fn available(&self) -> usize {
+        self.shared.manager.available_blocks()
+    }
+
+    fn statistics(&self) -> Vec<u64> {
+        let pool = self.shared.manager.metrics().snapshot();
+        vec![
+            self.shared.manager.total_blocks() as u64,
+            self.shared.manager.available_blocks() as u64,
+            pool.reset_pool_size as u64,
+            pool.inactive_pool_size as u64,
+            pool.inflight_mutable as u64,
+            pool.inflight_immutable as u64,
+            self.table.lock().len() as u64,
+            pool.allocations,
+            pool.allocations_from_reset,
+            pool.evictions,
+            pool.stagings,
+            pool.registrations,
+            pool.duplicate_blocks,
+            pool.registration_dedup,
+            pool.match_hashes_requested,
+            pool.match_blocks_returned,
+            pool.scan_hashes_requested,
+            pool.scan_blocks_returned,
+        ]
+    }
+
+    fn drain(&self) -> (usize, usize) {
+        let mut journal = self.journal();
+        let manager = &self.shared.manager;
+        let drained = manager.metrics().snapshot().inactive_pool_size.max(0) as usize;
+        // It fails where blocks are held, yet drains all the same.
+        let _ = manager.reset_inactive_pool();
+        if let Some(journal) = &mut journal {
+            journal.sweep(|hash| self.shared.is_present(hash));
+        }
+        (drained, manager.total_blocks() - manager.available_blocks())
+    }
+
+    fn events(&self, snapshot: bool) -> Result<Items, Failure> {
+        match &self.shared.journal {
+            Some(journal) => Ok(Box::pin(journal.subscribe(snapshot))),
+            None => Err(Failure::invalid("events: expected a manager with the option events, got one without")),
+        }
+    }
+
+    fn allocate(&self, count: usize, out: Out) -> Result<u64, Failure> {
+        out.check(count)?;
+        let blocks = {
+            let mut journal = self.journal();
+            let Some((blocks, evicted)) = self.shared.manager.allocate_blocks_with_evictions(count) else { return Ok(0) };
+            if let Some(journal) = &mut journal {
+                journal.removed(evicted.into_iter());
+            }
+            blocks
+        };
+        if let Some(storage) = &self.shared.storage {
+            blocks.iter().for_each(|block| storage.forget(block.block_id()));
+        }
+        put_ids(out, 0, blocks.iter(), MutableBlock::block_id);
+        self.table.lock().insert(Batch::Mutable(blocks))
+    }
+
+    fn stage(&self, id: u64, hashes: Vec<PositionalLineageHash>, identities: Vec<Identity>) -> Result<(), Failure> {
+        let mut table = self.table.lock();
+        let batch = table.get(id)?;
+        match batch {
+            Batch::Mutable(blocks) if blocks.len() == hashes.len() => {
+                let staged = self.stage_all(std::mem::take(blocks), hashes.into_iter())?;
+                *batch = Batch::Staged(staged, identities);
+                Ok(())
+            }
+            Batch::Mutable(blocks) => {
+                Err(Failure::invalid(format!("hashes: expected {}, one a block, got {}", blocks.len(), hashes.len())))
+            }
+            other => Err(wrong_state("mutable", other.state())),
+        }
+    }
+
+    fn register(&self, id: u64, out: Out) -> Result<u64, Failure> {
+        let mut table = self.table.lock();
+        let batch = table.get(id)?;
+        let Batch::Staged(blocks, identities) = batch else { return Err(wrong_state("staged", batch.state())) };
+        out.check(blocks.len())?;
+        let before: Vec<usize> = blocks.iter().map(CompleteBlock::block_id).collect();
+        let registered = self.register_all(std::mem::take(blocks), &std::mem::take(identities));
+        put_ids(out, 0, registered.iter(), ImmutableBlock::block_id);
+        let replaced = registered.iter().zip(before).filter(|(block, before)| block.block_id() != *before).count();
+        *batch = Batch::Registered(registered);
+        Ok(replaced as u64)
+    }
+
+    fn commit(&self, id: u64, blocks: &[TokenBlock], out: Out) -> Result<u64, Failure> {
+        out.check(blocks.len())?;
+        let mut table = self.table.lock();
+        let held = table.mutable(id)?;
+        if blocks.len() > held.len() {
+            return Err(Failure::invalid(format!("blocks: expected at most {}, got {}", held.len(), blocks.len())));
+        }
+        let rest = held.split_off(blocks.len());
+        let first = std::mem::replace(held, rest);
+        let staged = self.stage_all(first, blocks.iter().map(TokenBlock::positional_lineage_hash))?;
+        let identities = if self.wants_identities() { blocks.iter().map(Identity::from).collect() } else { Vec::new() };
+        let registered = self.register_all(staged, &identities);
+        put_ids(out, 0, registered.iter(), ImmutableBlock::block_id);
+        table.insert(Batch::Registered(registered))
+    }
+
+    fn unstage(&self, id: u64) -> Result<(), Failure> {
+        let mut table = self.table.lock();
+        let batch = table.get(id)?;
+        let Batch::Staged(blocks, _) = batch else { return Err(wrong_state("staged", batch.state())) };
+        *batch = Batch::Mutable(std::mem::take(blocks).into_iter().map(CompleteBlock::reset).collect());
+        Ok(())
+    }
+
+    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure> {
+        out.check(hashes.len() + 1)?;
+        let blocks = self.shared.manager.match_blocks(hashes);
+        out.put(0, blocks.len() as u32);
+        put_ids(out, 1, blocks.iter(), ImmutableBlock::block_id);
+        self.hold(blocks)
+    }
+
+    fn match_each(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure> {
+        out.check(hashes.len())?;
+        let blocks = self.shared.manager.match_blocks_scattered(hashes);
+        for (index, block) in blocks.iter().enumerate() {
+            out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
+        }
+        self.hold(blocks.into_iter().flatten().collect())
+    }
+
+    fn scan(&self, hashes: &[PositionalLineageHash], touch: bool, out: Out) -> Result<u64, Failure> {
+        out.check(hashes.len())?;
+        let mut found = self.shared.manager.scan_matches(hashes, touch);
+        let mut blocks = Vec::with_capacity(found.len());
+        for (index, hash) in hashes.iter().enumerate() {
+            // A repeated hash counts once, where it is named first.
+            let block = found.remove(hash);
+            out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
+            blocks.extend(block);
+        }
+        self.hold(blocks)
+    }
+
+    fn release(&self, id: u64) -> Result<(), Failure> {
+        let batch = {
+            let mut table = self.table.lock();
+            if let Ok(Batch::Lent { released }) = table.get(id) {
+                *released = true;
+                return Ok(());
+            }
+            table.remove(id)
+        };
+        match batch {
+            Some(Batch::Registered(blocks)) => self.shared.release_registered(blocks),
+            other => drop(other),
+        }
+        Ok(())
+    }
+
+    fn copy_of(&self, id: u64, range: Range<usize>) -> Result<u64, Failure> {
+        let mut table = self.table.lock();
+        let blocks = table.registered(id)?;
+        let Some(part) = blocks.get(range.clone()) else {
+            return Err(Failure::invalid(format!("range: expected one within {} blocks, got {range:?}", blocks.len())));
+        };
+        let part = part.to_vec();
+        table.insert(Batch::Registered(part))
+    }
+
+    fn split(&self, id: u64, at: usize) -> Result<u64, Failure> {
+        let mut table = self.table.lock();
+        let rest = match table.get(id)? {
+            Batch::Mutable(blocks) => Batch::Mutable(cut(blocks, at)?),
+            Batch::Registered(blocks) => Batch::Registered(cut(blocks, at)?),
+            other => return Err(wrong_state("mutable or registered", other.state())),
+        };
+        table.insert(rest)
+    }
+
+    fn join(&self, id: u64, from: u64) -> Result<(), Failure> {
+        let mut table = self.table.lock();
+        let (expected, got) = (table.get(id)?.state(), table.get(from)?.state());
+        if id == from || expected != got || !matches!(expected, "mutable" | "registered") {
+            return Err(wrong_state(expected, got));
+        }
+        match (table.remove(from), table.get(id)?) {
+            (Some(Batch::Mutable(more)), Batch::Mutable(blocks)) => blocks.extend(more),
+            (Some(Batch::Registered(more)), Batch::Registered(blocks)) => blocks.extend(more),
+            _ => return Err(wrong_state(expected, got)),
+        }
+        Ok(())
+    }
+
+    fn weak(&self, id: u64) -> Result<u64, Failure> {
+        let mut table = self.table.lock();
+        let weak = table.registered(id)?.iter().map(ImmutableBlock::downgrade).collect();
+        table.insert(Batch::Weak(weak))
+    }
+
+    fn upgrade(&self, id: u64, out: Out) -> Result<u64, Failure> {
+        let mut table = self.table.lock();
+        let batch = table.get(id)?;
+        let Batch::Weak(weak) = batch else { return Err(wrong_state("weak", batch.state())) };
+        out.check(weak.len())?;
+        let mut blocks = Vec::new();
+        for (index, one) in weak.iter().enumerate() {
+            let block = one.upgrade();
+            out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
+            blocks.extend(block);
+        }
+        drop(table);
+        self.hold(blocks)
+    }
+
+    fn hashes(&self, id: u64) -> Result<Vec<PositionalLineageHash>, Failure> {
+        let mut table = self.table.lock();
+        Ok(match table.get(id)? {
+            Batch::Staged(blocks, _) => blocks.iter().map(CompleteBlock::sequence_hash).collect(),
+            Batch::Registered(blocks) => blocks.iter().map(ImmutableBlock::sequence_hash).collect(),
+            Batch::Weak(blocks) => blocks.iter().map(|block| block.sequence_hash()).collect(),
+            other => return Err(wrong_state("named", other.state())),
+        })
+    }
+
+    fn reset_on_release(&self, id: u64, reset: bool) -> Result<(), Failure> {
+        if reset {
+            self.shared.may_reset.store(true, Ordering::Relaxed);
+        }
+        self.table.lock().registered(id)?.iter().for_each(|block| block.set_evict_on_reset(reset));
+        Ok(())
+    }
+
+    fn pin(&self, id: u64, range: Option<Range<usize>>) -> Result<Pinned, Failure> {
+        let mut table = self.table.lock();
+        let blocks = table.registered(id)?;
+        let range = range.unwrap_or(0..blocks.len());
+        let Some(part) = blocks.get(range.clone()) else {
+            return Err(Failure::invalid(format!("index: expected 0 to {}, got {}", blocks.len().saturating_sub(1), range.start)));
+        };
+        Ok(Pinned::new(part.iter().map(ImmutableBlock::pin).collect(), self.shared.clone()))
+    }
+
+    fn lend(self: Arc<Self>, id: u64) -> Result<Box<dyn Lent>, Failure> {
+        let blocks = {
+            let mut table = self.table.lock();
+            let blocks = std::mem::take(table.mutable(id)?);
+            *table.get(id)? = Batch::Lent { released: false };
+            blocks
+        };
+        Ok(Box::new(LentBlocks { blocks, id, client: self }))
+    }
+
+    fn block_ids(&self, id: u64) -> Result<(Vec<usize>, bool), Failure> {
+        match self.table.lock().get(id)? {
+            Batch::Mutable(blocks) => Ok((blocks.iter().map(MutableBlock::block_id).collect(), false)),
+            Batch::Registered(blocks) => Ok((blocks.iter().map(ImmutableBlock::block_id).collect(), true)),
+            other => Err(wrong_state("mutable or registered", other.state())),
+        }
+    }
+
+    fn block_id(&self, id: u64, index: usize) -> Result<usize, Failure> {
+        let mut table = self.table.lock();
+        let found = match table.get(id)? {
+            Batch::Mutable(blocks) => blocks.get(index).map(MutableBlock::block_id),
+            Batch::Registered(blocks) => blocks.get(index).map(ImmutableBlock::block_id),
+            other => return Err(wrong_state("mutable or registered", other.state())),
+        };
+        found.ok_or_else(|| Failure::invalid(format!("index: expected one of the batch's blocks, got {index}")))
+    }
+}
+
+struct LentBlocks<T: Tier> {
+    blocks: Vec<MutableBlock<T>>,
+    id: u64,
+    client: Arc<Client<T>>,
+}
+
+impl<T: Tier> Lent for LentBlocks<T> {
+    fn ids(&self) -> Vec<usize> {
+        self.blocks.iter().map(MutableBlock::block_id).collect()
+    }
+}
+
+impl<T: Tier> Drop for LentBlocks<T> {
+    fn drop(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        let mut table = self.client.table.lock();
+        if let Ok(batch @ Batch::Lent { released: false }) = table.get(self.id) {
+            *batch = Batch::Mutable(blocks);
+        } else {
+            table.remove(self.id);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a manager holds, told as the router wants it: blocks stored, with what their hashes do not tell, and blocks removed.
+//! The crates' own events know neither tiers nor tokens and come too late where a weak block lives; this journal is kept by
+//! the calls that store and evict, under one lock with them, so that each block is told stored and removed in turn.
+//!
+//! An event: kind u32 (0 stored, 1 removed, 2 cleared, 3 lost), count u32, event id u64, start position u64, parent u64,
+//! whether there is a parent u64; then `count` sequence hashes, and for kind 0 as many hashes of tokens. Little-endian.
+//! With kind 3 the event id is how many were lost.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use dynamo_tokens::PositionalLineageHash;
+use futures::{Stream, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+
+use super::hashes::Identity;
+use crate::abi::Failure;
+use crate::stream::Item;
+
+const STORED: u32 = 0;
+const REMOVED: u32 = 1;
+const CLEARED: u32 = 2;
+const LOST: u32 = 3;
+
+pub struct Journal {
+    state: Mutex<State>,
+}
+
+pub struct State {
+    told: HashMap<PositionalLineageHash, Identity>,
+    next_id: u64,
+    sender: broadcast::Sender<Bytes>,
+}
+
+fn encode(kind: u32, id: u64, position: u64, parent: Option<u64>, hashes: &[u64], tokens: &[u64]) -> Bytes {
+    let mut out = Vec::with_capacity(40 + 8 * (hashes.len() + tokens.len()));
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&(hashes.len() as u32).to_le_bytes());
+    for word in [id, position, parent.unwrap_or(0), u64::from(parent.is_some())] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    for hash in hashes.iter().chain(tokens) {
+        out.extend_from_slice(&hash.to_le_bytes());
+    }
+    out.into()
+}
+
+impl Journal {
+    pub fn new(capacity: usize) -> Self {
+        let state = State { told: HashMap::new(), next_id: 0, sender: broadcast::channel(capacity.max(1)).0 };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Held across the change that is told, so that two threads' changes are told in their order.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The events from now on; with `snapshot` first an event that clears and those that store what is there.
+    pub fn subscribe(&self, snapshot: bool) -> impl Stream<Item = Result<Item, Failure>> + Send + 'static + use<> {
+        let state = self.state.lock();
+        let before = if snapshot { state.snapshot() } else { Vec::new() };
+        let after = BroadcastStream::new(state.sender.subscribe()).map(|event| match event {
+            Ok(event) => event,
+            Err(BroadcastStreamRecvError::Lagged(count)) => encode(LOST, count, 0, None, &[], &[]),
+        });
+        futures::stream::iter(before).chain(after).map(|event| Ok(Item::Data(event)))
+    }
+}
+
+impl State {
+    fn send(&mut self, event: impl FnOnce(u64) -> Bytes) {
+        self.next_id += 1;
+        // Without a subscriber there is nobody to tell.
+        if self.sender.receiver_count() > 0 {
+            let _ = self.sender.send(event(self.next_id));
+        }
+    }
+
+    /// Tells of what is new among the blocks, a run of blocks that follow each other at a time.
+    pub fn stored(&mut self, blocks: impl Iterator<Item = (PositionalLineageHash, Identity)>) {
+        let mut run: Vec<(PositionalLineageHash, Identity)> = Vec::new();
+        for (hash, identity) in blocks {
+            if self.told.insert(hash, identity).is_some() {
+                continue;
+            }
+            let follows = run.last().is_some_and(|(last, _)| {
+                hash.position() == last.position() + 1 && identity.parent == Some(last.current_sequence_hash())
+            });
+            if !follows {
+                self.tell_run(&run);
+                run.clear();
+            }
+            run.push((hash, identity));
+        }
+        self.tell_run(&run);
+    }
+
+    fn tell_run(&mut self, run: &[(PositionalLineageHash, Identity)]) {
+        if let Some(&(first, Identity { parent, .. })) = run.first() {
+            self.send(|id| stored_event(id, first.position(), parent, run));
+        }
+    }
+
+    pub fn removed(&mut self, hashes: impl Iterator<Item = PositionalLineageHash>) {
+        let gone: Vec<u64> = hashes
+            .filter(|hash| self.told.remove(hash).is_some())
+            .map(|hash| hash.current_sequence_hash())
+            .collect();
+        if !gone.is_empty() {
+            self.send(|id| encode(REMOVED, id, 0, None, &gone, &[]));
+        }
+    }
+
+    /// Of all that was told stored, tells removed what `is_there` denies.
+    pub fn sweep(&mut self, is_there: impl Fn(PositionalLineageHash) -> bool) {
+        let gone: Vec<_> = self.told.keys().copied().filter(|&hash| !is_there(hash)).collect();
+        self.removed(gone.into_iter());
+    }
+
+    fn snapshot(&self) -> Vec<Bytes> {
+        let mut all: Vec<_> = self.told.iter().map(|(hash, identity)| (*hash, *identity)).collect();
+        // Parents before their children.
+        all.sort_unstable_by_key(|(hash, _)| hash.position());
+        let cleared = encode(CLEARED, self.next_id, 0, None, &[], &[]);
+        let stored = all.iter().map(|one| {
+            stored_event(self.next_id, one.0.position(), one.1.parent, std::slice::from_ref(one))
+        });
+        std::iter::once(cleared).chain(stored).collect()
+    }
+}
+
+fn stored_event(id: u64, position: u64, parent: Option<u64>, run: &[(PositionalLineageHash, Identity)]) -> Bytes {
+    let hashes: Vec<u64> = run.iter().map(|(hash, _)| hash.current_sequence_hash()).collect();
+    let tokens: Vec<u64> = run.iter().map(|(_, identity)| identity.tokens_hash).collect();
+    encode(STORED, id, position, parent, &hashes, &tokens)
+}

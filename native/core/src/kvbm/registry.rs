@@ -1,0 +1,159 @@
+use std::any::TypeId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use dynamo_tokens::PositionalLineageHash;
+use futures::StreamExt;
+use kvbm_logical::BlockRegistry;
+use kvbm_logical::events::{EventsManager, KvCacheEvent};
+use kvbm_logical::manager::FrequencyTrackingCapacity;
+use serde::Deserialize;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+
+use super::{Device, Disk, Host, TierName, hashes};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
+use crate::stream::{Item, PullStream};
+
+/// The names of all registered blocks; managers of several tiers may share one.
+pub struct Registry {
+    pub blocks: BlockRegistry,
+    events: Option<Arc<EventsManager>>,
+    /// Whether blocks keep their `Identity`: from the first manager on that publishes events.
+    pub identities: AtomicBool,
+    /// The tiers that have a manager, a bit each.
+    tiers: AtomicU8,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Args {
+    frequency: Option<String>,
+    /// How many events a subscriber may fall behind.
+    event_capacity: Option<usize>,
+}
+
+impl Registry {
+    fn new(args: Args) -> Result<Self, Failure> {
+        let mut builder = BlockRegistry::builder();
+        if let Some(size) = args.frequency {
+            let capacity = match size.as_str() {
+                "small" => FrequencyTrackingCapacity::Small,
+                "medium" => FrequencyTrackingCapacity::Medium,
+                "large" => FrequencyTrackingCapacity::Large,
+                other => return Err(Failure::invalid(format!("frequency: expected small, medium or large, got {other}"))),
+            };
+            builder = builder.frequency_tracker(capacity.create_tracker());
+        }
+        let mut events = None;
+        if let Some(capacity) = args.event_capacity {
+            let manager = Arc::new(EventsManager::builder().channel_capacity(capacity.max(1)).build());
+            events = Some(manager.clone());
+            builder = builder.event_manager(manager);
+        }
+        Ok(Self { blocks: builder.build(), events, identities: AtomicBool::new(false), tiers: AtomicU8::new(0) })
+    }
+
+    /// A tier has one manager: the crates count a name's blocks by tier, so two could not be told apart.
+    pub fn claim(&self, tier: TierName) -> Result<(), Failure> {
+        if self.tiers.fetch_or(tier.bit(), Ordering::AcqRel) & tier.bit() != 0 {
+            return Err(Failure::conflict(format!("the registry has a manager of the tier {tier:?} already")));
+        }
+        Ok(())
+    }
+
+    pub fn disclaim(&self, tier: TierName) {
+        self.tiers.fetch_and(!tier.bit(), Ordering::AcqRel);
+    }
+
+    pub fn keeps_identities(&self) -> bool {
+        self.identities.load(Ordering::Relaxed)
+    }
+}
+
+/// `args`: `{frequency, eventCapacity}`. Gives a `Registry`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_registry_create(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let args = if call.has_args() { call.args()? } else { Args { frequency: None, event_capacity: None } };
+            Ok(Reply::handle(Handle::new(Arc::new(Registry::new(args)?))))
+        })
+    }
+}
+
+/// Names are as for `dyn_blocks_match`, in `a`; `b` is the sequence's block size. Gives a byte a name, with a bit a tier:
+/// 1 device, 2 host, 4 disk.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_registry_presence(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let registry = call.handle::<Registry>()?;
+            let tiers = [TypeId::of::<Device>(), TypeId::of::<Host>(), TypeId::of::<Disk>()];
+            let names = hashes::named(call, call.a(), call.b() as usize)?;
+            let bits = names.iter().map(|&hash| {
+                let Some(handle) = registry.blocks.match_sequence_hash(hash, false) else { return 0 };
+                (0..tiers.len()).filter(|&tier| handle.has_any_block(&tiers[tier..=tier])).map(|tier| 1 << tier).sum()
+            });
+            Ok(Reply::bytes(bits.collect()))
+        })
+    }
+}
+
+/// How often each name was used lately, a byte each: 0 to 15. With `b` not 0 they are used once more first.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_registry_frequency(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let registry = call.handle::<Registry>()?;
+            let names: Vec<PositionalLineageHash> = hashes::from_bytes(call.raw_args())?;
+            if call.b() != 0 {
+                names.iter().for_each(|&hash| registry.blocks.touch(hash));
+            }
+            Ok(Reply::bytes(names.iter().map(|&hash| registry.blocks.count(hash).min(255) as u8).collect()))
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_registry_count(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| Ok(Reply::number(call.handle::<Registry>()?.blocks.registered_count() as u64)))
+    }
+}
+
+const CREATED: u8 = 0;
+const REMOVED: u8 = 1;
+const LOST: u8 = 2;
+
+/// Gives a `PullStream` of the crate's own events: a byte (0 created, 1 removed) and the lineage hash, or 2 and how many
+/// were lost (8 bytes, little-endian).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_registry_events(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let registry = call.handle::<Registry>()?;
+            let Some(events) = &registry.events else {
+                return Err(Failure::invalid("registry: expected one with the option events, got one without"));
+            };
+            let items = events.subscribe_loss_aware().map(|event| {
+                let mut out = Vec::with_capacity(1 + hashes::BYTES);
+                match event {
+                    Ok(KvCacheEvent::Create(hash)) => {
+                        out.push(CREATED);
+                        out.extend_from_slice(&hash.as_u128().to_be_bytes());
+                    }
+                    Ok(KvCacheEvent::Remove(hash)) => {
+                        out.push(REMOVED);
+                        out.extend_from_slice(&hash.as_u128().to_be_bytes());
+                    }
+                    Err(BroadcastStreamRecvError::Lagged(count)) => {
+                        out.push(LOST);
+                        out.extend_from_slice(&count.to_le_bytes());
+                    }
+                }
+                Ok(Item::Data(out.into()))
+            });
+            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items)))))
+        })
+    }
+}

@@ -1,0 +1,249 @@
+use dynamo_kv_hashing::compute_salt_hash;
+use dynamo_tokens::{PositionalLineageHash, Token, TokenBlock, TokenBlockError, TokenBlockMmInfo, TokenBlockSequence, Tokens};
+use parking_lot::{Mutex, MutexGuard};
+use serde::Deserialize;
+
+use super::hashes;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
+
+/// Beyond this position the crates' hashes panic.
+const MOST_BLOCKS: usize = 1 << 24;
+
+/// A sequence of tokens in hashed blocks, salted as the router salts.
+pub struct Sequence {
+    tokens: Mutex<TokenBlockSequence>,
+    /// The names of its first blocks, side by side as matching wants them; made when they are first asked for.
+    names: Mutex<Vec<PositionalLineageHash>>,
+}
+
+impl Sequence {
+    fn new(tokens: TokenBlockSequence) -> Self {
+        Self { tokens: Mutex::new(tokens), names: Mutex::default() }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, TokenBlockSequence> {
+        self.tokens.lock()
+    }
+
+    /// Hands over the names of a range (first, count) of the full blocks.
+    pub fn with_names<T>(
+        &self,
+        range: u64,
+        block_size: usize,
+        body: impl FnOnce(&[PositionalLineageHash]) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let tokens = self.lock();
+        hashes::sequence_blocks(&tokens, range, block_size)?;
+        let mut names = self.names.lock();
+        let known = names.len();
+        names.extend(tokens.blocks().get(known..).unwrap_or_default().iter().map(TokenBlock::positional_lineage_hash));
+        let (first, count) = hashes::pair(range);
+        body(&names[first..first + count])
+    }
+
+    /// Before blocks go: their names go with them.
+    fn keep(&self, blocks: usize) {
+        self.names.lock().truncate(blocks);
+    }
+}
+
+#[derive(Deserialize)]
+struct Run {
+    hash: u64,
+    offset: usize,
+    length: usize,
+}
+
+impl From<&Run> for TokenBlockMmInfo {
+    fn from(run: &Run) -> Self {
+        Self { mm_hash: run.hash, offset: run.offset, length: run.length }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Args {
+    salt: Option<String>,
+    lora_name: Option<String>,
+    #[serde(default)]
+    multimodal: Vec<Run>,
+}
+
+fn args(call: &Call) -> Result<Args, Failure> {
+    if call.has_args() { call.args() } else { Ok(Args::default()) }
+}
+
+fn tokens<'a>(call: &Call<'a>) -> Result<std::borrow::Cow<'a, [Token]>, Failure> {
+    let bytes = call.payload();
+    if !bytes.len().is_multiple_of(4) {
+        return Err(Failure::invalid(format!("tokens: expected 4 bytes each, got {} bytes", bytes.len())));
+    }
+    // SAFETY: every bit pattern is a u32; what is not aligned lies outside of `whole`.
+    let (before, whole, _) = unsafe { bytes.align_to::<Token>() };
+    if before.is_empty() {
+        return Ok(whole.into());
+    }
+    Ok(bytes.chunks_exact(4).map(|one| Token::from_le_bytes([one[0], one[1], one[2], one[3]])).collect::<Vec<_>>().into())
+}
+
+fn fits(tokens: usize, block_size: usize) -> Result<(), Failure> {
+    if tokens / block_size > MOST_BLOCKS {
+        return Err(Failure::invalid(format!("tokens: expected at most {MOST_BLOCKS} blocks of {block_size}, got {tokens} tokens")));
+    }
+    Ok(())
+}
+
+fn wrong(error: TokenBlockError) -> Failure {
+    match error {
+        TokenBlockError::MmRunsPresent => {
+            Failure::new("NotImplemented", "kvbm.multimodal", "a sequence with multimodal runs cannot be truncated")
+        }
+        other => Failure::invalid(other.to_string()),
+    }
+}
+
+/// The payload is the tokens, 4 bytes each. `a`: tokens in a block. `args`: `{salt, loraName, multimodal: [{hash, offset,
+/// length}]}`. Gives a `Sequence`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_create(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let tokens = tokens(call)?;
+            let block_size = call.a() as u32;
+            if block_size == 0 {
+                return Err(Failure::invalid("blockSize: expected 1 or more, got 0"));
+            }
+            fits(tokens.len(), block_size as usize)?;
+            let Args { salt, lora_name, multimodal } = args(call)?;
+            let salt = compute_salt_hash(salt.as_deref(), lora_name.as_deref()).map_err(Failure::internal)?;
+            let sequence = if multimodal.is_empty() {
+                TokenBlockSequence::from_slice(&tokens, block_size, Some(salt))
+            } else {
+                let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
+                TokenBlockSequence::new_with_mm(Tokens::from(&tokens[..]), &runs, block_size, Some(salt)).map_err(wrong)?
+            };
+            Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(sequence)))))
+        })
+    }
+}
+
+/// The crate copies on all that does not fit its current block, so it is given one block's worth at a time.
+fn extend(sequence: &mut TokenBlockSequence, tokens: &[Token]) -> Result<(), TokenBlockError> {
+    let (head, rest) = tokens.split_at(sequence.current_block().remaining().min(tokens.len()));
+    let block_size = sequence.block_size();
+    for part in std::iter::once(head).chain(rest.chunks(block_size)) {
+        sequence.extend(Tokens::from(part))?;
+    }
+    Ok(())
+}
+
+/// The payload is more tokens. `args`: `{multimodal}`, with offsets from the first of them. Number: full blocks now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_extend(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let sequence = call.handle::<Sequence>()?;
+            let tokens = tokens(call)?;
+            let Args { multimodal, .. } = args(call)?;
+            let mut sequence = sequence.lock();
+            fits(sequence.total_tokens() + tokens.len(), sequence.block_size())?;
+            if multimodal.is_empty() {
+                extend(&mut sequence, &tokens).map_err(wrong)?;
+            } else {
+                let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
+                sequence.extend_with_mm(&tokens, &runs).map_err(wrong)?;
+            }
+            Ok(Reply::number(sequence.blocks().len() as u64))
+        })
+    }
+}
+
+/// Keeps the first `a` tokens.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_truncate(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let sequence = call.handle::<Sequence>()?;
+            let mut tokens = sequence.lock();
+            tokens.truncate(call.a() as usize).map_err(wrong)?;
+            sequence.keep(tokens.blocks().len());
+            Ok(Reply::unit())
+        })
+    }
+}
+
+/// The tokens from `a` to `b`, 4 bytes each; nothing where the range is empty.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_tokens(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let sequence = call.handle::<Sequence>()?;
+            let tokens = sequence.lock().tokens_at(call.a() as usize..call.b() as usize);
+            Ok(Reply::bytes(tokens.iter().flat_map(|token| token.to_le_bytes()).collect()))
+        })
+    }
+}
+
+/// Of the blocks that `a` names (first, count), what `b` asks for: 0 the hashes of their tokens, 1 their sequence hashes,
+/// each of 8 bytes and written to the payload; 2 their lineage hashes (16 bytes, big-endian), which it gives; 3 gives the
+/// salt's hash.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_hashes(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let sequence = call.handle::<Sequence>()?;
+            let sequence = sequence.lock();
+            if call.b() == 3 {
+                return Ok(Reply::bytes(sequence.salt_hash().to_le_bytes().to_vec()));
+            }
+            let blocks = hashes::sequence_blocks(&sequence, call.a(), sequence.block_size())?;
+            if call.b() < 2 {
+                let out = call.out(0)?;
+                out.check(blocks.len() * 2)?;
+                let hash: fn(&TokenBlock) -> u64 = if call.b() == 0 { TokenBlock::block_hash } else { TokenBlock::sequence_hash };
+                for (index, block) in blocks.iter().enumerate() {
+                    out.put_long(index, hash(block));
+                }
+                return Ok(Reply::unit());
+            }
+            let mut out = Vec::with_capacity(blocks.len() * hashes::BYTES);
+            for block in blocks {
+                out.extend_from_slice(&block.positional_lineage_hash().as_u128().to_be_bytes());
+            }
+            Ok(Reply::bytes(out))
+        })
+    }
+}
+
+/// Gives a `Sequence` of its own with the same tokens, salt and multimodal runs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_clone(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let sequence = call.handle::<Sequence>()?;
+            let sequence = sequence.lock();
+            let tokens = sequence.tokens_at(0..sequence.total_tokens());
+            let (block_size, salt) = (sequence.block_size() as u32, Some(sequence.salt_hash()));
+            let copy = if sequence.mm_runs().is_empty() {
+                TokenBlockSequence::from_slice(&tokens, block_size, salt)
+            } else {
+                TokenBlockSequence::new_with_mm(tokens, sequence.mm_runs(), block_size, salt).map_err(wrong)?
+            };
+            Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(copy)))))
+        })
+    }
+}
+
+/// Forgets the tokens.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sequence_close(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let sequence = call.handle::<Sequence>()?;
+            let mut tokens = sequence.lock();
+            *tokens = TokenBlockSequence::from_slice(&[], tokens.block_size() as u32, Some(tokens.salt_hash()));
+            sequence.keep(0);
+            Ok(Reply::unit())
+        })
+    }
+}

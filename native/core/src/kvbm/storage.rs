@@ -1,0 +1,215 @@
+//! Where the bytes of a tier's blocks lie: page-aligned memory of our own, or a file.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::abi::Failure;
+
+/// What a block's bytes mean: [layer][K and V][token][head][dimension]. Blocks are copied only between equal layouts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Layout {
+    layers: u64,
+    /// 2 where K and V lie apart, 1 where they are one.
+    outer: u64,
+    /// Tokens in a block.
+    page_size: u64,
+    heads: u64,
+    head_dim: u64,
+    element_type: String,
+}
+
+impl Layout {
+    fn element_bytes(&self) -> Result<u64, Failure> {
+        Ok(match self.element_type.as_str() {
+            "float32" => 4,
+            "float16" | "bfloat16" => 2,
+            "float8" | "int8" => 1,
+            other => return Err(Failure::invalid(format!("layout.elementType: {other} is none"))),
+        })
+    }
+
+    pub fn block_bytes(&self) -> Result<usize, Failure> {
+        let sizes = [self.layers, self.outer, self.page_size, self.heads, self.head_dim, self.element_bytes()?];
+        let bytes = sizes.into_iter().try_fold(1u64, u64::checked_mul).filter(|bytes| (1..1 << 40).contains(bytes));
+        bytes.map(|bytes| bytes as usize).ok_or_else(|| Failure::invalid(format!("layout: a block of {self:?} has no size that fits")))
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum StorageArgs {
+    Memory { checksums: bool },
+    /// A file that is made, and removed with the manager.
+    File { path: PathBuf, checksums: bool },
+}
+
+struct Region {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: plain memory. Who may touch which block of it is decided by the block guards.
+unsafe impl Send for Region {}
+unsafe impl Sync for Region {}
+
+impl Region {
+    fn new(len: usize) -> Result<Self, Failure> {
+        // SAFETY: a mapping of its own, which nothing else can lie in.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            let error = std::io::Error::last_os_error();
+            return Err(Failure::new("CapacityExhausted", "kvbm.memory", format!("{len} bytes of memory for blocks: {error}")));
+        }
+        Ok(Self { start: start.cast(), len })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; whoever still looked into it held the storage.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+enum Place {
+    Memory(Region),
+    File { file: File, path: PathBuf },
+}
+
+pub struct Storage {
+    place: Place,
+    pub layout: Layout,
+    pub block_bytes: usize,
+    /// By block, 0 where there is none.
+    checksums: Option<Box<[AtomicU64]>>,
+}
+
+fn failed(what: &str, error: std::io::Error) -> Failure {
+    let class = if error.raw_os_error() == Some(libc::ENOSPC) { "CapacityExhausted" } else { "Internal" };
+    Failure::new(class, "kvbm.io", format!("{what}: {error}"))
+}
+
+fn checksum(bytes: &[u8]) -> u64 {
+    dynamo_tokens::compute_hash_v2(bytes, 0).max(1)
+}
+
+impl Storage {
+    pub fn create(args: &StorageArgs, layout: &Layout, blocks: usize) -> Result<Self, Failure> {
+        let block_bytes = layout.block_bytes()?;
+        let len = block_bytes.checked_mul(blocks).ok_or_else(|| Failure::invalid("blockCount: the blocks' bytes do not fit"))?;
+        let (place, checksums) = match args {
+            StorageArgs::Memory { checksums } => (Place::Memory(Region::new(len)?), *checksums),
+            StorageArgs::File { path, checksums } => {
+                let what = path.display().to_string();
+                let file = File::options().read(true).write(true).create_new(true).open(path).map_err(|error| failed(&what, error))?;
+                if let Err(error) = file.set_len(len as u64) {
+                    let _ = std::fs::remove_file(path);
+                    return Err(failed(&what, error));
+                }
+                (Place::File { file, path: path.clone() }, *checksums)
+            }
+        };
+        let checksums = checksums.then(|| (0..blocks).map(|_| AtomicU64::new(0)).collect());
+        Ok(Self { place, layout: layout.clone(), block_bytes, checksums })
+    }
+
+    /// Where a block lies, if in memory.
+    pub fn address(&self, block: usize) -> Option<*mut u8> {
+        match &self.place {
+            // SAFETY: `block` is a block of the manager that this storage was made for.
+            Place::Memory(region) => Some(unsafe { region.start.add(block * self.block_bytes) }),
+            Place::File { .. } => None,
+        }
+    }
+
+    /// All of it, if in memory: where it begins and how long it is.
+    pub fn memory(&self) -> Option<(*mut u8, usize)> {
+        match &self.place {
+            Place::Memory(region) => Some((region.start, region.len)),
+            Place::File { .. } => None,
+        }
+    }
+
+    /// The block's bytes as they are when its writing is over.
+    pub fn seal(&self, block: usize) {
+        if let (Some(checksums), Some(address)) = (&self.checksums, self.address(block)) {
+            // SAFETY: staged, so nobody writes to it.
+            let bytes = unsafe { std::slice::from_raw_parts(address, self.block_bytes) };
+            checksums[block].store(checksum(bytes), Ordering::Release);
+        }
+    }
+
+    /// The block has a new tenant.
+    pub fn forget(&self, block: usize) {
+        if let Some(checksums) = &self.checksums {
+            checksums[block].store(0, Ordering::Release);
+        }
+    }
+
+    /// The block's checksum, 0 where none is kept.
+    pub fn checksum(&self, block: usize) -> u64 {
+        self.checksums.as_ref().map_or(0, |checksums| checksums[block].load(Ordering::Acquire))
+    }
+
+    /// Reads a registered block, which must not be written meanwhile.
+    pub fn read(&self, block: usize, into: &mut [u8]) -> Result<(), Failure> {
+        match &self.place {
+            Place::Memory(_) => {
+                let address = self.address(block).expect("memory has addresses");
+                // SAFETY: `into` has `block_bytes` bytes of another allocation.
+                unsafe { std::ptr::copy_nonoverlapping(address, into.as_mut_ptr(), into.len()) };
+            }
+            Place::File { file, path } => {
+                let at = (block * self.block_bytes) as u64;
+                file.read_exact_at(into, at).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
+            }
+        }
+        let Some(checksums) = &self.checksums else { return Ok(()) };
+        let (wanted, got) = (checksums[block].load(Ordering::Acquire), checksum(into));
+        if wanted != got {
+            return Err(Failure::new("Internal", "kvbm.checksum", format!("block {block}: its bytes are not those that were stored")));
+        }
+        Ok(())
+    }
+
+    /// Writes a mutable block that the caller holds.
+    pub fn write(&self, block: usize, bytes: &[u8]) -> Result<(), Failure> {
+        match &self.place {
+            Place::Memory(_) => {
+                let address = self.address(block).expect("memory has addresses");
+                // SAFETY: `bytes` has `block_bytes` bytes of another allocation.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
+            }
+            Place::File { file, path } => {
+                let at = (block * self.block_bytes) as u64;
+                file.write_all_at(bytes, at).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
+            }
+        }
+        if let Some(checksums) = &self.checksums {
+            checksums[block].store(checksum(bytes), Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        if let Place::File { path, .. } = &self.place {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+/** What must hold of a block manager, in plain TypeScript: which block is where, and which goes next. */
+
+type Policy = 'lineage' | 'lineage-fifo' | 'lru' | 'fifo';
+
+/** One holder's share of a registered block, as the crates count it. */
+export interface Held {
+  readonly id: number;
+  readonly name: bigint;
+  refs: number;
+  /** Of a duplicate: the first of its name, which it keeps. */
+  readonly primary: Held | undefined;
+}
+
+const POSITION_BITS: readonly [bigint, bigint][] = [
+  [8n, 54n],
+  [16n, 46n],
+  [24n, 38n],
+];
+
+function layout(name: bigint): { position: bigint; parent: bigint; current: bigint; parentBits: bigint } {
+  const [positionBits, parentBits] = POSITION_BITS[Number(name >> 126n)] as [bigint, bigint];
+  return {
+    position: (name >> (64n + parentBits)) & ((1n << positionBits) - 1n),
+    current: (name >> parentBits) & ((1n << 64n) - 1n),
+    parent: name & ((1n << parentBits) - 1n),
+    parentBits,
+  };
+}
+
+function isChild(child: bigint, parent: bigint): boolean {
+  const [lower, upper] = [layout(child), layout(parent)];
+  return lower.position === upper.position + 1n && lower.parent === (upper.current & ((1n << lower.parentBits) - 1n));
+}
+
+/** The inactive blocks and the order in which they are evicted. */
+class Inactive {
+  /** By name, in the order of becoming inactive. */
+  readonly blocks = new Map<bigint, number>();
+  /** Leaves in the order of becoming one. */
+  #leaves: bigint[] = [];
+
+  constructor(readonly policy: Policy) {}
+
+  #children(name: bigint): bigint[] {
+    return [...this.blocks.keys()].filter((other) => isChild(other, name));
+  }
+
+  #parent(name: bigint): bigint | undefined {
+    return [...this.blocks.keys()].find((other) => isChild(name, other));
+  }
+
+  add(name: bigint, id: number): void {
+    this.blocks.set(name, id);
+    const parent = this.#parent(name);
+    this.#leaves = this.#leaves.filter((leaf) => leaf !== parent);
+    if (this.#children(name).length === 0) this.#leaves.push(name);
+  }
+
+  remove(name: bigint): number | undefined {
+    const id = this.blocks.get(name);
+    if (id === undefined) return undefined;
+    const parent = this.#parent(name);
+    this.blocks.delete(name);
+    this.#leaves = this.#leaves.filter((leaf) => leaf !== name);
+    if (parent !== undefined && this.#children(parent).length === 0) this.#leaves.push(parent);
+    return id;
+  }
+
+  evict(): [bigint, number] {
+    const names = [...this.blocks.keys()];
+    const name = {
+      lru: () => names[0],
+      fifo: () => names[0],
+      lineage: () => names.find((one) => this.#children(one).length === 0),
+      'lineage-fifo': () => this.#leaves[0],
+    }[this.policy]();
+    return [name as bigint, this.remove(name as bigint) as number];
+  }
+}
+
+/** Holds exactly for one thread that makes one call after another. */
+export class BlockModel {
+  /** Empty blocks, in the order of their use. */
+  readonly empty: number[];
+  readonly #inactive: Inactive;
+  readonly #active = new Map<bigint, Held>();
+  evictions = 0;
+
+  constructor(
+    readonly blockCount: number,
+    readonly policy: Policy,
+    readonly duplicates: 'allow' | 'reject',
+  ) {
+    this.empty = Array.from({ length: blockCount }, (_, id) => id);
+    this.#inactive = new Inactive(policy);
+  }
+
+  get available(): number {
+    return this.empty.length + this.#inactive.blocks.size;
+  }
+
+  get inactive(): number {
+    return this.#inactive.blocks.size;
+  }
+
+  /** Names that can be found. */
+  get present(): Set<bigint> {
+    return new Set([...this.#active.keys(), ...this.#inactive.blocks.keys()]);
+  }
+
+  allocate(count: number): number[] | null {
+    if (this.available < count) return null;
+    const ids = this.empty.splice(0, count);
+    while (ids.length < count) {
+      ids.push(this.#inactive.evict()[1]);
+      this.evictions += 1;
+    }
+    return ids;
+  }
+
+  /** Mutable or staged blocks go back. */
+  drop(ids: readonly number[]): void {
+    this.empty.push(...ids);
+  }
+
+  register(ids: readonly number[], names: readonly bigint[]): Held[] {
+    const dropped: number[] = [];
+    const held = ids.map((id, index) => {
+      const name = names[index] as bigint;
+      const there = this.#acquire(name);
+      if (there === undefined) {
+        const fresh: Held = { id, name, refs: 1, primary: undefined };
+        this.#active.set(name, fresh);
+        return fresh;
+      }
+      if (this.duplicates === 'allow') return { id, name, refs: 1, primary: there };
+      dropped.push(id);
+      return there;
+    });
+    this.drop(dropped);
+    return held;
+  }
+
+  /** One more reference to the first block of a name. */
+  #acquire(name: bigint): Held | undefined {
+    const active = this.#active.get(name);
+    if (active !== undefined) {
+      active.refs += 1;
+      return active;
+    }
+    const id = this.#inactive.remove(name);
+    if (id === undefined) return undefined;
+    const held: Held = { id, name, refs: 1, primary: undefined };
+    this.#active.set(name, held);
+    return held;
+  }
+
+  matchPrefix(names: readonly bigint[]): Held[] {
+    const found: Held[] = [];
+    for (const name of names) {
+      const held = this.#acquire(name);
+      if (held === undefined) break;
+      found.push(held);
+    }
+    return found;
+  }
+
+  matchEach(names: readonly bigint[]): (Held | undefined)[] {
+    return names.map((name) => this.#acquire(name));
+  }
+
+  clone(blocks: readonly Held[]): Held[] {
+    for (const one of blocks) one.refs += 1;
+    return [...blocks];
+  }
+
+  upgrade(weak: readonly Held[]): (Held | undefined)[] {
+    return weak.map((one) => {
+      if (one.refs === 0) return this.#acquire(one.name);
+      one.refs += 1;
+      return one;
+    });
+  }
+
+  release(blocks: readonly Held[]): void {
+    for (const one of blocks) this.#release(one);
+  }
+
+  #release(one: Held): void {
+    one.refs -= 1;
+    if (one.refs > 0) return;
+    if (one.primary !== undefined) {
+      this.empty.push(one.id);
+      this.#release(one.primary);
+    } else {
+      this.#active.delete(one.name);
+      this.#inactive.add(one.name, one.id);
+    }
+  }
+
+  drain(): void {
+    while (this.#inactive.blocks.size > 0) this.empty.push(this.#inactive.evict()[1]);
+  }
+}

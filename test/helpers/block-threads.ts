@@ -1,0 +1,12 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import type { BlocksDone, BlocksWork } from './programs/blocks.js';
+
+/** Starts a thread on a manager; `done` is what it did. */
+export function blockThread(work: BlocksWork): { worker: Worker; done: Promise<BlocksDone> } {
+  const worker = new Worker(new URL('programs/blocks.mjs', import.meta.url), { workerData: work });
+  const failed = once(worker, 'error').then(([error]) => Promise.reject(error as Error));
+  failed.catch(() => {});
+  const done = Promise.race([once(worker, 'message').then(([message]) => message as BlocksDone), failed]);
+  return { worker, done };
+}

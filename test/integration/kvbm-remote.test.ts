@@ -1,0 +1,165 @@
+import { BlockManager, type BlockManagerOptions, type DistributedRuntime, NixlAgent, type RegisteredBlocks, RemoteBlocks, SharedBlocks, type ShareOptions, type ShareRequest, type ShareResponse, TokenSequence } from 'dynamo-node';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { libraryOf, nixlMissing, uniqueName } from '../helpers/nixl/library.js';
+import { randomNumbers } from '../helpers/random.js';
+import { testRuntime } from '../helpers/runtime.js';
+import { waitFor } from '../helpers/wait.js';
+
+const blockSize = 4;
+const layout = { layers: 2, heads: 2, headDim: 16, elementType: 'float32' } as const;
+
+function testManager(options: Partial<BlockManagerOptions> = {}): BlockManager {
+  const manager = new BlockManager({ tier: 'host', blockCount: 8, blockSize, layout, storage: { kind: 'memory', checksums: true }, events: true, ...options });
+  onTestFinished(() => manager.dispose());
+  return manager;
+}
+
+function sequenceOf(blocks: number, seed = 0): TokenSequence {
+  const sequence = new TokenSequence(Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index), { blockSize });
+  onTestFinished(() => sequence.dispose());
+  return sequence;
+}
+
+function fill(sequence: TokenSequence, index: number, bytes: number): Uint8Array {
+  const random = randomNumbers(Number(sequence.lineageHashes(index, 1).at(0) & 0xffff_ffffn));
+  return Uint8Array.from({ length: bytes }, () => random() * 256);
+}
+
+function store(manager: BlockManager, sequence: TokenSequence): RegisteredBlocks {
+  const blocks = manager.allocateOrThrow(sequence.blockCount);
+  for (let index = 0; index < blocks.length; index++) blocks.bytes(index).set(fill(sequence, index, manager.blockBytes));
+  return blocks.stage(sequence).register();
+}
+
+describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (kind) => {
+  beforeEach(({ skip }) => {
+    const missing = kind === 'ucx' ? nixlMissing() : undefined;
+    skip(missing !== undefined, missing);
+  });
+
+  async function agent(name: string): Promise<NixlAgent> {
+    const made = await NixlAgent.create(uniqueName(name), { library: libraryOf(kind) });
+    onTestFinished(async () => void (await made.close()));
+    return made;
+  }
+
+  async function pair(options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<{ runtime: DistributedRuntime; owner: BlockManager; shared: SharedBlocks; reader: BlockManager; remote: RemoteBlocks }> {
+    const runtime = await testRuntime();
+    const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
+    const owner = testManager();
+    const shared = await SharedBlocks.serve(owner, await agent('owner'), endpoint, options);
+    onTestFinished(() => shared.close());
+    const reader = testManager(reading);
+    const client = await endpoint.client({ mode: 'direct' });
+    const [instance] = await client.waitForInstances();
+    if (instance === undefined) throw new Error('expected an instance, got none');
+    const remote = await RemoteBlocks.connect(reader, await agent('reader'), client, instance.instanceId);
+    onTestFinished(() => remote.close());
+    return { runtime, owner, shared, reader, remote };
+  }
+
+  it('are found, pulled and registered, byte for byte, with what their events need', async () => {
+    const { owner, shared, reader, remote } = await pair();
+    const sequence = sequenceOf(5);
+    store(owner, sequenceOf(4)).dispose();
+    await using events = reader.events();
+    using pulled = await remote.pull(sequence);
+    expect(pulled?.length).toBe(4);
+    for (let index = 0; index < 4; index++) expect(Buffer.compare((pulled as RegisteredBlocks).view(index), fill(sequence, index, reader.blockBytes))).toBe(0);
+    expect(reader.matchPrefix(sequence)?.length).toBe(4);
+    expect((await events.next()).value).toMatchObject({ kind: 'stored', parentHash: null, startPosition: 0, tokensHashes: sequence.blockHashes(0, 4) });
+    using rest = await remote.pull(sequence, 2);
+    expect([...(rest as RegisteredBlocks).hashes()]).toEqual([...sequence.lineageHashes(2, 2)]);
+    expect(await remote.pull(sequenceOf(2, 9))).toBeUndefined();
+    expect(await remote.pull(sequence, 4)).toBeUndefined();
+    expect([shared.leases, owner.available, remote.statistics()]).toEqual([0, 8, { pulled: 6, discarded: 0, quarantined: 0 }]);
+  });
+
+  it('are left where there is no room, and the lease goes', async () => {
+    const { owner, shared, reader, remote } = await pair({}, { blockCount: 2 });
+    store(owner, sequenceOf(3)).dispose();
+    expect(await remote.pull(sequenceOf(3))).toBeUndefined();
+    expect([shared.leases, owner.available, reader.available]).toEqual([0, 8, 2]);
+  });
+
+  it('are never taken from an owner that closes meanwhile', async () => {
+    const { owner, shared, reader, remote } = await pair();
+    const sequence = sequenceOf(3);
+    store(owner, sequence).dispose();
+    // The lease ends between finding and reading, behind the answer that gives it.
+    const find = owner.matchPrefix.bind(owner);
+    owner.matchPrefix = (...names) => {
+      const found = find(...names);
+      queueMicrotask(() => void shared.close());
+      return found;
+    };
+    await expect(remote.pull(sequence)).rejects.toThrow();
+    await waitFor('the blocks', () => reader.available, (available) => available === 8);
+    expect([reader.matchPrefix(sequence), owner.available, remote.statistics().pulled]).toEqual([undefined, 8, 0]);
+  });
+
+  it('are never taken after an expiry', async () => {
+    const { owner, shared, reader, remote } = await pair({ mostLeaseMs: 1 });
+    const sequence = sequenceOf(8);
+    store(owner, sequence).dispose();
+    const allocate = reader.allocate.bind(reader);
+    reader.allocate = (count) => {
+      // The owner's timer runs out before the reader begins to read.
+      const until = performance.now() + 20;
+      while (performance.now() < until);
+      return allocate(count);
+    };
+    await expect(remote.pull(sequence)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'kvbm.lease_lost', retryable: true });
+    await waitFor('the blocks', () => [reader.available, shared.leases], ([available, leases]) => available === 8 && leases === 0);
+    expect(reader.matchPrefix(sequence)).toBeUndefined();
+  });
+
+  it('are held for their reader: nothing evicts them meanwhile, and an expiry gives them back', async () => {
+    const { runtime, owner, shared } = await pair({ mostLeaseMs: 50 });
+    store(owner, sequenceOf(6)).dispose();
+    const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
+    const { lease } = (await client.unary({ op: 'find', names: sequenceOf(6).lineageHashes().bytes, leaseMs: 60_000 })) as { lease: number };
+    expect([owner.allocate(3), shared.leases]).toEqual([null, 1]);
+    await waitFor('the lease', () => shared.leases, (leases) => leases === 0);
+    expect(await client.unary({ op: 'release', lease })).toEqual({ held: false });
+    expect(owner.allocateOrThrow(8).length).toBe(8);
+    await expect(client.unary({ op: 'steal' } as never)).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST' });
+  });
+
+  it('are refused where the owner has other bytes than it stored', async () => {
+    const { owner, reader, remote } = await pair();
+    const sequence = sequenceOf(2);
+    const stored = store(owner, sequence);
+    stored.view(1).fill(0);
+    await expect(remote.pull(sequence)).rejects.toMatchObject({ name: 'BlockChecksumError' });
+    expect([reader.available, reader.matchPrefix(sequence)]).toEqual([8, undefined]);
+  });
+
+  it('are not even looked for where the layouts differ', async () => {
+    const runtime = await testRuntime();
+    const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
+    const shared = await SharedBlocks.serve(testManager(), await agent('owner'), endpoint);
+    onTestFinished(() => shared.close());
+    const client = await endpoint.client({ mode: 'direct' });
+    const [instance] = await client.waitForInstances();
+    const other = testManager({ layout: { ...layout, layers: 4, heads: 1 } });
+    await expect(RemoteBlocks.connect(other, await agent('reader'), client, instance?.instanceId as bigint)).rejects.toMatchObject({ name: 'BlockLayoutError' });
+  });
+
+  it('are given up with the signal, and go back when their transfer has ended', async () => {
+    const { owner, reader, remote } = await pair();
+    const sequence = sequenceOf(4);
+    store(owner, sequence).dispose();
+    const abort = new AbortController();
+    const allocate = reader.allocate.bind(reader);
+    reader.allocate = (count) => {
+      setImmediate(() => abort.abort(new Error('enough')));
+      return allocate(count);
+    };
+    const outcome = await remote.pull(sequence, 0, { signal: abort.signal }).catch((error: Error) => error.message);
+    // The bytes may be there before the signal.
+    if (typeof outcome === 'string') expect(outcome).toBe('enough');
+    else outcome?.dispose();
+    await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0);
+  });
+});

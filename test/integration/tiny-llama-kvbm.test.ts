@@ -1,0 +1,77 @@
+import { BlockManager } from 'dynamo-node';
+import { afterEach, describe, expect, it } from 'vitest';
+import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
+import { Llama } from '../../examples/tiny-llama/model.js';
+import { KvPool } from '../../examples/tiny-llama/paged-cache.js';
+import { DistributedRuntime, Frontend, serveEngine } from '../../lib/index.js';
+import { compareAnswers } from '../helpers/cached-answers.js';
+import { privateCluster } from '../helpers/cluster.js';
+
+process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
+
+const closing: (() => Promise<unknown> | void)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+describe('the tiny Llama with its KV cache in blocks', () => {
+  it('answers as without a cache, though prefixes are shared and blocks are evicted', { timeout: 120_000 }, async () => {
+    const result = await compareAnswers(60, 1);
+    expect(result.different).toEqual([]);
+    expect(result.equal + result.ties).toBe(60);
+    expect(result.ties).toBeLessThan(3);
+    expect(result.cachedTokens).toBeGreaterThan(result.promptTokens / 4);
+    expect(result.evictions).toBeGreaterThan(20);
+    expect(result.blocksLeft).toBe(48);
+  });
+
+  it('refuses what its pool could never hold, and lets what waits go on or give up', async () => {
+    const { config } = await Llama.load(modelPath);
+    using pool = new KvPool(config, { blockCount: 4, blockSize: 8 });
+    await expect(pool.open([1, 2, 3], 40, 1)).rejects.toThrow(/4 blocks of 8 tokens: 1 answers of 40 tokens do not fit/);
+    const [first] = await pool.open([1, 2, 3], 24, 1);
+    const abort = new AbortController();
+    const gaveUp = pool.open([4], 16, 1, abort.signal);
+    const waited = pool.open([5], 16, 1);
+    abort.abort(new Error('enough'));
+    await expect(gaveUp).rejects.toThrow('enough');
+    pool.close(first as NonNullable<typeof first>);
+    expect((await waited).length).toBe(1);
+    expect(pool.manager).toBeInstanceOf(BlockManager);
+  });
+
+  it('tells an OpenAI client how many tokens of its prompt were cached', { timeout: 60_000 }, async () => {
+    const cluster = privateCluster();
+    closing.push(() => cluster.remove());
+    const runtime = await DistributedRuntime.create(cluster.options);
+    closing.push(() => runtime.close());
+    const engine = new TinyLlamaEngine('tiny-llama', { blockSize: 16, blockCount: 64 });
+    const served = await serveEngine(runtime.endpoint('test.backend.generate'), engine, { modelPath });
+    closing.push(() => served.close());
+    const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, router: { mode: 'kv', kv: { router_temperature: 0 } } });
+    closing.push(() => frontend.close());
+    await frontend.waitForModel('tiny-llama');
+    const ask = async (content: string): Promise<{ answer: string; prompt: number; cached: number }> => {
+      const response = await fetch(`${frontend.url}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'tiny-llama', messages: [{ role: 'system', content: 'You know Dynamo and answer in one sentence, the first of its glossary.' }, { role: 'user', content }], max_tokens: 24, temperature: 0 }),
+      });
+      const text = await response.text();
+      expect(response.status, text).toBe(200);
+      const { choices, usage } = JSON.parse(text) as {
+        choices: { message: { content: string } }[];
+        usage: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens?: number } };
+      };
+      return { answer: choices[0]?.message.content ?? '', prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details?.cached_tokens ?? -1 };
+    };
+    const first = await ask('What is KVBM?');
+    const second = await ask('What is KVBM?');
+    expect(first.cached).toBe(0);
+    expect(second).toEqual({ ...first, cached: Math.floor((first.prompt - 1) / 16) * 16 });
+    expect(second.cached).toBeGreaterThan(15);
+    const other = await ask('What is NIXL?');
+    expect(other.cached).toBeGreaterThan(0);
+    expect(other.cached).toBeLessThanOrEqual(second.cached);
+  });
+});
