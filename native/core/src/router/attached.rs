@@ -1,0 +1,298 @@
+//! The crates' KV router attached to a runtime: its workers, their load and their cache events are found by discovery.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use dynamo_kv_router::SessionContext;
+use dynamo_kv_router::config::RouterConfigOverride;
+use dynamo_kv_router::protocols::{BlockExtraInfo, RoutingConstraints, WorkerWithDpRank};
+use dynamo_llm::discovery::{ModelManager, RuntimeConfigWatch};
+use dynamo_llm::kv_router::{FindBestMatchOutcome, ManagedKvRouter, SelectionPolicySource};
+use dynamo_llm::worker_type::WorkerType;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::costs::Weights;
+use super::policy::{HostPolicy, PolicyArgs};
+use super::select::{Snapshot, explain};
+use super::selection::router_config;
+use super::words::{encode_events, u32s};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::llm::config::parse;
+use crate::runtime::EndpointRef;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AttachedArgs {
+    block_size: u32,
+    #[serde(default)]
+    config: Option<Value>,
+    worker_type: Option<String>,
+    model: Option<String>,
+    #[serde(default)]
+    eagle: bool,
+    policy: Option<PolicyArgs>,
+}
+
+/// A router and what it lives by: dropped, its tasks end.
+#[derive(Clone)]
+struct Routing {
+    router: ManagedKvRouter,
+    workers: RuntimeConfigWatch,
+    _manager: Arc<ModelManager>,
+}
+
+pub struct Attached {
+    routing: Mutex<Option<Routing>>,
+    role: WorkerType,
+    _endpoint: Arc<EndpointRef>,
+}
+
+impl Attached {
+    fn open(&self) -> Result<Routing, Failure> {
+        self.routing.lock().clone().ok_or_else(|| Failure::closed("the KV router"))
+    }
+}
+
+/// `args`: `AttachedArgs`, of the workers' endpoint. Gives an `Attached`, and with a policy its `Inbox` and the `HostPolicy`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_create(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let endpoint = call.handle::<EndpointRef>()?;
+            let args = call.args::<AttachedArgs>()?;
+            let config = router_config(args.config)?;
+            let role = args.worker_type.as_deref().unwrap_or("aggregated");
+            let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
+            Ok(async move {
+                let policy = args.policy.map(|args| HostPolicy::new(args, Some(&endpoint.runtime.drt))).transpose()?;
+                let source =
+                    policy.as_ref().map_or(SelectionPolicySource::Registry, |policy| SelectionPolicySource::Factory(policy.factory()));
+                let manager = Arc::new(ModelManager::new());
+                let router = manager
+                    .managed_kv_router_for_with_policy(
+                        &endpoint.endpoint,
+                        args.block_size,
+                        source,
+                        Some(config),
+                        None,
+                        Some(role),
+                        role.default_selector_label(),
+                        args.model,
+                        args.eagle,
+                    )
+                    .await?;
+                let workers = manager.get_or_create_runtime_config_watcher(&endpoint.endpoint).await?;
+                let routing = Mutex::new(Some(Routing { router, workers, _manager: manager }));
+                let attached = Attached { routing, role, _endpoint: endpoint };
+                let mut handles = vec![Handle::new(Arc::new(attached))];
+                handles.extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+                Ok(Reply::with_handles(Vec::new(), handles))
+            })
+        })
+    }
+}
+
+/// A prompt and what is wanted for it; the tokens travel as the payload.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Prompt {
+    selection_id: Option<String>,
+    /// Count the request until it is freed.
+    book: bool,
+    block_mm_infos: Option<Vec<Option<BlockExtraInfo>>>,
+    lora_name: Option<String>,
+    cache_salt: Option<String>,
+    router_config_override: Option<RouterConfigOverride>,
+    priority_jump: f64,
+    strict_priority: u32,
+    session_id: Option<String>,
+    expected_output_tokens: Option<u32>,
+    pinned_worker: Option<WorkerWithDpRank>,
+    allowed_worker_ids: Option<HashSet<u64>>,
+    routing_constraints: RoutingConstraints,
+}
+
+#[derive(Serialize)]
+struct Selected {
+    worker_id: u64,
+    dp_rank: u32,
+    overlap_blocks: f64,
+    cached_tokens: usize,
+    potential_decode_blocks: u64,
+}
+
+async fn select(router: &ManagedKvRouter, tokens: &[u32], prompt: &Prompt) -> Result<Selected, Failure> {
+    let session = prompt.session_id.clone().map(|id| SessionContext::new(id, None, None, None));
+    let outcome = router
+        .find_best_match_details_with_policy_class(
+            prompt.selection_id.as_deref(),
+            tokens,
+            prompt.block_mm_infos.as_deref(),
+            prompt.router_config_override.as_ref(),
+            prompt.book,
+            false,
+            prompt.lora_name.clone(),
+            prompt.cache_salt.clone(),
+            prompt.priority_jump,
+            prompt.strict_priority,
+            None,
+            session,
+            prompt.expected_output_tokens,
+            prompt.pinned_worker,
+            prompt.allowed_worker_ids.clone(),
+            prompt.routing_constraints.clone(),
+        )
+        .await?;
+    match outcome {
+        FindBestMatchOutcome::Routed {
+            worker, effective_overlap_blocks, cached_tokens, potential_decode_blocks, ..
+        } => Ok(Selected {
+            worker_id: worker.worker_id,
+            dp_rank: worker.dp_rank,
+            overlap_blocks: effective_overlap_blocks,
+            cached_tokens,
+            potential_decode_blocks,
+        }),
+        FindBestMatchOutcome::QueueRejected { rejection } => {
+            let mut failure = Failure::new("CapacityExhausted", "router.queue_rejected", "the router's queue took no more");
+            failure.details = serde_json::to_value(&rejection).ok();
+            Err(failure)
+        }
+    }
+}
+
+fn prompt(call: &Call) -> Result<(ManagedKvRouter, Vec<u32>, Prompt), Failure> {
+    let Routing { router, .. } = call.handle::<Attached>()?.open()?;
+    Ok((router, u32s("tokens", call.payload())?, call.args()?))
+}
+
+/// `args`: `Prompt`. Completes with the worker chosen.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_select(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let (router, tokens, prompt) = prompt(call)?;
+            Ok(async move { Reply::value(&select(&router, &tokens, &prompt).await?) })
+        })
+    }
+}
+
+/// `args`: `Prompt`. Completes with the blocks that each worker has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_overlap(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let (router, tokens, prompt) = prompt(call)?;
+            Ok(async move {
+                let infos = prompt.block_mm_infos.as_deref();
+                let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
+                Reply::value(&router.get_overlap_scores(&tokens, infos, lora, salt, true).await?)
+            })
+        })
+    }
+}
+
+/// `args`: `Prompt`. Completes with each worker's load if it got the request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_loads(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let (router, tokens, prompt) = prompt(call)?;
+            Ok(async move {
+                let infos = prompt.block_mm_infos.as_deref();
+                let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
+                let wanted = prompt.router_config_override.as_ref();
+                Reply::value(&router.get_potential_loads(&tokens, wanted, infos, lora, salt).await?)
+            })
+        })
+    }
+}
+
+/// `args`: `Prompt`. Completes with an `Explanation` of what would be chosen now; books nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_explain(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<Attached>()?;
+            let (role, workers) = (this.role, this.open()?.workers);
+            let (router, tokens, prompt) = prompt(call)?;
+            let prompt = Prompt { book: false, ..prompt };
+            Ok(async move {
+                let infos = prompt.block_mm_infos.as_deref();
+                let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
+                let wanted = prompt.router_config_override.as_ref();
+                let overlap = router.get_overlap_scores(&tokens, infos, lora, salt, true).await?;
+                let loads = router.get_potential_loads(&tokens, wanted, infos, lora, salt).await?;
+                let idle = router.get_potential_loads(&[], wanted, None, lora, salt).await?;
+                let winner = select(&router, &tokens, &prompt).await?;
+                let tracks_prefill = wanted
+                    .and_then(|wanted| wanted.track_prefill_tokens)
+                    .unwrap_or(router.kv_router_config().router_track_prefill_tokens);
+                let snapshot = Snapshot { prompt_tokens: tokens.len(), tracks_prefill, overlap, loads, idle };
+                let workers = workers.borrow().clone();
+                let Prompt { allowed_worker_ids: allowed, routing_constraints: constraints, .. } = prompt;
+                let excluded = |worker: u64| {
+                    if allowed.as_ref().is_some_and(|allowed| !allowed.contains(&worker)) {
+                        return Some("not allowed by the request");
+                    }
+                    let config = workers.get(&worker);
+                    let compatible = config.is_none_or(|config| constraints.is_compatible_with_worker_taints(&config.taints));
+                    (!compatible).then_some("lacks a required taint")
+                };
+                let multiplier = |worker: u64| {
+                    let config = workers.get(&worker);
+                    config.and_then(|config| constraints.preferred_taint_multiplier(&config.taints)).unwrap_or(1.0)
+                };
+                let winner = WorkerWithDpRank::new(winner.worker_id, winner.dp_rank);
+                let weights = Weights::new(router.kv_router_config(), role);
+                Reply::value(&explain(weights, snapshot, winner, excluded, multiplier))
+            })
+        })
+    }
+}
+
+/// Marks a booked request. `args`: its id. `a`: 0 its prefill is over, 1 it has ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_mark(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let Routing { router, .. } = call.handle::<Attached>()?.open()?;
+            let id = call.args::<String>()?;
+            let ended = call.a() == 1;
+            Ok(async move {
+                let marked = match ended {
+                    true => router.free(&id).await,
+                    false => router.mark_prefill_completed(&id).await,
+                };
+                marked.map_err(|error| Failure::new("NotFound", "router.not_found", error.to_string()))?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// Completes with events that rebuild the router's index, as words.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_dump(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let Routing { router, .. } = call.handle::<Attached>()?.open()?;
+            Ok(async move { Ok(Reply::bytes(encode_events(&router.dump_events().await?))) })
+        })
+    }
+}
+
+/// Ends the router's tasks, once what it was asked is answered. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_attached_close(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let routing = call.handle::<Attached>()?.routing.lock().take();
+            let _enter = crate::process::enter();
+            drop(routing);
+            Ok(Reply::unit())
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Hashes of token blocks, as routers and workers compute them.
+
+use dynamo_kv_router::protocols::{BlockExtraInfo, BlockHashOptions, compute_block_hash_for_seq, compute_seq_hash_for_block};
+use serde::Deserialize;
+
+use super::words::{bytes_of, local_hashes, u32s};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, reply};
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct HashArgs {
+    pub lora_name: Option<String>,
+    pub cache_salt: Option<String>,
+    pub eagle: Option<bool>,
+    /// Per block the multimodal objects in it, in the crates' own field names.
+    pub multimodal: Option<Vec<Option<BlockExtraInfo>>>,
+}
+
+impl HashArgs {
+    pub fn options(&self) -> BlockHashOptions<'_> {
+        BlockHashOptions {
+            block_mm_infos: self.multimodal.as_deref(),
+            lora_name: self.lora_name.as_deref(),
+            cache_namespace: self.cache_salt.as_deref(),
+            is_eagle: self.eagle,
+        }
+    }
+}
+
+pub fn block_size(call: &Call) -> Result<u32, Failure> {
+    match u32::try_from(call.a()) {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Err(Failure::invalid(format!("blockSize: expected an integer from 1 to 2^32-1, got {}", call.a()))),
+    }
+}
+
+/// The payload is tokens, as 32-bit words; `a` the block size; `args` may be `HashArgs`. Gives a hash a whole block, as words.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_hash_blocks(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let size = block_size(call)?;
+            let args = if call.has_args() { call.args()? } else { HashArgs::default() };
+            let tokens = u32s("tokens", call.payload())?;
+            let hashes = compute_block_hash_for_seq(&tokens, size, args.options());
+            Ok(Reply::bytes(bytes_of(hashes.iter().map(|hash| hash.0))))
+        })
+    }
+}
+
+/// The payload is hashes of blocks, as words. Gives the rolling hash of the sequence up to each.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_hash_sequences(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let hashes = compute_seq_hash_for_block(&local_hashes("blockHashes", call.payload())?);
+            Ok(Reply::bytes(bytes_of(hashes.into_iter())))
+        })
+    }
+}

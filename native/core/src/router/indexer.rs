@@ -1,0 +1,273 @@
+//! The crates' indexers: which worker has which blocks, kept on threads of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dynamo_kv_router::indexer::{KvIndexer, KvIndexerInterface, KvIndexerMetrics, KvRouterError, SyncIndexer, ThreadPoolIndexer};
+use dynamo_kv_router::protocols::{LocalBlockHash, OverlapScores, RouterEvent, WorkerWithDpRank, compute_seq_hash_for_block};
+use dynamo_kv_router::approx::PruneConfig;
+use dynamo_kv_router::{ConcurrentRadixTreeCompressed, PositionalIndexer};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::tree::worker_id;
+use super::words::{decode_events, encode_events, encode_scores, local_hashes};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+
+/// One kind behind another's back: `$index` is the crate's type in each arm.
+macro_rules! each {
+    ($self:expr, $index:ident => $body:expr) => {
+        match $self {
+            Kind::Radix($index) => $body,
+            Kind::Concurrent($index) => $body,
+            Kind::Positional($index) => $body,
+        }
+    };
+}
+
+enum Kind {
+    /// One tree, mutated and read in order on one thread.
+    Radix(KvIndexer),
+    /// One tree that several threads write and every caller reads in place.
+    Concurrent(ThreadPoolIndexer<ConcurrentRadixTreeCompressed>),
+    /// Blocks by position: a match jumps instead of walking.
+    Positional(ThreadPoolIndexer<PositionalIndexer>),
+}
+
+pub struct Index {
+    /// There until the drop.
+    kind: Option<Kind>,
+    closed: CancellationToken,
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        self.closed.cancel();
+        // Its threads are joined: not by whoever lets go last.
+        let kind = self.kind.take();
+        std::thread::spawn(move || drop(kind));
+    }
+}
+
+impl From<KvRouterError> for Failure {
+    fn from(error: KvRouterError) -> Self {
+        match error {
+            KvRouterError::IndexerOffline | KvRouterError::IndexerDroppedRequest => Failure::closed("the indexer"),
+            KvRouterError::Unsupported(what) => Failure::new("NotImplemented", "", what),
+            other => Failure::internal(other),
+        }
+    }
+}
+
+impl Index {
+    fn kind(&self) -> Result<&Kind, Failure> {
+        self.kind.as_ref().filter(|_| !self.closed.is_cancelled()).ok_or_else(|| Failure::closed("the indexer"))
+    }
+
+    async fn apply(&self, events: Vec<RouterEvent>) -> Result<(), Failure> {
+        for event in events {
+            each!(self.kind()?, index => index.apply_event(event).await);
+        }
+        self.flush().await
+    }
+
+    /// Waits for all that was applied before.
+    async fn flush(&self) -> Result<(), Failure> {
+        match self.kind()? {
+            Kind::Radix(index) => drop(index.flush_and_wait().await?),
+            Kind::Concurrent(index) => index.flush_and_wait().await?,
+            Kind::Positional(index) => index.flush_and_wait().await?,
+        }
+        Ok(())
+    }
+
+    async fn find(&self, hashes: Vec<LocalBlockHash>) -> Result<OverlapScores, Failure> {
+        Ok(each!(self.kind()?, index => index.find_matches(hashes).await)?)
+    }
+
+    /// Reads on the calling thread, where the kind allows it.
+    fn find_here(&self, hashes: &[LocalBlockHash]) -> Result<OverlapScores, Failure> {
+        match self.kind()? {
+            Kind::Radix(_) => Err(Failure::new("NotImplemented", "", "an indexer of kind radix answers on its own thread only")),
+            Kind::Concurrent(index) => Ok(index.backend().find_matches(hashes, false)),
+            Kind::Positional(index) => Ok(index.backend().find_matches(hashes, false)),
+        }
+    }
+
+    async fn routed(&self, worker: WorkerWithDpRank, hashes: Vec<LocalBlockHash>) -> Result<(), Failure> {
+        let sequence = compute_seq_hash_for_block(&hashes);
+        each!(self.kind()?, index => index.process_routing_decision_with_hashes(worker, hashes, sequence).await)?;
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct IndexArgs {
+    kind: String,
+    block_size: u32,
+    threads: usize,
+    jump_size: usize,
+    /// For an approximate index: how long a routed block is believed to be there.
+    ttl_ms: Option<u64>,
+}
+
+impl IndexArgs {
+    fn build(self, closed: CancellationToken) -> Result<Kind, Failure> {
+        let metrics = Arc::new(KvIndexerMetrics::new_unregistered());
+        let prune = self.ttl_ms.map(|ms| PruneConfig { ttl: Duration::from_millis(ms) });
+        let (threads, size) = (self.threads, self.block_size);
+        Ok(match self.kind.as_str() {
+            "radix" => Kind::Radix(KvIndexer::new_with_pruning(closed, size, metrics, prune)),
+            "concurrent" => Kind::Concurrent(ThreadPoolIndexer::new_with_metrics_and_pruning(
+                ConcurrentRadixTreeCompressed::new(),
+                threads,
+                size,
+                Some(metrics),
+                prune,
+            )),
+            "positional" if prune.is_some() => {
+                return Err(Failure::new("NotImplemented", "", "an indexer of kind positional cannot forget by time"));
+            }
+            "positional" => {
+                let backend = PositionalIndexer::new(self.jump_size);
+                Kind::Positional(ThreadPoolIndexer::new_with_metrics(backend, threads, size, Some(metrics)))
+            }
+            other => return Err(Failure::invalid(format!("kind: expected radix, concurrent or positional, got {other}"))),
+        })
+    }
+}
+
+/// `args`: `IndexArgs`. Gives an `Index`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_create(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let args = call.args::<IndexArgs>()?;
+            let runtime = crate::process::handle()?;
+            let _enter = runtime.enter();
+            let closed = CancellationToken::new();
+            let kind = args.build(closed.clone())?;
+            Ok(Reply::handle(Handle::new(Arc::new(Index { kind: Some(kind), closed }))))
+        })
+    }
+}
+
+/// The payload is events, as words. Completes when they are applied, in order.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_apply(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            index.kind()?;
+            let events = decode_events(call.payload())?.into_iter().map(|event| event.router_event()).collect();
+            Ok(async move {
+                index.apply(events).await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// The payload is hashes of blocks, as words. Completes with scores.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_match(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            index.kind()?;
+            let hashes = local_hashes("hashes", call.payload())?;
+            Ok(async move { Ok(Reply::bytes(encode_scores(&index.find(hashes).await?))) })
+        })
+    }
+}
+
+/// As `dyn_indexer_match`, at once on the calling thread; not for kind `radix`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_match_here(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            index.kind()?;
+            let hashes = local_hashes("hashes", call.payload())?;
+            Ok(Reply::bytes(encode_scores(&index.find_here(&hashes)?)))
+        })
+    }
+}
+
+/// Records what was routed, for an approximate index. The payload is a worker's id and the hashes of the prompt's blocks, as
+/// words; `a` its rank.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_routed(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            index.kind()?;
+            let mut words = local_hashes("workerId and hashes", call.payload())?;
+            if words.is_empty() {
+                return Err(Failure::invalid("workerId: expected one word"));
+            }
+            let worker = WorkerWithDpRank::new(words.remove(0).0, call.a() as u32);
+            Ok(async move {
+                index.routed(worker, words).await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// The payload is a worker's id, as a word; `a` is 0 for all its ranks, or its rank and 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_remove(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            index.kind()?;
+            let (worker, rank) = (worker_id(call)?, call.a());
+            Ok(async move {
+                match rank {
+                    0 => each!(index.kind()?, index => index.remove_worker(worker).await),
+                    rank => each!(index.kind()?, index => index.remove_worker_dp_rank(worker, (rank - 1) as u32).await),
+                }
+                index.flush().await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// Completes with events that rebuild the index, as words.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_dump(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            index.kind()?;
+            Ok(async move {
+                index.flush().await?;
+                let events = each!(index.kind()?, index => index.dump_events().await)?;
+                Ok(Reply::bytes(encode_events(&events)))
+            })
+        })
+    }
+}
+
+/// Refuses what comes and ends the index's threads; completes when they have ended. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_indexer_close(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let index = call.handle::<Index>()?;
+            Ok(async move {
+                let ending = tokio::task::spawn_blocking(move || {
+                    index.closed.cancel();
+                    if let Some(kind) = &index.kind {
+                        each!(kind, index => index.shutdown());
+                    }
+                });
+                ending.await.map_err(Failure::internal)?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! dynamo-kv-router: hashes, indexes, publishers of cache events, and routers.
+
+mod attached;
+mod costs;
+mod hash;
+mod indexer;
+pub mod policy;
+mod publisher;
+mod replay;
+mod select;
+mod selection;
+mod tree;
+mod words;

@@ -1,0 +1,292 @@
+//! A routing policy in the host language: a scorer that sends a copied snapshot of all candidates to an inbox and waits for
+//! their costs, at most so long. Past that, or where the answer is no answer, the default policy's costs hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dynamo_kv_router::plugins::worker_selection::{
+    WorkerCandidates, WorkerInputView, WorkerInputs, WorkerPicker, WorkerScorer, WorkerSelectionContext,
+    WorkerSelectionPolicy, WorkerSelectionPolicyError, WorkerSelectionPolicyFactory,
+};
+use dynamo_runtime::metrics::MetricsHierarchy;
+use futures::Stream;
+use prometheus::CounterVec;
+use rmp::encode as mp;
+use serde::{Deserialize, Serialize};
+
+use super::costs::{Facts, Request as CostRequest, Terms, Weights, pick, terms};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, reply};
+use crate::inbox::{Answer, Inbox, Request};
+use crate::sink::Sent;
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyArgs {
+    pub time_limit_us: u64,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counts {
+    /// Scored by the host's policy.
+    scored: AtomicU64,
+    /// The host did not answer in time.
+    timed_out: AtomicU64,
+    /// The host answered with an error, or not with one finite cost a candidate.
+    failed: AtomicU64,
+}
+
+const OUTCOMES: [&str; 3] = ["scored", "timed_out", "failed"];
+
+pub struct HostPolicy {
+    inbox: Arc<Inbox>,
+    limit: Duration,
+    counts: Counts,
+    /// The same counts on the runtime's `/metrics`.
+    exposed: Option<CounterVec>,
+}
+
+/// Answers are a few floats.
+const ANSWER_BYTES: usize = 1 << 16;
+
+impl HostPolicy {
+    pub fn new(args: PolicyArgs, metrics: Option<&dynamo_runtime::DistributedRuntime>) -> Result<Arc<Self>, Failure> {
+        let exposed = metrics
+            .map(|drt| {
+                let help = "Requests that a routing policy of the host language was asked to score, by outcome";
+                MetricsHierarchy::metrics(&drt).create_countervec("router_policy_requests_total", help, &["outcome"], &[])
+            })
+            .transpose()?;
+        for outcome in exposed.iter().flat_map(|counter| OUTCOMES.map(|outcome| (counter, outcome))) {
+            outcome.0.with_label_values(&[outcome.1]).inc_by(0.0);
+        }
+        let limit = Duration::from_micros(args.time_limit_us);
+        Ok(Arc::new(Self { inbox: Inbox::new(ANSWER_BYTES), limit, counts: Counts::default(), exposed }))
+    }
+
+    pub fn inbox(&self) -> Arc<Inbox> {
+        self.inbox.clone()
+    }
+
+    pub fn factory(self: &Arc<Self>) -> WorkerSelectionPolicyFactory {
+        let policy = self.clone();
+        Arc::new(move |config, role, _partition| {
+            let scorer = HostScorer { policy: policy.clone(), weights: Weights::new(config, role), role: role.as_str() };
+            let picker = LeastCost { temperature: config.router_temperature };
+            WorkerSelectionPolicy::new(
+                config.clone(),
+                role.default_selector_label(),
+                vec![Box::new(scorer)],
+                Box::new(picker),
+            )
+            .with_exclusive_affinity(true)
+        })
+    }
+
+    fn count(&self, outcome: usize) {
+        [&self.counts.scored, &self.counts.timed_out, &self.counts.failed][outcome].fetch_add(1, Relaxed);
+        if let Some(exposed) = &self.exposed {
+            exposed.with_label_values(&[OUTCOMES[outcome]]).inc();
+        }
+    }
+
+    /// The host's costs, or `None` where the default's hold.
+    fn ask(&self, snapshot: Vec<u8>, count: usize) -> Option<Vec<f64>> {
+        let deadline = Instant::now() + self.limit;
+        let Ok(answer) = self.inbox.send(Request::new("score", snapshot)) else {
+            self.count(2);
+            return None;
+        };
+        // The caller is a task of tokio's: its thread hands its other tasks on first, those that carry the question to the
+        // host among them.
+        let waited = match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| wait(answer, deadline)),
+            _ => wait(answer, deadline),
+        };
+        let costs = match waited {
+            Waited::Late => {
+                self.count(1);
+                return None;
+            }
+            Waited::Failed => None,
+            Waited::Answered(bytes) => costs(&bytes, count),
+        };
+        self.count(if costs.is_some() { 0 } else { 2 });
+        costs
+    }
+}
+
+fn costs(bytes: &[u8], count: usize) -> Option<Vec<f64>> {
+    let costs: Vec<f64> =
+        bytes.chunks_exact(8).map(|word| f64::from_le_bytes(word.try_into().unwrap_or_default())).collect();
+    (bytes.len() == count * 8 && costs.iter().all(|cost| cost.is_finite())).then_some(costs)
+}
+
+enum Waited {
+    Answered(Bytes),
+    Failed,
+    Late,
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits on the calling thread. An answer given up on tells the host that nobody reads it.
+fn wait(mut answer: Answer, deadline: Instant) -> Waited {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match std::pin::Pin::new(&mut answer).poll_next(&mut context) {
+            Poll::Ready(Some(Sent::Data(bytes) | Sent::Annotated(bytes))) => return Waited::Answered(bytes),
+            Poll::Ready(_) => return Waited::Failed,
+            Poll::Pending => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Waited::Late;
+        }
+        std::thread::park_timeout(left);
+    }
+}
+
+struct HostScorer {
+    policy: Arc<HostPolicy>,
+    weights: Weights,
+    role: &'static str,
+}
+
+impl WorkerScorer for HostScorer {
+    fn required_worker_inputs(&self) -> WorkerInputs {
+        WorkerInputs::CACHE | WorkerInputs::LOAD | WorkerInputs::PREFERRED_TAINT | WorkerInputs::OCCUPANCY
+    }
+
+    fn score(
+        &mut self,
+        context: &WorkerSelectionContext<'_>,
+        candidates: WorkerCandidates<'_>,
+        costs: &mut [f64],
+    ) -> Result<(), WorkerSelectionPolicyError> {
+        let facts: Vec<Facts> = (0..candidates.len()).map(|row| facts(candidates, row)).collect();
+        let request = CostRequest {
+            prompt_tokens: context.prompt_tokens(),
+            blocks: context.request_blocks(),
+            block_size: context.block_size(),
+            tracks_prefill: context.tracks_prefill_tokens(),
+            least_prefill_tokens: facts.iter().map(|facts| facts.active_prefill_tokens).min().unwrap_or(0),
+        };
+        let built_in: Vec<Terms> = facts.iter().map(|facts| terms(&self.weights, &request, facts)).collect();
+        let snapshot = snapshot(context, self.role, candidates, &facts, &built_in);
+        match self.policy.ask(snapshot, costs.len()) {
+            Some(wanted) => costs.copy_from_slice(&wanted),
+            None => costs.iter_mut().zip(&built_in).for_each(|(cost, terms)| *cost = terms.cost),
+        }
+        Ok(())
+    }
+}
+
+fn facts(candidates: WorkerCandidates<'_>, row: usize) -> Facts {
+    let mut facts = Facts { taint_multiplier: 1.0, ..Facts::default() };
+    let Some(candidate) = candidates.get(row) else { return facts };
+    if let Some(cache) = candidate.cache() {
+        let (estimated, cached_tokens) = cache.accounting_cache_estimate();
+        facts.device_blocks = if cache.has_tier_matches() { cache.device_overlap_blocks() } else { estimated };
+        facts.host_blocks = cache.host_overlap_blocks();
+        facts.disk_blocks = cache.disk_overlap_blocks();
+        facts.cached_tokens = cached_tokens;
+        let have = facts.device_blocks.round().max(0.0) as u32;
+        facts.shared_blocks = cache.shared_hits().map_or(0, |hits| hits.hits_beyond(have)).into();
+    }
+    if let Some(load) = candidate.load() {
+        facts.load_known = load.is_available();
+        facts.active_prefill_tokens = load.active_prefill_tokens();
+        facts.decode_blocks = load.decode_cost_blocks();
+        facts.active_requests = load.active_requests();
+    }
+    facts.taint_multiplier = candidate.preferred_taint_multiplier().unwrap_or(1.0);
+    facts
+}
+
+/// A map of the request and of columns, each the bytes of its words in the candidates' order.
+fn snapshot(
+    context: &WorkerSelectionContext<'_>,
+    role: &str,
+    candidates: WorkerCandidates<'_>,
+    facts: &[Facts],
+    built_in: &[Terms],
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + candidates.len() * 96);
+    let floats = |column: &dyn Fn(usize) -> f64| (0..facts.len()).flat_map(|row| column(row).to_le_bytes()).collect::<Vec<u8>>();
+    let written = (|| -> Result<(), mp::ValueWriteError> {
+        mp::write_map_len(&mut out, 17)?;
+        mp::write_str(&mut out, "workerType")?;
+        mp::write_str(&mut out, role)?;
+        mp::write_str(&mut out, "sessionId")?;
+        mp::write_str(&mut out, context.session_context().map_or("", |session| session.session_id()))?;
+        for (name, number) in [
+            ("promptTokens", context.prompt_tokens() as u64),
+            ("promptBlocks", context.request_blocks()),
+            ("blockSize", context.block_size().into()),
+            ("expectedOutputTokens", context.expected_output_tokens().unwrap_or(0).into()),
+        ] {
+            mp::write_str(&mut out, name)?;
+            mp::write_uint(&mut out, number)?;
+        }
+        mp::write_str(&mut out, "workerIds")?;
+        let ids: Vec<u8> = candidates.iter().flat_map(|one| one.worker().worker_id.to_le_bytes()).collect();
+        mp::write_bin(&mut out, &ids)?;
+        mp::write_str(&mut out, "dpRanks")?;
+        let ranks: Vec<u8> = candidates.iter().flat_map(|one| one.worker().dp_rank.to_le_bytes()).collect();
+        mp::write_bin(&mut out, &ranks)?;
+        let columns: [(&str, &dyn Fn(usize) -> f64); 9] = [
+            ("deviceBlocks", &|row| facts[row].device_blocks),
+            ("hostBlocks", &|row| facts[row].host_blocks),
+            ("diskBlocks", &|row| facts[row].disk_blocks),
+            ("sharedBlocks", &|row| facts[row].shared_blocks),
+            ("activePrefillTokens", &|row| facts[row].active_prefill_tokens as f64),
+            ("decodeBlocks", &|row| facts[row].decode_blocks),
+            ("activeRequests", &|row| facts[row].active_requests as f64),
+            ("taintMultipliers", &|row| facts[row].taint_multiplier),
+            ("costs", &|row| built_in[row].cost),
+        ];
+        for (name, column) in columns {
+            mp::write_str(&mut out, name)?;
+            mp::write_bin(&mut out, &floats(column))?;
+        }
+        Ok(())
+    })();
+    written.expect("writing to a Vec does not fail");
+    out
+}
+
+struct LeastCost {
+    temperature: f64,
+}
+
+impl WorkerPicker for LeastCost {
+    fn pick(
+        &mut self,
+        context: &WorkerSelectionContext<'_>,
+        input: WorkerInputView<'_>,
+    ) -> Result<usize, WorkerSelectionPolicyError> {
+        let costs: Vec<f64> = input.candidates().iter().map(|candidate| candidate.cost()).collect();
+        if costs.is_empty() {
+            return Err(WorkerSelectionPolicyError::failed("no eligible worker"));
+        }
+        Ok(pick(&costs, context.router_temperature_override().unwrap_or(self.temperature)))
+    }
+}
+
+/// Gives `{scored, timedOut, failed}`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_policy_counts(call: *const dyn_call) -> dyn_reply {
+    unsafe { reply(call, |call: &Call| Reply::value(&call.handle::<HostPolicy>()?.counts)) }
+}

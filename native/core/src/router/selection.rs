@@ -1,0 +1,317 @@
+//! The crates' selection service in this process: a whole KV router that needs no runtime. Its workers and their cache
+//! events come from the host, or from engines' ZMQ publishers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dynamo_kv_router::WorkerType;
+use dynamo_kv_router::config::KvRouterConfig;
+use dynamo_kv_router::identity::RoutingPartitionId;
+use dynamo_kv_router::protocols::PotentialLoad;
+use dynamo_kv_router::services::indexer::backend::Indexer;
+use dynamo_kv_router::services::indexer::registry::WorkerRegistry;
+use dynamo_kv_router::services::selection::{
+    KvEventIngress, KvIndexSource, SelectionError, SelectionService, SelectionServiceBuilder, WorkerCatalogRecord,
+    WorkerLifecycle, WorkerRequest,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::policy::{HostPolicy, PolicyArgs};
+use super::tree::worker_id;
+use super::words::decode_events;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::llm::config::{parse, read};
+
+pub fn failure(error: SelectionError) -> Failure {
+    let (class, reason) = match (error.kind(), error.status_code()) {
+        ("bad_request", _) | (_, 400) => ("InvalidRequest", "router.bad_request"),
+        ("not_found", _) | (_, 404) => ("NotFound", "router.not_found"),
+        ("conflict", _) | (_, 409) => ("Conflict", "router.conflict"),
+        (_, 429) => ("CapacityExhausted", "router.overloaded"),
+        ("not_ready", _) | (_, 503) => ("Unavailable", "router.not_ready"),
+        _ => ("Internal", "router.internal"),
+    };
+    Failure::new(class, reason, error.to_string())
+}
+
+/// Events come from the host, except for workers that name a ZMQ publisher of their engine's.
+struct HostIngress {
+    zmq: Arc<dyn KvEventIngress>,
+}
+
+fn has_publisher(record: &WorkerCatalogRecord) -> bool {
+    record.kv_events_endpoint.is_some() || !record.kv_events_endpoints.is_empty()
+}
+
+#[async_trait]
+impl KvEventIngress for HostIngress {
+    fn open(&self, registry: &WorkerRegistry, key: &RoutingPartitionId, block_size: u32) -> Indexer {
+        self.zmq.open(registry, key, block_size)
+    }
+
+    fn missing_metadata(&self, record: &WorkerCatalogRecord) -> Vec<String> {
+        if has_publisher(record) { self.zmq.missing_metadata(record) } else { Vec::new() }
+    }
+
+    async fn reconcile(
+        &self,
+        registry: &WorkerRegistry,
+        previous: Option<&WorkerCatalogRecord>,
+        record: &WorkerCatalogRecord,
+    ) -> Result<(), SelectionError> {
+        match has_publisher(record) || previous.is_some_and(has_publisher) {
+            true => self.zmq.reconcile(registry, previous, record).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn detach(&self, registry: &WorkerRegistry, record: &WorkerCatalogRecord) {
+        self.zmq.detach(registry, record).await;
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SelectionArgs {
+    /// `KvRouterConfig`'s own field names.
+    #[serde(default)]
+    config: Option<Value>,
+    worker_type: Option<String>,
+    indexer_threads: Option<usize>,
+    /// Services whose index is taken over first, as `http://host:port`.
+    #[serde(default)]
+    indexer_peers: Vec<String>,
+    session_affinity_seconds: Option<u64>,
+    replica_port: Option<u16>,
+    /// Other routers, as `tcp://host:port`.
+    #[serde(default)]
+    replica_peers: Vec<String>,
+    policy: Option<PolicyArgs>,
+}
+
+pub struct Selection {
+    pub service: SelectionService,
+    pub config: KvRouterConfig,
+    pub role: WorkerType,
+}
+
+pub fn router_config(value: Option<Value>) -> Result<KvRouterConfig, Failure> {
+    value.map_or_else(|| Ok(KvRouterConfig::default()), |value| read("config", value))
+}
+
+/// `args`: `SelectionArgs`. Gives a `Selection`, and with a policy its `Inbox` and the `HostPolicy`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_selection_create(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let args = call.args::<SelectionArgs>()?;
+            let config = router_config(args.config)?;
+            let role = args.worker_type.as_deref().unwrap_or("aggregated");
+            let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
+            Ok(async move {
+                let KvIndexSource::Owned(zmq) = KvIndexSource::default();
+                let registry = dynamo_custom_policy_builtin::default_registry();
+                let mut builder = SelectionServiceBuilder::new(config.clone(), role, registry)
+                    .kv_index(KvIndexSource::Owned(Arc::new(HostIngress { zmq })))
+                    .indexer_peers(args.indexer_peers)
+                    .indexer_threads(args.indexer_threads.unwrap_or(config.router_event_threads as usize));
+                if let Some(seconds) = args.session_affinity_seconds {
+                    builder = builder.session_affinity(Duration::from_secs(seconds));
+                }
+                if let Some(port) = args.replica_port {
+                    builder = builder.replica_sync(port, args.replica_peers);
+                }
+                let policy = args.policy.map(|args| HostPolicy::new(args, None)).transpose()?;
+                if let Some(policy) = &policy {
+                    builder = builder.worker_selection_policy_factory(policy.factory());
+                }
+                let service = builder.build().await?;
+                let selection = Arc::new(Selection { service, config, role });
+                let mut handles = vec![Handle::new(selection)];
+                handles.extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+                Ok(Reply::with_handles(Vec::new(), handles))
+            })
+        })
+    }
+}
+
+/// The scheduler takes a worker over on a task of its own, which tells nobody: until then it counts as without load.
+async fn scheduled(service: &SelectionService, record: &WorkerCatalogRecord) {
+    let listed = || {
+        let loads = service.loads(Some(&record.model_name), Some(&record.routing_group));
+        let of = |load: &PotentialLoad| load.worker_id == record.worker_id;
+        loads.iter().any(|model| model.loads.iter().any(of))
+    };
+    let limit = tokio::time::Instant::now() + Duration::from_secs(1);
+    while !listed() && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// `args`: `WorkerRequest` in the crates' own field names. Completes with the worker's record.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_selection_put_worker(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<Selection>()?;
+            let worker = call.args::<WorkerRequest>()?;
+            Ok(async move {
+                let record = this.service.upsert_worker(worker).await.map_err(failure)?;
+                if record.lifecycle == WorkerLifecycle::Schedulable {
+                    scheduled(&this.service, &record).await;
+                }
+                Reply::value(&record)
+            })
+        })
+    }
+}
+
+/// The payload is a worker's id, as a word. Its blocks leave the index.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_selection_remove_worker(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<Selection>()?;
+            let worker = worker_id(call)?;
+            Ok(async move { Reply::value(&this.service.delete_worker(worker).await.map_err(failure)?) })
+        })
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Partition {
+    pub model_name: String,
+    pub routing_group: String,
+}
+
+impl Partition {
+    pub fn id(&self) -> RoutingPartitionId {
+        RoutingPartitionId::new(self.model_name.clone(), self.routing_group.clone())
+    }
+}
+
+/// Waits for what was applied to an index before.
+async fn flush(indexer: &Indexer) -> Result<(), Failure> {
+    let lower = match indexer {
+        Indexer::Single { primary, lower_tier, .. } => {
+            primary.flush_and_wait().await?;
+            lower_tier
+        }
+        Indexer::Concurrent { primary, lower_tier, .. } => {
+            primary.flush_and_wait().await?;
+            lower_tier
+        }
+        Indexer::Remote { .. } | Indexer::None => return Ok(()),
+    };
+    for tier in lower.all() {
+        tier.flush_and_wait().await?;
+    }
+    Ok(())
+}
+
+/// `args`: `{model_name, routing_group}`; the payload is events, as words. Completes when they are applied.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_selection_apply(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<Selection>()?;
+            let key = call.args::<Partition>()?.id();
+            let events = decode_events(call.payload())?;
+            Ok(async move {
+                let partition = this.service.core().partition(&key);
+                let partition = partition
+                    .ok_or_else(|| Failure::new("NotFound", "router.not_found", format!("no worker of {key} was added yet")))?;
+                for event in events {
+                    partition.indexer().apply_event_routed(event.router_event()).await?;
+                }
+                flush(partition.indexer()).await?;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// What a service is asked that takes no prompt.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", tag = "verb")]
+enum Query {
+    Workers { model: Option<String>, group: Option<String> },
+    Loads { model: Option<String>, group: Option<String> },
+    Ready,
+    Dump,
+    #[serde(rename_all = "camelCase")]
+    PrefillComplete { selection_id: String },
+    #[serde(rename_all = "camelCase")]
+    OutputBlock { selection_id: String, decay: Option<f64> },
+    #[serde(rename_all = "camelCase")]
+    Free { selection_id: String },
+    AddPeer { endpoint: String },
+    RemovePeer { endpoint: String },
+    Peers,
+}
+
+/// `args`: `Query`. Completes with the crates' own answer, where there is one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_selection_query(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<Selection>()?;
+            let query = call.args::<Query>()?;
+            let peer = |error: dynamo_kv_router::services::selection::ReplicaPeerError| {
+                Failure::new("InvalidRequest", "router.replica_peer", error.to_string())
+            };
+            Ok(async move {
+                let service = &this.service;
+                match query {
+                    Query::Workers { model, group } => Reply::value(&service.list_workers(model.as_deref(), group.as_deref())),
+                    Query::Loads { model, group } => Reply::value(&service.loads(model.as_deref(), group.as_deref())),
+                    Query::Ready => Reply::value(&service.ready()),
+                    Query::Dump => Reply::value(&service.indexer_snapshot().await),
+                    Query::PrefillComplete { selection_id } => {
+                        service.prefill_complete(&selection_id).await.map_err(failure)?;
+                        Ok(Reply::unit())
+                    }
+                    Query::OutputBlock { selection_id, decay } => {
+                        service.add_output_block(&selection_id, decay).map_err(failure)?;
+                        Ok(Reply::unit())
+                    }
+                    Query::Free { selection_id } => {
+                        service.free_reservation(&selection_id).await.map_err(failure)?;
+                        Ok(Reply::unit())
+                    }
+                    Query::AddPeer { endpoint } => Reply::value(&service.register_replica_peer(endpoint).await.map_err(peer)?),
+                    Query::RemovePeer { endpoint } => {
+                        Reply::value(&service.deregister_replica_peer(endpoint).await.map_err(peer)?)
+                    }
+                    Query::Peers => Reply::value(&service.list_replica_peers()),
+                }
+            })
+        })
+    }
+}
+
+/// Ends the service's tasks. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_selection_close(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<Selection>()?;
+            Ok(async move {
+                this.service.shutdown().await;
+                Ok(Reply::unit())
+            })
+        })
+    }
+}
+
+/// Gives `KvRouterConfig`'s defaults, in the crates' own field names.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_router_defaults(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |_: &Call| {
+            Reply::value(&serde_json::to_value(KvRouterConfig::default()).map_err(Failure::internal)?)
+        })
+    }
+}

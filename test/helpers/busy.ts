@@ -1,0 +1,41 @@
+import { expect } from 'vitest';
+import type { BusyThresholds, EngineWorker, KvEventSource } from '../../lib/index.js';
+import { eventually } from './cluster.js';
+import { CountingEngine } from './engines.js';
+import { chat, type Deployment, post } from './serving.js';
+
+class Loaded extends CountingEngine {
+  worker: EngineWorker | undefined;
+  readonly metricsRanks = [0];
+
+  override start(worker?: EngineWorker) {
+    this.worker = worker;
+    return super.start();
+  }
+
+  kvEventSources(): KvEventSource[] {
+    return [{ kind: 'push' }];
+  }
+}
+
+/** A worker reports more load than the threshold allows, then less: what the client is answered. */
+export async function busyThenFree(here: Deployment, busy: BusyThresholds, refusal: number): Promise<void> {
+  const engine = new Loaded('loaded');
+  await here.serve(engine);
+  const frontend = await here.frontend({ router: { mode: 'kv', busy } });
+  await frontend.waitForModel('loaded');
+  const listed = (await (await fetch(`${frontend.url}/busy_threshold`)).json()) as { thresholds: object[] };
+  expect(listed.thresholds).toEqual([expect.objectContaining({ model: 'loaded', active_decode_blocks_threshold: busy.activeDecodeBlocks })]);
+  const ask = async (): Promise<number> => {
+    const response = await chat(frontend, { model: 'loaded', max_tokens: 1 });
+    await response.text();
+    return response.status;
+  };
+  const publish = (kvUsedBlocks: number) => engine.worker?.publishLoad({ kvUsedBlocks, kvTotalBlocks: 256 });
+  expect(await ask()).toBe(200);
+  await eventually('the refusal', () => (publish(250), ask()), (status) => status !== 200);
+  expect(await ask()).toBe(refusal);
+  await eventually('an answer', () => (publish(1), ask()), (status) => status === 200);
+  const raised = await post(frontend, '/busy_threshold', { model: 'loaded', active_decode_blocks_threshold: 0.99 });
+  expect(await raised.json()).toMatchObject({ active_decode_blocks_threshold: 0.99 });
+}

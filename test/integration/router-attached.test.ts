@@ -1,0 +1,195 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import {
+  ClosedError,
+  computeBlockHashes,
+  computeSequenceHashes,
+  type DistributedRuntime,
+  KvPublisher,
+  KvRouter,
+  type KvRouterOptions,
+  type ServedEngine,
+  WorkerMetricsPublisher,
+} from '../../lib/index.js';
+import { BLOCK_SIZE } from '../helpers/caching-engine.js';
+import { CountingEngine } from '../helpers/engines.js';
+import { type Deployment, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
+
+const PATH = 'test.backend.generate';
+const prompt = Uint32Array.from({ length: 10 * BLOCK_SIZE }, (_, index) => index);
+const tokensHashes = computeBlockHashes(prompt, BLOCK_SIZE);
+const names = computeSequenceHashes(tokensHashes);
+
+const deploy = deployments();
+
+interface Worker {
+  readonly id: bigint;
+  readonly runtime: DistributedRuntime;
+  readonly worker: ServedEngine;
+  readonly publisher: KvPublisher;
+}
+
+async function worker(deployment: Deployment): Promise<Worker> {
+  const { worker, runtime } = await deployment.serve(new CountingEngine('counting'));
+  const publisher = await KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
+  onTestFinished(() => publisher.close());
+  return { id: runtime.instanceId, runtime, worker, publisher };
+}
+
+async function router(deployment: Deployment, options: Partial<KvRouterOptions> = {}): Promise<KvRouter> {
+  const runtime = await deployment.runtime();
+  const made = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, ...options });
+  onTestFinished(() => made.close());
+  return made;
+}
+
+const overlaps = async (of: KvRouter) =>
+  Object.fromEntries((await of.overlapScores({ tokens: prompt })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+
+const hears = (of: KvRouter, wanted: Record<string, number>) =>
+  waitFor(`overlaps ${JSON.stringify(wanted)}`, () => overlaps(of), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()));
+
+describe('a router on an endpoint', () => {
+  it('sends a request to the worker that published its prefix', async () => {
+    const deployment = deploy();
+    const [one, two] = [await worker(deployment), await worker(deployment)];
+    const kv = await router(deployment);
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+    two.publisher.stored(names.subarray(0, 6), tokensHashes.subarray(0, 6));
+    two.publisher.stored(names.subarray(6, 8), tokensHashes.subarray(6, 8), { parentHash: names[5] as bigint, startPosition: 6 });
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 8 });
+    expect(await kv.select({ tokens: prompt })).toMatchObject({ workerId: two.id, dpRank: 0, cachedTokens: 8 * BLOCK_SIZE });
+
+    const explanation = await kv.explain({ tokens: prompt });
+    expect(explanation.winner).toEqual({ workerId: two.id, dpRank: 0 });
+    expect(explanation.candidates.map(({ workerId, overlapCredit }) => [workerId, overlapCredit])).toEqual([[two.id, 8], [one.id, 0]]);
+    expect(explanation.reason).toMatch(/8 blocks of credit for its cache \(against 0\)/);
+
+    two.publisher.removed(names.subarray(4, 8));
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 4 });
+    expect((await kv.dump()).every(({ workerId }) => workerId === two.id)).toBe(true);
+    two.publisher.cleared();
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+  });
+
+  it('keeps the books of what it reserved', async () => {
+    const deployment = deploy();
+    const [one, two] = [await worker(deployment), await worker(deployment)];
+    const kv = await router(deployment);
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+    const first = await kv.reserve({ tokens: prompt });
+    const second = await kv.reserve({ tokens: prompt.map((id) => id + 1000), id: 'mine' });
+    expect(new Set([first.workerId, second.workerId])).toEqual(new Set([one.id, two.id]));
+    expect(second.id).toBe('mine');
+    await kv.prefillCompleted('mine');
+    await kv.free('mine');
+    await kv.free(first.id);
+    await waitFor('empty books', () => kv.potentialLoads({ tokens: prompt }), (loads) => loads.every(({ activeRequests }) => activeRequests === 0));
+    expect((await kv.select({ tokens: prompt, pinned: { workerId: one.id } })).workerId).toBe(one.id);
+    expect((await kv.select({ tokens: prompt, allowedWorkerIds: [two.id] })).workerId).toBe(two.id);
+  });
+
+  it('recovers what was published before it came', async () => {
+    const deployment = deploy();
+    const one = await worker(deployment);
+    one.publisher.stored(names, tokensHashes);
+    await hears(await router(deployment), { [String(one.id)]: 10 });
+    await hears(await router(deployment), { [String(one.id)]: 10 });
+  });
+
+  it('forgets a worker that is gone, and what a publisher that is gone had published', async () => {
+    const deployment = deploy();
+    const [one, two] = [await worker(deployment), await worker(deployment)];
+    const kv = await router(deployment);
+    one.publisher.stored(names, tokensHashes);
+    two.publisher.stored(names.subarray(0, 3), tokensHashes.subarray(0, 3));
+    await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 3 });
+    await one.worker.close();
+    await one.publisher.close();
+    await one.runtime.close({ timeoutMs: 1000 });
+    await hears(kv, { [String(two.id)]: 3 });
+    expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);
+    expect((await kv.dump()).some(({ workerId }) => workerId === one.id)).toBe(false);
+    await two.publisher.close();
+    await hears(kv, { [String(two.id)]: 0 });
+    const again = await KvPublisher.create(two.runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
+    onTestFinished(() => again.close());
+    again.stored(names.subarray(0, 5), tokensHashes.subarray(0, 5));
+    await hears(kv, { [String(two.id)]: 5 });
+  });
+
+  it('hears from another router what that one routes', async () => {
+    const deployment = deploy();
+    await worker(deployment);
+    const config = { router_replica_sync: true };
+    const [one, two] = [await router(deployment, { config }), await router(deployment, { config })];
+    const active = async (of: KvRouter) => (await of.potentialLoads({ tokens: prompt })).reduce((sum, { activeRequests }) => sum + activeRequests, 0);
+    const ids: string[] = [];
+    // A replica hears of what comes after it has found the other.
+    await waitFor('the other’s requests', async () => {
+      ids.push((await one.reserve({ tokens: prompt })).id);
+      return active(two);
+    });
+    for (const id of ids) await one.free(id);
+    await waitFor('their end', () => active(two), (sum) => sum === 0);
+  });
+
+  it('takes a policy of the host’s, whose counts are metrics', async () => {
+    const deployment = deploy();
+    const [one, two] = [await worker(deployment), await worker(deployment)];
+    const runtime = await deployment.runtime();
+    const policy = { timeLimitMs: 500, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)) };
+    const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy });
+    onTestFinished(() => kv.close());
+    two.publisher.stored(names, tokensHashes);
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 });
+    expect((await kv.select({ tokens: prompt })).workerId).toBe(one.id);
+    expect(kv.policyCounts).toMatchObject({ scored: 1, failed: 0, timedOut: 0 });
+    expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="scored"[^}]*\} 1/);
+    expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="timed_out"[^}]*\} 0/);
+  });
+
+  it('is of no use once it is closed', async () => {
+    const deployment = deploy();
+    await worker(deployment);
+    const kv = await router(deployment);
+    await kv.close();
+    await kv.close();
+    await expect(kv.select({ tokens: prompt })).rejects.toBeInstanceOf(ClosedError);
+    await expect(kv.dump()).rejects.toBeInstanceOf(ClosedError);
+  });
+});
+
+describe('a publisher', () => {
+  it('checks what it is given, and is of no use once it is closed', async () => {
+    const deployment = deploy();
+    const runtime = await deployment.runtime();
+    const endpoint = runtime.endpoint(PATH);
+    await expect(KvPublisher.create(endpoint, { blockSize: 0 })).rejects.toThrow(/KvPublisher\.create options\.blockSize/);
+    await expect(KvPublisher.create(endpoint, { blockSize: 16, zmq: { topic: 'x' } as never })).rejects.toThrow(/zmq\.endpoint/);
+    const publisher = await KvPublisher.create(endpoint, { blockSize: 16 });
+    expect(() => publisher.stored([1n], [])).toThrow(/tokensHashes: expected 1 hashes/);
+    await publisher.close();
+    await publisher.close();
+    expect(() => publisher.cleared()).toThrow(ClosedError);
+  });
+
+  it('of load tells the frontends', async () => {
+    const deployment = deploy();
+    const runtime = await deployment.runtime();
+    const endpoint = runtime.endpoint(PATH);
+    await using events = await endpoint.subscribe<Record<string, unknown>>('kv_metrics');
+    const publisher = await WorkerMetricsPublisher.create(endpoint);
+    let sent = 0;
+    const first = events.next();
+    // A subscriber hears of what comes after it has found the publisher.
+    const timer = setInterval(() => publisher.publish({ activeDecodeBlocks: ++sent, kvUsedBlocks: 7 }), 20);
+    onTestFinished(() => clearInterval(timer));
+    const { data } = (await first).value;
+    expect(data).toMatchObject({ dp_rank: 0, kv_used_blocks: 7 });
+    expect(BigInt(data['worker_id'] as number | bigint)).toBe(runtime.instanceId);
+    expect(() => publisher.publish({})).toThrow(/expected activeDecodeBlocks or kvUsedBlocks/);
+    await publisher.close();
+    expect(() => publisher.publish({ kvUsedBlocks: 1 })).toThrow(ClosedError);
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { BlockManager, KvPublisher, KvRouter, TokenSequence } from '../../lib/index.js';
+import { BLOCK_SIZE } from '../helpers/caching-engine.js';
+import { CountingEngine } from '../helpers/engines.js';
+import { type Deployment, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
+
+const PATH = 'test.backend.generate';
+const tokens = Uint32Array.from({ length: 8 * BLOCK_SIZE + 3 }, (_, index) => index);
+
+const deploy = deployments();
+
+function manager(tier: 'device' | 'host', blockCount = 8): BlockManager {
+  const made = new BlockManager({ tier, blockCount, blockSize: BLOCK_SIZE, events: true });
+  onTestFinished(() => made.dispose());
+  return made;
+}
+
+/** Puts a prompt's first blocks into a manager and lets go of them: they stay to be found. */
+function cache(blocks: BlockManager, prompt: Uint32Array, count: number): void {
+  using sequence = new TokenSequence(prompt, { blockSize: BLOCK_SIZE });
+  blocks.allocateOrThrow(count).stage(sequence).register().dispose();
+}
+
+async function router(deployment: Deployment): Promise<KvRouter> {
+  const runtime = await deployment.runtime();
+  const made = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
+  onTestFinished(() => made.close());
+  return made;
+}
+
+const overlap = async (of: KvRouter, prompt = tokens) => {
+  const [worker] = await of.overlapScores({ tokens: prompt });
+  return worker && [worker.deviceBlocks, worker.hostBlocks];
+};
+
+const hears = (of: KvRouter, wanted: [number, number], prompt = tokens) =>
+  waitFor(`overlap ${wanted}`, () => overlap(of, prompt), (seen) => String(seen) === String(wanted));
+
+describe('a worker whose blocks a manager keeps', () => {
+  it('is known by them to routers, with one option', async () => {
+    const deployment = deploy();
+    const blocks = manager('device');
+    cache(blocks, tokens, 4);
+    const { runtime } = await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
+    const kv = await router(deployment);
+    await hears(kv, [4, 0]);
+    expect((await kv.select({ tokens })).workerId).toBe(runtime.instanceId);
+
+    // What is evicted goes: eight blocks of another prompt need the room of all.
+    const other = tokens.map((id) => id + 5000);
+    cache(blocks, other, 8);
+    await hears(kv, [8, 0], other);
+    await hears(kv, [0, 0]);
+  });
+
+  it('is known by its tiers, each for itself', async () => {
+    const deployment = deploy();
+    const [device, host] = [manager('device'), manager('host')];
+    const { runtime } = await deployment.serve(new CountingEngine('counting'));
+    const publisher = await KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, blocks: [device, host] });
+    onTestFinished(() => publisher.close());
+    const kv = await router(deployment);
+    cache(device, tokens, 3);
+    cache(host, tokens, 6);
+    await hears(kv, [3, 3]);
+    expect((await kv.explain({ tokens })).candidates[0]).toMatchObject({ deviceBlocks: 3, hostBlocks: 3, overlapCredit: 3 + 3 * 0.75 });
+    device.drainInactive();
+    await waitFor('the device’s end', () => overlap(kv), (seen) => seen?.[0] === 0);
+  });
+
+  it('must have blocks of the size that is published', async () => {
+    const deployment = deploy();
+    const runtime = await deployment.runtime();
+    await expect(KvPublisher.create(runtime.endpoint(PATH), { blockSize: 64, blocks: manager('device') })).rejects.toThrow(/blocks\[0\]: expected blocks of 64 tokens, got 16/);
+  });
+});

@@ -1,0 +1,71 @@
+"""The wheel's answers for the router's tests: router.py tree FILE | hash | relay ENDPOINT | replay TRACE."""
+
+import asyncio
+import json
+import struct
+import sys
+
+from dynamo.llm import RadixTree, compute_block_hash_for_seq
+from lines import commands, emit, finish
+
+
+def tree(path):
+    """Applies a file of events, `[worker, event]`, and answers its queries, `[hashes]`, with `[worker, rank, score]`s."""
+    radix = RadixTree()
+    refused = 0
+    for line in open(path):
+        entry = json.loads(line)
+        if "event" in entry:
+            try:
+                radix.apply_event(entry["worker"], json.dumps(entry["event"]).encode())
+            except RuntimeError:
+                refused += 1
+        elif "remove" in entry:
+            radix.remove_worker(entry["remove"])
+        else:
+            scores = radix.find_matches(entry["query"]).scores
+            emit("scores", rows=sorted([str(worker), rank, score] for (worker, rank), score in scores.items()))
+    emit("done", refused=refused)
+
+
+async def hashes():
+    emit("ready")
+    async for command in commands():
+        options = {key: command.get(key) for key in ("lora_name", "cache_namespace", "is_eagle", "block_mm_infos")}
+        found = compute_block_hash_for_seq(command["tokens"], command["block_size"], **options)
+        emit("hashes", hashes=[str(value) for value in found])
+    finish()
+
+
+async def relay(endpoint):
+    """Publishes as vLLM's engine does: topic, sequence, and a batch in MessagePack."""
+    import msgspec
+    import zmq
+
+    socket = zmq.Context().socket(zmq.PUB)
+    port = socket.bind_to_random_port(endpoint)
+    emit("ready", port=port)
+    sequence = 0
+    async for command in commands():
+        batch = msgspec.msgpack.encode([0.5, command["events"], None])
+        socket.send_multipart([b"", struct.pack(">Q", sequence), batch])
+        sequence += 1
+    finish()
+
+
+def replay(trace):
+    from dynamo._core import run_mocker_trace_replay
+
+    for line in sys.stdin:
+        options = json.loads(line)
+        emit("report", summary=run_mocker_trace_replay([trace], **options).summary)
+
+
+if sys.argv[1] == "tree":
+    tree(sys.argv[2])
+elif sys.argv[1] == "hash":
+    asyncio.run(hashes())
+elif sys.argv[1] == "relay":
+    asyncio.run(relay(sys.argv[2]))
+else:
+    replay(sys.argv[2])

@@ -1,0 +1,187 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { modelPath } from '../../examples/tiny-llama/engine.js';
+import { KvPublisher, KvRouter, SelectionService } from '../../lib/index.js';
+import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
+import { pythonPeer } from '../helpers/child.js';
+import { freePort, privateCluster } from '../helpers/cluster.js';
+import { CountingEngine } from '../helpers/engines.js';
+import { missingPeers, type Peer, startPeer } from '../helpers/peers.js';
+import { type Deployment, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
+
+if (missingPeers !== undefined) console.log(`skipped: ${missingPeers}`);
+
+const START_UP_MS = 90_000;
+const BLOCKS = 12;
+
+const deploy = deployments();
+const dirOf = ({ options }: Deployment): string => (options.discovery as { dir: string }).dir;
+
+function peer(deployment: Deployment, ...args: string[]): Peer {
+  const started = startPeer(dirOf(deployment), ...args);
+  onTestFinished(() => started.stop());
+  return started;
+}
+
+/** Prompts of a group begin alike; each ends as none other. */
+const promptOf = (group: number, index: number): number[] => [
+  290 - group,
+  ...Array.from({ length: BLOCKS * BLOCK_SIZE - 1 }, (_, at) => 300 + ((at * (group + 3)) % 200)),
+  10 + (index % 200),
+  11 + Math.floor(index / 200),
+];
+
+async function ask(url: string, model: string, prompt: readonly number[]): Promise<{ status: number; cached: number }> {
+  const response = await fetch(`${url}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model, prompt, max_tokens: 2 }),
+  });
+  const body = await response.text();
+  if (response.status !== 200) return { status: response.status, cached: -1 };
+  const { usage } = JSON.parse(body) as { usage?: { prompt_tokens_details?: { cached_tokens?: number } } };
+  return { status: 200, cached: usage?.prompt_tokens_details?.cached_tokens ?? 0 };
+}
+
+/** Asks until an answer comes, with what the peer said in the failure. */
+async function untilServed(python: Peer, url: string, model: string): Promise<void> {
+  const asked = waitFor('an answer', () => ask(url, model, promptOf(40, 0)).catch(() => undefined), (answer) => answer?.status === 200 || python.process.exitCode !== null, START_UP_MS);
+  await asked.catch((error: Error) => Promise.reject(new Error(`${error.message}\n${python.log()}`)));
+  if (python.process.exitCode !== null) throw new Error(`the peer ended early:\n${python.log()}`);
+}
+
+async function known(url: string, model: string, group: number): Promise<void> {
+  let index = 1000;
+  await waitFor(`a router that knows group ${group}`, () => ask(url, model, promptOf(group, index++)), ({ cached }) => cached >= BLOCKS * BLOCK_SIZE);
+}
+
+describe.skipIf(missingPeers !== undefined)('with the Python wheels', () => {
+  it(
+    'the stock frontend in mode kv sends each prefix to the TypeScript worker that published it',
+    async () => {
+      const deployment = deploy();
+      const engines = [new CachingEngine('cached'), new CachingEngine('cached')];
+      for (const engine of engines) await deployment.serve(engine, { endpoint: 'dynamo.backend.generate' });
+      const port = await freePort();
+      const url = `http://127.0.0.1:${port}`;
+      const python = peer(deployment, '-m', 'dynamo.frontend', '--http-port', String(port), '--router-mode', 'kv');
+      await untilServed(python, url, 'cached');
+      const groups = [0, 1, 2, 3, 4, 5, 6, 7];
+      for (const group of groups) await known(url, 'cached', group);
+      const before = engines.map(({ cached }) => cached.length);
+      for (let index = 0; index < 3; index++) {
+        for (const group of groups) expect((await ask(url, 'cached', promptOf(group, index))).status).toBe(200);
+      }
+      const cached = engines.flatMap((engine, which) => engine.cached.slice(before[which]));
+      expect(cached).toEqual(Array.from({ length: 24 }, () => BLOCKS * BLOCK_SIZE));
+      // Whoever does not know who has a prefix brings it to both; only before the first event is heard may that happen here.
+      const homes = groups.map((group) => engines.filter((engine) => engine.has(promptOf(group, 0), BLOCKS)).length);
+      expect(homes.filter((count) => count === 1).length).toBeGreaterThanOrEqual(4);
+      expect(engines.every(({ held }) => held.size > 0)).toBe(true);
+    },
+    START_UP_MS + 30_000,
+  );
+
+  it(
+    'our frontend in mode kv hears what Python’s mocker has cached, alone and in a pool with TypeScript workers',
+    async () => {
+      const deployment = deploy();
+      const mockers = [1, 2].map(() =>
+        peer(deployment, '-m', 'dynamo.mocker', '--model-path', modelPath, '--model-name', 'mixed', '--speedup-ratio', '100', '--block-size', String(BLOCK_SIZE), '--max-model-len', '4096'),
+      );
+      const frontend = await deployment.frontend({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
+      await untilServed(mockers[0] as Peer, frontend.url, 'mixed');
+      const runtime = await deployment.runtime();
+      const listed = async () => (await runtime.instances()).filter(({ component, endpoint }) => endpoint === 'generate' && component !== 'frontend');
+      const found = await waitFor('both mockers', listed, (all) => all.length === 2, START_UP_MS);
+      const [{ namespace, component, endpoint }] = found as [(typeof found)[0]];
+      await using router = await KvRouter.create(runtime.endpoint(`${namespace}.${component}.${endpoint}`), { blockSize: BLOCK_SIZE });
+      const overlaps = async (group: number) =>
+        (await router.overlapScores({ tokens: promptOf(group, 0) })).filter(({ deviceBlocks }) => deviceBlocks >= BLOCKS).map(({ workerId }) => workerId);
+      let others = 0;
+      let alone = 0;
+      for (const group of [0, 1, 2, 3, 4, 5, 6, 7]) {
+        await known(frontend.url, 'mixed', group);
+        for (let index = 0; index < 3; index++) {
+          expect(await ask(frontend.url, 'mixed', promptOf(group, index))).toEqual({ status: 200, cached: BLOCKS * BLOCK_SIZE });
+        }
+        // A router that lost an event while it connected notices by the next one, so further prompts make some.
+        const homes = await waitFor(`a home of group ${group}`, async () => {
+          await ask(frontend.url, 'mixed', promptOf(100 + (others++ % 100), 0));
+          return overlaps(group);
+        }, ({ length }) => length > 0);
+        if (homes.length === 1) alone += 1;
+      }
+      // Whoever does not know who has a prefix brings it to both; only before the first event is heard may that happen here.
+      expect(alone).toBeGreaterThanOrEqual(4);
+      expect((await router.explain({ tokens: promptOf(0, 9) })).candidates).toHaveLength(2);
+
+      const engine = new CachingEngine('mixed');
+      const { runtime: own } = await deployment.serve(engine, { endpoint: `${namespace}.${component}.${endpoint}` });
+      await waitFor('three workers', () => router.overlapScores({ tokens: promptOf(0, 0) }), (all) => all.length === 3);
+      for (let group = 10; group < 30 && engine.cached.length < 3; group++) {
+        for (let index = 0; index < 3; index++) expect((await ask(frontend.url, 'mixed', promptOf(group, index))).status).toBe(200);
+      }
+      expect(engine.cached.length).toBeGreaterThan(0);
+      const home = await waitFor('a group of the TypeScript worker’s', async () => {
+        for (let group = 10; group < 30; group++) if ((await overlaps(group)).includes(own.instanceId)) return group;
+        return undefined;
+      });
+      const before = engine.cached.length;
+      for (let index = 50; index < 53; index++) await ask(frontend.url, 'mixed', promptOf(home as number, index));
+      expect(engine.cached.slice(before)).toEqual([BLOCKS, BLOCKS, BLOCKS].map((blocks) => blocks * BLOCK_SIZE));
+    },
+    2 * START_UP_MS,
+  );
+
+  it('an engine’s own ZMQ events, in vLLM’s format, reach routers through our publisher', async () => {
+    const deployment = deploy();
+    const cluster = privateCluster();
+    onTestFinished(() => cluster.remove());
+    const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
+    onTestFinished(() => engine.stop());
+    const port = Number((await engine.event('ready'))['port']);
+    const { runtime } = await deployment.serve(new CountingEngine('counting'));
+    const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), {
+      blockSize: BLOCK_SIZE,
+      zmq: { endpoint: `tcp://127.0.0.1:${port}` },
+    });
+    onTestFinished(() => publisher.close());
+    const away = await deployment.runtime();
+    await using router = await KvRouter.create(away.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
+    const tokens = promptOf(0, 0).slice(0, 4 * BLOCK_SIZE);
+    const has = async () => (await router.overlapScores({ tokens }).catch(() => []))[0]?.deviceBlocks;
+    const stored = (parent_block_hash: number | null, block_hashes: number[], token_ids: number[]) =>
+      engine.send({ events: [{ type: 'BlockStored', block_hashes, parent_block_hash, token_ids, block_size: BLOCK_SIZE, lora_id: null }] });
+    // A subscriber hears of what comes after it has connected, so the engine tells of a first block until it is heard.
+    await waitFor('the first block', async () => {
+      stored(null, [11], tokens.slice(0, BLOCK_SIZE));
+      return has();
+    }, (blocks) => blocks === 1);
+    stored(11, [12, 13, 14], tokens.slice(BLOCK_SIZE));
+    await waitFor('the stored blocks', has, (blocks) => blocks === 4);
+    engine.send({ events: [{ type: 'BlockRemoved', block_hashes: [13, 14] }] });
+    await waitFor('the removal', has, (blocks) => blocks === 2);
+    engine.send({ events: [{ type: 'AllBlocksCleared' }] });
+    await waitFor('the end', has, (blocks) => blocks === 0);
+  }, 60_000);
+
+  it('an engine’s own ZMQ events reach a selection service that is told where they are', async () => {
+    const cluster = privateCluster();
+    onTestFinished(() => cluster.remove());
+    const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
+    onTestFinished(() => engine.stop());
+    const port = Number((await engine.event('ready'))['port']);
+    await using router = await SelectionService.create();
+    await router.putWorker({ workerId: 1n, blockSize: BLOCK_SIZE });
+    await router.putWorker({ workerId: 2n, blockSize: BLOCK_SIZE, kvEventsEndpoints: [`tcp://127.0.0.1:${port}`] });
+    const tokens = promptOf(0, 0).slice(0, 4 * BLOCK_SIZE);
+    await waitFor('the stored blocks', async () => {
+      engine.send({ events: [{ type: 'BlockStored', block_hashes: [11, 12, 13, 14], parent_block_hash: null, token_ids: tokens, block_size: BLOCK_SIZE, lora_id: null }] });
+      return (await router.overlapScores({ tokens })).find(({ workerId }) => workerId === 2n)?.deviceBlocks;
+    }, (blocks) => blocks === 4);
+    expect((await router.select({ tokens })).workerId).toBe(2n);
+    await router.removeWorker(2n);
+    expect((await router.select({ tokens })).workerId).toBe(1n);
+  }, 60_000);
+});

@@ -1,0 +1,32 @@
+import { DistributedRuntime, KvRouter } from 'dynamo-node';
+import { expect, it, onTestFinished } from 'vitest';
+import { BLOCK_SIZE } from '../helpers/caching-engine.js';
+import { Child } from '../helpers/child.js';
+import { privateCluster } from '../helpers/cluster.js';
+import { waitFor } from '../helpers/wait.js';
+
+/** File discovery forgets a runtime that is gone after 10 s and looks every 5 s. */
+const FORGOTTEN_MS = 20_000;
+
+it('the blocks of a worker that was killed leave the router within its lease and one sweep', async () => {
+  const cluster = privateCluster();
+  onTestFinished(() => cluster.remove());
+  const start = async (blocks: number) => {
+    const child = Child.program('test/helpers/programs/router-worker.ts', [cluster.dir, String(blocks * BLOCK_SIZE)]);
+    onTestFinished(() => child.kill('SIGKILL'));
+    return { child, id: String((await child.event('ready'))['id']) };
+  };
+  const [long, short] = [await start(8), await start(3)];
+  const runtime = await DistributedRuntime.create(cluster.options);
+  onTestFinished(() => runtime.close({ timeoutMs: 2000 }));
+  await using router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
+  const tokens = Uint32Array.from({ length: 8 * BLOCK_SIZE }, (_, index) => index);
+  const seen = async () => Object.fromEntries((await router.overlapScores({ tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+  await waitFor('both workers', seen, (all) => all[long.id] === 8 && all[short.id] === 3, 20_000);
+  expect(String((await router.select({ tokens })).workerId)).toBe(long.id);
+  long.child.kill('SIGKILL');
+  await waitFor('its end', seen, (all) => !(long.id in all), FORGOTTEN_MS);
+  expect(await seen()).toEqual({ [short.id]: 3 });
+  expect(String((await router.select({ tokens })).workerId)).toBe(short.id);
+  expect((await router.dump()).some(({ workerId }) => String(workerId) === long.id)).toBe(false);
+}, 90_000);
