@@ -10,7 +10,10 @@ type Worker = 'typescript' | 'python' | 'mocker';
 const LABELS: Record<Worker, string> = { typescript: 'TypeScript worker', python: 'Python worker', mocker: 'mocker' };
 
 interface Case {
+  /** Of the closed loop, or of the warm-up of an open one. */
   readonly concurrency: number;
+  /** Requests a second of an open loop: what every worker can do, so that none is measured by the queue that it fills. */
+  readonly rate?: number;
   /** Requests follow each other on a connection, as those of most clients do; else each has one of its own. */
   readonly keepAlive: boolean;
 }
@@ -37,6 +40,7 @@ const CASES: readonly Case[] = [
   { concurrency: 1, keepAlive: false },
   { concurrency: 1, keepAlive: true },
   { concurrency: 32, keepAlive: false },
+  { concurrency: 8, rate: 50, keepAlive: false },
 ];
 const TOKENS = 64;
 const PROMPT = 'What is a block of the KV cache, and who keeps it? '.repeat(4).trim();
@@ -99,8 +103,8 @@ async function measureAll(caller: Peer, workers: readonly Worker[], { quick }: E
   return figures;
 }
 
-function label({ concurrency, keepAlive }: Case): string {
-  return `x ${concurrency}${keepAlive ? ', kept connection' : ''}`;
+function label({ concurrency, rate, keepAlive }: Case): string {
+  return `${rate === undefined ? `x ${concurrency}` : `${rate} a second`}${keepAlive ? ', kept connection' : ''}`;
 }
 
 function rows(figures: readonly Figure[]): Row[] {
@@ -143,7 +147,7 @@ export const frontend: Bench = async (effort) => {
         ...(effort.quick ? QUICK : SETTINGS),
         tokens: TOKENS,
         promptCharacters: PROMPT.length,
-        loop: 'closed; drain included; median of interleaved rounds',
+        loop: 'closed, or open where it says a second; drain included; median of interleaved rounds',
         mocker: 'python -m dynamo.mocker --speedup-ratio 1000000: its engine is Rust, no Python is on the way of a token',
         memory,
         notMeasured: pythonMissing === undefined ? {} : { python: pythonMissing, mocker: pythonMissing },

@@ -6,6 +6,15 @@ export interface Failure {
   message: string;
   details?: unknown;
   cause?: Failure;
+  /** Of NIXL's failures only; see `native/nixl/call.cc`. */
+  nixl?: NixlFailure;
+}
+
+/** What NIXL's library said, and what may help. */
+export interface NixlFailure {
+  status: number;
+  call: string;
+  hint: string;
 }
 
 /**
@@ -30,9 +39,18 @@ const CLASSES = {
   Internal: { code: 'DYN_INTERNAL', retryable: false },
 } as const;
 
+/**
+ * Dynamo's canonical error classes. Source: `dynamo-runtime` `error.rs`.
+ * @useDeclaredType
+ */
 export type ErrorClass = keyof typeof CLASSES;
+/**
+ * `DynamoError.code`: one for each class, and `DYN_CLOSED` for what was used after its close.
+ * @useDeclaredType
+ */
 export type ErrorCode = (typeof CLASSES)[ErrorClass]['code'] | 'DYN_CLOSED';
 
+/** What a `DynamoError` has besides its class and message. */
 export interface DynamoErrorOptions {
   /** Upstream's reason key, verbatim, such as `transport.disconnected`. */
   reason?: string;
@@ -50,6 +68,14 @@ const brand = Symbol.for('dynamo-node.error');
 /**
  * An error of Dynamo's. Thrown by a handler it reaches the caller with its class, reason and details; a caller gets the
  * same object whether the request failed before it was sent, before the first item or between two items.
+ *
+ * @example
+ * try {
+ *   await client.unary({ text: 'hello' });
+ * } catch (error) {
+ *   if (DynamoError.is(error) && error.retryable) console.log(`try again: ${error.reason}`);
+ *   else throw error;
+ * }
  */
 export class DynamoError extends Error {
   override readonly name: string = 'DynamoError';
@@ -91,11 +117,37 @@ export class ClosedError extends DynamoError {
   }
 }
 
+/**
+ * An error of NIXL's or of this package's NIXL area. `reason` is stable, such as `nixl.peer_lost`, `nixl.peer_restarted`,
+ * `nixl.region_released`, `nixl.range`, `nixl.metadata`, `nixl.no_backend`, `nixl.no_gpu` or `nixl.not_supported`.
+ */
+export class NixlError extends DynamoError {
+  override readonly name: string = 'NixlError';
+  /**
+   * What the library returned, or 0 where it was not asked. Its versions disagree on which failure has which number:
+   * decide by `reason`.
+   */
+  readonly status: number;
+  /** The library's function that failed, without its prefix `nixl_capi_`, or empty. */
+  readonly call: string;
+  /** What may help, or empty. It is part of the message too. */
+  readonly hint: string;
+
+  constructor(errorClass: ErrorClass, message: string, options: DynamoErrorOptions & Partial<NixlFailure> = {}) {
+    const { status = 0, call = '', hint = '', ...rest } = options;
+    super(errorClass, hint === '' ? message : `${message} (${hint})`, rest);
+    this.status = status;
+    this.call = call;
+    this.hint = hint;
+  }
+}
+
 /** The error object for a failure of the native side. */
 export function errorFrom(failure: Failure, operation: string): Error {
   if (failure.class === 'BadArgument') return new TypeError(`${operation} ${failure.message}`);
   if (failure.class === 'Closed') return new ClosedError(failure.message.replace(/ is closed$/, ''), operation);
   const errorClass = failure.class in CLASSES ? (failure.class as ErrorClass) : 'Internal';
+  if (failure.nixl !== undefined) return new NixlError(errorClass, `${operation}: ${failure.message}`, { reason: failure.reason ?? '', operation, ...failure.nixl });
   return new DynamoError(errorClass, failure.message || failure.reason || failure.class, {
     reason: failure.reason ?? '',
     kind: failure.kind ?? '',

@@ -1,7 +1,29 @@
-export { ClosedError, DynamoError, type DynamoErrorOptions, type ErrorClass, type ErrorCode } from './errors.js';
+export { ClosedError, DynamoError, type DynamoErrorOptions, type ErrorClass, type ErrorCode, NixlError } from './errors.js';
+export { MutableBlocks, RegisteredBlocks, type ScatteredBlocks, StagedBlocks, WeakBlocks } from './kvbm/blocks.js';
+export { BlockChecksumError, BlockLayoutError, BlocksExhaustedError, BlockStateError } from './kvbm/errors.js';
+export type { BlockEvent, BlockEventSource, BlockEventTier, Tier } from './kvbm/events.js';
+export { LineageHashes } from './kvbm/hashes.js';
+export { blockBytes, type BlockLayout, type BlockStorage, type ElementType } from './kvbm/layout.js';
+export { BlockManager, type BlockStatistics, type CopyOptions } from './kvbm/manager.js';
+export type { BlockManagerOptions, Eviction } from './kvbm/options.js';
+export { PagedSequence, type PagedSequenceOptions } from './kvbm/paged.js';
+export { BlockRegistry, type BlockRegistryOptions, type RegistryEvent } from './kvbm/registry.js';
+export {
+  type PullOptions,
+  RemoteBlocks,
+  type RemoteBlocksStatistics,
+  SharedBlocks,
+  type ShareEndpoint,
+  type ShareOptions,
+  type ShareRequest,
+  type ShareResponse,
+} from './kvbm/remote.js';
+export { type MultimodalRun, type Tokens, TokenSequence, type TokenSequenceOptions } from './kvbm/sequence.js';
+export { BlockTiers, type BlockTiersOptions, type BlockTiersStatistics } from './kvbm/tiers.js';
 export type {
   EngineBase,
   EngineConfig,
+  EngineMetrics,
   EngineWorker,
   KvCacheEvent,
   KvEventSource,
@@ -10,6 +32,15 @@ export type {
   LoadSnapshot,
   RawEngine,
 } from './llm/engine.js';
+export {
+  type ForwardPass,
+  type ForwardPassMetrics,
+  ForwardPassPublisher,
+  ForwardPassRelay,
+  ForwardPassSubscriber,
+  type QueuedWork,
+  type ScheduledWork,
+} from './llm/forward-pass.js';
 export { type BuiltInEngine, BuiltInWorker, Frontend } from './llm/frontend.js';
 export type {
   FrontendEngine,
@@ -32,6 +63,7 @@ export {
   WORKER_TYPES,
   type WorkerType,
 } from './llm/model.js';
+export type { ChatChunk, ChatRequest, ProcessedModel, Processor, ProcessorContext, ProcessorFactory, TokenRequest } from './llm/processor.js';
 export type {
   CompletionUsage,
   FinishReason,
@@ -43,8 +75,86 @@ export type {
   StopConditions,
   TopLogprob,
 } from './llm/protocol.js';
-export type { BusyThresholds, FrontendRouterMode, KvRouterConfig, RouterOptions } from './llm/router-options.js';
+export type { BusyThresholds, FrontendRouterMode, RouterOptions } from './llm/router-options.js';
+export type { FrontendRoute, FrontendRoutes, FrontendState, RouteContext } from './llm/routes.js';
 export { ServedEngine, serveEngine, type ServeEngineOptions } from './llm/worker.js';
+export { KV_ROUTER_DEFAULTS, type KvRouterConfig } from './router/config.js';
+export {
+  type ClearedEvent,
+  type KvEvent,
+  type RemovedEvent,
+  type RouterEvent,
+  STORAGE_TIERS,
+  type StorageTier,
+  type StoredEvent,
+} from './router/events.js';
+export { formatExplanation, type RoutingCandidate, type RoutingExplanation } from './router/explanation.js';
+export { computeBlockHashes, computeSequenceHashes, type HashOptions, type MultimodalObject } from './router/hashing.js';
+export { type IndexerKind, KvIndexer, type KvIndexerOptions } from './router/kv-indexer.js';
+export { KvPublisher, type KvPublisherOptions, type WorkerLoad, WorkerMetricsPublisher, type ZmqSource } from './router/kv-publisher.js';
+export { KvRouter, type KvRouterOptions, type PotentialLoad, type RouterBaseOptions, type WorkerOverlap } from './router/kv-router.js';
+export type { OverlapScores } from './router/overlap.js';
+export type { PolicyCounts, RoutingBatch, RoutingPolicy } from './router/policy.js';
+export { RadixTree } from './router/radix-tree.js';
+export { type ReplayOptions, type ReplayPool, type ReplayReport, replayTrace, type SimulatedEngine } from './router/replay.js';
+export type { RoutingDecision, RoutingOverride, RoutingRequest, WorkerRank } from './router/routing-request.js';
+export {
+  type SelectionDecision,
+  type SelectionRequest,
+  SelectionService,
+  type SelectionServiceOptions,
+  type SelectionWorker,
+} from './router/selection-service.js';
+export { NixlAgent } from './nixl/agent.js';
+export type { AllocateOptions, NixlAgentOptions, NixlPlugin, PeerAddress, RegisterOptions } from './nixl/agent-options.js';
+export { BlockList } from './nixl/blocks.js';
+export { nixlDoctor, type NixlPluginReport, type NixlProblem, type NixlReport, type UcxReport } from './nixl/doctor.js';
+export { formatNixlReport } from './nixl/doctor-text.js';
+export {
+  type NixlEvidence,
+  nixlExplain,
+  type NixlExplainOptions,
+  type NixlExplanation,
+  type NixlPair,
+  type NixlRequirement,
+} from './nixl/explain.js';
+export {
+  loadNixl,
+  type MockKnobs,
+  type NixlCuda,
+  type NixlFeature,
+  NixlLibrary,
+  NixlLoadError,
+  type NixlLoadOptions,
+  type NixlMode,
+  type NixlTried,
+} from './nixl/library.js';
+export type { WaitLimit } from './nixl/limit.js';
+export {
+  MEMORY_TYPES,
+  type MemoryDescriptor,
+  MemoryRegion,
+  MemorySlice,
+  type MemoryType,
+  openRegionToken,
+  type RegionToken,
+  SharedRegion,
+} from './nixl/memory.js';
+export { type Notification, type NotificationOptions, Notifications } from './nixl/notifications.js';
+export { NixlPeer, RemoteMemory } from './nixl/peer.js';
+export type { LocalMemory, TransferOperation, TransferTarget } from './nixl/plan.js';
+export type { NixlTransport } from './nixl/protocol-report.js';
+export type { AddressSource, DescriptorSource, FileSource, MemorySource } from './nixl/register.js';
+export type { RdmaDevice, RdmaPort, RdmaReport, SystemReport } from './nixl/system.js';
+export {
+  type CostEstimate,
+  type PostOptions,
+  PreparedTransfer,
+  type TransferOptions,
+  type TransferResult,
+  type TransferSetup,
+  type TransferTelemetry,
+} from './nixl/transfer.js';
 export { Annotated, type AnnotatedFields } from './runtime/annotated.js';
 export { Client, type ClientOptions, type RequestOptions, type RouterMode, type WaitOptions } from './runtime/client.js';
 export type { Discovery, RuntimeOptions } from './runtime/config.js';
@@ -53,7 +163,7 @@ export { DistributedRuntime, versions } from './runtime/distributed-runtime.js';
 export { Component, Endpoint, Namespace } from './runtime/endpoint.js';
 export { type Event, EventPublisher, type Scope } from './runtime/events.js';
 export type { Instance, InstanceChange } from './runtime/instance.js';
-export { type LogLevel, type LogLine, type LogOptions, openLog } from './runtime/log.js';
+export { type LogLevel, type LogLine, type LogOptions, openLog, type OpenLog } from './runtime/log.js';
 export { Counter, Gauge, Histogram, type HistogramOptions, type MetricOptions, Metrics, MetricsText } from './runtime/metrics.js';
 export { ResponseStream } from './runtime/response.js';
 export {

@@ -1,6 +1,6 @@
 // chat.mjs URL: streaming chat over HTTP/1.1
 import { Agent, request } from 'node:http';
-import { answerCommands, drive, expectSame, tell } from './load.mjs';
+import { answerCommands, drive, expectSame, pace, tell } from './load.mjs';
 
 const [url] = process.argv.slice(2);
 const target = new URL('/v1/chat/completions', url);
@@ -36,7 +36,7 @@ function chat(body, agent) {
 }
 
 tell({ ready: true });
-await answerCommands(async ({ model, tokens, prompt, concurrency, keepAlive, warmUpMs, ms }) => {
+await answerCommands(async ({ model, tokens, prompt, concurrency, rate, keepAlive, warmUpMs, ms }) => {
   const agent = new Agent({ keepAlive });
   const body = Buffer.from(
     JSON.stringify({
@@ -57,7 +57,7 @@ await answerCommands(async ({ model, tokens, prompt, concurrency, keepAlive, war
   };
   await drive({ concurrency, ms: warmUpMs }, call);
   firsts = [];
-  const sample = await drive({ concurrency, ms }, call);
+  const sample = rate === undefined ? await drive({ concurrency, ms }, call) : await pace({ rate, ms }, call);
   agent.destroy();
   firsts.sort((a, b) => a - b);
   const at = (share) => firsts[Math.min(firsts.length - 1, Math.floor(firsts.length * share))];

@@ -41,6 +41,33 @@ export async function drive({ concurrency, ms }, call) {
     } while (now < end);
   };
   await Promise.all(Array.from({ length: concurrency }, lane));
+  return sampled(latencies, items, begin);
+}
+
+/**
+ * An open loop: `rate` calls a second for so long, whether or not those before them have ended, then the drain. Unlike the
+ * closed loop it asks every peer the same.
+ */
+export async function pace({ rate, ms }, call) {
+  const latencies = [];
+  const running = [];
+  let items = 0;
+  const begin = performance.now();
+  for (let index = 0; index < (rate * ms) / 1000; index++) {
+    const due = begin + (index * 1000) / rate;
+    for (let early; (early = due - performance.now()) > 0; ) await new Promise((resolve) => setTimeout(resolve, early));
+    const one = async () => {
+      const now = performance.now();
+      items += await call();
+      latencies.push(performance.now() - now);
+    };
+    running.push(one());
+  }
+  await Promise.all(running);
+  return sampled(latencies, items, begin);
+}
+
+function sampled(latencies, items, begin) {
   const seconds = (performance.now() - begin) / 1000;
   latencies.sort((a, b) => a - b);
   const at = (share) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))];

@@ -7,28 +7,38 @@ import type { Native } from './native.js';
 const require = createRequire(import.meta.url);
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
-/** Why this machine cannot load the addon, or undefined where it should. */
+const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22 and 24';
+
+/** Why this process cannot use the addon whatever lies on its disk, or undefined where it may. */
 function unsupported(): string | undefined {
-  const { platform, arch } = process;
+  const { platform, arch, versions } = process;
   const runtime = 'Bun' in globalThis ? 'Bun' : 'Deno' in globalThis ? 'Deno' : undefined;
-  if (runtime !== undefined) return `${runtime} is not supported: run it with Node.js 20, 22 or 24`;
+  if (runtime !== undefined) return `${runtime} is not supported: run the program with Node.js`;
   if (platform !== 'linux') return `${platform} is not supported: Dynamo runs on Linux (a container will do)`;
-  if (arch !== 'x64') return `the processor architecture ${arch} is not supported: x64 is`;
-  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
-  if (report !== undefined && report.header?.glibcVersionRuntime === undefined) {
-    return 'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm';
-  }
+  if (arch !== 'x64') return `the processor architecture ${arch} is not supported`;
+  if (Number.parseInt(versions.node) < 20) return `Node.js ${versions.node} is too old`;
   return undefined;
 }
 
+/** Why a supported machine failed to load it. */
+function explain(cause: unknown): string {
+  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  if (header.glibcVersionRuntime === undefined) return 'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm';
+  if (/GLIBC_[\d.]+' not found/.test(String(cause))) return `glibc ${header.glibcVersionRuntime} is too old`;
+  return 'no usable binary was found in prebuilds/ or build/Release: reinstall the package, or run `npm run build:native` in a checkout';
+}
+
+function failure(reason: string, cause?: unknown): Error {
+  return new Error(`dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`, cause === undefined ? undefined : { cause });
+}
+
 function load(): Native {
+  const reason = unsupported();
+  if (reason !== undefined) throw failure(reason);
   try {
     return (require('node-gyp-build') as (root: string) => Native)(root);
   } catch (cause) {
-    const reason =
-      unsupported() ??
-      'no usable binary was found in prebuilds/ or build/Release: reinstall the package, or run `npm run build:native` in a checkout';
-    throw new Error(`dynamo-node cannot load its native addon: ${reason}`, { cause });
+    throw failure(explain(cause), cause);
   }
 }
 

@@ -33,6 +33,14 @@ export type Async<Result> = ((
   background?: boolean,
 ) => number) & { readonly [resultBrand]?: Result };
 
+/** What is asked of a block manager for every batch; `noted` batches, by their ids in `released`, are given back first. */
+export type BoundBlocks = [
+  use: (words: Bytes, released: Bytes) => void,
+  allocate: (blocks: number, offset: number, noted: number) => number,
+  match: (sequence: Handle, range: number, offset: number, noted: number) => number,
+  release: (noted: number) => void,
+];
+
 export interface Native {
   open(deliver: (batch: unknown[]) => void): void;
   cancel(op: number): void;
@@ -74,20 +82,157 @@ export interface Native {
   clientWait: Async<Bytes>;
   clientClose: Sync<undefined>;
 
-  entrypointStart: Async<[Bytes, Handle]>;
+  entrypointStart: Async<[Bytes, Handle, Handle, Handle, Handle, Handle?, Handle?]>;
   entrypointReady: Async<undefined>;
   entrypointWait: Async<undefined>;
   entrypointClose: Async<undefined>;
+  processorGenerate: Sync<Handle>;
   workerStart: Async<[undefined, Handle, Handle]>;
   workerReady: Async<undefined>;
   workerWait: Async<undefined>;
   workerClose: Async<undefined>;
+  workerMetricsText: Sync<undefined>;
   workerPublishKv: Sync<number>;
   workerPublishLoad: Sync<number>;
   modelRegister: Async<undefined>;
   modelUnregister: Async<undefined>;
   modelTaints: Async<undefined>;
   modelFetch: Async<Bytes>;
+  forwardPassOpen: Async<Handle>;
+  forwardPassPublish: Sync<undefined>;
+  forwardPassClose: Sync<undefined>;
+  forwardPassRelay: Async<Handle>;
   conformanceInbox: Sync<Handle>;
   conformanceRun: Async<undefined>;
+
+  sequenceCreate: Sync<Handle>;
+  sequenceExtend: Sync<number>;
+  sequenceTruncate: Sync<undefined>;
+  sequenceTokens: Sync<Bytes | undefined>;
+  sequenceHashes: Sync<Bytes | undefined>;
+  sequenceClone: Sync<Handle>;
+  sequenceClose: Sync<undefined>;
+  registryCreate: Sync<Handle>;
+  registryPresence: Sync<Bytes | undefined>;
+  registryFrequency: Sync<Bytes | undefined>;
+  registryCount: Sync<number>;
+  registryEvents: Sync<Handle>;
+  blocksCreate: Sync<Handle>;
+  blocksAttach: Sync<[Bytes, Handle, Handle]>;
+  blocksId: Sync<number>;
+  blocksAvailable: Sync<number>;
+  blocksStatistics: Sync<Bytes>;
+  blocksDrain: Sync<Bytes>;
+  blocksEvents: Sync<Handle>;
+  blocksAllocate: Sync<number>;
+  blocksStage: Sync<undefined>;
+  blocksStageAs: Sync<undefined>;
+  blocksRegister: Sync<number>;
+  blocksCommit: Sync<number>;
+  blocksUnstage: Sync<undefined>;
+  blocksMatch: Sync<number>;
+  blocksMatchEach: Sync<number>;
+  blocksScan: Sync<number>;
+  blocksClone: Sync<number>;
+  blocksSplit: Sync<number>;
+  blocksJoin: Sync<undefined>;
+  blocksWeak: Sync<number>;
+  blocksUpgrade: Sync<number>;
+  blocksHashes: Sync<Bytes | undefined>;
+  blocksResetOnRelease: Sync<undefined>;
+  blocksClose: Sync<undefined>;
+  blocksChecksums: Sync<Bytes | undefined>;
+  blocksIdentities: Sync<Bytes | undefined>;
+  kvbmBench: Sync<number>;
+  blocksCopy: Async<undefined>;
+  blocksRead: Async<Bytes>;
+  blocksWrite: Async<undefined>;
+  blockView: Sync<ArrayBuffer>;
+  blocksBind: Sync<BoundBlocks>;
+  bufferDetach(buffer: ArrayBuffer): void;
+
+  hashBlocks: Sync<Bytes | undefined>;
+  hashSequences: Sync<Bytes | undefined>;
+  radixTreeCreate: Sync<Handle>;
+  radixTreeApply: Sync<number>;
+  radixTreeMatch: Sync<Bytes | undefined>;
+  radixTreeRemove: Sync<undefined>;
+  radixTreeDump: Sync<Bytes | undefined>;
+  radixTreeState: Sync<Bytes>;
+  indexerCreate: Sync<Handle>;
+  indexerApply: Async<undefined>;
+  indexerMatch: Async<Bytes | undefined>;
+  indexerMatchHere: Sync<Bytes | undefined>;
+  indexerRouted: Async<undefined>;
+  indexerRemove: Async<undefined>;
+  indexerDump: Async<Bytes | undefined>;
+  indexerClose: Async<undefined>;
+  kvPublisherCreate: Async<Handle>;
+  kvPublisherPublish: Sync<undefined>;
+  kvPublisherClose: Sync<undefined>;
+  loadPublisherCreate: Async<Handle>;
+  loadPublisherPublish: Sync<undefined>;
+  loadPublisherClose: Sync<undefined>;
+  selectionCreate: Async<Handle | [undefined, Handle, Handle, Handle]>;
+  selectionPutWorker: Async<Bytes>;
+  selectionRemoveWorker: Async<Bytes>;
+  selectionApply: Async<undefined>;
+  selectionQuery: Async<Bytes | undefined>;
+  selectionSelect: Async<Bytes>;
+  selectionOverlap: Async<Bytes>;
+  selectionPotentialLoads: Async<Bytes>;
+  selectionExplain: Async<Bytes>;
+  selectionClose: Async<undefined>;
+  attachedCreate: Async<Handle | [undefined, Handle, Handle, Handle]>;
+  attachedSelect: Async<Bytes>;
+  attachedOverlap: Async<Bytes>;
+  attachedLoads: Async<Bytes>;
+  attachedExplain: Async<Bytes>;
+  attachedMark: Async<undefined>;
+  attachedDump: Async<Bytes | undefined>;
+  attachedClose: Sync<undefined>;
+  routerDefaults: Sync<Bytes>;
+  policyCounts: Sync<Bytes>;
+  replayRun: Async<Bytes>;
+
+  nixlLibraryLoad: Sync<Bytes | [Bytes, Handle]>;
+  nixlLibraryMock: Sync<[Bytes, Handle]>;
+  nixlAgentCreate: Async<Handle>;
+  nixlAgentClose: Async<number>;
+  nixlAgentPlugins: Async<Bytes>;
+  nixlAgentBackend: Async<undefined>;
+  nixlAgentMetadata: Async<Bytes>;
+  nixlAgentPartialMetadata: Async<Bytes>;
+  nixlAgentConnect: Async<[Bytes, Handle]>;
+  nixlAgentFetch: Async<[Bytes, Handle]>;
+  nixlAgentSendMetadata: Async<undefined>;
+  nixlAgentWithdrawMetadata: Async<undefined>;
+  nixlAgentSelf: Async<[Bytes, Handle]>;
+  nixlAgentNotify: Async<undefined>;
+  nixlAgentNotifications: Async<Bytes>;
+  nixlAgentQuery: Async<Bytes>;
+  nixlPeerDisconnect: Async<undefined>;
+  nixlRegionAllocate: Async<[Bytes, ...Handle[]]>;
+  nixlRegionFile: Async<[Bytes, ...Handle[]]>;
+  nixlRegionRegister: Async<[Bytes, ...Handle[]]>;
+  nixlRegionRelease: Async<undefined>;
+  nixlRegionWrite: Async<undefined>;
+  nixlRegionRead: Async<Bytes>;
+  nixlRegionFind: Sync<Handle>;
+  nixlTransferRun: Sync<number | Handle | undefined>;
+  nixlTransferStart: Async<number>;
+  nixlTransferPrepare: Async<[Bytes, Handle]>;
+  nixlTransferPostInline: Sync<number | Bytes | undefined>;
+  nixlTransferPost: Async<number>;
+  nixlTransferWait: Async<number>;
+  nixlTransferRelease: Async<undefined>;
+  nixlTransferTelemetry: Async<Bytes>;
+  nixlTransferEstimate: Async<Bytes>;
+  nixlBlocksPrepare: Async<Handle>;
+  nixlBlocksRelease: Async<undefined>;
+  nixlBlocksStart: Async<number>;
+  nixlBlocksTransfer: Async<[Bytes, Handle]>;
+  nixlRegionView(region: Handle): ArrayBuffer | null;
+  nixlViewDetach(buffer: ArrayBuffer): void;
+  nixlBufferAddress(buffer: ArrayBuffer): number;
 }

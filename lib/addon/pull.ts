@@ -128,6 +128,7 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
     this.stream.kill();
   }
 
+  /** The next item, or the end. Throws what ended the stream, once, behind its last item. */
   next(): Promise<IteratorResult<T>> {
     const ready = this.#take();
     if (ready !== undefined) return Promise.resolve({ done: false, value: ready });
@@ -177,6 +178,7 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
     this.finished();
   }
 
+  /** What leaving a `for await` loop calls: drops what is unread and kills the stream. */
   async return(): Promise<IteratorResult<T>> {
     this.#items = [];
     this.#next = 0;
@@ -185,6 +187,7 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
     return { done: true, value: undefined };
   }
 
+  /** Kills the stream and rejects with `error`. */
   async throw(error: unknown): Promise<IteratorResult<T>> {
     await this.return();
     throw error;

@@ -1,6 +1,7 @@
 import { checkFunction, checkObject } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
+import { turnOver } from '../addon/turn.js';
 import { failureFrom } from '../errors.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
 import { defined } from './args.js';
@@ -15,7 +16,7 @@ export interface EngineTraits {
   readonly metricsRanks: readonly number[];
 }
 
-const METHODS = ['abort', 'drain', 'isQuiescent', 'cleanup', 'kvEventSources'] as const;
+const METHODS = ['abort', 'drain', 'isQuiescent', 'cleanup', 'kvEventSources', 'setupMetrics', 'validateEngineControl'] as const;
 
 export function traitsOf(path: string, engine: EngineBase): EngineTraits {
   const methods = engine as unknown as Record<string, unknown>;
@@ -33,6 +34,7 @@ export function traitsOf(path: string, engine: EngineBase): EngineTraits {
 export interface Publishing {
   publishKv(events: readonly KvCacheEvent[], dpRank: number): boolean;
   publishLoad(snapshot: LoadSnapshot): boolean;
+  metricsText(exposition: string): void;
 }
 
 type AnyEngine = LLMEngine | RawEngine;
@@ -82,6 +84,14 @@ export class EngineHost implements InboxHandler {
         return engine.cleanup?.();
       case 'kvEventSources':
         return (engine as LLMEngine).kvEventSources?.();
+      case 'setupMetrics': {
+        const setText = (exposition: string): void => this.publishing.metricsText(exposition);
+        return engine.setupMetrics?.({ labels: argument as Record<string, string>, setText });
+      }
+      case 'validateEngineControl': {
+        const { name, body } = argument as { name: string; body: unknown };
+        return engine.validateEngineControl?.(name, body);
+      }
       case 'control':
       case 'update': {
         const { name, body } = argument as { name: string; body: unknown };
@@ -117,7 +127,11 @@ export class EngineHost implements InboxHandler {
         const { done, value } = await runInContext(context, () => generation.next());
         if (done === true) return sink.end();
         const written = sink.write(this.raw ? pack(value) : packOutput(value as LLMEngineOutput));
-        if (written === true || (written !== false && (await written))) continue;
+        if (written === true || (written !== false && (await written))) {
+          const over = turnOver();
+          if (over !== undefined) await over;
+          continue;
+        }
         finish(generation);
         return;
       }

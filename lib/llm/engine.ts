@@ -1,6 +1,7 @@
 import type { RequestContext } from '../runtime/context.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
 
+/** @inline */
 type Awaitable<T> = T | Promise<T>;
 
 /** What a token engine tells the router and the planner of itself. What is left out is not advertised. */
@@ -89,6 +90,14 @@ export interface EngineWorker {
   publishLoad(snapshot: LoadSnapshot): boolean;
 }
 
+/** Where an engine's own metrics go. */
+export interface EngineMetrics {
+  /** Namespace, component, endpoint, worker id and model, as Dynamo's own metrics have them. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Prometheus text, shown behind Dynamo's own by every scrape of `/metrics` from now on; no scrape waits for the engine. */
+  setText(exposition: string): void;
+}
+
 /** Where the KV cache events of one rank come from. */
 export type KvEventSource =
   /** A ZMQ publisher of the engine's own. */
@@ -114,10 +123,21 @@ export interface EngineBase {
   isQuiescent?(): Awaitable<boolean>;
   /** Releases everything; runs once, also after a `start` that failed. */
   cleanup?(): Awaitable<void>;
+  /** Runs once, behind `start`. */
+  setupMetrics?(metrics: EngineMetrics): Awaitable<void>;
   /** Ranks that call `publishLoad`. */
   readonly metricsRanks?: readonly number[];
-  /** Commands behind `POST /engine/control/NAME` of the status server, such as `clear_kv_blocks` or `sleep`. */
+  /**
+   * Commands behind `POST /engine/control/NAME` of the status server, such as `clear_kv_blocks`. Before `pause_generation`,
+   * `sleep` and `release_memory_occupation` the worker leaves discovery; behind `resume_generation`, `wake_up` and
+   * `resume_memory_occupation` it comes back, unless the answer has `status: 'error'` or `is_sleeping: true`.
+   */
   readonly controls?: Readonly<Record<string, (body: unknown) => unknown>>;
+  /**
+   * Throws where a control's body is not what it takes: asked before the worker leaves discovery for it, and answered with an
+   * error. It must answer within 5 s and change nothing. Token engines only.
+   */
+  validateEngineControl?(name: string, body: unknown): Awaitable<void>;
   /** Commands behind `POST /engine/update/NAME` of the status server. */
   readonly updates?: Readonly<Record<string, (body: unknown) => unknown>>;
 }

@@ -1,6 +1,10 @@
-import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkFunction, checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { DynamoError } from '../errors.js';
+import { policyArgs } from '../router/policy.js';
 import { defined } from './args.js';
+import type { ProcessorFactory } from './processor.js';
 import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
+import { checkRoutes, type FrontendRoutes } from './routes.js';
 
 /** Who answers a frontend's requests. */
 export type FrontendEngine =
@@ -57,6 +61,10 @@ export interface HttpFrontendOptions extends FrontendBaseOptions {
   readonly streamingReasoningDispatch?: boolean;
   /** The field of chat messages that has the reasoning. @default $DYN_REASONING_FIELD_NAME or 'reasoning_content' */
   readonly reasoningField?: 'reasoning' | 'reasoning_content';
+  /** Chat requests are processed by these in place of the frontend's own template and tokenizer. For engine `workers`. */
+  readonly processor?: ProcessorFactory;
+  /** Paths of your own that answer `GET`, such as `/version`. */
+  readonly routes?: FrontendRoutes;
 }
 
 /** The KServe server; it listens on every address. */
@@ -74,6 +82,7 @@ export interface TextFrontendOptions extends FrontendBaseOptions {
   readonly input: 'text' | 'stdin';
 }
 
+/** How a frontend is started: by its `input`, HTTP unless told otherwise. */
 export type FrontendOptions = HttpFrontendOptions | GrpcFrontendOptions | TextFrontendOptions;
 
 const BASE = ['input', 'engine', 'router', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'metricsPrefix'];
@@ -88,6 +97,8 @@ const KNOWN = {
     'streamingToolDispatch',
     'streamingReasoningDispatch',
     'reasoningField',
+    'processor',
+    'routes',
   ],
   grpc: [...BASE, 'port', 'metricsPort'],
   text: BASE,
@@ -121,17 +132,29 @@ export function frontendArgs(path: string, options: FrontendOptions): Record<str
   for (const name of ['migrationLimit', 'migrationMaxTokens']) {
     if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], 0);
   }
-  const { engine = { kind: 'workers' }, router, tls, migrationMaxTokens, ...rest } = options as HttpFrontendOptions;
+  const { engine = { kind: 'workers' }, router, tls, migrationMaxTokens, processor, routes, ...rest } = options as HttpFrontendOptions;
   if (router !== undefined) checkRouter(`${path}.router`, router);
+  const policy = router?.policy;
+  if (policy !== undefined && (input !== 'http' || engine.kind !== 'workers')) {
+    throw new DynamoError('NotImplemented', `${path}.router.policy: Dynamo takes a policy on an HTTP frontend before workers only, got ${input} before ${engine.kind}`);
+  }
   if (tls !== undefined) checkTls(`${path}.tls`, tls);
+  if (processor !== undefined) checkFunction(`${path}.processor`, processor);
+  if (processor !== undefined && engine.kind !== 'workers') {
+    throw new TypeError(`${path}.processor: expected engine workers, got ${String(engine.kind)}`);
+  }
+  if (routes !== undefined) checkRoutes(`${path}.routes`, routes);
   return defined({
     ...rest,
     ...engineArgs(`${path}.engine`, engine),
     input,
     migrationMaxSeqLen: migrationMaxTokens,
     router: router && routerArgs(router),
+    policy: policy && policyArgs(policy),
     tlsCertPath: tls?.certPath,
     tlsKeyPath: tls?.keyPath,
     tlsClientCaCertPath: tls?.clientCaPath,
+    processor: processor && true,
+    routes: routes && Object.keys(routes),
   });
 }

@@ -1,12 +1,16 @@
 import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
+import { Inbox } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { DynamoError } from '../errors.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
+import { type PolicyCounts, PolicyHost, type RoutingPolicy } from '../router/policy.js';
 import { defined } from './args.js';
-import { frontendArgs, type FrontendOptions } from './frontend-options.js';
+import { frontendArgs, type FrontendOptions, type HttpFrontendOptions } from './frontend-options.js';
+import { ProcessorHost } from './processor.js';
+import { RouteHost } from './routes.js';
 
 const READY_TIMEOUT_MS = 60_000;
 const CLOSE_TIMEOUT_MS = 30_000;
@@ -14,7 +18,16 @@ const CLOSE_TIMEOUT_MS = 30_000;
 interface Started {
   host: string;
   port: number;
+  /** What the host's own routes and processors are called through. */
+  routes: Handle;
+  processors: Handle;
+  processing: Handle;
+  /** What a routing policy is called and counted through. */
+  scoring: [Handle, Handle] | undefined;
 }
+
+/** Requests of a frontend's that are processed at a time; others wait on the native side. */
+const CONCURRENCY = 4096;
 
 /** An input of Dynamo's that runs in this process, with the runtime that belongs to it. */
 abstract class Entrypoint implements AsyncDisposable {
@@ -68,8 +81,11 @@ async function start<T>(
   const own = runtime instanceof DistributedRuntime ? runtime : await DistributedRuntime.create(runtime);
   try {
     const parts = { handle: own.handle(operation), args: pack(args) };
-    const [bytes, handle] = await invoke(native.entrypointStart, operation, parts);
-    return made(handle, own, unpack(bytes) as Started);
+    const [bytes, handle, routes, processors, processing, ...policy] = await invoke(native.entrypointStart, operation, parts);
+    const { host, port } = unpack(bytes) as Pick<Started, 'host' | 'port'>;
+    const [inbox, counter] = policy;
+    const scoring: Started['scoring'] = inbox === undefined || counter === undefined ? undefined : [inbox, counter];
+    return made(handle, own, { host, port, routes, processors, processing, scoring });
   } catch (error) {
     if (own !== runtime) await own.close();
     throw error;
@@ -91,10 +107,13 @@ export class Frontend extends Entrypoint {
   /** The port it listens on, also where 0 was asked for; 0 on a terminal. */
   readonly port: number;
 
-  private constructor(handle: Handle, runtime: DistributedRuntime, url: string, port: number) {
+  readonly #policy: PolicyHost | undefined;
+
+  private constructor(handle: Handle, runtime: DistributedRuntime, url: string, port: number, policy: PolicyHost | undefined) {
     super(handle, runtime, 'Frontend');
     this.url = url;
     this.port = port;
+    this.#policy = policy;
   }
 
   /**
@@ -105,11 +124,25 @@ export class Frontend extends Entrypoint {
    */
   static start(runtime: DistributedRuntime | RuntimeOptions, options: FrontendOptions = {}): Promise<Frontend> {
     const args = frontendArgs('Frontend.start options', options);
-    return start('Frontend.start', runtime, args, (handle, own, { host, port }) => {
+    const { routes, processor } = options as HttpFrontendOptions;
+    return start('Frontend.start', runtime, args, (handle, own, started) => {
+      const { host, port } = started;
+      const inbox = { concurrency: CONCURRENCY, background: true };
+      if (routes !== undefined) void new Inbox(started.routes, new RouteHost(routes), inbox).ended;
+      if (processor !== undefined) {
+        const host = new ProcessorHost(started.processors, processor);
+        void new Inbox(started.processing, host, inbox).ended.then(() => host.end());
+      }
       const scheme = options.input === 'grpc' ? 'grpc' : args['tlsCertPath'] === undefined ? 'http' : 'https';
       const name = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host.replace(/[[\]]/g, '')}]` : host;
-      return new Frontend(handle, own, port === 0 ? '' : `${scheme}://${name}:${port}`, port);
+      const policy = started.scoring && new PolicyHost(...started.scoring, options.router?.policy as RoutingPolicy);
+      return new Frontend(handle, own, port === 0 ? '' : `${scheme}://${name}:${port}`, port, policy);
     });
+  }
+
+  /** How its routing policy fared; undefined without one. `/metrics` has it as `router_policy_requests_total`. */
+  get policyCounts(): PolicyCounts | undefined {
+    return this.#policy?.counts;
   }
 
   /** The names of the models that can be asked now. Plain HTTP only. */

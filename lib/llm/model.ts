@@ -20,14 +20,26 @@ export const MODEL_TYPES = [
   'rerank',
   'prefill',
 ] as const;
+/**
+ * One of {@link MODEL_TYPES}.
+ * @useDeclaredType
+ */
 export type ModelType = (typeof MODEL_TYPES)[number];
 
 /** What a worker is sent: the client's text as it is, tokens, or tensors. */
 export const MODEL_INPUTS = ['text', 'tokens', 'tensor'] as const;
+/**
+ * One of {@link MODEL_INPUTS}.
+ * @useDeclaredType
+ */
 export type ModelInput = (typeof MODEL_INPUTS)[number];
 
 /** The part of a request that a worker does. */
 export const WORKER_TYPES = ['aggregated', 'prefill', 'decode', 'encode'] as const;
+/**
+ * One of {@link WORKER_TYPES}.
+ * @useDeclaredType
+ */
 export type WorkerType = (typeof WORKER_TYPES)[number];
 
 /** A model card. */

@@ -109,6 +109,7 @@ export interface TopLogprob {
   readonly bytes?: readonly number[];
 }
 
+/** Tokens that a request used, as the OpenAI API counts them. */
 export interface CompletionUsage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;

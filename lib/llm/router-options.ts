@@ -1,4 +1,6 @@
 import { checkInteger, checkNumber, checkObject, checkOneOf } from '../addon/check.js';
+import { checkKvRouterConfig, type KvRouterConfig } from '../router/config.js';
+import { checkPolicy, type RoutingPolicy } from '../router/policy.js';
 
 /** The ways of choosing a worker. Source: `dynamo-runtime` `push_router.rs`. */
 export const ROUTER_MODES = [
@@ -10,39 +12,11 @@ export const ROUTER_MODES = [
   'least_loaded',
   'device_aware_weighted',
 ] as const;
-export type FrontendRouterMode = (typeof ROUTER_MODES)[number];
-
 /**
- * KV-aware routing, in the crates' own field names. Those below are the most used; every field of `KvRouterConfig` is
- * taken, and an unknown one is refused. Source: `dynamo-kv-router` `scheduling/config.rs`.
+ * How a frontend chooses a worker. Source: `dynamo-runtime` `push_router.rs`.
+ * @useDeclaredType
  */
-export interface KvRouterConfig {
-  /** Credit for each block that a worker has already. */
-  readonly overlap_score_credit?: number;
-  readonly overlap_score_credit_decay?: number;
-  readonly prefill_load_scale?: number;
-  readonly decode_active_request_weight?: number;
-  readonly host_cache_hit_weight?: number;
-  readonly disk_cache_hit_weight?: number;
-  /** 0 takes the best worker, more draws among the good ones. */
-  readonly router_temperature?: number;
-  /** Learn of blocks from workers' events; false guesses from what was routed. */
-  readonly use_kv_events?: boolean;
-  /** Routers tell each other of what they routed. */
-  readonly router_replica_sync?: boolean;
-  readonly router_track_active_blocks?: boolean;
-  readonly router_track_output_blocks?: boolean;
-  readonly router_assume_kv_reuse?: boolean;
-  readonly router_track_prefill_tokens?: boolean;
-  readonly router_ttl_secs?: number;
-  readonly router_queue_threshold?: number | null;
-  readonly router_queue_policy?: string;
-  readonly router_policy_config?: string;
-  readonly router_event_threads?: number;
-  readonly skip_initial_worker_wait?: boolean;
-  readonly conditional_disagg_enabled?: boolean;
-  readonly [field: string]: unknown;
-}
+export type FrontendRouterMode = (typeof ROUTER_MODES)[number];
 
 /** When a worker counts as busy; requests are refused while all are. What is left out is not looked at. */
 export interface BusyThresholds {
@@ -65,13 +39,22 @@ export interface RouterOptions {
   readonly sessionAffinitySeconds?: number;
   /** `hard` fails a request whose worker is gone, `soft` moves the session. @default 'hard' */
   readonly sessionAffinityMode?: 'hard' | 'soft';
+  /**
+   * For mode `kv`: costs of your own in place of the default policy's. HTTP frontends before workers only, and workers whose
+   * cards tell their part, as those of `serveEngine` do.
+   */
+  readonly policy?: RoutingPolicy;
 }
 
 export function checkRouter(path: string, value: unknown): asserts value is RouterOptions {
-  checkObject(path, value, ['mode', 'kv', 'busy', 'sessionAffinitySeconds', 'sessionAffinityMode']);
-  const { mode, kv, busy, sessionAffinitySeconds, sessionAffinityMode } = value;
+  checkObject(path, value, ['mode', 'kv', 'busy', 'sessionAffinitySeconds', 'sessionAffinityMode', 'policy']);
+  const { mode, kv, busy, sessionAffinitySeconds, sessionAffinityMode, policy } = value;
   if (mode !== undefined) checkOneOf(`${path}.mode`, mode, ROUTER_MODES);
-  if (kv !== undefined) checkObject(`${path}.kv`, kv);
+  if (kv !== undefined) checkKvRouterConfig(`${path}.kv`, kv);
+  if (policy !== undefined) {
+    checkPolicy(`${path}.policy`, policy);
+    if (mode !== 'kv') throw new TypeError(`${path}.policy: expected mode kv with a policy, got ${String(mode ?? 'round_robin')}`);
+  }
   if (busy !== undefined) {
     checkObject(`${path}.busy`, busy, ['activeDecodeBlocks', 'activePrefillTokens', 'activePrefillTokensShare']);
     for (const [name, threshold] of Object.entries(busy)) checkNumber(`${path}.busy.${name}`, threshold);
@@ -82,7 +65,7 @@ export function checkRouter(path: string, value: unknown): asserts value is Rout
 
 /** As `RouterArgs` of `native/core/src/llm/config.rs` has them. */
 export function routerArgs(options: RouterOptions): Record<string, unknown> {
-  const { busy, sessionAffinitySeconds, ...rest } = options;
+  const { busy, sessionAffinitySeconds, policy: _, ...rest } = options;
   return {
     ...rest,
     sessionAffinityTtlSecs: sessionAffinitySeconds,

@@ -1,9 +1,11 @@
 import { checkInteger, checkOneOf, checkOptions, checkString, checkStringMap } from '../addon/check.js';
-import { pack } from '../addon/codec.js';
+import { pack, textBytes } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
+import type { BlockEventSource } from '../kvbm/events.js';
+import { KvPublisher } from '../router/kv-publisher.js';
 import type { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
@@ -23,7 +25,11 @@ export interface ServeEngineOptions {
   readonly modelTypes?: readonly ModelType[];
   /** @default 'tokens' for an LLMEngine, 'text' for a RawEngine */
   readonly modelInput?: ModelInput;
-  /** The worker's part of a request. @default 'aggregated' */
+  /**
+   * The worker's part of a request. A prefill worker is asked for one token, ends with `finish_reason` `length` (any other
+   * ends the client's answer with it), and gives with it the `disaggregated_params` that the decode worker gets as
+   * `prefill_result`. @default 'aggregated'
+   */
   readonly workerType?: WorkerType;
   /** The engine takes requests and gives answers as the frontend has them: a `RawEngine`. @default false */
   readonly raw?: boolean;
@@ -44,6 +50,8 @@ export interface ServeEngineOptions {
   readonly kvRouting?: boolean;
   /** The endpoint on which KV events travel, `namespace.component.endpoint`. @default the served one */
   readonly kvStateEndpoint?: string;
+  /** Publish what these block managers hold: routers then know it. In place of `engine.kvEventSources`. */
+  readonly kvBlocks?: BlockEventSource | readonly [BlockEventSource, ...BlockEventSource[]];
   readonly metricsLabels?: Readonly<Record<string, string>>;
   /** A request that the canary sends to see whether the engine answers. */
   readonly healthCheck?: unknown;
@@ -76,6 +84,7 @@ const KNOWN = [
   'excludeToolsWhenToolChoiceNone',
   'localIndexer',
   'kvRouting',
+  'kvBlocks',
   'metricsLabels',
   'healthCheck',
   'structuralTag',
@@ -104,6 +113,7 @@ function check(options: ServeEngineOptions): void {
 export class ServedEngine implements AsyncDisposable {
   readonly #handle: Handle;
   readonly #host: EngineHost;
+  readonly #blocks: KvPublisher | undefined;
   #closing: Promise<void> | undefined;
   /** Resolves once the engine has started and requests can reach it; rejects with what kept it from that. */
   readonly ready: Promise<void>;
@@ -111,9 +121,10 @@ export class ServedEngine implements AsyncDisposable {
   readonly ended: Promise<void>;
 
   /** @internal */
-  constructor(handle: Handle, inbox: Handle, host: EngineHost, concurrency: number) {
+  constructor(handle: Handle, inbox: Handle, host: EngineHost, concurrency: number, blocks?: KvPublisher) {
     this.#handle = handle;
     this.#host = host;
+    this.#blocks = blocks;
     void new Inbox(inbox, host, { concurrency }).ended;
     this.ready = invoke(native.workerReady, `${OPERATION} ready`, { handle });
     this.ended = invoke(native.workerWait, OPERATION, { handle });
@@ -143,6 +154,7 @@ export class ServedEngine implements AsyncDisposable {
       await invoke(native.workerClose, 'worker.close', { handle: this.#handle });
     } finally {
       clearTimeout(timer);
+      await this.#blocks?.close();
     }
   }
 
@@ -165,7 +177,7 @@ export async function serveEngine(
   options: ServeEngineOptions = {},
 ): Promise<ServedEngine> {
   check(options);
-  const { concurrency = 1024, metricsLabels, ...rest } = options;
+  const { concurrency = 1024, metricsLabels, kvBlocks: _, ...rest } = options;
   const args = pack({
     ...defined(rest),
     metricsLabels: Object.entries(metricsLabels ?? {}),
@@ -181,11 +193,28 @@ export async function serveEngine(
       const handle = started(worker);
       return invokeSync(native.workerPublishLoad, 'worker.publishLoad', { handle, args: pack(snapshot) }) === 0;
     },
+    metricsText: (exposition: string) => {
+      checkString('engine metrics setText', exposition);
+      invokeSync(native.workerMetricsText, 'engine metrics setText', { handle: started(worker), payload: textBytes(exposition) });
+    },
   };
   const host = new EngineHost(() => engine, options.raw === true, publishing);
-  const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });
-  worker = handle;
-  return new ServedEngine(handle, inbox, host, concurrency);
+  const blocks = await publishBlocks(endpoint, options);
+  try {
+    const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });
+    worker = handle;
+    return new ServedEngine(handle, inbox, host, concurrency, blocks);
+  } catch (error) {
+    await blocks?.close();
+    throw error;
+  }
+}
+
+async function publishBlocks(endpoint: Endpoint, options: ServeEngineOptions): Promise<KvPublisher | undefined> {
+  const { kvBlocks, localIndexer, kvStateEndpoint } = options;
+  if (kvBlocks === undefined) return undefined;
+  const { blockSize } = 'events' in kvBlocks ? kvBlocks : kvBlocks[0];
+  return KvPublisher.create(endpoint, { blockSize, blocks: kvBlocks, ...defined({ localIndexer, kvStateEndpoint }) });
 }
 
 function started(worker: Handle | undefined): Handle {

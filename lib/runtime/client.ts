@@ -16,11 +16,13 @@ export type RouterMode = 'round_robin' | 'random' | 'power_of_two_choices' | 'le
 
 const MODES = ['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted', 'direct'] as const;
 
+/** How a client chooses among the instances of its endpoint. */
 export interface ClientOptions {
   /** @default 'round_robin' */
   readonly mode?: RouterMode;
 }
 
+/** What one request may be given besides its value. */
 export interface RequestOptions {
   /** Sends to this instance, whatever the mode; mode `direct` needs it. */
   readonly instanceId?: bigint;
@@ -40,6 +42,7 @@ export interface RequestOptions {
 
 const KNOWN = ['instanceId', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts', 'parent', 'annotated'];
 
+/** What `waitForInstances` waits for, and how long. */
 export interface WaitOptions {
   /** @default 1 */
   readonly count?: number;
@@ -55,7 +58,14 @@ interface Failing {
   fail(error: unknown): void;
 }
 
-/** Calls one endpoint. */
+/**
+ * Calls one endpoint.
+ *
+ * @example
+ * const client = await endpoint.client({ mode: 'round_robin' });
+ * await client.waitForInstances({ timeoutMs: 5000 });
+ * for await (const item of client.generate({ text: 'moved in blocks' }, { timeoutMs: 1000 })) console.log(item);
+ */
 export class Client<Request = unknown, Response = unknown> implements AsyncDisposable {
   #handle: Handle | undefined;
 

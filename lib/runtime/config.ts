@@ -7,7 +7,12 @@ export type Discovery =
   | { kind: 'file'; dir?: string }
   /** `endpoints` default to `$ETCD_ENDPOINTS`; the lease to `$ETCD_LEASE_TTL` or 30 s. */
   | { kind: 'etcd'; endpoints?: readonly string[]; leaseTtlSeconds?: number }
-  | { kind: 'kubernetes' };
+  /**
+   * The Kubernetes API of the cluster that this process runs in, which needs `$POD_NAME` and `$POD_UID` (`$POD_NAMESPACE` is
+   * `default`). `mode` tells whether a pod or each of its containers (`$CONTAINER_NAME`) is a worker; *process*,
+   * `$DYN_KUBE_DISCOVERY_MODE`. Fails with `DYN_UNAVAILABLE` elsewhere.
+   */
+  | { kind: 'kubernetes'; mode?: 'pod' | 'container' };
 
 /**
  * How a runtime is made. What is left out comes from the environment variable named here, else from Dynamo's default.
@@ -49,6 +54,14 @@ export interface RuntimeOptions {
 
 const KINDS = ['mem', 'file', 'etcd', 'kubernetes'] as const;
 
+/** What each kind of discovery takes. */
+const DISCOVERY = {
+  mem: ['kind'],
+  file: ['kind', 'dir'],
+  etcd: ['kind', 'endpoints', 'leaseTtlSeconds'],
+  kubernetes: ['kind', 'mode'],
+} as const;
+
 type Check = (path: string, value: unknown) => void;
 
 const string: Check = (path, value) => checkString(path, value);
@@ -82,8 +95,11 @@ const OPTIONS: Record<keyof RuntimeOptions, { check: Check; variables?: readonly
 };
 
 function checkDiscovery(path: string, value: unknown): void {
-  checkObject(path, value, ['kind', 'dir', 'endpoints', 'leaseTtlSeconds']);
-  checkOneOf(`${path}.kind`, value['kind'], KINDS);
+  checkObject(path, value);
+  const { kind } = value;
+  checkOneOf(`${path}.kind`, kind, KINDS);
+  checkObject(path, value, DISCOVERY[kind]);
+  if (value['mode'] !== undefined) checkOneOf(`${path}.mode`, value['mode'], ['pod', 'container']);
   if (value['dir'] !== undefined) checkString(`${path}.dir`, value['dir']);
   if (value['leaseTtlSeconds'] !== undefined) checkInteger(`${path}.leaseTtlSeconds`, value['leaseTtlSeconds'], 1);
   const { endpoints } = value;
@@ -106,6 +122,11 @@ export function createArgs(options: RuntimeOptions): Record<string, unknown> {
     check(`${path}.${name}`, value);
     if (variables === undefined) args[name] = value;
     else for (const variable of variables) settings[variable] = String(value);
+  }
+  const { discovery } = options;
+  if (discovery?.kind === 'kubernetes') {
+    args['discovery'] = { kind: 'kubernetes' };
+    if (discovery.mode !== undefined) settings['DYN_KUBE_DISCOVERY_MODE'] = discovery.mode;
   }
   return { ...args, settings };
 }

@@ -2,6 +2,7 @@ import { checkFunction, checkInteger, checkString } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
 import { failureFrom } from '../errors.js';
@@ -12,6 +13,7 @@ import { maxMessageBytes } from './limits.js';
 import { expose, Metrics } from './metrics.js';
 import type { ServedEndpoint } from './serve.js';
 
+/** @inline */
 interface Created {
   instanceId: number | bigint;
   discovery: 'mem' | 'file' | 'etcd' | 'kubernetes';
@@ -25,6 +27,10 @@ interface Created {
  * A process's connection to a Dynamo deployment: discovery, the planes that requests and events travel on, metrics.
  *
  * A process may have several. They share one native thread pool, one request server and one address.
+ *
+ * @example
+ * await using runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir: '/tmp/dynamo' }, host: '127.0.0.1' });
+ * const endpoint = runtime.endpoint<{ text: string }, string>('demo.words.split');
  */
 export class DistributedRuntime implements AsyncDisposable, Owner {
   #handle: Handle | undefined;
@@ -75,6 +81,7 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
     return { maxMessageBytes: maxMessageBytes() };
   }
 
+  /** A namespace by its name, of a-z, 0-9, - and _; a RangeError on another. */
   namespace(name: string): Namespace {
     this.handle('runtime.namespace');
     return new Namespace(this, name);
@@ -163,9 +170,12 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
   }
 }
 
-/** Versions of what is linked and loaded. */
-export function versions(): { readonly dynamoNode: string; readonly dynamo: string } {
+/**
+ * Versions of this package, of Dynamo's crates, and of NIXL: once its library is loaded, `unknown` where its files do not
+ * tell. The mock has none.
+ */
+export function versions(): { readonly dynamoNode: string; readonly dynamo: string; readonly nixl?: string } {
   const { dynamoCore, dynamo } = unpack(invokeSync(native.versions, 'versions')) as { dynamoCore: string; dynamo: string };
-  return { dynamoNode: dynamoCore, dynamo };
+  return { dynamoNode: dynamoCore, dynamo, ...loaded };
 }
 

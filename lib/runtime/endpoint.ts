@@ -48,6 +48,7 @@ export class Namespace extends Place {
     super(owner, { namespace: name });
   }
 
+  /** A component of this namespace. */
   component(name: string): Component {
     return new Component(this.owner, this.name, name);
   }
@@ -66,6 +67,7 @@ export class Component extends Place {
     super(owner, { namespace, component: name });
   }
 
+  /** An endpoint of this component. */
   endpoint<Request = unknown, Response = unknown>(name: string): Endpoint<Request, Response> {
     return new Endpoint<Request, Response>(this.owner, this.namespace, this.name, name);
   }
@@ -97,7 +99,20 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
     return this.#handle;
   }
 
-  /** Serves the endpoint; resolves once its instance can be called. One runtime serves an endpoint name once. */
+  /**
+   * Serves the endpoint; resolves once its instance can be called. One runtime serves an endpoint name once.
+   *
+   * @example
+   * const words = runtime.endpoint<{ text: string }, string>('demo.words.split');
+   * const served = await words.serve(async function* ({ text }, { signal }) {
+   *   for (const word of text.split(' ')) {
+   *     if (signal.aborted) return;
+   *     yield word;
+   *   }
+   * });
+   * await served.close();
+   * @throws DynamoError `DYN_CONFLICT` where this runtime serves an endpoint of this name already
+   */
   async serve(handler: Handler<Request, Response>, options: ServeOptions = {}): Promise<ServedEndpoint> {
     return this.owner.adopt(await serveHandler(this.handle('endpoint.serve'), handler, options));
   }

@@ -25,6 +25,13 @@ export interface Event<T> {
 /**
  * Publishes events on one topic. Best effort: a subscriber that is slow or has not found this publisher yet misses them,
  * and nothing is kept.
+ *
+ * @example
+ * const place = runtime.namespace('demo');
+ * const events = await place.subscribe<{ load: number }>('load');
+ * const publisher = await place.publisher<{ load: number }>('load');
+ * await publisher.publish({ load: 0.5 });
+ * for await (const { data, sequence } of events) console.log(sequence, data.load);
  */
 export class EventPublisher<T = unknown> implements AsyncDisposable {
   #handle: Handle | undefined;

@@ -3,6 +3,7 @@ import { textBytes, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import { PullIterator, PullStream } from '../addon/pull.js';
 
+/** From the least to the most severe. */
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 
 /** One line of the native side's log. */
@@ -17,6 +18,7 @@ export interface LogLine {
   readonly dropped: number;
 }
 
+/** Which lines come, and where they go. */
 export interface LogOptions {
   /** In `$DYN_LOG`'s syntax, such as `warn,dynamo_llm=debug`. Fixed by the first call of the process. @default $DYN_LOG or 'warn' */
   readonly filter?: string;
@@ -24,11 +26,17 @@ export interface LogOptions {
   readonly write?: (line: LogLine) => void;
 }
 
+/** A log that is being read. */
+export interface OpenLog {
+  /** Stops reading it. Idempotent. */
+  close(): void;
+}
+
 /**
  * Sends the native side's log lines to JavaScript. Without it they are not written at all. Reading the log does not keep
  * the process alive. Gives what ends it.
  */
-export function openLog(options: LogOptions = {}): { close(): void } {
+export function openLog(options: LogOptions = {}): OpenLog {
   checkOptions('openLog options', options, ['filter', 'write']);
   const { filter = process.env['DYN_LOG'] ?? 'warn', write = toConsole } = options;
   checkString('openLog options.filter', filter);

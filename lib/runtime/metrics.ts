@@ -4,6 +4,7 @@ import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import type { Scope } from './events.js';
 
+/** Name, help and labels of a metric. */
 export interface MetricOptions<Label extends string = string> {
   /** Without Dynamo's prefix: `dynamo_component_` is put before it. */
   readonly name: string;
@@ -14,6 +15,7 @@ export interface MetricOptions<Label extends string = string> {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+/** A histogram's options: those of a metric, and its buckets. */
 export interface HistogramOptions<Label extends string = string> extends MetricOptions<Label> {
   /** Upper bounds, ascending. @default Prometheus's own */
   readonly buckets?: readonly number[];
@@ -26,6 +28,7 @@ class Metric<Label extends string> {
   readonly #labelNames: readonly Label[];
   readonly #name: string;
 
+  /** @internal */
   constructor(runtime: Handle, scope: Scope, kind: string, options: HistogramOptions<Label>) {
     const path = `metrics.${kind} options`;
     checkOptions(path, options, ['name', 'help', 'labelNames', 'labels', 'buckets']);
@@ -53,23 +56,30 @@ class Metric<Label extends string> {
   }
 }
 
+/** A Prometheus counter: it only rises. */
 export class Counter<Label extends string = never> extends Metric<Label> {
+  /** Adds `by`: a TypeError where it is negative. Every label of `labelNames` must be given. */
   increment(by = 1, labels?: Labels<Label>): void {
     this.change('add', by, labels);
   }
 }
 
+/** A Prometheus gauge: it rises and falls. */
 export class Gauge<Label extends string = never> extends Metric<Label> {
+  /** Sets the value. */
   set(value: number, labels?: Labels<Label>): void {
     this.change('set', value, labels);
   }
 
+  /** Adds to the value; a negative number lowers it. */
   add(value: number, labels?: Labels<Label>): void {
     this.change('add', value, labels);
   }
 }
 
+/** A Prometheus histogram: counts of observed values by bucket. */
 export class Histogram<Label extends string = never> extends Metric<Label> {
+  /** Counts a value in its bucket. */
   observe(value: number, labels?: Labels<Label>): void {
     this.change('observe', value, labels);
   }
@@ -79,17 +89,28 @@ export class Histogram<Label extends string = never> extends Metric<Label> {
 export class MetricsText {
   readonly #handle: Handle;
 
+  /** @internal */
   constructor(runtime: Handle, scope: Scope) {
     this.#handle = invokeSync(native.runtimeMetricsText, 'metrics.text', { handle: runtime, args: pack(scope) });
   }
 
+  /** Replaces the text, in Prometheus's exposition format. */
   set(exposition: string): void {
     checkString('metrics.text set', exposition);
     invokeSync(native.metricsTextSet, 'metrics.text', { handle: this.#handle, payload: textBytes(exposition) });
   }
 }
 
-/** The metrics of one place in the hierarchy. */
+/** The texts of each runtime: a scrape shows them whether or not the program still holds the object. */
+const shown = new WeakMap<Handle, MetricsText[]>();
+
+/**
+ * The metrics of one place in the hierarchy.
+ *
+ * @example
+ * const calls = endpoint.metrics.counter({ name: 'calls_total', help: 'Calls by outcome.', labelNames: ['outcome'] });
+ * calls.increment(1, { outcome: 'ok' });
+ */
 export class Metrics {
   readonly #runtime: Handle;
   readonly #scope: Scope;
@@ -100,21 +121,26 @@ export class Metrics {
     this.#scope = scope;
   }
 
+  /** A counter at this place. */
   counter<Label extends string = never>(options: MetricOptions<Label>): Counter<Label> {
     return new Counter<Label>(this.#runtime, this.#scope, 'counter', options);
   }
 
+  /** A gauge at this place. */
   gauge<Label extends string = never>(options: MetricOptions<Label>): Gauge<Label> {
     return new Gauge<Label>(this.#runtime, this.#scope, 'gauge', options);
   }
 
+  /** A histogram at this place. */
   histogram<Label extends string = never>(options: HistogramOptions<Label>): Histogram<Label> {
     return new Histogram<Label>(this.#runtime, this.#scope, 'histogram', options);
   }
 
-  /** A place for text of your own, shown behind the others'. */
+  /** A place for text of your own, shown behind the others' for as long as the runtime is there. */
   text(): MetricsText {
-    return new MetricsText(this.#runtime, this.#scope);
+    const text = new MetricsText(this.#runtime, this.#scope);
+    shown.set(this.#runtime, [...(shown.get(this.#runtime) ?? []), text]);
+    return text;
   }
 }
 

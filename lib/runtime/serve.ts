@@ -4,19 +4,20 @@ import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { PullIterator, PullStream } from '../addon/pull.js';
+import { turnOver } from '../addon/turn.js';
 import { failureFrom } from '../errors.js';
 import { Annotated, dataOf } from './annotated.js';
 import { type RequestContext, ServedContext, runInContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
 import { checkSize, maxMessageBytes } from './limits.js';
 
-type Awaitable<T> = T | Promise<T>;
-
 /** What a handler gives back: a stream of items, or one item. */
 export type HandlerResult<Response> =
   | AsyncIterable<Response | Annotated<Response>>
   | Generator<Response | Annotated<Response>>
-  | Awaitable<Response | Annotated<Response>>;
+  | Response
+  | Annotated<Response>
+  | Promise<Response | Annotated<Response>>;
 
 /**
  * Answers one request. A generator streams its items, a promise or a value is the only item. What it throws reaches the
@@ -25,6 +26,7 @@ export type HandlerResult<Response> =
  */
 export type Handler<Request, Response> = (request: Request, context: RequestContext) => HandlerResult<Response>;
 
+/** How an endpoint is served. */
 export interface ServeOptions {
   /** Requests that run at a time; others wait. @default 1024 */
   readonly concurrency?: number;
@@ -43,6 +45,7 @@ export interface ServeOptions {
 const PATH = 'endpoint.serve options';
 const KNOWN = ['concurrency', 'metricsLabels', 'healthCheck', 'gracefulShutdown', 'highWaterBytes', 'maxItemBytes'];
 
+/** How long `ServedEndpoint.close` waits. */
 export interface CloseOptions {
   /** How long requests in flight may still run before their signal is aborted with `shutdown`. @default no limit */
   readonly timeoutMs?: number;
@@ -145,7 +148,11 @@ class Requests implements InboxHandler {
       const { done, value } = next instanceof Promise ? await next : next;
       if (done === true) return sink.end();
       const written = sink.write(this.#packed(value), value instanceof Annotated);
-      if (written === true || (written !== false && (await written))) continue;
+      if (written === true || (written !== false && (await written))) {
+        const over = turnOver();
+        if (over !== undefined) await over;
+        continue;
+      }
       // Nobody reads any more. Why, is told behind it: the native side queues that news before it closes the sink.
       if (!running.context.signal.aborted) await new Promise<void>((resolve) => (running.told = resolve));
       running.finish();

@@ -17,5 +17,7 @@ struct Function {
 std::span<const Function> transport_functions();
 std::span<const Function> runtime_functions();
 std::span<const Function> llm_functions();
+std::span<const Function> kvbm_functions();
+std::span<const Function> router_functions();
 
 }  // namespace dynamo

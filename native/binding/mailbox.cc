@@ -1,12 +1,12 @@
 #include "mailbox.h"
 
-#include "values.h"
-
 namespace dynamo {
 
 namespace {
 std::atomic<uint64_t> next_scope{1};
-}
+// Unique in the process: who cancels an operation knows no environments.
+std::atomic<uint64_t> next_op{1};
+}  // namespace
 
 Mailbox::Mailbox(napi_env env, napi_value deliver) : scope_(next_scope++), env_(env) {
   napi_value name = nullptr;
@@ -17,24 +17,25 @@ Mailbox::Mailbox(napi_env env, napi_value deliver) : scope_(next_scope++), env_(
   napi_unref_threadsafe_function(env, wake_);
 }
 
-Mailbox::~Mailbox() {
-  for (const Completion& completion : posted_) discard(completion.reply);
-}
+Mailbox::~Mailbox() = default;
 
-void* Mailbox::begin(uint64_t op, bool held) {
+uint64_t Mailbox::begin(Pending& pending, bool held) {
   if (held) hold(env_, 1);
-  return new Pending{shared_from_this(), op, held};
+  pending.mailbox_ = shared_from_this();
+  pending.op_ = next_op++;
+  pending.held_ = held;
+  return pending.op_;
 }
 
-void Mailbox::done(void* user, dyn_reply reply) {
-  std::unique_ptr<Pending> pending(static_cast<Pending*>(user));
-  pending->mailbox->post({pending->op, pending->held, reply});
+void Mailbox::deliver(std::unique_ptr<Pending> pending) {
+  const auto mailbox = std::move(pending->mailbox_);
+  mailbox->post(std::move(pending));
 }
 
-void Mailbox::post(Completion completion) {
+void Mailbox::post(std::unique_ptr<Pending> pending) {
   std::lock_guard lock(mutex_);
-  if (wake_ == nullptr) return discard(completion.reply);
-  posted_.push_back(completion);
+  if (wake_ == nullptr) return;
+  posted_.push_back(std::move(pending));
   if (scheduled_) return;
   scheduled_ = true;
   // Under the lock: `close` cannot release the function between the check and the call.
@@ -44,7 +45,7 @@ void Mailbox::post(Completion completion) {
 void Mailbox::drain(napi_env env, napi_value deliver, void* context, void*) {
   if (env == nullptr) return;
   auto mailbox = static_cast<Mailbox*>(context)->shared_from_this();
-  std::vector<Completion> completions;
+  std::vector<std::unique_ptr<Pending>> completions;
   {
     std::lock_guard lock(mailbox->mutex_);
     mailbox->scheduled_ = false;
@@ -54,14 +55,14 @@ void Mailbox::drain(napi_env env, napi_value deliver, void* context, void*) {
   napi_value batch = nullptr;
   napi_create_array_with_length(env, completions.size() * 3, &batch);
   uint32_t index = 0;
-  for (const Completion& completion : completions) {
+  for (const auto& completion : completions) {
     napi_value op = nullptr, failed = nullptr;
-    napi_create_double(env, static_cast<double>(completion.op), &op);
-    napi_get_boolean(env, completion.reply.failed != 0, &failed);
+    napi_create_double(env, static_cast<double>(completion->op_), &op);
+    napi_get_boolean(env, completion->failed(), &failed);
     napi_set_element(env, batch, index++, op);
     napi_set_element(env, batch, index++, failed);
-    napi_set_element(env, batch, index++, reply_to_js(env, completion.reply));
-    if (completion.held) mailbox->hold(env, -1);
+    napi_set_element(env, batch, index++, completion->to_js(env));
+    if (completion->held_) mailbox->hold(env, -1);
   }
   napi_value undefined = nullptr;
   napi_get_undefined(env, &undefined);
@@ -86,7 +87,14 @@ void Mailbox::close() {
     std::swap(wake, wake_);
   }
   if (wake != nullptr) napi_release_threadsafe_function(wake, napi_tsfn_abort);
-  dyn_scope_close(scope_);
+}
+
+uint64_t op_from_js(napi_env env, napi_value value) {
+  double number = 0;
+  if (napi_get_value_double(env, value, &number) != napi_ok || !(number >= 0) || number > 9007199254740992.0) {
+    throw Napi::TypeError::New(env, "number: expected an integer from 0 to 2^53");
+  }
+  return static_cast<uint64_t>(number);
 }
 
 }  // namespace dynamo

@@ -92,6 +92,12 @@ export class Child {
     this.#child.stdin!.write(`${JSON.stringify(command)}\n`);
   }
 
+  /** What a person would type; `end` closes its standard input behind it. */
+  write(text: string, end = false): void {
+    this.#child.stdin!.write(text);
+    if (end) this.#child.stdin!.end();
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }

@@ -35,6 +35,22 @@ describe('upstream conformance kit', () => {
     await runConformance('raw', engine);
   });
 
+  it('passes for an encoder', async () => {
+    const encoder = (): LLMEngine => ({
+      start: () => ({ model: 'eyes' }),
+      async *generate(request) {
+        const images = (request.multi_modal_data?.['image'] ?? []).length;
+        const prompt_tokens = request.token_ids.length;
+        yield { token_ids: [], finish_reason: 'stop', encoder_result: { images }, completion_usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens } };
+      },
+    });
+    await runConformance('encode', encoder);
+  });
+
+  it('fails an encoder that gives tokens', async () => {
+    await expect(runConformance('encode', () => new CountingEngine('mouth'))).rejects.toThrow(/encode/i);
+  });
+
   it('fails an engine that ends without a finish reason', async () => {
     class Mute extends CountingEngine {
       override async *generate() {

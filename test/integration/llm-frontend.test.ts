@@ -128,8 +128,8 @@ describe('a frontend', () => {
   });
 
   it('refuses options of the crates that they do not know', async () => {
-    const refused = Frontend.start(cluster().options, { port: 0, router: { mode: 'kv', kv: { overlap: 1 } } });
-    await expect(refused).rejects.toThrow(/router\.kv: unknown field `overlap`/);
+    const refused = () => Frontend.start(cluster().options, { port: 0, router: { mode: 'kv', kv: { overlap: 1 } as never } });
+    expect(refused).toThrow(/router\.kv\.overlap: unknown option/);
   });
 
   it('refuses certificates that are not there', async () => {

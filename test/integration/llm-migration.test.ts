@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Frontend } from '../../lib/index.js';
+import { Frontend, type HttpFrontendOptions } from '../../lib/index.js';
 import { eventually, privateCluster } from '../helpers/cluster.js';
 import { root } from '../helpers/project.js';
 
@@ -61,11 +61,15 @@ async function* streamed(url: string, most: number): AsyncGenerator<{ content: s
 }
 
 describe('a worker killed in mid-stream', () => {
-  it.each([3, 0])('with a migration limit of %i', async (migrationLimit) => {
+  it.each<[string, HttpFrontendOptions, boolean]>([
+    ['moves where the limit lets it', { migrationLimit: 3 }, true],
+    ['is lost where it may not move', { migrationLimit: 0 }, false],
+    ['is lost where it is too long to move', { migrationLimit: 3, migrationMaxTokens: 12 }, false],
+  ])('its stream %s', async (_what, options, moves) => {
     const cluster = privateCluster();
     closing.push(() => cluster.remove());
     const workers = await Promise.all([startWorker(cluster.dir), startWorker(cluster.dir)]);
-    const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, migrationLimit });
+    const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, ...options });
     closing.push(() => frontend.close());
     await frontend.waitForModel('counting');
 
@@ -81,7 +85,7 @@ describe('a worker killed in mid-stream', () => {
         killed?.process.kill('SIGKILL');
       }
     };
-    if (migrationLimit === 0) {
+    if (!moves) {
       await read().catch(() => {});
       expect(last).not.toBe('length');
       return;

@@ -1,11 +1,12 @@
-import { existsSync } from 'node:fs';
 import { copyFile, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { linkedCrates, notices, runtimePackages } from '../../scripts/licenses.mjs';
+import { installRust } from '../../scripts/setup/rust.mjs';
 import { addonFile, execute, root } from '../helpers/project.js';
 
-const published = ['package.json', 'dist', 'README.md', 'LICENSE', 'THIRD_PARTY_NOTICES'];
+const published = ['package.json', 'dist', 'README.md', 'LICENSE'];
 const unreachable = /npm error code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENOTCACHED)/;
 
 let folder: string;
@@ -16,19 +17,27 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true }));
 
-/** Packs what would be published, with the addon that was built here in the place of its prebuild. */
+/** Packs what would be published, with the addon that was built here in the place of its prebuild and the notices as the build writes them. */
 async function pack(): Promise<string> {
   const staging = join(folder, 'staging');
   const prebuilds = join(staging, 'prebuilds/linux-x64');
   await mkdir(prebuilds, { recursive: true });
-  for (const name of published.filter((entry) => existsSync(join(root, entry)))) {
-    await cp(join(root, name), join(staging, name), { recursive: true });
-  }
+  for (const name of published) await cp(join(root, name), join(staging, name), { recursive: true });
+  await installRust();
+  await writeFile(join(staging, 'THIRD_PARTY_NOTICES'), notices(linkedCrates(), runtimePackages()));
   await execute('strip', ['-o', join(prebuilds, 'dynamo-node.glibc.node'), addonFile()]);
   await execute('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], { cwd: staging });
   const tarball = (await readdir(folder)).find((name) => name.endsWith('.tgz'));
   return join(folder, tarball!);
 }
+
+test('the tarball carries the licence, the notices of the linked crates, the types, and neither sources nor tests', { timeout: 120_000 }, async () => {
+  const { stdout } = await execute('tar', ['-tzf', await pack()]);
+  const files = stdout.trim().split('\n').map((name) => name.replace('package/', ''));
+  const wanted = ['LICENSE', 'THIRD_PARTY_NOTICES', 'README.md', 'dist/index.js', 'dist/index.d.ts', 'prebuilds/linux-x64/dynamo-node.glibc.node'];
+  expect(files).toEqual(expect.arrayContaining(wanted));
+  expect(files.filter((name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name))).toEqual([]);
+});
 
 test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it', { timeout: 240_000 }, async (context) => {
   const tarball = await pack();

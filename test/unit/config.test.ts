@@ -8,6 +8,8 @@ describe('the options of a runtime', () => {
     [{ discovery: 'mem' }, /options\.discovery: expected an object, got "mem"/],
     [{ discovery: { kind: 'file', dir: 1 } }, /options\.discovery\.dir: expected a string, got 1/],
     [{ discovery: { kind: 'etcd', endpoints: [] } }, /options\.discovery\.endpoints: expected a list of addresses/],
+    [{ discovery: { kind: 'mem', dir: '/tmp' } }, /options\.discovery\.dir: unknown option; known are kind/],
+    [{ discovery: { kind: 'kubernetes', mode: 'node' } }, /options\.discovery\.mode: expected one of pod, container, got "node"/],
     [{ requestPlane: 'http' }, /options\.requestPlane: expected one of tcp, nats, got "http"/],
     [{ systemPort: 70000 }, /options\.systemPort: expected an integer from -1 to 65535, got 70000/],
     [{ workerThreads: 1.5 }, /options\.workerThreads: expected an integer/],
@@ -16,6 +18,13 @@ describe('the options of a runtime', () => {
     [null, /options: expected an object, got null/],
   ])('are refused by path: %j', (options, message) => {
     expect(() => createArgs(options as never)).toThrow(message);
+  });
+
+  it('fix the way of Kubernetes discovery for the process', () => {
+    expect(createArgs({ discovery: { kind: 'kubernetes', mode: 'container' } })).toEqual({
+      discovery: { kind: 'kubernetes' },
+      settings: { DYN_KUBE_DISCOVERY_MODE: 'container' },
+    });
   });
 
   it('become arguments and environment variables', () => {

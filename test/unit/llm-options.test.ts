@@ -32,6 +32,28 @@ describe('options of a frontend', () => {
     });
     expect(args({ input: 'grpc', engine: { kind: 'echo', modelName: 'e' } })).toEqual({ input: 'grpc', engine: 'echo', modelName: 'e' });
     expect(args({})).toEqual({ input: 'http' });
+    expect(args({ processor: () => {}, routes: { '/own': () => {}, '/other': () => {} } })).toEqual({ input: 'http', processor: true, routes: ['/own', '/other'] });
+  });
+
+  it('are all taken as they are where the native side has the same name', () => {
+    const same = {
+      host: '127.0.0.1',
+      port: 2,
+      migrationLimit: 3,
+      namespace: 'a',
+      namespacePrefix: 'b',
+      requestTemplate: 'c',
+      tokenizer: 'fastokens',
+      metricsPrefix: 'd',
+      anthropicApi: true,
+      stripAnthropicPreamble: false,
+      streamingToolDispatch: true,
+      streamingReasoningDispatch: false,
+      reasoningField: 'reasoning',
+    };
+    expect(args(same)).toEqual({ input: 'http', ...same });
+    expect(args({ input: 'grpc', port: 0, metricsPort: 0 })).toEqual({ input: 'grpc', port: 0, metricsPort: 0 });
+    for (const input of ['text', 'stdin']) expect(args({ input })).toEqual({ input });
   });
 
   it.each([
@@ -44,6 +66,11 @@ describe('options of a frontend', () => {
     [{ router: { busy: { blocks: 1 } } }, TypeError, 'options.router.busy.blocks: unknown option'],
     [{ tls: { certPath: 'c' } }, TypeError, 'options.tls.keyPath: expected a string'],
     [{ engine: { kind: 'vllm' } }, TypeError, 'options.engine.kind: expected one of'],
+    [{ processor: 'mine' }, TypeError, 'options.processor: expected a function, got "mine"'],
+    [{ processor: () => {}, engine: { kind: 'echo' } }, TypeError, 'options.processor: expected engine workers, got echo'],
+    [{ routes: [] }, TypeError, 'options.routes: expected an object'],
+    [{ routes: { '/x': 1 } }, TypeError, 'options.routes["/x"]: expected a function, got 1'],
+    [{ input: 'text', routes: {} }, TypeError, 'options.routes: unknown option'],
     [{ migrationLimit: -1 }, RangeError, 'options.migrationLimit'],
   ])('%j is refused', (options, type, message) => {
     expect(() => args(options)).toThrow(type);

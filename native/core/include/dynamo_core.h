@@ -11,6 +11,11 @@
 // `number` of a reply that carries none.
 #define DYN_NO_NUMBER UINT64_MAX
 
+#define BYTES 16
+
+// In place of a block's id where there is none.
+#define NO_BLOCK UINT32_MAX
+
 // An object of this library. Opaque to C; freed once with `dyn_handle_free`. Freeing drops one reference: what still
 // runs keeps the object alive, and closing is a call of its own.
 typedef struct dyn_handle dyn_handle;
@@ -73,6 +78,9 @@ void dyn_handles_free(dyn_handle **handles,
 
 void dyn_handle_free(dyn_handle *handle);
 
+// One more handle of the same object, freed once as any.
+dyn_handle *dyn_handle_share(const dyn_handle *handle);
+
 // Aborts an op: it completes as cancelled, unless it completes first. Idempotent; an unknown op is no error.
 void dyn_op_cancel(uint64_t op);
 
@@ -88,6 +96,155 @@ dyn_reply dyn_inbox_grant(const dyn_call *call);
 
 dyn_reply dyn_inbox_close(const dyn_call *call);
 
+// `args`: `{what, count, calls, blockSize, blockCount}` with what of allocate, register, match, matchInactive and hash. The
+// nanoseconds that all calls took.
+dyn_reply dyn_kvbm_bench(const dyn_call *call);
+
+// Copies the registered blocks of batch `a` to the mutable ones of batch `b`, which is one of `other`'s.
+void dyn_blocks_copy(const dyn_call *call);
+
+// The bytes of block `b` of the registered batch `a`.
+void dyn_blocks_read(const dyn_call *call);
+
+// Writes the payload to block `b` of the mutable batch `a`.
+void dyn_blocks_write(const dyn_call *call);
+
+// Where block `b` of batch `a` lies, or with `a` 0 all blocks: the address as the number, the length (8 bytes,
+// little-endian), and a handle that keeps it there. For the binding, which makes a view of it.
+dyn_reply dyn_blocks_memory(const dyn_call *call);
+
+// The checksums of the blocks of the batch `a`, 8 bytes each, little-endian; 0 where none is kept. Those of mutable blocks
+// are of what is in them now.
+dyn_reply dyn_blocks_checksums(const dyn_call *call);
+
+// `args`: the manager's options, as `Options`. `other`: its `Registry`. Gives a `Blocks`.
+dyn_reply dyn_blocks_create(const dyn_call *call);
+
+// `a`: a manager's id. Gives its options, and a `Blocks` and a `Registry` of the calling environment.
+dyn_reply dyn_blocks_attach(const dyn_call *call);
+
+// The manager's id, unique in the process.
+dyn_reply dyn_blocks_id(const dyn_call *call);
+
+// Blocks that an allocation could get.
+dyn_reply dyn_blocks_available(const dyn_call *call);
+
+// Words of 8 bytes in the order of `Pool::statistics`.
+dyn_reply dyn_blocks_statistics(const dyn_call *call);
+
+// Resets every inactive block. Two words of 8 bytes: how many were inactive, how many blocks are held.
+dyn_reply dyn_blocks_drain(const dyn_call *call);
+
+// Gives a `PullStream` of events, see `journal`; with `a` not 0 it begins with what is there.
+dyn_reply dyn_blocks_events(const dyn_call *call);
+
+// Allocates `a` blocks. The payload is written: from its word `b` on the blocks' ids. The batch's id, or 0 where there are
+// not that many.
+dyn_reply dyn_blocks_allocate(const dyn_call *call);
+
+// Names the blocks of the mutable batch `a`, by those that `b` names of the sequence `other` (first, count), or by the
+// lineage hashes in `args`; with the latter the payload may have their identities (16 bytes each: the hash of the tokens
+// and the parent's sequence hash, little-endian).
+dyn_reply dyn_blocks_stage(const dyn_call *call);
+
+// Names the blocks of the mutable batch `a` as those of the registered batch `b`, which is one of `other`'s.
+dyn_reply dyn_blocks_stage_as(const dyn_call *call);
+
+// Registers the staged batch `a`; the payload is written from its word `b` on: the blocks' ids. Number: how many blocks
+// were replaced by one that was there.
+dyn_reply dyn_blocks_register(const dyn_call *call);
+
+// Stages and registers as many blocks of the mutable batch `a`, its first, as `args` names of the sequence `other`
+// (8 bytes, little-endian: first, count); the payload is written as for `dyn_blocks_register`. Gives the id of their
+// batch; `a` keeps the others.
+dyn_reply dyn_blocks_commit(const dyn_call *call);
+
+// Makes the staged batch `a` mutable again.
+dyn_reply dyn_blocks_unstage(const dyn_call *call);
+
+// Matches the longest prefix of the blocks that `a` names of the sequence `other` (first, count), or of the lineage hashes
+// in `args`. The payload is written from its word `b` on: how many match, then their ids. The batch's id, or 0.
+dyn_reply dyn_blocks_match(const dyn_call *call);
+
+// As `dyn_blocks_match`, but goes on after one that is missing: a word a name, the block's id or 2^32 - 1.
+dyn_reply dyn_blocks_match_each(const dyn_call *call);
+
+// As `dyn_blocks_match_each` for the lineage hashes in `args`; counts as a use where `a` is not 0, and a repeated name
+// counts once.
+dyn_reply dyn_blocks_scan(const dyn_call *call);
+
+// Gives back the batches whose ids are in `args`, as doubles; one that is gone is no error. Blocks lent to a copy go back
+// when that is over.
+dyn_reply dyn_blocks_release(const dyn_call *call);
+
+// Holds the blocks `b` (first, count) of the registered batch `a` once more. Gives the new batch's id.
+dyn_reply dyn_blocks_clone(const dyn_call *call);
+
+// Moves the blocks of the batch `a` from `b` on to a batch of their own, whose id it gives.
+dyn_reply dyn_blocks_split(const dyn_call *call);
+
+// Moves the blocks of the batch `b` behind those of `a`; `b` is gone.
+dyn_reply dyn_blocks_join(const dyn_call *call);
+
+// Gives the id of a batch that names the registered batch `a`'s blocks without holding them.
+dyn_reply dyn_blocks_weak(const dyn_call *call);
+
+// The blocks of the weak batch `a` that are still there, as `dyn_blocks_match_each`.
+dyn_reply dyn_blocks_upgrade(const dyn_call *call);
+
+// The lineage hashes of the batch `a`.
+dyn_reply dyn_blocks_hashes(const dyn_call *call);
+
+// Whether the blocks of the registered batch `a` are reset by their last release (`b` not 0) or stay cached.
+dyn_reply dyn_blocks_reset_on_release(const dyn_call *call);
+
+// Gives back all that the environment holds of the manager, which is gone with its last environment. Idempotent.
+dyn_reply dyn_blocks_close(const dyn_call *call);
+
+// What the lineage hashes of the registered batch `a` do not tell, 16 bytes a block as `dyn_blocks_stage` takes them;
+// nothing where a block's are not known.
+dyn_reply dyn_blocks_identities(const dyn_call *call);
+
+// `args`: `{frequency, eventCapacity}`. Gives a `Registry`.
+dyn_reply dyn_registry_create(const dyn_call *call);
+
+// Names are as for `dyn_blocks_match`, in `a`; `b` is the sequence's block size. Gives a byte a name, with a bit a tier:
+// 1 device, 2 host, 4 disk.
+dyn_reply dyn_registry_presence(const dyn_call *call);
+
+// How often each name was used lately, a byte each: 0 to 15. With `b` not 0 they are used once more first.
+dyn_reply dyn_registry_frequency(const dyn_call *call);
+
+dyn_reply dyn_registry_count(const dyn_call *call);
+
+// Gives a `PullStream` of the crate's own events: a byte (0 created, 1 removed) and the lineage hash, or 2 and how many
+// were lost (8 bytes, little-endian).
+dyn_reply dyn_registry_events(const dyn_call *call);
+
+// The payload is the tokens, 4 bytes each. `a`: tokens in a block. `args`: `{salt, loraName, multimodal: [{hash, offset,
+// length}]}`. Gives a `Sequence`.
+dyn_reply dyn_sequence_create(const dyn_call *call);
+
+// The payload is more tokens. `args`: `{multimodal}`, with offsets from the first of them. Number: full blocks now.
+dyn_reply dyn_sequence_extend(const dyn_call *call);
+
+// Keeps the first `a` tokens.
+dyn_reply dyn_sequence_truncate(const dyn_call *call);
+
+// The tokens from `a` to `b`, 4 bytes each; nothing where the range is empty.
+dyn_reply dyn_sequence_tokens(const dyn_call *call);
+
+// Of the blocks that `a` names (first, count), what `b` asks for: 0 the hashes of their tokens, 1 their sequence hashes,
+// each of 8 bytes and written to the payload; 2 their lineage hashes (16 bytes, big-endian), which it gives; 3 gives the
+// salt's hash.
+dyn_reply dyn_sequence_hashes(const dyn_call *call);
+
+// Gives a `Sequence` of its own with the same tokens, salt and multimodal runs.
+dyn_reply dyn_sequence_clone(const dyn_call *call);
+
+// Forgets the tokens.
+dyn_reply dyn_sequence_close(const dyn_call *call);
+
 // An inbox that no worker owns.
 dyn_reply dyn_conformance_inbox(const dyn_call *call);
 
@@ -95,8 +252,9 @@ dyn_reply dyn_conformance_inbox(const dyn_call *call);
 // The kit asks for more than one engine; each request's metadata has the number of its engine.
 void dyn_conformance_run(const dyn_call *call);
 
-// Starts an input on a runtime that from then on belongs to it. `args`: `EntrypointArgs`. Gives an `Entrypoint` and
-// `{host, port}`, the port resolved where 0 was asked for (0 for an input without one).
+// Starts an input on a runtime that from then on belongs to it. `args`: `EntrypointArgs`. Gives `{host, port}`, the port
+// resolved where 0 was asked for (0 for an input without one), an `Entrypoint`, the `Inbox` of its routes, its `Processors`
+// and the `Inbox` of these, and with a policy its `Inbox` and the `HostPolicy`.
 void dyn_entrypoint_start(const dyn_call *call);
 
 // Completes once the input answers; fails with what ended it if it ends before. `a`: the limit in milliseconds.
@@ -109,6 +267,19 @@ void dyn_entrypoint_wait(const dyn_call *call);
 // are given up (0: never). Idempotent.
 void dyn_entrypoint_close(const dyn_call *call);
 
+// Gives a `ForwardPass` for an endpoint, which sends a sign of life a second while nothing else is published. `args`:
+// `{ranks, workerId}`.
+void dyn_forward_pass_open(const dyn_call *call);
+
+// Publishes one pass. `a`: the rank. `args`: `PassArgs`.
+dyn_reply dyn_forward_pass_publish(const dyn_call *call);
+
+// Ends a `ForwardPass` or a relay. Idempotent.
+dyn_reply dyn_forward_pass_close(const dyn_call *call);
+
+// Passes on what an engine publishes on a ZMQ socket of its own. The payload is the socket's address. Gives a relay.
+void dyn_forward_pass_relay(const dyn_call *call);
+
 // Publishes a model card for an endpoint. `args`: `ModelArgs`.
 void dyn_model_register(const dyn_call *call);
 
@@ -120,6 +291,13 @@ void dyn_model_taints(const dyn_call *call);
 
 // Fetches a model from the model hub into its cache. `args`: `{name, ignoreWeights}`. Gives the directory, a string.
 void dyn_model_fetch(const dyn_call *call);
+
+// Sends a processed request to a model's workers, as the child of the client's. `a`: the model, `b`: the call that it is
+// asked for. `payload`: a `PreprocessedRequest` in the crates' own field names. Gives a `PullStream` of outputs.
+dyn_reply dyn_processor_generate(const dyn_call *call);
+
+// The engine's own metrics from now on: the payload is Prometheus text in UTF-8, which every scrape shows.
+dyn_reply dyn_worker_metrics_text(const dyn_call *call);
 
 // Publishes KV cache events of one rank, in order. `payload`: a MessagePack array of `KvCacheEvent`s in the crates' own
 // field names. Number 0, or 1 where the rank has no publisher (yet): KV routing is off, or the worker has not started.
@@ -146,6 +324,136 @@ void dyn_worker_close(const dyn_call *call);
 // Gives a `PullStream` of lines `{level, target, message, time, dropped}`. A process that had a log
 // already keeps it, with its filter.
 dyn_reply dyn_log_open(const dyn_call *call);
+
+// `args`: `AttachedArgs`, of the workers' endpoint. Gives an `Attached`, and with a policy its `Inbox` and the `HostPolicy`.
+void dyn_attached_create(const dyn_call *call);
+
+// `args`: `Prompt`. Completes with the worker chosen.
+void dyn_attached_select(const dyn_call *call);
+
+// `args`: `Prompt`. Completes with the blocks that each worker has.
+void dyn_attached_overlap(const dyn_call *call);
+
+// `args`: `Prompt`. Completes with each worker's load if it got the request.
+void dyn_attached_loads(const dyn_call *call);
+
+// `args`: `Prompt`. Completes with an `Explanation` of what would be chosen now; books nothing.
+void dyn_attached_explain(const dyn_call *call);
+
+// Marks a booked request. `args`: its id. `a`: 0 its prefill is over, 1 it has ended.
+void dyn_attached_mark(const dyn_call *call);
+
+// Completes with events that rebuild the router's index, as words.
+void dyn_attached_dump(const dyn_call *call);
+
+// Ends the router's tasks, once what it was asked is answered. Idempotent.
+dyn_reply dyn_attached_close(const dyn_call *call);
+
+// The payload is tokens, as 32-bit words; `a` the block size; `args` may be `HashArgs`. Gives a hash a whole block, as words.
+dyn_reply dyn_hash_blocks(const dyn_call *call);
+
+// The payload is hashes of blocks, as words. Gives the rolling hash of the sequence up to each.
+dyn_reply dyn_hash_sequences(const dyn_call *call);
+
+// `args`: `IndexArgs`. Gives an `Index`.
+dyn_reply dyn_indexer_create(const dyn_call *call);
+
+// The payload is events, as words. Completes when they are applied, in order.
+void dyn_indexer_apply(const dyn_call *call);
+
+// The payload is hashes of blocks, as words. Completes with scores.
+void dyn_indexer_match(const dyn_call *call);
+
+// As `dyn_indexer_match`, at once on the calling thread; not for kind `radix`.
+dyn_reply dyn_indexer_match_here(const dyn_call *call);
+
+// Records what was routed, for an approximate index. The payload is a worker's id and the hashes of the prompt's blocks, as
+// words; `a` its rank.
+void dyn_indexer_routed(const dyn_call *call);
+
+// The payload is a worker's id, as a word; `a` is 0 for all its ranks, or its rank and 1.
+void dyn_indexer_remove(const dyn_call *call);
+
+// Completes with events that rebuild the index, as words.
+void dyn_indexer_dump(const dyn_call *call);
+
+// Refuses what comes and ends the index's threads; completes when they have ended. Idempotent.
+void dyn_indexer_close(const dyn_call *call);
+
+// Gives `{scored, timedOut, failed}`.
+dyn_reply dyn_policy_counts(const dyn_call *call);
+
+// `args`: `PublisherArgs`, of an endpoint. Gives a `Publisher`.
+void dyn_kv_publisher_create(const dyn_call *call);
+
+// The payload is events, as words, published in order as one batch; their worker and rank are the publisher's.
+dyn_reply dyn_kv_publisher_publish(const dyn_call *call);
+
+// Leaves discovery. Idempotent.
+dyn_reply dyn_kv_publisher_close(const dyn_call *call);
+
+// Of an endpoint. Gives a `LoadPublisher`.
+void dyn_load_publisher_create(const dyn_call *call);
+
+// `args`: `{dpRank, activeDecodeBlocks, kvUsedBlocks}`, of which one load at least.
+dyn_reply dyn_load_publisher_publish(const dyn_call *call);
+
+// Idempotent.
+dyn_reply dyn_load_publisher_close(const dyn_call *call);
+
+// `args`: `ReplayArgs`. Completes with the crates' own report.
+void dyn_replay_run(const dyn_call *call);
+
+// `args`: `SelectRequest` (`a` = 0), or `SelectAndReserveRequest` (`a` = 1), without tokens. Completes with a
+// `SelectResponse`; all in the crates' own field names.
+void dyn_selection_select(const dyn_call *call);
+
+// `args`: `OverlapScoresRequest` without tokens. Completes with an `OverlapScoresResponse`.
+void dyn_selection_overlap(const dyn_call *call);
+
+// `args`: `PotentialLoadsRequest` without tokens. Completes with each worker's load if it got the request.
+void dyn_selection_potential_loads(const dyn_call *call);
+
+// `args`: `SelectRequest` without tokens. Completes with an `Explanation` of what would be chosen now; books nothing.
+void dyn_selection_explain(const dyn_call *call);
+
+// `args`: `SelectionArgs`. Gives a `Selection`, and with a policy its `Inbox` and the `HostPolicy`.
+void dyn_selection_create(const dyn_call *call);
+
+// `args`: `WorkerRequest` in the crates' own field names. Completes with the worker's record.
+void dyn_selection_put_worker(const dyn_call *call);
+
+// The payload is a worker's id, as a word. Its blocks leave the index.
+void dyn_selection_remove_worker(const dyn_call *call);
+
+// `args`: `{model_name, routing_group}`; the payload is events, as words. Completes when they are applied.
+void dyn_selection_apply(const dyn_call *call);
+
+// `args`: `Query`. Completes with the crates' own answer, where there is one.
+void dyn_selection_query(const dyn_call *call);
+
+// Ends the service's tasks. Idempotent.
+void dyn_selection_close(const dyn_call *call);
+
+// Gives `KvRouterConfig`'s defaults, in the crates' own field names.
+dyn_reply dyn_router_defaults(const dyn_call *call);
+
+dyn_reply dyn_radix_tree_create(const dyn_call *call);
+
+// The payload is events, as words. Gives how many of them the tree refused: their parent is not known, or they make a loop.
+dyn_reply dyn_radix_tree_apply(const dyn_call *call);
+
+// The payload is hashes of blocks, as words; `a` = 1 stops where one worker is left. Gives scores.
+dyn_reply dyn_radix_tree_match(const dyn_call *call);
+
+// The payload is a worker's id, as a word; `a` is 0 for all its ranks, or its rank and 1.
+dyn_reply dyn_radix_tree_remove(const dyn_call *call);
+
+// Gives events that rebuild the tree, as words.
+dyn_reply dyn_radix_tree_dump(const dyn_call *call);
+
+// Gives `{blocks, workers}`.
+dyn_reply dyn_radix_tree_state(const dyn_call *call);
 
 // `args`: `{mode}`, one of `RouterMode`'s names but `kv`. Gives a `Client`.
 void dyn_endpoint_client(const dyn_call *call);

@@ -19,6 +19,7 @@ use rmp::encode as mp;
 use tokio::sync::Notify;
 
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::leaving::Leaving;
 use crate::sink::{Sent, Sink, SinkItems, sink};
 use crate::stream::PullStream;
 
@@ -100,6 +101,7 @@ impl Inbox {
     pub fn send(self: &Arc<Self>, request: Request) -> Result<Answer, Failure> {
         let (sink, items) = sink(self.high_water_bytes);
         let context = request.context.clone();
+        let how = context.as_ref().map(Leaving::of);
         let leaving = context.clone().map(stopped);
         let id = {
             let mut queue = self.queue.lock();
@@ -110,7 +112,7 @@ impl Inbox {
             id
         };
         self.arrived.notify_one();
-        Ok(Answer { id, items, inbox: Arc::clone(self), context, leaving, over: false })
+        Ok(Answer { id, items, inbox: Arc::clone(self), context, how, leaving, over: false })
     }
 
     /// A call with one answer, for what is not a request of a client's. `None` is an answer without a value.
@@ -230,15 +232,20 @@ pub struct Answer {
     items: SinkItems,
     inbox: Arc<Inbox>,
     context: Option<Arc<dyn AsyncEngineContext>>,
+    how: Option<Arc<Leaving>>,
     /// Waits for the caller's stop, then for its kill.
     leaving: Option<BoxFuture<'static, ()>>,
     over: bool,
 }
 
 impl Answer {
+    fn killed(&self) -> bool {
+        self.how.as_ref().is_none_or(|how| how.is_killed()) || self.context.as_ref().is_some_and(|context| context.is_killed())
+    }
+
     fn lost(&self) {
-        let killed = self.context.as_ref().is_none_or(|context| context.is_killed() || !context.is_stopped());
-        self.inbox.report_lost(self.id, if killed { "killed" } else { "stopped" });
+        let stopped = !self.killed() && self.context.as_ref().is_some_and(|context| context.is_stopped());
+        self.inbox.report_lost(self.id, if stopped { "stopped" } else { "killed" });
     }
 }
 
@@ -248,7 +255,7 @@ impl Stream for Answer {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
         while !self.over && self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(cx).is_ready()) {
             self.lost();
-            let context = self.context.clone().filter(|context| !context.is_killed());
+            let context = self.context.clone().filter(|_| !self.killed());
             // Stopped, the handler may still finish; killed, nobody reads on, and a handler that does not notice must not
             // hold up the end.
             self.over = context.is_none();

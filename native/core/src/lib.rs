@@ -6,10 +6,13 @@ compile_error!("build in native/core: its .cargo/config.toml sets --cfg tokio_un
 
 pub mod abi;
 mod inbox;
+mod kvbm;
+mod leaving;
 mod llm;
 mod logging;
 mod packed;
 mod process;
+mod router;
 mod runtime;
 mod sink;
 mod stream;

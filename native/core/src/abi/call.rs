@@ -122,6 +122,11 @@ impl Reply {
     pub fn with_handles(bytes: Vec<u8>, handles: Vec<Handle>) -> Self {
         Self { number: None, bytes, handles }
     }
+
+    /// A number, bytes and a handle together: for the binding, since JavaScript sees the number alone.
+    pub fn located(number: u64, bytes: Vec<u8>, handle: Handle) -> Self {
+        Self { number: Some(number), bytes, handles: vec![handle] }
+    }
 }
 
 /// `number` of a reply that carries none.
@@ -189,6 +194,24 @@ impl<'a> Call<'a> {
         self.slice(self.raw.payload)
     }
 
+    /// `args` where they are no MessagePack but a layout of the entry's own.
+    pub fn raw_args(&self) -> &'a [u8] {
+        self.slice(self.raw.args)
+    }
+
+    /// The payload as words for the entry to write, from the word at `offset` on.
+    pub fn out(&self, offset: u64) -> Result<Out<'a>, Failure> {
+        let words = self.raw.payload.len / 4;
+        match usize::try_from(offset).ok().filter(|&offset| offset <= words) {
+            Some(offset) => Ok(Out {
+                words: self.raw.payload.data.cast::<u32>().cast_mut().wrapping_add(offset),
+                len: words - offset,
+                call: std::marker::PhantomData,
+            }),
+            None => Err(Failure::invalid(format!("out: expected an offset of 0 to {words} words, got {offset}"))),
+        }
+    }
+
     pub fn a(&self) -> u64 {
         self.raw.a
     }
@@ -203,6 +226,40 @@ impl<'a> Call<'a> {
         }
         // SAFETY: the caller of the entry keeps the bytes valid and unchanged until the entry returns.
         unsafe { std::slice::from_raw_parts(slice.data, slice.len) }
+    }
+}
+
+/// Words of the caller's that an entry writes. The caller lends them for the length of the call.
+#[derive(Clone, Copy)]
+pub struct Out<'a> {
+    words: *mut u32,
+    len: usize,
+    call: std::marker::PhantomData<&'a dyn_call>,
+}
+
+impl Out<'_> {
+    /// Fails where fewer than `count` words can be written.
+    pub fn check(&self, count: usize) -> Result<(), Failure> {
+        if count > self.len {
+            return Err(Failure::invalid(format!("out: expected room for {count} words, got {}", self.len)));
+        }
+        Ok(())
+    }
+
+    /// Writes one word; one that has no room is dropped.
+    pub fn put(&self, index: usize, word: u32) {
+        if index < self.len {
+            // SAFETY: within the payload, which the caller lends for the call and nobody else touches meanwhile.
+            unsafe { self.words.add(index).write_unaligned(word) };
+        }
+    }
+
+    /// Writes two words as one number, the `index`th of such; one that has no room is dropped.
+    pub fn put_long(&self, index: usize, number: u64) {
+        if index * 2 + 1 < self.len {
+            // SAFETY: as for `put`.
+            unsafe { self.words.add(index * 2).cast::<u64>().write_unaligned(number) };
+        }
     }
 }
 

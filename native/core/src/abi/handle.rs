@@ -49,3 +49,10 @@ pub unsafe extern "C" fn dyn_handle_free(handle: *mut dyn_handle) {
         }));
     }
 }
+
+/// One more handle of the same object, freed once as any.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_handle_share(handle: *const dyn_handle) -> *mut dyn_handle {
+    let handle = unsafe { &*handle };
+    Box::into_raw(Box::new(dyn_handle { object: Arc::clone(&handle.object), name: handle.name }))
+}

@@ -117,5 +117,6 @@ pub async fn local_path(name: &str, ignore_weights: bool) -> Result<PathBuf, Fai
     if path.is_absolute() || name.starts_with('.') {
         return Err(Failure::new("NotFound", "", format!("model: no such directory: {name}")));
     }
-    Ok(LocalModel::fetch(name, ignore_weights).await?)
+    let fetched = LocalModel::fetch(name, ignore_weights).await;
+    fetched.map_err(|error| Failure::new("Unavailable", "model.fetch", format!("model {name}: {error:#}")))
 }

@@ -22,6 +22,9 @@ use super::registration::{EngineConfigArgs, EngineTraits, KvSourceArgs};
 use crate::abi::Failure;
 use crate::inbox::{Inbox, Request};
 
+/// How long a control may be looked at before it is refused: it holds a thread of the runtime.
+const VALIDATE_LIMIT: Duration = Duration::from_secs(5);
+
 pub struct HostEngine {
     inbox: Arc<Inbox>,
     traits: EngineTraits,
@@ -136,17 +139,41 @@ impl HostEngine {
         }
     }
 
-    fn metrics(&self) -> MetricsBindings {
+    async fn metrics(&self, context: MetricsCtx<'_>) -> Result<MetricsBindings, DynamoError> {
+        if self.has("setupMetrics") {
+            let publishers = Arc::downgrade(&self.publishers);
+            context.metrics.add_expfmt_callback(Arc::new(move || {
+                Ok(publishers.upgrade().map(|publishers| publishers.metrics_text()).unwrap_or_default())
+            }));
+            let labels: BTreeMap<_, _> = context.metrics.auto_labels().iter().collect();
+            self.call("setupMetrics", pack(&labels)?).await?;
+        }
         if self.traits.metrics_ranks.is_empty() {
-            return MetricsBindings::default();
+            return Ok(MetricsBindings::default());
         }
         let publishers = Arc::clone(&self.publishers);
-        MetricsBindings {
+        Ok(MetricsBindings {
             dp_ranks: self.traits.metrics_ranks.clone(),
             on_publisher_ready: Some(Box::new(move |publisher| {
                 publishers.set_snapshots(publisher);
                 Ok(())
             })),
+        })
+    }
+
+    /// The trait asks in a synchronous method, on a thread of the runtime, whose other tasks go on elsewhere meanwhile.
+    fn validate(&self, name: &str, body: &Value) -> Result<(), DynamoError> {
+        if !self.has("validateEngineControl") {
+            return Ok(());
+        }
+        let asked = self.act("validateEngineControl", name.to_string(), body.clone());
+        let answered = tokio::task::block_in_place(|| {
+            let runtime = tokio::runtime::Handle::current();
+            runtime.block_on(async { tokio::time::timeout(VALIDATE_LIMIT, asked).await })
+        });
+        match answered {
+            Ok(answer) => answer.map(drop),
+            Err(_) => Err(Failure::new("DeadlineExceeded", "", "engine.validateEngineControl did not answer").to_dynamo()),
         }
     }
 
@@ -255,12 +282,16 @@ impl LLMEngine for HostEngine {
             .collect())
     }
 
-    async fn setup_metrics(&self, _context: MetricsCtx<'_>) -> Result<MetricsBindings, DynamoError> {
-        Ok(self.metrics())
+    async fn setup_metrics(&self, context: MetricsCtx<'_>) -> Result<MetricsBindings, DynamoError> {
+        self.metrics(context).await
     }
 
     async fn supported_controls(&self) -> Result<Vec<String>, DynamoError> {
         Ok(self.traits.controls.clone())
+    }
+
+    fn validate_engine_control(&self, control: &str, body: &Value) -> Result<(), DynamoError> {
+        self.validate(control, body)
     }
 
     async fn engine_control(&self, control: String, body: Value) -> Result<Value, DynamoError> {
@@ -324,7 +355,7 @@ impl RawEngine for HostRawEngine {
         self.0.clean().await
     }
 
-    async fn setup_metrics(&self, _context: MetricsCtx<'_>) -> Result<MetricsBindings, DynamoError> {
-        Ok(self.0.metrics())
+    async fn setup_metrics(&self, context: MetricsCtx<'_>) -> Result<MetricsBindings, DynamoError> {
+        self.0.metrics(context).await
     }
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dynamo_kv_router::RoutingPartitionRef;
 use dynamo_llm::engines::make_echo_engine;
 use dynamo_llm::entrypoint::EngineConfig;
+use dynamo_llm::entrypoint::HttpFrontend;
 use dynamo_llm::entrypoint::input::{Input, run_input_with_frontend_route_extensions};
 use dynamo_llm::frontend_config::FrontendApiConfig;
 use dynamo_llm::local_model::{LocalModel, LocalModelBuilder};
@@ -22,8 +24,12 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::config::{RouterArgs, local_path, parse, runtime_config};
+use super::processor::Processors;
+use super::routes::Routes;
 use super::task::{Task, listed};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
+use crate::inbox::Inbox;
+use crate::router::policy::{HostPolicy, PolicyArgs};
 use crate::runtime::Runtime;
 
 #[derive(Deserialize)]
@@ -64,6 +70,14 @@ struct EntrypointArgs {
     reasoning_field: Option<String>,
     /// `ModelRuntimeConfig`'s own field names.
     runtime_config: Option<Value>,
+    /// Paths that the host answers `GET` on; for `http`.
+    #[serde(default)]
+    routes: Vec<String>,
+    /// Chat requests are processed by the host; for `http` before the workers.
+    #[serde(default)]
+    processor: bool,
+    /// The host scores the workers of each request; for `http`.
+    policy: Option<PolicyArgs>,
 }
 
 #[derive(Deserialize, Default, Clone, Copy, PartialEq)]
@@ -82,12 +96,16 @@ struct Entrypoint {
     probe: Probe,
     /// Set by `close`: an endpoint's input ends with an error in any case.
     closing: Arc<AtomicBool>,
+    routes: Arc<Inbox>,
+    processors: Arc<Inbox>,
     _runtime: Arc<Runtime>,
 }
 
 impl Drop for Entrypoint {
     fn drop(&mut self) {
         self.drt.shutdown();
+        self.routes.close();
+        self.processors.close();
     }
 }
 
@@ -171,7 +189,7 @@ async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Fail
         .tls_cert_path(args.tls_cert_path)
         .tls_key_path(args.tls_key_path)
         .tls_client_ca_cert_path(args.tls_client_ca_cert_path)
-        .router_config(Some(args.router.map(RouterArgs::config).transpose()?.unwrap_or_default()))
+        .router_config(args.router.map(RouterArgs::config).transpose()?)
         .migration_limit(args.migration_limit)
         .migration_max_seq_len(args.migration_max_seq_len)
         .namespace(args.namespace)
@@ -182,8 +200,9 @@ async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Fail
     Ok(builder.build().await?)
 }
 
-/// Starts an input on a runtime that from then on belongs to it. `args`: `EntrypointArgs`. Gives an `Entrypoint` and
-/// `{host, port}`, the port resolved where 0 was asked for (0 for an input without one).
+/// Starts an input on a runtime that from then on belongs to it. `args`: `EntrypointArgs`. Gives `{host, port}`, the port
+/// resolved where 0 was asked for (0 for an input without one), an `Entrypoint`, the `Inbox` of its routes, its `Processors`
+/// and the `Inbox` of these, and with a policy its `Inbox` and the `HostPolicy`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
     unsafe {
@@ -210,6 +229,13 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 args.metrics_port = Some(free_port("grpc metrics", "0.0.0.0", wanted)?);
             }
             let tls = args.tls_cert_path.is_some();
+            let routes = Routes::new(std::mem::take(&mut args.routes))?;
+            let processors = Processors::new();
+            let (processed, routed) = (args.processor, !routes.is_empty());
+            let policy = args.policy.map(|args| HostPolicy::new(args, Some(&runtime.drt))).transpose()?;
+            if policy.is_some() && (!matches!(input, Input::Http) || args.engine != EngineKind::Dynamic) {
+                return Err(Failure::new("NotImplemented", "", "policy: only an HTTP frontend before workers takes one"));
+            }
             Ok(async move {
                 let drt = runtime.drt.clone();
                 let (kind, mocker, role) = (args.engine, args.mocker.take(), args.worker_type.clone());
@@ -217,7 +243,8 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 let model_endpoint = model.endpoint_id().clone();
                 let engine = match kind {
                     EngineKind::Dynamic => {
-                        EngineConfig::Dynamic { model, chat_engine_factory: None, prefill_load_estimator: None }
+                        let chat_engine_factory = processed.then(|| processors.factory());
+                        EngineConfig::Dynamic { model, chat_engine_factory, prefill_load_estimator: None }
                     }
                     EngineKind::Echo => EngineConfig::InProcessText { engine: make_echo_engine(), model },
                     EngineKind::Mocker => {
@@ -242,13 +269,37 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 let running = drt.clone();
                 let closing = Arc::new(AtomicBool::new(false));
                 let asked = closing.clone();
+                let extensions = if routed { vec![routes.extension()] } else { Vec::new() };
+                let inboxes = [routes.inbox.clone(), processors.inbox.clone()];
+                let factory = policy.as_ref().map(|policy| policy.factory());
+                let scoring = policy.as_ref().map(|policy| policy.inbox());
                 let task = Task::spawn(async move {
-                    let ended = run_input_with_frontend_route_extensions(running, input, engine, Vec::new()).await;
+                    let ended = match factory {
+                        Some(factory) => {
+                            let frontend = HttpFrontend::default().frontend_route_extensions(extensions);
+                            let scored = move |config: &_, role, partition: RoutingPartitionRef<'_>| factory(config, role, partition);
+                            frontend.worker_selection_policy_factory(scored).run(running, engine).await
+                        }
+                        None => run_input_with_frontend_route_extensions(running, input, engine, extensions).await,
+                    };
+                    inboxes.iter().chain(&scoring).for_each(|inbox| inbox.close());
                     if asked.load(Ordering::Acquire) { Ok(()) } else { Ok(ended?) }
                 });
                 let bytes = rmp_serde::to_vec_named(&Started { host, port }).map_err(Failure::internal)?;
-                let entrypoint = Arc::new(Entrypoint { drt, task, probe, closing, _runtime: runtime });
-                Ok(Reply::with_handles(bytes, vec![Handle::new(entrypoint)]))
+                let (routes, inbox) = (routes.inbox, processors.inbox.clone());
+                let entrypoint = Arc::new(Entrypoint {
+                    drt,
+                    task,
+                    probe,
+                    closing,
+                    routes: routes.clone(),
+                    processors: inbox.clone(),
+                    _runtime: runtime,
+                });
+                let mut handles =
+                    vec![Handle::new(entrypoint), Handle::new(routes), Handle::new(processors), Handle::new(inbox)];
+                handles.extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+                Ok(Reply::with_handles(bytes, handles))
             })
         })
     }

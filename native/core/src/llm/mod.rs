@@ -1,13 +1,16 @@
 //! dynamo-llm and dynamo-backend-common: the frontend and its in-process engines, workers whose engine is in the host
 //! language, and model registration.
 
-mod config;
+pub mod config;
 mod conformance;
 mod engine;
 mod entrypoint;
+mod forward_pass;
 mod generation;
 mod model;
+mod processor;
 mod publish;
 mod registration;
+mod routes;
 mod task;
 mod worker;

@@ -16,6 +16,7 @@ use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, reply};
 pub struct Publishers {
     kv: Mutex<HashMap<u32, Arc<KvEventPublisher>>>,
     snapshots: Mutex<Option<Arc<SnapshotPublisher>>>,
+    metrics_text: Mutex<String>,
 }
 
 impl Publishers {
@@ -27,10 +28,29 @@ impl Publishers {
         *self.snapshots.lock() = Some(publisher);
     }
 
+    pub fn metrics_text(&self) -> String {
+        self.metrics_text.lock().clone()
+    }
+
     /// Lets the publishers end with their worker, whoever still holds its handle.
     pub fn clear(&self) {
         self.kv.lock().clear();
         *self.snapshots.lock() = None;
+        self.metrics_text.lock().clear();
+    }
+}
+
+/// The engine's own metrics from now on: the payload is Prometheus text in UTF-8, which every scrape shows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_metrics_text(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            let text = std::str::from_utf8(call.payload())
+                .map_err(|error| Failure::invalid(format!("text: expected UTF-8: {error}")))?;
+            *worker.publishers.metrics_text.lock() = text.to_string();
+            Ok(Reply::unit())
+        })
     }
 }
 

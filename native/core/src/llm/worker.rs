@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dynamo_backend_common::{DisaggregationMode, Worker, WorkerConfig};
+use dynamo_llm::local_model::LocalModel;
 use dynamo_runtime::protocols::EndpointId;
 use serde::Deserialize;
 use serde_json::Value;
@@ -121,6 +122,9 @@ impl WorkerArgs {
     }
 }
 
+/// How long a discovery that does not answer may hold up the end of a worker.
+const DETACH_LIMIT: Duration = Duration::from_secs(2);
+
 /// The crate exits the process when its shutdown outlasts this variable (30 s); the engine's part must end well before.
 fn cleanup_limit(wanted_ms: Option<u64>) -> Duration {
     let seconds = std::env::var("DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT").ok().and_then(|text| text.parse::<u64>().ok());
@@ -155,8 +159,12 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
                 let stop = CancellationToken::new();
                 let running = worker.run_with_drt(endpoint.runtime.drt.clone(), stop.clone());
                 let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
+                let served = endpoint.endpoint.clone();
                 let task = Task::spawn(async move {
                     let ended = running.await;
+                    // The crate leaves the card to the end of the runtime, which may yet serve other endpoints.
+                    let detached = LocalModel::detach_from_endpoint(&served, None);
+                    let _ = tokio::time::timeout(DETACH_LIMIT, detached).await;
                     ending_publishers.clear();
                     ending_inbox.close();
                     ended.map_err(|error| Failure::from(&error))

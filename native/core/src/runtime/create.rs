@@ -114,6 +114,16 @@ fn discovery_name(backend: &DiscoveryBackend) -> &'static str {
     }
 }
 
+/// What a cluster that is not there looks like to the crates is an error without a type.
+fn unreachable(discovery: &str, error: anyhow::Error) -> Failure {
+    match Failure::from(error) {
+        failure if discovery == "kubernetes" && failure.class == "Internal" => {
+            Failure::new("Unavailable", "discovery.kubernetes", format!("Kubernetes discovery: {}", failure.message))
+        }
+        failure => failure,
+    }
+}
+
 /// Gives a `Runtime` and a map of what was resolved.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
@@ -125,7 +135,8 @@ pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
             Ok(async move {
                 let discovery = discovery_name(&config.discovery_backend);
                 let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
-                let drt = DistributedRuntime::new(Worker::runtime_from_existing()?, config).await?;
+                let runtime = Worker::runtime_from_existing()?;
+                let drt = DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
                 let created = Created {
                     instance_id: drt.connection_id(),
                     discovery,

@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { DynamoError, RequestCancelled } from '../../lib/index.js';
+import { deployments } from '../helpers/serving.js';
+
+const deployment = deployments();
+
+async function connected(handler: (request: unknown, context: import('../../lib/index.js').RequestContext) => AsyncIterable<unknown>) {
+  const here = deployment({ responsePlane: 'quic' });
+  const [worker, caller] = [await here.runtime(), await here.runtime()];
+  expect(worker.config.responsePlane).toBe('quic');
+  await worker.endpoint('test.quic.generate').serve(handler as never);
+  const client = await caller.endpoint<unknown, unknown>('test.quic.generate').client();
+  await client.waitForInstances();
+  return client;
+}
+
+describe('responses over QUIC', () => {
+  it('come whole and in order, many at a time', async () => {
+    const client = await connected(async function* (request) {
+      const { from, count } = request as { from: number; count: number };
+      for (let index = 0; index < count; index++) yield { index: from + index, big: 2n ** 63n, bytes: Uint8Array.of(1, 2) };
+    });
+    const answers = await Promise.all(Array.from({ length: 50 }, (_, from) => client.collect({ from: from * 100, count: 100 })));
+    answers.forEach((items, from) => {
+      expect(items.map((item) => (item as { index: number }).index)).toEqual(Array.from({ length: 100 }, (_, index) => from * 100 + index));
+    });
+    expect(answers[0]?.[0]).toMatchObject({ big: 2n ** 63n });
+  });
+
+  it('carry large items', async () => {
+    const client = await connected(async function* () {
+      for (let index = 0; index < 8; index++) yield new Uint8Array(4 << 20).fill(index);
+    });
+    const items = (await client.collect(null)) as Uint8Array[];
+    expect(items.map((item) => [item.length, item[0], item.at(-1)])).toEqual(Array.from({ length: 8 }, (_, index) => [4 << 20, index, index]));
+  });
+
+  it('carry errors, before and behind items', async () => {
+    const client = await connected(async function* (request) {
+      if (request === 'late') yield 1;
+      throw new DynamoError('RateLimited', 'not now');
+    });
+    for (const when of ['early', 'late']) await expect(client.collect(when)).rejects.toMatchObject({ code: 'DYN_RATE_LIMITED' });
+  });
+
+  it('tell the worker of a caller that leaves', async () => {
+    let reason: unknown;
+    const client = await connected(async function* (_request, context) {
+      context.signal.addEventListener('abort', () => (reason = context.signal.reason));
+      for (let index = 0; ; index++) {
+        await new Promise((resolve) => setImmediate(resolve));
+        yield index;
+      }
+    });
+    for await (const item of client.generate(null)) if (item === 10) break;
+    await expect.poll(() => reason, { timeout: 10_000 }).toBeInstanceOf(RequestCancelled);
+  });
+});

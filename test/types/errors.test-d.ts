@@ -1,0 +1,33 @@
+import { ClosedError, DynamoError, type ErrorClass, type ErrorCode, RequestCancelled } from 'dynamo-node';
+import { describe, expectTypeOf, test } from 'vitest';
+
+describe('an error', () => {
+  test('has a class and a code of closed sets, and a flag to act on', () => {
+    const error = new DynamoError('Unavailable', 'no worker', { reason: 'router.no_instances', details: { tried: 3 } });
+    expectTypeOf(error).toExtend<Error>();
+    expectTypeOf(error.class).toEqualTypeOf<ErrorClass>();
+    expectTypeOf(error.code).toEqualTypeOf<ErrorCode>();
+    expectTypeOf(error.retryable).toBeBoolean();
+    expectTypeOf(error.details).toBeUnknown();
+    expectTypeOf<'DYN_UNAVAILABLE'>().toExtend<ErrorCode>();
+    expectTypeOf<'DYN_CLOSED'>().toExtend<ErrorCode>();
+    // @ts-expect-error: no such class
+    void new DynamoError('Broken', 'no worker');
+    // @ts-expect-error: no such option
+    void new DynamoError('Unavailable', 'no worker', { retryable: true });
+    // @ts-expect-error: no such code
+    expectTypeOf(error.code === 'DYN_BROKEN').toBeBoolean();
+  });
+
+  test('is told apart by `is`, also where another copy of the package threw it', () => {
+    const caught = null as unknown;
+    // @ts-expect-error: what was caught may be anything
+    void caught.code;
+    if (DynamoError.is(caught)) expectTypeOf(caught.code).toEqualTypeOf<ErrorCode>();
+    expectTypeOf<ClosedError>().toExtend<DynamoError>();
+  });
+
+  test('of an aborted request says why', () => {
+    expectTypeOf<RequestCancelled['kind']>().toEqualTypeOf<'stopped' | 'killed' | 'shutdown'>();
+  });
+});

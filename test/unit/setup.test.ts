@@ -1,0 +1,79 @@
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+
+import { ensure, steps } from '../../scripts/setup/steps.mjs';
+import { execute, root } from '../helpers/project.js';
+
+/** What `scripts/setup.mjs` prints where it refuses to go on, on a machine that looks as `change` and these programs make it. */
+async function refusal(change: string, options: { programs?: readonly string[]; args?: readonly string[]; env?: NodeJS.ProcessEnv } = {}): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'dynamo-setup-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  for (const program of options.programs ?? []) {
+    writeFileSync(join(folder, program), '#!/bin/sh\nexit 1\n');
+    chmodSync(join(folder, program), 0o755);
+  }
+  const args = ['--import', `data:text/javascript,${encodeURIComponent(change)}`, 'scripts/setup.mjs', ...(options.args ?? [])];
+  const run = execute(process.execPath, args, { cwd: root, env: { HOME: folder, PATH: folder, ...options.env } });
+  const { code, stderr } = await run.then(
+    () => ({ code: 0, stderr: '' }),
+    (error: { code: number; stderr: string }) => error,
+  );
+  expect(code).toBe(1);
+  return stderr.trim();
+}
+
+const notRoot = 'process.getuid = () => 1000;';
+
+describe('the set-up', () => {
+  test('without root prints the one command to run, and what the tests need only where they are asked for', async () => {
+    const build = await refusal(notRoot, { programs: ['apt-get'] });
+    expect(build).toMatch(/^Some packages are missing. Run this, then try again:\n {2}sudo sh -c 'apt-get update && apt-get install [^']+'$/);
+    expect(build).toMatch(/ g\+\+ make cmake ninja-build mold /);
+    expect(build).not.toContain('etcd');
+    expect(await refusal(notRoot, { programs: ['apt-get'], args: ['--test'] })).toMatch(/ etcd-server nats-server( && systemctl disable [^']+)?'$/);
+  });
+
+  test('asks for no package whose content is there already', async () => {
+    const message = await refusal(notRoot, { programs: ['apt-get', 'make', 'cmake', 'ninja', 'mold'] });
+    expect(message).toMatch(/ g\+\+ pkg-config /);
+  });
+
+  test('names what is missing where there is no apt', async () => {
+    expect(await refusal('')).toMatch(/^Install what these Debian packages hold, then try again: g\+\+ /);
+  });
+
+  test.each([
+    ['another system', "Object.defineProperty(process, 'platform', { value: 'darwin' });", 'this is darwin.'],
+    ['another processor', "Object.defineProperty(process, 'arch', { value: 'arm64' });", 'this is arm64.'],
+    ['musl', 'process.report.getReport = () => ({ header: {} });', 'this is a C library that is not glibc (musl?).'],
+    ['an old Node', "Object.defineProperty(process.versions, 'node', { value: '18.20.4' });", 'this is Node 18.20.4.'],
+  ])('refuses %s, naming what is supported', async (_what, change, found) => {
+    expect(await refusal(change)).toBe(`dynamo-node builds and runs on Linux x86-64 with glibc, on Node 20, 22 or 24; ${found}`);
+  });
+
+  test('refuses flags that would replace those that the crates need', async () => {
+    expect(await refusal('', { env: { RUSTFLAGS: '-C target-cpu=native' } })).toContain('RUSTFLAGS lacks `--cfg tokio_unstable`');
+  });
+
+  test('goes on without a step that has another way, says so, and tries it again the next time', async () => {
+    const name = `planted-${process.pid}`;
+    onTestFinished(() => rmSync(join(root, '.setup', name), { force: true }));
+    const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+    onTestFinished(() => log.mockRestore());
+    const run = vi.fn(() => Promise.reject(new Error('no network')));
+    steps[name] = { inputs: ['package.json'], output: 'package.json', otherwise: 'the mock is used', run };
+    onTestFinished(() => void delete steps[name]);
+
+    expect(await ensure(name)).toBe(false);
+    expect(await ensure(name)).toBe(false);
+    expect(run).toHaveBeenCalledTimes(2);
+    expect(log).toHaveBeenCalledWith('set-up: the mock is used (no network)');
+    expect(existsSync(join(root, '.setup', name))).toBe(false);
+
+    steps[name] = { inputs: ['package.json'], output: 'package.json', run };
+    await expect(ensure(name)).rejects.toThrow('no network');
+  });
+});
