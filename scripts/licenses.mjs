@@ -2,8 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+import { main } from './setup/index.mjs';
+import { root, SetUpError } from './setup/process.mjs';
+import { installRust } from './setup/rust.mjs';
 
 const allowed = new Set([
   '0BSD',
@@ -17,12 +18,29 @@ const allowed = new Set([
   'ISC',
   'MIT',
   'MIT-0',
-  'MPL-2.0',
   'Unicode-3.0',
   'Unicode-DFS-2016',
   'Unlicense',
   'Zlib',
 ]);
+
+/** Crates in which a copyleft licence is named, and why each may be linked all the same. Read by a person, one by one. */
+export const reviewed = {
+  'aws-lc-sys': 'The Jitter Entropy library in it is offered under BSD-3-Clause or GPL-2.0: taken under BSD-3-Clause.',
+  colored: 'MPL-2.0, linked unmodified: its source is the published crate.',
+  'option-ext': 'MPL-2.0, linked unmodified: its source is the published crate.',
+  'zeromq-src': "libzmq is LGPL-3.0 with its authors' exception, which lets it be linked statically whatever the other licences.",
+  'zstd-sys': 'zstd is offered under BSD-3-Clause or GPL-2.0: taken under BSD-3-Clause.',
+};
+
+/** What is in the addon and comes from no crate. */
+const otherParts = [
+  "The Rust standard library: MIT OR Apache-2.0, The Rust Project Developers",
+  'node-addon-api: MIT, Node.js API collaborators',
+  'libstdc++ and libgcc: GPL-3.0-or-later WITH GCC-exception-3.1, Free Software Foundation',
+];
+
+const copyleft = /GNU (?:LESSER |AFFERO |LIBRARY )?GENERAL PUBLIC LICENSE|Mozilla Public License|Eclipse Public License|European Union Public Licence/i;
 
 /** Whether an SPDX expression can be met with allowed licences alone. Cargo's older `A/B` means `A OR B`. */
 export function isAllowed(expression) {
@@ -50,8 +68,8 @@ export function isAllowed(expression) {
 const isMacro = ({ targets }) => targets.some(({ kind }) => kind.includes('proc-macro'));
 
 /** The crates whose code is in the addon: all reached by normal dependencies, and the C sources that `*-src` crates carry. */
-function linkedCrates() {
-  const args = ['metadata', '--locked', '--format-version', '1', '--filter-platform', 'x86_64-unknown-linux-gnu'];
+export function linkedCrates() {
+  const args = ['metadata', '--locked', '--offline', '--format-version', '1', '--filter-platform', 'x86_64-unknown-linux-gnu'];
   const options = { cwd: join(root, 'native/core'), encoding: 'utf8', maxBuffer: 256 * 1024 * 1024, stdio: ['ignore', 'pipe', 'inherit'] };
   const { packages, resolve } = JSON.parse(execFileSync('cargo', args, options));
   const byId = new Map(packages.map((crate) => [crate.id, crate]));
@@ -92,17 +110,60 @@ function licenseTexts(crates) {
   return texts;
 }
 
-function notices(crates) {
-  const list = crates.map((crate) => `${nameOf(crate)}: ${crate.license}`);
+/** The npm packages that an installation of this one brings along, optional ones included. */
+export function runtimePackages() {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  return Object.entries(packages)
+    .filter(([path, { dev, devOptional }]) => path !== '' && !dev && !devOptional)
+    .map(([path, { version, license }]) => ({ name: path.replace(/^.*node_modules\//, ''), version, license }));
+}
+
+/** Why a licence may not be shipped, or undefined. `texts` are the licence files of the part. */
+export function refusalOf({ name, license }, texts = []) {
+  if (name in reviewed) return undefined;
+  if (!license) return 'has no licence';
+  if (!isAllowed(license)) return `has the licence ${license}, which is not on the list of scripts/licenses.mjs`;
+  const found = texts.map((text) => copyleft.exec(text)?.[0]).find(Boolean);
+  return found && `carries the text of the ${found}: read it, then add the crate to \`reviewed\` of scripts/licenses.mjs`;
+}
+
+/** Every crate and package that may not be shipped, and each review that is about none that is linked. */
+export function refusals(crates, packages) {
+  const textsOf = (crate) => [...licenseFiles(dirname(crate.manifest_path))].map((file) => readFileSync(file, 'utf8'));
+  const parts = [...crates.map((crate) => [crate, textsOf(crate)]), ...packages.map((one) => [one, []])];
+  const stale = Object.keys(reviewed).filter((name) => !crates.some((crate) => crate.name === name));
+  return [
+    ...parts.map(([part, texts]) => [part, refusalOf(part, texts)]).filter(([, why]) => why).map(([part, why]) => `${nameOf(part)} ${why}`),
+    ...stale.map((name) => `${name} is reviewed in scripts/licenses.mjs, but is not linked`),
+  ];
+}
+
+function describe(crate) {
+  const origin = [crate.authors.join(', '), crate.repository].filter(Boolean).join(', ');
+  const note = reviewed[crate.name] ? `\n    ${reviewed[crate.name]}` : '';
+  return `${nameOf(crate)}: ${crate.license}${origin && ` (${origin})`}${note}`;
+}
+
+export function notices(crates, packages) {
   const texts = [...licenseTexts(crates)].map(([text, names]) => `${'-'.repeat(80)}\n${[...names].join(', ')}\n\n${text}\n`);
-  return `The native addon of dynamo-node contains these crates.\n\n${list.join('\n')}\n\n${texts.join('\n')}`;
+  return [
+    'The native addon of dynamo-node contains these crates, and behind the list the licence texts that they carry.',
+    crates.map(describe).join('\n'),
+    'It also contains:',
+    otherParts.join('\n'),
+    'npm installs these packages beside it, each with its own licence file:',
+    packages.map((one) => `${nameOf(one)}: ${one.license}`).join('\n'),
+    texts.join('\n'),
+  ].join('\n\n');
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const crates = linkedCrates();
-  const refused = crates.filter(({ license }) => !isAllowed(license ?? ''));
-  for (const crate of refused) console.error(`${nameOf(crate)}: licence ${crate.license ?? 'unknown'} is not on the list of scripts/licenses.mjs`);
-  if (refused.length > 0) process.exit(1);
-  writeFileSync(join(root, 'THIRD_PARTY_NOTICES'), notices(crates));
-  console.log(`THIRD_PARTY_NOTICES: ${crates.length} crates`);
+  await main(async () => {
+    await installRust();
+    const [crates, packages] = [linkedCrates(), runtimePackages()];
+    const refused = refusals(crates, packages);
+    if (refused.length > 0) throw new SetUpError(refused.join('\n'));
+    writeFileSync(join(root, 'THIRD_PARTY_NOTICES'), notices(crates, packages));
+    console.log(`THIRD_PARTY_NOTICES: ${crates.length} crates, ${packages.length} packages`);
+  });
 }

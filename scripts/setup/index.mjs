@@ -5,6 +5,7 @@ import { ensure } from './steps.mjs';
 import { installPackages } from './system.mjs';
 
 const always = ['packages', 'native', 'typescript'];
+const forTests = [...always, 'peers'];
 
 /** Brings a checkout to the state in which it runs; with `test`, in which its tests run. Does nothing that is done already. */
 export async function setUp({ test = false } = {}) {
@@ -13,7 +14,7 @@ export async function setUp({ test = false } = {}) {
   await installPackages({ test });
   await installRust();
   let ran = 0;
-  for (const step of test ? [...always, 'peers'] : always) if (await ensure(step)) ran += 1;
+  for (const step of [...(test ? forTests : always), 'nixl']) if (await ensure(step)) ran += 1;
   const seconds = ((Date.now() - start) / 1000).toFixed(1);
   console.log(`set-up: ${ran === 0 ? 'nothing to do' : 'done'} (${seconds} s)`);
 }

@@ -11,9 +11,6 @@ export class SetUpError extends Error {}
 
 export const isRoot = process.getuid?.() === 0;
 
-const cargoBin = join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'bin');
-if (!process.env.PATH.split(delimiter).includes(cargoBin)) process.env.PATH += delimiter + cargoBin;
-
 export function which(program) {
   return process.env.PATH.split(delimiter)
     .map((folder) => join(folder, program))
@@ -26,6 +23,25 @@ export function which(program) {
       }
     });
 }
+
+/** Puts a folder of rustup's before the others: a distribution's older cargo would win otherwise. */
+const addToPath = (folder) => {
+  if (!process.env.PATH.split(delimiter).includes(folder)) process.env.PATH = folder + delimiter + process.env.PATH;
+};
+
+/** Where the set-up keeps the Rust that it installed itself, on machines that had none. */
+const ownFolder = join(homedir(), '.cache/dynamo-node/rust');
+export const ownRust = { folder: ownFolder, CARGO_HOME: join(ownFolder, 'cargo'), RUSTUP_HOME: join(ownFolder, 'rustup') };
+
+export function useOwnRust() {
+  const { CARGO_HOME, RUSTUP_HOME } = ownRust;
+  Object.assign(process.env, { CARGO_HOME, RUSTUP_HOME });
+  addToPath(join(CARGO_HOME, 'bin'));
+}
+
+const cargoBin = join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'bin');
+if (existsSync(cargoBin)) addToPath(cargoBin);
+if (!which('rustup') && existsSync(join(ownRust.CARGO_HOME, 'bin/rustup'))) useOwnRust();
 
 /** The trimmed standard output of a command, or undefined when it is missing or fails. */
 export function outputOf(command, args, options = {}) {

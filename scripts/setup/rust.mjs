@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isRoot, outputOf, root, run, SetUpError, which } from './process.mjs';
+import { isRoot, outputOf, ownRust, root, run, SetUpError, useOwnRust, which } from './process.mjs';
 import { aptInstall } from './system.mjs';
 
 const core = join(root, 'native/core');
-const host = 'x86_64-unknown-linux-gnu';
 
 const pinned = () => /^channel = "(.+)"$/m.exec(readFileSync(join(core, 'rust-toolchain.toml'), 'utf8'))[1];
 
@@ -39,26 +37,33 @@ export async function installRust() {
   return Object.assign(process.env, installed);
 }
 
+/** Python's HTTP clients bring their own list of certificate authorities; the system's has those of the user's network too. */
+function systemCertificates() {
+  const file = '/etc/ssl/certs/ca-certificates.crt';
+  return existsSync(file) ? { SSL_CERT_FILE: file } : {};
+}
+
+/**
+ * Debian 13 and Ubuntu 24.04 have rustup as a package. For the others a package of the Python index knows where rustup is to be
+ * had and puts it into a folder of our own, which later runs find again (see `ownRust`).
+ */
 async function installRustup() {
   console.log('set-up: installing rustup');
   if (isRoot && outputOf('apt-cache', ['policy', 'rustup'])?.match(/Candidate: \d/)) return aptInstall(['rustup']);
 
-  const base = `${process.env.RUSTUP_UPDATE_ROOT ?? 'https://static.rust-lang.org/rustup'}/dist/${host}/rustup-init`;
-  const [installer, sum] = await Promise.all([download(base), download(`${base}.sha256`)]);
-  if (createHash('sha256').update(installer).digest('hex') !== sum.toString().slice(0, 64)) {
-    throw new SetUpError('The downloaded rustup installer does not match its checksum.');
-  }
-  const folder = mkdtempSync(join(tmpdir(), 'rustup-'));
+  const venv = mkdtempSync(join(tmpdir(), 'rustup-'));
+  const python = join(venv, 'bin/python');
   try {
-    writeFileSync(join(folder, 'rustup-init'), installer, { mode: 0o755 });
-    await run(join(folder, 'rustup-init'), ['-y', '-q', '--no-modify-path', '--default-toolchain', 'none']);
+    await run('python3', ['-m', 'venv', venv]);
+    await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '-r', 'scripts/rustup.txt']);
+    await run(python, ['-m', 'puccinialin', '--location', ownRust.folder, '--info-json', join(venv, 'info.json')], {
+      env: { ...systemCertificates(), ...process.env },
+    });
+  } catch (cause) {
+    throw new SetUpError(`${cause.message}\nInstall rustup as its own documentation says, then try again.`);
   } finally {
-    rmSync(folder, { recursive: true });
+    rmSync(venv, { recursive: true });
   }
-}
-
-async function download(url) {
-  const response = await fetch(url).catch(() => undefined);
-  if (!response?.ok) throw new SetUpError('rustup could not be downloaded: install it as its own documentation says, then try again.');
-  return Buffer.from(await response.arrayBuffer());
+  useOwnRust();
+  await run('rustup', ['--quiet', 'toolchain', 'uninstall', 'stable']);
 }

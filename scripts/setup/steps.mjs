@@ -2,9 +2,23 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildNative } from './native.mjs';
-import { root, run } from './process.mjs';
+import { outputOf, root, run } from './process.mjs';
 
-/** Each step runs when its output is missing or its inputs differ from those of its last success. */
+const python = '.peers/bin/python';
+
+/** Installs exact versions into the Python environment of the checkout, without what they depend on. */
+async function pipInstall(list) {
+  if (!outputOf(python, ['-m', 'pip', '--version'], { cwd: root })) {
+    for (const step of ['peers', 'nixl']) rmSync(stampOf(step), { force: true });
+    await run('python3', ['-m', 'venv', '--clear', '.peers']);
+  }
+  await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '2', '--no-deps', '-r', list]);
+}
+
+/**
+ * Each step runs when its output is missing or its inputs differ from those of its last success. A step that has an
+ * `otherwise` may fail: that line is printed, and it is tried again the next time.
+ */
 export const steps = {
   packages: {
     inputs: ['package-lock.json'],
@@ -24,13 +38,12 @@ export const steps = {
       await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')]);
     },
   },
-  peers: {
-    inputs: ['scripts/peers.txt'],
-    output: '.peers/bin/python',
-    run: async () => {
-      await run('python3', ['-m', 'venv', '--clear', '.peers']);
-      await run('.peers/bin/pip', ['install', '--quiet', '--disable-pip-version-check', '--no-deps', '-r', 'scripts/peers.txt']);
-    },
+  peers: { inputs: ['scripts/peers.txt'], output: python, run: () => pipInstall('scripts/peers.txt') },
+  nixl: {
+    inputs: ['scripts/nixl.txt'],
+    output: python,
+    otherwise: 'the NIXL library could not be installed: tests and examples use its mock backend',
+    run: () => pipInstall('scripts/nixl.txt'),
   },
 };
 
@@ -62,7 +75,13 @@ export async function ensure(name, { force = false } = {}) {
   if (name !== 'native') console.log(`set-up: ${name}`);
   const inputs = digest(steps[name].inputs);
   rmSync(stampOf(name), { force: true });
-  await steps[name].run();
+  try {
+    await steps[name].run();
+  } catch (error) {
+    if (!steps[name].otherwise) throw error;
+    console.log(`set-up: ${steps[name].otherwise} (${error.message})`);
+    return false;
+  }
   mkdirSync(join(root, '.setup'), { recursive: true });
   writeFileSync(stampOf(name), inputs);
   return true;

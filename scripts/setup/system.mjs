@@ -12,6 +12,8 @@ function hasLibclang() {
 
 const hasCompiler = () => Number.parseInt(outputOf('g++', ['-dumpversion']) ?? '0') >= 12;
 
+const hasSystemd = () => existsSync('/run/systemd/system');
+
 const hasVenv = () => outputOf('python3', ['-c', 'import ensurepip, venv']) !== undefined;
 
 /** Each Debian package that a build needs, and how to tell that its content is there, however it was installed. */
@@ -43,15 +45,16 @@ export async function installPackages({ test }) {
 
   const names = missing.map(({ name }) => name);
   if (!which('apt-get')) throw new SetUpError(`Install what these Debian packages hold, then try again: ${names.join(' ')}`);
+  const services = missing.flatMap(({ service }) => service ?? []);
   if (!isRoot) {
-    throw new SetUpError(
-      `Some packages are missing. Run this, then try again:\n  sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends ${names.join(' ')}'`,
-    );
+    const commands = ['apt-get update', `apt-get install -y --no-install-recommends ${names.join(' ')}`];
+    if (services.length > 0 && hasSystemd()) commands.push(`systemctl disable --now ${services.join(' ')}`);
+    throw new SetUpError(`Some packages are missing. Run this, then try again:\n  sudo sh -c '${commands.join(' && ')}'`);
   }
 
   console.log(`set-up: installing ${names.join(' ')}`);
   await aptInstall(names);
-  await keepStopped(missing.flatMap(({ service }) => service ?? []));
+  await keepStopped(services);
 
   const still = missing.filter(({ present }) => !present());
   if (still.length > 0) throw new SetUpError(`Still missing after installation: ${still.map(({ name, what }) => what ?? name).join(', ')}`);
@@ -73,7 +76,7 @@ export async function aptInstall(names) {
 
 /** The tests start their own servers: the packages' services stay off after a restart of the machine too. */
 async function keepStopped(services) {
-  if (services.length === 0 || !existsSync('/run/systemd/system')) return;
+  if (services.length === 0 || !hasSystemd()) return;
   await run('systemctl', ['disable', '--now', '--quiet', ...services]);
   console.log(`set-up: the services ${services.join(' and ')} are installed but disabled`);
 }
