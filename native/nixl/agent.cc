@@ -97,7 +97,7 @@ Executor::Polled Agent::poll() {
   moved |= poll_notifications();
   if (closing_ && active_.empty() && waiting_.empty()) {
     tear_down();
-    return Polled::idle;
+    return Polled::progress;
   }
   if (moved) return Polled::progress;
   if (!active_.empty()) return Polled::active;

@@ -93,7 +93,7 @@ export function describeLifetime(kind: Kind): void {
     });
 
     it('in any state ends, and gives files and threads back', { timeout: 180_000 }, async () => {
-      const lives = { mock: 5000, ucx: 100, tcp: 20 }[kind];
+      const lives = { mock: 1000, ucx: 100, tcp: 20 }[kind];
       const library = libraryOf(kind);
       let keep: MemoryRegion | undefined;
       let before: ReturnType<typeof held> | undefined;
