@@ -36,12 +36,15 @@ const PRELUDE = `
     const peer: NixlPeer;
     const region: MemoryRegion;
     const metadata: Uint8Array;
+    const metadataOfThePeer: Uint8Array;
     const descriptor: MemoryDescriptor;
+    const descriptorOfThePeer: MemoryDescriptor;
     /** What an example is not about: a model, a tokenizer, all other options. */
     const options: any;
     const model: any;
     const encode: any;
     const decode: any;
+    const sendToPeer: any;
   }
 `;
 
