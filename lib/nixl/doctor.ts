@@ -56,7 +56,7 @@ export interface NixlReport {
   readonly problems: readonly NixlProblem[];
 }
 
-const PROBE_MS = 30_000;
+const PROBE_MS = 60_000;
 
 const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
 

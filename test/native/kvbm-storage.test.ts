@@ -175,10 +175,12 @@ describe('the bytes of blocks', () => {
     const target = disk.allocateOrThrow(blockCount);
     const copied = disk.copy(stored, target);
     expect(() => target.stage(sequence)).toThrow(expect.objectContaining({ name: 'BlockStateError' }));
-    await expect(target.write(0, new Uint8Array(disk.blockBytes))).rejects.toThrow(expect.objectContaining({ name: 'BlockStateError' }));
+    const refused = expect(target.write(0, new Uint8Array(disk.blockBytes))).rejects.toThrow(expect.objectContaining({ name: 'BlockStateError' }));
+    // Nothing was awaited since the copy began, so it is still under way.
     stored.dispose();
     target.dispose();
     expect([host.allocate(1), disk.allocate(1)]).toEqual([null, null]);
+    await refused;
     await copied;
     expect([host.available, disk.available]).toEqual([blockCount, blockCount]);
 
