@@ -202,13 +202,7 @@ export class MutableBlocks extends Blocks {
 
   /** Moves the blocks from `at` on to an object of their own. */
   split(at: number): MutableBlocks {
-    const operation = 'blocks.split';
-    checkInteger(`${operation} at`, at, 0, this.length);
-    const id = call(native.blocksSplit, operation, this.manager.handle(operation), this.id(operation), at);
-    const ids = this.ids;
-    this.detach(at);
-    this.become(ids.subarray(0, at));
-    return new MutableBlocks(this.manager, id, ids, at, ids.length - at);
+    return new MutableBlocks(this.manager, ...splitOff(this, at, (ids) => this.become(ids)));
   }
 
   /** Moves another object's blocks behind these. */
@@ -303,13 +297,7 @@ export class RegisteredBlocks extends Blocks {
 
   /** Moves the blocks from `at` on to an object of their own. */
   split(at: number): RegisteredBlocks {
-    const operation = 'blocks.split';
-    checkInteger(`${operation} at`, at, 0, this.length);
-    const id = call(native.blocksSplit, operation, this.manager.handle(operation), this.id(operation), at);
-    const ids = this.ids;
-    this.detach(at);
-    this.become(ids.subarray(0, at));
-    return new RegisteredBlocks(this.manager, id, ids, at, ids.length - at);
+    return new RegisteredBlocks(this.manager, ...splitOff(this, at, (ids) => this.become(ids)));
   }
 
   /** Moves another object's blocks behind these. */
@@ -388,6 +376,17 @@ function hashesOf(blocks: Blocks): LineageHashes {
   const operation = 'blocks.hashes';
   const bytes = call(native.blocksHashes, operation, blocks.manager.handle(operation), blocks.id(operation));
   return new LineageHashes(bytes ?? new Uint8Array());
+}
+
+/** Takes the blocks from `at` on away; gives what an object of theirs is made of. */
+function splitOff(blocks: Blocks, at: number, become: (ids: Uint32Array) => void): [id: number, words: Uint32Array, offset: number, count: number] {
+  const operation = 'blocks.split';
+  checkInteger(`${operation} at`, at, 0, blocks.length);
+  const id = call(native.blocksSplit, operation, blocks.manager.handle(operation), blocks.id(operation), at);
+  const { ids } = blocks;
+  blocks.detach(at);
+  become(ids.subarray(0, at));
+  return [id, ids, at, ids.length - at];
 }
 
 function joinTo<B extends Blocks>(blocks: B, more: B, become: (ids: Uint32Array) => void): void {

@@ -1,8 +1,8 @@
 import { expect } from 'vitest';
 import type { BusyThresholds, EngineWorker, KvEventSource } from '../../lib/index.js';
-import { eventually } from './cluster.js';
 import { CountingEngine } from './engines.js';
 import { chat, type Deployment, post } from './serving.js';
+import { waitFor } from './wait.js';
 
 class Loaded extends CountingEngine {
   worker: EngineWorker | undefined;
@@ -33,9 +33,9 @@ export async function busyThenFree(here: Deployment, busy: BusyThresholds, refus
   };
   const publish = (kvUsedBlocks: number) => engine.worker?.publishLoad({ kvUsedBlocks, kvTotalBlocks: 256 });
   expect(await ask()).toBe(200);
-  await eventually('the refusal', () => (publish(250), ask()), (status) => status !== 200);
+  await waitFor('the refusal', () => (publish(250), ask()), (status) => status !== 200);
   expect(await ask()).toBe(refusal);
-  await eventually('an answer', () => (publish(1), ask()), (status) => status === 200);
+  await waitFor('an answer', () => (publish(1), ask()), (status) => status === 200);
   const raised = await post(frontend, '/busy_threshold', { model: 'loaded', active_decode_blocks_threshold: 0.99 });
   expect(await raised.json()).toMatchObject({ active_decode_blocks_threshold: 0.99 });
 }

@@ -22,14 +22,3 @@ export async function freePort(): Promise<number> {
   await new Promise((resolve) => server.close(resolve));
   return port;
 }
-
-/** Waits for a state; past the deadline the failure shows what the state was. */
-export async function eventually<T>(what: string, look: () => Promise<T> | T, until: (state: T) => boolean, timeoutMs = 20_000): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    const state = await look();
-    if (until(state)) return state;
-    if (Date.now() > deadline) throw new Error(`${what} did not come within ${timeoutMs} ms; it is ${JSON.stringify(state)}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}

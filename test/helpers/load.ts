@@ -5,6 +5,7 @@ import { type Client, DistributedRuntime, DynamoError, type RequestOptions } fro
 import { Child } from './child.js';
 import { type End, History } from './history.js';
 import type { NumbersItem, NumbersRequest } from './numbers.js';
+import { randomNumbers } from './random.js';
 
 export interface LoadOptions {
   /** Discovery's folder. */
@@ -44,17 +45,6 @@ const SHARES: readonly [Kind, number][] = [
 
 const MOST_ITEMS = 24;
 const DEADLINE_MS = 60;
-
-/** Numbers from 0 to 1 that a seed repeats. */
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 interface Plan {
   readonly kind: Kind;
@@ -209,7 +199,7 @@ export async function load(options: LoadOptions): Promise<LoadReport> {
 
     const started = performance.now();
     const run = new Load(client, options);
-    const next = random(seed);
+    const next = randomNumbers(seed);
     let dispatched = 0;
     let losing: Promise<void> = Promise.resolve();
     let asked = 0;

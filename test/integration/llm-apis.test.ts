@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { type RawEngine, registerModel, unregisterModel, updateModelTaints } from '../../lib/index.js';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { eventually } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { chat, deployments, post } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 
@@ -127,7 +127,7 @@ describe('a LoRA adapter', () => {
     for (const model of ['base', 'adapter']) expect((await chat(frontend, { model })).status).toBe(200);
     expect(asked).toEqual([undefined, 'adapter']);
     await unregisterModel(endpoint, { loraName: 'adapter' });
-    await eventually('the models', () => frontend.models(), (models) => models.join() === 'base');
+    await waitFor('the models', () => frontend.models(), (models) => models.join() === 'base');
     expect((await chat(frontend, { model: 'base' })).status).toBe(200);
   });
 });
@@ -149,7 +149,7 @@ describe('the worker that a request goes to', () => {
     const { runtimes, frontend, seen } = await three({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
     await updateModelTaints((runtimes[1] as (typeof runtimes)[0]).endpoint('test.backend.generate'), ['gold']);
     const ask = () => chat(frontend, { model: 'counting', max_tokens: 1, nvext: { routing_constraints: { required_taints: ['gold'] } } });
-    await eventually('a worker with the taint', async () => (await ask()).status, (status) => status === 200);
+    await waitFor('a worker with the taint', async () => (await ask()).status, (status) => status === 200);
     const before = seen();
     for (let index = 0; index < 12; index++) expect((await ask()).status).toBe(200);
     expect(seen().map((count, index) => count - (before[index] as number))).toEqual([0, 12, 0]);

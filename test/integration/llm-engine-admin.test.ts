@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { DistributedRuntime, DynamoError, type EngineMetrics } from '../../lib/index.js';
-import { eventually } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { chat, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 const status = { systemPort: 0, systemHost: '127.0.0.1' };
@@ -63,12 +63,12 @@ describe('the controls of an engine', () => {
     const { runtime } = await here.serve(engine);
     const observer = await here.runtime();
     const served = async () => (await observer.instances()).filter(({ endpoint }) => endpoint === 'generate').length;
-    await eventually('the instance', served, (count) => count === 1);
+    await waitFor('the instance', served, (count) => count === 1);
     expect(await act(runtime, 'control/sleep', { level: 1 })).toMatchObject({ status: 'success' });
-    await eventually('the instance', served, (count) => count === 0);
+    await waitFor('the instance', served, (count) => count === 0);
     expect(engine.asleep).toBe(true);
     expect(await act(runtime, 'control/wake_up')).toMatchObject({ status: 'success' });
-    await eventually('the instance', served, (count) => count === 1);
+    await waitFor('the instance', served, (count) => count === 1);
     expect(engine.asleep).toBe(false);
   });
 
@@ -122,8 +122,8 @@ describe('a worker behind a frontend', () => {
     const frontend = await here.frontend();
     await frontend.waitForModel('controlled');
     await act(runtime, 'control/sleep');
-    await eventually('a refusal', async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status, (code) => code === 503);
+    await waitFor('a refusal', async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status, (code) => code === 503);
     await act(runtime, 'control/wake_up');
-    await eventually('an answer', async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status, (code) => code === 200);
+    await waitFor('an answer', async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status, (code) => code === 200);
   });
 });

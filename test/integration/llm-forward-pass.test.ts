@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { type ForwardPassMetrics, ForwardPassPublisher, ForwardPassRelay, ForwardPassSubscriber } from '../../lib/index.js';
-import { eventually } from '../helpers/cluster.js';
 import { deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 const path = 'test.backend.generate';
@@ -15,12 +15,12 @@ describe('forward-pass metrics', () => {
     await using subscriber = await ForwardPassSubscriber.open(planner.endpoint(path), (metrics) => void received.push(metrics));
     await using publisher = await ForwardPassPublisher.open(worker.endpoint(path), { ranks: 2 });
     // A sign of life of each rank says that they are connected.
-    await eventually('both ranks', () => subscriber.latest(), (latest) => latest.length === 2);
+    await waitFor('both ranks', () => subscriber.latest(), (latest) => latest.length === 2);
     expect(subscriber.latest().every(({ wallTimeSeconds, workerId }) => wallTimeSeconds === 0 && workerId === String(worker.instanceId))).toBe(true);
     const scheduled = { prefillRequests: 2, prefillTokens: 256, prefillLengthVariance: 1.5, prefillKvTokens: 64, decodeRequests: 3, decodeKvTokens: 2 ** 40, decodeKvVariance: 50 };
     const queued = { prefillRequests: 1, prefillTokens: 128, prefillLengthVariance: 0, decodeRequests: 4, decodeKvTokens: 9, decodeKvVariance: 0.5 };
     publisher.publish({ wallTimeSeconds: 0.25, scheduled, queued }, 1);
-    await eventually('the pass', () => received.find(({ wallTimeSeconds }) => wallTimeSeconds > 0), Boolean);
+    await waitFor('the pass', () => received.find(({ wallTimeSeconds }) => wallTimeSeconds > 0), Boolean);
     const pass = received.find(({ wallTimeSeconds }) => wallTimeSeconds > 0);
     expect(pass).toEqual({ version: 1, workerId: String(worker.instanceId), dpRank: 1, counterId: expect.any(Number), wallTimeSeconds: 0.25, scheduled, queued });
     const counters = received.filter(({ dpRank }) => dpRank === 1).map(({ counterId }) => counterId);
@@ -33,9 +33,9 @@ describe('forward-pass metrics', () => {
     await using subscriber = await ForwardPassSubscriber.open(planner.endpoint(path));
     await worker.endpoint(path).serve(() => 1);
     await using publisher = await ForwardPassPublisher.open(worker.endpoint(path));
-    await eventually('the rank', () => subscriber.latest(), (latest) => latest.length === 1);
+    await waitFor('the rank', () => subscriber.latest(), (latest) => latest.length === 1);
     await worker.close({ timeoutMs: 2000 });
-    await eventually('the end', () => subscriber.latest(), (latest) => latest.length === 0);
+    await waitFor('the end', () => subscriber.latest(), (latest) => latest.length === 0);
     await publisher.close();
   });
 

@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { DistributedRuntime, type EngineWorker, Frontend, type KvEventSource, serveEngine } from '../../lib/index.js';
-import { eventually, privateCluster } from '../helpers/cluster.js';
+import { privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { waitFor } from '../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
@@ -42,7 +43,7 @@ describe('an engine that publishes', () => {
     expect(worker.publishKvEvents([{ event_id: 2, data: { removed: { block_hashes: [2n ** 63n + 1n] } } }, { event_id: 3, data: 'cleared' }])).toBe(true);
     expect(worker.publishKvEvents([], 5)).toBe(false);
     expect(worker.publishLoad({ kvUsedBlocks: 64, kvTotalBlocks: 256 })).toBe(true);
-    await eventually('the gauge', () => runtime.metricsText(), (text) => /gpu_cache_usage\S* 0\.25/.test(text));
+    await waitFor('the gauge', () => runtime.metricsText(), (text) => /gpu_cache_usage\S* 0\.25/.test(text));
     expect(() => worker.publishKvEvents([{ event_id: 1, data: 'gone' } as never])).toThrow(TypeError);
   });
 

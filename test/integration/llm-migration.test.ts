@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Frontend, type HttpFrontendOptions } from '../../lib/index.js';
-import { eventually, privateCluster } from '../helpers/cluster.js';
+import { privateCluster } from '../helpers/cluster.js';
 import { root } from '../helpers/project.js';
+import { waitFor } from '../helpers/wait.js';
 
 interface Told {
   event: string;
@@ -33,7 +34,7 @@ async function startWorker(dir: string): Promise<Worker> {
     child.kill('SIGKILL');
     await exited;
   });
-  await eventually('the worker', () => told, (all) => all.some(({ event }) => event === 'ready'));
+  await waitFor('the worker', () => told, (all) => all.some(({ event }) => event === 'ready'));
   return { process: child, told };
 }
 

@@ -2,8 +2,9 @@ import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
 import { DistributedRuntime, Frontend, serveEngine, type ServedEngine } from '../../lib/index.js';
-import { eventually, privateCluster } from '../helpers/cluster.js';
+import { privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { waitFor } from '../helpers/wait.js';
 
 const QUESTION = 'What is a block of the KV cache?';
 const cluster = privateCluster();
@@ -169,8 +170,8 @@ describe('aborts', () => {
   it('reach the engine', async () => {
     const stream = await client.chat.completions.create({ model: 'slow', messages, max_tokens: 5000, stream: true });
     for await (const _part of stream) break;
-    const id = await eventually('the abort', () => slowEngine.aborted.at(-1), (seen) => seen !== undefined);
+    const id = await waitFor('the abort', () => slowEngine.aborted.at(-1), (seen) => seen !== undefined);
     expect(slowEngine.seen.map((each) => each.id)).toContain(id);
-    await eventually('the end of the generation', () => slow.inFlight, (running) => running === 0);
+    await waitFor('the end of the generation', () => slow.inFlight, (running) => running === 0);
   });
 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { type ChatChunk, DynamoError, type ProcessorContext, type ProcessorFactory } from '../../lib/index.js';
-import { eventually } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { chat, deployments, serverSentEvents } from '../helpers/serving.js';
+import { waitFor, waitForPause } from '../helpers/wait.js';
 
 const deployment = deployments();
 
@@ -159,10 +159,10 @@ describe('a processor', () => {
     const response = await chat(frontend, { model: 'counting', stream: true, max_tokens: 3000 }, { signal: abort.signal });
     await response.body?.getReader().read();
     abort.abort();
-    await eventually('the processor', () => ends, (state) => state.length === 2);
+    await waitFor('the processor', () => ends, (state) => state.length === 2);
     expect(ends.sort()).toEqual(['killed', 'returned']);
-    await eventually('the worker', () => worker.inFlight, (running) => running === 0);
-    await eventually('the abort', () => engine.aborted, (ids) => ids.length === 1);
+    await waitFor('the worker', () => worker.inFlight, (running) => running === 0);
+    await waitFor('the abort', () => engine.aborted, (ids) => ids.length === 1);
     expect(engine.aborted).toEqual([engine.seen[0]?.id]);
   });
 
@@ -180,7 +180,7 @@ describe('a processor', () => {
     });
     await frontend.waitForModel('counting');
     expect(await (await chat(frontend, { model: 'counting' })).text()).toContain('enough');
-    await eventually('the worker', () => worker.inFlight, (running) => running === 0);
+    await waitFor('the worker', () => worker.inFlight, (running) => running === 0);
   });
 
   it('waits for a client that does not read', async () => {
@@ -201,13 +201,7 @@ describe('a processor', () => {
     const response = await chat(frontend, { model: 'counting', stream: true }, { signal: abort.signal });
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     await reader.read();
-    let before = -1;
-    await eventually('a pause', async () => {
-      const same = made === before;
-      before = made;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return same && made === before;
-    }, Boolean);
+    await waitForPause('a pause', () => made);
     expect(made).toBeLessThan(1000);
     abort.abort();
   });
@@ -219,7 +213,7 @@ describe('a processor', () => {
     const frontend = await here.frontend({ processor: (model) => ({ ...telling(model), close: () => void (closed += 1) }) });
     await frontend.waitForModel('counting');
     await worker.close();
-    await eventually('the close', () => closed, (times) => times === 1);
+    await waitFor('the close', () => closed, (times) => times === 1);
     expect(await frontend.models()).toEqual([]);
   });
 
@@ -230,7 +224,7 @@ describe('a processor', () => {
     const frontend = await here.frontend({ processor: (model) => ({ ...telling(model), close: () => void (closed += 1) }) });
     await frontend.waitForModel('counting');
     await frontend.close();
-    await eventually('the close', () => closed, (times) => times > 0);
+    await waitFor('the close', () => closed, (times) => times > 0);
     expect(closed).toBe(1);
   });
 
@@ -244,7 +238,7 @@ describe('a processor', () => {
       },
     });
     await here.serve(new CountingEngine('counting'));
-    await eventually('the question', () => asked, (times) => times > 0);
+    await waitFor('the question', () => asked, (times) => times > 0);
     expect((await chat(frontend, { model: 'counting' })).status).toBe(404);
   });
 });

@@ -1,9 +1,9 @@
 import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { DynamoError, type FrontendRoutes } from '../../lib/index.js';
-import { eventually } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { deployments } from '../helpers/serving.js';
+import { waitFor, waitForPause } from '../helpers/wait.js';
 
 const deployment = deployments();
 
@@ -77,7 +77,7 @@ describe('a route of one\'s own', () => {
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     for (const part of ['one', 'two']) {
       const read = reader.read();
-      await eventually('the reader', () => next, (state) => state.length === 1);
+      await waitFor('the reader', () => next, (state) => state.length === 1);
       next(part);
       expect(Buffer.from((await read).value as Uint8Array).toString()).toBe(part);
     }
@@ -118,16 +118,10 @@ describe('a route of one\'s own', () => {
     const socket = connect(frontend.port, '127.0.0.1');
     socket.write('GET /own/endless HTTP/1.1\r\nhost: x\r\n\r\n');
     socket.pause();
-    let before = -1;
-    await eventually('a pause', async () => {
-      const same = made === before && made > 0;
-      before = made;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return same && made === before;
-    }, Boolean);
+    await waitForPause('a pause', () => made);
     expect(made * chunk.length).toBeLessThan(64 << 20);
     socket.destroy();
-    await eventually('the cancel', () => cancelled, Boolean);
+    await waitFor('the cancel', () => cancelled, Boolean);
     expect(cancelled).toMatchObject({ name: 'AbortError', kind: 'killed' });
   });
 

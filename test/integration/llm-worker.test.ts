@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { DistributedRuntime, DynamoError, Frontend, type LLMEngine, registerModel, serveEngine, type ServeEngineOptions, unregisterModel } from '../../lib/index.js';
-import { eventually, privateCluster } from '../helpers/cluster.js';
+import { privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { waitFor } from '../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
@@ -108,7 +109,7 @@ describe('serveEngine', () => {
     const frontend = await frontendOf(cluster);
     await frontend.waitForModel('counting');
     const response = ask(frontend, { max_tokens: 50 });
-    await eventually('the request', () => worker.inFlight, (running) => running === 1);
+    await waitFor('the request', () => worker.inFlight, (running) => running === 1);
     await worker.close();
     expect(engine.cleaned).toBe(1);
     const { choices } = (await (await response).json()) as { choices: { finish_reason: string }[] };
@@ -121,7 +122,7 @@ describe('serveEngine', () => {
     const frontend = await frontendOf(cluster);
     await frontend.waitForModel('counting');
     const response = ask(frontend, { max_tokens: 3000 });
-    await eventually('the request', () => worker.inFlight, (running) => running === 1);
+    await waitFor('the request', () => worker.inFlight, (running) => running === 1);
     await worker.close({ timeoutMs: 100 });
     expect(worker.inFlight).toBe(0);
     await (await response).text();
@@ -141,7 +142,7 @@ describe('registerModel', () => {
     await frontend.waitForModel('plain');
     expect((await ask(frontend, { model: 'plain' })).status).toBe(200);
     await unregisterModel(endpoint);
-    await eventually('the models', () => frontend.models(), (models) => models.length === 0);
+    await waitFor('the models', () => frontend.models(), (models) => models.length === 0);
   });
 
   it('takes a name alone', async () => {

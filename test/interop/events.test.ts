@@ -1,11 +1,9 @@
-import type { DistributedRuntime } from 'dynamo-node';
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 
 import { pack } from '../../lib/addon/codec.js';
-import { type Child, pythonPeer } from '../helpers/child.js';
 import { missingPeers } from '../helpers/peers.js';
-import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 import { waitFor } from '../helpers/wait.js';
+import { eventPeers } from './event-peers.js';
 
 const PATH = 'interop.events.generate';
 const TOPIC = 'forward-pass-metrics';
@@ -20,18 +18,9 @@ interface Metrics {
 
 beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
-async function peers(role: 'publish' | 'receive'): Promise<{ runtime: DistributedRuntime; python: Child }> {
-  const folder = temporaryFolder();
-  const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
-  const python = pythonPeer('events.py', [role, PATH], folder);
-  onTestFinished(() => python.stop());
-  await python.event('ready');
-  return { runtime, python };
-}
-
 describe('events between Python and TypeScript', () => {
   it('what Python publishes at an endpoint reaches a TypeScript subscriber, in order and without a gap', async () => {
-    const { runtime, python } = await peers('publish');
+    const { runtime, python } = await eventPeers('publish', PATH);
     await using events = await runtime.endpoint(PATH).subscribe<Metrics>(TOPIC);
     const first = await events.next();
     for (const wallTime of [11.5, 12.5, 13.5]) python.send({ wall_time: wallTime });
@@ -50,7 +39,7 @@ describe('events between Python and TypeScript', () => {
   });
 
   it('what TypeScript publishes at an endpoint reaches a Python subscriber byte for byte', async () => {
-    const { runtime, python } = await peers('receive');
+    const { runtime, python } = await eventPeers('receive', PATH);
     await using publisher = await runtime.endpoint(PATH).publisher(TOPIC);
     const event = { worker_id: 'typescript-worker', dp_rank: 0, counter_id: 2n ** 63n, wall_time: 0.25, nested: { list: [1, null] } };
     const hex = Buffer.from(pack(event)).toString('hex');

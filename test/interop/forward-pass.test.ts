@@ -1,28 +1,18 @@
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { type DistributedRuntime, type ForwardPassMetrics, ForwardPassPublisher, ForwardPassSubscriber } from 'dynamo-node';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { type ForwardPassMetrics, ForwardPassPublisher, ForwardPassSubscriber } from 'dynamo-node';
 
 import { unpack } from '../../lib/addon/codec.js';
-import { type Child, pythonPeer } from '../helpers/child.js';
 import { missingPeers } from '../helpers/peers.js';
-import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 import { waitFor } from '../helpers/wait.js';
+import { eventPeers } from './event-peers.js';
 
 const PATH = 'interop.passes.generate';
 
 beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
-async function peers(role: 'publish' | 'receive'): Promise<{ runtime: DistributedRuntime; python: Child }> {
-  const folder = temporaryFolder();
-  const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
-  const python = pythonPeer('events.py', [role, PATH], folder);
-  onTestFinished(() => python.stop());
-  await python.event('ready');
-  return { runtime, python };
-}
-
 describe('forward-pass metrics between Python and TypeScript', () => {
   it("reach our subscriber from Python's publisher", async () => {
-    const { runtime, python } = await peers('publish');
+    const { runtime, python } = await eventPeers('publish', PATH);
     const received: ForwardPassMetrics[] = [];
     await using subscriber = await ForwardPassSubscriber.open(runtime.endpoint(PATH), (metrics) => void received.push(metrics));
     await waitFor('a sign of life', () => subscriber.latest(), (latest) => latest.length === 1);
@@ -40,7 +30,7 @@ describe('forward-pass metrics between Python and TypeScript', () => {
   });
 
   it("reach Python's subscriber from our publisher", async () => {
-    const { runtime, python } = await peers('receive');
+    const { runtime, python } = await eventPeers('receive', PATH);
     await using publisher = await ForwardPassPublisher.open(runtime.endpoint(PATH), { workerId: 'typescript-worker', ranks: 2 });
     const received = (): Record<string, unknown>[] => python.events.filter(({ event }) => event === 'received').map(({ hex }) => unpack(Buffer.from(hex as string, 'hex')) as Record<string, unknown>);
     await waitFor('a sign of life', received, (all) => all.length > 0);

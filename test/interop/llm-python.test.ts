@@ -1,8 +1,9 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
 import { DistributedRuntime, Frontend, serveEngine } from '../../lib/index.js';
-import { eventually, freePort, privateCluster } from '../helpers/cluster.js';
+import { freePort, privateCluster } from '../helpers/cluster.js';
 import { missingPeers, type Peer, startPeer } from '../helpers/peers.js';
+import { waitFor } from '../helpers/wait.js';
 
 if (missingPeers !== undefined) console.log(`skipped: ${missingPeers}`);
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
@@ -50,8 +51,8 @@ async function chat(url: string, model: string): Promise<{ content: string; toke
   return { content: choices[0]?.message.content ?? '', tokens: usage?.completion_tokens };
 }
 
-async function waitFor(peer: Peer, url: string, model: string): Promise<void> {
-  const seen = eventually('the model', () => models(url), (all) => all.includes(model) || peer.process.exitCode !== null, START_UP_MS);
+async function waitForModel(peer: Peer, url: string, model: string): Promise<void> {
+  const seen = waitFor('the model', () => models(url), (all) => all.includes(model) || peer.process.exitCode !== null, START_UP_MS);
   const all = await seen.catch((error: Error) => Promise.reject(new Error(`${error.message}\n${peer.log()}`)));
   if (!all.includes(model)) throw new Error(`the peer ended early:\n${peer.log()}`);
 }
@@ -68,7 +69,7 @@ describe.skipIf(missingPeers !== undefined)('with the Python wheels', () => {
       await worker.ready;
       const port = await freePort();
       const python = peer(dir, '-m', 'dynamo.frontend', '--http-port', String(port), '--router-mode', mode);
-      await waitFor(python, `http://127.0.0.1:${port}`, 'tiny-llama');
+      await waitForModel(python, `http://127.0.0.1:${port}`, 'tiny-llama');
       expect((await chat(`http://127.0.0.1:${port}`, 'tiny-llama')).content).toMatch(/block/i);
     },
     START_UP_MS + 30_000,
@@ -82,7 +83,7 @@ describe.skipIf(missingPeers !== undefined)('with the Python wheels', () => {
       const frontend = await Frontend.start(options, { host: '127.0.0.1', port: 0, router: { mode } });
       closing.push(() => frontend.close());
       await frontend.ready;
-      await waitFor(python, frontend.url, 'mocked');
+      await waitForModel(python, frontend.url, 'mocked');
       expect((await chat(frontend.url, 'mocked')).tokens).toBe(40);
     },
     START_UP_MS + 30_000,
