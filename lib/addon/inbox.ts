@@ -1,5 +1,5 @@
 import { ClosedError } from '../errors.js';
-import { unpack } from './codec.js';
+import { unpackFraming } from './codec.js';
 import { invoke, invokeSync, native } from './invoke.js';
 import type { Bytes, Handle } from './native.js';
 import { Sink } from './sink.js';
@@ -80,7 +80,7 @@ export class Inbox {
   #dispatch(accepted: [Bytes, ...Handle[]] | Bytes): void {
     const [bytes, ...handles] = accepted instanceof Uint8Array ? [accepted] : accepted;
     let next = 0;
-    for (const event of unpack(bytes) as Event[]) {
+    for (const event of unpackFraming(bytes) as Event[]) {
       if (event[0] === 1) {
         this.#handler.lost(event[1], event[2]);
         continue;

@@ -77,6 +77,7 @@ export interface Native {
   endpointClient: Async<Handle>;
   servedClose: Async<undefined>;
   clientOpen: Sync<Handle>;
+  clientUnary: Async<Bytes>;
   clientOpenBidirectional: Sync<[undefined, Handle, Handle]>;
   clientInstances: Sync<Bytes>;
   clientWait: Async<Bytes>;

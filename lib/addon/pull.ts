@@ -1,12 +1,24 @@
 import { ClosedError, errorFrom, type Failure } from '../errors.js';
-import { unpack } from './codec.js';
+import { unpack, unpackAt } from './codec.js';
 import { invoke, invokeSync, native } from './invoke.js';
 import type { Bytes, Handle } from './native.js';
 
-/** One item as it came: a value, or a map with annotations. */
-export interface PulledItem {
-  annotated: boolean;
-  bytes: Bytes;
+/** One item where it lies in the batch that brought it: a value, or a map with annotations. */
+export class PulledItem {
+  constructor(
+    readonly annotated: boolean,
+    private readonly batch: Bytes,
+    private readonly start: number,
+    private readonly end: number,
+  ) {}
+
+  get bytes(): Bytes {
+    return this.batch.subarray(this.start, this.end);
+  }
+
+  unpack(): unknown {
+    return unpackAt(this.batch, this.start, this.end);
+  }
 }
 
 export interface PullOptions {
@@ -21,6 +33,31 @@ const MORE = 0;
 const FAILED = 2;
 const HEADER_BYTES = 5;
 const ITEM_HEADER_BYTES = 5;
+
+/** What one batch brought. */
+export interface Batch {
+  readonly items: PulledItem[];
+  /** Nothing comes behind it. */
+  readonly last: boolean;
+  /** What ended the stream behind its last item. */
+  readonly error: Error | undefined;
+}
+
+/** Reads a batch; see `native/core/src/stream.rs`. */
+export function batchFrom(bytes: Bytes, operation: string): Batch {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const count = view.getUint32(1, true);
+  const items = new Array<PulledItem>(count);
+  let offset = HEADER_BYTES;
+  for (let index = 0; index < count; index++) {
+    const start = offset + ITEM_HEADER_BYTES;
+    const end = start + view.getUint32(offset + 1, true);
+    items[index] = new PulledItem(bytes[offset] === 1, bytes, start, end);
+    offset = end;
+  }
+  const error = bytes[0] === FAILED ? errorFrom(unpack(bytes.subarray(offset)) as Failure, operation) : undefined;
+  return { items, last: bytes[0] !== MORE, error };
+}
 
 /**
  * A native stream, pulled in batches. At most one pull is under way; nothing is fetched before it is asked for, so a reader
@@ -58,22 +95,10 @@ export class PullStream {
       return [];
     }
     const parts = { handle, a: min, b: this.#limits };
-    const batch = await invoke(native.streamPull, this.#operation, parts, { background: this.#background });
-    const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
-    const count = view.getUint32(1, true);
-    const items = new Array<PulledItem>(count);
-    let offset = HEADER_BYTES;
-    for (let index = 0; index < count; index++) {
-      const end = offset + ITEM_HEADER_BYTES + view.getUint32(offset + 1, true);
-      items[index] = { annotated: batch[offset] === 1, bytes: batch.subarray(offset + ITEM_HEADER_BYTES, end) };
-      offset = end;
-    }
-    if (batch[0] !== MORE) this.#handle = undefined;
-    if (batch[0] === FAILED) {
-      this.#error = errorFrom(unpack(batch.subarray(offset)) as Failure, this.#operation);
-      if (count === 0) return this.pull();
-    }
-    return items;
+    const { items, last, error } = batchFrom(await invoke(native.streamPull, this.#operation, parts, { background: this.#background }), this.#operation);
+    if (last) this.#handle = undefined;
+    this.#error = error;
+    return error !== undefined && items.length === 0 ? this.pull() : items;
   }
 
   /** Asks the producer to finish; what it still gives is read as before. */

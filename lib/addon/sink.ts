@@ -15,13 +15,13 @@ export class Sink {
   }
 
   /**
-   * Writes one item; `last` ends the stream with it. True at once where it was taken, false where nobody reads any more,
-   * a promise of either while the queue is full.
+   * Writes one item, whose bytes may be borrowed; `last` ends the stream with it. True at once where it was taken, false
+   * where nobody reads any more, a promise of either while the queue is full.
    */
   write(bytes: Bytes, annotated = false, last = false): boolean | Promise<boolean> {
     const written = this.#write(bytes, annotated, last);
     if (written !== FULL) return written === TAKEN;
-    return this.#writeWhenReady(bytes, annotated, last);
+    return this.#writeWhenReady(new Uint8Array(bytes), annotated, last);
   }
 
   async #writeWhenReady(bytes: Bytes, annotated: boolean, last: boolean): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { checkFunction, checkObject } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { packBorrowed, unpack } from '../addon/codec.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { turnOver } from '../addon/turn.js';
 import { failureFrom } from '../errors.js';
@@ -63,7 +63,7 @@ export class EngineHost implements InboxHandler {
       const { engine: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
       if (request.method === 'generate') await this.#generate(engine, request, metadata);
-      else await request.sink.write(pack(await this.#call(engine, request)), false, true);
+      else await request.sink.write(packBorrowed(await this.#call(engine, request)), false, true);
     } catch (error) {
       request.sink.end(failureFrom(error));
     }
@@ -126,7 +126,7 @@ export class EngineHost implements InboxHandler {
       for (;;) {
         const { done, value } = await runInContext(context, () => generation.next());
         if (done === true) return sink.end();
-        const written = sink.write(this.raw ? pack(value) : packOutput(value as LLMEngineOutput));
+        const written = sink.write(this.raw ? packBorrowed(value) : packOutput(value as LLMEngineOutput));
         if (written === true || (written !== false && (await written))) {
           const over = turnOver();
           if (over !== undefined) await over;
@@ -175,9 +175,9 @@ function preprocessed(payload: Uint8Array): PreprocessedRequest {
 
 function packOutput(output: LLMEngineOutput): Uint8Array {
   const { token_ids } = output;
-  if (Array.isArray(token_ids)) return pack(output);
+  if (Array.isArray(token_ids)) return packBorrowed(output);
   if (token_ids === undefined || token_ids instanceof Uint32Array) {
-    return pack({ ...output, token_ids: token_ids === undefined ? [] : Array.from(token_ids) });
+    return packBorrowed({ ...output, token_ids: token_ids === undefined ? [] : Array.from(token_ids) });
   }
   throw new TypeError('engine.generate item.token_ids: expected an array or a Uint32Array of token ids');
 }

@@ -1,5 +1,5 @@
 import { checkFunction, checkObject } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { packBorrowed, unpack } from '../addon/codec.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -185,7 +185,7 @@ export class ProcessorHost implements InboxHandler {
       const { done, value } = await runInContext(running.context, () => chunks.next());
       if (done === true) return sink.end();
       const annotated = value instanceof Annotated;
-      const written = annotated ? sink.write(withDefaults(value, defaults).pack(), true) : sink.write(pack({ ...defaults, ...(value as ChatChunk) }));
+      const written = annotated ? sink.write(withDefaults(value, defaults).pack(), true) : sink.write(packBorrowed({ ...defaults, ...(value as ChatChunk) }));
       if (written === true || (written !== false && (await written))) {
         const over = turnOver();
         if (over !== undefined) await over;
@@ -199,7 +199,7 @@ export class ProcessorHost implements InboxHandler {
   #generate(model: number, call: number, request: TokenRequest): ResponseStream<LLMEngineOutput> {
     const operation = 'processor generate';
     checkObject(`${operation} request`, request);
-    const payload = pack(request);
+    const payload = packBorrowed(request);
     const handle = invokeSync(native.processorGenerate, operation, { handle: this.handle, payload, a: model, b: call });
     const decode = ({ bytes }: { bytes: Uint8Array }): LLMEngineOutput => withoutNulls(unpack(bytes) as Record<string, unknown>);
     return new ResponseStream<LLMEngineOutput>(new PullStream(handle, operation), decode, () => {}, undefined).start();

@@ -1,4 +1,4 @@
-import { pack, unpack } from '../addon/codec.js';
+import { packBorrowed } from '../addon/codec.js';
 import type { PulledItem } from '../addon/pull.js';
 
 /** An item with what Dynamo's wire lets travel beside its data. */
@@ -22,7 +22,7 @@ export class Annotated<T> implements AnnotatedFields<T> {
     Object.assign(this, fields);
   }
 
-  /** @internal */
+  /** @internal As `packBorrowed` does. */
   pack(): Uint8Array {
     const { data, id, event, comments } = this;
     const fields: Record<string, unknown> = {};
@@ -30,7 +30,7 @@ export class Annotated<T> implements AnnotatedFields<T> {
     if (id !== undefined) fields['id'] = id;
     if (event !== undefined) fields['event'] = event;
     if (comments !== undefined) fields['comment'] = comments;
-    return pack(fields);
+    return packBorrowed(fields);
   }
 }
 
@@ -43,13 +43,13 @@ interface Wire<T> {
 
 /** The data of an item, or undefined where it carries none. */
 export function dataOf<T>(item: PulledItem): T | undefined {
-  if (!item.annotated) return unpack(item.bytes) as T;
-  return (unpack(item.bytes) as Wire<T>).data ?? undefined;
+  if (!item.annotated) return item.unpack() as T;
+  return (item.unpack() as Wire<T>).data ?? undefined;
 }
 
 export function annotatedOf<T>(item: PulledItem): Annotated<T> {
-  if (!item.annotated) return new Annotated<T>({ data: unpack(item.bytes) as T });
-  const { data, id, event, comment } = unpack(item.bytes) as Wire<T>;
+  if (!item.annotated) return new Annotated<T>({ data: item.unpack() as T });
+  const { data, id, event, comment } = item.unpack() as Wire<T>;
   return new Annotated<T>({
     ...(data === undefined ? {} : { data }),
     ...(id === undefined ? {} : { id }),

@@ -1,8 +1,8 @@
 import { checkInstanceId, checkInteger, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap } from '../addon/check.js';
-import { pack } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { pack, packBorrowed } from '../addon/codec.js';
+import { invoke, type InvokeOptions, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open, PullIterator, type PulledItem, PullStream } from '../addon/pull.js';
+import { batchFrom, open, PullIterator, type PulledItem, PullStream } from '../addon/pull.js';
 import { Sink } from '../addon/sink.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, annotatedOf, dataOf } from './annotated.js';
@@ -53,6 +53,7 @@ export interface WaitOptions {
 
 /** The usual case, which need not be looked through. */
 const NO_OPTIONS: RequestOptions = Object.freeze({});
+const NO_LIMITS: InvokeOptions = Object.freeze({});
 
 interface Failing {
   fail(error: unknown): void;
@@ -100,11 +101,11 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
 
   #stream<T>(operation: string, request: Request, options: RequestOptions, decode: (item: PulledItem) => T | undefined): ResponseStream<T> {
     const call = this.#prepare(operation, options);
-    const payload = pack(request);
+    const { attempts = 1 } = options;
+    const payload = attempts > 1 ? pack(request) : packBorrowed(request);
     checkSize(operation, 'the request', payload.byteLength);
     const openOnce = (): PullStream =>
       new PullStream(invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }), operation);
-    const { attempts = 1 } = options;
     const source = attempts > 1 ? new RetriedPull(openOnce, attempts) : openOnce();
     let release = (): void => {};
     const stream = new ResponseStream(source, decode, () => release(), call.id);
@@ -115,47 +116,23 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
   /** Sends a request that has exactly one answer; another number of items is `DYN_BACKEND_PROTOCOL`. */
   async unary(request: Request, options: RequestOptions = NO_OPTIONS): Promise<Response> {
     const operation = 'client.unary';
-    const call = this.#prepare(operation, options);
-    const payload = pack(request);
+    const { handle, args, signals } = this.#prepare(operation, options);
+    const { attempts = 1, timeoutMs } = options;
+    const payload = attempts > 1 ? pack(request) : packBorrowed(request);
     checkSize(operation, 'the request', payload.byteLength);
-    const openOnce = (): PullStream =>
-      new PullStream(invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }), operation);
-    const { attempts = 1 } = options;
-    const stream = attempts > 1 ? new RetriedPull(openOnce, attempts) : openOnce();
-    let failure: { error: unknown } | undefined;
-    const failing: Failing = {
-      fail: (error) => {
-        failure = { error };
-        stream.kill();
-      },
-    };
-    const release = limit(failing, operation, call.signals, options.timeoutMs);
-    try {
-      // The second item that never comes is the end: item and end arrive in one crossing.
-      const items = await stream.pull(2);
+    const parts = { handle, args, payload };
+    const limits = limitsOf(operation, signals, timeoutMs);
+    for (let left = attempts; ; left--) {
+      const { items, error } = batchFrom(await invoke(native.clientUnary, operation, parts, limits()), operation);
+      if (left > 1 && items.length === 0 && DynamoError.is(error) && error.retryable) continue;
+      if (error !== undefined) throw error;
       const values = items.map((item) => dataOf<Response>(item)).filter((value) => value !== undefined);
-      while (failure === undefined && values.length < 2) {
-        const more = await stream.pull(2);
-        if (more.length === 0) break;
-        for (const item of more) {
-          const value = dataOf<Response>(item);
-          if (value !== undefined) values.push(value);
-        }
-      }
-      if (failure !== undefined) throw failure.error;
-      if (values.length !== 1) {
-        stream.kill();
-        const got = values.length === 0 ? 'none' : 'more';
-        throw new DynamoError('BackendProtocol', `${operation} ${this.path}: expected exactly one item, got ${got}`, {
-          reason: 'backend.protocol',
-          operation,
-        });
-      }
-      return values[0] as Response;
-    } catch (error) {
-      throw failure === undefined ? error : failure.error;
-    } finally {
-      release();
+      if (values.length === 1) return values[0] as Response;
+      const got = values.length === 0 ? 'none' : 'more';
+      throw new DynamoError('BackendProtocol', `${operation} ${this.path}: expected exactly one item, got ${got}`, {
+        reason: 'backend.protocol',
+        operation,
+      });
     }
   }
 
@@ -251,6 +228,20 @@ function deadlineError(operation: string, message: string): DynamoError {
   return new DynamoError('DeadlineExceeded', `${operation} ${message}`, { reason: 'request.deadline_exceeded', operation });
 }
 
+function overError(operation: string, timeoutMs: number): DynamoError {
+  return deadlineError(operation, `was not over within ${timeoutMs} ms`);
+}
+
+/** What bounds each of the attempts that together have so much time. */
+function limitsOf(operation: string, signals: readonly AbortSignal[], timeoutMs: number | undefined): () => InvokeOptions {
+  if (signals.length === 0 && timeoutMs === undefined) return () => NO_LIMITS;
+  const signal = signals.length > 1 ? AbortSignal.any([...signals]) : signals[0];
+  if (timeoutMs === undefined) return () => ({ signal });
+  const end = performance.now() + timeoutMs;
+  const error = (): Error => overError(operation, timeoutMs);
+  return () => ({ signal, deadline: { ms: Math.max(0, end - performance.now()), error } });
+}
+
 /** Fails the target when a signal aborts or the time is over. Gives what undoes it. */
 function limit(target: Failing, operation: string, signals: readonly AbortSignal[], timeoutMs: number | undefined): () => void {
   const aborted = signals.find((signal) => signal.aborted);
@@ -267,7 +258,7 @@ function limit(target: Failing, operation: string, signals: readonly AbortSignal
   const timer =
     timeoutMs === undefined
       ? undefined
-      : setTimeout(() => target.fail(deadlineError(operation, `was not over within ${timeoutMs} ms`)), timeoutMs);
+      : setTimeout(() => target.fail(overError(operation, timeoutMs)), timeoutMs);
   return () => {
     clearTimeout(timer);
     for (const remove of listeners) remove();
@@ -277,7 +268,7 @@ function limit(target: Failing, operation: string, signals: readonly AbortSignal
 async function send(operation: string, requests: AsyncIterable<unknown>, sink: Sink, answers: Failing): Promise<void> {
   try {
     for await (const request of requests) {
-      const payload = pack(request);
+      const payload = packBorrowed(request);
       checkSize(operation, 'an item of the request', payload.byteLength);
       if (!(await sink.write(payload))) return;
     }

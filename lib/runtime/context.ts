@@ -47,12 +47,17 @@ export function runInContext<T>(context: RequestContext, body: () => T): T {
 }
 
 export class ServedContext implements RequestContext {
-  readonly #abort = new AbortController();
+  /** Made when it is asked for: most handlers never look at their signal. */
+  #controller: AbortController | undefined;
 
   constructor(
     readonly id: string,
     readonly metadata: Readonly<Record<string, string>>,
   ) {}
+
+  get #abort(): AbortController {
+    return (this.#controller ??= new AbortController());
+  }
 
   get signal(): AbortSignal {
     return this.#abort.signal;

@@ -1,5 +1,5 @@
 import { checkFunction, checkInteger, checkOptions, checkStringMap } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { pack, packBorrowed, unpack } from '../addon/codec.js';
 import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -113,6 +113,8 @@ interface Running {
   told?: () => void;
 }
 
+const nothing = (): void => {};
+
 type Call = (request: InboxRequest, context: ServedContext) => unknown;
 
 /** The requests of one endpoint, from the inbox to their handler and back. */
@@ -126,12 +128,16 @@ class Requests implements InboxHandler {
 
   async request(request: InboxRequest): Promise<void> {
     const context = new ServedContext(request.requestId, request.metadata);
-    const running: Running = { context, finish: () => {} };
+    const running: Running = { context, finish: nothing };
     this.running.set(request.id, running);
     try {
       const result = runInContext(context, () => this.call(request, context));
       if (isIterable(result)) await this.#stream(request, running, result);
-      else await request.sink.write(this.#packed(await result), result instanceof Annotated, true);
+      else {
+        const value = isThenable(result) ? await result : result;
+        const written = request.sink.write(this.#packed(value), value instanceof Annotated, true);
+        if (typeof written !== 'boolean') await written;
+      }
     } catch (error) {
       request.sink.end(failureFrom(error));
     } finally {
@@ -161,7 +167,7 @@ class Requests implements InboxHandler {
   }
 
   #packed(value: unknown): Uint8Array {
-    const bytes = value instanceof Annotated ? value.pack() : pack(value);
+    const bytes = value instanceof Annotated ? value.pack() : packBorrowed(value);
     checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.maxItemBytes);
     return bytes;
   }
@@ -181,6 +187,10 @@ class Requests implements InboxHandler {
       finish();
     }
   }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }
 
 function isIterable(value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> {

@@ -24,6 +24,7 @@ static constexpr Function functions[] = {
     {"endpointClient", nullptr, dyn_endpoint_client},
     {"servedClose", nullptr, dyn_served_close},
     {"clientOpen", dyn_client_open, nullptr},
+    {"clientUnary", nullptr, dyn_client_unary},
     {"clientOpenBidirectional", dyn_client_open_bidirectional, nullptr},
     {"clientInstances", dyn_client_instances, nullptr},
     {"clientWait", nullptr, dyn_client_wait},

@@ -461,6 +461,10 @@ void dyn_endpoint_client(const dyn_call *call);
 // Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
 dyn_reply dyn_client_open(const dyn_call *call);
 
+// Sends a request and completes with its whole answer as one batch, in which a second item with data is the last: the
+// request ends there. Cancelled, it ends the request too.
+void dyn_client_unary(const dyn_call *call);
+
 // Opens a request that is itself a stream. Gives a `PullStream` of answers and the `Sink` of the request's items.
 dyn_reply dyn_client_open_bidirectional(const dyn_call *call);
 

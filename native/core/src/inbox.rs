@@ -14,11 +14,10 @@ use bytes::Bytes;
 use dynamo_runtime::engine::AsyncEngineContext;
 use futures::Stream;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rmp::encode as mp;
-use tokio::sync::Notify;
 
-use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::abi::{Call, Failure, Handle, Parked, Reply, dyn_call, dyn_reply, park, reply};
 use crate::leaving::Leaving;
 use crate::sink::{Sent, Sink, SinkItems, sink};
 use crate::stream::PullStream;
@@ -49,6 +48,14 @@ impl Event {
             Event::Request { id, .. } | Event::Lost { id, .. } => *id,
         }
     }
+
+    /// About how many bytes it takes when it is encoded, so that a large payload is not moved while it is written.
+    fn room(&self) -> usize {
+        match self {
+            Event::Request { request, .. } => 128 + request.payload.len(),
+            Event::Lost { .. } => 32,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -57,6 +64,8 @@ struct Queue {
     lost: VecDeque<Event>,
     /// How many requests the host has room for.
     credits: u64,
+    /// The host's accept, while there is nothing for it.
+    accept: Option<Arc<Parked>>,
     last_id: u64,
     closed: bool,
 }
@@ -67,6 +76,10 @@ impl Queue {
             true => Err(Failure::new("Unavailable", "backend.engine_shutdown", "the handler is closed")),
             false => Ok(()),
         }
+    }
+
+    fn ready(&self) -> bool {
+        !self.lost.is_empty() || (self.credits > 0 && !self.requests.is_empty())
     }
 
     /// News of lost callers first, whatever the room: it is what makes room.
@@ -83,7 +96,6 @@ const MAX_BATCH: u64 = 256;
 
 pub struct Inbox {
     queue: Mutex<Queue>,
-    arrived: Notify,
     high_water_bytes: usize,
 }
 
@@ -92,7 +104,6 @@ impl Inbox {
     pub fn new(high_water_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::default(),
-            arrived: Notify::new(),
             high_water_bytes,
         })
     }
@@ -103,15 +114,12 @@ impl Inbox {
         let context = request.context.clone();
         let how = context.as_ref().map(Leaving::of);
         let leaving = context.clone().map(stopped);
-        let id = {
-            let mut queue = self.queue.lock();
-            queue.check_open()?;
-            queue.last_id += 1;
-            let id = queue.last_id;
-            queue.requests.push_back(Event::Request { id, request, sink });
-            id
-        };
-        self.arrived.notify_one();
+        let mut queue = self.queue.lock();
+        queue.check_open()?;
+        queue.last_id += 1;
+        let id = queue.last_id;
+        queue.requests.push_back(Event::Request { id, request, sink });
+        deliver(queue);
         Ok(Answer { id, items, inbox: Arc::clone(self), context, how, leaving, over: false })
     }
 
@@ -122,7 +130,7 @@ impl Inbox {
         let mut value = None;
         while let Some(sent) = answer.next().await {
             match sent {
-                Sent::Data(bytes) | Sent::Annotated(bytes) => value = Some(bytes),
+                Sent::Data(framed) | Sent::Annotated(framed) => value = Some(framed.item()),
                 Sent::Failed(failure) => return Err(failure),
                 Sent::Ended => break,
             }
@@ -142,48 +150,50 @@ impl Inbox {
                 None
             }
         };
-        drop(queue);
+        deliver(queue);
         if let Some(Event::Request { sink, .. }) = withdrawn {
             sink.end(None);
         }
-        self.arrived.notify_one();
     }
 
-    async fn accept(&self) -> Result<Reply, Failure> {
-        loop {
-            {
-                let mut queue = self.queue.lock();
-                let events = queue.take();
-                if !events.is_empty() {
-                    return Ok(encode(events));
-                }
-                if queue.closed {
-                    return Err(Failure::closed("the inbox"));
-                }
-            }
-            self.arrived.notified().await;
-        }
+    fn accept(&self, credits: u64, accept: Arc<Parked>) {
+        let mut queue = self.queue.lock();
+        queue.credits += credits;
+        queue.accept = Some(accept);
+        deliver(queue);
     }
 
     fn grant(&self, credits: u64) {
-        self.queue.lock().credits += credits;
-        self.arrived.notify_one();
+        let mut queue = self.queue.lock();
+        queue.credits += credits;
+        deliver(queue);
     }
 
     /// Refuses what comes and drops what waits: each waiting caller sees the handler gone.
     pub fn close(&self) {
-        let waiting = {
-            let mut queue = self.queue.lock();
-            queue.closed = true;
-            std::mem::take(&mut queue.requests)
-        };
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let waiting = std::mem::take(&mut queue.requests);
+        deliver(queue);
         drop(waiting);
-        self.arrived.notify_one();
     }
 }
 
+/// Completes the host's accept, on the thread that brings what it waits for, where there is something for it.
+fn deliver(mut queue: MutexGuard<'_, Queue>) {
+    if queue.accept.is_none() || !(queue.closed || queue.ready()) {
+        return;
+    }
+    // A cancelled accept takes nothing: its events wait for the next.
+    let Some(accept) = queue.accept.take().and_then(|accept| accept.take()) else { return };
+    let events = queue.take();
+    drop(queue);
+    accept.complete(if events.is_empty() { Err(Failure::closed("the inbox")) } else { Ok(encode(events)) });
+}
+
 fn encode(events: Vec<Event>) -> Reply {
-    let (mut out, mut handles) = (Vec::with_capacity(256), Vec::new());
+    let room = events.iter().map(Event::room).sum();
+    let (mut out, mut handles) = (Vec::with_capacity(room), Vec::new());
     let written = (|| -> Result<(), mp::ValueWriteError> {
         mp::write_array_len(&mut out, events.len() as u32)?;
         for event in events {
@@ -285,10 +295,9 @@ impl Drop for Answer {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_inbox_accept(call: *const dyn_call) {
     unsafe {
-        op(call, |call: &Call| {
-            let inbox = call.handle::<Inbox>()?;
-            inbox.grant(call.a());
-            Ok(async move { inbox.accept().await })
+        park(call, |call: &Call, accept| {
+            call.handle::<Inbox>()?.accept(call.a(), accept);
+            Ok(())
         })
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::{Notify, mpsc};
 
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
+use crate::framed::Framed;
 
 pub enum Sent {
-    Data(Bytes),
+    Data(Framed),
     /// A MessagePack map `{data?, id?, event?, comment?}`.
-    Annotated(Bytes),
+    Annotated(Framed),
     /// The producer failed; nothing follows.
     Failed(Failure),
     /// The producer is done; nothing follows. A queue that ends without it was abandoned.
@@ -153,8 +153,10 @@ pub unsafe extern "C" fn dyn_sink_write(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
             let sink = call.handle::<Sink>()?;
-            let bytes = Bytes::copy_from_slice(call.payload());
-            let written = sink.write(if call.a() == 1 { Sent::Annotated(bytes) } else { Sent::Data(bytes) });
+            let written = sink.write(match call.a() {
+                1 => Sent::Annotated(Framed::annotated(call.payload())),
+                _ => Sent::Data(Framed::value(call.payload())),
+            });
             if call.b() == 1 && matches!(written, Written::Open) {
                 sink.end(None);
             }

@@ -19,15 +19,15 @@ use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 pub enum Item {
     /// A value.
     Data(bytes::Bytes),
-    /// A MessagePack map `{data?, id?, event?, comment?}`.
-    Annotated(Vec<u8>),
+    /// A MessagePack map `{data?, id?, event?, comment?}`, and whether it has `data`.
+    Annotated { bytes: Vec<u8>, data: bool },
 }
 
 impl Item {
     fn parts(&self) -> (u8, &[u8]) {
         match self {
             Item::Data(bytes) => (0, bytes),
-            Item::Annotated(bytes) => (1, bytes),
+            Item::Annotated { bytes, .. } => (1, bytes),
         }
     }
 }
@@ -174,6 +174,40 @@ impl PullStream {
         drop(state);
         self.end_killed();
         Ok(Reply::bytes(batch.finish(pulled)))
+    }
+}
+
+/// So many items with data are more than a caller of `answer` wants: the request ends there.
+const TOO_MANY: u32 = 2;
+
+impl PullStream {
+    /// The whole answer in one batch, up to `TOO_MANY` items with data; of those without data no more than one, which tells
+    /// that the answer had begun. Nobody else may pull.
+    pub async fn answer(&self) -> Reply {
+        let mut state = self.state.lock().await;
+        let mut batch = Batch::new();
+        let mut values = 0;
+        let answered = async {
+            self.open(&mut state).await?;
+            let State::Open(items) = &mut *state else { return Ok(true) };
+            while let Some(item) = items.next().await {
+                let item = item?;
+                let has_data = !matches!(item, Item::Annotated { data: false, .. });
+                values += u32::from(has_data);
+                if has_data || batch.count == values {
+                    batch.push(&item);
+                }
+                if values == TOO_MANY {
+                    break;
+                }
+            }
+            Ok(true)
+        }
+        .await;
+        if values < TOO_MANY {
+            *state = State::Ended;
+        }
+        Reply::bytes(batch.finish(answered))
     }
 }
 

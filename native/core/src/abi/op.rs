@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::future::Future;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -11,10 +11,26 @@ use super::call::{Call, Reply, dyn_call, dyn_done, dyn_reply, guarded};
 use super::failure::Failure;
 
 /// The ops that have not completed yet, so that each can be cancelled and a scope can be closed.
-static RUNNING: LazyLock<Mutex<HashMap<u64, (u64, AbortHandle)>>> = LazyLock::new(Default::default);
+static RUNNING: LazyLock<Mutex<HashMap<u64, (u64, Running)>>> = LazyLock::new(Default::default);
+
+#[derive(Clone)]
+enum Running {
+    Task(AbortHandle),
+    Parked(Arc<Parked>),
+}
+
+impl Running {
+    fn cancel(self) {
+        match self {
+            Running::Task(task) => task.abort(),
+            // Dropped uncompleted, it completes as cancelled.
+            Running::Parked(parked) => drop(parked.take()),
+        }
+    }
+}
 
 /// Completes an op exactly once: dropped uncompleted (its task was aborted), it completes as cancelled.
-struct Completer {
+pub struct Completer {
     op: u64,
     done: dyn_done,
     user: *mut c_void,
@@ -24,7 +40,7 @@ struct Completer {
 unsafe impl Send for Completer {}
 
 impl Completer {
-    fn complete(mut self, result: Result<Reply, Failure>) {
+    pub fn complete(mut self, result: Result<Reply, Failure>) {
         self.finish(result);
     }
 
@@ -39,6 +55,31 @@ impl Completer {
 impl Drop for Completer {
     fn drop(&mut self) {
         self.finish(Err(Failure::cancelled("the operation was cancelled")));
+    }
+}
+
+/// An op without a task of its own: whoever has what it waits for takes the completer and completes it.
+pub struct Parked(Mutex<Option<Completer>>);
+
+impl Parked {
+    /// Given once; nothing where the op was cancelled meanwhile.
+    pub fn take(&self) -> Option<Completer> {
+        self.0.lock().take()
+    }
+}
+
+/// The body of an asynchronous entry whose op is completed by others; a failure of `body` completes it here. `body` must
+/// not block.
+pub unsafe fn park(call: *const dyn_call, body: impl FnOnce(&Call, Arc<Parked>) -> Result<(), Failure>) {
+    let raw = unsafe { &*call };
+    let completer = Completer { op: raw.op, done: raw.done, user: raw.user };
+    let parked = Arc::new(Parked(Mutex::new(Some(completer))));
+    RUNNING.lock().insert(raw.op, (raw.scope, Running::Parked(parked.clone())));
+    let call = unsafe { Call::new(call) };
+    if let Err(failure) = guarded(|| body(&call, parked.clone()))
+        && let Some(completer) = parked.take()
+    {
+        completer.complete(Err(failure));
     }
 }
 
@@ -63,24 +104,24 @@ where
         let result = std::panic::AssertUnwindSafe(future).catch_unwind().await;
         completer.complete(result.unwrap_or_else(|panic| Err(Failure::panic(panic))));
     });
-    running.insert(op, (scope, task.abort_handle()));
+    running.insert(op, (scope, Running::Task(task.abort_handle())));
 }
 
 /// Aborts an op: it completes as cancelled, unless it completes first. Idempotent; an unknown op is no error.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyn_op_cancel(op: u64) {
-    let running = RUNNING.lock().get(&op).map(|(_, task)| task.clone());
-    if let Some(task) = running {
-        task.abort();
+    let running = RUNNING.lock().get(&op).map(|(_, running)| running.clone());
+    if let Some(running) = running {
+        running.cancel();
     }
 }
 
 /// Aborts every op of a scope; each still completes once.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyn_scope_close(scope: u64) {
-    let tasks: Vec<AbortHandle> =
-        RUNNING.lock().values().filter(|(of, _)| *of == scope).map(|(_, task)| task.clone()).collect();
-    for task in tasks {
-        task.abort();
+    let all: Vec<Running> =
+        RUNNING.lock().values().filter(|(of, _)| *of == scope).map(|(_, running)| running.clone()).collect();
+    for running in all {
+        running.cancel();
     }
 }

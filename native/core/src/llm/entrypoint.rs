@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::config::{RouterArgs, local_path, parse, runtime_config};
+use super::nodelay;
 use super::processor::Processors;
 use super::routes::Routes;
 use super::task::{Task, listed};
@@ -94,6 +95,8 @@ struct Entrypoint {
     drt: DistributedRuntime,
     task: Task,
     probe: Probe,
+    /// What an HTTP or gRPC input listens on; else 0.
+    port: u16,
     /// Set by `close`: an endpoint's input ends with an error in any case.
     closing: Arc<AtomicBool>,
     routes: Arc<Inbox>,
@@ -291,6 +294,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                     drt,
                     task,
                     probe,
+                    port,
                     closing,
                     routes: routes.clone(),
                     processors: inbox.clone(),
@@ -337,6 +341,9 @@ pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
                     }
                     while !answers(&entrypoint.probe).await {
                         tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    if entrypoint.port != 0 {
+                        nodelay::set_on_listeners(entrypoint.port);
                     }
                     Ok::<_, Failure>(Reply::unit())
                 };

@@ -74,7 +74,7 @@ pub enum Next {
 impl From<Option<Sent>> for Next {
     fn from(sent: Option<Sent>) -> Self {
         match sent {
-            Some(Sent::Data(bytes) | Sent::Annotated(bytes)) => Next::Item(bytes),
+            Some(Sent::Data(framed) | Sent::Annotated(framed)) => Next::Item(framed.item()),
             Some(Sent::Failed(failure)) => Next::Failed(failure),
             Some(Sent::Ended) | None => Next::Ended,
         }

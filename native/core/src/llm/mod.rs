@@ -8,6 +8,7 @@ mod entrypoint;
 mod forward_pass;
 mod generation;
 mod model;
+mod nodelay;
 mod processor;
 mod publish;
 mod registration;

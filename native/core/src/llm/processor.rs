@@ -178,8 +178,8 @@ impl Open {
             Ok(Annotated::from_data(chunk))
         };
         let chunk = match sent {
-            Sent::Data(bytes) => read(&bytes),
-            Sent::Annotated(bytes) => rmp_serde::from_slice(&bytes),
+            Sent::Data(framed) => read(&framed.item()),
+            Sent::Annotated(framed) => rmp_serde::from_slice(&framed.item()),
             Sent::Failed(failure) => return Some(failed(failure)),
             Sent::Ended => return None,
         };

@@ -104,7 +104,7 @@ fn asked(frontend: &FrontendExtensionContext, route: usize, request: &HttpReques
 async fn answer(inbox: &Arc<Inbox>, asked: Result<Vec<u8>, Failure>) -> Result<Response, Failure> {
     let mut answer = inbox.send(Request::new("route", asked?))?;
     let head = match answer.next().await {
-        Some(Sent::Data(bytes) | Sent::Annotated(bytes)) => bytes,
+        Some(Sent::Data(framed) | Sent::Annotated(framed)) => framed.item(),
         Some(Sent::Failed(failure)) => return Err(failure),
         Some(Sent::Ended) | None => return Err(Failure::internal("the route gave no response")),
     };
@@ -128,7 +128,7 @@ fn latin1(value: &HeaderValue) -> String {
 fn parts(answer: Answer) -> impl futures::Stream<Item = Result<Bytes, Failure>> + Send {
     answer.filter_map(|sent| {
         std::future::ready(match sent {
-            Sent::Data(bytes) | Sent::Annotated(bytes) => Some(Ok(bytes)),
+            Sent::Data(framed) | Sent::Annotated(framed) => Some(Ok(framed.item())),
             Sent::Failed(failure) => Some(Err(failure)),
             Sent::Ended => None,
         })

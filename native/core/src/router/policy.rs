@@ -146,7 +146,7 @@ fn wait(mut answer: Answer, deadline: Instant) -> Waited {
     let mut context = Context::from_waker(&waker);
     loop {
         match std::pin::Pin::new(&mut answer).poll_next(&mut context) {
-            Poll::Ready(Some(Sent::Data(bytes) | Sent::Annotated(bytes))) => return Waited::Answered(bytes),
+            Poll::Ready(Some(Sent::Data(framed) | Sent::Annotated(framed))) => return Waited::Answered(framed.item()),
             Poll::Ready(_) => return Waited::Failed,
             Poll::Pending => {}
         }

@@ -98,33 +98,48 @@ fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
         }
         match item {
             Annotated { data: Some(data), id: None, event: None, comment: None, error: None } => Ok(Item::Data(data.0)),
-            annotated => rmp_serde::to_vec_named(&annotated).map(Item::Annotated).map_err(Failure::internal),
+            annotated => {
+                let data = annotated.data.is_some();
+                rmp_serde::to_vec_named(&annotated).map(|bytes| Item::Annotated { bytes, data }).map_err(Failure::internal)
+            }
         }
     }))
+}
+
+fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
+    let client = call.handle::<Client>()?;
+    client.open()?;
+    let args = request_args(call)?;
+    let instance = args.instance_id;
+    let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
+    let context = request.context();
+    let opening = async move {
+        let stream = match (instance, client.mode) {
+            (Some(id), _) => client.router.direct(request, id).await,
+            (None, RouterMode::Direct) => {
+                return Err(Failure::invalid("request options.instanceId: expected an instance id in mode direct, got none"));
+            }
+            (None, _) => client.router.generate(request).await,
+        };
+        Ok(items(stream.map_err(Failure::dispatch)?))
+    };
+    Ok(PullStream::opening(Box::pin(opening), context))
 }
 
 /// Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_open(call: *const dyn_call) -> dyn_reply {
+    unsafe { reply(call, |call: &Call| Ok(Reply::handle(Handle::new(opening(call)?)))) }
+}
+
+/// Sends a request and completes with its whole answer as one batch, in which a second item with data is the last: the
+/// request ends there. Cancelled, it ends the request too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_client_unary(call: *const dyn_call) {
     unsafe {
-        reply(call, |call: &Call| {
-            let client = call.handle::<Client>()?;
-            client.open()?;
-            let args = request_args(call)?;
-            let instance = args.instance_id;
-            let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
-            let context = request.context();
-            let opening = async move {
-                let stream = match (instance, client.mode) {
-                    (Some(id), _) => client.router.direct(request, id).await,
-                    (None, RouterMode::Direct) => {
-                        return Err(Failure::invalid("request options.instanceId: expected an instance id in mode direct, got none"));
-                    }
-                    (None, _) => client.router.generate(request).await,
-                };
-                Ok(items(stream.map_err(Failure::dispatch)?))
-            };
-            Ok(Reply::handle(Handle::new(PullStream::opening(Box::pin(opening), context))))
+        op(call, |call: &Call| {
+            let stream = opening(call)?;
+            Ok(async move { Ok(stream.answer().await) })
         })
     }
 }
@@ -139,7 +154,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
             let (sink, sent) = sink(HIGH_WATER_BYTES);
             let inputs = sent.filter_map(|sent| {
                 std::future::ready(match sent {
-                    Sent::Data(bytes) | Sent::Annotated(bytes) => Some(Packed(bytes)),
+                    Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
                     Sent::Failed(_) | Sent::Ended => None,
                 })
             });

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use anyhow::Error;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use dynamo_runtime::component::StartedEndpoint;
 use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider, ResponseStream, async_trait};
 use dynamo_runtime::error::DynamoError;
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::discovery::InstanceInfo;
 use super::{EndpointRef, Runtime};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
+use crate::framed::Framed;
 use crate::inbox::{Inbox, Request};
 use crate::packed::Packed;
 use crate::sink::{HIGH_WATER_BYTES, Sent};
@@ -27,8 +28,8 @@ use crate::stream::{Item, PullStream};
 /// One item of a response, on its way to the wire.
 #[derive(Debug)]
 pub enum Outgoing {
-    Data(Bytes),
-    Annotated(Bytes),
+    Data(Framed),
+    Annotated(Framed),
     Failed(DynamoError),
 }
 
@@ -47,20 +48,6 @@ impl IngressRequestDecoder<Packed> for RawPayload {
     }
 }
 
-/// `{data: {data: X}, complete_final: false}` around X, in MessagePack: the wire's frame for one plain item.
-const DATA_HEAD: &[u8] = b"\x82\xa4data\x81\xa4data";
-/// The same around an item with annotations, which is a map already.
-const ANNOTATED_HEAD: &[u8] = b"\x82\xa4data";
-const FRAME_TAIL: &[u8] = b"\xaecomplete_final\xc2";
-
-fn frame(head: &[u8], item: &Bytes) -> Bytes {
-    let mut out = BytesMut::with_capacity(head.len() + item.len() + FRAME_TAIL.len());
-    out.put_slice(head);
-    out.put_slice(item);
-    out.put_slice(FRAME_TAIL);
-    out.freeze()
-}
-
 impl IngressResponseEncoder<Outgoing> for RawPayload {
     async fn encode_response(
         &self,
@@ -70,8 +57,7 @@ impl IngressResponseEncoder<Outgoing> for RawPayload {
     ) -> Result<EncodedResponseFrame, PipelineError> {
         let is_error = matches!(response, Some(Outgoing::Failed(_)));
         let bytes = match (&response, codec) {
-            (Some(Outgoing::Data(item)), RequestPlanePayloadCodec::Msgpack) => frame(DATA_HEAD, item),
-            (Some(Outgoing::Annotated(item)), RequestPlanePayloadCodec::Msgpack) => frame(ANNOTATED_HEAD, item),
+            (Some(Outgoing::Data(framed) | Outgoing::Annotated(framed)), RequestPlanePayloadCodec::Msgpack) => framed.frame(),
             _ => {
                 let data = response.map(Outgoing::annotated).transpose()?;
                 codec
@@ -87,8 +73,8 @@ impl IngressResponseEncoder<Outgoing> for RawPayload {
 impl Outgoing {
     fn annotated(self) -> Result<Annotated<Packed>, PipelineError> {
         Ok(match self {
-            Outgoing::Data(item) => Annotated::from_data(Packed(item)),
-            Outgoing::Annotated(item) => rmp_serde::from_slice(&item)
+            Outgoing::Data(framed) => Annotated::from_data(Packed(framed.item())),
+            Outgoing::Annotated(framed) => rmp_serde::from_slice(&framed.item())
                 .map_err(|error| PipelineError::SerializationError(error.to_string()))?,
             Outgoing::Failed(error) => Annotated {
                 data: None,
@@ -118,8 +104,8 @@ impl Handler {
         let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
         let items = answer.filter_map(|sent| {
             std::future::ready(match sent {
-                Sent::Data(bytes) => Some(Outgoing::Data(bytes)),
-                Sent::Annotated(bytes) => Some(Outgoing::Annotated(bytes)),
+                Sent::Data(framed) => Some(Outgoing::Data(framed)),
+                Sent::Annotated(framed) => Some(Outgoing::Annotated(framed)),
                 Sent::Failed(failure) => Some(Outgoing::Failed(failure.to_dynamo())),
                 Sent::Ended => None,
             })
