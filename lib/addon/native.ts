@@ -198,6 +198,8 @@ export interface Native {
 
   nixlLibraryLoad: Sync<Bytes | [Bytes, Handle]>;
   nixlLibraryMock: Sync<[Bytes, Handle]>;
+  nixlProcessRead: Sync<Bytes>;
+  nixlProcessReceived: Sync<number>;
   nixlAgentCreate: Async<Handle>;
   nixlAgentClose: Async<number>;
   nixlAgentPlugins: Async<Bytes>;

@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 import { checkOptions } from '../addon/check.js';
+import { native } from '../addon/invoke.js';
 import { NixlAgent } from './agent.js';
 import { loadNixl, type NixlCuda, NixlLibrary, NixlLoadError, type NixlLoadOptions, type NixlTried } from './library.js';
 import { probe } from './probe.js';
@@ -57,6 +58,8 @@ export interface NixlReport {
 }
 
 const PROBE_MS = 60_000;
+/** Memory that another process tries to read. */
+const readable = new ArrayBuffer(8);
 
 const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
 
@@ -74,11 +77,14 @@ function ucxFiles(mapped: readonly string[]): { folder: string | undefined; modu
   return { folder, modules: files.map((name) => join(modules, name)) };
 }
 
-function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boolean): NixlProblem[] {
+function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boolean, refusal: string | undefined): NixlProblem[] {
   const problems: NixlProblem[] = [];
   const { kind, tried, plugins, ucx, system, processVm } = report;
   if (kind === 'none') problems.push({ what: `libnixl_capi.so was not found: ${tried.length} places were tried`, fix: 'python3 -m venv .peers && .peers/bin/pip install --no-deps nixl-cu12==1.5.1' });
-  if (kind === 'real' && !ucxLoads) {
+  if (refusal !== undefined) {
+    const tls = process.env['UCX_TLS'];
+    problems.push({ what: `UCX refuses to begin: ${refusal}`, fix: tls === undefined ? 'UCX_LOG_LEVEL=info tells why' : `UCX_TLS=${tls} may allow too little: add tcp, or give the backend ucx_error_handling_mode=none` });
+  } else if (kind === 'real' && !ucxLoads) {
     const reason = plugins.find(({ name }) => name === 'UCX')?.reason ?? 'it has no such plugin';
     problems.push({ what: `the UCX plugin does not load: ${reason}`, fix: 'install the whole wheel, or point NIXL_PLUGIN_DIR to the plugins of this library' });
   }
@@ -114,13 +120,14 @@ export async function nixlDoctor(options: { readonly library?: NixlLibrary; read
     if (!(error instanceof NixlLoadError)) throw error;
     tried = error.tried;
   }
-  const found = library === undefined ? [] : await pluginsOf(library);
+  const { found, refusal } = library === undefined ? { found: [], refusal: undefined } : await pluginsOf(library);
   const mapped = library?.kind === 'real' ? mappedFiles() : [];
   const ucx = ucxFiles(mapped);
   const lame = found.filter(({ loads }) => !loads).map(({ name }) => join(pluginFolder(library?.path ?? ''), `libplugin_${name}.so`));
   const idle = ucx.modules.filter((file) => !mapped.includes(file));
   const files = [...(library?.kind === 'real' ? lame : []), ...idle];
-  const { answer } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', { files } satisfies FilesQuestion, { timeoutMs: PROBE_MS });
+  const asked: FilesQuestion = { files, address: native.nixlBufferAddress(readable) };
+  const { answer } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, { timeoutMs: PROBE_MS });
   const reasonOf = (file: string): string => answer.reasons[files.indexOf(file)] ?? '';
 
   const plugins = found.map(({ name, loads }) => {
@@ -144,17 +151,19 @@ export async function nixlDoctor(options: { readonly library?: NixlLibrary; read
     system,
     processVm: { allowed: answer.memory === '', reason: answer.memory },
   };
-  const ucxLoads = plugins.some(({ name, loads }) => name === 'UCX' && loads);
-  return { ok: report.kind === 'real' && ucxLoads && report.ucx.copies.length === 0, ...report, problems: problemsOf(report, ucxLoads) };
+  const ucxLoads = plugins.some(({ name, loads }) => name === 'UCX' && loads) && refusal === undefined;
+  return { ok: report.kind === 'real' && ucxLoads && report.ucx.copies.length === 0, ...report, problems: problemsOf(report, ucxLoads, refusal) };
 }
 
-async function pluginsOf(library: NixlLibrary): Promise<{ name: string; loads: boolean }[]> {
+/** The plugins, and why the UCX backend cannot be created though its plugin loads. */
+async function pluginsOf(library: NixlLibrary): Promise<{ found: { name: string; loads: boolean }[]; refusal: string | undefined }> {
   const agent = await NixlAgent.create(`doctor-${process.pid}`, { library, backends: {} });
   try {
-    const plugins = await agent.plugins();
+    const found = await agent.plugins();
+    const mayBegin = library.kind === 'real' && found.some(({ name, loads }) => name === 'UCX' && loads);
     // UCX's own libraries and transports are loaded with its first backend.
-    if (library.kind === 'real' && plugins.some(({ name, loads }) => name === 'UCX' && loads)) await agent.createBackend('UCX');
-    return plugins;
+    const refusal = mayBegin ? await agent.createBackend('UCX').then(() => undefined, (error: Error) => error.message) : undefined;
+    return { found, refusal };
   } finally {
     await agent.close();
   }

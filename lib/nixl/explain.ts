@@ -2,6 +2,7 @@ import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from
 import { NixlError } from '../errors.js';
 import { NixlAgent } from './agent.js';
 import { nixlDoctor } from './doctor.js';
+import { exclude, type Exclusion, REPORTING } from './exclusion.js';
 import { loadNixl, NixlLibrary } from './library.js';
 import type { MemoryDescriptor } from './memory.js';
 import { probe } from './probe.js';
@@ -14,8 +15,9 @@ export type NixlRequirement = 'rdma' | 'cuda_ipc' | 'gds' | 'cma' | 'shared-memo
 const REQUIREMENTS = ['rdma', 'cuda_ipc', 'gds', 'cma', 'shared-memory', 'tcp', 'any'] as const;
 
 /**
- * `reported`: UCX itself named it for this pair. `by-exclusion`: nothing else was allowed or could do it. `inferred`: it is
- * likely, from another process or for another reason; a requirement is not met by it.
+ * `reported`: UCX itself named it for this pair. `by-exclusion`: nothing else was allowed, or could do it when a probe agent
+ * was given each transport alone. `inferred`: it is likely, from another process or for another reason; a requirement is not
+ * met by it.
  */
 export type NixlEvidence = 'reported' | 'by-exclusion' | 'inferred';
 
@@ -65,9 +67,10 @@ const SPARE_MS = 10_000;
 /** What carries only itself when it is all that UCX_TLS allows besides copies within a process. */
 const SINGLE = /^(?:(?:self|cuda_copy),)*(tcp|cma|sysv|posix|rc|rc_x|rc_v|rc_mlx5|dc|dc_x|ud|cuda_ipc)(?:,(?:self|cuda_copy))*$/;
 
-function onlyTransport(): NixlTransport | undefined {
-  const allowed = SINGLE.exec(process.env['UCX_TLS'] ?? '')?.[1];
-  return allowed === undefined ? undefined : transportOf(`${allowed}/`);
+function onlyAllowed(): Exclusion | undefined {
+  const tls = process.env['UCX_TLS'] ?? '';
+  const transport = transportOf(`${SINGLE.exec(tls)?.[1] ?? ''}/`);
+  return transport === undefined ? undefined : { transport, evidence: 'by-exclusion', detail: `UCX_TLS=${tls} allows nothing else` };
 }
 
 const refused = (message: string, missing: readonly string[] = []): NixlError =>
@@ -120,17 +123,26 @@ async function explainMemory(pair: NixlPair, options: NixlExplainOptions, librar
     params,
     timeoutMs,
   };
-  const env = { UCX_PROTO_INFO: 'y', UCX_LOG_LEVEL: 'warn', UCX_LOG_FILE: 'stdout' };
-  const { answer, text } = await probe<PairAnswer>(OPERATION, 'probe-pair', asked, { env, timeoutMs: timeoutMs + SPARE_MS });
+  const limitMs = timeoutMs + SPARE_MS;
+  const { answer, text } = await probe<PairAnswer>(OPERATION, 'probe-pair', asked, { env: REPORTING, timeoutMs: limitMs });
+  const measured = { bytesPerSecond: answer.bytesPerSecond, latencyUs: answer.latencyUs };
   const choice = choiceFor(parseProtocolReport(text), 'READ', Math.min(pair.remote.bytes, 16 * 2 ** 20));
   const reported = choice === undefined ? undefined : transportOf(choice.lanes);
-  if (choice !== undefined && reported !== undefined) {
-    const where = isNear ? ', seen from another process: within one it may differ' : '';
-    return { transport: reported, evidence: isNear ? 'inferred' : 'reported', detail: `${choice.how} over ${choice.lanes}${where}`, measured: answer, lost };
-  }
-  const only = onlyTransport();
-  if (only !== undefined) return { transport: only, evidence: 'by-exclusion', detail: `UCX_TLS=${process.env['UCX_TLS']} allows nothing else`, measured: answer, lost };
-  throw refused(`UCX does not tell what carries the bytes${choice === undefined ? '' : `: ${choice.lanes} is not known`}`);
+  const found =
+    choice !== undefined && reported !== undefined
+      ? { transport: reported, evidence: 'reported' as const, detail: `${choice.how} over ${choice.lanes}` }
+      : (onlyAllowed() ?? (await exclude(OPERATION, asked, answer, limitMs)));
+  if (found === undefined) throw refused(`nothing tells what carries the bytes${choice === undefined ? '' : `: UCX names ${choice.lanes}, which is not known`}`);
+  if (!isNear) return { ...found, measured, lost };
+  return { ...found, evidence: 'inferred', detail: `${found.detail}, seen from another process: within one it may differ`, measured, lost };
+}
+
+/** @internal Gives what was found where it meets the requirement, and refuses it with the reason where it does not. */
+export function insist(required: NixlRequirement, found: NixlExplanation, missing: readonly string[] = []): NixlExplanation {
+  if (required === 'any') return found;
+  if (found.transport !== required) throw refused(`${required} was required, but ${found.transport} carries the bytes (${found.detail})`, missing);
+  if (found.evidence === 'inferred') throw refused(`${required} was required, and it is likely but not certain (${found.detail})`, missing);
+  return found;
 }
 
 /**
@@ -157,10 +169,7 @@ export async function nixlExplain(pair: NixlPair, options: NixlExplainOptions = 
   // Memory that may be locked is a limit, not the lack of a way; what cannot be there at all is not tried.
   if (missing.some((reason) => !reason.startsWith('memlock'))) throw refused(`${required} was required, and this machine cannot have it`, missing);
   const explained = pair.remote.memory === 'FILE' ? explainFile(fileBackend) : await explainMemory(pair, { ...options, require: required }, library);
-  if (required === 'any') return explained;
-  if (explained.transport !== required) throw refused(`${required} was required, but ${explained.transport} carries the bytes (${explained.detail})`, missing);
-  if (explained.evidence === 'inferred') throw refused(`${required} was required, and it is likely but not certain (${explained.detail})`, missing);
-  return explained;
+  return insist(required, explained, missing);
 }
 
 function checkPair(pair: NixlPair): void {

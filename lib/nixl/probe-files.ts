@@ -1,11 +1,12 @@
 // Run by doctor() in a process of its own: loads files to learn why they cannot be loaded, and reads the memory of its
 // parent to learn whether a process may.
-import { openSync, readFileSync, readSync } from 'node:fs';
-
+import { invokeSync, native } from '../addon/invoke.js';
 import { answer, question } from './probe.js';
 
 export interface FilesQuestion {
   readonly files: readonly string[];
+  /** Of memory of the process that asks. */
+  readonly address: number;
 }
 
 export interface FilesAnswer {
@@ -26,19 +27,6 @@ function reasonOf(file: string): string {
   }
 }
 
-// The kernel asks of it what it asks of process_vm_readv, but for filters of the call itself.
-function memoryOfParent(): string {
-  try {
-    const maps = readFileSync(`/proc/${process.ppid}/maps`, 'utf8');
-    const start = /^([0-9a-f]+)-[0-9a-f]+ r/m.exec(maps)?.[1];
-    if (start === undefined) return 'its map shows nothing to read';
-    const file = openSync(`/proc/${process.ppid}/mem`, 'r');
-    readSync(file, Buffer.alloc(8), 0, 8, BigInt(`0x${start}`));
-    return '';
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-const { files } = await question<FilesQuestion>();
-answer({ memory: memoryOfParent(), reasons: files.map(reasonOf) } satisfies FilesAnswer);
+const { files, address } = await question<FilesQuestion>();
+const memory = Buffer.from(invokeSync(native.nixlProcessRead, 'nixlDoctor', { a: process.ppid, b: address })).toString();
+answer({ memory, reasons: files.map(reasonOf) } satisfies FilesAnswer);

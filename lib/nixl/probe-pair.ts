@@ -1,4 +1,5 @@
 // Run by nixlExplain() in a process of its own: reads a peer's memory, so that UCX chooses how, says so, and can be timed.
+import { invokeSync, native } from '../addon/invoke.js';
 import { NixlAgent } from './agent.js';
 import { loadNixl } from './library.js';
 import type { MemoryDescriptor } from './memory.js';
@@ -17,6 +18,9 @@ export interface PairQuestion {
 export interface PairAnswer {
   readonly latencyUs: number;
   readonly bytesPerSecond: number;
+  /** How many bytes were read while those were timed, and how many came through TCP sockets meanwhile. */
+  readonly moved: number;
+  readonly received: number;
 }
 
 const SMALL_BYTES = 4096;
@@ -40,8 +44,12 @@ async function times(size: number, runs: number): Promise<number[]> {
 }
 
 const small = await times(Math.min(bytes, SMALL_BYTES), SMALL_RUNS);
+const receivedBytes = (): number => invokeSync(native.nixlProcessReceived, 'explain');
+const before = receivedBytes();
 const large = await times(bytes, LARGE_RUNS);
 answer({
+  moved: bytes * (LARGE_RUNS + 1),
+  received: receivedBytes() - before,
   latencyUs: (small[SMALL_RUNS / 2] as number) * 1000,
   bytesPerSecond: bytes / ((large[0] as number) / 1000),
 } satisfies PairAnswer);

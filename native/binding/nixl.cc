@@ -17,6 +17,8 @@ struct NixlFunction {
 constexpr NixlFunction functions[] = {
     {"nixlLibraryLoad", nixl::library_load, nullptr},
     {"nixlLibraryMock", nixl::library_mock, nullptr},
+    {"nixlProcessRead", nixl::process_read, nullptr},
+    {"nixlProcessReceived", nixl::process_received, nullptr},
     {"nixlAgentCreate", nullptr, nixl::agent_create},
     {"nixlAgentClose", nullptr, nixl::agent_close},
     {"nixlAgentPlugins", nullptr, nixl::agent_plugins},

@@ -12,6 +12,11 @@ Reply library_load(const Call& call);
 // `args`: `MockKnobs`.
 Reply library_mock(const Call& call);
 
+// `a`: a process; `b`: an address of its. Gives why it cannot be read, or an empty text.
+Reply process_read(const Call& call);
+// Gives how many bytes have come through the TCP sockets that this process has open.
+Reply process_received(const Call& call);
+
 // handle: the library. `args`: `{name, progressDelayUs, listenPort?, telemetry}`. Gives the agent.
 void agent_create(const Call& call, TaskRef operation);
 void agent_close(const Call& call, TaskRef operation);

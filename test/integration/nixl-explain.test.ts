@@ -2,6 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 import { loadNixl, type MemoryDescriptor, type NixlAgent, nixlExplain, NixlError } from 'dynamo-node';
 
+import { exclude } from '../../lib/nixl/exclusion.js';
+import { probe } from '../../lib/nixl/probe.js';
+import type { PairAnswer, PairQuestion } from '../../lib/nixl/probe-pair.js';
 import { agentOf, nixlMissing, useTransport } from '../helpers/nixl/library.js';
 
 useTransport('ucx');
@@ -88,6 +91,20 @@ describe('nixlExplain on UCX', { timeout: 120_000 }, () => {
     const { agent, remote } = await target();
     expect(await nixlExplain({ peer: agent, remote })).toMatchObject({ transport: 'cma', evidence: 'inferred' });
     expect((await failure(nixlExplain({ peer: agent, remote }, { require: 'cma' }))).message).toContain('likely but not certain');
+  });
+
+  test.each([
+    ['cma', '', 'of rdma, cma only cma carries them so'],
+    ['tcp', 'tcp', 'bytes came through TCP sockets'],
+    ['cma', 'cma,tcp', 'the bytes come through no socket'],
+  ])('%s is found by exclusion where UCX says nothing and UCX_TLS is %j', async (transport, tls, words) => {
+    if (tls !== '') process.env['UCX_TLS'] = tls;
+    const { peer, remote } = await target();
+    const asked: PairQuestion = { path: loadNixl().path, metadata: Buffer.from(peer).toString('base64'), remote, local: 'DRAM', localDevice: 0, params: {}, timeoutMs: 20_000 };
+    const { answer } = await probe<PairAnswer>('test', 'probe-pair', asked, { timeoutMs: 60_000 });
+    const found = await exclude('test', asked, answer, 60_000);
+    expect(found).toMatchObject({ transport, evidence: 'by-exclusion' });
+    expect(found?.detail).toContain(words);
   });
 
   test('does not change a byte of the peer', async () => {

@@ -1,6 +1,7 @@
 import { beforeEach, describe } from 'vitest';
 
 import { describeLifetime } from '../helpers/nixl/lifetime.js';
+import { describeLives } from '../helpers/nixl/lives.js';
 import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
 import { describeMetadata } from '../helpers/nixl/metadata.js';
 import { describeMisuse } from '../helpers/nixl/misuse.js';
@@ -15,4 +16,5 @@ describe('NIXL on UCX', () => {
     if (missing !== undefined) context.skip(missing);
   });
   for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse]) part('ucx');
+  describeLives('ucx', 200, 300_000);
 });

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
+import type { NixlError } from '../../lib/errors.js';
+import { insist, type NixlExplanation, type NixlRequirement } from '../../lib/nixl/explain.js';
 import { choiceFor, parseProtocolReport, transportOf } from '../../lib/nixl/protocol-report.js';
 
 const head = '[1795387109.769032] [host:25967:0]  ';
@@ -67,5 +69,39 @@ describe('the names of transports', () => {
 
   test('a name that is not known is none of them', () => {
     expect(transportOf('warp/drive0')).toBeUndefined();
+  });
+});
+
+describe('a requirement', () => {
+  const TRANSPORTS = ['rdma', 'cuda_ipc', 'gds', 'cma', 'shared-memory', 'tcp'] as const;
+  const found = (transport: NixlExplanation['transport'], evidence: NixlExplanation['evidence']): NixlExplanation => ({ transport, evidence, detail: 'so it is', measured: undefined, lost: '' });
+  const refusal = (required: NixlRequirement, explanation: NixlExplanation, missing?: string[]): NixlError => {
+    try {
+      insist(required, explanation, missing);
+    } catch (error) {
+      return error as NixlError;
+    }
+    throw new Error(`${required} was not refused`);
+  };
+
+  test.each(TRANSPORTS)('%s is met by evidence for it', (required) => {
+    for (const evidence of ['reported', 'by-exclusion'] as const) expect(insist(required, found(required, evidence))).toMatchObject({ transport: required, evidence });
+  });
+
+  test.each(TRANSPORTS)('%s is not met by what is only likely', (required) => {
+    expect(refusal(required, found(required, 'inferred'))).toMatchObject({ reason: 'nixl.transport', message: expect.stringContaining('likely but not certain (so it is)') });
+  });
+
+  test.each(TRANSPORTS)('%s is not met by any other transport, and what is missing is named', (required) => {
+    for (const other of [...TRANSPORTS, 'cuda_copy', 'self', 'posix', 'mock'] as const) {
+      if (other === required) continue;
+      const error = refusal(required, found(other, 'reported'), ['device: none']);
+      expect(error.message).toContain(`${required} was required, but ${other} carries the bytes (so it is). Missing: device: none`);
+      expect(error.details).toEqual({ missing: ['device: none'] });
+    }
+  });
+
+  test('of nothing is met by everything', () => {
+    for (const transport of [...TRANSPORTS, 'self', 'mock'] as const) expect(insist('any', found(transport, 'inferred')).transport).toBe(transport);
   });
 });
