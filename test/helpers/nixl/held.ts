@@ -2,6 +2,8 @@ import { readdirSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
+import { waitFor } from '../wait.js';
+
 /** What this process holds of the system. */
 export interface Held {
   readonly files: number;
@@ -20,4 +22,15 @@ export function held(): Held {
     threads: readdirSync('/proc/self/task').length,
     rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
   };
+}
+
+/** What may come and go beside NIXL: threads of the runtime, files of the test runner, memory that an allocator keeps. */
+const SPARE = { files: 4, threads: 2, rssMiB: 48 };
+
+/** Waits until no more is held than before, and says what it was. */
+export async function expectBaseline(before: Held, what: string): Promise<void> {
+  const done = ({ files, threads, rssMiB }: Held): boolean =>
+    files <= before.files + SPARE.files && threads <= before.threads + SPARE.threads && rssMiB <= before.rssMiB + SPARE.rssMiB;
+  const after = await waitFor(`${what}: no more held than ${JSON.stringify(before)}`, held, done);
+  console.log(`${what}: ${JSON.stringify(before)} before, ${JSON.stringify(after)} after`);
 }

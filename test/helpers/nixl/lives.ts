@@ -1,14 +1,11 @@
 import { NixlAgent, type NixlLibrary } from 'dynamo-node';
 import { expect, it } from 'vitest';
 
-import { waitFor } from '../wait.js';
-import { held } from './held.js';
+import { expectBaseline, held } from './held.js';
 import { type Kind, libraryOf, uniqueName } from './library.js';
 
 const BYTES = 100_000;
 const WARM = 20;
-/** What may come and go beside agents: threads of the runtime, files of the test runner. */
-const SPARE = { files: 4, threads: 2, rssMiB: 48 };
 
 /** One by one what two agents may be doing when they are closed; each leaves what it began. */
 const STATES: readonly ((a: NixlAgent, b: NixlAgent) => Promise<unknown>)[] = [
@@ -53,8 +50,6 @@ export function describeLives(kind: Kind, lives: number, timeoutMs: number): voi
     const begun = performance.now();
     for (let life = 0; life < lives / 2; life++) await live(library, life);
     const seconds = (performance.now() - begun) / 1000;
-    const after = await waitFor('what is held', held, ({ threads, files }) => threads <= before.threads + SPARE.threads && files <= before.files + SPARE.files);
-    console.log(`${kind}: ${lives} lives in ${seconds.toFixed(0)} s; ${JSON.stringify(before)} before, ${JSON.stringify(after)} after`);
-    expect(after.rssMiB).toBeLessThanOrEqual(before.rssMiB + SPARE.rssMiB);
+    await expectBaseline(before, `${kind}, ${lives} lives in ${seconds.toFixed(0)} s`);
   });
 }

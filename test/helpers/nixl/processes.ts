@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { type MemoryDescriptor, type NixlAgent, NixlError, type NixlPeer } from 'dynamo-node';
+import { type MemoryDescriptor, type MemoryRegion, type NixlAgent, NixlError, type NixlPeer, type PreparedTransfer, type RemoteMemory } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../child.js';
 import { waitFor, within } from '../wait.js';
+import { expectBaseline, type Held, held } from './held.js';
 import { agentOf, type Kind, pattern, uniqueName, viewOf } from './library.js';
 
 interface Ready {
@@ -28,9 +29,61 @@ const connect = (agent: NixlAgent, ready: Ready): Promise<NixlPeer> => agent.con
 const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 const BYTES = 24 << 20;
+const BLOCK = 64 << 10;
+const COUNT = BYTES / BLOCK;
 
-/** What the peer's end meets: nothing under way, a prepared transfer, transfers under way. */
+/** What a fault of the peer's meets: nothing under way, a prepared transfer, transfers under way. */
 const STATES = ['connected', 'prepared', 'writing', 'reading'] as const;
+type State = (typeof STATES)[number];
+
+/** Every block of the peer's holds its own bytes, told by a seed. */
+function expectBlocks(view: Uint8Array, seed: number, what: string): void {
+  const expected = pattern(new Uint8Array(BYTES), seed);
+  for (let block = 0; block < COUNT; block++) {
+    const [from, to] = [block * BLOCK, (block + 1) * BLOCK];
+    if (hashOf(view.subarray(from, to)) !== hashOf(expected.subarray(from, to))) expect.fail(`${what}: block ${block} is not what it should be`);
+  }
+}
+
+interface Meeting {
+  readonly agent: NixlAgent;
+  readonly mine: MemoryRegion;
+  readonly remote: RemoteMemory;
+}
+
+/** Brings about a state, and gives what is under way in it. Memory that is read is filled with what the peer does not hold. */
+async function enter(state: State, { agent, mine, remote }: Meeting): Promise<{ prepared: PreparedTransfer; running: Promise<PromiseSettledResult<unknown>[]> }> {
+  const operation = state === 'reading' ? 'READ' : 'WRITE';
+  const prepared = await agent.prepare(operation, mine.slice(0, 4096), remote.slice(0, 4096));
+  if (state === 'prepared') await prepared.post();
+  const move = (): Promise<unknown> => agent.transfer(operation, mine, remote);
+  const moving = state === 'writing' || state === 'reading';
+  return { prepared, running: moving ? Promise.allSettled([move(), move(), move()]) : Promise.resolve([]) };
+}
+
+/** Whatever a fault did, what was told as done is whole, and what failed has a reason. */
+async function expectHonest(running: Promise<PromiseSettledResult<unknown>[]>, check: () => unknown): Promise<void> {
+  const outcomes = await within(20_000, 'the end of what was under way', running);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(NixlError);
+  if (outcomes.length > 0 && outcomes.every(({ status }) => status === 'fulfilled')) await check();
+}
+
+/** Blocks go to the peer in another order and come back; each is checked there and here. */
+async function expectBlocksMove(meeting: Meeting, child: Child, seed: number): Promise<void> {
+  const { agent, mine, remote } = meeting;
+  const [local, other] = [await agent.blocks(mine, BLOCK), await agent.blocks(remote, BLOCK)];
+  const places = Int32Array.from({ length: COUNT }, (_, index) => index);
+  const turned = places.slice().reverse();
+  pattern(viewOf(mine), seed);
+  await agent.transferBlocks('WRITE', local, places, other, turned);
+  const there = new Uint8Array(BYTES);
+  for (let block = 0; block < COUNT; block++) there.set(viewOf(mine).subarray(block * BLOCK, (block + 1) * BLOCK), (COUNT - 1 - block) * BLOCK);
+  expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(there));
+  viewOf(mine).fill(0);
+  await agent.transferBlocks('READ', local, places, other, turned);
+  expectBlocks(viewOf(mine), seed, 'read back');
+  await Promise.all([local.release(), other.release()]);
+}
 
 export function describeProcesses(kind: Kind, times: number): void {
   describe('two processes', () => {
@@ -60,28 +113,27 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe.each(STATES)('a peer killed while it is %s', (state) => {
-    it(`fails what is under way, and is found again under its name (${times} times)`, { timeout: 30_000 + times * 20_000 }, async () => {
+    it(`fails what is under way, and is found again under its name (${times} times)`, { timeout: 60_000 + times * 20_000 }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const name = uniqueName('killed');
+      let before: Held | undefined;
       for (let time = 1; time <= times; time++) {
         const { child, ready } = await startPeer(kind, name, BYTES);
         const peer = await connect(agent, ready);
         expect(peer.generation).toBe(time);
-        const remote = peer.memory(ready.descriptor);
-        const prepared = await agent.prepare('WRITE', mine.slice(0, 4096), remote.slice(0, 4096));
-        if (state !== 'connected') await prepared.post();
-        const moving = state === 'writing' || state === 'reading';
-        const move = (): Promise<unknown> => (state === 'reading' ? agent.read(mine, remote) : agent.write(mine, remote));
-        const running: Promise<PromiseSettledResult<unknown>[]> = moving ? Promise.allSettled([move(), move(), move()]) : Promise.resolve([]);
+        const meeting = { agent, mine, remote: peer.memory(ready.descriptor) };
+        await told(child, { do: 'pattern', seed: time });
+        pattern(viewOf(mine), -time);
+        const { prepared, running } = await enter(state, meeting);
+        if (time === 2) before = held();
         child.kill('SIGKILL');
         await child.exit();
-        const outcomes = await within(20_000, 'the end of what was under way', running);
-        for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(NixlError);
+        await expectHonest(running, () => state === 'reading' && expectBlocks(viewOf(mine), time, 'a read that was done'));
         // The library notices it a moment later.
         const error = await waitFor(
           'the failure of a transfer with a dead peer',
-          () => move().then(() => undefined, (reason: NixlError) => reason),
+          () => agent.read(mine, meeting.remote).then(() => undefined, (reason: NixlError) => reason),
           (reason) => reason !== undefined,
           20_000,
         );
@@ -90,30 +142,69 @@ export function describeProcesses(kind: Kind, times: number): void {
       }
       const { child, ready } = await startPeer(kind, name, BYTES);
       const peer = await connect(agent, ready);
-      pattern(viewOf(mine), 9);
-      await agent.write(mine, peer.memory(ready.descriptor));
-      expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+      await expectBlocksMove({ agent, mine, remote: peer.memory(ready.descriptor) }, child, 9);
+      await expectBaseline(before as Held, `${kind}, ${times} kills while ${state}`);
     });
   });
 
-  describe('a peer that is stopped', () => {
-    it('delays a transfer at most until its deadline, and nothing else', { timeout: 60_000 }, async () => {
+  describe.each(STATES)('a peer that is stopped while it is %s', (state) => {
+    it(`delays a transfer at most until its deadline, and nothing else (${times} times)`, { timeout: 60_000 + times * 5000 }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
+      const local = await agent.allocate(4096);
       const { child, ready } = await startPeer(kind, uniqueName('stopped'), BYTES);
       const peer = await connect(agent, ready);
-      const remote = peer.memory(ready.descriptor);
-      await agent.write(mine, remote);
-      child.kill('SIGSTOP');
-      const writing = agent.write(mine, remote, { timeoutMs: 300, notify: 'awake' }).then(() => 'done', (error: NixlError) => error.reason);
-      const local = await agent.allocate(4096);
-      await within(5000, 'a transfer within the agent', agent.write(local, mine.slice(0, 4096)));
-      expect(['done', 'nixl.deadline']).toContain(await writing);
-      child.kill('SIGCONT');
-      expect(await told(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') })).toMatchObject({ generation: 1 });
-      pattern(viewOf(mine), 5);
-      await within(10_000, 'a transfer with the peer that goes on', agent.write(mine, remote));
-      expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+      const meeting = { agent, mine, remote: peer.memory(ready.descriptor) };
+      await agent.write(mine, meeting.remote);
+      for (let time = 1; time <= times; time++) {
+        const seed = 100 + time;
+        await told(child, { do: 'pattern', seed });
+        pattern(viewOf(mine), state === 'reading' ? -seed : seed);
+        const { prepared, running } = await enter(state, meeting);
+        child.kill('SIGSTOP');
+        const late = prepared.post({ timeoutMs: 100, notify: 'awake' }).then(() => 'done', (error: NixlError) => error.reason);
+        await within(5000, 'a transfer within the agent', agent.write(local, mine.slice(0, 4096)));
+        expect(['done', 'nixl.deadline']).toContain(await late);
+        child.kill('SIGCONT');
+        await expectHonest(running, () => state === 'reading' && expectBlocks(viewOf(mine), seed, 'a read of a peer that was stopped'));
+        await within(10_000, 'a transfer with the peer that goes on', agent.write(mine, meeting.remote));
+        expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+        await prepared.release();
+      }
+      await expectBlocksMove(meeting, child, 8);
+    });
+  });
+
+  describe.each(STATES)('metadata that is wrong while it is %s', (state) => {
+    it(`is refused and harms nothing (${times} times)`, { timeout: 60_000 + times * 5000 }, async () => {
+      const [agent, other] = [await agentOf(kind), await agentOf(kind, 'other')];
+      const [mine, elsewhere] = [await agent.allocate(BYTES), await other.allocate(4096)];
+      const { child, ready } = await startPeer(kind, uniqueName('told'), BYTES);
+      const metadata = Buffer.from(ready.metadata, 'base64');
+      const peer = await connect(agent, ready);
+      const meeting = { agent, mine, remote: peer.memory(ready.descriptor) };
+      for (let time = 1; time <= times; time++) {
+        await told(child, { do: 'pattern', seed: time });
+        pattern(viewOf(mine), state === 'reading' ? -time : time);
+        const { prepared, running } = await enter(state, meeting);
+        const garbage = pattern(new Uint8Array(metadata.length), time);
+        const cut = metadata.subarray(0, (time * 37) % (metadata.length - 24));
+        for (const wrong of [garbage, cut]) await expect(agent.connect(wrong)).rejects.toMatchObject({ reason: 'nixl.metadata' });
+        await expect(agent.connect(await agent.metadata())).rejects.toMatchObject({ reason: 'nixl.own_metadata' });
+        const stranger = await agent.connect(await other.metadata());
+        expect(() => stranger.memory(ready.descriptor)).toThrow(TypeError);
+        const taken = stranger.memory({ ...ready.descriptor, agent: other.name });
+        await expect(agent.read(mine.slice(0, 4096), taken.slice(0, 4096))).rejects.toMatchObject({ reason: 'nixl.range' });
+        await expectHonest(running, () => expectBlocks(viewOf(mine), time, 'what was under way'));
+        expect((await running).filter(({ status }) => status === 'rejected')).toEqual([]);
+        await prepared.post();
+        await agent.write(mine, meeting.remote);
+        expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+        await agent.read(mine.slice(0, 4096), stranger.memory(elsewhere.descriptor()));
+        await Promise.all([prepared.release(), stranger.disconnect()]);
+        expect((await connect(agent, ready)).generation).toBe(1);
+      }
+      await expectBlocksMove(meeting, child, 7);
     });
   });
 }
