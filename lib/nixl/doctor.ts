@@ -77,7 +77,7 @@ function ucxFiles(mapped: readonly string[]): { folder: string | undefined; modu
   return { folder, modules: files.map((name) => join(modules, name)) };
 }
 
-function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boolean, refusal: string | undefined): NixlProblem[] {
+function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boolean, refusal: string | undefined, crash: string): NixlProblem[] {
   const problems: NixlProblem[] = [];
   const { kind, tried, plugins, ucx, system, processVm } = report;
   if (kind === 'none') problems.push({ what: `libnixl_capi.so was not found: ${tried.length} places were tried`, fix: 'python3 -m venv .peers && .peers/bin/pip install --no-deps nixl-cu12==1.5.1' });
@@ -91,7 +91,9 @@ function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boole
   if (ucx.copies.length > 0) {
     problems.push({ what: `the process has more than one copy of UCX: ${ucx.copies.join(', ')}`, fix: 'load the other library that brings UCX (such as MPI) with the same UCX, or in another process' });
   }
-  if (!processVm.allowed) {
+  if (crash !== '') {
+    problems.push({ what: `a process that only loads the files of plugins and of UCX ends: ${crash}`, fix: 'look for libraries that are preloaded or of another version' });
+  } else if (!processVm.allowed) {
     problems.push({ what: `processes may not read each other's memory (${processVm.reason}): on this machine bytes go over TCP`, fix: 'run containers with --cap-add=SYS_PTRACE, or set kernel.yama.ptrace_scope=0' });
   }
   if (system.rdma.devices.length > 0) {
@@ -127,8 +129,12 @@ export async function nixlDoctor(options: { readonly library?: NixlLibrary; read
   const idle = ucx.modules.filter((file) => !mapped.includes(file));
   const files = [...(library?.kind === 'real' ? lame : []), ...idle];
   const asked: FilesQuestion = { files, address: native.nixlBufferAddress(readable) };
-  const { answer } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, { timeoutMs: PROBE_MS });
-  const reasonOf = (file: string): string => answer.reasons[files.indexOf(file)] ?? '';
+  // What it loads may end it, as a second copy of UCX does: that is a finding, too.
+  const { answer, crash } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, { timeoutMs: PROBE_MS }).then(
+    (output) => ({ answer: output.answer, crash: '' }),
+    (error: Error) => ({ answer: { reasons: [], memory: 'not known' }, crash: error.message }),
+  );
+  const reasonOf = (file: string): string => answer.reasons[files.indexOf(file)] ?? 'not known';
 
   const plugins = found.map(({ name, loads }) => {
     const own = reasonOf(lame.find((file) => file.endsWith(`/libplugin_${name}.so`)) ?? '');
@@ -152,7 +158,7 @@ export async function nixlDoctor(options: { readonly library?: NixlLibrary; read
     processVm: { allowed: answer.memory === '', reason: answer.memory },
   };
   const ucxLoads = plugins.some(({ name, loads }) => name === 'UCX' && loads) && refusal === undefined;
-  return { ok: report.kind === 'real' && ucxLoads && report.ucx.copies.length === 0, ...report, problems: problemsOf(report, ucxLoads, refusal) };
+  return { ok: report.kind === 'real' && ucxLoads && report.ucx.copies.length === 0, ...report, problems: problemsOf(report, ucxLoads, refusal, crash) };
 }
 
 /** The plugins, and why the UCX backend cannot be created though its plugin loads. */

@@ -1,9 +1,10 @@
-import { NixlAgent } from 'dynamo-node';
+import { NixlAgent, type NixlError } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { freePort } from '../helpers/cluster.js';
 import { libraryOf, nixlMissing, pattern, sameBytes, uniqueName, useTransport, viewOf } from '../helpers/nixl/library.js';
 import { Server, serversMissing } from '../helpers/servers.js';
+import { waitFor } from '../helpers/wait.js';
 
 useTransport('ucx');
 
@@ -34,6 +35,31 @@ describe('metadata that agents exchange by themselves', () => {
     pattern(viewOf(theirs), 2);
     await b.write(theirs, back.memory(mine.descriptor()));
     expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
+  });
+
+  it('goes through sockets in part: what is not told cannot be reached', { timeout: 60_000 }, async (context) => {
+    const missing = nixlMissing();
+    if (missing !== undefined) context.skip(missing);
+    const [a, portB] = [await listening('a'), await freePort()];
+    const b = await NixlAgent.create(uniqueName('b'), { library: libraryOf('ucx'), listenPort: portB });
+    onTestFinished(async () => void (await b.close()));
+    const [told, hidden, theirs] = [await a.allocate(4096), await a.allocate(4096), await b.allocate(4096)];
+    const to = { host: '127.0.0.1', port: portB };
+    // A part alone does not tell where the agent is reached.
+    await a.sendMetadata(to, { regions: [] });
+    await a.sendMetadata(to, { regions: [told] });
+    const peer = await b.accept(a.name, { timeoutMs: 20_000 });
+    pattern(viewOf(theirs), 4);
+    await waitFor(
+      'the part that was told',
+      () => b.write(theirs, peer.memory(told.descriptor())).then(() => undefined, (error: NixlError) => error),
+      (error) => error === undefined,
+    );
+    expect(sameBytes(viewOf(told), viewOf(theirs))).toBe(true);
+    await expect(b.write(theirs, peer.memory(hidden.descriptor()))).rejects.toMatchObject({ reason: 'nixl.range' });
+    await a.sendMetadata(to, { regions: [hidden] });
+    await waitFor('the rest', () => b.write(theirs, peer.memory(hidden.descriptor())).then(() => true, () => false));
+    expect(sameBytes(viewOf(hidden), viewOf(theirs))).toBe(true);
   });
 
   it('goes through etcd, whole', { timeout: 60_000 }, async (context) => {

@@ -10,5 +10,5 @@ describe('NIXL on UCX', () => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
   });
-  describeProcesses('ucx', 100);
+  describeProcesses('ucx', Number(process.env['TIMES'] ?? 100));
 });

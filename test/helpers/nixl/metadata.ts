@@ -162,6 +162,23 @@ export function describeMetadata(kind: Kind): void {
       await agent.write(copy, back.slice(0, 100));
     });
 
+    it('may be given by their descriptor', async (context) => {
+      const { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } = await import('node:fs');
+      const { tmpdir } = await import('node:os');
+      const { join } = await import('node:path');
+      const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
+      context.onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+      writeFileSync(join(folder, 'blocks'), new Uint8Array(8192));
+      const fd = openSync(join(folder, 'blocks'), 'r+');
+      context.onTestFinished(() => closeSync(fd));
+      const agent = await agentOf(kind, 'files', { backends: { UCX: {}, POSIX: {} } });
+      const [memory, file] = [await agent.allocate(4096), await agent.register({ fd, bytes: 8192 })];
+      pattern(viewOf(memory), 6);
+      await agent.write(memory, file.slice(4096));
+      expect(sameBytes(readFileSync(join(folder, 'blocks')).subarray(4096), viewOf(memory))).toBe(true);
+      await file.release();
+    });
+
     it('need a backend that takes them', async () => {
       const agent = await agentOf(kind);
       await expect(agent.register({ path: '/etc/hostname', bytes: 1 })).rejects.toMatchObject({ reason: 'nixl.no_backend' });

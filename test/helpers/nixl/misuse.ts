@@ -26,6 +26,17 @@ export function describeMisuse(kind: Kind): void {
       expect(mine.isOpen).toBe(true);
     });
 
+    it('may be given by its address', async () => {
+      const { a, theirs, remote } = await pairOf(kind, 4096);
+      const memory = await a.allocate(8192);
+      pattern(viewOf(memory), 2);
+      const part = await a.register({ address: memory.address + 1000n, bytes: 4096, memory: 'DRAM' });
+      expect(part).toMatchObject({ address: memory.address + 1000n, bytes: 4096, memory: 'DRAM', view: null });
+      await a.write(part, remote);
+      expect(sameBytes(viewOf(theirs), viewOf(memory).subarray(1000, 5096))).toBe(true);
+      await part.release();
+    });
+
     it('is refused where it may go or change', async () => {
       const agent = await agentOf(kind);
       const detached = new ArrayBuffer(100);

@@ -12,16 +12,19 @@ interface Ready {
   readonly descriptor: MemoryDescriptor;
 }
 
+/** Of a process, on a machine that is busy with others. */
+const START_MS = 120_000;
+
 async function startPeer(kind: Kind, name: string, bytes: number): Promise<{ child: Child; ready: Ready }> {
   const env = kind === 'tcp' ? { UCX_TLS: 'tcp' } : {};
   const child = Child.program('test/helpers/nixl/programs/peer.ts', [kind, name, String(bytes)], { env: { NIXL_LOG_LEVEL: 'FATAL', UCX_LOG_LEVEL: 'fatal', ...env } });
   onTestFinished(() => child.stop());
-  return { child, ready: (await child.event('ready', {}, 30_000)) as unknown as Ready };
+  return { child, ready: (await child.event('ready', {}, START_MS)) as unknown as Ready };
 }
 
 async function told(child: Child, command: { do: string; [field: string]: unknown }): Promise<Record<string, unknown>> {
   child.send(command);
-  return child.event(command.do, {}, 20_000);
+  return child.event(command.do, {}, 60_000);
 }
 
 const connect = (agent: NixlAgent, ready: Ready): Promise<NixlPeer> => agent.connect(Buffer.from(ready.metadata, 'base64'));

@@ -45,6 +45,17 @@ export function describeTransfers(kind: Kind): void {
       expect(sameBytes(viewOf(theirs).subarray(16 << 20), viewOf(mine).subarray(16 << 20))).toBe(true);
     });
 
+    it('that is small, and a message, are not stuck behind one that is big', async () => {
+      const { a, mine, peer, remote } = await pairOf(kind, 256 << 20);
+      await a.write(mine.slice(0, 4096), remote.slice(0, 4096));
+      const order: string[] = [];
+      const big = a.write(mine, remote).then(() => order.push('big'));
+      const small = a.read(mine.slice(0, 100_000), remote.slice(0, 100_000)).then(() => order.push('small'));
+      const message = peer.notify('hello').then(() => order.push('message'));
+      await Promise.all([big, small, message]);
+      expect(order.at(-1)).toBe('big');
+    });
+
     it('moves bytes within one agent', async () => {
       const agent = await agentOf(kind);
       const [from, to] = [await agent.allocate(100_000), await agent.allocate(100_000)];
@@ -84,6 +95,13 @@ export function describeTransfers(kind: Kind): void {
       expect(telemetry.transferUs).toBeGreaterThanOrEqual(telemetry.postUs);
     });
 
+    it('has the telemetry of all its pieces where it is cut', async () => {
+      const { a, mine, remote } = await pairOf(kind, 20 << 20, { telemetry: true });
+      await using prepared = await a.prepare('READ', mine, remote);
+      await prepared.post();
+      expect(await prepared.telemetry()).toMatchObject({ bytes: 20 << 20, descriptors: 3 });
+    });
+
     it('has no telemetry with an agent that does not measure', async () => {
       const { a, mine, remote } = await pairOf(kind);
       await using prepared = await a.prepare('WRITE', mine, remote);
@@ -96,6 +114,15 @@ export function describeTransfers(kind: Kind): void {
       await a.write(mine, remote, { backend: 'UCX' });
       await a.write(mine, remote, { backend: 'UCX', customParam: 'worker_id=0' });
       await expect(a.write(mine, remote, { backend: 'POSIX' })).rejects.toMatchObject({ reason: 'nixl.no_backend' });
+    });
+
+    it('goes through the worker of UCX that its own parameter names', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 1 << 20, { backends: { UCX: { num_workers: '2' } } });
+      for (const worker of [0, 1]) {
+        pattern(viewOf(mine), worker);
+        await a.write(mine, remote, { customParam: `worker_id=${worker}` });
+        expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+      }
     });
   });
 
