@@ -1,0 +1,145 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { computeBlockHashes, computeSequenceHashes, KvPublisher, type KvPublisherOptions, KvRouter } from '../../lib/index.js';
+import { BLOCK_SIZE } from '../helpers/caching-engine.js';
+import { CountingEngine } from '../helpers/engines.js';
+import { type Deployment, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
+import { Wire } from '../helpers/wire.js';
+
+const PATH = 'test.backend.generate';
+/** Events that a local indexer keeps; of more than these that were lost it tells all that it has. */
+const RING = 1024;
+
+const deploy = deployments();
+
+/** A prompt of so many blocks, unlike that of any other seed. */
+function prompt(seed: number, blocks = 4): { tokens: Uint32Array; names: BigUint64Array; hashes: BigUint64Array } {
+  const tokens = Uint32Array.from({ length: blocks * BLOCK_SIZE }, (_, at) => seed * 1000 + at);
+  const hashes = computeBlockHashes(tokens, BLOCK_SIZE);
+  return { tokens, hashes, names: computeSequenceHashes(hashes) };
+}
+
+async function publisherOf(deployment: Deployment, options: Partial<KvPublisherOptions> = {}) {
+  const { runtime, worker } = await deployment.serve(new CountingEngine('counting'));
+  const publisher = await KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, ...options });
+  onTestFinished(() => publisher.close());
+  return { runtime, worker, publisher, id: String(runtime.instanceId) };
+}
+
+async function routerOf(deployment: Deployment): Promise<KvRouter> {
+  const runtime = await deployment.runtime();
+  const router = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
+  onTestFinished(() => router.close());
+  return router;
+}
+
+/** Blocks of a prompt's beginning that each worker has, as a router believes. */
+const believed = async (router: KvRouter, seed: number): Promise<Record<string, number>> =>
+  Object.fromEntries((await router.overlapScores({ tokens: prompt(seed).tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+
+const believes = (router: KvRouter, seed: number, wanted: Record<string, number>, meanwhile = () => {}) =>
+  waitFor(`what a router believes of prompt ${seed}`, () => (meanwhile(), believed(router, seed)), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()), 15_000);
+
+function files(folder: string): string[] {
+  return readdirSync(folder).map((name) => join(folder, name)).flatMap((path) => (statSync(path).isDirectory() ? files(path) : [path]));
+}
+
+/** Puts a wire before the publishers of cache events: who finds them by discovery from now on finds it. */
+async function wired(deployment: Deployment): Promise<Wire> {
+  const { dir } = deployment.options.discovery as { dir: string };
+  const channels = () => files(join(dir, 'v1', 'event_channels')).filter((path) => decodeURIComponent(path).includes('kv-events'));
+  const [path, ...others] = await waitFor('the channel of cache events', channels, ({ length }) => length > 0);
+  expect(others).toEqual([]);
+  const told = readFileSync(path as string, 'utf8');
+  const wire = await Wire.to(Number(/tcp:\/\/[^:"]+:(\d+)/.exec(told)?.[1]));
+  onTestFinished(() => wire.close());
+  writeFileSync(path as string, told.replace(/(tcp:\/\/[^:"]+):\d+/, `$1:${wire.port}`));
+  return wire;
+}
+
+describe('events that are lost between a publisher and a router', () => {
+  it.each([
+    ['are replayed', 20],
+    ['beyond what a publisher keeps are made up for by all that it has', RING + 200],
+  ])('%s', async (_, lost) => {
+    const deployment = deploy();
+    const { publisher, id } = await publisherOf(deployment);
+    const wire = await wired(deployment);
+    const router = await routerOf(deployment);
+    const store = (seed: number) => publisher.stored(prompt(seed).names, prompt(seed).hashes);
+    // A router hears of what comes after it has connected, so the first event is told until it is heard.
+    await believes(router, 1, { [id]: 4 }, () => store(1));
+    store(2);
+    await believes(router, 2, { [id]: 4 });
+
+    wire.cut();
+    for (let seed = 10; seed < 10 + lost; seed++) store(seed);
+    publisher.removed(prompt(2).names.subarray(1));
+    wire.mend();
+    await waitFor('the router’s next connection', () => wire.received);
+    expect([await believed(router, 1), await believed(router, 2), await believed(router, 10)]).toEqual([{ [id]: 4 }, { [id]: 4 }, { [id]: 0 }]);
+
+    // The next event shows what is missing; one that comes before the router has subscribed anew is lost too.
+    await believes(router, 10, { [id]: 4 }, () => store(3));
+    await believes(router, 9 + lost, { [id]: 4 });
+    await believes(router, 2, { [id]: 1 });
+    await believes(router, 1, { [id]: 4 });
+    const names = new Set((await router.dump()).flatMap((event) => (event.kind === 'stored' ? [...event.blockHashes] : [])));
+    const wanted = [1, 3, ...Array.from({ length: lost }, (_, index) => 10 + index)].flatMap((seed) => [...prompt(seed).names]);
+    expect(names).toEqual(new Set([...wanted, prompt(2).names[0]]));
+  }, 60_000);
+
+  it('stay lost without a local indexer, and nothing wrong is believed', async () => {
+    const deployment = deploy();
+    const { publisher, id } = await publisherOf(deployment, { localIndexer: false });
+    const wire = await wired(deployment);
+    const router = await routerOf(deployment);
+    const store = (seed: number) => publisher.stored(prompt(seed).names, prompt(seed).hashes);
+    await believes(router, 1, { [id]: 4 }, () => store(1));
+    wire.cut();
+    publisher.removed(prompt(1).names);
+    store(10);
+    wire.mend();
+    // A rank with a gap that nothing can fill is forgotten: what it had may be gone.
+    await believes(router, 3, { [id]: 4 }, () => store(3));
+    expect([await believed(router, 1), await believed(router, 10)]).toEqual([{ [id]: 0 }, { [id]: 0 }]);
+  }, 60_000);
+});
+
+describe('a restart', () => {
+  it('of a publisher: a router forgets what the first had, and believes the second from its first event on', async () => {
+    const deployment = deploy();
+    const { runtime, publisher, id } = await publisherOf(deployment);
+    const router = await routerOf(deployment);
+    for (let seed = 1; seed <= 5; seed++) publisher.stored(prompt(seed).names, prompt(seed).hashes);
+    await believes(router, 5, { [id]: 4 });
+    await publisher.close();
+    await believes(router, 5, { [id]: 0 });
+    // Its events are counted from the start again.
+    const second = await KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
+    onTestFinished(() => second.close());
+    second.stored(prompt(5).names.subarray(0, 2), prompt(5).hashes.subarray(0, 2));
+    await believes(router, 5, { [id]: 2 });
+    expect(await believed(router, 1)).toEqual({ [id]: 0 });
+  }, 60_000);
+
+  it('of a router: it has from the workers what they have now, long after they told it', async () => {
+    const deployment = deploy();
+    const [one, two] = [await publisherOf(deployment), await publisherOf(deployment)];
+    const first = await routerOf(deployment);
+    for (let seed = 1; seed <= RING + 100; seed++) one.publisher.stored(prompt(seed).names, prompt(seed).hashes);
+    two.publisher.stored(prompt(1).names.subarray(0, 3), prompt(1).hashes.subarray(0, 3));
+    await believes(first, 1, { [one.id]: 4, [two.id]: 3 });
+    await first.close();
+    one.publisher.removed(prompt(1).names.subarray(2));
+    two.publisher.cleared();
+    two.publisher.stored(prompt(2).names, prompt(2).hashes);
+    const second = await routerOf(deployment);
+    await believes(second, 1, { [one.id]: 2, [two.id]: 0 });
+    await believes(second, 2, { [one.id]: 4, [two.id]: 4 });
+    await believes(second, RING + 100, { [one.id]: 4, [two.id]: 0 });
+    expect((await second.select({ tokens: prompt(3).tokens })).workerId).toBe(one.runtime.instanceId);
+  }, 60_000);
+});
