@@ -6,13 +6,13 @@ import { privateCluster } from '../helpers/cluster.js';
 import { waitFor } from '../helpers/wait.js';
 
 /** File discovery forgets a runtime that is gone after 10 s and looks every 5 s. */
-const FORGOTTEN_MS = 20_000;
+const FORGOTTEN_MS = 15_000;
 
 it('the blocks of a worker that was killed leave the router within its lease and one sweep', async () => {
   const cluster = privateCluster();
   onTestFinished(() => cluster.remove());
   const start = async (blocks: number) => {
-    const child = Child.program('test/helpers/programs/router-worker.ts', [cluster.dir, String(blocks * BLOCK_SIZE)]);
+    const child = Child.program('test/helpers/programs/router-worker.ts', [JSON.stringify(cluster.options), String(blocks * BLOCK_SIZE)]);
     onTestFinished(() => child.kill('SIGKILL'));
     return { child, id: String((await child.event('ready'))['id']) };
   };
