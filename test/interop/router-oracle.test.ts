@@ -77,6 +77,43 @@ function randomEvent(random: (below: number) => number, all: readonly Prefix[], 
 const rowsOf = (scores: Iterable<{ workerId: bigint; dpRank: number; score: number }>): Row[] =>
   [...scores].map(({ workerId, dpRank, score }): Row => [String(workerId), dpRank, score]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1));
 
+/** The cache of one rank, as engines keep it: no block without those before it. */
+class Cache {
+  readonly #held = new Map<bigint, number>();
+
+  #begun({ names }: Prefix): number {
+    const first = names.findIndex((name) => !this.#held.has(name));
+    return first === -1 ? names.length : first;
+  }
+
+  /** What it tells when a prompt is computed. */
+  store(prefix: Prefix): Omit<Extract<RouterEvent, { kind: 'stored' }>, 'workerId'> | undefined {
+    const { names, tokensHashes } = prefix;
+    const from = this.#begun(prefix);
+    if (from === names.length) return undefined;
+    const parentHash = from === 0 ? null : (names[from - 1] as bigint);
+    if (parentHash !== null) this.#held.set(parentHash, (this.#held.get(parentHash) as number) + 1);
+    names.subarray(from).forEach((name, at) => this.#held.set(name, from + at + 1 < names.length ? 1 : 0));
+    return { kind: 'stored', blockHashes: names.subarray(from), tokensHashes: tokensHashes.subarray(from), parentHash, startPosition: from };
+  }
+
+  /** What it tells when a prompt's last blocks are evicted: those that no other block follows, the last first. */
+  evict(prefix: Prefix): Omit<Extract<RouterEvent, { kind: 'removed' }>, 'workerId'> | undefined {
+    const gone: bigint[] = [];
+    for (let at = this.#begun(prefix) - 1; at >= 0 && this.#held.get(prefix.names[at] as bigint) === 0; at--) {
+      const name = prefix.names[at] as bigint;
+      this.#held.delete(name);
+      gone.push(name);
+      if (at > 0) this.#held.set(prefix.names[at - 1] as bigint, (this.#held.get(prefix.names[at - 1] as bigint) as number) - 1);
+    }
+    return gone.length === 0 ? undefined : { kind: 'removed', blockHashes: gone };
+  }
+
+  clear(): void {
+    this.#held.clear();
+  }
+}
+
 describe('against the wheel', () => {
   it('the radix tree gives the same answers over 100,000 random events', async () => {
     const random = generator(20261122);
@@ -110,6 +147,45 @@ describe('against the wheel', () => {
     expect(ours.filter((rows) => rows.length > 0).length).toBeGreaterThan(1500);
     expect(theirs).toEqual(ours);
     expect(done['refused']).toBe(refused);
+  }, 180_000);
+
+  it('indexers of every kind give the same answers over 100,000 events of engines', async () => {
+    const random = generator(20261125);
+    const all = prefixes(random, 2000);
+    const caches = Array.from({ length: 16 }, () => new Cache());
+    const indexers = (['radix', 'concurrent', 'positional'] as const).map((kind) => new KvIndexer({ kind, blockSize: 16 }));
+    onTestFinished(async () => void (await Promise.all(indexers.map((indexer) => indexer.close()))));
+    const file = join(temporaryFolder(), 'events');
+    const out = createWriteStream(file);
+    const ours: Row[][][] = [];
+    let [told, batch]: [number, RouterEvent[]] = [0, []];
+    while (told < 100_000) {
+      const which = random(caches.length);
+      const cache = caches[which] as Cache;
+      const prefix = all[random(all.length)] as Prefix;
+      const dice = random(1000);
+      if (dice === 0) cache.clear();
+      const change = dice === 0 ? ({ kind: 'cleared' } as const) : dice < 600 ? cache.store(prefix) : cache.evict(prefix);
+      if (change === undefined) continue;
+      const event: RouterEvent = { ...change, workerId: BigInt(which >> 1) + 2n ** 63n, dpRank: which & 1, eventId: told++ };
+      out.write(`${eventLine(event)}\n`);
+      batch.push(event);
+      if (batch.length < 50) continue;
+      const query = (all[random(all.length)] as Prefix).tokensHashes;
+      out.write(`${shown({ query: [...query] })}\n`);
+      const events = batch.splice(0);
+      ours.push(await Promise.all(indexers.map(async (indexer) => (await indexer.apply(events), rowsOf(await indexer.findMatches(query))))));
+    }
+    out.end();
+    await finished(out);
+    const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
+    onTestFinished(() => python.stop());
+    const done = await python.event('done', {}, 120_000);
+    const theirs = python.events.filter(({ event }) => event === 'scores').map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    expect(ours).toHaveLength(2000);
+    expect(ours.filter(([rows]) => (rows as Row[]).length > 0).length).toBeGreaterThan(1500);
+    indexers.forEach(({ kind }, index) => expect(ours.map((rows) => rows[index]), kind).toEqual(theirs));
+    expect(done['refused']).toBe(0);
   }, 180_000);
 
   it('hashes are the same, over random tokens, adapters, tenants, pairs and media', async () => {
