@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { Client, credentials } from '@grpc/grpc-js';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { BuiltInWorker, Frontend, type HttpFrontendOptions, type RouterOptions, type RoutingBatch } from '../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
-import { decode, encode } from '../helpers/protobuf.js';
+import { kserveInfer } from '../helpers/kserve.js';
 import { type Deployment, deployments, post } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -63,6 +62,30 @@ describe('an HTTP frontend that routes by KV', () => {
     expect(homes(engines, groups).filter((count) => count === 1).length).toBeGreaterThanOrEqual(4);
   });
 
+  it('keeps a session on its worker, though another has the prefix', async () => {
+    const deployment = deploy();
+    const { engines } = await two(deployment);
+    const to = await frontend(deployment, { ...KV, sessionAffinitySeconds: 60 });
+    await untilKnown(to, 0);
+    const home = engines.findIndex((engine) => engine.has(promptOf(0, 0), 12));
+    const other = engines[1 - home] as CachingEngine;
+    const inSession = async (session: string, prompt: readonly number[]): Promise<void> => {
+      const headers = { 'x-dynamo-session-id': session };
+      expect((await post(to, '/v1/completions', { model: 'cached', prompt, max_tokens: 2 }, { headers })).status).toBe(200);
+    };
+    // A session whose first request went to the worker without the prefix, as one of these does.
+    let session = 0;
+    await waitFor('a session there', async () => {
+      const before = other.cached.length;
+      await inSession(String(++session), promptOf(50 + session, 0));
+      return other.cached.length > before;
+    });
+    const before = other.cached.length;
+    for (let index = 0; index < 4; index++) await inSession(String(session), promptOf(0, index));
+    expect(other.cached.slice(before)).toHaveLength(4);
+    expect(await ask(to, promptOf(0, 9)), 'without a session').toBe(12 * BLOCK_SIZE);
+  });
+
   it('and round-robin does not', async () => {
     const deployment = deploy();
     const { engines } = await two(deployment);
@@ -80,17 +103,7 @@ describe('a KServe frontend that routes by KV', () => {
     const to = await Frontend.start(deployment.options, { input: 'grpc', port: 0, metricsPort: 0, router: KV });
     onTestFinished(() => to.close({ timeoutMs: 5000 }));
     await to.ready;
-    const client = new Client(to.url.replace('grpc://', ''), credentials.createInsecure());
-    onTestFinished(() => client.close());
-    const infer = (prompt: string): Promise<unknown> =>
-      new Promise((resolve, reject) => {
-        const message = {
-          1: 'cached',
-          4: [{ 1: 'max_tokens', 2: { 2: 2 } }],
-          5: [{ 1: 'text_input', 2: 'BYTES', 3: Uint8Array.of(1), 5: { 8: prompt } }],
-        };
-        client.makeUnaryRequest('/inference.GRPCInferenceService/ModelInfer', encode, decode, message, (error, reply) => (error === null ? resolve(reply) : reject(error)));
-      });
+    const infer = kserveInfer(to, 'cached');
     const text = (group: number, index: number): string => `${['Alpha', 'Beta', 'Gamma'][group]} ${'blocks of a cache that lie there '.repeat(40)} ${index}`;
     let index = 1000;
     for (const group of [0, 1, 2]) {

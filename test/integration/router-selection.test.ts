@@ -158,7 +158,8 @@ describe('an explanation', () => {
         expect(winner, JSON.stringify(candidates, (_, value) => (typeof value === 'bigint' ? String(value) : value))).toEqual({ workerId: best.workerId, dpRank: best.dpRank });
         decided += 1;
       }
-      const { id } = await router.reserve({ tokens });
+      const { id, workerId } = await router.reserve({ tokens });
+      if (next.cost - best.cost > 1e-9) expect(workerId, 'what the router itself chose').toBe(winner.workerId);
       if (random(3) === 0) await router.prefillCompleted(id);
       if (random(3) === 0) await router.free(id);
     }

@@ -1,11 +1,15 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { KvPublisher, KvRouter, SelectionService } from '../../lib/index.js';
+import { Frontend, KvPublisher, KvRouter, SelectionService } from '../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
 import { pythonPeer } from '../helpers/child.js';
 import { freePort, privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { kserveInfer } from '../helpers/kserve.js';
 import { missingPeers, type Peer, startPeer } from '../helpers/peers.js';
+import { temporaryFolder } from '../helpers/runtime.js';
 import { type Deployment, deployments } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -130,6 +134,56 @@ describe.skipIf(missingPeers !== undefined)('with the Python wheels', () => {
       const before = engine.cached.length;
       for (let index = 50; index < 53; index++) await ask(frontend.url, 'mixed', promptOf(home as number, index));
       expect(engine.cached.slice(before)).toEqual([BLOCKS, BLOCKS, BLOCKS].map((blocks) => blocks * BLOCK_SIZE));
+    },
+    2 * START_UP_MS,
+  );
+
+  it(
+    'our KServe frontend in mode kv does so too, before mockers and before a mixed pool',
+    async () => {
+      const deployment = deploy();
+      const args = ['-m', 'dynamo.mocker', '--model-path', modelPath, '--model-name', 'mixed', '--speedup-ratio', '100', '--block-size', String(BLOCK_SIZE), '--max-model-len', '4096'];
+      const mockers = [1, 2].map(() => peer(deployment, ...args));
+      const runtime = await deployment.runtime();
+      const listed = async () => (await runtime.instances()).filter(({ component, endpoint }) => endpoint === 'generate' && component !== 'frontend');
+      const [{ namespace, component, endpoint }] = (await waitFor('both mockers', listed, (all) => all.length === 2, START_UP_MS)) as [Awaited<ReturnType<typeof listed>>[0]];
+      // A mocker must be told how long its answer is, which only a template can over KServe.
+      const requestTemplate = join(temporaryFolder(), 'template.json');
+      writeFileSync(requestTemplate, JSON.stringify({ model: 'mixed', temperature: 0, max_completion_tokens: 2 }));
+      const to = await Frontend.start(deployment.options, { input: 'grpc', port: 0, metricsPort: 0, requestTemplate, router: { mode: 'kv', kv: { router_temperature: 0 } } });
+      onTestFinished(() => to.close({ timeoutMs: 5000 }));
+      await to.ready;
+      const infer = kserveInfer(to, 'mixed');
+      const text = (group: number, index: number): string => `Group ${group} ${'has blocks in a cache that lie there '.repeat(40)} ${index}`;
+      await waitFor('an answer', () => infer(text(99, 0)).then(() => true, (error: Error) => `${error.message}\n${mockers.map((one) => one.log()).join("\n")}`), (answer) => answer === true, START_UP_MS);
+      await using router = await KvRouter.create(runtime.endpoint(`${namespace}.${component}.${endpoint}`), { blockSize: BLOCK_SIZE });
+      /** Of the blocks that are cached anywhere, how many are at so many workers. */
+      const spread = async (): Promise<{ one: number; more: number }> => {
+        const holders = new Map<bigint, Set<bigint>>();
+        for (const event of await router.dump()) {
+          if (event.kind !== 'stored') continue;
+          for (const name of event.blockHashes) holders.set(name, (holders.get(name) ?? new Set()).add(event.workerId));
+        }
+        const counts = [...holders.values()].map(({ size }) => size);
+        return { one: counts.filter((count) => count === 1).length, more: counts.filter((count) => count > 1).length };
+      };
+      let index = 0;
+      for (let round = 0; round < 4; round++) for (const group of [0, 1, 2, 3, 4, 5, 6, 7]) await infer(text(group, index++));
+      const seen = await waitFor('what the mockers have', spread, ({ one }) => one > 8 * 10);
+      // Whoever does not know who has a prefix brings it to both; only before the first event is heard may that happen here.
+      expect(seen.more).toBeLessThan(seen.one / 2);
+
+      const engine = new CachingEngine('mixed');
+      await deployment.serve(engine, { endpoint: `${namespace}.${component}.${endpoint}` });
+      const home = await waitFor('a group of the TypeScript worker’s', async () => {
+        const [group, before] = [10 + index, engine.cached.length];
+        for (let time = 0; time < 3; time++) await infer(text(group, index++));
+        return engine.cached.slice(before).some((tokens) => tokens > 10 * BLOCK_SIZE) ? group : undefined;
+      });
+      const before = engine.cached.length;
+      for (let time = 0; time < 4; time++) await infer(text(home as number, index++));
+      expect(engine.cached.slice(before)).toHaveLength(4);
+      expect(Math.min(...engine.cached.slice(before))).toBeGreaterThan(10 * BLOCK_SIZE);
     },
     2 * START_UP_MS,
   );
