@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { computeBlockHashes, computeSequenceHashes, KvIndexer, RadixTree, type RouterEvent, SelectionService } from 'dynamo-node';
-import { Peer, pythonMissing } from './lib/peer.js';
+import { buildRustPeer, Peer, pythonMissing } from './lib/peer.js';
 import type { Bench } from './lib/result.js';
 import { ratio, round, type Spread, spread } from './lib/stats.js';
 
@@ -19,6 +19,12 @@ interface Figures {
   readonly p99Us: number;
 }
 
+function figuresOf(took: number[], ms: number): Figures {
+  took.sort((a, b) => a - b);
+  const at = (share: number): number => (took[Math.floor(took.length * share)] as number) * 1000;
+  return { perSecond: took.length / (ms / 1000), p50Us: at(0.5), p99Us: at(0.99) };
+}
+
 /** Calls one after the other for so long, each timed. */
 async function measured(call: () => unknown, ms: number): Promise<Figures> {
   const took: number[] = [];
@@ -30,10 +36,7 @@ async function measured(call: () => unknown, ms: number): Promise<Figures> {
     took.push(after - now);
     now = after;
   }
-  const seconds = (performance.now() - begin) / 1000;
-  took.sort((a, b) => a - b);
-  const at = (share: number): number => (took[Math.floor(took.length * share)] as number) * 1000;
-  return { perSecond: took.length / seconds, p50Us: at(0.5), p99Us: at(0.99) };
+  return figuresOf(took, performance.now() - begin);
 }
 
 async function warm(call: () => unknown, ms: number): Promise<Figures> {
@@ -75,7 +78,7 @@ function applying(blocks: number, batch: number): () => void {
   };
 }
 
-type Case = (blocks: number, ms: number, wheel: Peer | undefined) => Promise<Figures>;
+type Case = (blocks: number, ms: number) => Promise<Figures>;
 
 const CASES: Record<string, Case> = {
   'apply, RadixTree': (blocks, ms) => warm(applying(blocks, 1), ms),
@@ -97,64 +100,98 @@ const CASES: Record<string, Case> = {
   },
 };
 
-const WHEEL = (verb: string): Case => (blocks, ms, wheel) => (wheel as Peer).ask<Figures>({ verb, blocks, workers: WORKERS, prompts: PROMPTS, ms });
+const asked = (peer: Peer, verb: string, blocks: number, ms: number): Promise<Figures> =>
+  peer.ask<Figures>({ verb, blocks, workers: WORKERS, prompts: PROMPTS, blockSize: BLOCK_SIZE, ms });
 
-/** One request at a time, then 32: the whole choice, with its queue. */
-async function selections(ms: number): Promise<Record<string, Figures>> {
+/** What is selected for: a prompt that one of the workers has. */
+const SELECTED_BLOCKS = 32;
+const LANES = 32;
+const SELECTIONS = { 'select, 1 at a time': 'select', 'reserve and free, 1 at a time': 'reserve', [`select, ${LANES} at a time`]: 'selectMany' };
+
+/** The whole choice, with its queue. */
+async function selections(ms: number): Promise<Figures[]> {
   await using router = await SelectionService.create();
   for (let worker = 0; worker < WORKERS; worker++) await router.putWorker({ workerId: BigInt(worker), blockSize: BLOCK_SIZE });
-  const prompts = Array.from({ length: PROMPTS }, (_, prompt) => Uint32Array.from({ length: 32 * BLOCK_SIZE }, (_, at) => prompt * 1_000_003 + at));
+  const prompts = Array.from({ length: PROMPTS }, (_, prompt) => Uint32Array.from({ length: SELECTED_BLOCKS * BLOCK_SIZE }, (_, at) => prompt * 1_000_003 + at));
   for (const [at, tokens] of prompts.entries()) {
     const tokensHashes = computeBlockHashes(tokens, BLOCK_SIZE);
     await router.apply([{ kind: 'stored', workerId: BigInt(at % WORKERS), blockHashes: computeSequenceHashes(tokensHashes), tokensHashes, startPosition: 0 }]);
   }
   const next = cycle(prompts);
-  const one = await warm(() => router.select({ tokens: next() }), ms);
+  const select = (): Promise<unknown> => router.select({ tokens: next() });
+  const one = await warm(select, ms);
   const booked = await warm(async () => router.free((await router.reserve({ tokens: next() })).id), ms);
-  const lane = async (until: number): Promise<number> => {
-    let done = 0;
-    for (; performance.now() < until; done++) await router.select({ tokens: next() });
-    return done;
-  };
-  const begin = performance.now();
-  const lanes = await Promise.all(Array.from({ length: 32 }, () => lane(begin + ms)));
-  const perSecond = lanes.reduce((sum, done) => sum + done, 0) / ((performance.now() - begin) / 1000);
-  return { 'select, 1 at a time': one, 'reserve and free, 1 at a time': booked, 'select, 32 at a time': { perSecond, p50Us: Number.NaN, p99Us: Number.NaN } };
+  return [one, booked, await many(select, ms)];
 }
 
-const shown = (all: readonly Figures[], field: keyof Figures): Spread => spread(all.map((figures) => figures[field]));
+async function many(call: () => Promise<unknown>, ms: number): Promise<Figures> {
+  const lanes = async (limit: number): Promise<Figures> => {
+    const took: number[] = [];
+    const begin = performance.now();
+    const lane = async (): Promise<void> => {
+      for (let now = performance.now(); now - begin < limit; ) {
+        await call();
+        const after = performance.now();
+        took.push(after - now);
+        now = after;
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+    return figuresOf(took, performance.now() - begin);
+  };
+  await lanes(ms / 4);
+  return lanes(ms);
+}
 
+/** Index and selection here, on the crates alone, and in the wheel, by turns. */
 export const router: Bench = async ({ quick }) => {
   if (pythonMissing !== undefined) return { skipped: pythonMissing };
+  buildRustPeer('index_peer');
   const [rounds, ms] = quick ? [1, 30] : [5, 400];
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
   const wheel = Peer.python('wheel', dir, 'index.py');
-  const cases: Record<string, Case> = { ...CASES, 'apply, wheel': WHEEL('apply'), 'find, wheel': WHEEL('find') };
+  const crate = Peer.rustProgram('crate', dir, 'index_peer');
+  const peer = (of: Peer, verb: string): Case => (blocks, ms) => asked(of, verb, blocks, ms);
+  const cases: Record<string, Case> = {
+    ...CASES,
+    'apply, crate': peer(crate, 'apply'),
+    'find, crate': peer(crate, 'find'),
+    'find in place, crate': peer(crate, 'findIndex'),
+    'apply, wheel': peer(wheel, 'apply'),
+    'find, wheel': peer(wheel, 'find'),
+  };
   const got = new Map<string, Figures[]>();
-  const chosen = new Map<string, Figures[]>();
-  const note = (into: Map<string, Figures[]>, name: string, figures: Figures): void => void into.set(name, [...(into.get(name) ?? []), figures]);
+  const note = (name: string, figures: Figures): void => void got.set(name, [...(got.get(name) ?? []), figures]);
   try {
-    await wheel.started();
+    await Promise.all([wheel.started(), crate.started()]);
     for (let turn = 0; turn < rounds; turn++) {
       for (const blocks of BLOCKS) {
-        for (const [name, measure] of Object.entries(cases)) note(got, `${name}, ${blocks} blocks`, await measure(blocks, ms, wheel));
+        for (const [name, measure] of Object.entries(cases)) note(`${name}, ${blocks} blocks`, await measure(blocks, ms));
       }
-      for (const [name, figures] of Object.entries(await selections(ms))) note(chosen, name, figures);
+      const ours = await selections(ms);
+      for (const [index, [name, verb]] of Object.entries(SELECTIONS).entries()) {
+        note(name, ours[index] as Figures);
+        for (const [who, of] of [['crate', crate], ['wheel', wheel]] as const) note(`${name}, ${who}`, await asked(of, verb, SELECTED_BLOCKS, ms));
+      }
     }
   } finally {
-    await wheel.stop();
+    await Promise.all([wheel.stop(), crate.stop()]);
     rmSync(dir, { recursive: true, force: true });
   }
-  const of = (name: string, blocks: number, field: keyof Figures): number[] =>
-    (got.get(`${name}, ${blocks} blocks`) as Figures[]).map((figures) => figures[field]);
+  const of = (name: string, field: keyof Figures): number[] => (got.get(name) as Figures[]).map((figures) => figures[field]);
   // The median call of each side: other load on the machine stretches a few calls, which the mean would show.
-  const times = (name: string, blocks: number): Spread => ratio(of(`${name.split(',')[0]}, wheel`, blocks, 'p50Us'), of(name, blocks, 'p50Us'));
-  const finds = BLOCKS.map((blocks) => ({ blocks, tree: times('find, RadixTree', blocks), index: times('find, KvIndexer in place', blocks) }));
-  const all = new Map([...got, ...chosen]);
-  const text = ({ median }: Spread, digits = 3): string => (Number.isNaN(median) ? '' : String(Number(median.toPrecision(digits))));
+  const times = (theirs: string, ours: string): Spread => ratio(of(theirs, 'p50Us'), of(ours, 'p50Us'));
+  const finds = BLOCKS.map((blocks) => ({
+    blocks,
+    tree: times(`find, wheel, ${blocks} blocks`, `find, RadixTree, ${blocks} blocks`),
+    index: times(`find, wheel, ${blocks} blocks`, `find, KvIndexer in place, ${blocks} blocks`),
+  }));
+  const text = (spread: Spread): string => String(spread.median);
+  const names = [...BLOCKS.flatMap((blocks) => Object.keys(cases).map((name) => `${name}, ${blocks} blocks`)), ...[...got.keys()].filter((name) => !name.endsWith(' blocks'))];
+  const fields = (name: string) => ({ perSecond: spread(of(name, 'perSecond')), p50Us: spread(of(name, 'p50Us')), p99Us: spread(of(name, 'p99Us')) });
   return {
-    settings: { rounds, ms, workers: WORKERS, prompts: PROMPTS, selectTokens: 32 * BLOCK_SIZE },
-    figures: [...all].map(([what, figures]) => ({ what, perSecond: shown(figures, 'perSecond'), p50Us: shown(figures, 'p50Us'), p99Us: shown(figures, 'p99Us') })),
+    settings: { rounds, ms, blockSize: BLOCK_SIZE, workers: WORKERS, prompts: PROMPTS, selectedBlocks: SELECTED_BLOCKS },
+    figures: names.map((what) => ({ what, ...fields(what) })),
     goals: finds.map(({ blocks, tree, index }) => ({
       goal: `find_matches of ${blocks} blocks at least ${GOAL_FIND} times as fast as the wheel, by the median call`,
       got: `RadixTree ${round(tree.median)}, KvIndexer ${round(index.median)} times`,
@@ -165,13 +202,10 @@ export const router: Bench = async ({ quick }) => {
         title: 'Calls a second',
         logarithmic: true,
         series: BLOCKS.map((blocks) => `${blocks} blocks`),
-        groups: Object.keys(cases).map((name) => ({ name: name.split(', '), values: BLOCKS.map((blocks) => spread(of(name, blocks, 'perSecond'))) })),
+        groups: Object.keys(cases).map((name) => ({ name: name.split(', '), values: BLOCKS.map((blocks) => spread(of(`${name}, ${blocks} blocks`, 'perSecond'))) })),
       },
     ],
     columns: ['1/s', 'p50, us', 'p99, us'],
-    rows: [...all].map(([what, figures]) => ({
-      what,
-      cells: [text(shown(figures, 'perSecond')), text(shown(figures, 'p50Us')), text(shown(figures, 'p99Us'))],
-    })),
+    rows: names.map((what) => ({ what, cells: Object.values(fields(what)).map(text) })),
   };
 };

@@ -1,154 +1,203 @@
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { RouterOptions } from 'dynamo-node';
+import { arrivals, Client, type Prompts, type Sample } from './lib/arrivals.js';
 import { Peer, pythonMissing, root } from './lib/peer.js';
-import type { Bench } from './lib/result.js';
-import { ratio, round, spread } from './lib/stats.js';
+import type { Bench, Effort, Goal, Row } from './lib/result.js';
+import { Simulator } from './lib/simulated.js';
+import { median, ratio, round, type Spread, spread } from './lib/stats.js';
+import { withMockerVocabulary } from './lib/vocabulary.js';
 
-const WORKERS = 4;
 const GROUPS = 16;
-const PREFIX_TOKENS = 4096;
-const SUFFIX_TOKENS = 128;
-const ANSWER_TOKENS = 8;
-const BLOCK_SIZE = 64;
-/** Of a worker: room for half of the prefixes, so that the workers together can have all and none of them alone. */
-const BLOCK_COUNT = ((GROUPS / 2) * (PREFIX_TOKENS + 2 * SUFFIX_TOKENS)) / BLOCK_SIZE;
-const KNEE_SHARE = 0.7;
-const MODES = ['round_robin', 'kv'] as const;
+/** Of round-robin's knee. */
+const LOAD = 0.7;
+/** The knee is the greatest rate at which round-robin's mean time to the first token is at most so many times that of one request at a time. */
+const KNEE = 3;
+/** By so much less each time the knee is looked for, from what a closed loop does. */
+const STEP = 0.9;
 const GOAL = 0.5;
 
-type Mode = (typeof MODES)[number];
+const MODES = {
+  'round-robin': { mode: 'round_robin' },
+  kv: { mode: 'kv' },
+  'kv, prefill weighed 4 times': { mode: 'kv', kv: { prefill_load_scale: 4 } },
+} as const satisfies Record<string, RouterOptions>;
+type Mode = keyof typeof MODES;
+const NAMES = Object.keys(MODES) as Mode[];
 
-interface Run {
-  readonly ttftMs: number;
-  readonly p99Ms: number;
-  readonly cachedShare: number;
+interface Pool {
+  readonly name: string;
+  readonly workers: number;
+  readonly prompts: Prompts;
+  readonly blockSize: number;
+  /** Prefixes that a worker's cache has room for, beside two requests' own ends each. */
+  readonly room: number;
+  readonly model: string;
+  /** Of one run. */
+  readonly seconds: number;
+  start(dir: string, folder: string): Peer[];
 }
 
-/** A prompt of a group: its prefix, and an end that no other has. */
-function promptOf(group: number, index: number): number[] {
-  const prefix = Array.from({ length: PREFIX_TOKENS }, (_, at) => 10 + ((at * 7 + group * 131 + (at >> 6) * group) % 990));
-  return [...prefix, ...Array.from({ length: SUFFIX_TOKENS }, (_, at) => 10 + ((index * 37 + at * 11) % 990))];
+const blocksOf = ({ prompts, blockSize, room }: Pick<Pool, 'prompts' | 'blockSize' | 'room'>): number =>
+  (room * (prompts.prefixTokens + 2 * prompts.suffixTokens)) / blockSize;
+
+const MOCKERS: Pool = {
+  name: 'four mockers',
+  workers: 4,
+  prompts: { groups: GROUPS, prefixTokens: 4096, suffixTokens: 128, answerTokens: 8 },
+  blockSize: 64,
+  room: 8,
+  model: 'served',
+  seconds: 8,
+  start(dir, folder) {
+    const model = ['--model-path', join(folder, 'model'), '--model-name', this.model];
+    const cache = ['--block-size', String(this.blockSize), '--num-gpu-blocks-override', String(blocksOf(this))];
+    return [Peer.pythonModule('mocker', dir, 'dynamo.mocker', ...model, ...cache, '--num-workers', String(this.workers), '--speedup-ratio', '1')];
+  },
+};
+
+const LLAMAS: Pool = {
+  name: 'two tiny Llamas',
+  workers: 2,
+  prompts: { groups: GROUPS, prefixTokens: 1024, suffixTokens: 64, answerTokens: 8 },
+  blockSize: 64,
+  room: 10,
+  model: 'served',
+  seconds: 20,
+  start(dir) {
+    return Array.from({ length: this.workers }, (_, index) => Peer.node(`llama ${index}`, dir, 'llama.mjs', String(this.blockSize), String(blocksOf(this))));
+  },
+};
+
+interface Measured {
+  readonly pool: Pool;
+  readonly kneePerSecond: number;
+  readonly idleTtftMs: number;
+  readonly ratePerSecond: number;
+  readonly runs: Record<Mode, Sample[]>;
 }
 
-const agent = new Agent({ keepAlive: true, maxSockets: 512 });
-let asked = 0;
-
-/** In no order that a round of four would fall in step with. */
-function groupOf(index: number): number {
-  return (Math.imul(index + 1, 2654435761) >>> 16) % GROUPS;
+/** From what a closed loop does downwards: the first rate that round-robin bears. */
+async function kneeOf(client: Client, pool: Pool, seconds: number): Promise<{ knee: number; idleTtftMs: number }> {
+  const { ttftMs } = await client.closed(1, GROUPS);
+  const { perSecond } = await client.closed(4 * pool.workers, Math.max(4 * pool.workers, Math.round(seconds * pool.workers)));
+  for (let knee = perSecond; ; knee *= STEP) {
+    const tried = await client.open(arrivals(1, knee, seconds, GROUPS));
+    if (tried.ttftMs <= KNEE * ttftMs) return { knee, idleTtftMs: ttftMs };
+  }
 }
 
-/** Milliseconds to the first event of a streamed answer, and how much of the prompt was cached. */
-async function ask(port: number): Promise<{ ms: number; cached: number }> {
-  const index = asked++;
-  const body = JSON.stringify({
-    model: 'mocked',
-    prompt: promptOf(groupOf(index), index),
-    max_tokens: ANSWER_TOKENS,
-    stream: true,
-    stream_options: { include_usage: true },
+async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<Measured> {
+  const [runs, seconds] = quick ? [1, pool.seconds / 8] : [5, pool.seconds];
+  // A deployment a mode: what one leaves in its workers' caches is nothing to the other.
+  const deployments = NAMES.map((name, index) => {
+    const dir = join(folder, `${pool.workers}-${index}`);
+    mkdirSync(dir);
+    return { name, workers: pool.start(dir, folder), frontend: Peer.node(`frontend ${name}`, dir, 'routing.mjs', JSON.stringify(MODES[name])) };
   });
-  const begin = performance.now();
-  const sent = request({ agent, port, host: '127.0.0.1', path: '/v1/completions', method: 'POST', headers: { 'content-type': 'application/json' } });
-  sent.end(body);
-  const [response] = (await once(sent, 'response')) as [import('node:http').IncomingMessage];
-  let [ms, text] = [0, ''];
-  for await (const part of response) {
-    if (ms === 0) ms = performance.now() - begin;
-    text += String(part);
+  const got = Object.fromEntries(NAMES.map((name) => [name, []])) as unknown as Record<Mode, Sample[]>;
+  try {
+    const clients = new Map<Mode, Client>();
+    for (const { name, workers, frontend } of deployments) {
+      const client = new Client(Number((await frontend.started())['port']), pool.model, pool.prompts);
+      clients.set(name, client);
+      await client.served(() => workers.map(({ log }) => log).join('\n'));
+      await client.closed(pool.workers, quick ? GROUPS : 4 * GROUPS);
+    }
+    const { knee, idleTtftMs } = await kneeOf(clients.get('round-robin') as Client, pool, seconds);
+    for (let run = 0; run < runs; run++) {
+      const plan = arrivals(100 + run, knee * LOAD, seconds, GROUPS);
+      for (const [name, client] of clients) got[name].push(await client.open(plan));
+    }
+    return { pool, kneePerSecond: round(knee), idleTtftMs: round(idleTtftMs), ratePerSecond: round(knee * LOAD), runs: got };
+  } finally {
+    for (const { frontend } of deployments) await frontend.stop();
+    for (const { workers } of deployments) for (const worker of workers) await worker.terminate();
   }
-  if (response.statusCode !== 200) throw new Error(`${response.statusCode} ${text}`);
-  return { ms, cached: Number(/"cached_tokens":(\d+)/.exec(text)?.[1] ?? 0) };
 }
 
-/** So many under way at a time, for so many requests in all. */
-async function closed(port: number, concurrency: number, requests: number): Promise<number> {
-  const begin = performance.now();
-  let left = requests;
-  await Promise.all(Array.from({ length: concurrency }, async () => { while (left-- > 0) await ask(port); }));
-  return requests / ((performance.now() - begin) / 1000);
+interface SimulatedCase {
+  readonly room: number;
+  readonly answerTokens: number;
+  readonly kneePerSecond: number;
+  readonly ttftMs: Record<Mode, number>;
 }
 
-/** Requests come at a rate whatever becomes of them; those that still run at the end are waited for. */
-async function open(port: number, rate: number, seconds: number): Promise<Run> {
-  const running: ReturnType<typeof ask>[] = [];
-  const begin = performance.now();
-  for (let index = 0; index < rate * seconds; index++) {
-    const due = begin + (index * 1000) / rate;
-    const left = due - performance.now();
-    if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
-    running.push(ask(port));
+/** What the mockers' parameters that nobody asked for change, by the crates' simulator: at the same share of the knee of each. */
+async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCase[]> {
+  const cases = (quick ? [6] : [6, 8, 12, 2 * GROUPS]).flatMap((room) => (quick ? [8] : [1, 8, 32]).map((answerTokens) => ({ room, answerTokens })));
+  const all: SimulatedCase[] = [];
+  for (const { room, answerTokens } of cases) {
+    const prompts = { ...MOCKERS.prompts, answerTokens };
+    const simulator = new Simulator(folder, { ...MOCKERS, prompts, blocksOfAWorker: blocksOf({ ...MOCKERS, prompts, room }) });
+    const knee = await simulator.knee(1, KNEE);
+    const ttftMs = {} as Record<Mode, number>;
+    for (const name of NAMES) {
+      const { mode, kv: config } = MODES[name] as RouterOptions;
+      const runs: number[] = [];
+      for (const seed of quick ? [100] : [100, 101, 102]) {
+        const plan = arrivals(seed, knee * LOAD, 20, GROUPS);
+        runs.push((await simulator.run(plan, { mode: mode as 'kv' | 'round_robin', ...(config === undefined ? {} : { config }) })).mean_ttft_ms);
+      }
+      ttftMs[name] = round(median(runs));
+    }
+    all.push({ room, answerTokens, kneePerSecond: round(knee), ttftMs });
   }
-  const all = await Promise.all(running);
-  const times = all.map(({ ms }) => ms).sort((a, b) => a - b);
-  return {
-    ttftMs: times.reduce((sum, ms) => sum + ms, 0) / times.length,
-    p99Ms: times[Math.floor(times.length * 0.99)] as number,
-    cachedShare: all.reduce((sum, { cached }) => sum + cached, 0) / (all.length * (PREFIX_TOKENS + SUFFIX_TOKENS)),
-  };
+  return all;
 }
 
-async function served(port: number, mocker: Peer): Promise<void> {
-  for (const deadline = Date.now() + 60_000; ; ) {
-    if (await ask(port).then(() => true, () => false)) return;
-    if (Date.now() > deadline) throw new Error(`the mocker does not answer:\n${mocker.log}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+const of = ({ runs }: Measured, mode: Mode, field: keyof Sample): number[] => runs[mode].map((run) => run[field]);
+
+function goalsOf(measured: Measured): Goal[] {
+  return NAMES.filter((mode) => mode !== 'round-robin').map((mode) => {
+    const left = ratio(of(measured, mode, 'ttftMs'), of(measured, 'round-robin', 'ttftMs'));
+    return { goal: `${measured.pool.name}, ${mode}: at most half the mean time to the first token of round-robin`, got: `${left.median} of it, ${left.min} to ${left.max}`, met: left.median <= GOAL };
+  });
+}
+
+function rowsOf(measured: Measured): Row[] {
+  const shown = ({ median: middle, min, max }: Spread): string => `${middle} (${min} to ${max})`;
+  const row = (what: string, field: keyof Sample): Row => ({ what: `${measured.pool.name}: ${what}`, cells: NAMES.map((mode) => shown(spread(of(measured, mode, field)))) });
+  return [row('mean time to the first token, ms', 'ttftMs'), row('p99, ms', 'p99Ms'), row('share of prompts that was cached', 'cachedShare')];
 }
 
 /** Time to the first token where prompts share prefixes: by KV against round-robin, before the same workers. */
-export const routing: Bench = async ({ quick }) => {
+export const routing: Bench = async (effort) => {
   if (pythonMissing !== undefined) return { skipped: pythonMissing };
-  const [runs, seconds] = quick ? [1, 1] : [5, 8];
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
-  const model = ['--model-path', `${root}examples/tiny-llama/model`, '--model-name', 'mocked'];
-  const cache = ['--block-size', String(BLOCK_SIZE), '--num-gpu-blocks-override', String(BLOCK_COUNT)];
-  // A deployment a mode: what one leaves in its workers' caches is nothing to the other.
-  const deployments = MODES.map((mode) => {
-    const dir = join(folder, mode);
-    mkdirSync(dir);
-    const mocker = Peer.pythonModule('mocker', dir, 'dynamo.mocker', ...model, ...cache, '--num-workers', String(WORKERS), '--speedup-ratio', '1');
-    return { mode, mocker, frontend: Peer.node(`frontend ${mode}`, dir, 'routing.mjs', mode) };
-  });
-  const got: Record<Mode, Run[]> = { round_robin: [], kv: [] };
-  let knee = 0;
+  withMockerVocabulary(`${root}examples/tiny-llama/model`, folder);
+  const all: Measured[] = [];
+  let simulated: SimulatedCase[] = [];
   try {
-    const ports = new Map<Mode, number>();
-    const port = (mode: Mode): number => ports.get(mode) as number;
-    for (const { mode, mocker, frontend } of deployments) {
-      ports.set(mode, Number((await frontend.started())['port']));
-      await served(port(mode), mocker);
-      await closed(port(mode), WORKERS, quick ? GROUPS : 4 * GROUPS);
-    }
-    knee = await closed(port('round_robin'), 4 * WORKERS, quick ? GROUPS : 12 * GROUPS);
-    for (let run = 0; run < runs; run++) {
-      for (const mode of MODES) got[mode].push(await open(port(mode), knee * KNEE_SHARE, seconds));
-    }
+    simulated = await simulate(folder, effort);
+    for (const pool of [MOCKERS, LLAMAS]) all.push(await measure(pool, folder, effort));
   } finally {
-    for (const { frontend } of deployments) await frontend.stop();
-    for (const { mocker } of deployments) await mocker.terminate();
-    agent.destroy();
     rmSync(folder, { recursive: true, force: true });
   }
-  const of = (mode: Mode, field: keyof Run): number[] => got[mode].map((run) => run[field]);
-  const left = ratio(of('kv', 'ttftMs'), of('round_robin', 'ttftMs'));
-  const row = (what: string, field: keyof Run) => ({ what, cells: MODES.map((mode) => String(spread(of(mode, field)).median)) });
+  const told = all.map(({ pool: { name, workers, prompts, blockSize, room, seconds }, kneePerSecond, idleTtftMs, ratePerSecond }) => ({
+    ...{ name, workers, ...prompts, blockSize, prefixesInAWorker: room, seconds: effort.quick ? seconds / 8 : seconds, idleTtftMs, kneePerSecond, ratePerSecond },
+  }));
   return {
-    settings: { runs, seconds, workers: WORKERS, groups: GROUPS, prefixTokens: PREFIX_TOKENS, suffixTokens: SUFFIX_TOKENS, answerTokens: ANSWER_TOKENS, blockSize: BLOCK_SIZE, blocksOfAWorker: BLOCK_COUNT, kneePerSecond: round(knee), ratePerSecond: round(knee * KNEE_SHARE) },
-    figures: MODES.map((mode) => ({ mode, ttftMs: spread(of(mode, 'ttftMs')), p99Ms: spread(of(mode, 'p99Ms')), cachedShare: spread(of(mode, 'cachedShare')) })),
-    goals: [{ goal: 'kv halves the mean time to the first token of round-robin', got: `${round(left.median)} of it, ${left.min} to ${left.max}`, met: left.median <= GOAL }],
-    charts: [
-      {
-        title: `Time to the first token at ${round(knee * KNEE_SHARE)} requests a second, ms`,
-        logarithmic: false,
-        series: ['mean', 'p99'],
-        groups: MODES.map((mode) => ({ name: [mode], values: [spread(of(mode, 'ttftMs')), spread(of(mode, 'p99Ms'))] })),
-      },
+    settings: { modes: MODES, loadOfKnee: LOAD, kneeTimesIdle: KNEE, arrivals: 'Poisson, each of a random group; the same for all modes of a run', pools: told },
+    figures: [
+      ...all.flatMap((measured) => NAMES.map((mode) => ({ pool: measured.pool.name, mode, ttftMs: spread(of(measured, mode, 'ttftMs')), p99Ms: spread(of(measured, mode, 'p99Ms')), cachedShare: spread(of(measured, mode, 'cachedShare')) }))),
+      ...simulated,
     ],
-    columns: [...MODES],
-    rows: [row('mean time to the first token, ms', 'ttftMs'), row('p99, ms', 'p99Ms'), row('share of prompts that was cached', 'cachedShare')],
+    goals: all.flatMap(goalsOf),
+    charts: all.map((measured) => ({
+      title: `Time to the first token, ${measured.pool.name}, ${measured.ratePerSecond} requests a second, ms`,
+      logarithmic: false,
+      series: ['mean', 'p99'],
+      groups: NAMES.map((mode) => ({ name: mode.split(', '), values: [spread(of(measured, mode, 'ttftMs')), spread(of(measured, mode, 'p99Ms'))] })),
+    })),
+    columns: NAMES,
+    rows: [
+      ...all.flatMap(rowsOf),
+      ...simulated.map(({ room, answerTokens, kneePerSecond, ttftMs }) => ({
+        what: `simulated, room for ${room} prefixes, answers of ${answerTokens}, ${round(kneePerSecond * LOAD)} a second: mean, ms`,
+        cells: NAMES.map((mode) => String(ttftMs[mode])),
+      })),
+    ],
   };
 };

@@ -10,11 +10,12 @@ const python = `${root}.peers/bin/python`;
 /** Why the Python peers cannot run, or undefined where they can. */
 export const pythonMissing = existsSync(python) ? undefined : 'no Python peers in .peers: run `npm test` or `npm run setup -- --test`';
 
-const rustPeer = `${root}build/cmake/echo_peer`;
+/** A Rust program on the crates alone, of native/core/examples. */
+type RustPeer = 'echo_peer' | 'index_peer';
 
-/** Builds the Rust peer, in the folder and with the flags of the addon. */
-export function buildRustPeer(): void {
-  execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', 'echo_peer'], { stdio: ['ignore', 'ignore', 'inherit'] });
+/** Builds a Rust peer, in the folder and with the flags of the addon. */
+export function buildRustPeer(peer: RustPeer = 'echo_peer'): void {
+  execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', peer], { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
 /** What the crates and the wheels read: everything on loopback, found through a folder. */
@@ -72,9 +73,13 @@ export class Peer {
     return new Peer(name, python, [`${root}bench/peers/${program}`, ...args], dir);
   }
 
-  /** The Rust program on the crates alone. */
+  /** The Rust program that echoes. */
   static rust(name: string, dir: string, ...args: string[]): Peer {
-    return new Peer(name, rustPeer, args, dir);
+    return Peer.rustProgram(name, dir, 'echo_peer', ...args);
+  }
+
+  static rustProgram(name: string, dir: string, program: RustPeer, ...args: string[]): Peer {
+    return new Peer(name, `${root}build/cmake/${program}`, args, dir);
   }
 
   static pythonModule(name: string, dir: string, module: string, ...args: string[]): Peer {

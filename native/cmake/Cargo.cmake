@@ -43,10 +43,12 @@ add_library(dynamo_core STATIC IMPORTED GLOBAL)
 set_target_properties(dynamo_core PROPERTIES IMPORTED_LOCATION ${DYNAMO_CORE_LIBRARY})
 add_dependencies(dynamo_core dynamo_core_build)
 
-# The Rust program that the benches compare with; only they build it.
-add_custom_target(echo_peer
-  COMMAND ${cargo_build} --example echo_peer
-  COMMAND ${CMAKE_COMMAND} -E copy ${cargo_target_dir}/release/examples/echo_peer ${CMAKE_CURRENT_BINARY_DIR}/echo_peer
-  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
-  USES_TERMINAL
-  VERBATIM)
+# The Rust programs that the benches compare with; only they build them.
+foreach(peer echo_peer index_peer)
+  add_custom_target(${peer}
+    COMMAND ${cargo_build} --example ${peer}
+    COMMAND ${CMAKE_COMMAND} -E copy ${cargo_target_dir}/release/examples/${peer} ${CMAKE_CURRENT_BINARY_DIR}/${peer}
+    WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
+    USES_TERMINAL
+    VERBATIM)
+endforeach()

@@ -1,0 +1,16 @@
+// llama.mjs BLOCK_SIZE BLOCK_COUNT: a worker with the tiny Llama, its cache that large
+import { register } from 'tsx/esm/api';
+import { DistributedRuntime, serveEngine } from 'dynamo-node';
+import { answerCommands, tell } from './load.mjs';
+
+register();
+const { modelPath, TinyLlamaEngine } = await import('../../examples/tiny-llama/engine.ts');
+
+const [blockSize, blockCount] = process.argv.slice(2).map(Number);
+const runtime = await DistributedRuntime.create();
+const worker = await serveEngine(runtime.endpoint('llama.backend.generate'), new TinyLlamaEngine('served', { blockSize, blockCount }), { modelPath });
+await worker.ready;
+tell({ ready: true });
+await answerCommands(() => ({}));
+await worker.close({ timeoutMs: 1000 });
+await runtime.close({ timeoutMs: 1000 });
