@@ -31,7 +31,14 @@ export interface RoutingCandidate {
   readonly cost: number;
 }
 
-/** Why a router would choose as it would now. */
+/**
+ * Why a router would choose as it would now.
+ *
+ * It rests on two readings, which every choice makes in this order: of the index, then of the books. The candidates' terms are
+ * of these readings, and the winner is what the crates' policy chooses from them, so the two agree whatever is routed
+ * meanwhile. Two things a router alone knows, where a session is bound and which workers have an adapter: with those the
+ * winner is asked of the router, a moment before the readings.
+ */
 export interface RoutingExplanation {
   readonly blockSize: number;
   readonly promptTokens: number;
@@ -55,6 +62,7 @@ type Crossed = Omit<RoutingExplanation, 'candidates' | 'winner' | 'reason'> & {
 export interface Circumstances {
   readonly temperature: number;
   readonly policy: boolean;
+  /** Sessions keep to their workers. */
   readonly affinity: boolean;
 }
 
@@ -77,14 +85,14 @@ function reasonOf(
   const won = eligible.find(({ workerId, dpRank }) => workerId === winner.workerId && dpRank === winner.dpRank);
   if (request.pinned !== undefined) return 'the request is pinned to it';
   if (policy) return 'the routing policy gave it the least cost; the costs here are the default policy’s';
-  if (won === undefined) return 'it joined while the choice was explained';
+  if (won === undefined) return 'the router chose it, which has left since';
   if (eligible.length === 1) return 'it is the only worker that may get the request';
   const others = eligible.filter((one) => one !== won);
   const next = others.reduce((best, one) => (one.cost < best.cost ? one : best));
   const least = won.cost <= next.cost + EQUAL;
   if (!least && affinity && request.sessionId !== undefined) return 'its session is bound to it';
   const drawn = request.override?.temperature ?? temperature;
-  if (!least) return drawn > 0 ? `drawn at temperature ${drawn}` : 'loads changed while the choice was explained';
+  if (!least) return drawn > 0 ? `drawn at temperature ${drawn}` : 'the router chose it, and loads have changed since';
   const equals = eligible.filter(({ cost }) => Math.abs(cost - won.cost) <= EQUAL).length;
   if (equals > 1) return `drawn among ${equals} workers of equal cost ${shown(won.cost)}`;
   return `the least cost, ${shown(won.cost)} against ${shown(next.cost)}: ${differences(won, next)}`;

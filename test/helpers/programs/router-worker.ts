@@ -1,5 +1,6 @@
 // router-worker.ts OPTIONS TOKENS: serves an engine on a runtime with these options, and publishes that it has the blocks of
-// the first ids.
+// the ids from 0 up to TOKENS, then of those that each line {first, tokens} names.
+import { createInterface } from 'node:readline';
 import { computeBlockHashes, computeSequenceHashes, DistributedRuntime, KvPublisher, type RuntimeOptions, serveEngine } from '../../../lib/index.js';
 import { BLOCK_SIZE } from '../caching-engine.js';
 import { CountingEngine } from '../engines.js';
@@ -11,6 +12,15 @@ const endpoint = runtime.endpoint('test.backend.generate');
 const worker = await serveEngine(endpoint, new CountingEngine('counting'), { modelPath: `${root}/examples/tiny-llama/model` });
 await worker.ready;
 const publisher = await KvPublisher.create(endpoint, { blockSize: BLOCK_SIZE });
-const hashes = computeBlockHashes(Uint32Array.from({ length: Number(count) }, (_, index) => index), BLOCK_SIZE);
-publisher.stored(computeSequenceHashes(hashes), hashes);
+
+function store({ first, tokens }: { readonly first: number; readonly tokens: number }): void {
+  const hashes = computeBlockHashes(Uint32Array.from({ length: tokens }, (_, index) => first + index), BLOCK_SIZE);
+  publisher.stored(computeSequenceHashes(hashes), hashes);
+}
+
+if (count !== '0') store({ first: 0, tokens: Number(count) });
 console.log(JSON.stringify({ event: 'ready', id: String(runtime.instanceId) }));
+createInterface({ input: process.stdin }).on('line', (line) => {
+  store(JSON.parse(line) as Parameters<typeof store>[0]);
+  console.log(JSON.stringify({ event: 'stored' }));
+});

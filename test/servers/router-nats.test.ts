@@ -1,0 +1,46 @@
+import { DistributedRuntime, KvRouter } from 'dynamo-node';
+import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { BLOCK_SIZE } from '../helpers/caching-engine.js';
+import { Child } from '../helpers/child.js';
+import { temporaryFolder } from '../helpers/runtime.js';
+import { Server, serversMissing } from '../helpers/servers.js';
+import { waitFor } from '../helpers/wait.js';
+import { Wire } from '../helpers/wire.js';
+
+const missing = serversMissing('nats-server');
+const TOKENS = 4 * BLOCK_SIZE;
+
+beforeEach(({ skip }) => skip(missing !== undefined, missing));
+
+it('cache events travel on NATS, and a router that was cut off from it has from the worker what it missed', async () => {
+  const nats = await Server.nats();
+  onTestFinished(() => nats.remove());
+  const wire = await Wire.to(nats.port);
+  onTestFinished(() => wire.close());
+  const dir = temporaryFolder();
+  const optionsOn = (port: number) =>
+    ({ discovery: { kind: 'file', dir }, requestPlane: 'tcp', eventPlane: 'nats', natsServer: `nats://127.0.0.1:${port}`, host: '127.0.0.1' }) as const;
+  const worker = Child.program('test/helpers/programs/router-worker.ts', [JSON.stringify(optionsOn(nats.port)), '0']);
+  onTestFinished(() => worker.stop());
+  await worker.event('ready');
+  const runtime = await DistributedRuntime.create(optionsOn(wire.port));
+  onTestFinished(() => runtime.close({ timeoutMs: 5000 }));
+  const router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
+  onTestFinished(() => router.close());
+
+  const store = async (prompt: number): Promise<void> => {
+    worker.send({ first: prompt * 1000, tokens: TOKENS });
+    await worker.event('stored');
+  };
+  const believed = async (prompt: number) =>
+    (await router.overlapScores({ tokens: Uint32Array.from({ length: TOKENS }, (_, at) => prompt * 1000 + at) }))[0]?.deviceBlocks;
+  await waitFor('a first event', async () => (await store(1), believed(1)), (blocks) => blocks === 4);
+  wire.cut();
+  await store(2);
+  await store(3);
+  wire.mend();
+  await waitFor('the router’s next connection', () => wire.received, Boolean, 20_000);
+  expect([await believed(1), await believed(2), await believed(3)]).toEqual([4, 0, 0]);
+  await waitFor('what was missed', async () => (await store(4), believed(2)), (blocks) => blocks === 4, 20_000);
+  await waitFor('all of it', () => believed(3), (blocks) => blocks === 4);
+}, 60_000);
