@@ -34,6 +34,8 @@ interface Pool {
   /** Prefixes that a worker's cache has room for, beside two requests' own ends each. */
   readonly room: number;
   readonly model: string;
+  /** Requests of a closed loop: that warms the caches, and that tells what there is no more of. */
+  readonly requests: number;
   /** Of one run. */
   readonly seconds: number;
   start(dir: string, folder: string): Peer[];
@@ -49,6 +51,7 @@ const MOCKERS: Pool = {
   blockSize: 64,
   room: 8,
   model: 'served',
+  requests: 8 * GROUPS,
   seconds: 8,
   start(dir, folder) {
     const model = ['--model-path', join(folder, 'model'), '--model-name', this.model];
@@ -64,7 +67,8 @@ const LLAMAS: Pool = {
   blockSize: 64,
   room: 10,
   model: 'served',
-  seconds: 20,
+  requests: 2 * GROUPS,
+  seconds: 15,
   start(dir) {
     return Array.from({ length: this.workers }, (_, index) => Peer.node(`llama ${index}`, dir, 'llama.mjs', String(this.blockSize), String(blocksOf(this))));
   },
@@ -79,9 +83,9 @@ interface Measured {
 }
 
 /** From what a closed loop does downwards: the first rate that round-robin bears. */
-async function kneeOf(client: Client, pool: Pool, seconds: number): Promise<{ knee: number; idleTtftMs: number }> {
+async function kneeOf(client: Client, { workers, requests }: Pool, seconds: number): Promise<{ knee: number; idleTtftMs: number }> {
   const { ttftMs } = await client.closed(1, GROUPS);
-  const { perSecond } = await client.closed(4 * pool.workers, Math.max(4 * pool.workers, Math.round(seconds * pool.workers)));
+  const { perSecond } = await client.closed(4 * workers, requests);
   for (let knee = perSecond; ; knee *= STEP) {
     const tried = await client.open(arrivals(1, knee, seconds, GROUPS));
     if (tried.ttftMs <= KNEE * ttftMs) return { knee, idleTtftMs: ttftMs };
@@ -103,9 +107,9 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
       const client = new Client(Number((await frontend.started())['port']), pool.model, pool.prompts);
       clients.set(name, client);
       await client.served(() => workers.map(({ log }) => log).join('\n'));
-      await client.closed(pool.workers, quick ? GROUPS : 4 * GROUPS);
+      await client.closed(pool.workers, quick ? GROUPS : pool.requests);
     }
-    const { knee, idleTtftMs } = await kneeOf(clients.get('round-robin') as Client, pool, seconds);
+    const { knee, idleTtftMs } = await kneeOf(clients.get('round-robin') as Client, quick ? { ...pool, requests: GROUPS } : pool, seconds);
     for (let run = 0; run < runs; run++) {
       const plan = arrivals(100 + run, knee * LOAD, seconds, GROUPS);
       for (const [name, client] of clients) got[name].push(await client.open(plan));
@@ -126,7 +130,7 @@ interface SimulatedCase {
 
 /** What the mockers' parameters that nobody asked for change, by the crates' simulator: at the same share of the knee of each. */
 async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCase[]> {
-  const cases = (quick ? [6] : [6, 8, 12, 2 * GROUPS]).flatMap((room) => (quick ? [8] : [1, 8, 32]).map((answerTokens) => ({ room, answerTokens })));
+  const cases = (quick ? [8] : [6, 8, 12, 2 * GROUPS]).flatMap((room) => (quick ? [8] : [1, 8, 32]).map((answerTokens) => ({ room, answerTokens })));
   const all: SimulatedCase[] = [];
   for (const { room, answerTokens } of cases) {
     const prompts = { ...MOCKERS.prompts, answerTokens };

@@ -5,7 +5,7 @@ import { type Arrival, arrivals, type Prompts } from './arrivals.js';
 
 /** Of a search for the knee: from this rate on, so much more each time. */
 const FIRST_RATE = 4;
-const STEP = 1.06;
+const STEP = 1.1;
 const TRACE_SECONDS = 40;
 
 export interface Simulated {

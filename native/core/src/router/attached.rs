@@ -3,20 +3,21 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use dynamo_kv_router::SessionContext;
 use dynamo_kv_router::config::RouterConfigOverride;
+use dynamo_kv_router::plugins::worker_selection::WorkerSelectionPolicyFactory;
 use dynamo_kv_router::protocols::{BlockExtraInfo, RoutingConstraints, WorkerWithDpRank};
+use dynamo_kv_router::{DEFAULT_ROUTING_GROUP, RoutingPartitionRef, SessionContext};
 use dynamo_llm::discovery::{ModelManager, RuntimeConfigWatch};
+use dynamo_llm::kv_router::plugins::router_plugin_registry;
 use dynamo_llm::kv_router::{FindBestMatchOutcome, ManagedKvRouter, SelectionPolicySource};
 use dynamo_llm::worker_type::WorkerType;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::costs::Weights;
+use super::explain::{Chooser, Readings, Wanted, explain};
 use super::policy::{HostPolicy, PolicyArgs};
-use super::select::{Snapshot, explain};
-use super::selection::router_config;
+use super::selection::{policy_of, router_config};
 use super::words::{encode_events, u32s};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::llm::config::parse;
@@ -46,6 +47,9 @@ struct Routing {
 pub struct Attached {
     routing: Mutex<Option<Routing>>,
     role: WorkerType,
+    model: Option<String>,
+    /// What the router chooses by.
+    policy: WorkerSelectionPolicyFactory,
     _endpoint: Arc<EndpointRef>,
 }
 
@@ -62,13 +66,18 @@ pub unsafe extern "C" fn dyn_attached_create(call: *const dyn_call) {
         op(call, |call: &Call| {
             let endpoint = call.handle::<EndpointRef>()?;
             let args = call.args::<AttachedArgs>()?;
-            let config = router_config(args.config)?;
+            let mut config = router_config(args.config)?;
             let role = args.worker_type.as_deref().unwrap_or("aggregated");
             let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
             Ok(async move {
-                let policy = args.policy.map(|args| HostPolicy::new(args, Some(&endpoint.runtime.drt))).transpose()?;
-                let source =
-                    policy.as_ref().map_or(SelectionPolicySource::Registry, |policy| SelectionPolicySource::Factory(policy.factory()));
+                config.apply_policy_config().map_err(|error| Failure::invalid(format!("config: {error}")))?;
+                let host = args.policy.map(|args| HostPolicy::new(args, Some(&endpoint.runtime.drt))).transpose()?;
+                let policy = policy_of(host.as_ref(), &router_plugin_registry(), &config, role)?;
+                let source = match host {
+                    Some(_) => SelectionPolicySource::Factory(policy.clone()),
+                    None => SelectionPolicySource::Registry,
+                };
+                let model = args.model;
                 let manager = Arc::new(ModelManager::new());
                 let router = manager
                     .managed_kv_router_for_with_policy(
@@ -79,15 +88,15 @@ pub unsafe extern "C" fn dyn_attached_create(call: *const dyn_call) {
                         None,
                         Some(role),
                         role.default_selector_label(),
-                        args.model,
+                        model.clone(),
                         args.eagle,
                     )
                     .await?;
                 let workers = manager.get_or_create_runtime_config_watcher(&endpoint.endpoint).await?;
                 let routing = Mutex::new(Some(Routing { router, workers, _manager: manager }));
-                let attached = Attached { routing, role, _endpoint: endpoint };
+                let attached = Attached { routing, role, model, policy, _endpoint: endpoint };
                 let mut handles = vec![Handle::new(Arc::new(attached))];
-                handles.extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+                handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
                 Ok(Reply::with_handles(Vec::new(), handles))
             })
         })
@@ -216,38 +225,39 @@ pub unsafe extern "C" fn dyn_attached_explain(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let this = call.handle::<Attached>()?;
-            let (role, workers) = (this.role, this.open()?.workers);
+            let (role, policy, Routing { workers, .. }) = (this.role, this.policy.clone(), this.open()?);
             let (router, tokens, prompt) = prompt(call)?;
             let prompt = Prompt { book: false, ..prompt };
             Ok(async move {
+                let workers = workers.borrow().clone();
+                // Which workers have an adapter the router alone knows.
+                let decided = match prompt.lora_name {
+                    Some(_) => Some(select(&router, &tokens, &prompt).await?),
+                    None => None,
+                };
+                let wanted = Wanted {
+                    overrides: prompt.router_config_override,
+                    expected_output_tokens: prompt.expected_output_tokens,
+                    session: prompt.session_id.map(|id| SessionContext::new(id, None, None, None)),
+                    pinned: prompt.pinned_worker,
+                    allowed: prompt.allowed_worker_ids,
+                    constraints: prompt.routing_constraints,
+                };
                 let infos = prompt.block_mm_infos.as_deref();
                 let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
-                let wanted = prompt.router_config_override.as_ref();
                 let overlap = router.get_overlap_scores(&tokens, infos, lora, salt, true).await?;
-                let loads = router.get_potential_loads(&tokens, wanted, infos, lora, salt).await?;
-                let idle = router.get_potential_loads(&[], wanted, None, lora, salt).await?;
-                let winner = select(&router, &tokens, &prompt).await?;
-                let tracks_prefill = wanted
-                    .and_then(|wanted| wanted.track_prefill_tokens)
-                    .unwrap_or(router.kv_router_config().router_track_prefill_tokens);
-                let snapshot = Snapshot { prompt_tokens: tokens.len(), tracks_prefill, overlap, loads, idle };
-                let workers = workers.borrow().clone();
-                let Prompt { allowed_worker_ids: allowed, routing_constraints: constraints, .. } = prompt;
-                let excluded = |worker: u64| {
-                    if allowed.as_ref().is_some_and(|allowed| !allowed.contains(&worker)) {
-                        return Some("not allowed by the request");
-                    }
-                    let config = workers.get(&worker);
-                    let compatible = config.is_none_or(|config| constraints.is_compatible_with_worker_taints(&config.taints));
-                    (!compatible).then_some("lacks a required taint")
+                let overrides = wanted.overrides_of_reading();
+                let loads = router.get_potential_loads(&tokens, Some(&overrides), infos, lora, salt).await?;
+                let chooser = Chooser {
+                    config: router.kv_router_config(),
+                    role,
+                    policy: &policy,
+                    partition: RoutingPartitionRef::new(this.model.as_deref().unwrap_or("default"), DEFAULT_ROUTING_GROUP),
+                    workers: &workers,
                 };
-                let multiplier = |worker: u64| {
-                    let config = workers.get(&worker);
-                    config.and_then(|config| constraints.preferred_taint_multiplier(&config.taints)).unwrap_or(1.0)
-                };
-                let winner = WorkerWithDpRank::new(winner.worker_id, winner.dp_rank);
-                let weights = Weights::new(router.kv_router_config(), role);
-                Reply::value(&explain(weights, snapshot, winner, excluded, multiplier))
+                let decided = decided.map(|winner| WorkerWithDpRank::new(winner.worker_id, winner.dp_rank));
+                let readings = Readings { prompt_tokens: tokens.len(), overlap, loads };
+                Reply::value(&explain(&chooser, wanted, readings, decided)?)
             })
         })
     }

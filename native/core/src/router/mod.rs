@@ -2,6 +2,7 @@
 
 mod attached;
 mod costs;
+mod explain;
 mod hash;
 mod indexer;
 pub mod policy;

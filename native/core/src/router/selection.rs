@@ -12,8 +12,8 @@ use dynamo_kv_router::protocols::PotentialLoad;
 use dynamo_kv_router::services::indexer::backend::Indexer;
 use dynamo_kv_router::services::indexer::registry::WorkerRegistry;
 use dynamo_kv_router::services::selection::{
-    KvEventIngress, KvIndexSource, SelectionError, SelectionService, SelectionServiceBuilder, WorkerCatalogRecord,
-    WorkerLifecycle, WorkerRequest,
+    KvEventIngress, KvIndexSource, RouterPluginRegistry, SelectionError, SelectionService, SelectionServiceBuilder,
+    WorkerCatalogRecord, WorkerLifecycle, WorkerRequest, WorkerSelectionPolicyFactory,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -93,12 +93,33 @@ struct SelectionArgs {
 
 pub struct Selection {
     pub service: SelectionService,
+    /// As the service has it, a policy file's settings applied.
     pub config: KvRouterConfig,
     pub role: WorkerType,
+    /// What the service chooses by.
+    pub policy: WorkerSelectionPolicyFactory,
+    /// Sessions keep to their workers.
+    pub affinity: bool,
 }
 
 pub fn router_config(value: Option<Value>) -> Result<KvRouterConfig, Failure> {
     value.map_or_else(|| Ok(KvRouterConfig::default()), |value| read("config", value))
+}
+
+/// The host's policy, or the one that the registry has for the pool.
+pub fn policy_of(
+    host: Option<&Arc<HostPolicy>>,
+    registry: &RouterPluginRegistry,
+    config: &KvRouterConfig,
+    role: WorkerType,
+) -> Result<WorkerSelectionPolicyFactory, Failure> {
+    match host {
+        Some(host) => Ok(host.factory()),
+        None => {
+            let found = registry.resolve_for_worker_type(config, role).map_err(|error| Failure::invalid(format!("config: {error}")))?;
+            found.ok_or_else(|| Failure::internal("the registry has no default policy"))
+        }
+    }
 }
 
 /// `args`: `SelectionArgs`. Gives a `Selection`, and with a policy its `Inbox` and the `HostPolicy`.
@@ -107,30 +128,33 @@ pub unsafe extern "C" fn dyn_selection_create(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let args = call.args::<SelectionArgs>()?;
-            let config = router_config(args.config)?;
+            let mut config = router_config(args.config)?;
             let role = args.worker_type.as_deref().unwrap_or("aggregated");
             let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
             Ok(async move {
+                config.apply_policy_config().map_err(|error| Failure::invalid(format!("config: {error}")))?;
                 let KvIndexSource::Owned(zmq) = KvIndexSource::default();
                 let registry = dynamo_custom_policy_builtin::default_registry();
-                let mut builder = SelectionServiceBuilder::new(config.clone(), role, registry)
+                let mut builder = SelectionServiceBuilder::new(config.clone(), role, registry.clone())
                     .kv_index(KvIndexSource::Owned(Arc::new(HostIngress { zmq })))
                     .indexer_peers(args.indexer_peers)
                     .indexer_threads(args.indexer_threads.unwrap_or(config.router_event_threads as usize));
+                let affinity = args.session_affinity_seconds.is_some();
                 if let Some(seconds) = args.session_affinity_seconds {
                     builder = builder.session_affinity(Duration::from_secs(seconds));
                 }
                 if let Some(port) = args.replica_port {
                     builder = builder.replica_sync(port, args.replica_peers);
                 }
-                let policy = args.policy.map(|args| HostPolicy::new(args, None)).transpose()?;
-                if let Some(policy) = &policy {
-                    builder = builder.worker_selection_policy_factory(policy.factory());
+                let host = args.policy.map(|args| HostPolicy::new(args, None)).transpose()?;
+                let policy = policy_of(host.as_ref(), &registry, &config, role)?;
+                if host.is_some() {
+                    builder = builder.worker_selection_policy_factory(policy.clone());
                 }
                 let service = builder.build().await?;
-                let selection = Arc::new(Selection { service, config, role });
+                let selection = Arc::new(Selection { service, config, role, policy, affinity });
                 let mut handles = vec![Handle::new(selection)];
-                handles.extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+                handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
                 Ok(Reply::with_handles(Vec::new(), handles))
             })
         })
