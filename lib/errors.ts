@@ -50,6 +50,20 @@ export type ErrorClass = keyof typeof CLASSES;
  */
 export type ErrorCode = (typeof CLASSES)[ErrorClass]['code'] | 'DYN_CLOSED';
 
+/** A value in words; never throws, whatever the value does when it is looked at. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (value === null || typeof value !== 'object') return typeof value === 'function' ? 'a function' : String(value);
+  try {
+    if (Array.isArray(value)) return value.length === 0 ? 'an empty array' : 'an array';
+    const name: unknown = value.constructor?.name;
+    return name === 'Object' || typeof name !== 'string' ? 'an object' : `an object of ${name}`;
+  } catch {
+    return 'an object';
+  }
+}
+
 /** What a `DynamoError` has besides its class and message. */
 export interface DynamoErrorOptions {
   /** Upstream's reason key, verbatim, such as `transport.disconnected`. */
@@ -58,10 +72,16 @@ export interface DynamoErrorOptions {
   kind?: string;
   /** The call that failed, such as `client.generate`. */
   operation?: string;
-  /** Data that may be shown to a client. */
+  /**
+   * Data that may be shown to a client. From one process to another it travels in Dynamo's own shapes alone:
+   * `{type: 'message', message}`, `{type: 'size_limit' | 'context_length', limit, actual}` and
+   * `{type: 'rate_limit', limit, remaining}`.
+   */
   details?: unknown;
   cause?: unknown;
 }
+
+const isClass = (name: unknown): name is ErrorClass => typeof name === 'string' && Object.hasOwn(CLASSES, name);
 
 const brand = Symbol.for('dynamo-node.error');
 
@@ -89,6 +109,7 @@ export class DynamoError extends Error {
   readonly retryable: boolean;
 
   constructor(errorClass: ErrorClass, message: string, options: DynamoErrorOptions = {}) {
+    if (!isClass(errorClass)) throw new TypeError(`DynamoError class: expected one of ${Object.keys(CLASSES).join(', ')}, got ${shown(errorClass)}`);
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     Object.defineProperty(this, brand, { value: true });
     const { code, retryable } = CLASSES[errorClass];
@@ -103,7 +124,7 @@ export class DynamoError extends Error {
 
   /** True for errors of every copy of this package in the process. */
   static is(error: unknown): error is DynamoError {
-    return typeof error === 'object' && error !== null && brand in error;
+    return error instanceof Error && brand in error;
   }
 }
 
@@ -146,7 +167,7 @@ export class NixlError extends DynamoError {
 export function errorFrom(failure: Failure, operation: string): Error {
   if (failure.class === 'BadArgument') return new TypeError(`${operation} ${failure.message}`);
   if (failure.class === 'Closed') return new ClosedError(failure.message.replace(/ is closed$/, ''), operation);
-  const errorClass = failure.class in CLASSES ? (failure.class as ErrorClass) : 'Internal';
+  const errorClass = isClass(failure.class) ? failure.class : 'Internal';
   if (failure.nixl !== undefined) return new NixlError(errorClass, `${operation}: ${failure.message}`, { reason: failure.reason ?? '', operation, ...failure.nixl });
   return new DynamoError(errorClass, failure.message || failure.reason || failure.class, {
     reason: failure.reason ?? '',
@@ -184,25 +205,39 @@ const HTTP_STATUSES: Record<number, ErrorClass> = {
   504: 'DeadlineExceeded',
 };
 
-/** What a handler threw, as the failure that its caller gets. */
+/** Causes behind an error that travel with it; they may refer to each other. */
+const MOST_CAUSES = 16;
+
+/** What a handler threw, as the failure that its caller gets. Never throws, whatever the value does when it is looked at. */
 export function failureFrom(thrown: unknown): Failure {
+  try {
+    return classified(thrown, MOST_CAUSES);
+  } catch {
+    return { class: 'Internal', reason: 'runtime.unclassified', message: 'what was thrown cannot be read' };
+  }
+}
+
+function classified(thrown: unknown, causes: number): Failure {
   if (DynamoError.is(thrown)) {
     const { class: errorClass, reason, details, message, cause } = thrown;
     return {
       class: errorClass,
-      reason,
-      message,
-      ...(details === undefined ? {} : { details }),
-      ...(cause === undefined ? {} : { cause: failureFrom(cause) }),
+      reason: String(reason),
+      message: String(message),
+      ...(details === undefined ? {} : { details: plain(details) }),
+      ...(cause === undefined || causes === 0 ? {} : { cause: classified(cause, causes - 1) }),
     };
   }
-  if (!(thrown instanceof Error)) return { class: 'Internal', reason: 'runtime.unclassified', message: String(thrown) };
-  const { message } = thrown;
+  if (!(thrown instanceof Error)) {
+    const message = typeof thrown === 'string' ? thrown : `${shown(thrown)} was thrown, which is no Error`;
+    return { class: 'Internal', reason: 'runtime.unclassified', message };
+  }
+  const message = String(thrown.message);
   const { code, status, statusCode } = thrown as { code?: unknown; status?: unknown; statusCode?: unknown };
   if (thrown.name === 'AbortError') return { class: 'Cancelled', reason: 'backend.cancelled', message };
   if (thrown.name === 'TimeoutError') return { class: 'DeadlineExceeded', reason: 'backend.response_timeout', message };
-  if (typeof code === 'string' && NODE_CODES[code] !== undefined) {
-    const [errorClass, reason] = NODE_CODES[code];
+  if (typeof code === 'string' && Object.hasOwn(NODE_CODES, code)) {
+    const [errorClass, reason] = NODE_CODES[code] as [ErrorClass, string];
     return { class: errorClass, reason, message };
   }
   const http = [status, statusCode, code].find((value) => typeof value === 'number') as number | undefined;
@@ -211,4 +246,13 @@ export function failureFrom(thrown: unknown): Failure {
     return { class: 'InvalidRequest', reason: 'backend.invalid_argument', message };
   }
   return { class: 'Internal', reason: 'runtime.unclassified', message };
+}
+
+/** Details as JSON has them, or as words where it has not: they are packed when nobody is left to tell of a mistake. */
+function plain(details: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(details)) as unknown;
+  } catch {
+    return shown(details);
+  }
 }

@@ -1,13 +1,8 @@
+import { shown } from '../errors.js';
+
 /** Checks of arguments: each throws a TypeError or RangeError that names the path, what was expected and what came. */
 
-function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
-  if (typeof value === 'bigint') return `${value}n`;
-  if (value === null || typeof value !== 'object') return typeof value === 'function' ? 'a function' : String(value);
-  return Array.isArray(value) ? 'an array' : `an object of ${value.constructor?.name ?? 'null prototype'}`;
-}
-
-function wrongType(path: string, expected: string, value: unknown): never {
+export function wrongType(path: string, expected: string, value: unknown): never {
   throw new TypeError(`${path}: expected ${expected}, got ${shown(value)}`);
 }
 
@@ -26,9 +21,31 @@ export function checkString(path: string, value: unknown): asserts value is stri
   if (typeof value !== 'string') wrongType(path, 'a string', value);
 }
 
+export function checkBoolean(path: string, value: unknown): asserts value is boolean {
+  if (typeof value !== 'boolean') wrongType(path, 'a boolean', value);
+}
+
+export function checkArray(path: string, value: unknown, of: string): asserts value is readonly unknown[] {
+  if (!Array.isArray(value)) wrongType(path, `an array of ${of}`, value);
+}
+
+/** An object of one of this package's classes. */
+export function checkInstance(path: string, value: unknown, Class: abstract new (...args: never) => unknown): void {
+  if (!(value instanceof Class)) wrongType(path, `an object of ${Class.name}`, value);
+}
+
+export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
 export function checkFunction(path: string, value: unknown): void {
   if (typeof value !== 'function') wrongType(path, 'a function', value);
 }
+
+/** The longest time that a timer takes, in milliseconds; a longer one would end at once. */
+export const MOST_MS = 2 ** 31 - 1;
+
+export const MOST_U32 = 2 ** 32 - 1;
 
 export function checkInteger(path: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'an integer', value);
@@ -39,6 +56,13 @@ export function checkInteger(path: string, value: unknown, least: number, most =
 
 export function checkNumber(path: string, value: unknown): asserts value is number {
   if (typeof value !== 'number' || Number.isNaN(value)) wrongType(path, 'a number', value);
+}
+
+/** A finite number of a range. */
+export function checkRange(path: string, value: unknown, least: number, most = Number.MAX_VALUE): asserts value is number {
+  if (typeof value !== 'number') wrongType(path, 'a number', value);
+  const range = most === Number.MAX_VALUE ? `a finite number from ${least} on` : `a number from ${least} to ${most}`;
+  if (!(value >= least && value <= most)) throw new RangeError(`${path}: expected ${range}, got ${value}`);
 }
 
 export function checkOneOf<T extends string>(path: string, value: unknown, choices: readonly T[]): asserts value is T {
@@ -52,6 +76,14 @@ export function checkSignal(path: string, value: unknown): asserts value is Abor
 export function checkStringMap(path: string, value: unknown): asserts value is Record<string, string> {
   checkObject(path, value);
   for (const [key, entry] of Object.entries(value)) checkString(`${path}.${key}`, entry);
+}
+
+/** The one option of a `close`: how long to wait, or undefined. */
+export function checkClose(path: string, options: { readonly timeoutMs?: number }, least: number): number | undefined {
+  checkOptions(`${path} options`, options, ['timeoutMs']);
+  const { timeoutMs } = options;
+  if (timeoutMs !== undefined) checkInteger(`${path} options.timeoutMs`, timeoutMs, least, MOST_MS);
+  return timeoutMs;
 }
 
 const MOST_U64 = 2n ** 64n - 1n;

@@ -1,10 +1,19 @@
 import { addExtension, Packr, RESET_BUFFER_MODE, Unpackr } from 'msgpackr';
 
+import { DynamoError, shown } from '../errors.js';
+
 /** Token ids, hashes, vectors: arrays of numbers to every peer. Only bytes travel as bytes. */
 const NUMERIC = [Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array, BigUint64Array, BigInt64Array];
-for (const Class of NUMERIC) {
-  addExtension({ Class, write: (value: ArrayLike<number | bigint>) => Array.from<number | bigint>(value) } as Parameters<typeof addExtension>[0]);
-}
+
+/** Whether it is this module that packs now. */
+let packing = false;
+
+/**
+ * The codec's extensions hold for every user of it in the process. This one matches nothing while others pack: they may want
+ * the same arrays in a form of their own.
+ */
+const numericHere = { [Symbol.hasInstance]: (value: unknown): boolean => packing && NUMERIC.some((Class) => value instanceof Class) };
+addExtension({ Class: numericHere, write: (value: ArrayLike<number | bigint>) => Array.from<number | bigint>(value) } as unknown as Parameters<typeof addExtension>[0]);
 
 /**
  * MessagePack as Dynamo's peers write and read it: maps with string keys, no extensions of the codec's own. Integers
@@ -21,7 +30,7 @@ const packr = new Packr({
 });
 
 export function pack(value: unknown): Uint8Array {
-  return packr.pack(value);
+  return packed(value, 0);
 }
 
 /** A borrowed buffer that a large value made larger than this is given up again. */
@@ -32,9 +41,74 @@ const KEPT_BYTES = 32 * 1024 * 1024;
  * The same memory serves every time: a fresh buffer for each large value costs more than packing it.
  */
 export function packBorrowed(value: unknown): Uint8Array {
-  const bytes = packr.pack(value, RESET_BUFFER_MODE);
+  const bytes = packed(value, RESET_BUFFER_MODE);
   if (bytes.buffer.byteLength > KEPT_BYTES) packr.useBuffer(Buffer.allocUnsafeSlow(8192));
   return bytes;
+}
+
+function packed(value: unknown, mode: number): Buffer {
+  packing = true;
+  try {
+    const bytes = packr.pack(value, mode);
+    if (!mayHaveLoneSurrogate(bytes)) return bytes;
+    const whole = wellFormed(value);
+    return whole === value ? bytes : packr.pack(whole, mode);
+  } finally {
+    packing = false;
+  }
+}
+
+/** The codec writes half of a pair of UTF-16 as it is, which is no UTF-8: peers then refuse the string, or take it for bytes. */
+function mayHaveLoneSurrogate(bytes: Buffer): boolean {
+  for (let at = bytes.indexOf(0xed); at !== -1; at = bytes.indexOf(0xed, at + 1)) {
+    if ((bytes[at + 1] as number) >= 0xa0) return true;
+  }
+  return false;
+}
+
+/** The value with U+FFFD in the place of each half, as encoders of text put it; the value itself where it has none. */
+function wellFormed(value: unknown): unknown {
+  if (typeof value === 'string') return text(textBytes(value));
+  if (Array.isArray(value)) {
+    const items = value.map(wellFormed);
+    return items.some((item, index) => item !== value[index]) ? items : value;
+  }
+  if (value instanceof Map) return new Map([...value].map(([key, item]) => [wellFormed(key), wellFormed(item)]));
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
+  const entries = Object.entries(value);
+  const whole = entries.map(([key, item]) => [text(textBytes(key)), wellFormed(item)] as const);
+  return whole.some(([key, item], index) => key !== entries[index]?.[0] || item !== entries[index]?.[1]) ? Object.fromEntries(whole) : value;
+}
+
+/** Why the codec does not take a value. */
+function unpackable(error: unknown): string {
+  if (!(error instanceof Error)) return shown(error);
+  if (error instanceof RangeError && error.message.includes('call stack')) return 'it refers to itself, or is nested too deep';
+  if (error.message.includes('too large to fit')) return 'it has a bigint beyond 64 bits';
+  return error.message;
+}
+
+/** Packs a value of the user's; what cannot be packed is a TypeError that names it. */
+export function packValue(operation: string, what: string, value: unknown, packer = pack): Uint8Array {
+  try {
+    return packer(value);
+  } catch (error) {
+    throw new TypeError(`${operation}: ${what} cannot be written as MessagePack: ${unpackable(error)}`, { cause: error });
+  }
+}
+
+/** Packs what a handler or an engine gives back, into borrowed bytes: what cannot be packed is its mistake, not its caller's. */
+export function packItem(operation: string, what: string, value: unknown): Uint8Array {
+  try {
+    return packValue(operation, what, value, packBorrowed);
+  } catch (error) {
+    throw mistake(operation, (error as Error).message);
+  }
+}
+
+/** The error of a handler or an engine that did not keep to its interface. */
+export function mistake(operation: string, message: string): DynamoError {
+  return new DynamoError('Internal', message, { reason: 'runtime.unclassified', operation });
 }
 
 export function unpack(bytes: Uint8Array): unknown {

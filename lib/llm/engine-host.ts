@@ -1,8 +1,9 @@
-import { checkFunction, checkObject } from '../addon/check.js';
-import { packBorrowed, unpack } from '../addon/codec.js';
+import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MOST_U32 } from '../addon/check.js';
+import { mistake, packItem, unpack } from '../addon/codec.js';
+import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { turnOver } from '../addon/turn.js';
-import { failureFrom } from '../errors.js';
+import { failureFrom, shown } from '../errors.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
 import { defined } from './args.js';
 import type { EngineBase, EngineConfig, EngineWorker, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
@@ -20,8 +21,15 @@ const METHODS = ['abort', 'drain', 'isQuiescent', 'cleanup', 'kvEventSources', '
 
 export function traitsOf(path: string, engine: EngineBase): EngineTraits {
   const methods = engine as unknown as Record<string, unknown>;
-  if (typeof engine !== 'object' || engine === null) checkObject(path, engine);
-  for (const method of ['start', 'generate']) checkFunction(`${path}.${method}`, methods[method]);
+  checkObject(path, engine);
+  for (const method of ['start', 'generate', ...METHODS.filter((name) => methods[name] !== undefined)]) checkFunction(`${path}.${method}`, methods[method]);
+  for (const [table, commands] of Object.entries({ controls: engine.controls, updates: engine.updates })) {
+    if (commands === undefined) continue;
+    checkObject(`${path}.${table}`, commands);
+    for (const [name, command] of Object.entries(commands)) checkFunction(`${path}.${table}.${name}`, command);
+  }
+  if (engine.metricsRanks !== undefined) checkArray(`${path}.metricsRanks`, engine.metricsRanks, 'ranks');
+  engine.metricsRanks?.forEach((rank, index) => checkInteger(`${path}.metricsRanks[${index}]`, rank, 0, MOST_U32));
   return {
     methods: METHODS.filter((method) => methods[method] !== undefined),
     controls: Object.keys(engine.controls ?? {}),
@@ -63,7 +71,7 @@ export class EngineHost implements InboxHandler {
       const { engine: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
       if (request.method === 'generate') await this.#generate(engine, request, metadata);
-      else await request.sink.write(packBorrowed(await this.#call(engine, request)), false, true);
+      else await request.sink.write(packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request)), false, true);
     } catch (error) {
       request.sink.end(failureFrom(error));
     }
@@ -121,12 +129,13 @@ export class EngineHost implements InboxHandler {
     try {
       const asked = this.raw ? unpack(request.payload) : preprocessed(request.payload);
       const items = runInContext(context, () => (engine as RawEngine).generate(asked, context));
+      if (!isAsyncIterable(items)) throw mistake('engine.generate', `engine.generate: expected an async iterable, got ${shown(items)}`);
       const generation = items[Symbol.asyncIterator]() as Generation;
       running.generation = generation;
       for (;;) {
         const { done, value } = await runInContext(context, () => generation.next());
         if (done === true) return sink.end();
-        const written = sink.write(this.raw ? packBorrowed(value) : packOutput(value as LLMEngineOutput));
+        const written = sink.write(packItem('engine.generate', 'an item', this.raw ? value : wireOutput(value)));
         if (written === true || (written !== false && (await written))) {
           const over = turnOver();
           if (over !== undefined) await over;
@@ -163,21 +172,18 @@ function registration(config: EngineConfig): Record<string, unknown> {
   return { ...defined(config), ...(config.llm === undefined ? {} : { llm: defined(config.llm) }) };
 }
 
-function finish(generation: Generation): void {
-  void Promise.resolve(generation.return?.()).catch(() => {});
-}
-
 function preprocessed(payload: Uint8Array): PreprocessedRequest {
   const request = unpack(payload) as { token_ids: ArrayLike<number> };
   request.token_ids = Uint32Array.from(request.token_ids);
   return request as unknown as PreprocessedRequest;
 }
 
-function packOutput(output: LLMEngineOutput): Uint8Array {
-  const { token_ids } = output;
-  if (Array.isArray(token_ids)) return packBorrowed(output);
-  if (token_ids === undefined || token_ids instanceof Uint32Array) {
-    return packBorrowed({ ...output, token_ids: token_ids === undefined ? [] : Array.from(token_ids) });
-  }
-  throw new TypeError('engine.generate item.token_ids: expected an array or a Uint32Array of token ids');
+/** An item as the crates read it: token ids in an array. */
+function wireOutput(output: unknown): unknown {
+  if (typeof output !== 'object' || output === null) throw mistake('engine.generate', `engine.generate item: expected an object, got ${shown(output)}`);
+  const { token_ids } = output as LLMEngineOutput;
+  if (Array.isArray(token_ids)) return output;
+  if (token_ids === undefined) return { ...output, token_ids: [] };
+  if (token_ids instanceof Uint32Array) return { ...output, token_ids: Array.from(token_ids) };
+  throw mistake('engine.generate', `engine.generate item.token_ids: expected an array or a Uint32Array of token ids, got ${shown(token_ids)}`);
 }

@@ -1,4 +1,4 @@
-import { checkFunction, checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkOptions, checkString, MOST_U32 } from '../addon/check.js';
 import { DynamoError } from '../errors.js';
 import { policyArgs } from '../router/policy.js';
 import { defined } from './args.js';
@@ -26,6 +26,8 @@ export interface FrontendBaseOptions {
   /** @default workers */
   readonly engine?: FrontendEngine;
   readonly router?: RouterOptions;
+  /** Tokens in a KV cache block, for models whose cards do not say. @default 16 */
+  readonly kvCacheBlockSize?: number;
   /** How often a request that has begun may move to another worker when its own is lost. @default 0 */
   readonly migrationLimit?: number;
   /** Requests longer than this, in tokens, do not move. @default no limit */
@@ -85,7 +87,7 @@ export interface TextFrontendOptions extends FrontendBaseOptions {
 /** How a frontend is started: by its `input`, HTTP unless told otherwise. */
 export type FrontendOptions = HttpFrontendOptions | GrpcFrontendOptions | TextFrontendOptions;
 
-const BASE = ['input', 'engine', 'router', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'metricsPrefix'];
+const BASE = ['input', 'engine', 'router', 'kvCacheBlockSize', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'metricsPrefix'];
 const KNOWN = {
   http: [
     ...BASE,
@@ -105,6 +107,19 @@ const KNOWN = {
   stdin: BASE,
 };
 const STRINGS = ['host', 'namespace', 'namespacePrefix', 'requestTemplate', 'metricsPrefix'];
+const BOOLEANS = ['anthropicApi', 'stripAnthropicPreamble', 'streamingToolDispatch', 'streamingReasoningDispatch'];
+/** The least and the most of each. */
+const INTEGERS: Record<string, [number, number]> = {
+  port: [0, 65535],
+  metricsPort: [0, 65535],
+  migrationLimit: [0, MOST_U32],
+  migrationMaxTokens: [0, MOST_U32],
+  kvCacheBlockSize: [1, MOST_U32],
+};
+const CHOICES: Record<string, readonly string[]> = {
+  tokenizer: ['default', 'fastokens', 'basetenkenizer'],
+  reasoningField: ['reasoning', 'reasoning_content'],
+};
 
 function checkTls(path: string, tls: unknown): asserts tls is TlsOptions {
   checkObject(path, tls, ['certPath', 'keyPath', 'clientCaPath']);
@@ -116,21 +131,24 @@ function checkTls(path: string, tls: unknown): asserts tls is TlsOptions {
 function engineArgs(path: string, engine: FrontendEngine): Record<string, unknown> {
   checkObject(path, engine, ['kind', 'modelName']);
   checkOneOf(`${path}.kind`, engine.kind, ['workers', 'echo']);
+  if (engine.kind === 'echo' && engine.modelName !== undefined) checkString(`${path}.modelName`, engine.modelName);
   return engine.kind === 'echo' ? { engine: 'echo', modelName: engine.modelName } : {};
 }
 
 /** As `EntrypointArgs` of `native/core/src/llm/entrypoint.rs` has them. */
 export function frontendArgs(path: string, options: FrontendOptions): Record<string, unknown> {
-  const { input = 'http' } = options;
+  checkObject(path, options);
+  const { input = 'http' } = options as FrontendOptions;
   checkOneOf(`${path}.input`, input, ['http', 'grpc', 'text', 'stdin']);
   checkOptions(path, options, KNOWN[input]);
   const values = options as Record<string, unknown>;
   for (const name of STRINGS) if (values[name] !== undefined) checkString(`${path}.${name}`, values[name]);
-  for (const name of ['port', 'metricsPort']) {
-    if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], 0, 65535);
+  for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${path}.${name}`, values[name]);
+  for (const [name, [least, most]] of Object.entries(INTEGERS)) {
+    if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], least, most);
   }
-  for (const name of ['migrationLimit', 'migrationMaxTokens']) {
-    if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], 0);
+  for (const [name, choices] of Object.entries(CHOICES)) {
+    if (values[name] !== undefined) checkOneOf(`${path}.${name}`, values[name], choices);
   }
   const { engine = { kind: 'workers' }, router, tls, migrationMaxTokens, processor, routes, ...rest } = options as HttpFrontendOptions;
   if (router !== undefined) checkRouter(`${path}.router`, router);

@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkClose, checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, checkString, MOST_U32 } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
@@ -33,6 +33,7 @@ const CONCURRENCY = 4096;
 abstract class Entrypoint implements AsyncDisposable {
   readonly #handle: Handle;
   readonly #runtime: DistributedRuntime;
+  readonly #what: string;
   #closing: Promise<void> | undefined;
   /** Resolves once it answers; rejects with what kept it from that. */
   readonly ready: Promise<void>;
@@ -43,6 +44,7 @@ abstract class Entrypoint implements AsyncDisposable {
   protected constructor(handle: Handle, runtime: DistributedRuntime, what: string) {
     this.#handle = handle;
     this.#runtime = runtime;
+    this.#what = what;
     this.ready = invoke(native.entrypointReady, `${what} ready`, { handle, a: READY_TIMEOUT_MS });
     this.ended = invoke(native.entrypointWait, what, { handle });
     this.ready.catch(() => {});
@@ -53,13 +55,13 @@ abstract class Entrypoint implements AsyncDisposable {
    * Takes no more requests, lets those in flight end, and closes the runtime. `timeoutMs` bounds the wait for requests.
    * Idempotent.
    */
-  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
+  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const timeoutMs = checkClose(`${this.#what}.close`, options, 1);
+    this.#closing ??= this.#close(timeoutMs ?? CLOSE_TIMEOUT_MS);
     return this.#closing;
   }
 
   async #close(timeoutMs: number): Promise<void> {
-    checkInteger('close options.timeoutMs', timeoutMs, 1);
     try {
       await invoke(native.entrypointClose, 'close', { handle: this.#handle, a: timeoutMs });
     } finally {
@@ -162,6 +164,7 @@ export class Frontend extends Entrypoint {
     checkOptions(`${path} options`, options, ['timeoutMs', 'signal']);
     const { timeoutMs = 30_000, signal } = options;
     checkInteger(`${path} options.timeoutMs`, timeoutMs, 1);
+    if (signal !== undefined) checkSignal(`${path} options.signal`, signal);
     const deadline = Date.now() + timeoutMs;
     await this.ready;
     for (;;) {
@@ -214,7 +217,11 @@ export class BuiltInWorker extends Entrypoint {
     checkObject(`${path} engine`, engine, ['kind', 'modelPath', 'modelName', 'workerType', 'kvCacheBlockSize', 'config']);
     checkOneOf(`${path} engine.kind`, engine.kind, ['echo', 'mocker']);
     if (engine.kind === 'mocker') checkString(`${path} engine.modelPath`, engine.modelPath);
+    if (engine.kind === 'echo' || engine.modelName !== undefined) checkString(`${path} engine.modelName`, engine.modelName);
     const { kind, modelName, modelPath, workerType, kvCacheBlockSize, config } = engine as Extract<BuiltInEngine, { kind: 'mocker' }>;
+    if (workerType !== undefined) checkOneOf(`${path} engine.workerType`, workerType, ['aggregated', 'prefill', 'decode']);
+    if (kvCacheBlockSize !== undefined) checkInteger(`${path} engine.kvCacheBlockSize`, kvCacheBlockSize, 1, MOST_U32);
+    if (config !== undefined) checkObject(`${path} engine.config`, config);
     const args = { input: `dyn://${endpoint}`, engine: kind, model: modelPath, modelName, workerType, kvCacheBlockSize, mocker: config };
     return start(path, runtime, defined(args), (handle, own) => new BuiltInWorker(handle, own, endpoint));
   }

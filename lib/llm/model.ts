@@ -1,7 +1,7 @@
-import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { checkArray, checkBoolean, checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, checkString, MOST_U32, wrongType } from '../addon/check.js';
+import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
-import type { Endpoint } from '../runtime/endpoint.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
 import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
 
@@ -78,8 +78,10 @@ export interface ModelOptions {
 
 const PATH = 'registerModel options';
 const STRINGS = ['modelPath', 'modelName', 'chatTemplate'];
+const OBJECTS = ['runtimeConfig', 'mediaDecoder', 'mediaFetcher'];
 const KNOWN = [
   ...STRINGS,
+  ...OBJECTS,
   'modelAliases',
   'modelTypes',
   'modelInput',
@@ -89,14 +91,11 @@ const KNOWN = [
   'kvCacheBlockSize',
   'migrationLimit',
   'router',
-  'runtimeConfig',
   'userData',
-  'mediaDecoder',
-  'mediaFetcher',
 ];
 
 export function checkModelTypes(path: string, value: unknown): void {
-  if (!Array.isArray(value) || value.length === 0) throw new TypeError(`${path}: expected a list of model types, got ${String(value)}`);
+  if (!Array.isArray(value) || value.length === 0) wrongType(path, 'a list of model types', value);
   value.forEach((type, index) => checkOneOf(`${path}[${index}]`, type, MODEL_TYPES));
 }
 
@@ -108,9 +107,11 @@ export function checkModelTypes(path: string, value: unknown): void {
  * await registerModel(endpoint, { modelPath: './my-model', modelName: 'my-model' });
  */
 export async function registerModel(endpoint: Endpoint, options: ModelOptions): Promise<void> {
+  checkInstance('registerModel endpoint', endpoint, Endpoint);
   checkOptions(PATH, options, KNOWN);
   const values = options as Record<string, unknown>;
   for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
+  for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
   if (options.modelPath === undefined && options.modelName === undefined) {
     throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);
   }
@@ -118,11 +119,15 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   checkModelTypes(`${PATH}.modelTypes`, modelTypes);
   checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
   checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
+  checkArray(`${PATH}.needs`, needs, 'sets of worker types');
   for (const name of needs.flat()) checkOneOf(`${PATH}.needs`, name, WORKER_TYPES);
-  if (options.kvCacheBlockSize !== undefined) checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1);
-  if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0);
+  if (options.modelAliases !== undefined) checkArray(`${PATH}.modelAliases`, options.modelAliases, 'names');
+  options.modelAliases?.forEach((alias, index) => checkString(`${PATH}.modelAliases[${index}]`, alias));
+  if (lora !== undefined) checkLora(`${PATH}.lora`, lora);
+  if (options.kvCacheBlockSize !== undefined) checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1, MOST_U32);
+  if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0, MOST_U32);
   if (options.router !== undefined) checkRouter(`${PATH}.router`, options.router);
-  const args = pack({
+  const args = packValue('registerModel', 'options', {
     ...defined(options),
     modelTypes,
     modelInput,
@@ -134,8 +139,15 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
 }
 
+function checkLora(path: string, lora: NonNullable<ModelOptions['lora']>): void {
+  checkObject(path, lora, ['name', 'maxGpuLoraCount']);
+  checkString(`${path}.name`, lora.name);
+  if (lora.maxGpuLoraCount !== undefined) checkInteger(`${path}.maxGpuLoraCount`, lora.maxGpuLoraCount, 1, MOST_U32);
+}
+
 /** Takes an endpoint's model card back: the model's own, or that of a LoRA adapter. */
 export async function unregisterModel(endpoint: Endpoint, options: { readonly loraName?: string } = {}): Promise<void> {
+  checkInstance('unregisterModel endpoint', endpoint, Endpoint);
   checkOptions('unregisterModel options', options, ['loraName']);
   if (options.loraName !== undefined) checkString('unregisterModel options.loraName', options.loraName);
   await invoke(native.modelUnregister, 'unregisterModel', { handle: endpoint.handle('unregisterModel'), args: pack(defined(options)) });
@@ -143,7 +155,11 @@ export async function unregisterModel(endpoint: Endpoint, options: { readonly lo
 
 /** Replaces the taints of an endpoint's model card, by which requests choose or shun workers. */
 export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<string>): Promise<void> {
-  const args = pack([...taints]);
+  checkInstance('updateModelTaints endpoint', endpoint, Endpoint);
+  if (typeof taints === 'string' || typeof taints?.[Symbol.iterator] !== 'function') wrongType('updateModelTaints taints', 'an iterable of strings', taints);
+  const names = [...taints];
+  names.forEach((taint, index) => checkString(`updateModelTaints taints[${index}]`, taint));
+  const args = pack(names);
   await invoke(native.modelTaints, 'updateModelTaints', { handle: endpoint.handle('updateModelTaints'), args });
 }
 
@@ -151,6 +167,8 @@ export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<str
 export async function fetchModel(name: string, options: { readonly ignoreWeights?: boolean; readonly signal?: AbortSignal } = {}): Promise<string> {
   checkString('fetchModel name', name);
   checkOptions('fetchModel options', options, ['ignoreWeights', 'signal']);
+  if (options.ignoreWeights !== undefined) checkBoolean('fetchModel options.ignoreWeights', options.ignoreWeights);
+  if (options.signal !== undefined) checkSignal('fetchModel options.signal', options.signal);
   const args = pack({ name, ignoreWeights: options.ignoreWeights === true });
   return unpack(await invoke(native.modelFetch, 'fetchModel', { args }, { signal: options.signal })) as string;
 }

@@ -1,11 +1,12 @@
-import { checkFunction, checkObject } from '../addon/check.js';
-import { packBorrowed, unpack } from '../addon/codec.js';
+import { checkFunction, checkObject, isAsyncIterable } from '../addon/check.js';
+import { mistake, packBorrowed, packItem, packValue, unpack } from '../addon/codec.js';
+import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { PullStream } from '../addon/pull.js';
 import { turnOver } from '../addon/turn.js';
-import { ClosedError, failureFrom } from '../errors.js';
+import { ClosedError, failureFrom, shown } from '../errors.js';
 import { Annotated } from '../runtime/annotated.js';
 import { type CancelKind, type RequestContext, runInContext, ServedContext } from '../runtime/context.js';
 import { ResponseStream } from '../runtime/response.js';
@@ -178,6 +179,7 @@ export class ProcessorHost implements InboxHandler {
   }
 
   async #stream({ sink, requestId }: InboxRequest, running: Running, asked: ChatRequest, items: AsyncIterable<unknown>): Promise<void> {
+    if (!isAsyncIterable(items)) throw mistake('processor.process', `processor.process: expected an async iterable, got ${shown(items)}`);
     const chunks = items[Symbol.asyncIterator]();
     running.chunks = chunks;
     const defaults = { id: `chatcmpl-${requestId}`, object: 'chat.completion.chunk', created: Math.floor(Date.now() / 1000), model: asked.model };
@@ -185,7 +187,8 @@ export class ProcessorHost implements InboxHandler {
       const { done, value } = await runInContext(running.context, () => chunks.next());
       if (done === true) return sink.end();
       const annotated = value instanceof Annotated;
-      const written = annotated ? sink.write(withDefaults(value, defaults).pack(), true) : sink.write(packBorrowed({ ...defaults, ...(value as ChatChunk) }));
+      const chunk = annotated ? withDefaults(value, defaults).wire() : { ...defaults, ...(value as ChatChunk) };
+      const written = sink.write(packItem('processor.process', 'a chunk', chunk), annotated);
       if (written === true || (written !== false && (await written))) {
         const over = turnOver();
         if (over !== undefined) await over;
@@ -199,7 +202,7 @@ export class ProcessorHost implements InboxHandler {
   #generate(model: number, call: number, request: TokenRequest): ResponseStream<LLMEngineOutput> {
     const operation = 'processor generate';
     checkObject(`${operation} request`, request);
-    const payload = packBorrowed(request);
+    const payload = packValue(operation, 'the request', request, packBorrowed);
     const handle = invokeSync(native.processorGenerate, operation, { handle: this.handle, payload, a: model, b: call });
     const decode = ({ bytes }: { bytes: Uint8Array }): LLMEngineOutput => withoutNulls(unpack(bytes) as Record<string, unknown>);
     return new ResponseStream<LLMEngineOutput>(new PullStream(handle, operation), decode, () => {}, undefined).start();
@@ -215,10 +218,6 @@ export class ProcessorHost implements InboxHandler {
 
 function withDefaults({ data, ...rest }: Annotated<ChatChunk>, defaults: object): Annotated<ChatChunk> {
   return new Annotated({ ...rest, ...(data === undefined ? {} : { data: { ...defaults, ...data } }) });
-}
-
-function finish(chunks: AsyncIterator<unknown>): void {
-  void Promise.resolve(chunks.return?.()).catch(() => {});
 }
 
 /** The crates write what is not there as null. */

@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkObject, checkOneOf } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, checkRange } from '../addon/check.js';
 import { checkKvRouterConfig, type KvRouterConfig } from '../router/config.js';
 import { checkPolicy, type RoutingPolicy } from '../router/policy.js';
 
@@ -57,7 +57,10 @@ export function checkRouter(path: string, value: unknown): asserts value is Rout
   }
   if (busy !== undefined) {
     checkObject(`${path}.busy`, busy, ['activeDecodeBlocks', 'activePrefillTokens', 'activePrefillTokensShare']);
-    for (const [name, threshold] of Object.entries(busy)) checkNumber(`${path}.busy.${name}`, threshold);
+    const { activeDecodeBlocks, activePrefillTokens, activePrefillTokensShare } = busy;
+    if (activeDecodeBlocks !== undefined) checkRange(`${path}.busy.activeDecodeBlocks`, activeDecodeBlocks, 0, 1);
+    if (activePrefillTokens !== undefined) checkInteger(`${path}.busy.activePrefillTokens`, activePrefillTokens, 0);
+    if (activePrefillTokensShare !== undefined) checkRange(`${path}.busy.activePrefillTokensShare`, activePrefillTokensShare, 0);
   }
   if (sessionAffinitySeconds !== undefined) checkInteger(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds, 1);
   if (sessionAffinityMode !== undefined) checkOneOf(`${path}.sessionAffinityMode`, sessionAffinityMode, ['hard', 'soft']);

@@ -1,12 +1,12 @@
-import { checkInteger, checkOneOf, checkOptions, checkString, checkStringMap } from '../addon/check.js';
-import { pack, textBytes } from '../addon/codec.js';
+import { checkBoolean, checkClose, checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkString, checkStringMap, MOST_MS } from '../addon/check.js';
+import { pack, packValue, textBytes } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { BlockEventSource } from '../kvbm/events.js';
 import { KvPublisher } from '../router/kv-publisher.js';
-import type { Endpoint } from '../runtime/endpoint.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
@@ -74,22 +74,18 @@ export interface ServeEngineOptions {
 const OPERATION = 'serveEngine';
 const PATH = `${OPERATION} options`;
 const STRINGS = ['modelPath', 'modelName', 'chatTemplate', 'toolCallParser', 'reasoningParser', 'defaultThinkingMode', 'kvStateEndpoint'];
+const BOOLEANS = ['raw', 'routeToEncoder', 'excludeToolsWhenToolChoiceNone', 'localIndexer', 'kvRouting'];
+const OBJECTS = ['structuralTag', 'mediaDecoder', 'mediaFetcher'];
 const KNOWN = [
   ...STRINGS,
+  ...BOOLEANS,
+  ...OBJECTS,
   'modelTypes',
   'modelInput',
   'workerType',
-  'raw',
-  'routeToEncoder',
-  'excludeToolsWhenToolChoiceNone',
-  'localIndexer',
-  'kvRouting',
   'kvBlocks',
   'metricsLabels',
   'healthCheck',
-  'structuralTag',
-  'mediaDecoder',
-  'mediaFetcher',
   'concurrency',
   'highWaterBytes',
   'cleanupTimeoutMs',
@@ -99,13 +95,15 @@ function check(options: ServeEngineOptions): void {
   checkOptions(PATH, options, KNOWN);
   const values = options as Record<string, unknown>;
   for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
+  for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${PATH}.${name}`, values[name]);
+  for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
   const { modelTypes, modelInput, workerType, metricsLabels } = options;
   if (modelTypes !== undefined) checkModelTypes(`${PATH}.modelTypes`, modelTypes);
   if (modelInput !== undefined) checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
   if (workerType !== undefined) checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
   if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
   for (const name of ['concurrency', 'highWaterBytes', 'cleanupTimeoutMs']) {
-    if (values[name] !== undefined) checkInteger(`${PATH}.${name}`, values[name], 1);
+    if (values[name] !== undefined) checkInteger(`${PATH}.${name}`, values[name], 1, name === 'cleanupTimeoutMs' ? MOST_MS : undefined);
   }
 }
 
@@ -142,13 +140,13 @@ export class ServedEngine implements AsyncDisposable {
    * end, cleans the engine up. `timeoutMs` bounds how long requests may still run. Idempotent. The runtime's `/health` says
    * not ready from here on; the endpoint's name stays taken on this runtime.
    */
-  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.timeoutMs);
+  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const timeoutMs = checkClose('worker.close', options, 0);
+    this.#closing ??= this.#close(timeoutMs);
     return this.#closing;
   }
 
   async #close(timeoutMs: number | undefined): Promise<void> {
-    if (timeoutMs !== undefined) checkInteger('worker.close options.timeoutMs', timeoutMs, 0);
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#host.cancelAll(), timeoutMs);
     try {
       await invoke(native.workerClose, 'worker.close', { handle: this.#handle });
@@ -176,9 +174,10 @@ export async function serveEngine(
   engine: LLMEngine | RawEngine,
   options: ServeEngineOptions = {},
 ): Promise<ServedEngine> {
+  checkInstance(`${OPERATION} endpoint`, endpoint, Endpoint);
   check(options);
   const { concurrency = 1024, metricsLabels, kvBlocks: _, ...rest } = options;
-  const args = pack({
+  const args = packValue(OPERATION, 'options', {
     ...defined(rest),
     metricsLabels: Object.entries(metricsLabels ?? {}),
     engine: traitsOf(`${OPERATION} engine`, engine),
@@ -187,7 +186,7 @@ export async function serveEngine(
   const publishing: Publishing = {
     publishKv: (events: readonly KvCacheEvent[], dpRank: number) => {
       const handle = started(worker);
-      return invokeSync(native.workerPublishKv, 'worker.publishKvEvents', { handle, payload: pack(events), a: dpRank }) === 0;
+      return invokeSync(native.workerPublishKv, 'worker.publishKvEvents', { handle, payload: packValue('worker.publishKvEvents', 'the events', events), a: dpRank }) === 0;
     },
     publishLoad: (snapshot: LoadSnapshot) => {
       const handle = started(worker);

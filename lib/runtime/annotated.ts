@@ -1,4 +1,4 @@
-import { packBorrowed } from '../addon/codec.js';
+import { checkArray, checkOptions, checkString } from '../addon/check.js';
 import type { PulledItem } from '../addon/pull.js';
 
 /** An item with what Dynamo's wire lets travel beside its data. */
@@ -10,6 +10,8 @@ export interface AnnotatedFields<T> {
   readonly comments?: readonly string[];
 }
 
+const PATH = 'Annotated fields';
+
 /** Yielded by a handler it sends its fields; callers that ask for `annotated` items receive it. */
 export class Annotated<T> implements AnnotatedFields<T> {
   readonly data?: T;
@@ -18,19 +20,25 @@ export class Annotated<T> implements AnnotatedFields<T> {
   readonly comments?: readonly string[];
 
   constructor(fields: AnnotatedFields<T>) {
-    if (fields.event === 'error') throw new TypeError("Annotated event: 'error' is how failures travel: throw one instead");
+    checkOptions(PATH, fields, ['data', 'id', 'event', 'comments']);
+    const { id, event, comments } = fields;
+    if (id !== undefined) checkString(`${PATH}.id`, id);
+    if (event !== undefined) checkString(`${PATH}.event`, event);
+    if (event === 'error') throw new TypeError(`${PATH}.event: 'error' is how failures travel: throw one instead`);
+    if (comments !== undefined) checkArray(`${PATH}.comments`, comments, 'strings');
+    comments?.forEach((comment, index) => checkString(`${PATH}.comments[${index}]`, comment));
     Object.assign(this, fields);
   }
 
-  /** @internal As `packBorrowed` does. */
-  pack(): Uint8Array {
+  /** @internal The fields as they are named on the wire. */
+  wire(): object {
     const { data, id, event, comments } = this;
     const fields: Record<string, unknown> = {};
     if (data !== undefined) fields['data'] = data;
     if (id !== undefined) fields['id'] = id;
     if (event !== undefined) fields['event'] = event;
     if (comments !== undefined) fields['comment'] = comments;
-    return packBorrowed(fields);
+    return fields;
   }
 }
 
@@ -41,10 +49,12 @@ interface Wire<T> {
   comment?: string[];
 }
 
-/** The data of an item, or undefined where it carries none. */
+/** The data of an item, or undefined where it carries none. An item of nothing at all is how null travels. */
 export function dataOf<T>(item: PulledItem): T | undefined {
   if (!item.annotated) return item.unpack() as T;
-  return (item.unpack() as Wire<T>).data ?? undefined;
+  const { data, id, event, comment } = item.unpack() as Wire<T>;
+  const isNull = (data ?? id ?? event ?? comment ?? null) === null;
+  return data ?? (isNull ? (null as T) : undefined);
 }
 
 export function annotatedOf<T>(item: PulledItem): Annotated<T> {

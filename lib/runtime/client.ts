@@ -1,5 +1,5 @@
-import { checkInstanceId, checkInteger, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap } from '../addon/check.js';
-import { pack, packBorrowed } from '../addon/codec.js';
+import { checkInstanceId, checkInteger, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap, MOST_MS, wrongType } from '../addon/check.js';
+import { pack, packBorrowed, packValue } from '../addon/codec.js';
 import { invoke, type InvokeOptions, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { batchFrom, open, PullIterator, type PulledItem, PullStream } from '../addon/pull.js';
@@ -102,7 +102,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
   #stream<T>(operation: string, request: Request, options: RequestOptions, decode: (item: PulledItem) => T | undefined): ResponseStream<T> {
     const call = this.#prepare(operation, options);
     const { attempts = 1 } = options;
-    const payload = attempts > 1 ? pack(request) : packBorrowed(request);
+    const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
     checkSize(operation, 'the request', payload.byteLength);
     const openOnce = (): PullStream =>
       new PullStream(invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }), operation);
@@ -118,7 +118,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     const operation = 'client.unary';
     const { handle, args, signals } = this.#prepare(operation, options);
     const { attempts = 1, timeoutMs } = options;
-    const payload = attempts > 1 ? pack(request) : packBorrowed(request);
+    const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
     checkSize(operation, 'the request', payload.byteLength);
     const parts = { handle, args, payload };
     const limits = limitsOf(operation, signals, timeoutMs);
@@ -150,6 +150,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     if (this.mode !== 'round_robin' && this.mode !== 'random') {
       throw new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`);
     }
+    if (!isIterable(requests)) wrongType(`${operation} requests`, 'an async iterable', requests);
     const { handle, args, id, signals } = this.#prepare(operation, options);
     const [, streamHandle, sinkHandle] = invokeSync(native.clientOpenBidirectional, operation, { handle, args });
     const source = new PullStream(streamHandle, operation);
@@ -170,12 +171,12 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     const { instanceId, signal, timeoutMs, attempts, parent = currentRequest() } = options;
     if (instanceId !== undefined) checkInstanceId(`${path}.instanceId`, instanceId);
     if (instanceId === undefined && this.mode === 'direct') {
-      throw new TypeError(`${path}.instanceId: expected an instance id (a bigint) with a client of mode direct, got none`);
+      wrongType(`${path}.instanceId`, 'an instance id (a bigint) with a client of mode direct', instanceId);
     }
     if (options.id !== undefined) checkString(`${path}.id`, options.id);
     if (options.metadata !== undefined) checkStringMap(`${path}.metadata`, options.metadata);
     if (signal !== undefined) checkSignal(`${path}.signal`, signal);
-    if (timeoutMs !== undefined) checkInteger(`${path}.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
+    if (timeoutMs !== undefined) checkInteger(`${path}.timeoutMs`, timeoutMs, 1, MOST_MS);
     if (attempts !== undefined) checkInteger(`${path}.attempts`, attempts, 1, 1000);
     const id = options.id ?? parent?.id;
     const metadata = { ...parent?.metadata, ...options.metadata };
@@ -205,7 +206,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     const { count = 1, signal, timeoutMs } = options;
     checkInteger(`${operation} options.count`, count, 1);
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
-    if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
+    if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, MOST_MS);
     const error = (): Error =>
       deadlineError(operation, `${this.path}: expected ${count} instances within ${timeoutMs} ms, got ${this.#handle === undefined ? 0 : this.instances().length}`);
     const deadline = timeoutMs === undefined ? undefined : { ms: timeoutMs, error };
@@ -222,6 +223,10 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function isIterable(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
 }
 
 function deadlineError(operation: string, message: string): DynamoError {
@@ -268,7 +273,7 @@ function limit(target: Failing, operation: string, signals: readonly AbortSignal
 async function send(operation: string, requests: AsyncIterable<unknown>, sink: Sink, answers: Failing): Promise<void> {
   try {
     for await (const request of requests) {
-      const payload = packBorrowed(request);
+      const payload = packValue(operation, 'an item of the request', request, packBorrowed);
       checkSize(operation, 'an item of the request', payload.byteLength);
       if (!(await sink.write(payload))) return;
     }

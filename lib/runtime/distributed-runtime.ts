@@ -1,15 +1,15 @@
-import { checkFunction, checkInteger, checkString } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { checkBoolean, checkClose, checkFunction, checkString } from '../addon/check.js';
+import { pack, packItem, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
-import { failureFrom } from '../errors.js';
-import { createArgs, type RuntimeOptions } from './config.js';
+import { DynamoError, failureFrom } from '../errors.js';
+import { createArgs, type RuntimeOptions, serversOf } from './config.js';
 import { Endpoint, Namespace, type Owner } from './endpoint.js';
 import { type Instance, instancesFrom } from './instance.js';
-import { maxMessageBytes } from './limits.js';
+import { fixMaxMessageBytes, maxMessageBytes } from './limits.js';
 import { expose, Metrics } from './metrics.js';
 import type { ServedEndpoint } from './serve.js';
 
@@ -22,6 +22,9 @@ interface Created {
   eventPlane: 'zmq' | 'nats';
   systemAddress: string | null;
 }
+
+/** How long a server may take to answer before a word is said of it. */
+const WARN_MS = 3000;
 
 /**
  * A process's connection to a Dynamo deployment: discovery, the planes that requests and events travel on, metrics.
@@ -44,9 +47,23 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
 
   /** Connects. Fails where a server that the options or the environment ask for is not there. */
   static async create(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
+    const operation = 'DistributedRuntime.create';
     const args = pack(createArgs(options));
-    const [bytes, handle] = await invoke(native.runtimeCreate, 'DistributedRuntime.create', { args });
-    return new DistributedRuntime(handle, unpack(bytes) as Created);
+    const { connectTimeoutMs, systemPort } = options;
+    const waiting = setTimeout(() => process.emitWarning(`${operation} waits for ${serversOf(options)}`, { code: 'DYN_WAITING' }), WARN_MS).unref();
+    const error = (): Error =>
+      new DynamoError('Unavailable', `${operation}: no connection within ${connectTimeoutMs} ms to ${serversOf(options)}`, { reason: 'transport.cannot_connect', operation });
+    const deadline = connectTimeoutMs === undefined ? undefined : { ms: connectTimeoutMs, error };
+    try {
+      const [bytes, handle] = await invoke(native.runtimeCreate, operation, { args }, { deadline });
+      const runtime = new DistributedRuntime(handle, unpack(bytes) as Created);
+      fixMaxMessageBytes(options.maxMessageBytes);
+      if (systemPort === undefined || systemPort < 0 || runtime.systemAddress !== undefined) return runtime;
+      await runtime.close();
+      throw new DynamoError('Unavailable', `${operation}: the status server cannot listen on port ${systemPort} of ${options.systemHost ?? '0.0.0.0'}`, { reason: 'runtime.bind', operation });
+    } finally {
+      clearTimeout(waiting);
+    }
   }
 
   /** @internal */
@@ -116,6 +133,7 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
 
   /** What `/health` answers, where no endpoint has a health check of its own: not ready until it is set. */
   setHealthy(healthy: boolean): void {
+    checkBoolean('runtime.setHealthy healthy', healthy);
     invokeSync(native.runtimeSetHealth, 'runtime.setHealthy', { handle: this.handle('runtime.setHealthy'), a: healthy ? 1 : 0 });
   }
 
@@ -130,7 +148,7 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
       {
         request: async ({ payload, sink }) => {
           try {
-            await sink.write(pack(await handler(unpack(payload))), false, true);
+            await sink.write(packItem(operation, 'the answer', await handler(unpack(payload))), false, true);
           } catch (error) {
             sink.end(failureFrom(error));
           }
@@ -150,13 +168,13 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
    * `timeoutMs` bounds the wait for requests in flight; without it Dynamo's own limit holds
    * (`$DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS`, 900 s).
    */
-  close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.timeoutMs);
+  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const timeoutMs = checkClose('runtime.close', options, 1);
+    this.#closing ??= this.#close(timeoutMs);
     return this.#closing;
   }
 
   async #close(timeoutMs: number | undefined): Promise<void> {
-    if (timeoutMs !== undefined) checkInteger('runtime.close options.timeoutMs', timeoutMs, 1);
     const handle = this.#handle as Handle;
     this.#handle = undefined;
     const served = [...this.#served].map((one) => one.close(timeoutMs === undefined ? {} : { timeoutMs }));

@@ -113,12 +113,12 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
    * await served.close();
    * @throws DynamoError `DYN_CONFLICT` where this runtime serves an endpoint of this name already
    */
-  async serve(handler: Handler<Request, Response>, options: ServeOptions = {}): Promise<ServedEndpoint> {
+  async serve(handler: Handler<Request, Response>, options: ServeOptions<Request> = {}): Promise<ServedEndpoint> {
     return this.owner.adopt(await serveHandler(this.handle('endpoint.serve'), handler, options));
   }
 
   /** Serves requests that are streams themselves. */
-  async serveBidirectional(handler: BidirectionalHandler<Request, Response>, options: ServeOptions = {}): Promise<ServedEndpoint> {
+  async serveBidirectional(handler: BidirectionalHandler<Request, Response>, options: ServeOptions<Request> = {}): Promise<ServedEndpoint> {
     return this.owner.adopt(await serveBidirectional(this.handle('endpoint.serveBidirectional'), handler, options));
   }
 

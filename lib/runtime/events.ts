@@ -1,5 +1,5 @@
 import { checkString } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open, PullIterator, PullStream } from '../addon/pull.js';
@@ -53,7 +53,7 @@ export class EventPublisher<T = unknown> implements AsyncDisposable {
   /** Resolves when the event is handed to the transport. */
   async publish(data: T): Promise<void> {
     const handle = open(this.#handle, 'the publisher', 'publisher.publish');
-    await invoke(native.publisherPublish, 'publisher.publish', { handle, payload: pack(data) });
+    await invoke(native.publisherPublish, 'publisher.publish', { handle, payload: packValue('publisher.publish', 'the event', data) });
   }
 
   /** Leaves discovery. Idempotent. */

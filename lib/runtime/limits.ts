@@ -7,13 +7,16 @@ const ENVELOPE_BYTES = 16 * 1024;
 
 let fixed: number | undefined;
 
-/** The largest request or response item in bytes, as the transport's own limit allows. Read once, as the crates do. */
+/** What a runtime was made with. The crates read theirs once, from the environment, and refuse another. */
+export function fixMaxMessageBytes(bytes: number | undefined): void {
+  const set = bytes ?? Number.parseInt(process.env[VARIABLE] ?? '', 10);
+  fixed ??= (Number.isSafeInteger(set) && set > 0 ? set : DEFAULT_BYTES) - ENVELOPE_BYTES;
+}
+
+/** The largest request or response item in bytes, as the transport's own limit allows. */
 export function maxMessageBytes(): number {
-  if (fixed === undefined) {
-    const value = Number.parseInt(process.env[VARIABLE] ?? '', 10);
-    fixed = (Number.isSafeInteger(value) && value > 0 ? value : DEFAULT_BYTES) - ENVELOPE_BYTES;
-  }
-  return fixed;
+  if (fixed === undefined) fixMaxMessageBytes(undefined);
+  return fixed as number;
 }
 
 /** Throws before anything is sent where a packed message is over a limit. */
@@ -23,6 +26,6 @@ export function checkSize(operation: string, what: string, bytes: number, limit:
   throw new DynamoError('PayloadTooLarge', `${operation}: ${what} has ${bytes} bytes packed, the limit is ${limit}, ${layer}`, {
     reason: 'request.payload_too_large',
     operation,
-    details: { bytes, limit, variable: VARIABLE },
+    details: { type: 'size_limit', limit, actual: bytes, variable: VARIABLE },
   });
 }

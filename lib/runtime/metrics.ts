@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, checkString, checkStringMap } from '../addon/check.js';
+import { checkArray, checkNumber, checkOptions, checkString, checkStringMap } from '../addon/check.js';
 import { pack, text, textBytes } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -36,7 +36,9 @@ class Metric<Label extends string> {
     checkString(`${path}.name`, name);
     checkString(`${path}.help`, help);
     checkStringMap(`${path}.labels`, labels);
+    checkArray(`${path}.labelNames`, labelNames, 'names');
     labelNames.forEach((label, index) => checkString(`${path}.labelNames[${index}]`, label));
+    if (buckets !== undefined) checkArray(`${path}.buckets`, buckets, 'numbers');
     buckets?.forEach((bound, index) => checkNumber(`${path}.buckets[${index}]`, bound));
     const args = pack({ ...scope, kind, name, help, labelNames, labels: Object.entries(labels), buckets });
     this.#handle = invokeSync(native.runtimeMetric, `metrics.${kind}`, { handle: runtime, args });
@@ -47,6 +49,7 @@ class Metric<Label extends string> {
   protected change(verb: string, value: number, labels: Labels<Label> | undefined): void {
     const operation = `metric ${this.#name}.${verb}`;
     checkNumber(`${operation} value`, value);
+    if (labels !== undefined) checkOptions(`${operation} labels`, labels, this.#labelNames);
     const values = this.#labelNames.map((label) => {
       const given = labels?.[label];
       checkString(`${operation} labels.${label}`, given);

@@ -1,11 +1,12 @@
-import { checkFunction, checkInteger, checkOptions, checkStringMap } from '../addon/check.js';
-import { pack, packBorrowed, unpack } from '../addon/codec.js';
+import { checkBoolean, checkClose, checkFunction, checkInteger, checkOptions, checkStringMap } from '../addon/check.js';
+import { packItem, packValue, unpack } from '../addon/codec.js';
+import { finish } from '../addon/finish.js';
 import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { PullIterator, PullStream } from '../addon/pull.js';
+import { type PulledItem, PullIterator, PullStream } from '../addon/pull.js';
 import { turnOver } from '../addon/turn.js';
-import { failureFrom } from '../errors.js';
+import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, dataOf } from './annotated.js';
 import { type RequestContext, ServedContext, runInContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
@@ -27,7 +28,12 @@ export type HandlerResult<Response> =
 export type Handler<Request, Response> = (request: Request, context: RequestContext) => HandlerResult<Response>;
 
 /** How an endpoint is served. */
-export interface ServeOptions {
+export interface ServeOptions<Request = never> {
+  /**
+   * Reads each request, or each item of a request that is a stream, such as the `parse` of a schema. The handler gets what it
+   * gives; what it throws is `DYN_INVALID_REQUEST` at the caller. @default the request as it came
+   */
+  readonly parse?: (request: unknown) => Request;
   /** Requests that run at a time; others wait. @default 1024 */
   readonly concurrency?: number;
   /** Labels added to the endpoint's own metrics. */
@@ -43,7 +49,7 @@ export interface ServeOptions {
 }
 
 const PATH = 'endpoint.serve options';
-const KNOWN = ['concurrency', 'metricsLabels', 'healthCheck', 'gracefulShutdown', 'highWaterBytes', 'maxItemBytes'];
+const KNOWN = ['parse', 'concurrency', 'metricsLabels', 'healthCheck', 'gracefulShutdown', 'highWaterBytes', 'maxItemBytes'];
 
 /** How long `ServedEndpoint.close` waits. */
 export interface CloseOptions {
@@ -83,13 +89,13 @@ export class ServedEndpoint implements AsyncDisposable {
   }
 
   /** Leaves discovery, takes no more requests, lets those in flight end. Idempotent. */
-  close(options: CloseOptions = {}): Promise<void> {
-    this.#closing ??= this.#close(options);
+  async close(options: CloseOptions = {}): Promise<void> {
+    const timeoutMs = checkClose('served.close', options, 0);
+    this.#closing ??= this.#close(timeoutMs);
     return this.#closing;
   }
 
-  async #close({ timeoutMs }: CloseOptions): Promise<void> {
-    if (timeoutMs !== undefined) checkInteger('served.close options.timeoutMs', timeoutMs, 0);
+  async #close(timeoutMs: number | undefined): Promise<void> {
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#requests.cancelAll(), timeoutMs);
     try {
       await invoke(native.servedClose, 'served.close', { handle: this.#handle });
@@ -148,7 +154,7 @@ class Requests implements InboxHandler {
   async #stream(request: InboxRequest, running: Running, items: AsyncIterable<unknown> | Iterable<unknown>): Promise<void> {
     const { sink } = request;
     const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-    running.finish = () => void Promise.resolve(iterator.return?.()).catch(() => {});
+    running.finish = () => finish(iterator);
     for (;;) {
       const next = iterator.next();
       const { done, value } = next instanceof Promise ? await next : next;
@@ -167,7 +173,7 @@ class Requests implements InboxHandler {
   }
 
   #packed(value: unknown): Uint8Array {
-    const bytes = value instanceof Annotated ? value.pack() : packBorrowed(value);
+    const bytes = packItem('endpoint.serve', 'an item of the response', value instanceof Annotated ? value.wire() : value);
     checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.maxItemBytes);
     return bytes;
   }
@@ -199,14 +205,14 @@ function isIterable(value: unknown): value is AsyncIterable<unknown> | Iterable<
   return Symbol.asyncIterator in value || (Symbol.iterator in value && 'next' in value);
 }
 
-async function serve(endpoint: Handle, call: Call, bidirectional: boolean, options: ServeOptions): Promise<ServedEndpoint> {
-  checkOptions(PATH, options, KNOWN);
+async function serve(endpoint: Handle, call: Call, bidirectional: boolean, options: ServeOptions<unknown>): Promise<ServedEndpoint> {
   const { concurrency = 1024, metricsLabels, healthCheck, gracefulShutdown, highWaterBytes, maxItemBytes } = options;
   checkInteger(`${PATH}.concurrency`, concurrency, 1);
   if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
+  if (gracefulShutdown !== undefined) checkBoolean(`${PATH}.gracefulShutdown`, gracefulShutdown);
   if (highWaterBytes !== undefined) checkInteger(`${PATH}.highWaterBytes`, highWaterBytes, 1);
   if (maxItemBytes !== undefined) checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, maxMessageBytes());
-  const args = pack({
+  const args = packValue('endpoint.serve', 'options.healthCheck', {
     metricsLabels: Object.entries(metricsLabels ?? {}),
     gracefulShutdown,
     healthCheck,
@@ -219,16 +225,33 @@ async function serve(endpoint: Handle, call: Call, bidirectional: boolean, optio
   return new ServedEndpoint(instanceFrom(instance), handle, inbox, requests, concurrency);
 }
 
+/** How requests are read, by options that are looked at first. */
+function readerOf<Request>(options: ServeOptions<Request>): (request: unknown) => Request {
+  checkOptions(PATH, options, KNOWN);
+  const { parse } = options;
+  if (parse === undefined) return (request) => request as Request;
+  checkFunction(`${PATH}.parse`, parse);
+  return (request) => {
+    try {
+      return parse(request);
+    } catch (error) {
+      const { message } = failureFrom(error);
+      throw new DynamoError('InvalidRequest', `the request was refused: ${message}`, { reason: 'request.invalid' });
+    }
+  };
+}
+
 export function serveHandler<Request, Response>(
   endpoint: Handle,
   handler: Handler<Request, Response>,
-  options: ServeOptions,
+  options: ServeOptions<Request>,
 ): Promise<ServedEndpoint> {
   checkFunction('endpoint.serve handler', handler);
-  return serve(endpoint, ({ payload }, context) => handler(unpack(payload) as Request, context), false, options);
+  const read = readerOf(options);
+  return serve(endpoint, ({ payload }, context) => handler(read(unpack(payload)), context), false, options);
 }
 
-/** Answers a request that is itself a stream. */
+/** Answers a request that is itself a stream, which ends when `context.signal` is aborted. */
 export type BidirectionalHandler<Request, Response> = (
   requests: AsyncIterableIterator<Request>,
   context: RequestContext,
@@ -237,12 +260,20 @@ export type BidirectionalHandler<Request, Response> = (
 export function serveBidirectional<Request, Response>(
   endpoint: Handle,
   handler: BidirectionalHandler<Request, Response>,
-  options: ServeOptions,
+  options: ServeOptions<Request>,
 ): Promise<ServedEndpoint> {
   checkFunction('endpoint.serveBidirectional handler', handler);
+  const read = readerOf(options);
   const call: Call = ({ input }, context) => {
     const stream = new PullStream(input as Handle, 'request stream');
-    return handler(new PullIterator<Request>(stream, dataOf<Request>), context);
+    const item = (pulled: PulledItem): Request | undefined => {
+      const data = dataOf<unknown>(pulled);
+      return data === undefined ? undefined : read(data);
+    };
+    const requests = new PullIterator<Request>(stream, item);
+    // A handler that waits for the next item of a caller that is gone, or that there is no time for, would wait for ever.
+    context.signal.addEventListener('abort', () => void requests.return(), { once: true });
+    return handler(requests, context);
   };
   return serve(endpoint, call, true, options);
 }

@@ -1,23 +1,27 @@
+import { checkArray, checkFunction, checkString } from '../addon/check.js';
+
 /**
- * Runs `close` once when the process is asked to end, then lets it end with the signal's exit code; a second signal ends it
- * at once. Opt-in: a library must not decide over its process. Gives what undoes it.
+ * Runs `close` once when the process is asked to end, and ends it behind that: with code 0, or with the signal's where `close`
+ * fails. A second signal ends it at once. Opt-in: a library must not decide over its process. Gives what undoes it.
  */
 export function closeOnSignal(
   close: () => Promise<unknown>,
   signals: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'],
 ): () => void {
+  checkFunction('closeOnSignal close', close);
+  checkArray('closeOnSignal signals', signals, 'names of signals');
+  signals.forEach((signal, index) => checkString(`closeOnSignal signals[${index}]`, signal));
   let closing = false;
-  const onSignal = (signal: NodeJS.Signals, number: number): void => {
+  const onSignal = (_: NodeJS.Signals, number: number): void => {
     if (closing) process.exit(128 + number);
     closing = true;
-    close().then(
+    (async () => close())().then(
       () => process.exit(0),
       (error: unknown) => {
         console.error(error);
         process.exit(128 + number);
       },
     );
-    void signal;
   };
   for (const signal of signals) process.on(signal, onSignal);
   return () => {

@@ -1,16 +1,18 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { DistributedRuntime } from '../../lib/index.js';
+import { describeKubernetes } from '../helpers/kubernetes-discovery.js';
 
 const VARIABLES = ['POD_NAME', 'POD_NAMESPACE', 'POD_UID', 'KUBERNETES_SERVICE_HOST', 'KUBECONFIG', 'HOME'];
 const before = { ...process.env };
-afterEach(() => {
-  for (const name of VARIABLES) {
-    if (before[name] === undefined) delete process.env[name];
-    else process.env[name] = before[name];
-  }
-});
 
 describe('discovery through Kubernetes', () => {
+  afterEach(() => {
+    for (const name of VARIABLES) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
+  });
+
   it.each([
     ['POD_NAME', {}],
     ['POD_UID', { POD_NAME: 'worker-0' }],
@@ -23,3 +25,5 @@ describe('discovery through Kubernetes', () => {
     await expect(made).rejects.toThrow(lacking);
   });
 });
+
+describe('discovery through a stand-in for the API server of Kubernetes', () => describeKubernetes('pod'));

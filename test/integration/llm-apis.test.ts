@@ -8,7 +8,7 @@ import { waitFor } from '../helpers/wait.js';
 const deployment = deployments();
 
 /** A worker that answers an API's requests as they are. */
-async function text(modelType: 'embedding' | 'classify' | 'rerank' | 'pooling', answer: (request: Record<string, unknown>) => unknown) {
+async function text(modelType: 'embedding' | 'classify' | 'rerank' | 'pooling' | 'audios' | 'videos', answer: (request: Record<string, unknown>) => unknown) {
   const here = deployment();
   const runtime = await here.runtime();
   const endpoint = runtime.endpoint<Record<string, unknown>, unknown>('test.text.generate');
@@ -56,6 +56,19 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     const pooled = await post(pooling, '/v1/pooling', { model: 'words', input: 'fine', task: 'embed' });
     expect(pooled.status, await pooled.clone().text()).toBe(200);
     expect(await pooled.json()).toMatchObject({ data: [{ data: [0.5] }] });
+  });
+
+  it('speech and videos', async () => {
+    const sound = Buffer.from('the sound of words');
+    const head = { id: 'one', model: 'words', status: 'completed', progress: 100, created: 1 };
+    const speech = await text('audios', () => ({ ...head, object: 'audio.speech', data: [{ output_format: 'mp3', b64_json: sound.toString('base64') }] }));
+    const spoken = await post(speech, '/v1/audio/speech', { model: 'words', input: 'hello', voice: 'alloy', response_format: 'mp3' });
+    expect(spoken.status, await spoken.clone().text()).toBe(200);
+    expect(Buffer.from(await spoken.arrayBuffer())).toEqual(sound);
+    const films = await text('videos', () => ({ ...head, object: 'video', data: [{ output_format: 'mp4', url: 'https://films.invalid/1' }] }));
+    const filmed = await post(films, '/v1/videos', { model: 'words', prompt: 'blocks that move' });
+    expect(filmed.status, await filmed.clone().text()).toBe(200);
+    expect(await filmed.json()).toMatchObject({ data: [{ url: 'https://films.invalid/1' }] });
   });
 
   it('images of a raw engine', async () => {

@@ -4,25 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Frontend } from '../../lib/index.js';
+import { certificate, opensslMissing } from '../helpers/certificates.js';
 import { privateCluster } from '../helpers/cluster.js';
-import { execute } from '../helpers/project.js';
-
-const missing = await execute('openssl', ['version']).then(
-  () => undefined,
-  () => 'openssl is not installed',
-);
-if (missing !== undefined) console.log(`skipped: ${missing}`);
 
 const folder = mkdtempSync(join(tmpdir(), 'dynamo-tls-'));
 const file = (name: string) => join(folder, name);
-const openssl = (...args: string[]) => execute('openssl', args, { cwd: folder });
-
-async function certificate(name: string, authority?: string): Promise<void> {
-  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1'];
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${name}.key`];
-  const by = authority === undefined ? [] : ['-CA', `${authority}.pem`, '-CAkey', `${authority}.key`, '-addext', 'basicConstraints=critical,CA:FALSE'];
-  await openssl('req', '-x509', ...key, '-out', `${name}.pem`, '-days', '2', ...subject, ...by);
-}
 
 function status(url: string, options: RequestOptions): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
@@ -33,11 +19,11 @@ function status(url: string, options: RequestOptions): Promise<number | undefine
   });
 }
 
-describe.skipIf(missing !== undefined)('a frontend with certificates', () => {
+describe.skipIf(opensslMissing !== undefined)('a frontend with certificates', () => {
   const cluster = privateCluster();
   beforeAll(async () => {
-    await certificate('authority');
-    await Promise.all([certificate('server', 'authority'), certificate('client', 'authority'), certificate('stranger')]);
+    await certificate(folder, 'authority');
+    await Promise.all([certificate(folder, 'server', 'authority'), certificate(folder, 'client', 'authority'), certificate(folder, 'stranger')]);
   });
   afterAll(() => {
     rmSync(folder, { recursive: true, force: true });

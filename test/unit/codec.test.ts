@@ -1,6 +1,7 @@
+import { pack as packOfOthers, Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 
-import { pack, unpack } from '../../lib/addon/codec.js';
+import { pack, packItem, packValue, unpack } from '../../lib/addon/codec.js';
 
 describe('the codec', () => {
   it.each([[2n ** 64n - 1n], [-(2n ** 63n)], [2 ** 53 - 1], [Number.NaN], [-0.5], ['žluť'], [null], [[1, [2]]], [{ a: { b: [] } }]])(
@@ -21,6 +22,35 @@ describe('the codec', () => {
 
   it('writes token ids as an array of integers', () => {
     expect([...pack(new Uint32Array([1, 2]))]).toEqual([0x92, 1, 2]);
+  });
+
+  it('leaves the codec as it is for the others of the process', () => {
+    const numbers = new Uint32Array([1, 2]);
+    const before = [0xc4, 8, 1, 0, 0, 0, 2, 0, 0, 0];
+    pack({ numbers });
+    expect([...packOfOthers(numbers)].slice(0, 2)).toEqual(before.slice(0, 2));
+    const typed = new Packr({ moreTypes: true });
+    expect(typed.unpack(typed.pack(numbers))).toEqual(numbers);
+    expect(() => pack(cyclic())).toThrow();
+    expect([...packOfOthers(numbers)].slice(0, 2)).toEqual(before.slice(0, 2));
+  });
+
+  const cyclic = (): object => {
+    const value: { self?: object } = {};
+    return (value.self = value);
+  };
+
+  it.each([
+    ['a value that refers to itself', cyclic(), 'it refers to itself, or is nested too deep'],
+    ['a symbol', Symbol('x'), 'Unknown type: symbol'],
+    ['a bigint of 70 bits', { deep: [2n ** 70n] }, 'it has a bigint beyond 64 bits'],
+    ['a getter that throws', { get now() { throw new Error('not now'); } }, 'not now'],
+    ['a proxy that throws', new Proxy({}, { ownKeys: () => { throw new Error('a trap'); } }), 'a trap'],
+    ['a getter that throws a symbol', { get now() { throw Symbol('now'); } }, 'Symbol(now)'],
+  ])('names what it cannot write: %s', (_, value, why) => {
+    expect(() => packValue('client.unary', 'the request', value)).toThrow(new TypeError(`client.unary: the request cannot be written as MessagePack: ${why}`));
+    expect(() => packItem('endpoint.serve', 'an item', value)).toThrow(expect.objectContaining({ code: 'DYN_INTERNAL' }));
+    expect(unpack(pack({ still: 'works' }))).toEqual({ still: 'works' });
   });
 
   it('gives bytes that outlive the buffer they came in', () => {

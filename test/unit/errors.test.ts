@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
+import { pack } from '../../lib/addon/codec.js';
 import { ClosedError, DynamoError, errorFrom, failureFrom } from '../../lib/errors.js';
 
 describe('errors', () => {
@@ -17,7 +18,45 @@ describe('errors', () => {
     expect(DynamoError.is(null)).toBe(false);
   });
 
+  it('of a class that Dynamo has not are refused where they are made', () => {
+    for (const name of ['Nonsense', 'toString', '__proto__', undefined, Symbol('x')]) {
+      expect(() => new DynamoError(name as never, 'x')).toThrow(/DynamoError class: expected one of InvalidRequest, .*, got/);
+    }
+  });
+
+  const cyclic = new DynamoError('Conflict', 'round') as DynamoError & { cause: unknown };
+  cyclic.cause = cyclic;
+  const throws = (): never => {
+    throw new Error('a trap');
+  };
+
+  it.each([
+    [undefined, 'undefined was thrown, which is no Error'],
+    [null, 'null was thrown, which is no Error'],
+    ['words', 'words'],
+    [42n, '42n was thrown, which is no Error'],
+    [Symbol('x'), 'Symbol(x) was thrown, which is no Error'],
+    [Object.create(null), 'an object was thrown, which is no Error'],
+    [{ toString: throws }, 'an object was thrown, which is no Error'],
+    [new Proxy({}, { getPrototypeOf: throws, get: throws, has: throws }), 'what was thrown cannot be read'],
+    [Object.defineProperty(new Error('x'), 'message', { get: throws }), 'what was thrown cannot be read'],
+    [Object.assign(new Error('x'), { code: 'toString' }), 'x'],
+    [Object.assign(new Error('x'), { code: '__proto__' }), 'x'],
+    [Object.assign(new Error('x'), { status: Number.NaN }), 'x'],
+  ])('are made of whatever was thrown: %#', (thrown, message) => {
+    expect(failureFrom(thrown)).toEqual({ class: 'Internal', reason: 'runtime.unclassified', message });
+    expect(pack(failureFrom(thrown))).toBeInstanceOf(Uint8Array);
+  });
+
+  it('that refer to themselves, or have details that no wire takes, still travel', () => {
+    expect(pack(failureFrom(cyclic))).toBeInstanceOf(Uint8Array);
+    const details: { self?: unknown } = {};
+    details.self = details;
+    expect(failureFrom(new DynamoError('Conflict', 'x', { details }))).toMatchObject({ class: 'Conflict', details: 'an object' });
+    expect(failureFrom(new DynamoError('Conflict', 'x', { details: 2n ** 80n }))).toMatchObject({ details: `${2n ** 80n}n` });
+  });
+
   it('of an unknown class are internal', () => {
-    expect(errorFrom({ class: 'Nonsense', message: 'x' }, 'test')).toMatchObject({ code: 'DYN_INTERNAL' });
+    for (const name of ['Nonsense', 'constructor']) expect(errorFrom({ class: name, message: 'x' }, 'test')).toMatchObject({ code: 'DYN_INTERNAL' });
   });
 });

@@ -99,7 +99,9 @@ fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
         match item {
             Annotated { data: Some(data), id: None, event: None, comment: None, error: None } => Ok(Item::Data(data.0)),
             annotated => {
-                let data = annotated.data.is_some();
+                // Nothing at all is how null travels.
+                let Annotated { id, event, comment, .. } = &annotated;
+                let data = annotated.data.is_some() || (id.is_none() && event.is_none() && comment.is_none());
                 rmp_serde::to_vec_named(&annotated).map(|bytes| Item::Annotated { bytes, data }).map_err(Failure::internal)
             }
         }

@@ -1,0 +1,176 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { modelPath } from '../../examples/tiny-llama/engine.js';
+import { type EngineWorker, type LLMEngine, type PreprocessedRequest, registerModel, type ServeEngineOptions } from '../../lib/index.js';
+import { CountingEngine } from '../helpers/engines.js';
+import { temporaryFolder } from '../helpers/runtime.js';
+import { chat, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
+
+const deployment = deployments();
+
+const { model } = JSON.parse(readFileSync(join(modelPath, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
+
+/** A text in the tokens of its single characters, as a byte-level vocabulary has them. */
+const spell = (text: string): number[] => [...text].map((character) => model.vocab[character.replace(' ', 'Ġ').replace('\n', 'Ċ')] as number);
+
+/** Says the same to everybody, and keeps what it was asked. */
+class Parrot implements LLMEngine {
+  readonly asked: PreprocessedRequest[] = [];
+
+  constructor(readonly says: string) {}
+
+  start() {
+    return { model: 'parrot', llm: { contextLength: 4096 } };
+  }
+
+  async *generate(request: PreprocessedRequest) {
+    this.asked.push(request);
+    for (const id of spell(this.says)) yield { token_ids: [id] };
+    yield { token_ids: [], finish_reason: 'stop' as const };
+  }
+}
+
+interface Answer {
+  readonly choices: { message: { content: string | null; reasoning_content?: string; tool_calls?: { function: { name: string; arguments: string } }[] }; finish_reason: string }[];
+  readonly usage: { prompt_tokens: number };
+}
+
+async function ask(says: string, options: ServeEngineOptions, body: object = {}): Promise<{ answer: Answer; engine: Parrot }> {
+  const here = deployment();
+  const engine = new Parrot(says);
+  await here.serve(engine, options);
+  const frontend = await here.frontend();
+  await frontend.waitForModel('parrot');
+  const response = await chat(frontend, { model: 'parrot', ...body });
+  expect(response.status, await response.clone().text()).toBe(200);
+  return { answer: (await response.json()) as Answer, engine };
+}
+
+const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: { city: { type: 'string' } } } } }];
+
+describe('options of serveEngine', () => {
+  it('toolCallParser finds the calls of tools in what the model says', async () => {
+    const says = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
+    const { answer } = await ask(says, { toolCallParser: 'hermes' }, { tools });
+    const [choice] = answer.choices;
+    expect(choice).toMatchObject({ finish_reason: 'tool_calls', message: { tool_calls: [{ function: { name: 'weather' } }] } });
+    expect(JSON.parse(choice?.message.tool_calls?.[0]?.function.arguments ?? '')).toEqual({ city: 'Bonn' });
+    const plain = await ask(says, {}, { tools });
+    expect(plain.answer.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: expect.stringContaining('weather') } });
+  });
+
+  it('reasoningParser takes the thoughts apart from the answer', async () => {
+    const { answer } = await ask('<think>let me see</think>It rains.', { reasoningParser: 'qwen3' });
+    expect(answer.choices[0]?.message).toMatchObject({ content: 'It rains.', reasoning_content: 'let me see' });
+  });
+
+  it('chatTemplate takes the place of the model\'s own, in an engine and in a card', async () => {
+    const chatTemplate = join(temporaryFolder(), 'template.jinja');
+    writeFileSync(chatTemplate, "{% for message in messages %}{{ message['content'] }}{{ message['content'] }}{% endfor %}");
+    const { engine } = await ask('yes', { chatTemplate }, { messages: [{ role: 'user', content: 'zq zq' }] });
+    const usual = await ask('yes', {}, { messages: [{ role: 'user', content: 'zq zq' }] });
+    expect(engine.asked[0]?.token_ids.length).not.toBe(usual.engine.asked[0]?.token_ids.length);
+    const here = deployment();
+    const runtime = await here.runtime();
+    const endpoint = runtime.endpoint<{ token_ids: number[] }, unknown>('test.card.generate');
+    let prompt = 0;
+    await endpoint.serve(({ token_ids }) => {
+      prompt = token_ids.length;
+      return { token_ids: spell('yes'), finish_reason: 'stop' };
+    });
+    await registerModel(endpoint, { modelPath, modelName: 'card', chatTemplate, userData: { owner: 'us' } });
+    const frontend = await here.frontend();
+    await frontend.waitForModel('card');
+    expect((await chat(frontend, { model: 'card', messages: [{ role: 'user', content: 'zq zq' }] })).status).toBe(200);
+    expect(prompt).toBe(engine.asked[0]?.token_ids.length);
+  });
+
+  it('servedModelName, aliases and modelName are the names that clients use', async () => {
+    const named: LLMEngine = {
+      start: () => ({ model: 'house/parrot', servedModelName: 'polly', modelAliases: ['pol'], runtimeData: { feathers: 'green' }, llm: { contextLength: 64, maxNumSeqs: 4 } }),
+      async *generate() {
+        yield { token_ids: spell('yes'), finish_reason: 'stop' };
+      },
+    };
+    const here = deployment();
+    await here.serve(named);
+    const frontend = await here.frontend();
+    await frontend.waitForModel('polly');
+    for (const name of ['polly', 'pol']) expect((await chat(frontend, { model: name })).status).toBe(200);
+    expect((await chat(frontend, { model: 'house/parrot' })).status).toBe(404);
+    const tooLong = await chat(frontend, { model: 'polly', messages: [{ role: 'user', content: 'cache '.repeat(200) }] });
+    expect(tooLong.status).toBe(400);
+  });
+
+  it('healthCheck makes a canary of its own request', async () => {
+    const here = deployment({ canary: true, systemPort: 0, systemHost: '127.0.0.1' });
+    process.env['DYN_CANARY_WAIT_TIME'] = '1';
+    const engine = new Parrot('alive');
+    const { runtime } = await here.serve(engine, { healthCheck: { token_ids: [1, 2, 3], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, model: 'parrot', eos_token_ids: [], annotations: [] } });
+    await waitFor('the canary', () => engine.asked.length, (count) => count > 0, 20_000);
+    expect([...(engine.asked[0]?.token_ids ?? [])]).toEqual([1, 2, 3]);
+    await waitFor('a healthy worker', async () => (await fetch(`http://${runtime.systemAddress}/health`)).status, (status) => status === 200, 20_000);
+  });
+
+  it('kvRouting: false and localIndexer: false leave no publisher behind the engine', async () => {
+    const published: boolean[] = [];
+    class Publishing extends CountingEngine {
+      override start(worker?: EngineWorker) {
+        this.worker = worker;
+        return super.start();
+      }
+      worker: EngineWorker | undefined;
+      kvEventSources() {
+        return [{ kind: 'push' as const }];
+      }
+    }
+    for (const options of [{}, { kvRouting: false, localIndexer: false }]) {
+      const engine = new Publishing('counting');
+      await deployment().serve(engine, options);
+      published.push(engine.worker?.publishKvEvents([{ event_id: 1, data: 'cleared' }]) ?? false);
+    }
+    expect(published).toEqual([true, false]);
+  });
+
+  it.each([
+    [{ raw: 'yes' }, 'options.raw: expected a boolean, got "yes"'],
+    [{ concurrency: 0 }, 'options.concurrency: expected an integer from 1'],
+    [{ cleanupTimeoutMs: 2 ** 40 }, 'options.cleanupTimeoutMs: expected an integer from 1 to 2147483647'],
+    [{ highWaterBytes: Number.NaN }, 'options.highWaterBytes: expected an integer'],
+    [{ modelTypes: [] }, 'options.modelTypes: expected a list of model types, got an empty array'],
+    [{ modelInput: 'token' }, 'options.modelInput: expected one of text, tokens, tensor, got "token"'],
+    [{ mediaDecoder: 'jpeg' }, 'options.mediaDecoder: expected an object, got "jpeg"'],
+    [{ metricsLabels: { a: 1 } }, 'options.metricsLabels.a: expected a string, got 1'],
+    [{ modelpath: 'x' }, 'options.modelpath: unknown option; known are modelPath'],
+  ])('%j is refused', async (options, message) => {
+    await expect(deployment().serve(new Parrot(''), options as never)).rejects.toThrow(message);
+  });
+
+  it.each([
+    [null, 'serveEngine engine: expected an object, got null'],
+    [{ start: () => ({}) }, 'serveEngine engine.generate: expected a function, got undefined'],
+    [{ start: () => ({}), generate: () => {}, cleanup: 1 }, 'serveEngine engine.cleanup: expected a function, got 1'],
+    [{ start: () => ({}), generate: () => {}, controls: { sleep: true } }, 'serveEngine engine.controls.sleep: expected a function, got true'],
+    [{ start: () => ({}), generate: () => {}, metricsRanks: [-1] }, 'serveEngine engine.metricsRanks[0]: expected an integer from 0'],
+  ])('an engine that is none is refused: %#', async (engine, message) => {
+    await expect(deployment().serve(engine as never)).rejects.toThrow(message);
+  });
+
+  it.each<[string, unknown]>([
+    ['gives no items', async () => undefined],
+    ['yields nothing but undefined', async function* () { yield undefined; }],
+    ['yields words for token ids', async function* () { yield { token_ids: 'abc' }; }],
+    ['yields what no wire takes', async function* () { yield { token_ids: [], engine_data: Symbol('x') }; }],
+    ['throws nothing in particular', async function* () { throw undefined; }],
+  ])('an engine that %s is an error of the worker, not of the client', async (_, generate) => {
+    const here = deployment();
+    await here.serve({ start: () => ({ model: 'wrong' }), generate } as never);
+    const frontend = await here.frontend();
+    await frontend.waitForModel('wrong');
+    const response = await chat(frontend, { model: 'wrong' });
+    expect(response.status).toBe(500);
+    expect((await chat(frontend, { model: 'wrong' })).status).toBe(500);
+  });
+});
