@@ -14,8 +14,8 @@ const GROUPS = 16;
 const LOAD = 0.7;
 /** The knee is the greatest rate at which round-robin's mean time to the first token is at most so many times that of one request at a time. */
 const KNEE = 3;
-/** By so much less each time the knee is looked for, from what a closed loop does. */
-const STEP = 0.9;
+/** The knee is looked for downwards: from so many times what a closed loop does, by so much less each time. */
+const [START, STEP] = [1.4, 0.9];
 const GOAL = 0.5;
 
 const MODES = {
@@ -82,11 +82,11 @@ interface Measured {
   readonly runs: Record<Mode, Sample[]>;
 }
 
-/** From what a closed loop does downwards: the first rate that round-robin bears. */
+/** The first rate that round-robin bears. */
 async function kneeOf(client: Client, { workers, requests }: Pool, seconds: number): Promise<{ knee: number; idleTtftMs: number }> {
   const { ttftMs } = await client.closed(1, GROUPS);
   const { perSecond } = await client.closed(4 * workers, requests);
-  for (let knee = perSecond; ; knee *= STEP) {
+  for (let knee = START * perSecond; ; knee *= STEP) {
     const tried = await client.open(arrivals(1, knee, seconds, GROUPS));
     if (tried.ttftMs <= KNEE * ttftMs) return { knee, idleTtftMs: ttftMs };
   }

@@ -101,7 +101,10 @@ export class Client {
     const random = generator(requests);
     let [left, sum] = [requests, 0];
     const lane = async (): Promise<void> => {
-      while (left-- > 0) sum += (await this.ask(Math.floor(random() * this.prompts.groups))).ms;
+      while (left-- > 0) {
+        const { ms } = await this.ask(Math.floor(random() * this.prompts.groups));
+        sum += ms;
+      }
     };
     await Promise.all(Array.from({ length: concurrency }, lane));
     return { ttftMs: sum / requests, perSecond: requests / ((performance.now() - begin) / 1000) };
