@@ -34,6 +34,7 @@ interface Pool {
   /** Prefixes that a worker's cache has room for, beside two requests' own ends each. */
   readonly room: number;
   readonly model: string;
+  readonly modes: readonly Mode[];
   /** Requests of a closed loop: that warms the caches, and that tells what there is no more of. */
   readonly requests: number;
   /** Of one run. */
@@ -51,6 +52,7 @@ const MOCKERS: Pool = {
   blockSize: 64,
   room: 8,
   model: 'served',
+  modes: NAMES,
   requests: 8 * GROUPS,
   seconds: 8,
   start(dir, folder) {
@@ -67,8 +69,9 @@ const LLAMAS: Pool = {
   blockSize: 64,
   room: 10,
   model: 'served',
+  modes: ['round-robin', 'kv'],
   requests: 2 * GROUPS,
-  seconds: 15,
+  seconds: 25,
   start(dir) {
     return Array.from({ length: this.workers }, (_, index) => Peer.node(`llama ${index}`, dir, 'llama.mjs', String(this.blockSize), String(blocksOf(this))));
   },
@@ -79,7 +82,7 @@ interface Measured {
   readonly kneePerSecond: number;
   readonly idleTtftMs: number;
   readonly ratePerSecond: number;
-  readonly runs: Record<Mode, Sample[]>;
+  readonly runs: ReadonlyMap<Mode, readonly Sample[]>;
 }
 
 /** The first rate that round-robin bears. */
@@ -95,12 +98,12 @@ async function kneeOf(client: Client, { workers, requests }: Pool, seconds: numb
 async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<Measured> {
   const [runs, seconds] = quick ? [1, pool.seconds / 8] : [5, pool.seconds];
   // A deployment a mode: what one leaves in its workers' caches is nothing to the other.
-  const deployments = NAMES.map((name, index) => {
+  const deployments = pool.modes.map((name, index) => {
     const dir = join(folder, `${pool.workers}-${index}`);
     mkdirSync(dir);
     return { name, workers: pool.start(dir, folder), frontend: Peer.node(`frontend ${name}`, dir, 'routing.mjs', JSON.stringify(MODES[name])) };
   });
-  const got = Object.fromEntries(NAMES.map((name) => [name, []])) as unknown as Record<Mode, Sample[]>;
+  const got = new Map<Mode, Sample[]>(pool.modes.map((name) => [name, []]));
   try {
     const clients = new Map<Mode, Client>();
     for (const { name, workers, frontend } of deployments) {
@@ -112,7 +115,7 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
     const { knee, idleTtftMs } = await kneeOf(clients.get('round-robin') as Client, quick ? { ...pool, requests: GROUPS } : pool, seconds);
     for (let run = 0; run < runs; run++) {
       const plan = arrivals(100 + run, knee * LOAD, seconds, GROUPS);
-      for (const [name, client] of clients) got[name].push(await client.open(plan));
+      for (const [name, client] of clients) got.get(name)?.push(await client.open(plan));
     }
     return { pool, kneePerSecond: round(knee), idleTtftMs: round(idleTtftMs), ratePerSecond: round(knee * LOAD), runs: got };
   } finally {
@@ -151,10 +154,10 @@ async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCas
   return all;
 }
 
-const of = ({ runs }: Measured, mode: Mode, field: keyof Sample): number[] => runs[mode].map((run) => run[field]);
+const of = ({ runs }: Measured, mode: Mode, field: keyof Sample): number[] => (runs.get(mode) ?? []).map((run) => run[field]);
 
 function goalsOf(measured: Measured): Goal[] {
-  return NAMES.filter((mode) => mode !== 'round-robin').map((mode) => {
+  return measured.pool.modes.slice(1).map((mode) => {
     const left = ratio(of(measured, mode, 'ttftMs'), of(measured, 'round-robin', 'ttftMs'));
     return { goal: `${measured.pool.name}, ${mode}: at most half the mean time to the first token of round-robin`, got: `${left.median} of it, ${left.min} to ${left.max}`, met: left.median <= GOAL };
   });
@@ -162,7 +165,7 @@ function goalsOf(measured: Measured): Goal[] {
 
 function rowsOf(measured: Measured): Row[] {
   const shown = ({ median: middle, min, max }: Spread): string => `${middle} (${min} to ${max})`;
-  const row = (what: string, field: keyof Sample): Row => ({ what: `${measured.pool.name}: ${what}`, cells: NAMES.map((mode) => shown(spread(of(measured, mode, field)))) });
+  const row = (what: string, field: keyof Sample): Row => ({ what: `${measured.pool.name}: ${what}`, cells: NAMES.map((mode) => (measured.runs.has(mode) ? shown(spread(of(measured, mode, field))) : '')) });
   return [row('mean time to the first token, ms', 'ttftMs'), row('p99, ms', 'p99Ms'), row('share of prompts that was cached', 'cachedShare')];
 }
 
@@ -185,7 +188,7 @@ export const routing: Bench = async (effort) => {
   return {
     settings: { modes: MODES, loadOfKnee: LOAD, kneeTimesIdle: KNEE, arrivals: 'Poisson, each of a random group; the same for all modes of a run', pools: told },
     figures: [
-      ...all.flatMap((measured) => NAMES.map((mode) => ({ pool: measured.pool.name, mode, ttftMs: spread(of(measured, mode, 'ttftMs')), p99Ms: spread(of(measured, mode, 'p99Ms')), cachedShare: spread(of(measured, mode, 'cachedShare')) }))),
+      ...all.flatMap((measured) => measured.pool.modes.map((mode) => ({ pool: measured.pool.name, mode, ttftMs: spread(of(measured, mode, 'ttftMs')), p99Ms: spread(of(measured, mode, 'p99Ms')), cachedShare: spread(of(measured, mode, 'cachedShare')) }))),
       ...simulated,
     ],
     goals: all.flatMap(goalsOf),
@@ -193,7 +196,7 @@ export const routing: Bench = async (effort) => {
       title: `Time to the first token, ${measured.pool.name}, ${measured.ratePerSecond} requests a second, ms`,
       logarithmic: false,
       series: ['mean', 'p99'],
-      groups: NAMES.map((mode) => ({ name: mode.split(', '), values: [spread(of(measured, mode, 'ttftMs')), spread(of(measured, mode, 'p99Ms'))] })),
+      groups: measured.pool.modes.map((mode) => ({ name: mode.split(', '), values: [spread(of(measured, mode, 'ttftMs')), spread(of(measured, mode, 'p99Ms'))] })),
     })),
     columns: NAMES,
     rows: [
