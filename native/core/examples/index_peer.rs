@@ -25,7 +25,7 @@ use dynamo_kv_router::services::indexer::registry::WorkerRegistry;
 use dynamo_kv_router::services::selection::{
     KvEventIngress, KvIndexSource, SelectRequest, SelectionError, SelectionService, SelectionServiceBuilder, WorkerCatalogRecord,
 };
-use dynamo_kv_router::{ConcurrentRadixTreeCompressed, KvRouterConfig, RadixTree, ThreadPoolIndexer, WorkerType};
+use dynamo_kv_router::{ConcurrentRadixTreeCompressed, KvRouterConfig, RadixTree, SyncIndexer, ThreadPoolIndexer, WorkerType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
