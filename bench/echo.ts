@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildRustPeer, Peer, pythonMissing } from './lib/peer.js';
+import { buildPeer, Peer, pythonMissing } from './lib/peer.js';
 import type { Bench, Effort, Goal, Measured, Row } from './lib/result.js';
 import { ratio, round, type Spread, spread } from './lib/stats.js';
 import { wakeMicros } from './lib/wake.js';
@@ -106,12 +106,12 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
   const nodeServer = Peer.node('node server', dir, 'node.mjs', 'serve', 'node');
   const grpcServer = Peer.node('grpc-js server', dir, 'grpc.mjs', 'serve');
   const pythonServer = pythonMissing === undefined ? Peer.python('python server', dir, 'echo.py', 'serve', 'python') : undefined;
-  const rustServer = Peer.rust('rust server', dir, 'serve', 'rust');
+  const rustServer = Peer.compiled('rust server', dir, 'echo_peer', 'serve', 'rust');
   const [{ port }] = await Promise.all([start(grpcServer), start(nodeServer), start(rustServer), pythonServer && start(pythonServer)]);
   const pairs: Pair[] = [
     { name: 'node-node', caller: Peer.node('node caller', dir, 'node.mjs', 'call', 'node'), server: nodeServer },
     { name: 'grpc-grpc', caller: Peer.node('grpc-js caller', dir, 'grpc.mjs', 'call', String(port)), server: grpcServer },
-    { name: 'rust-rust', caller: Peer.rust('rust caller', dir, 'call', 'rust'), server: rustServer },
+    { name: 'rust-rust', caller: Peer.compiled('rust caller', dir, 'echo_peer', 'call', 'rust'), server: rustServer },
   ];
   if (pythonServer !== undefined) {
     pairs.push(
@@ -269,7 +269,7 @@ function measured(all: readonly Figure[], pairs: readonly PairName[], wake: numb
 
 /** Echo, unary and streamed, between two processes of each kind. */
 export const echo: Bench = async (effort) => {
-  buildRustPeer();
+  buildPeer('echo_peer');
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
   const peers: Peer[] = [];
   try {

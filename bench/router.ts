@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { computeBlockHashes, computeSequenceHashes, KvIndexer, RadixTree, type RouterEvent, SelectionService } from 'dynamo-node';
-import { buildRustPeer, Peer, pythonMissing } from './lib/peer.js';
+import { buildPeer, Peer, pythonMissing } from './lib/peer.js';
 import type { Bench } from './lib/result.js';
 import { ratio, round, type Spread, spread } from './lib/stats.js';
 
@@ -146,11 +146,11 @@ async function many(call: () => Promise<unknown>, ms: number): Promise<Figures> 
 /** Index and selection here, on the crates alone, and in the wheel, by turns. */
 export const router: Bench = async ({ quick }) => {
   if (pythonMissing !== undefined) return { skipped: pythonMissing };
-  buildRustPeer('index_peer');
+  buildPeer('index_peer');
   const [rounds, ms] = quick ? [1, 30] : [5, 400];
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
   const wheel = Peer.python('wheel', dir, 'index.py');
-  const crate = Peer.rustProgram('crate', dir, 'index_peer');
+  const crate = Peer.compiled('crate', dir, 'index_peer');
   const peer = (of: Peer, verb: string): Case => (blocks, ms) => asked(of, verb, blocks, ms);
   const cases: Record<string, Case> = {
     ...CASES,

@@ -10,11 +10,11 @@ const python = `${root}.peers/bin/python`;
 /** Why the Python peers cannot run, or undefined where they can. */
 export const pythonMissing = existsSync(python) ? undefined : 'no Python peers in .peers: run `npm test` or `npm run setup -- --test`';
 
-/** A Rust program on the crates alone, of native/core/examples. */
-type RustPeer = 'echo_peer' | 'index_peer';
+/** A program beside the addon: Rust on the crates alone, of native/core/examples, or C++ on NIXL's library alone. */
+type CompiledPeer = 'echo_peer' | 'index_peer' | 'nixl_peer';
 
-/** Builds a Rust peer, in the folder and with the flags of the addon. */
-export function buildRustPeer(peer: RustPeer = 'echo_peer'): void {
+/** Builds a compiled peer, in the folder and with the flags of the addon. */
+export function buildPeer(peer: CompiledPeer): void {
   execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', peer], { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
@@ -73,12 +73,8 @@ export class Peer {
     return new Peer(name, python, [`${root}bench/peers/${program}`, ...args], dir);
   }
 
-  /** The Rust program that echoes. */
-  static rust(name: string, dir: string, ...args: string[]): Peer {
-    return Peer.rustProgram(name, dir, 'echo_peer', ...args);
-  }
-
-  static rustProgram(name: string, dir: string, program: RustPeer, ...args: string[]): Peer {
+  /** A compiled peer that has been built. */
+  static compiled(name: string, dir: string, program: CompiledPeer, ...args: string[]): Peer {
     return new Peer(name, `${root}build/cmake/${program}`, args, dir);
   }
 
@@ -122,7 +118,23 @@ export class Peer {
     return spent;
   }
 
+  /** Processor time spent so far, in milliseconds, by the scheduler's own account: short turns count too. */
+  busyMs(): number {
+    const threads = readdirSync(`/proc/${this.pid}/task`);
+    return threads.reduce((sum, thread) => sum + Number(readFileSync(`/proc/${this.pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6, 0);
+  }
+
+  /** Takes it off the processors until `resume`. */
+  pause(): void {
+    this.#child.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#child.kill('SIGCONT');
+  }
+
   async stop(): Promise<void> {
+    this.resume();
     this.#child.stdin?.end();
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_TIMEOUT_MS);
     await this.#ended;

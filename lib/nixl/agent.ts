@@ -288,11 +288,11 @@ export class NixlAgent implements AsyncDisposable {
   ): Promise<TransferResult> {
     try {
       const handle = this.open(operation);
-      const { limit, args, notifies } = postingOf(operation, options);
+      const { limit, args, notifies, inline } = postingOf(operation, options);
       const { peer, kinds, payload, bytes, runs } = planOf(operation, this, direction, local, remote);
       if (limit.signal?.aborted === true) return Promise.reject(limit.signal.reason);
       if (notifies) refuseNotification(operation, kinds);
-      if (args === undefined && bytes <= INLINE_BYTES && runs <= 16) {
+      if (inline && bytes <= INLINE_BYTES && runs <= 16) {
         const done = invokeSync(native.nixlTransferRun, operation, { handle, other: peer.handle, a: kinds, payload });
         if (typeof done === 'number') return Promise.resolve(resultOf(bytes, done));
         if (done !== undefined) return waitFor(operation, done, bytes, limit);

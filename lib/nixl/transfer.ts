@@ -19,6 +19,8 @@ export interface TransferSetup {
 export interface PostOptions extends WaitLimit {
   /** A message for the peer, which it gets when all bytes are there. */
   readonly notify?: Uint8Array | string;
+  /** Whether up to 64 KiB may be posted on the thread of JavaScript, which costs it the time of the copy. @default true */
+  readonly inline?: boolean;
 }
 
 export interface TransferOptions extends TransferSetup, PostOptions {}
@@ -55,28 +57,30 @@ const NO_LIMIT = Object.freeze({});
 
 export const resultOf = (bytes: number, nanoseconds: number): TransferResult => ({ bytes, durationMs: nanoseconds / 1e6 });
 
-const KNOWN = ['signal', 'timeoutMs', 'notify', 'backend', 'customParam'];
+const KNOWN = ['signal', 'timeoutMs', 'notify', 'inline', 'backend', 'customParam'];
 
 export interface Posting {
   readonly limit: ReturnType<typeof limited>;
   readonly args: Uint8Array | undefined;
   readonly notifies: boolean;
+  readonly inline: boolean;
 }
 
-const PLAIN: Posting = { limit: NO_LIMIT, args: undefined, notifies: false };
+const PLAIN: Posting = { limit: NO_LIMIT, args: undefined, notifies: false, inline: true };
 
 /** Checks the options of one run, or of all runs of a transfer. */
 export function postingOf(operation: string, options: TransferOptions): Posting {
   if (options === NO_OPTIONS) return PLAIN;
   const path = `${operation} options`;
   checkOptions(path, options, KNOWN);
-  const { notify, backend, customParam } = options;
+  const { notify, inline = true, backend, customParam } = options;
+  if (typeof inline !== 'boolean') throw new TypeError(`${path}.inline: expected a boolean, got ${String(inline)}`);
   if (backend !== undefined) checkString(`${path}.backend`, backend);
   if (customParam !== undefined) checkString(`${path}.customParam`, customParam);
   const notification = notify === undefined ? undefined : messageBytes(`${path}.notify`, notify);
   const isPlain = notification === undefined && backend === undefined && customParam === undefined;
   const args = isPlain ? undefined : pack({ notification, backend, custom: customParam });
-  return { limit: limited(operation, options), args, notifies: notification !== undefined };
+  return { limit: limited(operation, options), args, notifies: notification !== undefined, inline: inline && isPlain };
 }
 
 /** Waits for a transfer that a call on this thread has begun. */
@@ -112,10 +116,10 @@ export class PreparedTransfer implements AsyncDisposable {
    */
   post(options: PostOptions = NO_OPTIONS): Promise<TransferResult> {
     const operation = 'transfer.post';
-    const { limit, args, notifies } = postingOf(operation, options);
+    const { limit, args, inline } = postingOf(operation, options);
     const handle = this.#open(operation);
     if (limit.signal?.aborted === true) return Promise.reject(limit.signal.reason);
-    if (!notifies && this.bytes <= INLINE_BYTES) {
+    if (inline && this.bytes <= INLINE_BYTES) {
       try {
         const done = invokeSync(native.nixlTransferPostInline, operation, { handle });
         if (typeof done === 'number') return Promise.resolve(resultOf(this.bytes, done));

@@ -1,0 +1,114 @@
+// nixl.mjs target NAME BYTES | nixl.mjs mover NAME [tcp]
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { NixlAgent } from 'dynamo-node';
+import { answerCommands, tell } from './load.mjs';
+
+const [role, name, argument] = process.argv.slice(2);
+if (argument === 'tcp' || role === 'tcpTarget') process.env.UCX_TLS = 'tcp';
+const agent = await NixlAgent.create(name);
+const places = {};
+let local;
+
+async function filled(owner, bytes) {
+  const region = await owner.allocate(bytes);
+  region.view.fill(7);
+  return region;
+}
+
+if (role !== 'mover') {
+  const region = await filled(agent, Number(argument));
+  tell({ metadata: Buffer.from(await agent.metadata()).toString('hex'), address: Number(region.address), library: agent.library.path });
+} else {
+  tell({ ready: true });
+}
+
+const scattered = (count, shift) => Int32Array.from({ length: count }, (_, index) => (index * 101 + shift * 37) % count);
+
+/** Each gives what one call does. */
+const works = {
+  async post({ place, bytes, thread }) {
+    const transfer = await agent.prepare('WRITE', local.slice(0, bytes), places[place].slice(0, bytes));
+    const options = thread === 'agent' ? { inline: false } : undefined;
+    return { once: () => transfer.post(options), end: () => transfer.release() };
+  },
+  async create({ place, bytes }) {
+    return { once: () => agent.write(local.slice(0, bytes), places[place].slice(0, bytes)) };
+  },
+  async blocks({ place, bytes, count }) {
+    const [mine, theirs] = [await agent.blocks(local.slice(0, count * bytes), bytes), await agent.blocks(places[place].slice(0, count * bytes), bytes)];
+    const [from, to] = [scattered(count, 0), scattered(count, 1)];
+    return {
+      once: () => agent.transferBlocks('WRITE', mine, from, theirs, to),
+      end: () => Promise.all([mine.release(), theirs.release()]),
+    };
+  },
+};
+
+async function repeat(ms, least, once) {
+  const took = [];
+  let before = process.hrtime();
+  const begin = before;
+  do {
+    await once();
+    const after = process.hrtime();
+    took.push((after[0] - before[0]) * 1e9 + after[1] - before[1]);
+    before = after;
+  } while ((before[0] - begin[0]) * 1e3 + (before[1] - begin[1]) / 1e6 < ms || took.length < least);
+  return took;
+}
+
+async function measured(ms, { once, end }) {
+  await repeat(ms / 4, 1, once);
+  const took = await repeat(ms, 2, once);
+  await end?.();
+  return { meanNs: took.reduce((sum, one) => sum + one) / took.length, p50Ns: took.sort((a, b) => a - b)[took.length >> 1] };
+}
+
+const answers = {
+  async connect({ bytes, metadata, address }) {
+    local = await filled(agent, bytes);
+    const known = async (peerOf, told) => {
+      const peer = await agent.connect(told);
+      return peer.memory({ agent: peer.name, bytes, memory: 'DRAM', device: 0, ...peerOf });
+    };
+    places.two = await known({ address: `0x${address.toString(16)}` }, Buffer.from(metadata, 'hex'));
+    if (argument === 'tcp') return agent.read(local.slice(0, 4096), places.two.slice(0, 4096));
+    const other = await NixlAgent.create(`${name}-target`);
+    const { address: here } = (await filled(other, bytes)).descriptor();
+    places.one = await known({ address: here }, await other.metadata());
+    return {};
+  },
+  async register({ bytes, count }) {
+    const memory = new Uint8Array(bytes * count).fill(7);
+    const parts = Array.from({ length: count }, (_, index) => memory.subarray(index * bytes, (index + 1) * bytes));
+    const before = process.hrtime.bigint();
+    const regions = await agent.registerMany(parts);
+    const took = Number(process.hrtime.bigint() - before);
+    await Promise.all(regions.map((region) => region.release()));
+    return { meanNs: took, p50Ns: took };
+  },
+  /** How late timers are while so many bytes move, `bytes` at a time. */
+  async loop({ bytes, count }) {
+    const delay = monitorEventLoopDelay({ resolution: 1 });
+    delay.enable();
+    const begin = performance.now();
+    const all = await Promise.all(Array.from({ length: count }, () => agent.write(local.slice(0, bytes), places.two.slice(0, bytes))));
+    const seconds = (performance.now() - begin) / 1000;
+    delay.disable();
+    const moved = all.reduce((sum, one) => sum + one.bytes, 0);
+    return { p99Ms: delay.percentile(99) / 1e6, maxMs: delay.max / 1e6, timers: delay.count, gigabytesPerSecond: moved / seconds / 1e9 };
+  },
+  /** A reader of notifications that waits. */
+  async listen() {
+    void agent.notifications({ background: true }).next();
+    return {};
+  },
+  /** Transfers that wait for a peer that is stopped. */
+  async hold({ bytes, count }) {
+    for (let index = 0; index < count; index++) void agent.read(local.slice(index * bytes, bytes), places.two.slice(index * bytes, bytes)).catch(() => {});
+    return {};
+  },
+};
+
+await answerCommands(async (asked) => (asked.verb in works ? measured(asked.ms, await works[asked.verb](asked)) : answers[asked.verb](asked)));
+process.exit();
