@@ -15,6 +15,9 @@ const QUICK_MOST = 16 * MIB;
 const LOOP_BYTES = 1024 * MIB;
 const LATENCY = [64, 512, 4 * KIB, 64 * KIB];
 const PLACES = ['one', 'two'] as const;
+/** Posts under way at a time where bandwidth is measured, and the most bytes that they move. */
+const WINDOW = 4;
+const WINDOW_BYTES = 64 * MIB;
 const ROUNDS = 7;
 const MEASURE_MS = 60;
 const IDLE_MS = 4000;
@@ -68,17 +71,18 @@ function sizeOf(bytes: number): string {
 function all(most: number): Asked[] {
   return PLACES.flatMap((place): Asked[] => {
     const bandwidth = BANDWIDTH.filter((bytes) => bytes <= most).map((bytes): Asked => {
+      const window = bytes * WINDOW <= WINDOW_BYTES ? WINDOW : 1;
       const memcpy = { verb: 'copy', bytes, count: 1 };
-      return { what: `bandwidth, ${sizeOf(bytes)}`, place, bytes, unit: 'GB/s', command: { verb: 'post', place, bytes }, memcpy };
+      return { what: `bandwidth, ${sizeOf(bytes)}`, place, bytes, unit: 'GB/s', command: { verb: 'post', place, bytes, window }, memcpy };
     });
     const latency = LATENCY.flatMap((bytes) =>
       (['inline', 'executor'] as const).map((how): Asked => {
-        const command = { verb: 'post', place, bytes };
+        const command = { verb: 'post', place, bytes, window: 1 };
         const node = { ...command, thread: how === 'inline' ? 'javascript' : 'agent' };
         return { what: `latency ${how}, ${sizeOf(bytes)}`, place, bytes, unit: 'us', command, node, memcpy: { verb: 'copy', bytes, count: 1 } };
       }),
     );
-    const blocks = { bytes: 64 * KIB, count: 256 };
+    const blocks = { bytes: 64 * KIB, count: 256, window: 1 };
     return [
       ...bandwidth,
       ...latency,
@@ -115,8 +119,8 @@ async function measure(asked: Asked, movers: Movers, rounds: number, ms: number)
   const sides = turns.filter((one): one is [Side, Peer, object] => one[1] !== undefined && one[2] !== undefined);
   const took: Partial<Record<Side, number[]>> = {};
   for (let index = 0; index < rounds; index++) {
-    for (let place = 0; place < sides.length; place++) {
-      const [side, peer, asks] = sides[(index + place) % sides.length] as [Side, Peer, object];
+    for (let offset = 0; offset < sides.length; offset++) {
+      const [side, peer, asks] = sides[(index + offset) % sides.length] as [Side, Peer, object];
       const { meanNs, p50Ns } = await turn<{ meanNs: number; p50Ns: number }>(peer, { ms, ...asks });
       (took[side] ??= []).push(unit === 'us' ? p50Ns : meanNs);
     }
@@ -238,7 +242,7 @@ export const nixl: Bench = async ({ quick }) => {
     const own: Own = { rssMiB, idle, ...(await ownOf(dir, movers, most, rounds, idleMs)) };
     const bandwidths = cases.filter(({ what }) => what.startsWith('bandwidth'));
     return {
-      settings: { library: path.replace(/^.*\/site-packages\//, ''), rounds, measureMs: ms, idleMs, operation: 'WRITE' },
+      settings: { library: path.replace(/^.*\/site-packages\//, ''), rounds, measureMs: ms, idleMs, operation: 'WRITE', window: WINDOW },
       figures: [...cases, { what: 'alone', ...own }],
       goals: goalsOf(cases, own),
       charts: [

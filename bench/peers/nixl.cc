@@ -110,11 +110,22 @@ class Mover {
     two_ = {load_metadata(agent_, metadata.data(), metadata.size()), number(line, "address")};
   }
 
+  // Each call waits for the one `window` calls before it.
   std::function<void()> posts(const std::string& line) {
     const size_t bytes = number(line, "bytes");
-    const Place& place = place_of(line);
-    RequestRef request = request_of(place, bytes);
-    return [this, request] { run(request); };
+    const size_t window = number(line, "window");
+    struct Slot {
+      RequestRef request;
+      Status status = Status::ok;
+    };
+    std::vector<Slot> slots;
+    for (size_t i = 0; i < window; i++) slots.push_back({request_of(place_of(line), bytes)});
+    return [this, slots, next = size_t{0}]() mutable {
+      Slot& slot = slots[next++ % slots.size()];
+      wait(slot.request, slot.status);
+      slot.status = call().post_xfer_req(agent_, slot.request, nullptr);
+      if (slots.size() == 1) wait(slot.request, slot.status);
+    };
   }
 
   std::function<void()> creates(const std::string& line) {
@@ -193,11 +204,12 @@ class Mover {
     return prepared;
   }
 
-  void run(RequestRef request) {
-    Status status = call().post_xfer_req(agent_, request, nullptr);
+  void wait(RequestRef request, Status status) {
     while (status == Status::in_progress) status = call().get_xfer_status(agent_, request);
     check(status, "post_xfer_req");
   }
+
+  void run(RequestRef request) { wait(request, call().post_xfer_req(agent_, request, nullptr)); }
 
   void release(RequestRef request) {
     check(call().release_xfer_req(agent_, request), "release_xfer_req");

@@ -8,6 +8,8 @@ if (argument === 'tcp' || role === 'tcpTarget') process.env.UCX_TLS = 'tcp';
 const agent = await NixlAgent.create(name);
 const places = {};
 let local;
+/** The agent that is written to within this process: collected, it would be closed. */
+let other;
 
 async function filled(owner, bytes) {
   const region = await owner.allocate(bytes);
@@ -24,21 +26,23 @@ if (role !== 'mover') {
 
 const scattered = (count, shift) => Int32Array.from({ length: count }, (_, index) => (index * 101 + shift * 37) % count);
 
-/** Each gives what one call does. */
+/** Each gives what is done over and over, one lane for each that is under way at a time. */
 const works = {
-  async post({ place, bytes, thread }) {
-    const transfer = await agent.prepare('WRITE', local.slice(0, bytes), places[place].slice(0, bytes));
+  /** `window` at a time. */
+  async post({ place, bytes, window, thread }) {
+    const transfers = [];
+    while (transfers.length < window) transfers.push(await agent.prepare('WRITE', local.slice(0, bytes), places[place].slice(0, bytes)));
     const options = thread === 'agent' ? { inline: false } : undefined;
-    return { once: () => transfer.post(options), end: () => transfer.release() };
+    return { lanes: transfers.map((transfer) => () => transfer.post(options)), end: () => Promise.all(transfers.map((transfer) => transfer.release())) };
   },
   async create({ place, bytes }) {
-    return { once: () => agent.write(local.slice(0, bytes), places[place].slice(0, bytes)) };
+    return { lanes: [() => agent.write(local.slice(0, bytes), places[place].slice(0, bytes))] };
   },
-  async blocks({ place, bytes, count }) {
+  async blocks({ place, bytes, count, window }) {
     const [mine, theirs] = [await agent.blocks(local.slice(0, count * bytes), bytes), await agent.blocks(places[place].slice(0, count * bytes), bytes)];
     const [from, to] = [scattered(count, 0), scattered(count, 1)];
     return {
-      once: () => agent.transferBlocks('WRITE', mine, from, theirs, to),
+      lanes: Array.from({ length: window }, () => () => agent.transferBlocks('WRITE', mine, from, theirs, to)),
       end: () => Promise.all([mine.release(), theirs.release()]),
     };
   },
@@ -57,11 +61,13 @@ async function repeat(ms, least, once) {
   return took;
 }
 
-async function measured(ms, { once, end }) {
-  await repeat(ms / 4, 1, once);
-  const took = await repeat(ms, 2, once);
+async function measured(ms, { lanes, end }) {
+  await Promise.all(lanes.map((once) => repeat(ms / 4, 1, once)));
+  const begin = process.hrtime.bigint();
+  const took = (await Promise.all(lanes.map((once) => repeat(ms, 2, once)))).flat();
+  const all = Number(process.hrtime.bigint() - begin);
   await end?.();
-  return { meanNs: took.reduce((sum, one) => sum + one) / took.length, p50Ns: took.sort((a, b) => a - b)[took.length >> 1] };
+  return { meanNs: all / took.length, p50Ns: took.sort((a, b) => a - b)[took.length >> 1] };
 }
 
 const answers = {
@@ -73,7 +79,7 @@ const answers = {
     };
     places.two = await known({ address: `0x${address.toString(16)}` }, Buffer.from(metadata, 'hex'));
     if (argument === 'tcp') return agent.read(local.slice(0, 4096), places.two.slice(0, 4096));
-    const other = await NixlAgent.create(`${name}-target`);
+    other = await NixlAgent.create(`${name}-target`);
     const { address: here } = (await filled(other, bytes)).descriptor();
     places.one = await known({ address: here }, await other.metadata());
     return {};

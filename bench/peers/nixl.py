@@ -1,5 +1,6 @@
 """The wheel's own NIXL agent: nixl.py NAME. The same commands as nixl.mjs."""
 
+import itertools
 import json
 import os
 import sys
@@ -34,12 +35,15 @@ def connect(asked):
     places["two"] = (added(bytes.fromhex(asked["metadata"])), asked["address"])
 
 
-def run(handle):
-    state = agent.transfer(handle)
+def wait(handle, state):
     while state == "PROC":
         state = agent.check_xfer_state(handle)
     if state != "DONE":
         raise RuntimeError(state)
+
+
+def run(handle):
+    wait(handle, agent.transfer(handle))
 
 
 def request(place, size):
@@ -50,8 +54,19 @@ def request(place, size):
 
 
 def posts(asked):
-    handle = request(asked["place"], asked["bytes"])
-    return lambda: run(handle)
+    """Each call waits for the one `window` calls before it."""
+    handles = [request(asked["place"], asked["bytes"]) for _ in range(asked["window"])]
+    if len(handles) == 1:
+        return lambda: run(handles[0])
+    states = ["DONE"] * len(handles)
+    turns = itertools.cycle(range(len(handles)))
+
+    def once():
+        index = next(turns)
+        wait(handles[index], states[index])
+        states[index] = agent.transfer(handles[index])
+
+    return once
 
 
 def creates(asked):
