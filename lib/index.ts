@@ -3,8 +3,8 @@ export { MutableBlocks, RegisteredBlocks, type ScatteredBlocks, StagedBlocks, We
 export { BlockChecksumError, BlockLayoutError, BlocksExhaustedError, BlockStateError } from './kvbm/errors.js';
 export type { BlockEvent, BlockEventSource, BlockEventTier, Tier } from './kvbm/events.js';
 export { LineageHashes } from './kvbm/hashes.js';
-export { blockBytes, type BlockLayout, type BlockStorage, type ElementType } from './kvbm/layout.js';
-export { BlockManager, type BlockStatistics, type CopyOptions } from './kvbm/manager.js';
+export { blockBytes, type BlockLayout, type BlockStorage, type ElementType, type LayerRange } from './kvbm/layout.js';
+export { BlockManager, type CopyOptions } from './kvbm/manager.js';
 export type { BlockManagerOptions, Eviction } from './kvbm/options.js';
 export { PagedSequence, type PagedSequenceOptions } from './kvbm/paged.js';
 export { BlockRegistry, type BlockRegistryOptions, type RegistryEvent } from './kvbm/registry.js';
@@ -19,6 +19,7 @@ export {
   type ShareResponse,
 } from './kvbm/remote.js';
 export { type MultimodalRun, type Tokens, TokenSequence, type TokenSequenceOptions } from './kvbm/sequence.js';
+export type { BlockStatistics } from './kvbm/statistics.js';
 export { BlockTiers, type BlockTiersOptions, type BlockTiersStatistics } from './kvbm/tiers.js';
 export type {
   EngineBase,

@@ -1,7 +1,7 @@
 import { errorFrom, type Failure } from '../errors.js';
 import { unpack } from './codec.js';
 import { native } from './load.js';
-import type { Async, Bytes, Handle, Nothing, Sync } from './native.js';
+import type { Async, Bytes, Handle, Nothing, Payload, Sync } from './native.js';
 
 export { native };
 
@@ -10,7 +10,7 @@ export interface CallParts {
   handle?: Handle | Nothing;
   other?: Handle | Nothing;
   args?: Bytes | Nothing;
-  payload?: Bytes | Nothing;
+  payload?: Payload | Nothing;
   a?: number;
   b?: number;
 }

@@ -10,12 +10,14 @@ export interface Handle {
 }
 
 export type Bytes = Uint8Array;
+/** What a payload may be: words count as their bytes. */
+export type Payload = Bytes | Uint32Array | BigUint64Array;
 export type Nothing = null | undefined;
 
 export type Sync<Result> = (
   handle?: Handle | Nothing,
   args?: Bytes | Nothing,
-  payload?: Bytes | Nothing,
+  payload?: Payload | Nothing,
   a?: number,
   b?: number,
   other?: Handle | Nothing,
@@ -26,19 +28,29 @@ declare const resultBrand: unique symbol;
 export type Async<Result> = ((
   handle?: Handle | Nothing,
   args?: Bytes | Nothing,
-  payload?: Bytes | Nothing,
+  payload?: Payload | Nothing,
   a?: number,
   b?: number,
   other?: Handle | Nothing,
   background?: boolean,
 ) => number) & { readonly [resultBrand]?: Result };
 
-/** What is asked of a block manager for every batch; `noted` batches, by their ids in `released`, are given back first. */
+/**
+ * What is asked of a block manager for every batch. Numbers travel in a frame: two arguments, the first of which the result
+ * replaces; how many batches are given back before; and their ids. Others write to the words, from the one on that the
+ * second argument names.
+ */
 export type BoundBlocks = [
-  use: (words: Bytes, released: Bytes) => void,
-  allocate: (blocks: number, offset: number, noted: number) => number,
-  match: (sequence: Handle, range: number, offset: number, noted: number) => number,
-  release: (noted: number) => void,
+  use: (words: Uint32Array, frame: Float64Array) => void,
+  /** Takes how many blocks; gives the batch's id, or 0. */
+  allocate: () => void,
+  /** Takes which blocks; gives the batch's id, or 0. */
+  match: (sequence: Handle) => void,
+  /** Takes the batch, and which blocks of the sequence name its blocks. */
+  stage: (sequence: Handle) => void,
+  /** Takes the batch; gives how many of its blocks were replaced. */
+  register: () => void,
+  release: () => void,
 ];
 
 export interface Native {
@@ -142,6 +154,8 @@ export interface Native {
   blocksHashes: Sync<Bytes | undefined>;
   blocksResetOnRelease: Sync<undefined>;
   blocksClose: Sync<undefined>;
+  blocksDigest: Sync<Bytes>;
+  blocksNote: Sync<undefined>;
   blocksChecksums: Sync<Bytes | undefined>;
   blocksIdentities: Sync<Bytes | undefined>;
   kvbmBench: Sync<number>;

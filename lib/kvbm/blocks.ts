@@ -1,120 +1,12 @@
 import { checkInteger } from '../addon/check.js';
 import { invoke, native } from '../addon/invoke.js';
-import { ClosedError } from '../errors.js';
+import { Blocks } from './batch.js';
 import { BlockStateError, blockError, call } from './errors.js';
 import { LineageHashes } from './hashes.js';
-import type { BlockManager, Words } from './manager.js';
-import { pair, TokenSequence } from './sequence.js';
-
-/**
- * Many blocks of one manager under one native batch. What a batch holds is released by `dispose`, or given on to the object
- * that a method returns; either way the batch itself is over, and its views are detached.
- */
-export abstract class Blocks implements Disposable {
-  #id: number;
-  #ids: Uint32Array | undefined;
-  #views: (ArrayBuffer | undefined)[] | undefined;
-  #gone: string | undefined;
-
-  /** @internal */
-  constructor(
-    readonly manager: BlockManager,
-    id: number,
-    private words: Words,
-    private offset: number,
-    private count: number,
-  ) {
-    this.#id = id;
-  }
-
-  /** How many blocks. */
-  get length(): number {
-    return this.count;
-  }
-
-  /** The blocks' ids in the manager, in order. */
-  get ids(): Uint32Array {
-    // A copy: the native side writes to the words, so nobody else may have their buffer, who could transfer it.
-    return (this.#ids ??= this.words.slice(this.offset, this.offset + this.count));
-  }
-
-  /** Whether the blocks are gone: disposed, or given on. */
-  get disposed(): boolean {
-    return this.#id === 0;
-  }
-
-  /** @internal The batch's id, for a call that leaves the blocks here. */
-  id(operation: string): number {
-    if (this.#id === 0) this.#refuse(operation);
-    return this.#id;
-  }
-
-  #refuse(operation: string): never {
-    if (this.#gone === undefined || this.#gone === 'dispose') throw new ClosedError('the batch of blocks', operation);
-    throw new BlockStateError(`${operation}: the blocks were given on by ${this.#gone}`, operation);
-  }
-
-  /** @internal Ends this object after the native side has given its blocks on. */
-  give(by: string): void {
-    this.#id = 0;
-    this.#gone = by;
-    this.detach();
-  }
-
-  /** @internal */
-  get place(): [Words, number] {
-    return [this.words, this.offset];
-  }
-
-  /** @internal Other ids from now on: blocks were added, or taken away at the end. */
-  protected become(ids: Uint32Array): void {
-    this.#ids = ids;
-    this.words = ids;
-    this.offset = 0;
-    this.count = ids.length;
-  }
-
-  /** @internal */
-  protected viewOf(operation: string, index: number): Uint8Array {
-    checkInteger(`${operation} index`, index, 0, this.count - 1);
-    const id = this.id(operation);
-    this.#views ??= [];
-    let view = this.#views[index];
-    if (view === undefined) {
-      view = call(native.blockView, operation, this.manager.handle(operation), id, index);
-      this.#views[index] = view;
-      this.manager.watch(this);
-    }
-    return new Uint8Array(view);
-  }
-
-  /** @internal Detaches the views from index `from` on. */
-  detach(from = 0): void {
-    const views = this.#views;
-    if (views === undefined) return;
-    for (let index = from; index < views.length; index++) {
-      const view = views[index];
-      if (view !== undefined) native.bufferDetach(view);
-    }
-    views.length = Math.min(views.length, from);
-    if (from === 0) {
-      this.#views = undefined;
-      this.manager.unwatch(this);
-    }
-  }
-
-  /** Gives the blocks back. Idempotent; a no-op for blocks that were given on. */
-  dispose(): void {
-    const id = this.#id;
-    if (id === 0) return;
-    this.give('dispose');
-    this.manager.release(id);
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-}
+import type { Words } from './crossing.js';
+import type { BlockManager } from './manager.js';
+import { readBlock, writeBlock } from './region.js';
+import { packPair, pair, TokenSequence } from './sequence.js';
 
 /** Blocks that nobody else sees, to be written. */
 export class MutableBlocks extends Blocks {
@@ -132,6 +24,7 @@ export class MutableBlocks extends Blocks {
     const operation = 'blocks.write';
     checkInteger(`${operation} index`, index, 0, this.length - 1);
     if (!(bytes instanceof Uint8Array)) throw new TypeError(`${operation} bytes: expected a Uint8Array, got ${String(bytes)}`);
+    if (this.manager.storage === 'region') return await writeBlock(operation, this, index, bytes).catch(rethrow);
     const parts = { handle: this.manager.handle(operation), a: this.id(operation), b: index, payload: bytes };
     await invoke(native.blocksWrite, operation, parts).catch(rethrow);
   }
@@ -144,18 +37,18 @@ export class MutableBlocks extends Blocks {
    */
   stage(names: TokenSequence | LineageHashes, first = 0): StagedBlocks {
     const operation = 'blocks.stage';
-    const handle = this.manager.handle(operation);
+    const { manager } = this;
     const id = this.id(operation);
     if (names instanceof TokenSequence) {
-      checkInteger(`${operation} first`, first, 0, names.blockCount);
-      call(native.blocksStage, operation, handle, id, pair(first, this.length), null, null, names.handle(operation));
+      if (first !== 0) checkInteger(`${operation} first`, first, 0, names.blockCount);
+      manager.stage(operation, id, names, pair(first, this.length));
     } else if (names instanceof LineageHashes) {
-      call(native.blocksStage, operation, handle, id, 0, null, names.slice(first).bytes);
+      call(native.blocksStage, operation, manager.handle(operation), id, 0, null, names.slice(first).bytes);
     } else {
       throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes, got ${String(names)}`);
     }
     this.give('stage');
-    return new StagedBlocks(this.manager, id, ...this.place, this.length);
+    return new StagedBlocks(manager, id, ...this.place, this.length);
   }
 
   /** @internal Names the blocks, and tells of them what names do not: see `RegisteredBlocks.identities`. */
@@ -165,11 +58,6 @@ export class MutableBlocks extends Blocks {
     call(native.blocksStage, operation, this.manager.handle(operation), id, 0, identities, names.bytes);
     this.give('stage');
     return new StagedBlocks(this.manager, id, ...this.place, this.length);
-  }
-
-  /** @internal The checksums of what is in the blocks now, 8 bytes each; 0 where the manager keeps none. */
-  checksums(): Uint8Array {
-    return checksumsOf(this);
   }
 
   /** Names the blocks as registered blocks, of any manager, are named. */
@@ -189,11 +77,10 @@ export class MutableBlocks extends Blocks {
     if (!(sequence instanceof TokenSequence)) throw new TypeError(`${operation} sequence: expected a TokenSequence, got ${String(sequence)}`);
     checkInteger(`${operation} first`, first, 0, sequence.blockCount);
     checkInteger(`${operation} count`, count, 1, Math.min(this.length, sequence.blockCount - first));
-    const range = new Uint8Array(8);
-    new DataView(range.buffer).setBigUint64(0, BigInt(pair(first, count)), true);
     const { manager } = this;
-    const { words, offset, payload } = manager.room(count);
-    const id = call(native.blocksCommit, operation, manager.handle(operation), this.id(operation), offset, payload, range, sequence.handle(operation));
+    const { words, offset } = manager.room(count);
+    const range = packPair(first, count);
+    const id = call(native.blocksCommit, operation, manager.handle(operation), this.id(operation), offset, words, range, sequence.handle(operation));
     manager.used(count);
     this.detach();
     this.become(this.ids.subarray(count));
@@ -223,14 +110,13 @@ export class StagedBlocks extends Blocks {
   register(): RegisteredBlocks {
     const operation = 'blocks.register';
     const { manager, length } = this;
-    const { words, offset, payload } = manager.room(length);
     const id = this.id(operation);
-    const replaced = call(native.blocksRegister, operation, manager.handle(operation), id, offset, payload);
+    const replaced = manager.register(operation, id, length);
     this.give('register');
     // Unless some were replaced the ids are the same, and the room stays free.
     if (replaced === 0) return new RegisteredBlocks(manager, id, ...this.place, length);
-    manager.used(length);
-    return new RegisteredBlocks(manager, id, words, offset, length, this.ids);
+    const { words } = manager.room(length);
+    return new RegisteredBlocks(manager, id, words, manager.used(length), length, this.ids);
   }
 
   /** Takes the names back. */
@@ -245,17 +131,17 @@ export class StagedBlocks extends Blocks {
 
 /** Blocks that can be found by their names, held: they are not evicted while this object has them. */
 export class RegisteredBlocks extends Blocks {
-  readonly #staged: Uint32Array | undefined;
+  private declare staged: Uint32Array | undefined;
 
   /** @internal */
   constructor(manager: BlockManager, id: number, words: Words, offset: number, count: number, staged?: Uint32Array) {
     super(manager, id, words, offset, count);
-    this.#staged = staged;
+    this.staged = staged;
   }
 
   /** 1 for each block in whose place one that was there already was taken, by `duplicates: 'reject'`; its bytes were dropped. */
   get deduplicated(): Uint8Array {
-    const staged = this.#staged;
+    const { staged } = this;
     return Uint8Array.from(this.ids, (id, index) => (staged === undefined || staged[index] === id ? 0 : 1));
   }
 
@@ -281,6 +167,7 @@ export class RegisteredBlocks extends Blocks {
   async read(index: number): Promise<Uint8Array> {
     const operation = 'blocks.read';
     checkInteger(`${operation} index`, index, 0, this.length - 1);
+    if (this.manager.storage === 'region') return await readBlock(operation, this, index).catch(rethrow);
     const parts = { handle: this.manager.handle(operation), a: this.id(operation), b: index };
     return await invoke(native.blocksRead, operation, parts).catch(rethrow);
   }
@@ -313,9 +200,10 @@ export class RegisteredBlocks extends Blocks {
     return new WeakBlocks(this.manager, id, ...this.place, this.length);
   }
 
-  /** @internal The checksums, 8 bytes each; 0 where the manager keeps none. */
+  /** @internal The checksums, for each block 8 bytes a layer; 0 where the manager keeps none. */
   checksums(): Uint8Array {
-    return checksumsOf(this);
+    const operation = 'blocks.checksums';
+    return call(native.blocksChecksums, operation, this.manager.handle(operation), this.id(operation)) ?? new Uint8Array();
   }
 
   /** @internal Hash of the tokens and sequence hash of the parent, 8 bytes each a block; nothing where they are not known. */
@@ -361,15 +249,10 @@ export class WeakBlocks extends Blocks {
   upgrade(): ScatteredBlocks {
     const operation = 'blocks.upgrade';
     const { manager, length } = this;
-    const { words, offset, payload } = manager.room(length);
-    const id = call(native.blocksUpgrade, operation, manager.handle(operation), this.id(operation), offset, payload);
+    const { words, offset } = manager.room(length);
+    const id = call(native.blocksUpgrade, operation, manager.handle(operation), this.id(operation), offset, words);
     return scattered(manager, id, words.slice(offset, offset + length));
   }
-}
-
-function checksumsOf(blocks: Blocks): Uint8Array {
-  const operation = 'blocks.checksums';
-  return call(native.blocksChecksums, operation, blocks.manager.handle(operation), blocks.id(operation)) ?? new Uint8Array();
 }
 
 function hashesOf(blocks: Blocks): LineageHashes {

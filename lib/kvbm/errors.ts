@@ -1,6 +1,6 @@
 import { unpack } from '../addon/codec.js';
 import { invokeSync } from '../addon/invoke.js';
-import type { Bytes, Handle, Nothing, Sync } from '../addon/native.js';
+import type { Bytes, Handle, Nothing, Payload, Sync } from '../addon/native.js';
 import { ClosedError, DynamoError, errorFrom, type Failure } from '../errors.js';
 
 /** There are not as many blocks as were asked for: the others are held. */
@@ -72,7 +72,7 @@ export function call<Result>(
   handle: Handle,
   a?: number,
   b?: number,
-  payload?: Bytes | Nothing,
+  payload?: Payload | Nothing,
   args?: Bytes | Nothing,
   other?: Handle | Nothing,
 ): Result {

@@ -16,11 +16,6 @@ export function bigWords(bytes: Uint8Array | undefined): BigUint64Array {
   return new BigUint64Array(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / 8);
 }
 
-/** The bytes of words, without a copy. */
-export function bytesOf(words: Uint32Array): Uint8Array {
-  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
-}
-
 /**
  * Names of blocks, each unique over all prefixes: position, hash of the sequence up to and with the block, and a fragment
  * of the hash before it, 16 bytes each, big-endian as the crates serialize them. They come from sequences and managers: two

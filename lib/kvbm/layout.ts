@@ -1,4 +1,6 @@
 import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { MemoryRegion } from '../nixl/memory.js';
+import type { Tier } from './events.js';
 
 const BYTES = { float32: 4, float16: 2, bfloat16: 2, float8: 1, int8: 1 } as const;
 
@@ -23,13 +25,21 @@ export interface BlockLayout {
   readonly outer?: 1 | 2;
 }
 
+/** Layers of a block, from the first up to but without the second. */
+export type LayerRange = readonly [first: number, end: number];
+
 /** Where the bytes of a manager's blocks lie. */
 export type BlockStorage = (
   | { readonly kind: 'memory' }
-  /** A file that is made, must not be there before, and goes with the manager. */
+  /** A file that is made, must not be there before, and goes with the manager. For the tier `disk`. */
   | { readonly kind: 'file'; readonly path: string }
+  /**
+   * Memory of a GPU (`agent.allocate(bytes, { memory: 'VRAM' })`) for the tier `device`, or a file
+   * (`agent.register({ path, bytes, access: 'write' })`) for `disk`: the agent moves the bytes. It must outlive the manager.
+   */
+  | { readonly kind: 'region'; readonly region: MemoryRegion }
 ) & {
-  /** Keeps a checksum of each block, and compares it whenever the block is read or copied. @default false */
+  /** Keeps a checksum of each layer of each block, and compares it whenever that is read or copied. @default false */
   readonly checksums?: boolean;
 };
 
@@ -47,12 +57,39 @@ export function checkLayout(path: string, layout: BlockLayout): void {
   if (layout.outer !== undefined) checkInteger(`${path}.outer`, layout.outer, 1, 2);
 }
 
-export function checkStorage(path: string, storage: BlockStorage): void {
-  checkOptions(path, storage, ['kind', 'path', 'checksums']);
-  checkOneOf(`${path}.kind`, storage.kind, ['memory', 'file']);
+/** Says of what managers' blocks are: equal texts are equal layouts. */
+export function layoutText({ layout, blockSize }: { readonly layout: BlockLayout | undefined; readonly blockSize: number }): string {
+  return JSON.stringify({ ...layout, blockSize }, ['layers', 'outer', 'blockSize', 'heads', 'headDim', 'elementType']);
+}
+
+export function checkLayers(path: string, layers: LayerRange, { layers: count }: BlockLayout): void {
+  if (!Array.isArray(layers) || layers.length !== 2) throw new TypeError(`${path}: expected the first layer and the one behind the last, got ${String(layers)}`);
+  checkInteger(`${path}[0]`, layers[0], 0, count - 1);
+  checkInteger(`${path}[1]`, layers[1], layers[0] + 1, count);
+}
+
+const FIELDS = { memory: [], file: ['path'], region: ['region'] };
+
+export function checkStorage(path: string, storage: BlockStorage, tier: Tier, bytes: number): void {
+  checkOptions(path, storage, ['kind', 'path', 'region', 'checksums']);
+  checkOneOf(`${path}.kind`, storage.kind, ['memory', 'file', 'region']);
+  checkOptions(path, storage, ['kind', 'checksums', ...FIELDS[storage.kind]]);
   if (storage.kind === 'file') checkString(`${path}.path`, storage.path);
-  else if ('path' in storage) throw new TypeError(`${path}.path: a storage of kind memory has none`);
+  if (storage.kind === 'region') checkRegion(`${path}.region`, storage.region, bytes);
+  const right = storage.kind === 'file' || storage.kind === 'region' ? tierOf(storage) : tier;
+  if (tier !== right) throw new TypeError(`${path}: expected a manager of the tier ${right} for it, got one of the tier ${tier}`);
   if (storage.checksums !== undefined && typeof storage.checksums !== 'boolean') {
     throw new TypeError(`${path}.checksums: expected a boolean, got ${String(storage.checksums)}`);
   }
+}
+
+function tierOf(storage: BlockStorage): Tier {
+  return storage.kind === 'region' && storage.region.memory === 'VRAM' ? 'device' : 'disk';
+}
+
+function checkRegion(path: string, region: MemoryRegion, bytes: number): void {
+  if (!(region instanceof MemoryRegion)) throw new TypeError(`${path}: expected a MemoryRegion, got ${String(region)}`);
+  region.open(path);
+  if (region.memory !== 'VRAM' && region.memory !== 'FILE') throw new TypeError(`${path}: expected VRAM or FILE, got ${region.memory}; host memory is the kind memory`);
+  if (region.bytes < bytes) throw new RangeError(`${path}: expected ${bytes} bytes at least, all blocks', got ${region.bytes}`);
 }

@@ -1,72 +1,22 @@
-import { checkInteger, checkOptions } from '../addon/check.js';
+import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
-import type { BoundBlocks, Handle } from '../addon/native.js';
+import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
-import { type Blocks, checkBlocks, MutableBlocks, RegisteredBlocks, rethrow, type ScatteredBlocks, scattered } from './blocks.js';
-import { BlocksExhaustedError, BlockStateError, call, failureOf } from './errors.js';
+import type { Blocks } from './batch.js';
+import { checkBlocks, MutableBlocks, RegisteredBlocks, rethrow, type ScatteredBlocks, scattered } from './blocks.js';
+import { Crossing, type Words } from './crossing.js';
+import { BlockLayoutError, BlocksExhaustedError, BlockStateError, call } from './errors.js';
 import { type BlockEvent, type BlockEventSource, eventStream, type Tier } from './events.js';
-import { bigWords, bytesOf, LineageHashes } from './hashes.js';
-import { blockBytes, type BlockLayout } from './layout.js';
+import { bigWords, LineageHashes } from './hashes.js';
+import { blockBytes, type BlockLayout, type BlockStorage, checkLayers, type LayerRange, layoutText } from './layout.js';
 import { type BlockManagerOptions, type Settings, settingsOf } from './options.js';
+import { carrierOf, copyThroughNixl } from './region.js';
 import { BlockRegistry } from './registry.js';
-import { pair, TokenSequence } from './sequence.js';
-
-/** Counts of a manager; those of events since it was made. Source: `kvbm-logical` `metrics/pool_metrics.rs`. */
-export interface BlockStatistics {
-  readonly total: number;
-  /** Those that an allocation can have: empty and inactive. */
-  readonly available: number;
-  readonly empty: number;
-  readonly inactive: number;
-  /** References, not blocks, of the mutable ones and of the registered ones. */
-  readonly mutableReferences: number;
-  readonly registeredReferences: number;
-  /** Objects of this environment that hold blocks, or name them weakly. One that grows tells of a missing `dispose`. */
-  readonly batches: number;
-  readonly allocations: number;
-  readonly allocationsFromEmpty: number;
-  readonly evictions: number;
-  readonly stagings: number;
-  readonly registrations: number;
-  readonly duplicates: number;
-  readonly deduplications: number;
-  readonly matchRequested: number;
-  readonly matchFound: number;
-  readonly scanRequested: number;
-  readonly scanFound: number;
-}
-
-const STATISTICS = [
-  'total',
-  'available',
-  'empty',
-  'inactive',
-  'mutableReferences',
-  'registeredReferences',
-  'batches',
-  'allocations',
-  'allocationsFromEmpty',
-  'evictions',
-  'stagings',
-  'registrations',
-  'duplicates',
-  'deduplications',
-  'matchRequested',
-  'matchFound',
-  'scanRequested',
-  'scanFound',
-] as const satisfies readonly (keyof BlockStatistics)[];
-
-export type Words = Uint32Array;
-
-/** Ids are written to chunks of so many words, which the objects that show them share. */
-const CHUNK = 4096;
-
-/** Released batches are noted, and given back by the next call that crosses to the native side anyway. */
-const MOST_NOTED = 64;
+import { packPair, pair, TokenSequence } from './sequence.js';
+import { type BlockStatistics, statisticsOf } from './statistics.js';
 
 const collected = new FinalizationRegistry<string>((what) => {
   process.emitWarning(`${what} was collected without dispose(); what it held is given back now`, 'ResourceWarning');
@@ -74,6 +24,8 @@ const collected = new FinalizationRegistry<string>((what) => {
 
 /** What a copy takes. */
 export interface CopyOptions {
+  /** Copies these layers of each block alone; the others stay as they are. @default all */
+  readonly layers?: LayerRange;
   /** Rejects the promise; the bytes on their way go on, and hold what they touch. */
   readonly signal?: AbortSignal;
 }
@@ -98,19 +50,20 @@ export class BlockManager implements Disposable, BlockEventSource {
   readonly layout: BlockLayout | undefined;
   /** Bytes of a block; 0 without a layout. */
   readonly blockBytes: number;
+  /** The kind of storage; undefined where the blocks have no bytes. */
+  readonly storage: BlockStorage['kind'] | undefined;
+  /** @internal Where the blocks lie, for a storage of kind region in the thread that made the manager. */
+  readonly region: MemoryRegion | undefined;
   /** Whether `events()` can be read. */
   readonly tellsEvents: boolean;
   #handle: Handle | undefined;
-  readonly #bound: BoundBlocks;
-  #words: Words = new Uint32Array();
-  #payload: Uint8Array = new Uint8Array();
-  #next = 0;
-  readonly #released = new Float64Array(MOST_NOTED);
-  #noted = 0;
-  #flushes = false;
+  readonly #crossing: Crossing;
   readonly #regions = new Map<NixlAgent, Promise<MemoryRegion>>();
   /** Objects with views, which must not outlive the manager. */
   readonly #watched = new Set<Blocks>();
+  /** Copies that may still touch bytes. */
+  #flights = 0;
+  #landed: (() => void) | undefined;
 
   /** @throws TypeError, RangeError; DynamoError `DYN_CONFLICT` where the registry has a manager of the tier */
   constructor(options: BlockManagerOptions, attached?: { settings: Settings; handle: Handle; registry: Handle }) {
@@ -125,10 +78,11 @@ export class BlockManager implements Disposable, BlockEventSource {
       this.layout = Object.freeze(layout);
     }
     this.blockBytes = this.layout === undefined ? 0 : blockBytes(this.layout, this.blockSize);
+    this.storage = settings.storage?.kind;
+    this.region = attached === undefined && options.storage?.kind === 'region' ? options.storage.region : undefined;
     this.tellsEvents = typeof settings.eventCapacity === 'number';
     this.#handle = attached?.handle ?? invokeSync(native.blocksCreate, 'BlockManager', { args: pack(settings), other: this.registry.handle });
-    this.#bound = call(native.blocksBind, 'BlockManager', this.#handle);
-    this.#grow(0);
+    this.#crossing = new Crossing(this.#handle);
     collected.register(this, `a block manager of the tier ${this.tier}`, this);
   }
 
@@ -158,20 +112,11 @@ export class BlockManager implements Disposable, BlockEventSource {
   allocate(count: number): MutableBlocks | null {
     if (!Number.isInteger(count) || count < 1 || count > this.blockCount) checkInteger('manager.allocate count', count, 1);
     if (count > this.blockCount) return null;
-    if (this.#next + count > this.#words.length) this.#grow(count);
     if (this.#handle === undefined) this.handle('manager.allocate');
-    const offset = this.#next;
-    const noted = this.#noted;
-    this.#noted = 0;
-    let id = 0;
-    try {
-      id = this.#bound[1](count, offset, noted);
-    } catch (error) {
-      throw failureOf(error, 'manager.allocate');
-    }
+    const crossing = this.#crossing;
+    const id = crossing.allocate('manager.allocate', count);
     if (id === 0) return null;
-    this.#next += count;
-    return new MutableBlocks(this, id, this.#words, offset, count);
+    return new MutableBlocks(this, id, crossing.words, crossing.used(count), count);
   }
 
   /** @throws BlocksExhaustedError where there are not as many */
@@ -189,31 +134,31 @@ export class BlockManager implements Disposable, BlockEventSource {
     const most = count ?? total - first;
     if (count !== undefined) checkInteger(`${operation} count`, count, 0, total - first);
     if (most === 0) return undefined;
-    if (this.#next + most >= this.#words.length) this.#grow(most + 1);
-    const offset = this.#next;
-    const id = names instanceof TokenSequence ? this.#match(names, pair(first, most), offset) : this.#matchNames(names.slice(first, first + most), offset);
-    if (id === 0) return undefined;
-    const found = this.#words[offset] as number;
-    this.#next += found + 1;
-    return new RegisteredBlocks(this, id, this.#words, offset + 1, found);
-  }
-
-  #match(sequence: TokenSequence, range: number, offset: number): number {
-    const operation = 'manager.matchPrefix';
-    if (this.#handle === undefined) this.handle(operation);
-    const handle = sequence.handle(operation);
-    const noted = this.#noted;
-    this.#noted = 0;
-    try {
-      return this.#bound[2](handle, range, offset, noted);
-    } catch (error) {
-      throw failureOf(error, operation);
+    const crossing = this.#crossing;
+    let id = 0;
+    if (names instanceof TokenSequence) {
+      if (this.#handle === undefined) this.handle(operation);
+      id = crossing.match(operation, names.handle(operation), pair(first, most), most);
+    } else {
+      const { words, offset } = crossing.room(most + 1);
+      id = call(native.blocksMatch, operation, this.handle(operation), 0, offset, words, names.slice(first, first + most).bytes);
     }
+    if (id === 0) return undefined;
+    const { words } = crossing;
+    const found = words[crossing.used(1)] as number;
+    return new RegisteredBlocks(this, id, words, crossing.used(found), found);
   }
 
-  #matchNames(names: LineageHashes, offset: number): number {
-    const operation = 'manager.matchPrefix';
-    return call(native.blocksMatch, operation, this.handle(operation), 0, offset, this.#payload, names.bytes);
+  /** @internal Names the blocks of a mutable batch by those of a range of the sequence's. */
+  stage(operation: string, batch: number, sequence: TokenSequence, range: number): void {
+    if (this.#handle === undefined) this.handle(operation);
+    this.#crossing.stage(operation, batch, sequence.handle(operation), range);
+  }
+
+  /** @internal Registers a staged batch; how many of its blocks were replaced, in which case the ids of all are in the room. */
+  register(operation: string, batch: number, count: number): number {
+    if (this.#handle === undefined) this.handle(operation);
+    return this.#crossing.register(operation, batch, count);
   }
 
   /** Holds all that are there, also behind one that is not. */
@@ -221,12 +166,12 @@ export class BlockManager implements Disposable, BlockEventSource {
     const operation = 'manager.matchEach';
     const total = this.#named(operation, names);
     if (total === 0) return scattered(this, 0, new Uint32Array());
-    const { words, offset, payload } = this.room(total);
+    const { words, offset } = this.room(total);
     const handle = this.handle(operation);
     const id =
       names instanceof TokenSequence
-        ? call(native.blocksMatchEach, operation, handle, pair(0, total), offset, payload, null, names.handle(operation))
-        : call(native.blocksMatchEach, operation, handle, 0, offset, payload, names.bytes);
+        ? call(native.blocksMatchEach, operation, handle, pair(0, total), offset, words, null, names.handle(operation))
+        : call(native.blocksMatchEach, operation, handle, 0, offset, words, names.bytes);
     return scattered(this, id, words.slice(offset, offset + total));
   }
 
@@ -235,8 +180,8 @@ export class BlockManager implements Disposable, BlockEventSource {
     const operation = 'manager.scan';
     if (!(names instanceof LineageHashes)) throw new TypeError(`${operation} names: expected LineageHashes, got ${String(names)}`);
     if (names.length === 0) return scattered(this, 0, new Uint32Array());
-    const { words, offset, payload } = this.room(names.length);
-    const id = call(native.blocksScan, operation, this.handle(operation), touch ? 1 : 0, offset, payload, names.bytes);
+    const { words, offset } = this.room(names.length);
+    const id = call(native.blocksScan, operation, this.handle(operation), touch ? 1 : 0, offset, words, names.bytes);
     return scattered(this, id, words.slice(offset, offset + names.length));
   }
 
@@ -248,20 +193,34 @@ export class BlockManager implements Disposable, BlockEventSource {
 
   /**
    * Copies the bytes of registered blocks, of this or another manager, to mutable ones of this. The blocks of both can be
-   * disposed of meanwhile: they go back when the copy is over.
+   * disposed of meanwhile: they go back when the copy is over. Where it fails the blocks to write stay mutable, with whatever
+   * was written until then.
    *
    * @throws BlockLayoutError where the layouts differ
    * @throws BlockChecksumError where a block's bytes are not what was stored
+   * @throws NixlError where an agent copies, and cannot
    */
   async copy(from: RegisteredBlocks, to: MutableBlocks, options: CopyOptions = {}): Promise<void> {
     const operation = 'manager.copy';
     checkBlocks(`${operation} from`, from, RegisteredBlocks);
     checkBlocks(`${operation} to`, to, MutableBlocks);
-    checkOptions(`${operation} options`, options, ['signal']);
+    checkOptions(`${operation} options`, options, ['layers', 'signal']);
+    const { layers, signal } = options;
+    if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
+    const source = from.manager;
     if (to.manager !== this) throw new BlockStateError(`${operation}: the blocks to write are of another manager`, operation);
-    const parts = { handle: from.manager.handle(operation), other: this.handle(operation), a: from.id(operation), b: to.id(operation) };
+    const [expected, got] = [layoutText(source), layoutText(this)];
+    if (expected !== got) throw new BlockLayoutError(`${operation}: expected the layout ${expected}, as the source has, got ${got}`, operation);
+    const { layout } = this;
+    if (layers !== undefined && layout !== undefined) checkLayers(`${operation} options.layers`, layers, layout);
+    const parts = { handle: source.handle(operation), other: this.handle(operation), a: from.id(operation), b: to.id(operation) };
+    if (from.length !== to.length) throw new TypeError(`${operation} to: expected ${from.length}, as the source has, got ${to.length} blocks`);
+    signal?.throwIfAborted();
+    const agent = carrierOf(operation, source, this);
+    if (agent !== undefined) return await copyThroughNixl(agent, from, to, layers ?? [0, layout?.layers ?? 0], signal).catch(rethrow);
     to.detach();
-    await invoke(native.blocksCopy, operation, parts, { signal: options.signal }).catch(rethrow);
+    const args = layers === undefined ? undefined : packPair(layers[0], layers[1] - layers[0]);
+    await invoke(native.blocksCopy, operation, { ...parts, args }, { signal }).catch(rethrow);
   }
 
   /** Blocks that an allocation could have. */
@@ -271,8 +230,7 @@ export class BlockManager implements Disposable, BlockEventSource {
 
   /** The counts of this moment. */
   statistics(): BlockStatistics {
-    const words = bigWords(call(native.blocksStatistics, 'manager.statistics', this.handle('manager.statistics')));
-    return Object.fromEntries(STATISTICS.map((name, index) => [name, Number(words[index])])) as unknown as BlockStatistics;
+    return statisticsOf(call(native.blocksStatistics, 'manager.statistics', this.handle('manager.statistics')));
   }
 
   /** Empties every inactive block: nothing but what is held can be found from then on. */
@@ -293,13 +251,18 @@ export class BlockManager implements Disposable, BlockEventSource {
 
   /**
    * Registers the blocks' memory with a NIXL agent, once for each: block `i` begins at byte `i * blockBytes` of the region.
-   * It stays registered until the manager is disposed of, and its transfers have ended.
+   * It stays registered until the manager is disposed of, and its transfers have ended. For a storage of kind region it is
+   * that region, with its agent alone.
    *
-   * @throws TypeError where the manager has no memory
+   * @throws TypeError where the manager has neither memory nor a region of the agent
    */
   registerWith(agent: NixlAgent): Promise<MemoryRegion> {
     const operation = 'manager.registerWith';
     const handle = this.handle(operation);
+    if (this.region !== undefined) {
+      if (this.region.agent !== agent) throw new TypeError(`${operation} agent: expected '${this.region.agent.name}', whose region it is, got '${agent.name}'`);
+      return Promise.resolve(this.region);
+    }
     let region = this.#regions.get(agent);
     if (region === undefined) {
       region = agent.register(call(native.blockView, operation, handle, 0, 0));
@@ -312,52 +275,23 @@ export class BlockManager implements Disposable, BlockEventSource {
   /** @internal */
   handle(operation: string): Handle {
     if (this.#handle === undefined) throw new ClosedError('the block manager', operation);
-    if (this.#noted > 0) this.#flush();
+    if (this.#crossing.noted > 0) this.#crossing.flush();
     return this.#handle;
   }
 
   /** @internal Room for so many words, at an offset; not used up before `used`. */
-  room(count: number): { words: Words; offset: number; payload: Uint8Array } {
-    if (this.#next + count > this.#words.length) this.#grow(count);
-    return { words: this.#words, offset: this.#next, payload: this.#payload };
+  room(count: number): { words: Words; offset: number } {
+    return this.#crossing.room(count);
+  }
+
+  /** @internal Takes words of the room; where they begin. */
+  used(count: number): number {
+    return this.#crossing.used(count);
   }
 
   /** @internal */
-  used(count: number): void {
-    this.#next += count;
-  }
-
-  #grow(count: number): void {
-    this.#words = new Uint32Array(Math.max(CHUNK, count));
-    this.#payload = bytesOf(this.#words);
-    this.#next = 0;
-    this.#bound[0](this.#payload, new Uint8Array(this.#released.buffer));
-  }
-
-  /** @internal Gives a batch back: at once for all that this environment can see, for others by the end of this turn at the latest. */
   release(id: number): void {
-    // A manager that is gone gave everything back.
-    if (this.#handle === undefined) return;
-    this.#released[this.#noted++] = id;
-    if (this.#noted === MOST_NOTED) this.#flush();
-    else if (!this.#flushes) {
-      this.#flushes = true;
-      queueMicrotask(() => {
-        this.#flushes = false;
-        if (this.#noted > 0) this.#flush();
-      });
-    }
-  }
-
-  #flush(): void {
-    const noted = this.#noted;
-    this.#noted = 0;
-    if (this.#handle === undefined) return;
-    try {
-      this.#bound[3](noted);
-    } catch (error) {
-      throw failureOf(error, 'blocks.dispose');
-    }
+    this.#crossing.release(id);
   }
 
   /** @internal */
@@ -370,18 +304,29 @@ export class BlockManager implements Disposable, BlockEventSource {
     this.#watched.delete(blocks);
   }
 
-  /** Gives back all that this environment holds of the manager. Idempotent. */
+  /** @internal Until the function that it gives is called somebody may touch the blocks' bytes: `dispose` does not end them. */
+  fly(): () => void {
+    this.#flights += 1;
+    return () => {
+      this.#flights -= 1;
+      if (this.#flights === 0) this.#landed?.();
+    };
+  }
+
+  /** Gives back all that this environment holds of the manager; what a copy holds when that is over. Idempotent. */
   dispose(): void {
     const handle = this.#handle;
     if (handle === undefined) return;
     collected.unregister(this);
     for (const blocks of [...this.#watched]) blocks.detach();
     this.#handle = undefined;
-    this.#noted = 0;
+    this.#crossing.close();
     // The memory goes when the last transfer that may touch it has ended.
     for (const region of this.#regions.values()) void region.then((one) => one.release()).catch(() => {});
     this.#regions.clear();
-    call(native.blocksClose, 'manager.dispose', handle);
+    const close = (): void => call(native.blocksClose, 'manager.dispose', handle);
+    if (this.#flights === 0) close();
+    else this.#landed = close;
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 import { checkInteger, checkOneOf, checkOptions } from '../addon/check.js';
 import type { Tier } from './events.js';
-import { type BlockLayout, type BlockStorage, checkLayout, checkStorage } from './layout.js';
+import { blockBytes, type BlockLayout, type BlockStorage, checkLayout, checkStorage } from './layout.js';
 import { BlockRegistry, eventCapacity } from './registry.js';
 
 /**
@@ -33,6 +33,18 @@ export interface BlockManagerOptions {
 
 const KNOWN = ['tier', 'blockCount', 'blockSize', 'registry', 'eviction', 'duplicates', 'resetOnRelease', 'events', 'layout', 'storage'];
 
+/** A storage as the native side keeps it, which knows no regions. */
+interface StorageSettings {
+  kind: BlockStorage['kind'];
+  path?: string;
+  checksums: boolean;
+}
+
+function nativeStorage(storage: BlockStorage): StorageSettings {
+  const settings = { kind: storage.kind, checksums: storage.checksums === true };
+  return storage.kind === 'file' ? { ...settings, path: storage.path } : settings;
+}
+
 /** The options as the native side keeps them. */
 export interface Settings {
   tier: Tier;
@@ -44,7 +56,7 @@ export interface Settings {
   resetOnRelease: boolean;
   eventCapacity?: number | undefined;
   layout?: (Required<BlockLayout> & { pageSize: number }) | undefined;
-  storage?: { kind: string; path?: string; checksums: boolean } | undefined;
+  storage?: StorageSettings | undefined;
 }
 
 /** @throws TypeError, RangeError */
@@ -74,8 +86,8 @@ export function settingsOf(options: BlockManagerOptions): Settings {
   if (typeof resetOnRelease !== 'boolean') throw new TypeError(`${path}.resetOnRelease: expected a boolean, got ${String(resetOnRelease)}`);
   if (layout !== undefined) checkLayout(`${path}.layout`, layout);
   if (storage !== undefined) {
-    checkStorage(`${path}.storage`, storage);
     if (layout === undefined) throw new TypeError(`${path}.layout: expected one with a storage, got undefined`);
+    checkStorage(`${path}.storage`, storage, tier, blockCount * blockBytes(layout, blockSize));
   }
   return {
     tier,
@@ -87,6 +99,6 @@ export function settingsOf(options: BlockManagerOptions): Settings {
     resetOnRelease,
     eventCapacity: eventCapacity(`${path}.events`, events, 8192),
     layout: layout === undefined ? undefined : { ...layout, outer: layout.outer ?? 2, pageSize: blockSize },
-    storage: storage === undefined ? undefined : { ...storage, checksums: storage.checksums === true },
+    storage: storage === undefined ? undefined : nativeStorage(storage),
   };
 }

@@ -7,9 +7,12 @@ import type { Client } from '../runtime/client.js';
 import type { Endpoint } from '../runtime/endpoint.js';
 import type { ServedEndpoint } from '../runtime/serve.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
-import { BlockChecksumError, BlockLayoutError } from './errors.js';
+import { BlockLayoutError } from './errors.js';
+import { landed, limited } from './flight.js';
 import { bigWords, LineageHashes } from './hashes.js';
+import { layoutText } from './layout.js';
 import type { BlockManager } from './manager.js';
+import { settleChecksums } from './region.js';
 import { TokenSequence } from './sequence.js';
 
 /** What a reader asks of an owner. */
@@ -31,7 +34,7 @@ interface Found {
   /** 0 where nothing was found. */
   readonly lease: number;
   readonly ids: readonly number[];
-  /** 8 bytes a block; 0 where the owner keeps none. */
+  /** For each block 8 bytes a layer; 0 where the owner keeps none. */
   readonly checksums: Uint8Array;
   readonly identities: Uint8Array;
 }
@@ -54,10 +57,6 @@ export interface ShareOptions {
   readonly mostLeaseMs?: number;
   /** Leases at a time; beyond, readers find nothing. @default 1024 */
   readonly mostLeases?: number;
-}
-
-function layoutOf(manager: BlockManager): string {
-  return JSON.stringify({ ...manager.layout, blockSize: manager.blockSize }, ['layers', 'outer', 'blockSize', 'heads', 'headDim', 'elementType']);
 }
 
 interface Lease {
@@ -93,7 +92,10 @@ export class SharedBlocks implements AsyncDisposable {
     checkInteger(`${path}.mostLeaseMs`, mostLeaseMs, 1, 2 ** 31 - 1);
     checkInteger(`${path}.mostLeases`, mostLeases, 1);
     const region = await manager.registerWith(agent);
-    const shared = new SharedBlocks(manager, agent, region.descriptor(), { mostLeaseMs, mostLeases });
+    if (region.memory === 'FILE') throw new TypeError('SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach');
+    // A region may be longer than its blocks.
+    const memory = { ...region.descriptor(), bytes: manager.blockCount * manager.blockBytes };
+    const shared = new SharedBlocks(manager, agent, memory, { mostLeaseMs, mostLeases });
     shared.#served = await endpoint.serve((request) => shared.#answer(request));
     return shared;
   }
@@ -118,7 +120,7 @@ export class SharedBlocks implements AsyncDisposable {
 
   async #describe(): Promise<Description> {
     const { manager, memory } = this;
-    return { layout: layoutOf(manager), blockBytes: manager.blockBytes, metadata: await this.agent.metadata(), memory };
+    return { layout: layoutText(manager), blockBytes: manager.blockBytes, metadata: await this.agent.metadata(), memory };
   }
 
   #find(names: LineageHashes, leaseMs: number): Found {
@@ -203,12 +205,13 @@ export class RemoteBlocks implements AsyncDisposable {
   static async connect(manager: BlockManager, agent: NixlAgent, client: Client<ShareRequest, ShareResponse>, instanceId: bigint): Promise<RemoteBlocks> {
     const region = await manager.registerWith(agent);
     const description = (await client.unary({ op: 'describe' }, { instanceId })) as Description;
-    const ours = layoutOf(manager);
+    if (region.memory === 'FILE') throw new TypeError('RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill');
+    const ours = layoutText(manager);
     if (description.layout !== ours || description.blockBytes !== manager.blockBytes) {
       throw new BlockLayoutError(`RemoteBlocks.connect: expected the layout ${ours}, got ${description.layout}`, 'RemoteBlocks.connect');
     }
     const peer = await agent.connect(description.metadata);
-    const mine = await agent.blocks(region, manager.blockBytes);
+    const mine = await agent.blocks(region.slice(0, manager.blockCount * manager.blockBytes), manager.blockBytes);
     const theirs = await agent.blocks(peer.memory(description.memory), manager.blockBytes);
     return new RemoteBlocks(manager, instanceId, agent, client, mine, theirs);
   }
@@ -242,39 +245,37 @@ export class RemoteBlocks implements AsyncDisposable {
   }
 
   async #fill(target: MutableBlocks, names: LineageHashes, found: Found, leftMs: number, signal: AbortSignal | undefined): Promise<RegisteredBlocks> {
+    const operation = 'remote.pull';
+    const land = this.manager.fly();
     // Neither signal nor limit goes to the transfer: a transfer that is given up still writes, so its end must be seen.
     const reading = this.agent.transferBlocks('READ', this.mine, Int32Array.from(target.ids), this.theirs, Int32Array.from(found.ids));
-    let settled = false;
-    const over = reading.then(
-      () => void (settled = true),
-      () => void (settled = true),
-    );
+    let isOver = false;
+    const over = landed(reading, this.agent).then((known) => {
+      isOver = known;
+      if (known) land();
+      return known;
+    });
     try {
-      await limited(reading, leftMs, signal);
+      await limited(reading, { operation, ms: leftMs, signal });
       if (!(await this.#release(found.lease))) throw lost('the lease was over before the blocks were read');
-      this.#compare(target, found);
+      settleChecksums(operation, this.manager, target.id(operation), bigWords(found.checksums));
       const registered = target.stageWith(names, found.identities).register();
       this.#counts.pulled += registered.length;
       return registered;
     } catch (error) {
       this.#counts.discarded += 1;
-      this.#quarantine(target, settled, over);
+      if (isOver) target.dispose();
+      else this.#quarantine(target, over);
       void this.#release(found.lease).catch(() => {});
       throw error;
     }
   }
 
-  #compare(target: MutableBlocks, found: Found): void {
-    const [got, expected] = [bigWords(target.checksums()), bigWords(found.checksums)];
-    const wrong = expected.findIndex((checksum, index) => checksum !== 0n && got[index] !== 0n && checksum !== got[index]);
-    if (wrong >= 0) throw new BlockChecksumError(`remote.pull: block ${wrong} is not what its owner stored`, 'remote.pull');
-  }
-
-  #quarantine(target: MutableBlocks, settled: boolean, over: Promise<void>): void {
-    if (settled) return target.dispose();
+  #quarantine(target: MutableBlocks, over: Promise<boolean>): void {
     const { length } = target;
     this.#counts.quarantined += length;
-    void over.then(() => {
+    void over.then((known) => {
+      if (!known) return;
       this.#counts.quarantined -= length;
       target.dispose();
     });
@@ -298,27 +299,5 @@ export class RemoteBlocks implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-}
-
-/** The promise's outcome, or the signal's reason, or an error once the time is over. */
-async function limited<T>(promise: Promise<T>, ms: number, signal: AbortSignal | undefined): Promise<T> {
-  let stop = (): void => {};
-  const ended = new Promise<never>((_, reject) => {
-    const timer = setTimeout(() => {
-      reject(new DynamoError('DeadlineExceeded', 'remote.pull: the blocks were not read in time', { reason: 'kvbm.pull_timeout', operation: 'remote.pull' }));
-    }, Math.max(0, ms));
-    const onAbort = (): void => reject(signal?.reason);
-    if (signal?.aborted === true) onAbort();
-    signal?.addEventListener('abort', onAbort, { once: true });
-    stop = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-    };
-  });
-  try {
-    return await Promise.race([promise, ended]);
-  } finally {
-    stop();
   }
 }

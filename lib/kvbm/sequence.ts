@@ -4,7 +4,7 @@ import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import { call } from './errors.js';
-import { bigWords, bytesOf, LineageHashes } from './hashes.js';
+import { bigWords, LineageHashes } from './hashes.js';
 
 /** A run of placeholder tokens of an image or the like. */
 export interface MultimodalRun {
@@ -37,6 +37,13 @@ export function pair(first: number, count: number): number {
   return first + count * RANGE;
 }
 
+/** Such numbers as bytes. */
+export function packPair(first: number, count: number): Uint8Array {
+  const range = new Uint8Array(8);
+  new DataView(range.buffer).setBigUint64(0, BigInt(pair(first, count)), true);
+  return range;
+}
+
 export function tokenWords(path: string, tokens: Tokens): Uint32Array {
   if (tokens instanceof Uint32Array) return tokens;
   if (!Array.isArray(tokens)) throw new TypeError(`${path}: expected a Uint32Array or an array of token ids, got ${String(tokens)}`);
@@ -66,8 +73,8 @@ export class TokenSequence implements Disposable {
   readonly blockSize: number;
   #handle: Handle | undefined;
   #length = 0;
-  /** The last tokens, of which the native side does not know yet. */
-  readonly #pending: Uint32Array;
+  /** The last tokens, of which the native side does not know yet; made when one is appended. */
+  #pending: Uint32Array | undefined;
   #pendingCount = 0;
 
   /** @throws TypeError, RangeError */
@@ -83,9 +90,8 @@ export class TokenSequence implements Disposable {
     const plain = salt === undefined && loraName === undefined && multimodal === undefined;
     const args = plain ? undefined : pack({ salt, loraName, multimodal: multimodal ?? [] });
     this.blockSize = blockSize;
-    this.#handle = copied?.handle ?? invokeSync(native.sequenceCreate, 'TokenSequence', { payload: bytesOf(words), args, a: blockSize });
+    this.#handle = copied?.handle ?? invokeSync(native.sequenceCreate, 'TokenSequence', { payload: words, args, a: blockSize });
     this.#length = copied?.length ?? words.length;
-    this.#pending = new Uint32Array(blockSize);
   }
 
   /** Tokens, those of the last, partial block included. */
@@ -102,7 +108,7 @@ export class TokenSequence implements Disposable {
   append(token: number): number | undefined {
     if (this.#handle === undefined) this.handle('sequence.append');
     if (!Number.isInteger(token) || token < 0 || token > MOST_TOKEN) checkInteger('sequence.append token', token, 0, MOST_TOKEN);
-    this.#pending[this.#pendingCount++] = token;
+    (this.#pending ??= new Uint32Array(this.blockSize))[this.#pendingCount++] = token;
     this.#length += 1;
     if (this.#length % this.blockSize === 0) {
       this.#flush();
@@ -121,7 +127,7 @@ export class TokenSequence implements Disposable {
     const handle = this.handle('sequence.extend');
     const start = this.blockCount;
     const args = multimodal === undefined ? undefined : pack({ multimodal });
-    call(native.sequenceExtend, 'sequence.extend', handle, 0, 0, bytesOf(words), args);
+    call(native.sequenceExtend, 'sequence.extend', handle, 0, 0, words, args);
     this.#length += words.length;
     const end = this.blockCount;
     return end > start ? { start, end } : undefined;
@@ -173,7 +179,7 @@ export class TokenSequence implements Disposable {
   #words(operation: string, first: number, count: number, kind: number): BigUint64Array {
     this.#checkRange(operation, first, count);
     const words = new BigUint64Array(count);
-    call(native.sequenceHashes, operation, this.handle(operation), pair(first, count), kind, new Uint8Array(words.buffer));
+    call(native.sequenceHashes, operation, this.handle(operation), pair(first, count), kind, words);
     return words;
   }
 
@@ -183,9 +189,9 @@ export class TokenSequence implements Disposable {
   }
 
   #flush(): void {
-    const words = this.#pending.subarray(0, this.#pendingCount);
+    const words = (this.#pending as Uint32Array).subarray(0, this.#pendingCount);
     this.#pendingCount = 0;
-    call(native.sequenceExtend, 'sequence.append', this.#handle as Handle, 0, 0, bytesOf(words));
+    call(native.sequenceExtend, 'sequence.append', this.#handle as Handle, 0, 0, words);
   }
 
   /** @internal */

@@ -1,8 +1,11 @@
 import { checkInteger, checkNumber, checkOptions } from '../addon/check.js';
 import { checkBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
+import type { Tier } from './events.js';
 import { LineageHashes } from './hashes.js';
+import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
+import { carrierOf } from './region.js';
 import type { TokenSequence } from './sequence.js';
 
 /** Which blocks go down, and when. */
@@ -37,6 +40,8 @@ export interface BlockTiersStatistics {
   readonly queued: number;
 }
 
+const DEPTH: Record<Tier, number> = { device: 0, host: 1, disk: 2 };
+
 const KNOWN = ['presence', 'minFrequency', 'watermarks', 'batchBlocks', 'queueBlocks'];
 
 /**
@@ -57,7 +62,10 @@ export class BlockTiers implements AsyncDisposable {
   #failure: unknown;
   #closed = false;
 
-  /** @throws BlockLayoutError where the tiers' layouts differ */
+  /**
+   * @throws BlockLayoutError where the tiers' layouts differ
+   * @throws TypeError where the lower tier is none below, or bytes have no way between them
+   */
   constructor(
     readonly upper: BlockManager,
     readonly lower: BlockManager,
@@ -80,8 +88,10 @@ export class BlockTiers implements AsyncDisposable {
         throw new RangeError(`${path}.watermarks: expected 0 <= low <= high <= 1, got ${watermarks.low} and ${watermarks.high}`);
       }
     }
-    const layouts = [upper, lower].map(({ layout, blockSize }) => JSON.stringify({ ...layout, blockSize }, ['layers', 'outer', 'blockSize', 'heads', 'headDim', 'elementType']));
+    if (DEPTH[upper.tier] >= DEPTH[lower.tier]) throw new TypeError(`BlockTiers lower: expected a tier below ${upper.tier} (device, host, disk), got ${lower.tier}`);
+    const layouts = [upper, lower].map(layoutText);
     if (layouts[0] !== layouts[1]) throw new BlockLayoutError(`BlockTiers: expected equal layouts, got ${layouts.join(' and ')}`, 'BlockTiers');
+    carrierOf('BlockTiers', upper, lower);
     this.#options = { presence, minFrequency, watermarks, batchBlocks, queueBlocks };
   }
 

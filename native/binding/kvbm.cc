@@ -41,6 +41,8 @@ static constexpr Function functions[] = {
     {"blocksResetOnRelease", dyn_blocks_reset_on_release, nullptr},
     {"blocksClose", dyn_blocks_close, nullptr},
     {"blocksChecksums", dyn_blocks_checksums, nullptr},
+    {"blocksDigest", dyn_blocks_digest, nullptr},
+    {"blocksNote", dyn_blocks_note, nullptr},
     {"blocksIdentities", dyn_blocks_identities, nullptr},
     {"kvbmBench", dyn_kvbm_bench, nullptr},
     {"blocksCopy", nullptr, dyn_blocks_copy},

@@ -61,31 +61,16 @@ struct Bound {
   ~Bound() { dyn_handle_free(manager); }
 
   dyn_handle* manager = nullptr;
-  // Words for ids to be written to, and doubles that name batches to be released first; JavaScript keeps both.
+  // Words for ids to be written to, and numbers in and out; JavaScript keeps both. Reading them costs less than arguments.
   dyn_slice words = {};
-  dyn_slice released = {};
+  double* frame = nullptr;
+  size_t frame_length = 0;
   int functions = 0;
 };
 
-constexpr size_t most_arguments = 4;
-
-struct Arguments {
-  Arguments(napi_env env, napi_callback_info info) {
-    size_t count = most_arguments;
-    void* data = nullptr;
-    napi_get_cb_info(env, info, &count, values, nullptr, &data);
-    bound = static_cast<Bound*>(data);
-  }
-
-  uint64_t number(napi_env env, size_t index) const {
-    double value = 0;
-    napi_get_value_double(env, values[index], &value);
-    return static_cast<uint64_t>(value);
-  }
-
-  Bound* bound = nullptr;
-  napi_value values[most_arguments] = {};
-};
+// What the frame holds. The result takes the place of `A`; from `IDS` on there are as many batches to be given back as
+// `NOTED` says.
+enum Frame : size_t { A, B, NOTED, IDS };
 
 // Nothing is thrown through C++ here, so that the calls need no try block.
 napi_value fail_softly(napi_env env, dyn_reply reply) {
@@ -97,76 +82,62 @@ napi_value fail_softly(napi_env env, dyn_reply reply) {
   return nullptr;
 }
 
-napi_value number_or_failure(napi_env env, dyn_reply reply) {
+dyn_slice noted_in(const Bound& bound) {
+  const size_t count = std::min(static_cast<size_t>(bound.frame[NOTED]), bound.frame_length - IDS);
+  return {reinterpret_cast<const uint8_t*>(bound.frame + IDS), count * sizeof(double)};
+}
+
+// Calls `entry` with what the frame and, if there is one, the argument say: a sequence. `releases`: the entry itself gives
+// back what is noted.
+template <dyn_reply (*entry)(const dyn_call*), bool releases>
+napi_value bound_call(napi_env env, napi_callback_info info) {
+  napi_value argument = nullptr;
+  size_t count = 1;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
+  Bound& bound = *static_cast<Bound*>(data);
+  dyn_call call = {};
+  call.handle = bound.manager;
+  const dyn_slice noted = noted_in(bound);
+  if (releases) {
+    call.args = noted;
+  } else if (noted.len != 0) {
+    call.args = noted;
+    const dyn_reply released = dyn_blocks_release(&call);
+    if (released.failed != 0) return fail_softly(env, released);
+    call.args = {};
+  }
+  if (count != 0) {
+    void* sequence = nullptr;
+    napi_get_value_external(env, argument, &sequence);
+    call.other = static_cast<const dyn_handle*>(sequence);
+  }
+  call.payload = bound.words;
+  call.a = static_cast<uint64_t>(bound.frame[A]);
+  call.b = static_cast<uint64_t>(bound.frame[B]);
+  const dyn_reply reply = entry(&call);
   if (reply.failed != 0) return fail_softly(env, reply);
-  napi_value number = nullptr;
-  napi_create_double(env, static_cast<double>(reply.number), &number);
-  return number;
-}
-
-// Releases the first `count` batches that JavaScript has noted.
-dyn_reply release_noted(const Bound& bound, uint64_t count) {
-  dyn_call call = {};
-  call.handle = bound.manager;
-  call.args = {bound.released.data, std::min<size_t>(count * sizeof(double), bound.released.len)};
-  return dyn_blocks_release(&call);
-}
-
-// (blocks, offset, noted)
-napi_value bound_allocate(napi_env env, napi_callback_info info) {
-  const Arguments arguments(env, info);
-  const Bound& bound = *arguments.bound;
-  if (uint64_t noted = arguments.number(env, 2); noted != 0) {
-    dyn_reply released = release_noted(bound, noted);
-    if (released.failed != 0) return fail_softly(env, released);
-  }
-  dyn_call call = {};
-  call.handle = bound.manager;
-  call.payload = bound.words;
-  call.a = arguments.number(env, 0);
-  call.b = arguments.number(env, 1);
-  return number_or_failure(env, dyn_blocks_allocate(&call));
-}
-
-// (sequence, range, offset, noted)
-napi_value bound_match(napi_env env, napi_callback_info info) {
-  const Arguments arguments(env, info);
-  const Bound& bound = *arguments.bound;
-  if (uint64_t noted = arguments.number(env, 3); noted != 0) {
-    dyn_reply released = release_noted(bound, noted);
-    if (released.failed != 0) return fail_softly(env, released);
-  }
-  void* sequence = nullptr;
-  napi_get_value_external(env, arguments.values[0], &sequence);
-  dyn_call call = {};
-  call.handle = bound.manager;
-  call.other = static_cast<const dyn_handle*>(sequence);
-  call.payload = bound.words;
-  call.a = arguments.number(env, 1);
-  call.b = arguments.number(env, 2);
-  return number_or_failure(env, dyn_blocks_match(&call));
-}
-
-// (noted)
-napi_value bound_release(napi_env env, napi_callback_info info) {
-  const Arguments arguments(env, info);
-  dyn_reply released = release_noted(*arguments.bound, arguments.number(env, 0));
-  return released.failed != 0 ? fail_softly(env, released) : nullptr;
-}
-
-// (words, noted batches): the bytes that the others use from now on. Whoever calls keeps them.
-napi_value bound_use(napi_env env, napi_callback_info info) {
-  const Arguments arguments(env, info);
-  for (size_t index : {0, 1}) {
-    size_t length = 0;
-    void* data = nullptr;
-    napi_get_typedarray_info(env, arguments.values[index], nullptr, &length, &data, nullptr, nullptr);
-    (index == 0 ? arguments.bound->words : arguments.bound->released) = {static_cast<uint8_t*>(data), length};
-  }
+  bound.frame[A] = static_cast<double>(reply.number);
   return nullptr;
 }
 
-// [use, allocate, match, release] of a manager.
+// (words, frame): the bytes that the others use from now on. Whoever calls keeps them.
+napi_value bound_use(napi_env env, napi_callback_info info) {
+  napi_value arguments[2] = {};
+  size_t count = 2;
+  void* bound = nullptr;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, &bound);
+  auto& used = *static_cast<Bound*>(bound);
+  size_t length = 0;
+  void* data = nullptr;
+  napi_get_typedarray_info(env, arguments[0], nullptr, &length, &data, nullptr, nullptr);
+  used.words = {static_cast<uint8_t*>(data), length * sizeof(uint32_t)};
+  napi_get_typedarray_info(env, arguments[1], nullptr, &used.frame_length, &data, nullptr, nullptr);
+  used.frame = static_cast<double*>(data);
+  return nullptr;
+}
+
+// A manager's functions, in the order of `BoundBlocks`.
 Napi::Value blocks_bind(const Napi::CallbackInfo& info) {
   napi_env env = info.Env();
   const dyn_call call = checked_call(info);
@@ -179,7 +150,9 @@ Napi::Value blocks_bind(const Napi::CallbackInfo& info) {
   };
   napi_value list = nullptr;
   napi_create_array(env, &list);
-  for (napi_callback callback : {bound_use, bound_allocate, bound_match, bound_release}) {
+  for (napi_callback callback : {bound_use, bound_call<dyn_blocks_allocate, true>, bound_call<dyn_blocks_match, true>,
+                                 bound_call<dyn_blocks_stage, false>, bound_call<dyn_blocks_register, false>,
+                                 bound_call<dyn_blocks_release, true>}) {
     napi_value function = nullptr;
     napi_create_function(env, nullptr, 0, callback, bound, &function);
     napi_add_finalizer(env, function, bound, release, nullptr, nullptr);

@@ -62,9 +62,9 @@ napi_value handle_to_js(napi_env env, dyn_handle* handle) {
 }
 
 const dyn_handle* handle_from_js(napi_env env, napi_value value) {
-  if (is_nothing(env, value)) return nullptr;
   napi_valuetype type = napi_undefined;
   napi_typeof(env, value, &type);
+  if (type == napi_undefined || type == napi_null) return nullptr;
   bool ours = false;
   if (type == napi_external) napi_check_object_type_tag(env, value, &handle_tag, &ours);
   if (!ours) throw Napi::TypeError::New(env, "handle: expected a native handle of dynamo-node");
@@ -81,10 +81,10 @@ dyn_slice bytes_from_js(napi_env env, napi_value value) {
   size_t length = 0;
   void* data = nullptr;
   if (is_typed_array) napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr);
-  if (!is_typed_array || type != napi_uint8_array) {
-    throw Napi::TypeError::New(env, "bytes: expected a Uint8Array");
-  }
-  return {static_cast<const uint8_t*>(data), length};
+  // Words of little-endian bytes are taken as they are: a view of theirs costs more than a small call.
+  const size_t size = type == napi_uint8_array ? 1 : type == napi_uint32_array ? 4 : type == napi_biguint64_array ? 8 : 0;
+  if (!is_typed_array || size == 0) throw Napi::TypeError::New(env, "bytes: expected a Uint8Array");
+  return {static_cast<const uint8_t*>(data), length * size};
 }
 
 uint64_t number_from_js(napi_env env, napi_value value) {

@@ -118,6 +118,34 @@ describe('BlockTiers', () => {
     await short.close();
   });
 
+  it('copies what is below already where it is told to', async () => {
+    const tiers = tiersOf({ presence: false }, {}, { duplicates: 'reject' });
+    const stored = store(tiers.upper, sequenceOf(2));
+    expect([await tiers.offload(stored), await tiers.offload(stored)]).toEqual([2, 2]);
+    expect(tiers.statistics()).toMatchObject({ offloaded: 4, present: 0 });
+    expect(tiers.lower.statistics()).toMatchObject({ deduplications: 2, available: 32, inactive: 2 });
+  });
+
+  it('brings nothing up that is not what was stored below', async () => {
+    const tiers = tiersOf();
+    const { upper, lower } = tiers;
+    const sequence = sequenceOf(3);
+    const below = lower.allocateOrThrow(3);
+    for (const index of [0, 2]) await below.write(index, fill(sequence, index, lower.blockBytes));
+    below.stage(sequence).register().dispose();
+    await expect(tiers.onboard(sequence)).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
+    expect([upper.available, upper.matchPrefix(sequence), tiers.statistics().onboarded]).toEqual([8, undefined, 0]);
+    using first = await tiers.onboard(sequence.lineageHashes(0, 1));
+    expect(first?.length).toBe(1);
+  });
+
+  it('goes from a tier to one below it, and no other way', () => {
+    const { upper, lower } = tiersOf();
+    expect(() => new BlockTiers(lower, upper)).toThrow(/BlockTiers lower: expected a tier below disk/);
+    expect(() => new BlockTiers(upper, upper)).toThrow(TypeError);
+    expect(() => new BlockTiers(upper, {} as never)).toThrow(/BlockTiers lower: expected a BlockManager/);
+  });
+
   it('tells an error of the background once', async () => {
     const tiers = tiersOf();
     const stored = store(tiers.upper, sequenceOf(1));

@@ -195,6 +195,22 @@ describe('BlockManager', () => {
     expect([...new BlockRegistry().touch(names)]).toEqual([0, 0]);
   });
 
+  it('evicts last, by multiLru, what was used most', () => {
+    const registry = new BlockRegistry({ frequency: 'small' });
+    const manager = testManager({ registry, blockCount: 6, eviction: { multiLru: [2, 4, 8] } });
+    const sequences = Array.from({ length: 6 }, (_, seed) => sequenceOf(1, seed * 100));
+    // The first to come and to go, so that any backend but this one would evict them first.
+    for (const sequence of sequences) store(manager, sequence).dispose();
+    for (const often of sequences.slice(0, 2)) {
+      for (let use = 0; use < 6; use++) manager.matchPrefix(often)?.dispose();
+    }
+    for (const sequence of sequences.slice(2)) manager.matchPrefix(sequence)?.dispose();
+    using room = manager.allocateOrThrow(4);
+    expect(room.length).toBe(4);
+    const left = sequences.map((sequence) => manager.registry.presence(sequence, ['host'])[0]);
+    expect(left).toEqual([1, 1, 0, 0, 0, 0]);
+  });
+
   it('goes once a tier on one registry, and again once the first is gone', () => {
     const registry = new BlockRegistry();
     const first = testManager({ registry });

@@ -163,6 +163,66 @@ describe('the bytes of blocks', () => {
     await expect(host.copy(stored, host.allocateOrThrow(2))).rejects.toThrow(/expected 1, as the source has, got 2/);
   });
 
+  it('are copied layer by layer, with a checksum for each', async () => {
+    const host = withMemory();
+    const { disk } = withFile();
+    const stored = storeBytes(host, sequenceOf(2));
+    const below = disk.allocateOrThrow(2);
+    await disk.copy(stored, below, { layers: [1, 2] });
+    const part = below.stage(sequenceOf(2)).register();
+    // Its first layer was never written.
+    await expect(part.read(0)).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
+    const above = host.allocateOrThrow(2);
+    await host.copy(part, above, { layers: [1, 2] });
+    expect(above.bytes(1).subarray(BYTES / 2)).toEqual(pattern(2).subarray(BYTES / 2));
+    expect(above.bytes(1).subarray(0, BYTES / 2).every((byte) => byte === 0)).toBe(true);
+    await expect(host.copy(part, above, { layers: [0, 2] })).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
+    await host.copy(stored, above, { layers: [0, 1] });
+    const whole = above.stageAs(stored).register();
+    for (let index = 0; index < 2; index++) expect(whole.view(index)).toEqual(pattern(1 + index));
+    for (const layers of [[0, 3], [1, 1], [-1, 1], [2, 1]] as const) await expect(disk.copy(stored, disk.allocateOrThrow(2), { layers })).rejects.toThrow(RangeError);
+    await expect(disk.copy(stored, disk.allocateOrThrow(2), { layers: [1] as never })).rejects.toThrow(TypeError);
+    await expect(disk.copy(stored, disk.allocateOrThrow(2), { sourceLayout: 'NHD' } as never)).rejects.toThrow(/unknown option/);
+  });
+
+  it('are copied within one manager to other blocks, never to their own', async () => {
+    const host = withMemory();
+    const stored = storeBytes(host, sequenceOf(3));
+    const twins = host.allocateOrThrow(3);
+    await host.copy(stored, twins);
+    expect([...twins.ids].some((id) => stored.ids.includes(id))).toBe(false);
+    for (let index = 0; index < 3; index++) expect([twins.bytes(index), stored.view(index)]).toEqual([pattern(1 + index), pattern(1 + index)]);
+  });
+
+  it('stay mutable where their copy fails half-way, and nothing finds what it wrote', async () => {
+    const host = withMemory();
+    const { disk, path } = withFile();
+    const sequence = sequenceOf(3);
+    const below = disk.allocateOrThrow(3);
+    for (let index = 0; index < 3; index++) await below.write(index, pattern(1 + index));
+    const kept = below.stage(sequence).register();
+    truncateSync(path, 2 * BYTES - 1);
+    const above = host.allocateOrThrow(3);
+    await expect(host.copy(kept, above)).rejects.toThrow(expect.objectContaining({ reason: 'kvbm.io' }));
+    expect([above.disposed, host.available, host.matchPrefix(sequence)]).toEqual([false, 5, undefined]);
+    await host.copy(kept.clone(0, 1), above.split(2));
+    above.dispose();
+    expect(disk.available).toBe(5);
+  });
+
+  it('are copied by hundreds at once, each as it is', async () => {
+    const host = withMemory({ blockCount: 256 });
+    const disk = withMemory({ tier: 'disk', blockCount: 256, storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true } });
+    const kept = await Promise.all(Array.from({ length: 256 }, async (_, seed) => {
+      const sequence = sequenceOf(1, seed * blockSize);
+      const stored = storeBytes(host, sequence, seed);
+      const below = disk.allocateOrThrow(1);
+      await disk.copy(stored, below);
+      return below.stageAs(stored).register();
+    }));
+    for (const [seed, blocks] of kept.entries()) expect(Buffer.compare(await blocks.read(0), pattern(seed))).toBe(0);
+  });
+
   it('are held for as long as a copy needs them, whoever lets go meanwhile', async () => {
     const big: BlockLayout = { layers: 16, heads: 8, headDim: 64, elementType: 'float32' };
     // Long enough to be caught in the middle.

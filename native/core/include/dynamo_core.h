@@ -100,7 +100,8 @@ dyn_reply dyn_inbox_close(const dyn_call *call);
 // nanoseconds that all calls took.
 dyn_reply dyn_kvbm_bench(const dyn_call *call);
 
-// Copies the registered blocks of batch `a` to the mutable ones of batch `b`, which is one of `other`'s.
+// Copies the registered blocks of batch `a` to the mutable ones of batch `b`, which is one of `other`'s; of each the layers
+// that `args` names (8 bytes, little-endian: first, count), or all.
 void dyn_blocks_copy(const dyn_call *call);
 
 // The bytes of block `b` of the registered batch `a`.
@@ -113,9 +114,16 @@ void dyn_blocks_write(const dyn_call *call);
 // little-endian), and a handle that keeps it there. For the binding, which makes a view of it.
 dyn_reply dyn_blocks_memory(const dyn_call *call);
 
-// The checksums of the blocks of the batch `a`, 8 bytes each, little-endian; 0 where none is kept. Those of mutable blocks
-// are of what is in them now.
+// The checksums that are kept of the blocks of the batch `a`: for each block 8 bytes a layer, little-endian, 0 where none is.
 dyn_reply dyn_blocks_checksums(const dyn_call *call);
+
+// As `dyn_blocks_checksums`, but of the bytes themselves: those in the memory of the blocks of the batch `a`, or with `a` 0
+// those of the payload.
+dyn_reply dyn_blocks_digest(const dyn_call *call);
+
+// Keeps the checksums in the payload, as `dyn_blocks_checksums` gives them, for the layers that `b` names (first, count) of
+// the mutable blocks of the batch `a`: whoever wrote their bytes elsewhere knows them.
+dyn_reply dyn_blocks_note(const dyn_call *call);
 
 // `args`: the manager's options, as `Options`. `other`: its `Registry`. Gives a `Blocks`.
 dyn_reply dyn_blocks_create(const dyn_call *call);
@@ -139,7 +147,7 @@ dyn_reply dyn_blocks_drain(const dyn_call *call);
 dyn_reply dyn_blocks_events(const dyn_call *call);
 
 // Allocates `a` blocks. The payload is written: from its word `b` on the blocks' ids. The batch's id, or 0 where there are
-// not that many.
+// not that many. The batches that `args` names, as for `dyn_blocks_release`, go back before.
 dyn_reply dyn_blocks_allocate(const dyn_call *call);
 
 // Names the blocks of the mutable batch `a`, by those that `b` names of the sequence `other` (first, count), or by the
@@ -150,8 +158,8 @@ dyn_reply dyn_blocks_stage(const dyn_call *call);
 // Names the blocks of the mutable batch `a` as those of the registered batch `b`, which is one of `other`'s.
 dyn_reply dyn_blocks_stage_as(const dyn_call *call);
 
-// Registers the staged batch `a`; the payload is written from its word `b` on: the blocks' ids. Number: how many blocks
-// were replaced by one that was there.
+// Registers the staged batch `a`. Number: how many blocks were replaced by one that was there; where some were, the payload
+// is written from its word `b` on: the ids of all.
 dyn_reply dyn_blocks_register(const dyn_call *call);
 
 // Stages and registers as many blocks of the mutable batch `a`, its first, as `args` names of the sequence `other`
@@ -162,8 +170,9 @@ dyn_reply dyn_blocks_commit(const dyn_call *call);
 // Makes the staged batch `a` mutable again.
 dyn_reply dyn_blocks_unstage(const dyn_call *call);
 
-// Matches the longest prefix of the blocks that `a` names of the sequence `other` (first, count), or of the lineage hashes
-// in `args`. The payload is written from its word `b` on: how many match, then their ids. The batch's id, or 0.
+// Matches the longest prefix of the blocks that `a` names of the sequence `other` (first, count); then the batches that
+// `args` names, as for `dyn_blocks_release`, go back before. Without `other` of the lineage hashes in `args`. The payload is
+// written from its word `b` on: how many match, then their ids. The batch's id, or 0.
 dyn_reply dyn_blocks_match(const dyn_call *call);
 
 // As `dyn_blocks_match`, but goes on after one that is missing: a word a name, the block's id or 2^32 - 1.

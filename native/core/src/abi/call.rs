@@ -182,6 +182,20 @@ impl<'a> Call<'a> {
         unsafe { Handle::get::<T>(self.raw.other) }
     }
 
+    /// As `handle`, borrowed for the call: where a reference more would be felt.
+    pub fn handle_ref<T: Send + Sync + 'static>(&self) -> Result<&'a T, Failure> {
+        unsafe { dyn_handle::borrow(self.raw.handle) }
+    }
+
+    /// As `handle_ref`.
+    pub fn other_ref<T: Send + Sync + 'static>(&self) -> Result<&'a T, Failure> {
+        unsafe { dyn_handle::borrow(self.raw.other) }
+    }
+
+    pub fn has_other(&self) -> bool {
+        !self.raw.other.is_null()
+    }
+
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         rmp_serde::from_slice(self.slice(self.raw.args)).map_err(|error| Failure::invalid(error.to_string()))
     }
@@ -251,6 +265,14 @@ impl Out<'_> {
         if index < self.len {
             // SAFETY: within the payload, which the caller lends for the call and nobody else touches meanwhile.
             unsafe { self.words.add(index).write_unaligned(word) };
+        }
+    }
+
+    /// Writes words from the one at `from` on; those that have no room are dropped.
+    pub fn put_all(&self, from: usize, words: impl Iterator<Item = u32>) {
+        for (index, word) in words.take(self.len.saturating_sub(from)).enumerate() {
+            // SAFETY: as for `put`.
+            unsafe { self.words.add(from + index).write_unaligned(word) };
         }
     }
 

@@ -33,6 +33,21 @@ impl Handle {
     }
 }
 
+impl dyn_handle {
+    /// The object, for as long as its handle is borrowed: without the reference of its own that `Handle::get` gives.
+    ///
+    /// # Safety
+    /// `raw` must be null or a handle of this library that lives for `'a`.
+    pub(super) unsafe fn borrow<'a, T: Send + Sync + 'static>(raw: *const dyn_handle) -> Result<&'a T, Failure> {
+        let Some(handle) = (unsafe { raw.as_ref::<'a>() }) else {
+            return Err(Failure::invalid(format!("handle: expected {}, got none", short_name::<T>())));
+        };
+        handle.object.downcast_ref::<T>().ok_or_else(|| {
+            Failure::invalid(format!("handle: expected {}, got {}", short_name::<T>(), handle.name))
+        })
+    }
+}
+
 fn short_name<T>() -> &'static str {
     let name = type_name::<T>();
     name.rsplit("::").next().unwrap_or(name)

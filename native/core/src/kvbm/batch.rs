@@ -75,8 +75,12 @@ impl<T: Tier> Table<T> {
         self.slots.get_mut(slot).filter(|slot| u64::from(slot.generation) == generation)
     }
 
+    pub fn find_batch(&mut self, id: u64) -> Option<&mut Batch<T>> {
+        self.find(id).and_then(|slot| slot.batch.as_mut())
+    }
+
     pub fn get(&mut self, id: u64) -> Result<&mut Batch<T>, Failure> {
-        self.find(id).and_then(|slot| slot.batch.as_mut()).ok_or_else(|| Failure::closed("the batch of blocks"))
+        self.find_batch(id).ok_or_else(|| Failure::closed("the batch of blocks"))
     }
 
     /// Takes the batch out and forgets its id; none where there is none.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dynamo_tokens::{PositionalLineageHash, TokenBlock};
+use kvbm_logical::blocks::BlockDuplicationPolicy;
 use kvbm_logical::{CompleteBlock, ImmutableBlock, MutableBlock};
 use parking_lot::Mutex;
 
 use super::batch::{Batch, Table, wrong_state};
 use super::hashes::Identity;
 use super::manager::{Options, Shared};
-use super::pool::{Lent, NO_BLOCK, Pinned, Pool};
+use super::pool::{Lent, NO_BLOCK, Noted, Pinned, Pool};
 use super::registry::Registry;
 use super::storage::Storage;
 use super::{Tier, journal};
@@ -63,16 +64,26 @@ impl<T: Tier> Client<T> {
         registered
     }
 
-    fn hold(&self, blocks: Vec<ImmutableBlock<T>>) -> Result<u64, Failure> {
-        if blocks.is_empty() {
-            return Ok(0);
+    fn give_back(&self, table: &mut Table<T>, noted: Noted) {
+        for id in noted.ids() {
+            if let Some(Batch::Lent { released }) = table.find_batch(id) {
+                *released = true;
+                continue;
+            }
+            match table.remove(id) {
+                Some(Batch::Registered(blocks)) => self.shared.release_registered(blocks),
+                other => drop(other),
+            }
         }
-        self.table.lock().insert(Batch::Registered(blocks))
     }
 }
 
-fn put_ids<'a, B: 'a>(out: Out, from: usize, blocks: impl Iterator<Item = &'a B>, id: fn(&B) -> usize) {
-    blocks.enumerate().for_each(|(index, block)| out.put(from + index, id(block) as u32));
+fn hold<T: Tier>(table: &mut Table<T>, blocks: Vec<ImmutableBlock<T>>) -> Result<u64, Failure> {
+    if blocks.is_empty() { Ok(0) } else { table.insert(Batch::Registered(blocks)) }
+}
+
+fn put_ids<B>(out: Out, from: usize, blocks: &[B], id: impl Fn(&B) -> usize) {
+    out.put_all(from, blocks.iter().map(|block| id(block) as u32));
 }
 
 fn cut<B>(blocks: &mut Vec<B>, at: usize) -> Result<Vec<B>, Failure> {
@@ -150,8 +161,10 @@ impl<T: Tier> Pool for Client<T> {
         }
     }
 
-    fn allocate(&self, count: usize, out: Out) -> Result<u64, Failure> {
+    fn allocate(&self, count: usize, out: Out, noted: Noted) -> Result<u64, Failure> {
         out.check(count)?;
+        let mut table = self.table.lock();
+        self.give_back(&mut table, noted);
         let blocks = {
             let mut journal = self.journal();
             let Some((blocks, evicted)) = self.shared.manager.allocate_blocks_with_evictions(count) else { return Ok(0) };
@@ -163,8 +176,8 @@ impl<T: Tier> Pool for Client<T> {
         if let Some(storage) = &self.shared.storage {
             blocks.iter().for_each(|block| storage.forget(block.block_id()));
         }
-        put_ids(out, 0, blocks.iter(), MutableBlock::block_id);
-        self.table.lock().insert(Batch::Mutable(blocks))
+        put_ids(out, 0, &blocks, MutableBlock::block_id);
+        table.insert(Batch::Mutable(blocks))
     }
 
     fn stage(&self, id: u64, hashes: Vec<PositionalLineageHash>, identities: Vec<Identity>) -> Result<(), Failure> {
@@ -188,10 +201,13 @@ impl<T: Tier> Pool for Client<T> {
         let batch = table.get(id)?;
         let Batch::Staged(blocks, identities) = batch else { return Err(wrong_state("staged", batch.state())) };
         out.check(blocks.len())?;
-        let before: Vec<usize> = blocks.iter().map(CompleteBlock::block_id).collect();
+        let may_replace = matches!(self.shared.manager.duplication_policy(), BlockDuplicationPolicy::Reject);
+        let before: Vec<usize> = if may_replace { blocks.iter().map(CompleteBlock::block_id).collect() } else { Vec::new() };
         let registered = self.register_all(std::mem::take(blocks), &std::mem::take(identities));
-        put_ids(out, 0, registered.iter(), ImmutableBlock::block_id);
         let replaced = registered.iter().zip(before).filter(|(block, before)| block.block_id() != *before).count();
+        if replaced > 0 {
+            put_ids(out, 0, &registered, ImmutableBlock::block_id);
+        }
         *batch = Batch::Registered(registered);
         Ok(replaced as u64)
     }
@@ -208,7 +224,7 @@ impl<T: Tier> Pool for Client<T> {
         let staged = self.stage_all(first, blocks.iter().map(TokenBlock::positional_lineage_hash))?;
         let identities = if self.wants_identities() { blocks.iter().map(Identity::from).collect() } else { Vec::new() };
         let registered = self.register_all(staged, &identities);
-        put_ids(out, 0, registered.iter(), ImmutableBlock::block_id);
+        put_ids(out, 0, &registered, ImmutableBlock::block_id);
         table.insert(Batch::Registered(registered))
     }
 
@@ -220,12 +236,14 @@ impl<T: Tier> Pool for Client<T> {
         Ok(())
     }
 
-    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure> {
+    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out, noted: Noted) -> Result<u64, Failure> {
         out.check(hashes.len() + 1)?;
+        let mut table = self.table.lock();
+        self.give_back(&mut table, noted);
         let blocks = self.shared.manager.match_blocks(hashes);
         out.put(0, blocks.len() as u32);
-        put_ids(out, 1, blocks.iter(), ImmutableBlock::block_id);
-        self.hold(blocks)
+        put_ids(out, 1, &blocks, ImmutableBlock::block_id);
+        hold(&mut table, blocks)
     }
 
     fn match_each(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure> {
@@ -234,7 +252,7 @@ impl<T: Tier> Pool for Client<T> {
         for (index, block) in blocks.iter().enumerate() {
             out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
         }
-        self.hold(blocks.into_iter().flatten().collect())
+        hold(&mut self.table.lock(), blocks.into_iter().flatten().collect())
     }
 
     fn scan(&self, hashes: &[PositionalLineageHash], touch: bool, out: Out) -> Result<u64, Failure> {
@@ -247,23 +265,11 @@ impl<T: Tier> Pool for Client<T> {
             out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
             blocks.extend(block);
         }
-        self.hold(blocks)
+        hold(&mut self.table.lock(), blocks)
     }
 
-    fn release(&self, id: u64) -> Result<(), Failure> {
-        let batch = {
-            let mut table = self.table.lock();
-            if let Ok(Batch::Lent { released }) = table.get(id) {
-                *released = true;
-                return Ok(());
-            }
-            table.remove(id)
-        };
-        match batch {
-            Some(Batch::Registered(blocks)) => self.shared.release_registered(blocks),
-            other => drop(other),
-        }
-        Ok(())
+    fn release(&self, noted: Noted) {
+        self.give_back(&mut self.table.lock(), noted);
     }
 
     fn copy_of(&self, id: u64, range: Range<usize>) -> Result<u64, Failure> {
@@ -317,8 +323,7 @@ impl<T: Tier> Pool for Client<T> {
             out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
             blocks.extend(block);
         }
-        drop(table);
-        self.hold(blocks)
+        hold(&mut table, blocks)
     }
 
     fn hashes(&self, id: u64) -> Result<Vec<PositionalLineageHash>, Failure> {

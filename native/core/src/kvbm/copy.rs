@@ -1,8 +1,11 @@
 //! Copies of blocks' bytes. They run on threads of their own and hold what they touch: a batch that its owner releases
 //! meanwhile goes back when the copy is over, whatever became of the promise.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::batch::wrong_state;
+use super::hashes;
 use super::pool::{Blocks, Lent, Pinned, Pool};
 use super::storage::Storage;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
@@ -11,20 +14,38 @@ fn storage(pool: &dyn Pool) -> Result<Arc<Storage>, Failure> {
     pool.storage().cloned().ok_or_else(|| Failure::invalid("storage: expected a manager with one, got one without"))
 }
 
-fn copy_all(from: &Storage, pinned: &Pinned, to: &Storage, lent: &dyn Lent) -> Result<(), Failure> {
-    let mut bytes = vec![0; from.block_bytes];
+fn copy_all(from: &Storage, pinned: &Pinned, to: &Storage, lent: &dyn Lent, layers: Range<usize>) -> Result<(), Failure> {
+    let mut bytes = vec![0; from.layer_bytes() * layers.len()];
     for (source, target) in pinned.ids().zip(lent.ids()) {
-        from.read(source, &mut bytes)?;
-        to.write(target, &bytes)?;
+        from.read(source, layers.clone(), &mut bytes)?;
+        to.write(target, layers.clone(), &bytes)?;
     }
     Ok(())
+}
+
+/// The layers that 8 bytes (first, count) name, all where there are none.
+fn layers(range: &[u8], storage: &Storage) -> Result<Range<usize>, Failure> {
+    if range.is_empty() {
+        return Ok(0..storage.layers());
+    }
+    let range = <[u8; 8]>::try_from(range).map_err(|_| Failure::invalid("layers: expected 8 bytes"))?;
+    let (first, count) = hashes::pair(u64::from_le_bytes(range));
+    if first + count > storage.layers() {
+        return Err(Failure::invalid(format!("layers: expected some of {}, got {first} to {}", storage.layers(), first + count)));
+    }
+    Ok(first..first + count)
+}
+
+fn words(words: impl Iterator<Item = u64>) -> Reply {
+    Reply::bytes(words.flat_map(u64::to_le_bytes).collect())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(Failure::internal)?
 }
 
-/// Copies the registered blocks of batch `a` to the mutable ones of batch `b`, which is one of `other`'s.
+/// Copies the registered blocks of batch `a` to the mutable ones of batch `b`, which is one of `other`'s; of each the layers
+/// that `args` names (8 bytes, little-endian: first, count), or all.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
     unsafe {
@@ -35,6 +56,7 @@ pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
                 let message = format!("layout: expected {:?}, as the source has, got {:?}", from.layout, to.layout);
                 return Err(Failure::new("InvalidRequest", "kvbm.layout", message));
             }
+            let layers = layers(call.raw_args(), &from)?;
             let pinned = source.pin(call.a(), None)?;
             let lent = target.lend(call.b())?;
             if pinned.ids().len() != lent.ids().len() {
@@ -43,7 +65,7 @@ pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
             }
             Ok(async move {
                 blocking(move || {
-                    let copied = copy_all(&from, &pinned, &to, &*lent);
+                    let copied = copy_all(&from, &pinned, &to, &*lent, layers);
                     // Gone before the caller hears of it, so that it finds the batch as it was.
                     drop((lent, pinned));
                     copied
@@ -67,7 +89,7 @@ pub unsafe extern "C" fn dyn_blocks_read(call: *const dyn_call) {
             Ok(async move {
                 blocking(move || {
                     let mut bytes = vec![0; storage.block_bytes];
-                    pinned.ids().try_for_each(|block| storage.read(block, &mut bytes))?;
+                    pinned.ids().try_for_each(|block| storage.read(block, 0..storage.layers(), &mut bytes))?;
                     drop(pinned);
                     Ok(Reply::bytes(bytes))
                 })
@@ -92,7 +114,7 @@ pub unsafe extern "C" fn dyn_blocks_write(call: *const dyn_call) {
             let lent = blocks.lend(call.a())?;
             Ok(async move {
                 blocking(move || {
-                    let written = storage.write(block, &bytes);
+                    let written = storage.write(block, 0..storage.layers(), &bytes);
                     drop(lent);
                     written
                 })
@@ -118,27 +140,69 @@ pub unsafe extern "C" fn dyn_blocks_memory(call: *const dyn_call) -> dyn_reply {
                     storage.address(block).map(|address| (address, storage.block_bytes))
                 }
             };
-            let Some((address, len)) = found else {
-                return Err(Failure::invalid("storage: expected memory, got a file, which has no views"));
-            };
+            let Some((address, len)) = found else { return Err(storage.no_memory()) };
             Ok(Reply::located(address as u64, (len as u64).to_le_bytes().to_vec(), Handle::new(storage)))
         })
     }
 }
 
-/// The checksums of the blocks of the batch `a`, 8 bytes each, little-endian; 0 where none is kept. Those of mutable blocks
-/// are of what is in them now.
+/// The checksums that are kept of the blocks of the batch `a`: for each block 8 bytes a layer, little-endian, 0 where none is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_checksums(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
             let blocks = call.handle::<Blocks>()?.open()?.clone();
             let storage = storage(&*blocks)?;
-            let (ids, written) = blocks.block_ids(call.a())?;
-            if !written {
-                ids.iter().for_each(|&block| storage.seal(block));
+            let (ids, _) = blocks.block_ids(call.a())?;
+            Ok(words(ids.into_iter().flat_map(|block| storage.checksums(block))))
+        })
+    }
+}
+
+/// As `dyn_blocks_checksums`, but of the bytes themselves: those in the memory of the blocks of the batch `a`, or with `a` 0
+/// those of the payload.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_blocks_digest(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let blocks = call.handle::<Blocks>()?.open()?.clone();
+            let storage = storage(&*blocks)?;
+            if call.a() == 0 {
+                return Ok(words(storage.digest(call.payload())));
             }
-            Ok(Reply::bytes(ids.into_iter().flat_map(|block| storage.checksum(block).to_le_bytes()).collect()))
+            let mut digests = Vec::new();
+            for block in blocks.block_ids(call.a())?.0 {
+                // SAFETY: the caller's blocks, which nobody writes to meanwhile.
+                let bytes = storage.bytes(block).ok_or_else(|| storage.no_memory())?;
+                digests.extend(storage.digest(bytes));
+            }
+            Ok(words(digests.into_iter()))
+        })
+    }
+}
+
+/// Keeps the checksums in the payload, as `dyn_blocks_checksums` gives them, for the layers that `b` names (first, count) of
+/// the mutable blocks of the batch `a`: whoever wrote their bytes elsewhere knows them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_blocks_note(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let blocks = call.handle::<Blocks>()?.open()?.clone();
+            let storage = storage(&*blocks)?;
+            let layers = layers(&call.b().to_le_bytes(), &storage)?;
+            let (ids, registered) = blocks.block_ids(call.a())?;
+            if registered {
+                return Err(wrong_state("mutable", "registered"));
+            }
+            let checksums = call.payload();
+            let expected = ids.len() * layers.len() * 8;
+            if layers.is_empty() || checksums.len() != expected {
+                return Err(Failure::invalid(format!("checksums: expected {expected} bytes, got {}", checksums.len())));
+            }
+            for (block, checksums) in ids.into_iter().zip(checksums.chunks_exact(layers.len() * 8)) {
+                storage.note(block, layers.clone(), checksums.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+            }
+            Ok(Reply::unit())
         })
     }
 }

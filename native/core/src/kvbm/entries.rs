@@ -4,7 +4,7 @@ use dynamo_tokens::TokenBlock;
 
 use super::hashes::{self, Identity};
 use super::manager;
-use super::pool::Blocks;
+use super::pool::{Blocks, Noted};
 use super::registry::Registry;
 use super::sequence::Sequence;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
@@ -79,14 +79,13 @@ pub unsafe extern "C" fn dyn_blocks_events(call: *const dyn_call) -> dyn_reply {
 }
 
 /// Allocates `a` blocks. The payload is written: from its word `b` on the blocks' ids. The batch's id, or 0 where there are
-/// not that many.
+/// not that many. The batches that `args` names, as for `dyn_blocks_release`, go back before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_allocate(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let blocks = call.handle::<Blocks>()?;
-            let blocks = blocks.open()?;
-            Ok(Reply::number(blocks.allocate(call.a() as usize, call.out(call.b())?)?))
+            let blocks = call.handle_ref::<Blocks>()?.open()?;
+            Ok(Reply::number(blocks.allocate(call.a() as usize, call.out(call.b())?, Noted(call.raw_args()))?))
         })
     }
 }
@@ -98,16 +97,14 @@ pub unsafe extern "C" fn dyn_blocks_allocate(call: *const dyn_call) -> dyn_reply
 pub unsafe extern "C" fn dyn_blocks_stage(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let blocks = call.handle::<Blocks>()?;
-            let blocks = blocks.open()?;
+            let blocks = call.handle_ref::<Blocks>()?.open()?;
             if call.has_args() {
                 let hashes = hashes::from_bytes(call.raw_args())?;
                 let identities = identities(call.payload(), &hashes)?;
                 blocks.stage(call.a(), hashes, identities)?;
                 return Ok(Reply::unit());
             }
-            let sequence = call.other::<Sequence>()?;
-            let sequence = sequence.lock();
+            let sequence = call.other_ref::<Sequence>()?.lock();
             let named = hashes::sequence_blocks(&sequence, call.b(), blocks.options().block_size)?;
             let hashes = named.iter().map(TokenBlock::positional_lineage_hash).collect();
             let identities = if blocks.wants_identities() { named.iter().map(Identity::from).collect() } else { Vec::new() };
@@ -151,14 +148,13 @@ pub unsafe extern "C" fn dyn_blocks_stage_as(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// Registers the staged batch `a`; the payload is written from its word `b` on: the blocks' ids. Number: how many blocks
-/// were replaced by one that was there.
+/// Registers the staged batch `a`. Number: how many blocks were replaced by one that was there; where some were, the payload
+/// is written from its word `b` on: the ids of all.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_register(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let blocks = call.handle::<Blocks>()?;
-            let blocks = blocks.open()?;
+            let blocks = call.handle_ref::<Blocks>()?.open()?;
             Ok(Reply::number(blocks.register(call.a(), call.out(call.b())?)?))
         })
     }
@@ -193,20 +189,21 @@ pub unsafe extern "C" fn dyn_blocks_unstage(call: *const dyn_call) -> dyn_reply 
     }
 }
 
-/// Matches the longest prefix of the blocks that `a` names of the sequence `other` (first, count), or of the lineage hashes
-/// in `args`. The payload is written from its word `b` on: how many match, then their ids. The batch's id, or 0.
+/// Matches the longest prefix of the blocks that `a` names of the sequence `other` (first, count); then the batches that
+/// `args` names, as for `dyn_blocks_release`, go back before. Without `other` of the lineage hashes in `args`. The payload is
+/// written from its word `b` on: how many match, then their ids. The batch's id, or 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_match(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let blocks = call.handle::<Blocks>()?;
-            let blocks = blocks.open()?;
+            let blocks = call.handle_ref::<Blocks>()?.open()?;
             let out = call.out(call.b())?;
-            if call.has_args() {
-                return Ok(Reply::number(blocks.match_prefix(&hashes::from_bytes(call.raw_args())?, out)?));
+            if !call.has_other() {
+                return Ok(Reply::number(blocks.match_prefix(&hashes::from_bytes(call.raw_args())?, out, Noted(&[]))?));
             }
-            let sequence = call.other::<Sequence>()?;
-            let id = sequence.with_names(call.a(), blocks.options().block_size, |names| blocks.match_prefix(names, out))?;
+            let noted = Noted(call.raw_args());
+            let sequence = call.other_ref::<Sequence>()?;
+            let id = sequence.with_names(call.a(), blocks.options().block_size, |names| blocks.match_prefix(names, out, noted))?;
             Ok(Reply::number(id))
         })
     }
@@ -245,13 +242,7 @@ pub unsafe extern "C" fn dyn_blocks_scan(call: *const dyn_call) -> dyn_reply {
 pub unsafe extern "C" fn dyn_blocks_release(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let blocks = call.handle::<Blocks>()?;
-            let blocks = blocks.open()?;
-            for id in call.raw_args().chunks_exact(8) {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(id);
-                blocks.release(f64::from_le_bytes(bytes) as u64)?;
-            }
+            call.handle_ref::<Blocks>()?.open()?.release(Noted(call.raw_args()));
             Ok(Reply::unit())
         })
     }

@@ -11,6 +11,16 @@ use super::storage::Storage;
 use crate::abi::{Failure, Out};
 use crate::stream::Items;
 
+/// Batches that JavaScript has done with, by their ids as doubles. The next call that it makes anyway gives them back.
+#[derive(Clone, Copy)]
+pub struct Noted<'a>(pub &'a [u8]);
+
+impl Noted<'_> {
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.0.as_chunks::<8>().0.iter().map(|id| f64::from_le_bytes(*id) as u64)
+    }
+}
+
 /// In place of a block's id where there is none.
 pub const NO_BLOCK: u32 = u32::MAX;
 
@@ -77,21 +87,22 @@ pub trait Pool: Send + Sync {
     fn drain(&self) -> (usize, usize);
     fn events(&self, snapshot: bool) -> Result<Items, Failure>;
 
-    /// The batch's id, or 0 where there are not that many blocks; `out` gets the blocks' ids.
-    fn allocate(&self, count: usize, out: Out) -> Result<u64, Failure>;
+    /// The batch's id, or 0 where there are not that many blocks; `out` gets the blocks' ids. What is noted goes back before.
+    fn allocate(&self, count: usize, out: Out, noted: Noted) -> Result<u64, Failure>;
     fn stage(&self, id: u64, hashes: Vec<PositionalLineageHash>, identities: Vec<Identity>) -> Result<(), Failure>;
-    /// How many of the blocks were there already; `out` gets the ids of those that now stand for the hashes.
+    /// How many of the blocks were there already; where some were, `out` gets the ids of those that now stand for the hashes.
     fn register(&self, id: u64, out: Out) -> Result<u64, Failure>;
     /// The first `blocks.len()` blocks of a mutable batch, staged and registered as a batch of their own.
     fn commit(&self, id: u64, blocks: &[TokenBlock], out: Out) -> Result<u64, Failure>;
     fn unstage(&self, id: u64) -> Result<(), Failure>;
-    /// `out` gets how many blocks match and their ids. The batch's id, or 0 where none does.
-    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure>;
+    /// `out` gets how many blocks match and their ids. The batch's id, or 0 where none does. What is noted goes back before.
+    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out, noted: Noted) -> Result<u64, Failure>;
     /// `out` gets a block's id for each hash, or `NO_BLOCK`; the batch has those that are there, in their order.
     fn match_each(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure>;
     /// As `match_each`, without counting as a use unless `touch`.
     fn scan(&self, hashes: &[PositionalLineageHash], touch: bool, out: Out) -> Result<u64, Failure>;
-    fn release(&self, id: u64) -> Result<(), Failure>;
+    /// A batch that is gone is no error.
+    fn release(&self, noted: Noted);
     fn copy_of(&self, id: u64, range: std::ops::Range<usize>) -> Result<u64, Failure>;
     /// Moves the blocks from `at` on to a batch of their own.
     fn split(&self, id: u64, at: usize) -> Result<u64, Failure>;

@@ -1,6 +1,6 @@
 use dynamo_kv_hashing::compute_salt_hash;
 use dynamo_tokens::{PositionalLineageHash, Token, TokenBlock, TokenBlockError, TokenBlockMmInfo, TokenBlockSequence, Tokens};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use serde::Deserialize;
 
 use super::hashes;
@@ -10,19 +10,21 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 const MOST_BLOCKS: usize = 1 << 24;
 
 /// A sequence of tokens in hashed blocks, salted as the router salts.
-pub struct Sequence {
-    tokens: Mutex<TokenBlockSequence>,
+pub struct Sequence(Mutex<Inner>);
+
+struct Inner {
+    tokens: TokenBlockSequence,
     /// The names of its first blocks, side by side as matching wants them; made when they are first asked for.
-    names: Mutex<Vec<PositionalLineageHash>>,
+    names: Vec<PositionalLineageHash>,
 }
 
 impl Sequence {
     fn new(tokens: TokenBlockSequence) -> Self {
-        Self { tokens: Mutex::new(tokens), names: Mutex::default() }
+        Self(Mutex::new(Inner { tokens, names: Vec::new() }))
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, TokenBlockSequence> {
-        self.tokens.lock()
+    pub fn lock(&self) -> MappedMutexGuard<'_, TokenBlockSequence> {
+        MutexGuard::map(self.0.lock(), |inner| &mut inner.tokens)
     }
 
     /// Hands over the names of a range (first, count) of the full blocks.
@@ -32,18 +34,20 @@ impl Sequence {
         block_size: usize,
         body: impl FnOnce(&[PositionalLineageHash]) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let tokens = self.lock();
-        hashes::sequence_blocks(&tokens, range, block_size)?;
-        let mut names = self.names.lock();
+        let Inner { tokens, names } = &mut *self.0.lock();
+        hashes::sequence_blocks(tokens, range, block_size)?;
         let known = names.len();
         names.extend(tokens.blocks().get(known..).unwrap_or_default().iter().map(TokenBlock::positional_lineage_hash));
         let (first, count) = hashes::pair(range);
         body(&names[first..first + count])
     }
 
-    /// Before blocks go: their names go with them.
-    fn keep(&self, blocks: usize) {
-        self.names.lock().truncate(blocks);
+    /// Changes the tokens so that blocks may go: their names go with them.
+    fn cut(&self, change: impl FnOnce(&mut TokenBlockSequence) -> Result<(), TokenBlockError>) -> Result<(), Failure> {
+        let Inner { tokens, names } = &mut *self.0.lock();
+        change(tokens).map_err(wrong)?;
+        names.truncate(tokens.blocks().len());
+        Ok(())
     }
 }
 
@@ -163,10 +167,7 @@ pub unsafe extern "C" fn dyn_sequence_extend(call: *const dyn_call) -> dyn_reply
 pub unsafe extern "C" fn dyn_sequence_truncate(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let sequence = call.handle::<Sequence>()?;
-            let mut tokens = sequence.lock();
-            tokens.truncate(call.a() as usize).map_err(wrong)?;
-            sequence.keep(tokens.blocks().len());
+            call.handle_ref::<Sequence>()?.cut(|tokens| tokens.truncate(call.a() as usize))?;
             Ok(Reply::unit())
         })
     }
@@ -239,10 +240,10 @@ pub unsafe extern "C" fn dyn_sequence_clone(call: *const dyn_call) -> dyn_reply 
 pub unsafe extern "C" fn dyn_sequence_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let sequence = call.handle::<Sequence>()?;
-            let mut tokens = sequence.lock();
-            *tokens = TokenBlockSequence::from_slice(&[], tokens.block_size() as u32, Some(tokens.salt_hash()));
-            sequence.keep(0);
+            call.handle_ref::<Sequence>()?.cut(|tokens| {
+                *tokens = TokenBlockSequence::from_slice(&[], tokens.block_size() as u32, Some(tokens.salt_hash()));
+                Ok(())
+            })?;
             Ok(Reply::unit())
         })
     }

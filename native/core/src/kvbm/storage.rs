@@ -1,6 +1,8 @@
-//! Where the bytes of a tier's blocks lie: page-aligned memory of our own, or a file.
+//! Where the bytes of a tier's blocks lie: page-aligned memory of our own, a file, or a region of native/nixl, of which only
+//! the checksums are here.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +48,7 @@ pub enum StorageArgs {
     Memory { checksums: bool },
     /// A file that is made, and removed with the manager.
     File { path: PathBuf, checksums: bool },
+    Region { checksums: bool },
 }
 
 struct Region {
@@ -88,13 +91,14 @@ impl Drop for Region {
 enum Place {
     Memory(Region),
     File { file: File, path: PathBuf },
+    Elsewhere,
 }
 
 pub struct Storage {
     place: Place,
     pub layout: Layout,
     pub block_bytes: usize,
-    /// By block, 0 where there is none.
+    /// By block and layer, 0 where there is none: layers are copied apart.
     checksums: Option<Box<[AtomicU64]>>,
 }
 
@@ -122,9 +126,33 @@ impl Storage {
                 }
                 (Place::File { file, path: path.clone() }, *checksums)
             }
+            StorageArgs::Region { checksums } => (Place::Elsewhere, *checksums),
         };
-        let checksums = checksums.then(|| (0..blocks).map(|_| AtomicU64::new(0)).collect());
+        let checksums = checksums.then(|| (0..blocks * layout.layers as usize).map(|_| AtomicU64::new(0)).collect());
         Ok(Self { place, layout: layout.clone(), block_bytes, checksums })
+    }
+
+    pub fn layers(&self) -> usize {
+        self.layout.layers as usize
+    }
+
+    pub fn layer_bytes(&self) -> usize {
+        self.block_bytes / self.layers()
+    }
+
+    /// Where some layers of a block begin in the storage.
+    fn start(&self, block: usize, layers: &Range<usize>) -> usize {
+        block * self.block_bytes + layers.start * self.layer_bytes()
+    }
+
+    fn kept(&self, block: usize, layers: Range<usize>) -> Option<&[AtomicU64]> {
+        let first = block * self.layers();
+        self.checksums.as_ref().map(|checksums| &checksums[first + layers.start..first + layers.end])
+    }
+
+    /// The checksums of bytes, one a layer.
+    pub fn digest(&self, bytes: &[u8]) -> impl Iterator<Item = u64> {
+        bytes.chunks_exact(self.layer_bytes()).map(checksum)
     }
 
     /// Where a block lies, if in memory.
@@ -132,7 +160,7 @@ impl Storage {
         match &self.place {
             // SAFETY: `block` is a block of the manager that this storage was made for.
             Place::Memory(region) => Some(unsafe { region.start.add(block * self.block_bytes) }),
-            Place::File { .. } => None,
+            Place::File { .. } | Place::Elsewhere => None,
         }
     }
 
@@ -140,67 +168,89 @@ impl Storage {
     pub fn memory(&self) -> Option<(*mut u8, usize)> {
         match &self.place {
             Place::Memory(region) => Some((region.start, region.len)),
-            Place::File { .. } => None,
+            Place::File { .. } | Place::Elsewhere => None,
         }
+    }
+
+    /// Why there are no bytes to be looked at.
+    pub fn no_memory(&self) -> Failure {
+        let got = if matches!(self.place, Place::Elsewhere) { "a region" } else { "a file" };
+        Failure::invalid(format!("storage: expected memory, got {got}, which has no views"))
+    }
+
+    /// A block's bytes, if in memory.
+    ///
+    /// # Safety
+    /// Nobody may write to the block meanwhile.
+    pub unsafe fn bytes(&self, block: usize) -> Option<&[u8]> {
+        // SAFETY: a block's memory, which lives as long as the storage.
+        self.address(block).map(|address| unsafe { std::slice::from_raw_parts(address, self.block_bytes) })
     }
 
     /// The block's bytes as they are when its writing is over.
     pub fn seal(&self, block: usize) {
-        if let (Some(checksums), Some(address)) = (&self.checksums, self.address(block)) {
-            // SAFETY: staged, so nobody writes to it.
-            let bytes = unsafe { std::slice::from_raw_parts(address, self.block_bytes) };
-            checksums[block].store(checksum(bytes), Ordering::Release);
+        if self.checksums.is_none() {
+            return;
+        }
+        // SAFETY: staged, so nobody writes to it.
+        if let Some(bytes) = unsafe { self.bytes(block) } {
+            self.note(block, 0..self.layers(), self.digest(bytes));
+        }
+    }
+
+    /// The checksums of what some layers of a block hold from now on.
+    pub fn note(&self, block: usize, layers: Range<usize>, checksums: impl Iterator<Item = u64>) {
+        for (kept, checksum) in self.kept(block, layers).unwrap_or_default().iter().zip(checksums) {
+            kept.store(checksum, Ordering::Release);
         }
     }
 
     /// The block has a new tenant.
     pub fn forget(&self, block: usize) {
-        if let Some(checksums) = &self.checksums {
-            checksums[block].store(0, Ordering::Release);
-        }
+        self.note(block, 0..self.layers(), std::iter::repeat(0));
     }
 
-    /// The block's checksum, 0 where none is kept.
-    pub fn checksum(&self, block: usize) -> u64 {
-        self.checksums.as_ref().map_or(0, |checksums| checksums[block].load(Ordering::Acquire))
+    /// The block's checksums, one a layer; 0 where none is kept.
+    pub fn checksums(&self, block: usize) -> impl Iterator<Item = u64> {
+        let kept = self.kept(block, 0..self.layers());
+        (0..self.layers()).map(move |layer| kept.map_or(0, |kept| kept[layer].load(Ordering::Acquire)))
     }
 
-    /// Reads a registered block, which must not be written meanwhile.
-    pub fn read(&self, block: usize, into: &mut [u8]) -> Result<(), Failure> {
+    /// Reads some layers of a registered block, which must not be written meanwhile.
+    pub fn read(&self, block: usize, layers: Range<usize>, into: &mut [u8]) -> Result<(), Failure> {
+        let start = self.start(block, &layers);
         match &self.place {
-            Place::Memory(_) => {
-                let address = self.address(block).expect("memory has addresses");
-                // SAFETY: `into` has `block_bytes` bytes of another allocation.
-                unsafe { std::ptr::copy_nonoverlapping(address, into.as_mut_ptr(), into.len()) };
+            Place::Memory(region) => {
+                // SAFETY: within the block; `into` is of another allocation.
+                unsafe { std::ptr::copy_nonoverlapping(region.start.add(start), into.as_mut_ptr(), into.len()) };
             }
             Place::File { file, path } => {
-                let at = (block * self.block_bytes) as u64;
-                file.read_exact_at(into, at).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
+                file.read_exact_at(into, start as u64).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
             }
+            Place::Elsewhere => return Err(self.no_memory()),
         }
-        let Some(checksums) = &self.checksums else { return Ok(()) };
-        let (wanted, got) = (checksums[block].load(Ordering::Acquire), checksum(into));
-        if wanted != got {
+        let kept = self.kept(block, layers).unwrap_or_default();
+        if kept.iter().zip(self.digest(into)).any(|(wanted, got)| wanted.load(Ordering::Acquire) != got) {
             return Err(Failure::new("Internal", "kvbm.checksum", format!("block {block}: its bytes are not those that were stored")));
         }
         Ok(())
     }
 
-    /// Writes a mutable block that the caller holds.
-    pub fn write(&self, block: usize, bytes: &[u8]) -> Result<(), Failure> {
+    /// Writes some layers of a mutable block that the caller holds.
+    pub fn write(&self, block: usize, layers: Range<usize>, bytes: &[u8]) -> Result<(), Failure> {
+        let start = self.start(block, &layers);
         match &self.place {
-            Place::Memory(_) => {
-                let address = self.address(block).expect("memory has addresses");
-                // SAFETY: `bytes` has `block_bytes` bytes of another allocation.
-                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
+            Place::Memory(region) => {
+                // SAFETY: within the block; `bytes` is of another allocation.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), region.start.add(start), bytes.len()) };
             }
             Place::File { file, path } => {
-                let at = (block * self.block_bytes) as u64;
-                file.write_all_at(bytes, at).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
+                file.write_all_at(bytes, start as u64).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
             }
+            Place::Elsewhere => return Err(self.no_memory()),
         }
-        if let Some(checksums) = &self.checksums {
-            checksums[block].store(checksum(bytes), Ordering::Release);
+        if self.checksums.is_some() {
+            self.note(block, layers, self.digest(bytes));
         }
         Ok(())
     }
