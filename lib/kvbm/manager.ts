@@ -2,7 +2,7 @@ import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { ClosedError } from '../errors.js';
+import { ClosedError, DynamoError } from '../errors.js';
 import type { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
 import type { Blocks } from './batch.js';
@@ -21,6 +21,9 @@ import { type BlockStatistics, statisticsOf } from './statistics.js';
 const collected = new FinalizationRegistry<string>((what) => {
   process.emitWarning(`${what} was collected without dispose(); what it held is given back now`, 'ResourceWarning');
 });
+
+/** Regions that a manager's blocks lie in: a second manager's would be the same bytes. */
+const taken = new WeakSet<MemoryRegion>();
 
 /** What a copy takes. */
 export interface CopyOptions {
@@ -65,7 +68,7 @@ export class BlockManager implements Disposable, BlockEventSource {
   #flights = 0;
   #landed: (() => void) | undefined;
 
-  /** @throws TypeError, RangeError; DynamoError `DYN_CONFLICT` where the registry has a manager of the tier */
+  /** @throws TypeError, RangeError; DynamoError `DYN_CONFLICT` where the registry has a manager of the tier, or the region one */
   constructor(options: BlockManagerOptions, attached?: { settings: Settings; handle: Handle; registry: Handle }) {
     const settings = attached?.settings ?? settingsOf(options);
     this.tier = settings.tier;
@@ -80,9 +83,11 @@ export class BlockManager implements Disposable, BlockEventSource {
     this.blockBytes = this.layout === undefined ? 0 : blockBytes(this.layout, this.blockSize);
     this.storage = settings.storage?.kind;
     this.region = attached === undefined && options.storage?.kind === 'region' ? options.storage.region : undefined;
+    if (this.region !== undefined && taken.has(this.region)) throw new DynamoError('Conflict', 'BlockManager options.storage.region: another manager has its blocks in it', { reason: 'kvbm.region', operation: 'BlockManager' });
     this.tellsEvents = typeof settings.eventCapacity === 'number';
     this.#handle = attached?.handle ?? invokeSync(native.blocksCreate, 'BlockManager', { args: pack(settings), other: this.registry.handle });
     this.#crossing = new Crossing(this.#handle);
+    if (this.region !== undefined) taken.add(this.region);
     collected.register(this, `a block manager of the tier ${this.tier}`, this);
   }
 
@@ -324,7 +329,10 @@ export class BlockManager implements Disposable, BlockEventSource {
     // The memory goes when the last transfer that may touch it has ended.
     for (const region of this.#regions.values()) void region.then((one) => one.release()).catch(() => {});
     this.#regions.clear();
-    const close = (): void => call(native.blocksClose, 'manager.dispose', handle);
+    const close = (): void => {
+      call(native.blocksClose, 'manager.dispose', handle);
+      if (this.region !== undefined) taken.delete(this.region);
+    };
     if (this.#flights === 0) close();
     else this.#landed = close;
   }

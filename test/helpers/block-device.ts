@@ -149,6 +149,9 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     expect(() => hostManager({ tier: 'device', blockCount: 9, storage })).toThrow(RangeError);
     const memory = await agent.allocate(8 * BLOCK_BYTES);
     expect(() => hostManager({ storage: { kind: 'region', region: memory } })).toThrow(/expected VRAM or FILE, got DRAM/);
+    const first = hostManager({ tier: 'device', storage });
+    expect(() => hostManager({ tier: 'device', storage })).toThrow(expect.objectContaining({ code: 'DYN_CONFLICT', reason: 'kvbm.region' }));
+    first.dispose();
     const device = hostManager({ tier: 'device', storage });
     expect(() => device.registerWith(other)).toThrow(TypeError);
     expect(await device.registerWith(agent)).toBe(region);
@@ -163,6 +166,7 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     await expect(narrow.copy(stored, narrow.allocateOrThrow(1))).rejects.toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
     expect(stored.disposed).toBe(false);
     expect(device.blockSize).toBe(blockSize);
+    device.dispose();
     await region.release();
     expect(() => hostManager({ tier: 'device', storage })).toThrow(expect.objectContaining({ reason: 'nixl.region_released' }));
   });
