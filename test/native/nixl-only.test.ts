@@ -29,6 +29,7 @@ describe('the addon with NIXL only', () => {
     const { stdout } = await execute(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', MOVE], { cwd: root, env });
     const { wrote, functions } = JSON.parse(stdout) as { wrote: number; functions: string[] };
     expect(wrote).toBe(7);
-    expect(functions.filter((name) => !name.startsWith('nixl')).sort()).toEqual(['cancel', 'open']);
+    expect(functions.filter((name) => !name.startsWith('nixl'))).toEqual([]);
+    expect(functions.length).toBeGreaterThan(30);
   });
 });
