@@ -42,8 +42,9 @@ function ours(what: What, count: number, calls: number): number {
   if (what === 'hash') {
     const tokens = Uint32Array.from({ length: count }, (_, index) => index);
     return timed(calls, () => {
-      using sequence = new TokenSequence(tokens, { blockSize: BLOCK_SIZE });
+      const sequence = new TokenSequence(tokens, { blockSize: BLOCK_SIZE });
       sequence.blockHashes();
+      sequence.dispose();
     });
   }
   using manager = new BlockManager({ tier: 'host', blockCount: BLOCK_COUNT, blockSize: BLOCK_SIZE, resetOnRelease: what === 'register' });

@@ -180,9 +180,10 @@ describe('the bytes of blocks', () => {
     await host.copy(stored, above, { layers: [0, 1] });
     const whole = above.stageAs(stored).register();
     for (let index = 0; index < 2; index++) expect(whole.view(index)).toEqual(pattern(1 + index));
-    for (const layers of [[0, 3], [1, 1], [-1, 1], [2, 1]] as const) await expect(disk.copy(stored, disk.allocateOrThrow(2), { layers })).rejects.toThrow(RangeError);
-    await expect(disk.copy(stored, disk.allocateOrThrow(2), { layers: [1] as never })).rejects.toThrow(TypeError);
-    await expect(disk.copy(stored, disk.allocateOrThrow(2), { sourceLayout: 'NHD' } as never)).rejects.toThrow(/unknown option/);
+    using refused = disk.allocateOrThrow(2);
+    for (const layers of [[0, 3], [1, 1], [-1, 1], [2, 1]] as const) await expect(disk.copy(stored, refused, { layers })).rejects.toThrow(RangeError);
+    await expect(disk.copy(stored, refused, { layers: [1] as never })).rejects.toThrow(TypeError);
+    await expect(disk.copy(stored, refused, { sourceLayout: 'NHD' } as never)).rejects.toThrow(/unknown option/);
   });
 
   it('are copied within one manager to other blocks, never to their own', async () => {

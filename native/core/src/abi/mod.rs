@@ -8,7 +8,7 @@ mod failure;
 mod handle;
 mod op;
 
-pub use call::{Call, Out, Reply, dyn_bytes, dyn_call, dyn_reply, dyn_slice, reply};
+pub use call::{Call, Out, Reply, dyn_bytes, dyn_call, dyn_reply, dyn_slice, reply, reply_number};
 pub use failure::Failure;
 pub use handle::{Handle, dyn_handle};
 pub use op::{Parked, op, park};

@@ -7,7 +7,7 @@ use super::manager;
 use super::pool::{Blocks, Noted};
 use super::registry::Registry;
 use super::sequence::Sequence;
-use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply, reply_number};
 use crate::stream::PullStream;
 
 fn words(words: &[u64]) -> Reply {
@@ -83,9 +83,9 @@ pub unsafe extern "C" fn dyn_blocks_events(call: *const dyn_call) -> dyn_reply {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_allocate(call: *const dyn_call) -> dyn_reply {
     unsafe {
-        reply(call, |call: &Call| {
+        reply_number(call, |call: &Call| {
             let blocks = call.handle_ref::<Blocks>()?.open()?;
-            Ok(Reply::number(blocks.allocate(call.a() as usize, call.out(call.b())?, Noted(call.raw_args()))?))
+            blocks.allocate(call.a() as usize, call.out(call.b())?, Noted(call.raw_args()))
         })
     }
 }
@@ -153,9 +153,9 @@ pub unsafe extern "C" fn dyn_blocks_stage_as(call: *const dyn_call) -> dyn_reply
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_register(call: *const dyn_call) -> dyn_reply {
     unsafe {
-        reply(call, |call: &Call| {
+        reply_number(call, |call: &Call| {
             let blocks = call.handle_ref::<Blocks>()?.open()?;
-            Ok(Reply::number(blocks.register(call.a(), call.out(call.b())?)?))
+            blocks.register(call.a(), call.out(call.b())?)
         })
     }
 }
@@ -195,16 +195,15 @@ pub unsafe extern "C" fn dyn_blocks_unstage(call: *const dyn_call) -> dyn_reply 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_match(call: *const dyn_call) -> dyn_reply {
     unsafe {
-        reply(call, |call: &Call| {
+        reply_number(call, |call: &Call| {
             let blocks = call.handle_ref::<Blocks>()?.open()?;
             let out = call.out(call.b())?;
             if !call.has_other() {
-                return Ok(Reply::number(blocks.match_prefix(&hashes::from_bytes(call.raw_args())?, out, Noted(&[]))?));
+                return blocks.match_prefix(&hashes::from_bytes(call.raw_args())?, out, Noted(&[]));
             }
             let noted = Noted(call.raw_args());
             let sequence = call.other_ref::<Sequence>()?;
-            let id = sequence.with_names(call.a(), blocks.options().block_size, |names| blocks.match_prefix(names, out, noted))?;
-            Ok(Reply::number(id))
+            sequence.with_names(call.a(), blocks.options().block_size, |names| blocks.match_prefix(names, out, noted))
         })
     }
 }
