@@ -1,4 +1,6 @@
-import { shown } from '../errors.js';
+import { existsSync } from 'node:fs';
+
+import { DynamoError, shown } from '../errors.js';
 
 /** Checks of arguments: each throws a TypeError or RangeError that names the path, what was expected and what came. */
 
@@ -36,6 +38,18 @@ export function checkInstance(path: string, value: unknown, Class: abstract new 
 
 export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
+/** A path of something that is there. */
+export function checkPath(path: string, value: unknown): asserts value is string {
+  checkString(path, value);
+  if (!existsSync(value)) throw new DynamoError('NotFound', `${path}: expected the path of something that is there, got ${shown(value)}`, { reason: 'request.not_found' });
+}
+
+/** Checks a model's folder, or its name on the model hub: only what looks like a path must be there. */
+export function checkModelPath(path: string, value: unknown): void {
+  checkString(path, value);
+  if (value.startsWith('/') || value.startsWith('.')) checkPath(path, value);
 }
 
 export function checkFunction(path: string, value: unknown): void {

@@ -1,4 +1,4 @@
-import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkOptions, checkString, MOST_U32 } from '../addon/check.js';
+import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkOptions, checkPath, checkString, MOST_U32 } from '../addon/check.js';
 import { DynamoError } from '../errors.js';
 import { policyArgs } from '../router/policy.js';
 import { defined } from './args.js';
@@ -143,6 +143,7 @@ export function frontendArgs(path: string, options: FrontendOptions): Record<str
   checkOptions(path, options, KNOWN[input]);
   const values = options as Record<string, unknown>;
   for (const name of STRINGS) if (values[name] !== undefined) checkString(`${path}.${name}`, values[name]);
+  if (values['requestTemplate'] !== undefined) checkPath(`${path}.requestTemplate`, values['requestTemplate']);
   for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${path}.${name}`, values[name]);
   for (const [name, [least, most]] of Object.entries(INTEGERS)) {
     if (values[name] !== undefined) checkInteger(`${path}.${name}`, values[name], least, most);

@@ -1,4 +1,4 @@
-import { checkArray, checkBoolean, checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, checkString, MOST_U32, wrongType } from '../addon/check.js';
+import { checkArray, checkBoolean, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkSignal, checkString, MOST_U32, wrongType } from '../addon/check.js';
 import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import { Endpoint } from '../runtime/endpoint.js';
@@ -111,6 +111,8 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   checkOptions(PATH, options, KNOWN);
   const values = options as Record<string, unknown>;
   for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
+  if (options.modelPath !== undefined) checkModelPath(`${PATH}.modelPath`, options.modelPath);
+  if (options.chatTemplate !== undefined) checkPath(`${PATH}.chatTemplate`, options.chatTemplate);
   for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
   if (options.modelPath === undefined && options.modelName === undefined) {
     throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);

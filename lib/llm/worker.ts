@@ -1,4 +1,4 @@
-import { checkBoolean, checkClose, checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkString, checkStringMap, MOST_MS } from '../addon/check.js';
+import { checkBoolean, checkClose, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkString, checkStringMap, MOST_MS } from '../addon/check.js';
 import { pack, packValue, textBytes } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
@@ -95,6 +95,8 @@ function check(options: ServeEngineOptions): void {
   checkOptions(PATH, options, KNOWN);
   const values = options as Record<string, unknown>;
   for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
+  if (options.modelPath !== undefined) checkModelPath(`${PATH}.modelPath`, options.modelPath);
+  if (options.chatTemplate !== undefined) checkPath(`${PATH}.chatTemplate`, options.chatTemplate);
   for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${PATH}.${name}`, values[name]);
   for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
   const { modelTypes, modelInput, workerType, metricsLabels } = options;

@@ -7,6 +7,7 @@ import { Sink } from '../addon/sink.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, annotatedOf, dataOf } from './annotated.js';
 import { currentRequest, type RequestContext } from './context.js';
+import type { Owner } from './endpoint.js';
 import { changeFrom, type Instance, type InstanceChange, instancesFrom } from './instance.js';
 import { checkSize } from './limits.js';
 import { ResponseStream, RetriedPull } from './response.js';
@@ -74,6 +75,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     /** `namespace.component.endpoint` */
     readonly path: string,
     readonly mode: RouterMode,
+    private readonly owner: Owner,
     private readonly endpoint: Handle,
     handle: Handle,
   ) {
@@ -81,12 +83,12 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
   }
 
   /** @internal */
-  static async create<Request, Response>(endpoint: Handle, path: string, options: ClientOptions): Promise<Client<Request, Response>> {
+  static async create<Request, Response>(owner: Owner, endpoint: Handle, path: string, options: ClientOptions): Promise<Client<Request, Response>> {
     checkOptions('endpoint.client options', options, ['mode']);
     const { mode = 'round_robin' } = options;
     checkOneOf('endpoint.client options.mode', mode, MODES);
     const handle = await invoke(native.endpointClient, 'endpoint.client', { handle: endpoint, args: pack({ mode }) });
-    return new Client<Request, Response>(path, mode, endpoint, handle);
+    return new Client<Request, Response>(path, mode, owner, endpoint, handle);
   }
 
   /** Sends a request and gives its answer as a stream of data. It is sent at once, whether or not anybody reads. */
@@ -191,11 +193,15 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     return instancesFrom(invokeSync(native.clientInstances, 'client.instances', { handle }));
   }
 
-  /** The changes to the instances, those that are there now first. Ends when the loop is left. */
+  /** The changes to the instances, those that are there now first. Ends when the loop is left or the runtime is closed. */
   watch(): AsyncIterableIterator<InstanceChange> {
     open(this.#handle, 'the client', 'client.watch');
     const handle = invokeSync(native.endpointWatch, 'client.watch', { handle: this.endpoint });
-    return new PullIterator(new PullStream(handle, 'client.watch'), ({ bytes }) => changeFrom(bytes));
+    let forget = (): void => {};
+    const changes = new PullIterator(new PullStream(handle, 'client.watch'), ({ bytes }) => changeFrom(bytes), () => forget());
+    // Of the ways of discovery only some end their watches with the runtime.
+    forget = this.owner.onClose(() => void changes.return());
+    return changes;
   }
 
   /** Waits until so many instances can be called, and gives all that can. */

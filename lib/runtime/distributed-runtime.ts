@@ -77,6 +77,12 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
     return served;
   }
 
+  /** @internal */
+  onClose(end: () => void): () => void {
+    this.#ends.add(end);
+    return () => this.#ends.delete(end);
+  }
+
   /** The id under which this runtime's endpoints are registered. */
   get instanceId(): bigint {
     return BigInt(this.#created.instanceId);
@@ -161,6 +167,7 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
   }
 
   readonly #routes: Inbox[] = [];
+  readonly #ends = new Set<() => void>();
   readonly #served = new Set<ServedEndpoint>();
 
   /**
@@ -181,6 +188,7 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
     await invoke(native.runtimeClose, 'runtime.close', { handle, a: timeoutMs ?? 0 });
     await Promise.all(served);
     for (const inbox of this.#routes) inbox.close();
+    for (const end of [...this.#ends]) end();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

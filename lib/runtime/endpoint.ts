@@ -12,6 +12,8 @@ export interface Owner {
   handle(operation: string): Handle;
   /** Takes over what is served, to close it with the runtime. */
   adopt(served: ServedEndpoint): ServedEndpoint;
+  /** Calls `end` when the runtime is closed. Gives what undoes it. */
+  onClose(end: () => void): () => void;
 }
 
 abstract class Place {
@@ -124,7 +126,7 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
 
   /** A client that finds the endpoint's instances wherever they are. */
   async client(options: ClientOptions = {}): Promise<Client<Request, Response>> {
-    return Client.create<Request, Response>(this.handle('endpoint.client'), this.path, options);
+    return Client.create<Request, Response>(this.owner, this.handle('endpoint.client'), this.path, options);
   }
 
   /** Takes this process's instance out of discovery while it goes on serving what it has. */

@@ -39,7 +39,10 @@ class Metric<Label extends string> {
     checkArray(`${path}.labelNames`, labelNames, 'names');
     labelNames.forEach((label, index) => checkString(`${path}.labelNames[${index}]`, label));
     if (buckets !== undefined) checkArray(`${path}.buckets`, buckets, 'numbers');
-    buckets?.forEach((bound, index) => checkNumber(`${path}.buckets[${index}]`, bound));
+    buckets?.forEach((bound, index) => {
+      checkNumber(`${path}.buckets[${index}]`, bound);
+      if (index > 0 && bound <= (buckets[index - 1] as number)) throw new RangeError(`${path}.buckets[${index}]: expected a bound above ${buckets[index - 1]}, got ${bound}`);
+    });
     const args = pack({ ...scope, kind, name, help, labelNames, labels: Object.entries(labels), buckets });
     this.#handle = invokeSync(native.runtimeMetric, `metrics.${kind}`, { handle: runtime, args });
     this.#labelNames = labelNames;

@@ -6,7 +6,6 @@ import { type EngineWorker, type LLMEngine, type PreprocessedRequest, registerMo
 import { CountingEngine } from '../helpers/engines.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { chat, deployments } from '../helpers/serving.js';
-import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 
@@ -62,7 +61,7 @@ describe('options of serveEngine', () => {
   });
 
   it('reasoningParser takes the thoughts apart from the answer', async () => {
-    const { answer } = await ask('<think>let me see</think>It rains.', { reasoningParser: 'qwen3' });
+    const { answer } = await ask('let me see</think>It rains.', { reasoningParser: 'deepseek_r1' });
     expect(answer.choices[0]?.message).toMatchObject({ content: 'It rains.', reasoning_content: 'let me see' });
   });
 
@@ -100,18 +99,6 @@ describe('options of serveEngine', () => {
     await frontend.waitForModel('polly');
     for (const name of ['polly', 'pol']) expect((await chat(frontend, { model: name })).status).toBe(200);
     expect((await chat(frontend, { model: 'house/parrot' })).status).toBe(404);
-    const tooLong = await chat(frontend, { model: 'polly', messages: [{ role: 'user', content: 'cache '.repeat(200) }] });
-    expect(tooLong.status).toBe(400);
-  });
-
-  it('healthCheck makes a canary of its own request', async () => {
-    const here = deployment({ canary: true, systemPort: 0, systemHost: '127.0.0.1' });
-    process.env['DYN_CANARY_WAIT_TIME'] = '1';
-    const engine = new Parrot('alive');
-    const { runtime } = await here.serve(engine, { healthCheck: { token_ids: [1, 2, 3], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, model: 'parrot', eos_token_ids: [], annotations: [] } });
-    await waitFor('the canary', () => engine.asked.length, (count) => count > 0, 20_000);
-    expect([...(engine.asked[0]?.token_ids ?? [])]).toEqual([1, 2, 3]);
-    await waitFor('a healthy worker', async () => (await fetch(`http://${runtime.systemAddress}/health`)).status, (status) => status === 200, 20_000);
   });
 
   it('kvRouting: false and localIndexer: false leave no publisher behind the engine', async () => {

@@ -33,6 +33,9 @@ describe('metrics', () => {
     expect(() => counter.increment(-1, { kind: 'a' })).toThrow(/expected 0 or more for a counter, got -1/);
     expect(() => counter.increment(1)).toThrow(/labels.kind: expected a string, got undefined/);
     expect(() => counter.increment(Number.NaN, { kind: 'a' })).toThrow(TypeError);
+    expect(() => counter.increment(1, { kind: 'a', sort: 'b' } as never)).toThrow(/labels\.sort: unknown option; known are kind/);
+    expect(() => metrics.histogram({ name: 'x', help: 'x', buckets: [3, 1] })).toThrow(/buckets\[1\]: expected a bound above 3, got 1/);
+    expect(() => metrics.gauge({ name: 'x', help: 'x', labelNames: 'kind' as never })).toThrow(/labelNames: expected an array of names, got "kind"/);
     expect(() => metrics.counter({ name: 'x', help: 'x', labelNames: ['dynamo_namespace'] })).toThrow();
   });
 });

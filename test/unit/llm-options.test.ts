@@ -42,7 +42,7 @@ describe('options of a frontend', () => {
       migrationLimit: 3,
       namespace: 'a',
       namespacePrefix: 'b',
-      requestTemplate: 'c',
+      requestTemplate: 'package.json',
       tokenizer: 'fastokens',
       metricsPrefix: 'd',
       kvCacheBlockSize: 32,

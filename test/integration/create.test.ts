@@ -1,0 +1,44 @@
+import { createServer, type Server } from 'node:net';
+
+import { DistributedRuntime } from 'dynamo-node';
+import { expect, it, onTestFinished } from 'vitest';
+
+import { temporaryFolder } from '../helpers/runtime.js';
+
+/** A server that takes connections and says nothing. */
+async function silentServer(port: number): Promise<number> {
+  const server: Server = createServer();
+  await new Promise<void>((resolve, reject) => server.on('error', reject).listen(port, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return (server.address() as { port: number }).port;
+}
+
+it('a port of the status server that is taken is an error, and leaves no runtime behind', async () => {
+  const port = 20_000 + (process.pid % 10_000);
+  await silentServer(port);
+  const dir = temporaryFolder();
+  const made = DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1', systemPort: port, systemHost: '127.0.0.1' });
+  await expect(made).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', message: expect.stringContaining(`the status server cannot listen on port ${port} of 127.0.0.1`) });
+});
+
+it('a server that does not answer is named while create waits for it, and by the error at its limit', { timeout: 30_000 }, async () => {
+  const warnings: string[] = [];
+  const note = (warning: Error): void => void warnings.push(`${(warning as { code?: string }).code} ${warning.message}`);
+  process.on('warning', note);
+  onTestFinished(() => void process.off('warning', note));
+  const startedAt = performance.now();
+  const made = DistributedRuntime.create({ discovery: { kind: 'etcd', endpoints: ['http://127.0.0.1:1'] }, host: '127.0.0.1', connectTimeoutMs: 4000 });
+  await expect(made).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', retryable: true, message: expect.stringMatching(/no connection within 4000 ms to etcd at http:\/\/127\.0\.0\.1:1; discovery: \{ kind: 'file', dir \} needs no server/) });
+  expect(performance.now() - startedAt).toBeLessThan(15_000);
+  expect(warnings).toEqual([expect.stringMatching(/^DYN_WAITING DistributedRuntime\.create waits for etcd at http:\/\/127\.0\.0\.1:1/)]);
+});
+
+it('a watch ends with its runtime', async () => {
+  const runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
+  const client = await runtime.endpoint('create.worker.generate').client();
+  const watch = client.watch();
+  await watch.next();
+  const last = watch.next();
+  await runtime.close();
+  expect(await last).toEqual({ done: true, value: undefined });
+});
