@@ -235,6 +235,7 @@ export interface Native {
   nixlRegionRelease: Async<undefined>;
   nixlRegionWrite: Async<undefined>;
   nixlRegionRead: Async<Bytes>;
+  nixlRegionCopy: Async<number>;
   nixlRegionFind: Sync<Handle>;
   nixlTransferRun: Sync<number | Handle | undefined>;
   nixlTransferStart: Async<number>;

@@ -40,6 +40,7 @@ constexpr NixlFunction functions[] = {
     {"nixlRegionRelease", nullptr, nixl::region_release},
     {"nixlRegionWrite", nullptr, nixl::region_write},
     {"nixlRegionRead", nullptr, nixl::region_read},
+    {"nixlRegionCopy", nullptr, nixl::region_copy},
     {"nixlRegionFind", nixl::region_find, nullptr},
     {"nixlTransferRun", nixl::transfer_run, nullptr},
     {"nixlTransferStart", nullptr, nixl::transfer_start},

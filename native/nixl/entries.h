@@ -55,6 +55,9 @@ void region_release(const Call& call, TaskRef operation);
 void region_write(const Call& call, TaskRef operation);
 // `a`: offset; `b`: bytes.
 void region_read(const Call& call, TaskRef operation);
+// `other`: another region of the agent's and device's; `a`: bytes. A plain copy by the driver, to compare with; gives
+// nanoseconds.
+void region_copy(const Call& call, TaskRef operation);
 // `a`: an id. The region of that id, from any thread.
 Reply region_find(const Call& call);
 

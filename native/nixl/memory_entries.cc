@@ -164,6 +164,25 @@ void region_read(const Call& call, TaskRef operation) {
   });
 }
 
+void region_copy(const Call& call, TaskRef operation) {
+  guarded(operation, [&] {
+    const auto from = object_as<Region>(call.handle);
+    const auto to = object_as<Region>(call.other);
+    const auto agent = agent_behind(from->agent);
+    agent->submit(operation, [agent, from, to, count = call.a] {
+      const Storage& source = storage_of(*from, 0, count);
+      const Storage& target = storage_of(*to, 0, count);
+      if (to->agent.lock() != agent) throw Failure::bad_argument("other: expected a region of the same agent");
+      if (source.memory != Memory::vram || target.memory != Memory::vram || source.device != target.device) {
+        throw Failure::bad_argument("regions: expected memory of one device");
+      }
+      const auto begin = Clock::now();
+      check_copied(agent->library.cuda->copy_on_device(static_cast<int>(source.device), target.address, source.address, count));
+      return Reply::of_number(static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count()));
+    });
+  });
+}
+
 Reply region_find(const Call& call) {
   std::lock_guard lock(shared_mutex);
   const auto found = shared.find(call.a);

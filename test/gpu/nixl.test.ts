@@ -24,5 +24,5 @@ describe('NIXL with a GPU', () => {
     if (process.env['REQUIRE_GPU'] === '1') throw new Error(`REQUIRE_GPU=1, but ${reason}`);
     context.skip(reason);
   });
-  describeDevice(() => loadNixl({ mode: 'real' }));
+  describeDevice('ucx');
 });

@@ -1,18 +1,34 @@
-import { NixlAgent, type NixlLibrary } from 'dynamo-node';
+import { createHash } from 'node:crypto';
+import { loadNixl, type MemoryDescriptor, type MemoryRegion, NixlAgent, type NixlLibrary } from 'dynamo-node';
 import { expect, it, onTestFinished } from 'vitest';
 
+import { invoke, native } from '../../../lib/addon/invoke.js';
+import { Child } from '../child.js';
 import { pattern, sameBytes, uniqueName, viewOf } from './library.js';
 
-/** Moves between device and host memory, each byte checked; on a GPU, or on the mock's stand-in for one. */
-export function describeDevice(library: () => NixlLibrary): void {
-  const agentOn = async (name: string): Promise<NixlAgent> => {
-    const agent = await NixlAgent.create(uniqueName(name), { library: library() });
-    onTestFinished(async () => void (await agent.close()));
-    return agent;
-  };
+/** The real library, or the mock with host memory as the memory of its GPU. */
+export const deviceLibrary = (kind: 'mock' | 'ucx'): NixlLibrary =>
+  kind === 'mock' ? loadNixl({ mode: 'mock', mock: { fakeGpus: 1 } }) : loadNixl({ mode: 'real' });
 
+const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** The shortest of some times, in milliseconds. */
+async function best(times: number, work: () => Promise<number>): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let time = 0; time < times; time++) least = Math.min(least, await work());
+  return least;
+}
+
+async function agentOn(kind: 'mock' | 'ucx', name: string): Promise<NixlAgent> {
+  const agent = await NixlAgent.create(uniqueName(name), { library: deviceLibrary(kind) });
+  onTestFinished(async () => void (await agent.close()));
+  return agent;
+}
+
+/** Moves between device and host memory, each byte checked; on a GPU, or on the mock's stand-in for one. */
+export function describeDevice(kind: 'mock' | 'ucx'): void {
   it.each([4096, 65536, 20 << 20])('moves %i bytes between device and host memory, and between devices', async (bytes) => {
-    const [a, b] = [await agentOn('a'), await agentOn('b')];
+    const [a, b] = [await agentOn(kind, 'a'), await agentOn(kind, 'b')];
     const [host, mine, theirs] = [await a.allocate(bytes), await a.allocate(bytes, { memory: 'VRAM' }), await b.allocate(bytes, { memory: 'VRAM' })];
     expect([mine.memory, mine.device, mine.view]).toEqual(['VRAM', 0, null]);
     const peer = await a.connect(await b.metadata());
@@ -35,8 +51,55 @@ export function describeDevice(library: () => NixlLibrary): void {
     expect(sameBytes(await theirs.download(last * block), viewOf(host).subarray(0, block))).toBe(true);
   });
 
+  it.each(['VRAM', 'DRAM'] as const)('moves between %s of this process and the device memory of another, both ways', { timeout: 120_000 }, async (memory) => {
+    const bytes = 20 << 20;
+    const agent = await agentOn(kind, 'here');
+    const mine = await agent.allocate(bytes, { memory });
+    const child = Child.program('test/helpers/nixl/programs/device.ts', [kind, uniqueName('there'), String(bytes)], { env: { NIXL_LOG_LEVEL: 'FATAL' } });
+    onTestFinished(() => child.stop());
+    const ready = (await child.event('ready', {}, 60_000)) as unknown as { metadata: string; descriptor: MemoryDescriptor };
+    const told = async (command: { do: string; seed?: number }): Promise<Record<string, unknown>> => {
+      child.send(command);
+      return child.event(command.do, {}, 30_000);
+    };
+    const peer = await agent.connect(Buffer.from(ready.metadata, 'base64'));
+    const remote = peer.memory(ready.descriptor);
+    const sent = pattern(new Uint8Array(bytes), 3);
+    await mine.upload(sent);
+    await agent.write(mine, remote);
+    expect((await told({ do: 'hash' }))['hash']).toBe(hashOf(sent));
+    await told({ do: 'fill', seed: 4 });
+    await agent.read(mine, remote);
+    expect(sameBytes(await mine.download(), pattern(new Uint8Array(bytes), 4))).toBe(true);
+  });
+
+  it('says how fast it is beside a copy by the driver', { timeout: 120_000 }, async () => {
+    const bytes = kind === 'mock' ? 16 << 20 : 256 << 20;
+    const [a, b] = [await agentOn(kind, 'a'), await agentOn(kind, 'b')];
+    const onDevice = (agent: NixlAgent): Promise<MemoryRegion> => agent.allocate(bytes, { memory: 'VRAM' });
+    const [mine, copied, theirs, host] = [await onDevice(a), await onDevice(a), await onDevice(b), await a.allocate(bytes)];
+    const remote = (await a.connect(await b.metadata())).memory(theirs.descriptor());
+    pattern(viewOf(host), 5);
+    await mine.upload(viewOf(host));
+    const times = {
+      'a copy by the driver': await best(5, async () => (await copyOnDevice(mine, copied)) / 1e6),
+      'device to device': await best(5, async () => (await a.write(mine, remote)).durationMs),
+      'device to host': await best(5, async () => (await a.read(host, remote)).durationMs),
+      'host to device': await best(5, async () => (await a.write(host, remote)).durationMs),
+    };
+    for (const region of [copied, theirs]) expect(sameBytes(await region.download(), viewOf(host))).toBe(true);
+    const where = kind === 'mock' ? "the mock's stand-in for a GPU" : deviceLibrary(kind).cuda.devices[0]?.name;
+    const lines = Object.entries(times).map(([what, ms]) => `${what}: ${(bytes / ms / 1e6).toFixed(1)} GB/s`);
+    console.log(`${where}, ${bytes >> 20} MiB\n${lines.join('\n')}`);
+  });
+
   it('refuses a device that is not there', async () => {
-    const agent = await agentOn('a');
+    const agent = await agentOn(kind, 'a');
     await expect(agent.allocate(4096, { memory: 'VRAM', device: 99 })).rejects.toMatchObject({ name: 'NixlError' });
   });
+}
+
+/** Nanoseconds that a copy between two regions of one device takes, when the device is done. */
+function copyOnDevice(from: MemoryRegion, to: MemoryRegion): Promise<number> {
+  return invoke(native.nixlRegionCopy, 'copy', { handle: from.open('copy'), other: to.open('copy'), a: from.bytes });
 }
