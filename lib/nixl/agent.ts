@@ -26,6 +26,7 @@ import {
 } from './transfer.js';
 
 const CREATE = ['library', 'backends', 'progressDelayUs', 'listenPort', 'telemetry', 'signal', 'timeoutMs'];
+const REGISTRATION_FIELDS = 3;
 const REGION_FIELDS = 4;
 
 const collected = new FinalizationRegistry<string>((name) => {
@@ -170,7 +171,8 @@ export class NixlAgent implements AsyncDisposable {
     if (backend !== undefined) checkString(`${operation} options.backend`, backend);
     const { memory } = registrations[0] as Registration;
     const metas = registrations.some(({ meta }) => meta !== '') ? registrations.map(({ meta }) => meta) : undefined;
-    const numbers = Float64Array.from(registrations.flatMap(({ address, bytes, device }) => [address, bytes, device]));
+    const numbers = new Float64Array(registrations.length * REGISTRATION_FIELDS);
+    registrations.forEach(({ address, bytes, device }, index) => numbers.set([address, bytes, device], index * REGISTRATION_FIELDS));
     const parts = { handle: this.open(operation), a: MEMORY_TYPES.indexOf(memory), payload: new Uint8Array(numbers.buffer), args: pack({ metas, backend }) };
     // From here on the library may know the addresses.
     const owned = registrations.map((registration) => registration.owned);
@@ -181,7 +183,8 @@ export class NixlAgent implements AsyncDisposable {
   #regionsOf([bytes, ...handles]: [Bytes, ...Handle[]], memory: MemoryType, owned: readonly (Uint8Array | undefined)[]): MemoryRegion[] {
     const numbers = numbersOf(bytes);
     return handles.map((handle, index) => {
-      const [id, address, length, device] = numbers.subarray(index * REGION_FIELDS, (index + 1) * REGION_FIELDS) as unknown as [number, number, number, number];
+      const at = index * REGION_FIELDS;
+      const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [number, number, number, number];
       const own = owned[index];
       if (own !== undefined) pinned.set(id, own.buffer);
       const region = new MemoryRegion(this, handle, id, BigInt(address), length, memory, device, own);

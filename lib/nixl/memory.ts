@@ -34,7 +34,8 @@ export interface RegionToken {
   readonly bytes: number;
 }
 
-function checkRange(path: string, offset: number, bytes: number, whole: number): void {
+export function checkRange(path: string, offset: number, bytes: number, whole: number): void {
+  if (Number.isInteger(offset) && Number.isInteger(bytes) && offset >= 0 && bytes >= 0 && offset + bytes <= whole) return;
   checkInteger(`${path} offset`, offset, 0, whole);
   checkInteger(`${path} bytes`, bytes, 0, whole - offset);
 }

@@ -4,7 +4,7 @@ import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import type { NixlAgent } from './agent.js';
 import { limited, type WaitLimit } from './limit.js';
-import { MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
+import { checkRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
 
 /** A run of bytes of a peer's, inside one region that its metadata tells. */
 export class RemoteMemory {
@@ -24,8 +24,7 @@ export class RemoteMemory {
 
   /** A part of it, from `offset` on. */
   slice(offset: number, bytes: number = this.bytes - offset): RemoteMemory {
-    checkInteger('slice offset', offset, 0, this.bytes);
-    checkInteger('slice bytes', bytes, 0, this.bytes - offset);
+    checkRange('slice', offset, bytes, this.bytes);
     return new RemoteMemory(this.peer, this.at + offset, bytes, this.memory, this.device);
   }
 }

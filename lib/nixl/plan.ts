@@ -26,22 +26,33 @@ const ONE_BYTES = new Uint8Array(ONE.buffer);
 
 const kindOf = (memory: (typeof MEMORY_TYPES)[number]): number => MEMORY_TYPES.indexOf(memory);
 
-function checkLocal(path: string, agent: NixlAgent, local: unknown): asserts local is LocalMemory {
-  if (!(local instanceof MemoryRegion || local instanceof MemorySlice)) throw new TypeError(`${path}: expected a MemoryRegion or a slice of one`);
-  const region = local instanceof MemoryRegion ? local : local.region;
-  if (region.agent !== agent) throw new TypeError(`${path}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`);
-  region.open(path);
+const isLocal = (memory: unknown): memory is LocalMemory => memory instanceof MemoryRegion || memory instanceof MemorySlice;
+
+const regionOf = (memory: LocalMemory): MemoryRegion => (memory instanceof MemorySlice ? memory.region : memory);
+
+/** Where an argument stands, for an error alone: the usual case builds no string. */
+const placeOf = (path: string, side: 'local' | 'remote', index: number): string => `${path} ${side}${index === -1 ? '' : `[${index}]`}`;
+
+function checkLocal(path: string, side: 'local' | 'remote', index: number, agent: NixlAgent, local: unknown): asserts local is LocalMemory {
+  if (!isLocal(local)) throw new TypeError(`${placeOf(path, side, index)}: expected a MemoryRegion or a slice of one`);
+  const region = regionOf(local);
+  if (region.agent !== agent) {
+    throw new TypeError(`${placeOf(path, side, index)}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`);
+  }
+  if (!region.isOpen) region.open(placeOf(path, side, index));
 }
 
-function peerOf(path: string, agent: NixlAgent, target: unknown): NixlPeer {
+function peerOf(path: string, index: number, agent: NixlAgent, target: unknown): NixlPeer {
   if (target instanceof RemoteMemory) {
-    if (target.peer.agent !== agent) throw new TypeError(`${path}: expected a peer of the agent '${agent.name}', got one of another agent, '${target.peer.agent.name}'`);
-    return target.peer;
+    if (target.peer.agent === agent) return target.peer;
+    throw new TypeError(
+      `${placeOf(path, 'remote', index)}: expected a peer of the agent '${agent.name}', got one of another agent, '${target.peer.agent.name}'`,
+    );
   }
-  if (!(target instanceof MemoryRegion || target instanceof MemorySlice)) {
-    throw new TypeError(`${path}: expected memory of a peer (peer.memory(descriptor)), or a region of this agent`);
+  if (!isLocal(target)) {
+    throw new TypeError(`${placeOf(path, 'remote', index)}: expected memory of a peer (peer.memory(descriptor)), or a region of this agent`);
   }
-  checkLocal(path, agent, target);
+  checkLocal(path, 'remote', index, agent, target);
   return agent.self;
 }
 
@@ -86,18 +97,18 @@ export function planOf(
   for (let index = 0; index < count; index++) {
     const here = locals === undefined ? (local as LocalMemory) : (locals[index] as LocalMemory);
     const there = targets === undefined ? (target as TransferTarget) : (targets[index] as TransferTarget);
-    const at = locals === undefined ? '' : `[${index}]`;
-    checkLocal(`${path} local${at}`, agent, here);
-    const its = peerOf(`${path} remote${at}`, agent, there);
-    if (here.bytes !== there.bytes) throw new RangeError(`${path} remote${at}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`);
+    const at = locals === undefined ? -1 : index;
+    checkLocal(path, 'local', at, agent, here);
+    const its = peerOf(path, at, agent, there);
+    if (here.bytes !== there.bytes) throw new RangeError(`${placeOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`);
     const pair = (operation === 'READ' ? 0 : 1) + memoryOf(here) * 2 ** 8 + memoryOf(there) * 2 ** 16;
     if (peer === undefined) {
       peer = its;
       kinds = pair;
     } else if (its !== peer) {
-      throw new TypeError(`${path} remote${at}: expected memory of '${peer.name}' as before, got memory of '${its.name}'; a transfer has one peer`);
+      throw new TypeError(`${placeOf(path, 'remote', at)}: expected memory of '${peer.name}' as before, got memory of '${its.name}'; a transfer has one peer`);
     } else if (pair !== kinds) {
-      throw new TypeError(`${path}${at}: expected the same kinds of memory as before; a transfer has one kind on each side`);
+      throw new TypeError(`${path}[${index}]: expected the same kinds of memory as before; a transfer has one kind on each side`);
     }
     fill(numbers, index * FIELDS, here, there);
     bytes += here.bytes;

@@ -48,6 +48,17 @@ export interface Registration {
   readonly owned: Uint8Array | undefined;
 }
 
+/** The buffer whose address was asked for last: lists are often of many parts of one. */
+let known: { readonly buffer: WeakRef<ArrayBuffer>; readonly address: number } | undefined;
+
+function addressOf(buffer: ArrayBuffer): number {
+  if (known?.buffer.deref() === buffer) return known.address;
+  // Transferred to another thread it would be freed there.
+  markAsUntransferable(buffer);
+  known = { buffer: new WeakRef(buffer), address: native.nixlBufferAddress(buffer) };
+  return known.address;
+}
+
 type AnyBuffer = ArrayBufferLike & { readonly resizable?: boolean; readonly detached?: boolean };
 
 function ofBuffer(path: string, view: Uint8Array): Registration {
@@ -55,9 +66,7 @@ function ofBuffer(path: string, view: Uint8Array): Registration {
   if (!(buffer instanceof ArrayBuffer)) throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
   if (buffer.resizable === true) throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one, whose memory may go`);
   if (view.byteLength === 0) throw new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`);
-  // Transferred to another thread it would be freed there.
-  markAsUntransferable(buffer);
-  const address = native.nixlBufferAddress(buffer) + view.byteOffset;
+  const address = addressOf(buffer) + view.byteOffset;
   return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view };
 }
 

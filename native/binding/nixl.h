@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "../nixl/agent.h"
@@ -10,12 +11,17 @@
 
 namespace dynamo {
 
+// What the handles of an environment point to: asked of each handle that comes back, which is much cheaper than a type tag.
+using NixlHandles = std::unordered_set<const void*>;
+
 // Only touched on the JavaScript thread.
 class NixlEnvironment {
  public:
   void begin(uint64_t op, nixl::TaskRef task) { running_.emplace(op, std::move(task)); }
   void end(uint64_t op) { running_.erase(op); }
   void opened(std::weak_ptr<nixl::Agent> agent);
+  // Shared: a handle may be collected after the environment is gone.
+  const std::shared_ptr<NixlHandles>& handles() const { return handles_; }
 
   // False for an operation that is not NIXL's.
   bool cancel(uint64_t op);
@@ -27,6 +33,7 @@ class NixlEnvironment {
  private:
   std::unordered_map<uint64_t, nixl::TaskRef> running_;
   std::vector<std::weak_ptr<nixl::Agent>> agents_;
+  const std::shared_ptr<NixlHandles> handles_ = std::make_shared<NixlHandles>();
 };
 
 NixlEnvironment& nixl_of(Napi::Env env);

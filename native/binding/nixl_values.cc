@@ -7,7 +7,11 @@ namespace dynamo {
 
 namespace {
 
-constexpr napi_type_tag handle_tag = {0x64796e616d6f2d6eULL, 0x69786c2068616e64ULL};
+// What an external of ours points to.
+struct Held {
+  nixl::ObjectRef object;
+  std::shared_ptr<NixlHandles> handles;
+};
 
 bool is_nothing(napi_env env, napi_value value) {
   napi_valuetype type = napi_undefined;
@@ -16,20 +20,22 @@ bool is_nothing(napi_env env, napi_value value) {
 }
 
 napi_value object_to_js(napi_env env, nixl::ObjectRef object) {
-  if (auto agent = std::dynamic_pointer_cast<nixl::Agent>(object)) nixl_of(env).opened(agent);
-  auto* held = new nixl::ObjectRef(std::move(object));
+  NixlEnvironment& environment = nixl_of(env);
+  if (auto agent = std::dynamic_pointer_cast<nixl::Agent>(object)) environment.opened(agent);
+  auto* held = new Held{std::move(object), environment.handles()};
   auto finalize = [](napi_env, void* data, void*) {
-    auto* collected = static_cast<nixl::ObjectRef*>(data);
-    (*collected)->collected();
+    auto* collected = static_cast<Held*>(data);
+    collected->handles->erase(collected);
+    collected->object->collected();
     delete collected;
   };
   napi_value value = nullptr;
   if (napi_create_external(env, held, finalize, nullptr, &value) != napi_ok) {
-    (*held)->collected();
+    held->object->collected();
     delete held;
     return nullptr;
   }
-  napi_type_tag_object(env, value, &handle_tag);
+  held->handles->insert(held);
   return value;
 }
 
@@ -37,14 +43,11 @@ napi_value object_to_js(napi_env env, nixl::ObjectRef object) {
 
 nixl::ObjectRef nixl_object_from_js(napi_env env, napi_value value) {
   if (is_nothing(env, value)) return nullptr;
-  napi_valuetype type = napi_undefined;
-  napi_typeof(env, value, &type);
-  bool ours = false;
-  if (type == napi_external) napi_check_object_type_tag(env, value, &handle_tag, &ours);
-  if (!ours) throw Napi::TypeError::New(env, "handle: expected a handle of NIXL's");
   void* data = nullptr;
-  napi_get_value_external(env, value, &data);
-  return *static_cast<nixl::ObjectRef*>(data);
+  // Fails for all but externals; those of others are not among ours.
+  const bool ours = napi_get_value_external(env, value, &data) == napi_ok && nixl_of(env).handles()->contains(data);
+  if (!ours) throw Napi::TypeError::New(env, "handle: expected a handle of NIXL's");
+  return static_cast<Held*>(data)->object;
 }
 
 std::span<const uint8_t> nixl_bytes_from_js(napi_env env, napi_value value) {

@@ -15,8 +15,21 @@ using std::chrono::microseconds;
 // and waking a thread costs more than the post itself.
 constexpr auto SPIN = microseconds(60);
 constexpr auto FIRST_REST = microseconds(20);
-constexpr auto LONGEST_REST_ACTIVE = microseconds(1000);
-constexpr auto LONGEST_REST_WAITING = microseconds(5000);
+
+// How long the thread rests between two looks: half of the time that nothing has happened, up to `usual`; then a hundredth
+// of it, up to `longest`.
+struct Rest {
+  microseconds usual;
+  microseconds longest;
+
+  Clock::duration after(Clock::duration quiet) const {
+    const auto most = std::clamp<Clock::duration>(quiet / 100, usual, longest);
+    return std::clamp<Clock::duration>(quiet / 2, FIRST_REST, most);
+  }
+};
+
+constexpr Rest ACTIVE{microseconds(1000), microseconds(10'000)};
+constexpr Rest WAITING{microseconds(5000), microseconds(20'000)};
 
 void relax() {
 #if defined(__x86_64__)
@@ -117,10 +130,7 @@ void Executor::rest(Polled polled, Clock::time_point busy) {
   if (polled == Polled::idle) {
     changed_.wait(lock, called);
   } else {
-    // Twice as long each time, told by how long nothing happened.
-    const auto longest = polled == Polled::active ? LONGEST_REST_ACTIVE : LONGEST_REST_WAITING;
-    const auto limit = std::clamp<Clock::duration>(quiet / 2, FIRST_REST, longest);
-    changed_.wait_for(lock, limit, called);
+    changed_.wait_for(lock, (polled == Polled::active ? ACTIVE : WAITING).after(quiet), called);
   }
   sleeping_ = false;
 }

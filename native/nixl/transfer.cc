@@ -193,7 +193,7 @@ bool Transfer::poll(Clock::time_point until) {
     post_piece(piece, last);
     next_ += 1;
     moved = true;
-    if (Clock::now() >= until) break;
+    if (next_ < pieces_.size() && Clock::now() >= until) break;
   }
   const bool ends = next_ == pieces_.size() || failure_.has_value() || given_up();
   if (ends && active_pieces_ == 0) finish();
