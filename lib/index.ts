@@ -56,6 +56,7 @@ export {
   MODEL_INPUTS,
   MODEL_TYPES,
   type ModelInput,
+  modelParsers,
   type ModelOptions,
   type ModelType,
   registerModel,

@@ -111,6 +111,7 @@ export interface Native {
   modelUnregister: Async<undefined>;
   modelTaints: Async<undefined>;
   modelFetch: Async<Bytes>;
+  modelParsers: Sync<Bytes>;
   forwardPassOpen: Async<Handle>;
   forwardPassPublish: Sync<undefined>;
   forwardPassClose: Sync<undefined>;

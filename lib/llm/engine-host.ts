@@ -17,6 +17,9 @@ export interface EngineTraits {
   readonly metricsRanks: readonly number[];
 }
 
+/** The metadata key under which the native side names an engine. */
+const ENGINE_KEY = '\0engine';
+
 const METHODS = ['abort', 'drain', 'isQuiescent', 'cleanup', 'kvEventSources', 'setupMetrics', 'validateEngineControl'] as const;
 
 export function traitsOf(path: string, engine: EngineBase): EngineTraits {
@@ -68,7 +71,7 @@ export class EngineHost implements InboxHandler {
 
   async request(request: InboxRequest): Promise<void> {
     try {
-      const { engine: index = '0', ...metadata } = request.metadata;
+      const { [ENGINE_KEY]: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
       if (request.method === 'generate') await this.#generate(engine, request, metadata);
       else await request.sink.write(packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request)), false, true);

@@ -1,6 +1,6 @@
 import { checkArray, checkBoolean, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkSignal, checkString, MOST_U32, wrongType } from '../addon/check.js';
 import { pack, packValue, unpack } from '../addon/codec.js';
-import { invoke, native } from '../addon/invoke.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
 import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
@@ -41,6 +41,18 @@ export const WORKER_TYPES = ['aggregated', 'prefill', 'decode', 'encode'] as con
  * @useDeclaredType
  */
 export type WorkerType = (typeof WORKER_TYPES)[number];
+
+/** The parsers of tool calls and of reasoning that the frontend has, by the names that cards give them. Source: `dynamo-parsers`. */
+export function modelParsers(): { readonly toolCall: readonly string[]; readonly reasoning: readonly string[] } {
+  return unpack(invokeSync(native.modelParsers, 'modelParsers')) as { toolCall: string[]; reasoning: string[] };
+}
+
+/** Dynamo itself finds a parser that is none only in the middle of a request. */
+export function checkParsers(path: string, names: { readonly toolCall?: unknown; readonly reasoning?: unknown }): void {
+  for (const [kind, name] of Object.entries(names)) {
+    if (name !== undefined) checkOneOf(`${path}.${kind}Parser`, name, modelParsers()[kind as 'toolCall' | 'reasoning']);
+  }
+}
 
 /** A model card. */
 export interface ModelOptions {

@@ -10,7 +10,7 @@ import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
-import { checkModelTypes, MODEL_INPUTS, type ModelInput, type ModelType, WORKER_TYPES, type WorkerType } from './model.js';
+import { checkModelTypes, checkParsers, MODEL_INPUTS, type ModelInput, type ModelType, WORKER_TYPES, type WorkerType } from './model.js';
 
 /** How an engine is served. */
 export interface ServeEngineOptions {
@@ -37,9 +37,9 @@ export interface ServeEngineOptions {
   readonly routeToEncoder?: boolean;
   /** A Jinja file in place of the model's own chat template. */
   readonly chatTemplate?: string;
-  /** The parser of tool calls in the model's text, such as `hermes`. */
+  /** The parser of tool calls in the model's text, one of `modelParsers().toolCall`, such as `hermes`. */
   readonly toolCallParser?: string;
-  /** The parser of reasoning in the model's text, such as `deepseek_r1`. */
+  /** The parser of reasoning in the model's text, one of `modelParsers().reasoning`, such as `deepseek_r1`. */
   readonly reasoningParser?: string;
   readonly defaultThinkingMode?: string;
   /** @default true */
@@ -99,6 +99,7 @@ function check(options: ServeEngineOptions): void {
   if (options.chatTemplate !== undefined) checkPath(`${PATH}.chatTemplate`, options.chatTemplate);
   for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${PATH}.${name}`, values[name]);
   for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
+  checkParsers(PATH, { toolCall: options.toolCallParser, reasoning: options.reasoningParser });
   const { modelTypes, modelInput, workerType, metricsLabels } = options;
   if (modelTypes !== undefined) checkModelTypes(`${PATH}.modelTypes`, modelTypes);
   if (modelInput !== undefined) checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);

@@ -21,6 +21,7 @@ interface Created {
   responsePlane: 'tcp' | 'quic';
   eventPlane: 'zmq' | 'nats';
   systemAddress: string | null;
+  maxMessageBytes: number;
 }
 
 /** How long a server may take to answer before a word is said of it. */
@@ -56,8 +57,9 @@ export class DistributedRuntime implements AsyncDisposable, Owner {
     const deadline = connectTimeoutMs === undefined ? undefined : { ms: connectTimeoutMs, error };
     try {
       const [bytes, handle] = await invoke(native.runtimeCreate, operation, { args }, { deadline });
-      const runtime = new DistributedRuntime(handle, unpack(bytes) as Created);
-      fixMaxMessageBytes(options.maxMessageBytes);
+      const created = unpack(bytes) as Created;
+      fixMaxMessageBytes(created.maxMessageBytes);
+      const runtime = new DistributedRuntime(handle, created);
       if (systemPort === undefined || systemPort < 0 || runtime.systemAddress !== undefined) return runtime;
       await runtime.close();
       throw new DynamoError('Unavailable', `${operation}: the status server cannot listen on port ${systemPort} of ${options.systemHost ?? '0.0.0.0'}`, { reason: 'runtime.bind', operation });

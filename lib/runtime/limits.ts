@@ -5,24 +5,22 @@ const DEFAULT_BYTES = 32 * 1024 * 1024;
 /** What the transport puts around a payload: addresses, ids, metadata. */
 const ENVELOPE_BYTES = 16 * 1024;
 
-let fixed: number | undefined;
+let fixed = DEFAULT_BYTES - ENVELOPE_BYTES;
 
-/** What a runtime was made with. The crates read theirs once, from the environment, and refuse another. */
-export function fixMaxMessageBytes(bytes: number | undefined): void {
-  const set = bytes ?? Number.parseInt(process.env[VARIABLE] ?? '', 10);
-  fixed ??= (Number.isSafeInteger(set) && set > 0 ? set : DEFAULT_BYTES) - ENVELOPE_BYTES;
+/** What the crates hold to, which they read once in a process. */
+export function fixMaxMessageBytes(bytes: number): void {
+  fixed = bytes - ENVELOPE_BYTES;
 }
 
 /** The largest request or response item in bytes, as the transport's own limit allows. */
 export function maxMessageBytes(): number {
-  if (fixed === undefined) fixMaxMessageBytes(undefined);
-  return fixed as number;
+  return fixed;
 }
 
 /** Throws before anything is sent where a packed message is over a limit. */
-export function checkSize(operation: string, what: string, bytes: number, limit: number = maxMessageBytes()): void {
+export function checkSize(operation: string, what: string, bytes: number, limit: number = fixed): void {
   if (bytes <= limit) return;
-  const layer = limit === maxMessageBytes() ? `the TCP transport's (${VARIABLE})` : 'options.maxItemBytes';
+  const layer = limit === fixed ? `the TCP transport's (${VARIABLE})` : 'options.maxItemBytes';
   throw new DynamoError('PayloadTooLarge', `${operation}: ${what} has ${bytes} bytes packed, the limit is ${limit}, ${layer}`, {
     reason: 'request.payload_too_large',
     operation,

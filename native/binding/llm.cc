@@ -19,6 +19,7 @@ static constexpr Function functions[] = {
     {"modelUnregister", nullptr, dyn_model_unregister},
     {"modelTaints", nullptr, dyn_model_taints},
     {"modelFetch", nullptr, dyn_model_fetch},
+    {"modelParsers", dyn_model_parsers, nullptr},
     {"forwardPassOpen", nullptr, dyn_forward_pass_open},
     {"forwardPassPublish", dyn_forward_pass_publish, nullptr},
     {"forwardPassClose", dyn_forward_pass_close, nullptr},

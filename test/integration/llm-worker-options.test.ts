@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { type EngineWorker, type LLMEngine, type PreprocessedRequest, registerModel, type ServeEngineOptions } from '../../lib/index.js';
+import { type EngineWorker, type LLMEngine, modelParsers, type PreprocessedRequest, registerModel, type ServeEngineOptions } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { chat, deployments } from '../helpers/serving.js';
@@ -63,6 +63,15 @@ describe('options of serveEngine', () => {
   it('reasoningParser takes the thoughts apart from the answer', async () => {
     const { answer } = await ask('let me see</think>It rains.', { reasoningParser: 'deepseek_r1' });
     expect(answer.choices[0]?.message).toMatchObject({ content: 'It rains.', reasoning_content: 'let me see' });
+  });
+
+  it('the parsers are those of the crates, and another is refused by name at once', async () => {
+    const { toolCall, reasoning } = modelParsers();
+    expect(toolCall).toEqual(expect.arrayContaining(['hermes', 'mistral', 'llama3_json', 'qwen3_coder']));
+    expect(reasoning).toEqual(expect.arrayContaining(['deepseek_r1', 'qwen3']));
+    const here = deployment();
+    await expect(here.serve(new Parrot(''), { toolCallParser: 'hermes2' })).rejects.toThrow(/serveEngine options\.toolCallParser: expected one of .*hermes.*, got "hermes2"/);
+    await expect(here.serve(new Parrot(''), { reasoningParser: 'qwen' })).rejects.toThrow(/options\.reasoningParser: expected one of/);
   });
 
   it('chatTemplate takes the place of the model\'s own, in an engine and in a card', async () => {

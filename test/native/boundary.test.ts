@@ -6,7 +6,7 @@ import type { Async, Handle, Sync } from '../../lib/addon/native.js';
 import { openLog } from '../../lib/runtime/log.js';
 
 /** Those that need no object of their own; everything else must refuse to be called without one. */
-const FREE = new Set(['open', 'cancel', 'versions', 'logOpen', 'runtimeCreate', 'conformanceInbox', 'modelFetch', 'sequenceCreate', 'registryCreate', 'blocksAttach', 'bufferDetach', 'kvbmBench', 'hashBlocks', 'hashSequences', 'radixTreeCreate', 'indexerCreate', 'selectionCreate', 'routerDefaults', 'replayRun', 'nixlLibraryLoad', 'nixlProcessRead', 'nixlProcessReceived', 'nixlRegionFind']);
+const FREE = new Set(['open', 'cancel', 'versions', 'logOpen', 'runtimeCreate', 'conformanceInbox', 'modelFetch', 'modelParsers', 'sequenceCreate', 'registryCreate', 'blocksAttach', 'bufferDetach', 'kvbmBench', 'hashBlocks', 'hashSequences', 'radixTreeCreate', 'indexerCreate', 'selectionCreate', 'routerDefaults', 'replayRun', 'nixlLibraryLoad', 'nixlProcessRead', 'nixlProcessReceived', 'nixlRegionFind']);
 const names = Object.keys(native).filter((name) => !FREE.has(name)) as (keyof typeof native)[];
 
 /** What a function says that gets one: its core knows the kind of every handle of its own, and no other. */

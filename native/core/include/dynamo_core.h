@@ -298,6 +298,9 @@ void dyn_model_unregister(const dyn_call *call);
 // Replaces the taints of an endpoint's model card. `args`: an array of strings.
 void dyn_model_taints(const dyn_call *call);
 
+// The parsers that a card may name. Gives `{toolCall, reasoning}`, each sorted.
+dyn_reply dyn_model_parsers(const dyn_call *call);
+
 // Fetches a model from the model hub into its cache. `args`: `{name, ignoreWeights}`. Gives the directory, a string.
 void dyn_model_fetch(const dyn_call *call);
 

@@ -25,6 +25,9 @@ use crate::inbox::{Inbox, Request};
 /// How long a control may be looked at before it is refused: it holds a thread of the runtime.
 const VALIDATE_LIMIT: Duration = Duration::from_secs(5);
 
+/// The metadata key of `HostEngine::index`; no caller's.
+const ENGINE_KEY: &str = "\0engine";
+
 pub struct HostEngine {
     inbox: Arc<Inbox>,
     traits: EngineTraits,
@@ -63,7 +66,7 @@ impl HostEngine {
 
     fn request(&self, method: &'static str, payload: Bytes) -> Request {
         let mut request = Request::new(method, payload);
-        request.metadata.insert("engine".into(), self.index.to_string());
+        request.metadata.insert(ENGINE_KEY.into(), self.index.to_string());
         request
     }
 
@@ -92,7 +95,7 @@ impl HostEngine {
 
     fn generation(&self, payload: Bytes, context: &GenerateContext) -> Result<Generation, DynamoError> {
         let mut metadata: BTreeMap<String, String> = context.metadata().clone();
-        metadata.insert("engine".into(), self.index.to_string());
+        metadata.insert(ENGINE_KEY.into(), self.index.to_string());
         let request =
             Request { method: "generate", payload, context: Some(context.inner_arc()), metadata, input: None };
         let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;

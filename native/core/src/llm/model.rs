@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use dynamo_llm::local_model::{LocalModel, LocalModelBuilder, register_model_card, update_model_taints};
 use dynamo_llm::model_card::LoraInfo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config::{RouterArgs, local_path, model_input, model_type, read, runtime_config, worker_type};
-use crate::abi::{Call, Failure, Reply, dyn_call, op};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 use crate::runtime::EndpointRef;
 
 #[derive(Deserialize)]
@@ -126,6 +126,29 @@ pub unsafe extern "C" fn dyn_model_taints(call: *const dyn_call) {
                 update_model_taints(&this.endpoint, taints).await?;
                 Ok(Reply::unit())
             })
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ParserNames {
+    tool_call: Vec<&'static str>,
+    reasoning: Vec<&'static str>,
+}
+
+/// The parsers that a card may name. Gives `{toolCall, reasoning}`, each sorted.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_model_parsers(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |_| {
+            let mut names = ParserNames {
+                tool_call: dynamo_parsers::tool_calling::parsers::get_available_tool_parsers(),
+                reasoning: dynamo_parsers::reasoning::get_available_reasoning_parsers(),
+            };
+            names.tool_call.sort_unstable();
+            names.reasoning.sort_unstable();
+            Reply::value(&names)
         })
     }
 }

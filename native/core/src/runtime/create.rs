@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use dynamo_runtime::DistributedRuntime;
+use dynamo_runtime::config::environment_names::request_plane;
 use dynamo_runtime::distributed::{DiscoveryBackend, DistributedConfig};
 use dynamo_runtime::pipeline::network::ResponsePlaneMode;
 use dynamo_runtime::storage::kv::Selector;
@@ -66,6 +67,8 @@ struct Created {
     event_plane: String,
     /// `host:port` of the status server, where there is one.
     system_address: Option<String>,
+    /// What one message may weigh on TCP, as the crates read it from the environment.
+    max_message_bytes: u64,
 }
 
 fn config(args: &CreateArgs) -> Result<DistributedConfig, Failure> {
@@ -103,6 +106,15 @@ fn config(args: &CreateArgs) -> Result<DistributedConfig, Failure> {
         Some(other) => return Err(Failure::invalid(format!("responsePlane: expected tcp or quic, got {other}"))),
     };
     Ok(config)
+}
+
+/// The crates keep their own copy private; they too read it once.
+fn max_message_bytes() -> u64 {
+    static LIMIT: LazyLock<u64> = LazyLock::new(|| {
+        let set = std::env::var(request_plane::DYN_TCP_MAX_MESSAGE_SIZE).ok();
+        set.and_then(|text| text.parse().ok()).unwrap_or(32 * 1024 * 1024)
+    });
+    *LIMIT
 }
 
 fn discovery_name(backend: &DiscoveryBackend) -> &'static str {
@@ -144,6 +156,7 @@ pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
                     response_plane: drt.response_plane().name(),
                     event_plane,
                     system_address: drt.system_status_server_info().map(|info| info.address()),
+                    max_message_bytes: max_message_bytes(),
                 };
                 let bytes = rmp_serde::to_vec_named(&created).map_err(Failure::internal)?;
                 let runtime = Arc::new(Runtime { drt, served: Mutex::default() });

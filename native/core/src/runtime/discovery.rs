@@ -82,6 +82,9 @@ pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply 
             let opening = async move {
                 let guard = token.clone().drop_guard();
                 let events = this.runtime.drt.discovery().list_and_watch(query, Some(token)).await?;
+                // Of the backends only some end their watches with the runtime.
+                let ended = this.runtime.drt.primary_token();
+                let events = events.take_until(async move { ended.cancelled().await });
                 Ok(events.filter_map(move |event| {
                     let _until_dropped = &guard;
                     std::future::ready(match event {
