@@ -40,7 +40,7 @@ describe('a router’s configuration', () => {
   it('refuses unknown fields and wrong types, by name', () => {
     expect(() => checkKvRouterConfig('config', { overlap: 1 })).toThrow(/config\.overlap: unknown option/);
     expect(() => checkKvRouterConfig('config', { use_kv_events: 1 })).toThrow(/config\.use_kv_events: expected a boolean, got number/);
-    expect(() => checkKvRouterConfig('config', { router_temperature: Number.NaN })).toThrow(TypeError);
+    expect(() => checkKvRouterConfig('config', { router_temperature: Number.NaN })).toThrow(RangeError);
   });
 });
 

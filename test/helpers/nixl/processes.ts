@@ -166,7 +166,7 @@ export function describeProcesses(kind: Kind, times: number): void {
         const { prepared, running } = await enter(state, meeting);
         child.kill('SIGSTOP');
         const late = prepared.post({ timeoutMs: 100, notify: 'awake' }).then(() => 'done', (error: NixlError) => error.reason);
-        await within(5000, 'a transfer within the agent', agent.write(local, mine.slice(0, 4096)));
+        await within(5000, 'a transfer within the agent', agent.write(mine.slice(0, 4096), local));
         expect(['done', 'nixl.deadline']).toContain(await late);
         child.kill('SIGCONT');
         await expectHonest(running, () => state === 'reading' && expectBlocks(viewOf(mine), seed, 'a read of a peer that was stopped'));
