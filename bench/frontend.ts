@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Peer, pythonMissing, root } from './lib/peer.js';
 import type { Bench, Effort, Row } from './lib/result.js';
 import { ratio, type Spread, spread } from './lib/stats.js';
+import { withMockerVocabulary } from './lib/vocabulary.js';
 
 type Worker = 'typescript' | 'python' | 'mocker';
 
@@ -67,12 +68,12 @@ async function waitForModels(url: string, workers: ReadonlyMap<Worker, Peer>): P
   }
 }
 
-function startWorkers(dir: string): Map<Worker, Peer> {
+function startWorkers(dir: string, folder: string): Map<Worker, Peer> {
   const model = `${root}examples/tiny-llama/model`;
   const workers = new Map<Worker, Peer>([['typescript', Peer.node('typescript worker', dir, 'worker.mjs', model, 'typescript')]]);
   if (pythonMissing !== undefined) return workers;
   workers.set('python', Peer.python('python worker', dir, 'worker.py', model, 'python'));
-  const args = ['--model-path', model, '--model-name', 'mocker', '--endpoint', 'dyn://mocker.backend.generate', '--speedup-ratio', '1000000'];
+  const args = ['--model-path', withMockerVocabulary(model, folder), '--model-name', 'mocker', '--endpoint', 'dyn://mocker.backend.generate', '--speedup-ratio', '1000000'];
   return workers.set('mocker', Peer.pythonModule('mocker', dir, 'dynamo.mocker', ...args));
 }
 
@@ -123,8 +124,10 @@ function rows(figures: readonly Figure[]): Row[] {
 export const frontend: Bench = async (effort) => {
   const reason = await unusable();
   if (reason !== undefined) return { skipped: reason };
-  const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
-  const workers = startWorkers(dir);
+  const folder = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
+  const dir = join(folder, 'discovery');
+  mkdirSync(dir);
+  const workers = startWorkers(dir, folder);
   const server = Peer.node('frontend', dir, 'frontend.mjs');
   const peers = [server];
   try {
@@ -163,6 +166,6 @@ export const frontend: Bench = async (effort) => {
     };
   } finally {
     await Promise.all([...peers.map((peer) => peer.stop()), ...[...workers.values()].map((peer) => peer.terminate())]);
-    rmSync(dir, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 };
