@@ -22,15 +22,15 @@ export async function waitFor<T>(
 
 const STILL_MS = 400;
 
-/** Waits until what is counted has begun and then stood still, as a producer that is held back does. */
-export async function waitForPause(what: string, count: () => number): Promise<void> {
-  let [last, since] = [count(), performance.now()];
-  const observe = (): { count: number; stillMs: number } => {
-    const now = count();
+/** The count of what has begun and then stood still, as a producer that is held back does. */
+export async function waitForPause(what: string, count: () => number | Promise<number>, timeoutMs?: number): Promise<number> {
+  let [last, since] = [await count(), performance.now()];
+  const observe = async (): Promise<{ count: number; stillMs: number }> => {
+    const now = await count();
     if (now !== last) [last, since] = [now, performance.now()];
     return { count: now, stillMs: performance.now() - since };
   };
-  await waitFor(what, observe, (state) => state.count > 0 && state.stillMs >= STILL_MS);
+  return (await waitFor(what, observe, (state) => state.count > 0 && state.stillMs >= STILL_MS, timeoutMs)).count;
 }
 
 /** Settles as `promise` does, or at the deadline fails with the state of that moment. */

@@ -2,7 +2,7 @@ import { expect, it, onTestFinished } from 'vitest';
 
 import { Child, type ChildEvent } from '../helpers/child.js';
 import { temporaryFolder } from '../helpers/runtime.js';
-import { waitFor } from '../helpers/wait.js';
+import { waitForPause } from '../helpers/wait.js';
 
 const ITEM_BYTES = 64 * 1024;
 const ITEMS = 2 ** 30 / ITEM_BYTES;
@@ -37,18 +37,7 @@ it(`a reader that pauses on a stream of ${ITEMS} items of 64 KiB costs neither p
   await Promise.all([ask(worker, 'report'), ask(reader, 'report')]);
   const before = { worker: (await ask(worker, 'report')).most, reader: (await ask(reader, 'report')).most };
   await ask(reader, 'pause', ITEMS);
-  let yielded = -1;
-  await waitFor(
-    'a worker that stands still',
-    async () => {
-      const last = yielded;
-      yielded = (await ask(worker, 'report')).items;
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return { last, yielded };
-    },
-    (state) => state.last === state.yielded,
-    20_000,
-  );
+  const yielded = await waitForPause('a worker that stands still', async () => (await ask(worker, 'report')).items, 20_000);
   const paused = { worker: (await ask(worker, 'report')).most, reader: (await ask(reader, 'report')).most };
   const resumed = await ask(reader, 'resume');
   const after = { worker: (await ask(worker, 'report')).most, reader: resumed.most };
