@@ -26,6 +26,7 @@ export type {
   EngineConfig,
   EngineMetrics,
   EngineWorker,
+  GenerateContext,
   KvCacheEvent,
   KvEventSource,
   LLMEngine,
@@ -33,6 +34,7 @@ export type {
   LoadSnapshot,
   RawEngine,
 } from './llm/engine.js';
+export { FirstTokenSource } from './llm/first-token.js';
 export {
   type ForwardPass,
   type ForwardPassMetrics,

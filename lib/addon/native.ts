@@ -63,6 +63,7 @@ export interface Native {
   streamCancel: Sync<undefined>;
   sinkWrite: Sync<number>;
   sinkEnd: Sync<undefined>;
+  sinkNotify: Sync<undefined>;
   sinkReady: Async<number>;
   inboxAccept: Async<[Bytes, ...Handle[]] | Bytes>;
   inboxGrant: Sync<undefined>;
@@ -112,6 +113,10 @@ export interface Native {
   modelTaints: Async<undefined>;
   modelFetch: Async<Bytes>;
   modelParsers: Sync<Bytes>;
+  clientWaitForData: Async<Bytes>;
+  firstTokenOpen: Async<Handle>;
+  firstTokenNotify: Sync<undefined>;
+  firstTokenClose: Sync<undefined>;
   forwardPassOpen: Async<Handle>;
   forwardPassPublish: Sync<undefined>;
   forwardPassClose: Sync<undefined>;

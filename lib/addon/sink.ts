@@ -37,6 +37,11 @@ export class Sink {
     return native.sinkWrite(this.#handle, undefined, bytes, annotated ? 1 : 0, last ? 1 : 0);
   }
 
+  /** Gives the reader the notice that it waits for beside the items, if it waits for one. */
+  notify(): void {
+    invokeSync(native.sinkNotify, 'sink.notify', { handle: this.#handle });
+  }
+
   end(failure?: Failure): void {
     invokeSync(native.sinkEnd, 'sink.end', { handle: this.#handle, args: failure === undefined ? undefined : pack(failure) });
   }

@@ -2,11 +2,12 @@ import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, 
 import { mistake, packItem, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
+import type { Sink } from '../addon/sink.js';
 import { turnOver } from '../addon/turn.js';
 import { failureFrom, shown } from '../errors.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
 import { defined } from './args.js';
-import type { EngineBase, EngineConfig, EngineWorker, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
+import type { EngineBase, EngineConfig, EngineWorker, GenerateContext, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
 
 /** What the native side is told of an engine; see `EngineTraits` in `native/core/src/llm/engine.rs`. */
@@ -46,6 +47,20 @@ export interface Publishing {
   publishKv(events: readonly KvCacheEvent[], dpRank: number): boolean;
   publishLoad(snapshot: LoadSnapshot): boolean;
   metricsText(exposition: string): void;
+}
+
+class EngineContext extends ServedContext implements GenerateContext {
+  constructor(
+    id: string,
+    metadata: Readonly<Record<string, string>>,
+    private readonly sink: Sink,
+  ) {
+    super(id, metadata);
+  }
+
+  notifyFirstToken(): void {
+    this.sink.notify();
+  }
 }
 
 type AnyEngine = LLMEngine | RawEngine;
@@ -125,7 +140,7 @@ export class EngineHost implements InboxHandler {
 
   async #generate(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
     const { sink } = request;
-    const context = new ServedContext(request.requestId, metadata);
+    const context = new EngineContext(request.requestId, metadata, sink);
     const running: { context: ServedContext; generation?: Generation } = { context };
     this.#running.set(request.id, running);
     if (this.#ended) context.cancel('shutdown');

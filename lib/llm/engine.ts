@@ -142,6 +142,16 @@ export interface EngineBase {
   readonly updates?: Readonly<Record<string, (body: unknown) => unknown>>;
 }
 
+/** What an engine knows of a request beside the request itself. */
+export interface GenerateContext extends RequestContext {
+  /**
+   * Says that the prefill is over: routers then count it no more, and a decode worker lets `abort`, held back until then,
+   * come. The first item with tokens says so by itself; call it where the first token is there long before that. Once is
+   * enough, more do no harm.
+   */
+  notifyFirstToken(): void;
+}
+
 /**
  * An engine that gets tokens and gives tokens. The frontend applies the chat template, tokenizes, detokenizes, finds stop
  * strings, and parses tool calls.
@@ -164,7 +174,7 @@ export interface LLMEngine extends EngineBase {
    * With `n` above 1 Dynamo's worker passes on the last answer's `finish_reason` alone; of the others the frontend sees an
    * end or stop token for itself, and shows no reason where `max_tokens` ended them.
    */
-  generate(request: PreprocessedRequest, context: RequestContext): AsyncIterable<LLMEngineOutput>;
+  generate(request: PreprocessedRequest, context: GenerateContext): AsyncIterable<LLMEngineOutput>;
   /** KV events for KV-aware routing, one source a rank. */
   kvEventSources?(): Awaitable<readonly KvEventSource[]>;
 }

@@ -83,7 +83,7 @@ export interface ModelOptions {
   readonly runtimeConfig?: Readonly<Record<string, unknown>>;
   /** The deployment's own data. */
   readonly userData?: unknown;
-  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names. */
+  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names, each with its defaults. */
   readonly mediaDecoder?: Readonly<Record<string, unknown>>;
   readonly mediaFetcher?: Readonly<Record<string, unknown>>;
 }

@@ -57,7 +57,7 @@ export interface ServeEngineOptions {
   readonly healthCheck?: unknown;
   /** `StructuralTagConfig` in the crates' own field names. */
   readonly structuralTag?: Readonly<Record<string, unknown>>;
-  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names: the frontend decodes media. */
+  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names, each with its defaults: the frontend decodes media. */
   readonly mediaDecoder?: Readonly<Record<string, unknown>>;
   readonly mediaFetcher?: Readonly<Record<string, unknown>>;
   /** Requests that run at a time; others wait. @default 1024 */

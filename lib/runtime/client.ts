@@ -1,4 +1,4 @@
-import { checkInstanceId, checkInteger, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap, MOST_MS, wrongType } from '../addon/check.js';
+import { checkInstanceId, checkInteger, checkObject, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap, MOST_MS, wrongType } from '../addon/check.js';
 import { pack, packBorrowed, packValue } from '../addon/codec.js';
 import { invoke, type InvokeOptions, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -47,6 +47,8 @@ const KNOWN = ['instanceId', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts'
 export interface WaitOptions {
   /** @default 1 */
   readonly count?: number;
+  /** Only instances whose model card has these values in its `runtimeData`, which an engine's `start` gives. */
+  readonly runtimeData?: Readonly<Record<string, unknown>>;
   readonly signal?: AbortSignal;
   /** @default no limit */
   readonly timeoutMs?: number;
@@ -204,19 +206,25 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     return changes;
   }
 
-  /** Waits until so many instances can be called, and gives all that can. */
+  /** Waits until so many instances can be called, of those that are asked for, and gives all that can. */
   async waitForInstances(options: WaitOptions = {}): Promise<Instance[]> {
     const operation = 'client.waitForInstances';
     const handle = open(this.#handle, 'the client', operation);
-    checkOptions(`${operation} options`, options, ['count', 'signal', 'timeoutMs']);
-    const { count = 1, signal, timeoutMs } = options;
+    checkOptions(`${operation} options`, options, ['count', 'runtimeData', 'signal', 'timeoutMs']);
+    const { count = 1, runtimeData, signal, timeoutMs } = options;
     checkInteger(`${operation} options.count`, count, 1);
+    if (runtimeData !== undefined) checkObject(`${operation} options.runtimeData`, runtimeData);
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
     if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, MOST_MS);
+    const [such, any] = runtimeData === undefined ? ['', ''] : [' with such runtimeData', ' of any'];
     const error = (): Error =>
-      deadlineError(operation, `${this.path}: expected ${count} instances within ${timeoutMs} ms, got ${this.#handle === undefined ? 0 : this.instances().length}`);
-    const deadline = timeoutMs === undefined ? undefined : { ms: timeoutMs, error };
-    return instancesFrom(await invoke(native.clientWait, operation, { handle, a: count }, { signal, deadline }));
+      deadlineError(operation, `${this.path}: expected ${count} instances${such} within ${timeoutMs} ms, got ${this.#handle === undefined ? 0 : this.instances().length}${any}`);
+    const limits = { signal, deadline: timeoutMs === undefined ? undefined : { ms: timeoutMs, error } };
+    const waiting =
+      runtimeData === undefined
+        ? invoke(native.clientWait, operation, { handle, a: count }, limits)
+        : invoke(native.clientWaitForData, operation, { handle, a: count, args: packValue(operation, 'options.runtimeData', runtimeData) }, limits);
+    return instancesFrom(await waiting);
   }
 
   /** Ends the client's watch of the instances; requests on their way go on. Idempotent. */

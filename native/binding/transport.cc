@@ -10,6 +10,7 @@ static constexpr Function functions[] = {
     {"streamCancel", dyn_stream_cancel, nullptr},
     {"sinkWrite", dyn_sink_write, nullptr},
     {"sinkEnd", dyn_sink_end, nullptr},
+    {"sinkNotify", dyn_sink_notify, nullptr},
     {"sinkReady", nullptr, dyn_sink_ready},
     {"inboxAccept", nullptr, dyn_inbox_accept},
     {"inboxGrant", dyn_inbox_grant, nullptr},

@@ -134,6 +134,21 @@ describe('a router on an endpoint', () => {
     await waitFor('their end', () => active(two), (sum) => sum === 0);
   });
 
+  it('draws among workers that a policy gives the same score, and the least wins whatever the order', async () => {
+    const deployment = deploy();
+    const three = [await worker(deployment), await worker(deployment), await worker(deployment)].map(({ id }) => id);
+    const [, second, third] = three;
+    const scores = new Map<bigint, number>();
+    const policy = { timeLimitMs: 500, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => scores.get(id) ?? 1) };
+    const kv = await router(deployment, { policy });
+    await hears(kv, Object.fromEntries(three.map((id) => [String(id), 0])));
+    const chosen = async () => new Set(await Promise.all(Array.from({ length: 100 }, async () => (await kv.select({ tokens: prompt })).workerId)));
+    scores.set(third as bigint, 2);
+    expect(await chosen()).toEqual(new Set(three.slice(0, 2)));
+    scores.set(second as bigint, -1);
+    expect(await chosen()).toEqual(new Set([second]));
+  });
+
   it('takes a policy of the host’s, whose counts are metrics', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];

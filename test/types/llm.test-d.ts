@@ -2,13 +2,13 @@ import {
   type Endpoint,
   Frontend,
   type FrontendOptions,
+  type GenerateContext,
   type LLMEngine,
   type LLMEngineOutput,
   type ModelType,
   type PreprocessedRequest,
   type RawEngine,
   registerModel,
-  type RequestContext,
   type RuntimeOptions,
   type ServedEngine,
   serveEngine,
@@ -25,7 +25,7 @@ describe('an engine', () => {
       async *generate(request, context) {
         expectTypeOf(request).toEqualTypeOf<PreprocessedRequest>();
         expectTypeOf(request.token_ids).toEqualTypeOf<Uint32Array>();
-        expectTypeOf(context).toEqualTypeOf<RequestContext>();
+        expectTypeOf(context).toEqualTypeOf<GenerateContext>();
         yield { token_ids: request.token_ids, finish_reason: 'stop' };
       },
     });

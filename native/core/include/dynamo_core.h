@@ -276,6 +276,15 @@ void dyn_entrypoint_wait(const dyn_call *call);
 // are given up (0: never). Idempotent.
 void dyn_entrypoint_close(const dyn_call *call);
 
+// Gives a `FirstTokens` for an endpoint. `args`: the worker type, `aggregated` or `decode`.
+void dyn_first_token_open(const dyn_call *call);
+
+// Tells routers that a request's prefill is over. `a`: the data-parallel rank. The payload is the request's id.
+dyn_reply dyn_first_token_notify(const dyn_call *call);
+
+// Ends a `FirstTokens`. Idempotent.
+dyn_reply dyn_first_token_close(const dyn_call *call);
+
 // Gives a `ForwardPass` for an endpoint, which sends a sign of life a second while nothing else is published. `args`:
 // `{ranks, workerId}`.
 void dyn_forward_pass_open(const dyn_call *call);
@@ -318,6 +327,10 @@ dyn_reply dyn_worker_publish_kv(const dyn_call *call);
 // Publishes one rank's load. `args`: `{dpRank, kvUsedBlocks, kvTotalBlocks, gpuCacheUsage, kvCacheHitRate}`. Number as
 // for `dyn_worker_publish_kv`.
 dyn_reply dyn_worker_publish_load(const dyn_call *call);
+
+// Completes once `a` instances can be routed to whose card has this in its `runtime_data`, with all of these. `args`: a
+// map of keys and their values.
+void dyn_client_wait_for_data(const dyn_call *call);
 
 // Starts a worker for an endpoint. `args`: `WorkerArgs`. Gives a `HostWorker` and the `Inbox` on which its engine is
 // called; the engine is started through it, so the inbox must be accepted from before the worker can become ready.
@@ -555,6 +568,9 @@ dyn_reply dyn_sink_write(const dyn_call *call);
 
 // Ends the stream; `args`, if there, is the failure that ended it.
 dyn_reply dyn_sink_end(const dyn_call *call);
+
+// Gives the reader the notice that it waits for, if it waits for one.
+dyn_reply dyn_sink_notify(const dyn_call *call);
 
 // Completes once the queue is half empty (number 0) or its reader is gone (2).
 void dyn_sink_ready(const dyn_call *call);

@@ -19,7 +19,7 @@ use rmp::encode as mp;
 
 use crate::abi::{Call, Failure, Handle, Parked, Reply, dyn_call, dyn_reply, park, reply};
 use crate::leaving::Leaving;
-use crate::sink::{Sent, Sink, SinkItems, sink};
+use crate::sink::{Notice, Sent, Sink, SinkItems, sink};
 use crate::stream::PullStream;
 
 /// One call: what is called, on whose behalf, with what.
@@ -29,11 +29,13 @@ pub struct Request {
     pub context: Option<Arc<dyn AsyncEngineContext>>,
     pub metadata: BTreeMap<String, String>,
     pub input: Option<Arc<PullStream>>,
+    /// What the host may give notice of while it answers.
+    pub notice: Option<Notice>,
 }
 
 impl Request {
     pub fn new(method: &'static str, payload: impl Into<Bytes>) -> Self {
-        Self { method, payload: payload.into(), context: None, metadata: BTreeMap::new(), input: None }
+        Self { method, payload: payload.into(), context: None, metadata: BTreeMap::new(), input: None, notice: None }
     }
 }
 
@@ -109,8 +111,8 @@ impl Inbox {
     }
 
     /// Queues a request; its answer is a stream that ends with `Ended` or `Failed`. Dropped before, it tells the host.
-    pub fn send(self: &Arc<Self>, request: Request) -> Result<Answer, Failure> {
-        let (sink, items) = sink(self.high_water_bytes);
+    pub fn send(self: &Arc<Self>, mut request: Request) -> Result<Answer, Failure> {
+        let (sink, items) = sink(self.high_water_bytes, request.notice.take());
         let context = request.context.clone();
         let how = context.as_ref().map(Leaving::of);
         let leaving = context.clone().map(stopped);

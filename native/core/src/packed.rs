@@ -215,20 +215,3 @@ impl<'de> Visitor<'de> for Pack<'_> {
         deserializer.deserialize_any(self)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Packed;
-
-    #[test]
-    fn survives_both_codecs() {
-        let value = serde_json::json!({"a": [1, -2, 3.5, null, true, "x"], "b": {"c": u64::MAX}});
-        let packed = Packed::new(rmp_serde::to_vec_named(&value).unwrap());
-        let json = serde_json::to_vec(&packed).unwrap();
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap(), value);
-        assert_eq!(serde_json::from_slice::<Packed>(&json).unwrap(), packed);
-        let repacked = rmp_serde::to_vec_named(&packed).unwrap();
-        assert_eq!(&repacked[..], &packed.0[..]);
-        assert_eq!(rmp_serde::from_slice::<Packed>(&repacked).unwrap(), packed);
-    }
-}

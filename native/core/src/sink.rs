@@ -29,11 +29,15 @@ struct Shared {
     closed: AtomicBool,
 }
 
+/// What the producer can tell its reader beside its items.
+pub type Notice = Box<dyn Fn() + Send + Sync>;
+
 /// The caller's end. Its bound is kept by `write`: full, it refuses, and the caller waits for `ready`. The channel under it
 /// thus never holds more than the high-water mark and one item.
 pub struct Sink {
     sender: parking_lot::Mutex<Option<mpsc::UnboundedSender<Sent>>>,
     shared: Arc<Shared>,
+    notice: Option<Notice>,
 }
 
 /// The reading end. Its last item is `Failed` or `Ended`, and `Failed` too where the writing end was dropped before either.
@@ -45,7 +49,7 @@ pub struct SinkItems {
 
 pub(crate) const HIGH_WATER_BYTES: usize = 1 << 20;
 
-pub fn sink(high_water_bytes: usize) -> (Arc<Sink>, SinkItems) {
+pub fn sink(high_water_bytes: usize, notice: Option<Notice>) -> (Arc<Sink>, SinkItems) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         queued_bytes: AtomicUsize::new(0),
@@ -54,7 +58,7 @@ pub fn sink(high_water_bytes: usize) -> (Arc<Sink>, SinkItems) {
         closed: AtomicBool::new(false),
     });
     (
-        Arc::new(Sink { sender: parking_lot::Mutex::new(Some(sender)), shared: shared.clone() }),
+        Arc::new(Sink { sender: parking_lot::Mutex::new(Some(sender)), shared: shared.clone(), notice }),
         SinkItems { receiver, shared, over: false },
     )
 }
@@ -172,6 +176,19 @@ pub unsafe extern "C" fn dyn_sink_end(call: *const dyn_call) -> dyn_reply {
         reply(call, |call: &Call| {
             let failure = if call.has_args() { Some(call.args::<Failure>()?) } else { None };
             call.handle::<Sink>()?.end(failure);
+            Ok(Reply::unit())
+        })
+    }
+}
+
+/// Gives the reader the notice that it waits for, if it waits for one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_sink_notify(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            if let Some(notice) = &call.handle::<Sink>()?.notice {
+                notice();
+            }
             Ok(Reply::unit())
         })
     }

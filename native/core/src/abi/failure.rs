@@ -22,6 +22,9 @@ pub struct Failure {
     pub cause: Option<Box<Failure>>,
 }
 
+/// How upstream's own words begin for a request that is over the server's limit; it names no limit, and no type of its own.
+const OVER_NATS_LIMIT: &str = "Request payload is too large for this deployment";
+
 impl Failure {
     pub fn new(class: &str, reason: &str, message: impl Into<String>) -> Self {
         Self { class: class.into(), kind: String::new(), reason: reason.into(), message: message.into(), details: None, cause: None }
@@ -114,10 +117,21 @@ impl Failure {
     /// A request that could not be handed to an instance. Upstream types most of these; what it leaves untyped (a worker
     /// that stopped accepting connections) never reached a handler either.
     pub fn dispatch(error: anyhow::Error) -> Self {
-        Self::typed(&error).unwrap_or_else(|| Self {
-            kind: "CannotConnect".into(),
-            ..Self::new("Unavailable", "transport.cannot_connect", format!("{error:#}"))
-        })
+        match Self::typed(&error) {
+            Some(failure) if failure.message.starts_with(OVER_NATS_LIMIT) => Self {
+                details: Some(serde_json::json!({"type": "size_limit", "variable": "max_payload"})),
+                ..Self::new(
+                    "PayloadTooLarge",
+                    "request.payload_too_large",
+                    "the request is larger than the NATS server takes (max_payload in its configuration, 1 MiB by default)",
+                )
+            },
+            Some(failure) => failure,
+            None => Self {
+                kind: "CannotConnect".into(),
+                ..Self::new("Unavailable", "transport.cannot_connect", format!("{error:#}"))
+            },
+        }
     }
 }
 

@@ -7,13 +7,12 @@ use dynamo_kv_router::config::KvRouterConfig;
 use dynamo_llm::discovery::LoadThresholdConfig;
 use dynamo_llm::entrypoint::RouterConfig;
 use dynamo_llm::local_model::LocalModel;
-use dynamo_llm::local_model::runtime_config::ModelRuntimeConfig;
 use dynamo_llm::model_type::{ModelInput, ModelType};
 use dynamo_llm::session_affinity::SessionAffinityMode;
 use dynamo_llm::worker_type::WorkerType;
 use dynamo_runtime::pipeline::RouterMode;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::abi::Failure;
@@ -21,6 +20,16 @@ use crate::abi::Failure;
 /// Reads a value of the crates' own shape; `path` names the option in the error.
 pub fn read<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Failure> {
     serde_json::from_value(value).map_err(|error| Failure::invalid(format!("{path}: {error}")))
+}
+
+/// Like `read`, with the crates' defaults for the fields that `value` lacks.
+pub fn read_over_defaults<T: Default + Serialize + DeserializeOwned>(path: &str, value: Value) -> Result<T, Failure> {
+    let mut all = serde_json::to_value(T::default()).map_err(Failure::internal)?;
+    match (&mut all, value) {
+        (Value::Object(fields), Value::Object(wanted)) => fields.extend(wanted),
+        (_, other) => all = other,
+    }
+    read(path, all)
 }
 
 pub fn parse<T: FromStr>(path: &str, expected: &str, value: &str) -> Result<T, Failure> {
@@ -98,15 +107,6 @@ pub fn worker_type(path: &str, name: &str) -> Result<WorkerType, Failure> {
     parse(path, "aggregated, prefill, decode or encode", name)
 }
 
-/// The defaults of the crates, with `value`'s fields over them.
-pub fn runtime_config(path: &str, value: Option<Value>) -> Result<ModelRuntimeConfig, Failure> {
-    let Some(Value::Object(wanted)) = value else { return Ok(ModelRuntimeConfig::default()) };
-    let mut fields = serde_json::to_value(ModelRuntimeConfig::default()).map_err(Failure::internal)?;
-    if let Value::Object(fields) = &mut fields {
-        fields.extend(wanted);
-    }
-    read(path, fields)
-}
 
 /// A local directory as it is; any other name is fetched from the model hub into its cache first.
 pub async fn local_path(name: &str, ignore_weights: bool) -> Result<PathBuf, Failure> {

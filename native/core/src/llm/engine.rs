@@ -21,6 +21,7 @@ use super::publish::Publishers;
 use super::registration::{EngineConfigArgs, EngineTraits, KvSourceArgs};
 use crate::abi::Failure;
 use crate::inbox::{Inbox, Request};
+use crate::sink::Notice;
 
 /// How long a control may be looked at before it is refused: it holds a thread of the runtime.
 const VALIDATE_LIMIT: Duration = Duration::from_secs(5);
@@ -96,8 +97,9 @@ impl HostEngine {
     fn generation(&self, payload: Bytes, context: &GenerateContext) -> Result<Generation, DynamoError> {
         let mut metadata: BTreeMap<String, String> = context.metadata().clone();
         metadata.insert(ENGINE_KEY.into(), self.index.to_string());
+        let notice = context.first_token_notifier().cloned().map(|first| Box::new(move || first.notify()) as Notice);
         let request =
-            Request { method: "generate", payload, context: Some(context.inner_arc()), metadata, input: None };
+            Request { context: Some(context.inner_arc()), metadata, notice, ..Request::new("generate", payload) };
         let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
         Ok(Generation::new(answer, context.inner_arc(), &self.running))
     }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::config::{RouterArgs, local_path, parse, runtime_config};
+use super::config::{RouterArgs, local_path, parse, read_over_defaults};
 use super::nodelay;
 use super::processor::Processors;
 use super::routes::Routes;
@@ -170,7 +170,9 @@ async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Fail
     if args.metrics_prefix.is_some() {
         builder.metrics_prefix(args.metrics_prefix);
     }
-    builder.runtime_config(runtime_config("runtimeConfig", args.runtime_config)?);
+    if let Some(value) = args.runtime_config {
+        builder.runtime_config(read_over_defaults("runtimeConfig", value)?);
+    }
     if let Some(name) = &args.tokenizer {
         builder.tokenizer_backend(Some(parse("tokenizer", "default, fastokens or basetenkenizer", name)?));
     }

@@ -8,7 +8,7 @@ use dynamo_llm::model_card::LoraInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{RouterArgs, local_path, model_input, model_type, read, runtime_config, worker_type};
+use super::config::{RouterArgs, local_path, model_input, model_type, read, read_over_defaults, worker_type};
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 use crate::runtime::EndpointRef;
 
@@ -65,7 +65,10 @@ pub unsafe extern "C" fn dyn_model_register(call: *const dyn_call) {
                     builder.media_decoder(Some(read("mediaDecoder", value)?));
                 }
                 if let Some(value) = args.media_fetcher {
-                    builder.media_fetcher(Some(read("mediaFetcher", value)?));
+                    builder.media_fetcher(Some(read_over_defaults("mediaFetcher", value)?));
+                }
+                if let Some(value) = args.runtime_config {
+                    builder.runtime_config(read_over_defaults("runtimeConfig", value)?);
                 }
                 builder
                     .model_name(args.model_name.or(args.model_path))
@@ -74,7 +77,6 @@ pub unsafe extern "C" fn dyn_model_register(call: *const dyn_call) {
                     .migration_limit(args.migration_limit)
                     .custom_template_path(args.chat_template)
                     .router_config(args.router.map(RouterArgs::config).transpose()?)
-                    .runtime_config(runtime_config("runtimeConfig", args.runtime_config)?)
                     .user_data(args.user_data);
                 let mut model = builder.build().await?;
                 if named_only {

@@ -51,21 +51,3 @@ fn set_nodelay(fd: RawFd) -> bool {
         libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size_of::<i32>() as libc::socklen_t) == 0
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-
-    #[test]
-    fn accepted_sockets_have_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let accepted = || {
-            let _client = TcpStream::connect(address).unwrap();
-            listener.accept().unwrap().0.nodelay().unwrap()
-        };
-        assert!(!accepted());
-        assert_eq!(super::set_on_listeners(address.port()), 1);
-        assert!(accepted());
-    }
-}

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{model_input, parse, read};
+use super::config::{model_input, parse, read, read_over_defaults};
 use super::engine::{HostEngine, HostRawEngine};
 use super::publish::Publishers;
 use super::registration::EngineTraits;
@@ -78,7 +78,6 @@ impl WorkerArgs {
         let mode = self.worker_type.as_deref().unwrap_or("aggregated");
         let defaults = WorkerConfig::default();
         let types = self.model_types.as_deref().unwrap_or_default().join(",");
-        let option = |path: &str, value: Option<Value>| value.map(|value| (path.to_string(), value));
         Ok(WorkerConfig {
             namespace: id.namespace,
             component: id.component,
@@ -106,16 +105,10 @@ impl WorkerArgs {
                 mode,
             )?,
             health_check_payload: self.health_check.take(),
-            structural_tag: option("structuralTag", self.structural_tag.take())
-                .map(|(path, value)| read(&path, value))
-                .transpose()?,
+            structural_tag: self.structural_tag.take().map(|value| read("structuralTag", value)).transpose()?,
             route_to_encoder: self.route_to_encoder.unwrap_or(false),
-            media_decoder: option("mediaDecoder", self.media_decoder.take())
-                .map(|(path, value)| read(&path, value))
-                .transpose()?,
-            media_fetcher: option("mediaFetcher", self.media_fetcher.take())
-                .map(|(path, value)| read(&path, value))
-                .transpose()?,
+            media_decoder: self.media_decoder.take().map(|value| read("mediaDecoder", value)).transpose()?,
+            media_fetcher: self.media_fetcher.take().map(|value| read_over_defaults("mediaFetcher", value)).transpose()?,
             default_thinking_mode: self.default_thinking_mode.take(),
             ..defaults
         })

@@ -157,15 +157,3 @@ fn drawn() -> f64 {
     // Every state is keyed anew, so an empty hash is as good as a random word.
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_least_cost_wins_and_equals_share() {
-        assert_eq!(pick(&[3.0, 1.0, 2.0], 0.0), 1);
-        let drawn: std::collections::HashSet<usize> = (0..100).map(|_| pick(&[1.0, 1.0, 2.0], 0.0)).collect();
-        assert_eq!(drawn, [0, 1].into());
-    }
-}

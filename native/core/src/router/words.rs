@@ -186,33 +186,3 @@ pub fn encode_scores(scores: &OverlapScores) -> Vec<u8> {
     }
     out
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_survive() {
-        let stored = KvCacheStoreData {
-            parent_hash: Some(ExternalSequenceBlockHash(u64::MAX)),
-            start_position: Some(7),
-            blocks: vec![KvCacheStoredBlockData {
-                block_hash: ExternalSequenceBlockHash(3),
-                tokens_hash: LocalBlockHash(4),
-                mm_extra_info: None,
-            }],
-        };
-        let removed = KvCacheRemoveData { block_hashes: vec![ExternalSequenceBlockHash(9)] };
-        let data = [KvCacheEventData::Stored(stored), KvCacheEventData::Removed(removed), KvCacheEventData::Cleared];
-        let events: Vec<RouterEvent> = data
-            .into_iter()
-            .map(|data| {
-                let event = KvCacheEvent { event_id: 5, data, dp_rank: u32::MAX };
-                RouterEvent::with_storage_tier(u64::MAX, event, StorageTier::Disk)
-            })
-            .collect();
-        let decoded = decode_events(&encode_events(&events)).unwrap();
-        assert_eq!(decoded.into_iter().map(Decoded::router_event).collect::<Vec<_>>(), events);
-        assert!(decode_events(&[0; 24]).is_err());
-    }
-}

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dynamo_runtime::component::Client as DiscoveryClient;
+use dynamo_runtime::component::{Client as DiscoveryClient, Endpoint};
 use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider};
 use dynamo_runtime::pipeline::{Context, ManyIn, ManyOut, PushRouter, RequestStream, RouterMode};
 use dynamo_runtime::protocols::annotated::Annotated;
 use dynamo_runtime::protocols::maybe_error::MaybeError;
 use futures::StreamExt;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::EndpointRef;
@@ -36,8 +37,40 @@ impl Drop for Client {
 }
 
 impl Client {
-    fn open(&self) -> Result<(), Failure> {
+    pub fn open(&self) -> Result<(), Failure> {
         if self.closed.is_cancelled() { Err(Failure::closed("the client")) } else { Ok(()) }
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint.endpoint
+    }
+
+    /// Waits until so many instances can be routed to that `wanted` takes, and gives all of these as they cross. What it is
+    /// shown beside an instance's id is watched too.
+    pub async fn routable<T>(
+        &self,
+        count: usize,
+        mut known: watch::Receiver<T>,
+        wanted: impl Fn(&T, u64) -> bool,
+    ) -> Result<Reply, Failure> {
+        let mut available = self.client.instance_avail_watcher();
+        loop {
+            // Routing learns of an instance from discovery's view, so what is available there is listed here.
+            let ready: Vec<InstanceInfo> = {
+                let (available, known) = (available.borrow_and_update(), known.borrow_and_update());
+                let instances = self.client.instances();
+                let routable = instances.iter().filter(|one| available.contains(&one.id()) && wanted(&known, one.id()));
+                routable.map(InstanceInfo::from).collect()
+            };
+            if ready.len() >= count {
+                return Reply::value(&ready);
+            }
+            tokio::select! {
+                changed = available.changed() => changed.map_err(|_| Failure::closed("the client"))?,
+                changed = known.changed() => changed.map_err(|_| Failure::closed("the client"))?,
+                () = self.closed.cancelled() => return Err(Failure::closed("the client")),
+            }
+        }
     }
 }
 
@@ -153,7 +186,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
         reply(call, |call: &Call| {
             let client = call.handle::<Client>()?;
             client.open()?;
-            let (sink, sent) = sink(HIGH_WATER_BYTES);
+            let (sink, sent) = sink(HIGH_WATER_BYTES, None);
             let inputs = sent.filter_map(|sent| {
                 std::future::ready(match sent {
                     Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
@@ -188,24 +221,10 @@ pub unsafe extern "C" fn dyn_client_wait(call: *const dyn_call) {
         op(call, |call: &Call| {
             let client = call.handle::<Client>()?;
             client.open()?;
-            let wanted = call.a() as usize;
+            let count = call.a() as usize;
             Ok(async move {
-                let mut available = client.client.instance_avail_watcher();
-                loop {
-                    // Routing learns of an instance from discovery's view, so what is available there is listed here.
-                    let ready: Vec<InstanceInfo> = {
-                        let available = available.borrow_and_update();
-                        let instances = client.client.instances();
-                        instances.iter().filter(|one| available.contains(&one.id())).map(InstanceInfo::from).collect()
-                    };
-                    if ready.len() >= wanted {
-                        return Reply::value(&ready);
-                    }
-                    tokio::select! {
-                        changed = available.changed() => changed.map_err(|_| Failure::closed("the client"))?,
-                        () = client.closed.cancelled() => return Err(Failure::closed("the client")),
-                    }
-                }
+                let (_open, nothing) = watch::channel(());
+                client.routable(count, nothing, |(), _| true).await
             })
         })
     }

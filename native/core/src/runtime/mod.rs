@@ -9,5 +9,6 @@ mod health;
 mod metrics;
 mod serve;
 
+pub use client::Client;
 pub use create::Runtime;
 pub use endpoint::EndpointRef;

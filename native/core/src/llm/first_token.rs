@@ -1,0 +1,58 @@
+//! Prefills that are over, told to routers by a worker whose requests do not go through dynamo-backend-common.
+
+use std::sync::Arc;
+
+use dynamo_llm::first_token::{FirstTokenNotifier, FirstTokenSource};
+use parking_lot::Mutex;
+
+use super::config::worker_type;
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::runtime::EndpointRef;
+
+struct FirstTokens(Mutex<Option<FirstTokenSource>>);
+
+/// Gives a `FirstTokens` for an endpoint. `args`: the worker type, `aggregated` or `decode`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_first_token_open(call: *const dyn_call) {
+    unsafe {
+        op(call, |call: &Call| {
+            let this = call.handle::<EndpointRef>()?;
+            let role = worker_type("workerType", &call.args::<String>()?)?;
+            Ok(async move {
+                let source = FirstTokenSource::for_endpoint(&this.endpoint, role).await.ok_or_else(|| {
+                    Failure::new("Unavailable", "transport.cannot_connect", "the event plane takes no publisher; see the log")
+                })?;
+                Ok(Reply::handle(Handle::new(Arc::new(FirstTokens(Mutex::new(Some(source)))))))
+            })
+        })
+    }
+}
+
+/// Tells routers that a request's prefill is over. `a`: the data-parallel rank. The payload is the request's id.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_first_token_notify(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let this = call.handle::<FirstTokens>()?;
+            let id = std::str::from_utf8(call.payload()).map_err(|error| Failure::invalid(format!("requestId: {error}")))?;
+            let open = this.0.lock();
+            let source = open.as_ref().ok_or_else(|| Failure::closed("the first token source"))?;
+            if let Some(notifier) = FirstTokenNotifier::for_request(None, Some(source), id, Some(call.a() as u32)) {
+                notifier.notify();
+            }
+            Ok(Reply::unit())
+        })
+    }
+}
+
+/// Ends a `FirstTokens`. Idempotent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_first_token_close(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let _enter = crate::process::enter();
+            call.handle::<FirstTokens>()?.0.lock().take();
+            Ok(Reply::unit())
+        })
+    }
+}
