@@ -52,9 +52,10 @@ export class Server {
     return server;
   }
 
-  static async nats(): Promise<Server> {
+  /** `more`: arguments besides those for its address and its data. */
+  static async nats(...more: string[]): Promise<Server> {
     const port = await freePort();
-    const server = new Server(port, 'nats-server', (folder) => ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', folder]);
+    const server = new Server(port, 'nats-server', (folder) => ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', folder, ...more]);
     await server.start();
     return server;
   }

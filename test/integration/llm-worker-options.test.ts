@@ -1,11 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { type EngineWorker, type LLMEngine, modelParsers, type PreprocessedRequest, registerModel, type ServeEngineOptions } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { temporaryFolder } from '../helpers/runtime.js';
-import { chat, deployments } from '../helpers/serving.js';
+import { chat, type Deployment, deployments } from '../helpers/serving.js';
 
 const deployment = deployments();
 
@@ -13,6 +13,13 @@ const { model } = JSON.parse(readFileSync(join(modelPath, 'tokenizer.json'), 'ut
 
 /** A text in the tokens of its single characters, as a byte-level vocabulary has them. */
 const spell = (text: string): number[] => [...text].map((character) => model.vocab[character.replace(' ', 'Ġ').replace('\n', 'Ċ')] as number);
+
+/** The card that a worker published, as file discovery keeps it. */
+function cardOf({ options }: Deployment, instanceId: bigint): Record<string, unknown> {
+  const folder = join((options.discovery as { dir: string }).dir, 'v1/mdc');
+  const file = readdirSync(folder).find((name) => name.endsWith(instanceId.toString(16)));
+  return (JSON.parse(readFileSync(join(folder, file as string), 'utf8')) as { card_json: Record<string, unknown> }).card_json;
+}
 
 /** Says the same to everybody, and keeps what it was asked. */
 class Parrot implements LLMEngine {
@@ -128,6 +135,56 @@ describe('options of serveEngine', () => {
       published.push(engine.worker?.publishKvEvents([{ event_id: 1, data: 'cleared' }]) ?? false);
     }
     expect(published).toEqual([true, false]);
+  });
+
+  it('what the frontend must know of a worker is on its card', async () => {
+    const here = deployment();
+    const card = async (options: ServeEngineOptions): Promise<Record<string, unknown>> => {
+      const { runtime } = await here.serve(new Parrot(''), options);
+      return cardOf(here, runtime.instanceId);
+    };
+    expect(
+      await card({
+        routeToEncoder: true,
+        defaultThinkingMode: 'disabled',
+        kvStateEndpoint: 'test.state.events',
+        mediaDecoder: { image: { limits: { max_image_width: 64 } } },
+        mediaFetcher: { user_agent: 'parrot/1', allow_direct_ip: true },
+      }),
+    ).toMatchObject({
+      needs: [['encode']],
+      runtime_config: { kv_state_endpoint: { namespace: 'test', component: 'state', name: 'events' }, runtime_data: { default_thinking_mode: 'disabled' } },
+      media_decoder: { image: { limits: { max_image_width: 64, max_image_height: null } } },
+      media_fetcher: { user_agent: 'parrot/1', allow_direct_ip: true, allow_private_ips: false },
+    });
+    const usual = await card({});
+    expect(usual).toMatchObject({ media_decoder: null, media_fetcher: null, runtime_config: { structural_tag_mode: 'off' } });
+    expect(usual['needs']).not.toEqual([['encode']]);
+  });
+
+  it('structuralTag binds what the model says to the tools that the client named', async () => {
+    const forced = { tools, tool_choice: 'required' };
+    const { engine } = await ask('<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>', { toolCallParser: 'hermes', structuralTag: {} }, forced);
+    expect(JSON.stringify(engine.asked[0]?.sampling_options.guided_decoding)).toMatch(/structural_tag.*weather/);
+    const { engine: free } = await ask('<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>', { toolCallParser: 'hermes', structuralTag: {} });
+    expect(JSON.stringify(free.asked[0]?.sampling_options.guided_decoding ?? null)).not.toMatch(/structural_tag/);
+  });
+
+  it('cleanupTimeoutMs is all that a cleanup without end gets', async () => {
+    class Stuck extends CountingEngine {
+      override cleanup() {
+        super.cleanup();
+        return new Promise<void>(() => {});
+      }
+    }
+    const engine = new Stuck('stuck');
+    const { worker } = await deployment().serve(engine, { cleanupTimeoutMs: 300 });
+    const began = performance.now();
+    await worker.close();
+    const took = performance.now() - began;
+    expect(engine.cleaned).toBe(1);
+    expect(took).toBeGreaterThan(290);
+    expect(took).toBeLessThan(5000);
   });
 
   it.each([

@@ -1,6 +1,8 @@
 import { type Client, DistributedRuntime, DynamoError, type RequestCancelled, type RequestContext } from 'dynamo-node';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
+import { certificate, opensslMissing } from '../helpers/certificates.js';
 import { Child } from '../helpers/child.js';
 import type { NumbersItem, NumbersRequest } from '../helpers/numbers.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -85,8 +87,37 @@ describe('the request plane on NATS', () => {
     await runtime.endpoint<string, number>('nats.large.generate').serve((value) => value.length);
     const client = await runtime.endpoint<string, number>('nats.large.generate').client();
     await client.waitForInstances({ timeoutMs: 5000 });
-    await expect(client.unary('x'.repeat(4 << 20))).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST' });
+    const tooLarge = { code: 'DYN_PAYLOAD_TOO_LARGE', retryable: false, message: expect.stringMatching(/larger than the NATS server takes \(max_payload/) };
+    await expect(client.unary('x'.repeat(4 << 20))).rejects.toMatchObject(tooLarge);
     expect(await client.unary('x'.repeat(1 << 19))).toBe(1 << 19);
+  });
+
+  it.skipIf(opensslMissing !== undefined)('over TLS, with a certificate on both sides', async () => {
+    const folder = temporaryFolder();
+    await certificate(folder, 'authority');
+    await Promise.all(['server', 'client'].map((name) => certificate(folder, name, 'authority')));
+    await certificate(folder, 'stranger');
+    const file = (name: string): string => join(folder, name);
+    const tls = await Server.nats('--tlsverify', '--tlscert', file('server.pem'), '--tlskey', file('server.key'), '--tlscacert', file('authority.pem'));
+    onTestFinished(() => tls.remove());
+    const natsTls = { caPath: file('authority.pem'), clientCertPath: file('client.pem'), clientKeyPath: file('client.key') };
+    const options = (dir: string, more: object = {}) => ({
+      path: 'nats.tls.generate',
+      runtime: { discovery: { kind: 'file', dir }, ...planes(), natsServer: tls.url.replace('nats:', 'tls:'), natsTls: { ...natsTls, ...more }, connectTimeoutMs: 3000 },
+    });
+    const start = (program: string, args: object): Child => {
+      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify(args)]);
+      onTestFinished(() => child.stop());
+      return child;
+    };
+    const dir = temporaryFolder();
+    await start('worker', options(dir)).event('ready');
+    expect(await start('one-call', options(dir)).event('called')).toMatchObject({ items: [0, 1, 2].map((index) => ({ call: 1, index })) });
+    for (const other of [{ caPath: file('stranger.pem') }, { clientCertPath: file('stranger.pem'), clientKeyPath: file('stranger.key') }]) {
+      const refused = start('one-call', options(dir, other));
+      expect((await refused.exit()).code, refused.output).not.toBe(0);
+      expect(refused.output).toMatch(/DYN_|nats/i);
+    }
   });
 
   it('a worker killed in mid-stream is a typed Disconnected within a second', async () => {

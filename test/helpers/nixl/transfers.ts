@@ -1,6 +1,7 @@
 import { NixlError } from 'dynamo-node';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
+import { native } from '../../../lib/addon/invoke.js';
 import { agentOf, type Kind, pairOf, pattern, sameBytes, viewOf } from './library.js';
 
 const SIZES = [1, 64, 4096, 65536, 65537, 1 << 20, (8 << 20) + 3, 40 << 20];
@@ -18,6 +19,23 @@ export function describeTransfers(kind: Kind): void {
       viewOf(theirs)[0] = 99;
       await a.read(mine, remote);
       expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
+    });
+
+    it('that is small runs on the thread of JavaScript, unless it is told to keep off it', async () => {
+      const { a, mine, theirs, remote } = await pairOf(kind, 4096);
+      await a.write(mine, remote);
+      const [once, posted] = [vi.spyOn(native, 'nixlTransferRun'), vi.spyOn(native, 'nixlTransferPostInline')];
+      onTestFinished(() => void vi.restoreAllMocks());
+      await using prepared = await a.prepare('WRITE', mine, remote);
+      for (const [round, inline] of [true, false].entries()) {
+        for (const write of [() => a.write(mine, remote, { inline }), () => prepared.post({ inline })]) {
+          pattern(viewOf(mine), round);
+          viewOf(theirs).fill(255);
+          expect((await write()).bytes).toBe(4096);
+          expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+        }
+      }
+      expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([1, 1]);
     });
 
     it('moves lists of runs, and nothing beside them', async () => {
