@@ -136,14 +136,17 @@ async function measure(asked: Asked, movers: Movers, rounds: number, ms: number)
   };
 }
 
-/** The part of a core that a program takes while nothing is asked of it. */
-async function idleOf(peer: Peer, rounds: number, ms: number): Promise<Spread> {
+/** Each mover has an agent to write from and, for the rows within one process, one to write to. */
+const AGENTS = 2;
+
+/** The part of a core that each agent of a program takes while nothing is asked of it. */
+async function idleOf(peer: Peer, rounds: number, ms: number, agents = AGENTS): Promise<Spread> {
   const parts: number[] = [];
   peer.resume();
   for (let index = 0; index < rounds; index++) {
     const [begin, before] = [performance.now(), peer.busyMs()];
     await new Promise((resolve) => setTimeout(resolve, ms));
-    parts.push((peer.busyMs() - before) / (performance.now() - begin));
+    parts.push((peer.busyMs() - before) / (performance.now() - begin) / agents);
   }
   peer.pause();
   return spread(parts);
@@ -160,7 +163,7 @@ async function waitingOf(dir: string, rounds: number, ms: number): Promise<Sprea
     await mover.ask({ verb: 'connect', bytes: bytes * WAITING, metadata, address });
     target.pause();
     await mover.ask({ verb: 'hold', bytes, count: WAITING });
-    return await idleOf(mover, rounds, ms);
+    return await idleOf(mover, rounds, ms, 1);
   } finally {
     await mover.stop();
     await target.stop();

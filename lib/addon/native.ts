@@ -235,9 +235,9 @@ export interface Native {
   nixlAgentNotifications: Async<Bytes>;
   nixlAgentQuery: Async<Bytes>;
   nixlPeerDisconnect: Async<undefined>;
-  nixlRegionAllocate: Async<[Bytes, ...Handle[]]>;
-  nixlRegionFile: Async<[Bytes, ...Handle[]]>;
-  nixlRegionRegister: Async<[Bytes, ...Handle[]]>;
+  nixlRegionAllocate: Async<Bytes>;
+  nixlRegionFile: Async<Bytes>;
+  nixlRegionRegister: Async<Bytes>;
   nixlRegionRelease: Async<undefined>;
   nixlRegionWrite: Async<undefined>;
   nixlRegionRead: Async<Bytes>;

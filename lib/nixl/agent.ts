@@ -55,7 +55,8 @@ export class NixlAgent implements AsyncDisposable {
   #handle: Handle | undefined;
   #self: NixlPeer | undefined;
   #closing: Promise<{ leaked: boolean }> | undefined;
-  #regions = new Set<WeakRef<MemoryRegion>>();
+  /** Until their release. */
+  readonly #regions = new Set<MemoryRegion>();
 
   private constructor(
     readonly name: string,
@@ -180,15 +181,15 @@ export class NixlAgent implements AsyncDisposable {
     return this.#regionsOf(reply, memory, owned);
   }
 
-  #regionsOf([bytes, ...handles]: [Bytes, ...Handle[]], memory: MemoryType, owned: readonly (Uint8Array | undefined)[]): MemoryRegion[] {
+  #regionsOf(bytes: Bytes, memory: MemoryType, owned: readonly (Uint8Array | undefined)[]): MemoryRegion[] {
     const numbers = numbersOf(bytes);
-    return handles.map((handle, index) => {
+    return Array.from({ length: numbers.length / REGION_FIELDS }, (_, index) => {
       const at = index * REGION_FIELDS;
       const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [number, number, number, number];
       const own = owned[index];
       if (own !== undefined) pinned.set(id, own.buffer);
-      const region = new MemoryRegion(this, handle, id, BigInt(address), length, memory, device, own);
-      this.#regions.add(new WeakRef(region));
+      const region = new MemoryRegion(this, id, address, length, memory, device, own);
+      this.#regions.add(region);
       return region;
     });
   }
@@ -415,7 +416,7 @@ export class NixlAgent implements AsyncDisposable {
     const handle = this.open('agent.close');
     this.#handle = undefined;
     collected.unregister(this);
-    const regions = [...this.#regions].map((region) => region.deref()).filter((region) => region !== undefined);
+    const regions = [...this.#regions];
     this.#regions.clear();
     for (const region of regions) region.ended();
     const late = new Error('late');
@@ -431,6 +432,11 @@ export class NixlAgent implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** @internal A region that is released is the agent's no more. */
+  forget(region: MemoryRegion): void {
+    this.#regions.delete(region);
   }
 
   /** @internal The handle; throws where it is closed. */

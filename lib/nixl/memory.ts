@@ -61,7 +61,9 @@ export class MemorySlice {
  * `release` and until no transfer can touch it any more: a transfer that was aborted goes on for a while.
  */
 export class MemoryRegion implements AsyncDisposable {
+  /** Asked for when it is needed: thousands of regions may be registered of which most are only named in transfers. */
   #handle: Handle | undefined;
+  #isOpen = true;
   #view: Uint8Array | null | undefined;
   #released: Promise<void> | undefined;
   readonly #owned: Uint8Array | undefined;
@@ -69,24 +71,26 @@ export class MemoryRegion implements AsyncDisposable {
   /** @internal */
   constructor(
     readonly agent: NixlAgent,
-    handle: Handle,
     /** @internal */
     readonly id: number,
-    /** Of the first byte; 0 for a file. */
-    readonly address: bigint,
+    private readonly at: number,
     readonly bytes: number,
     readonly memory: MemoryType,
     /** The device's ordinal, a file's descriptor, else 0. */
     readonly device: number,
     owned?: Uint8Array,
   ) {
-    this.#handle = handle;
     this.#owned = owned;
+  }
+
+  /** Of the first byte; 0 for a file. */
+  get address(): bigint {
+    return BigInt(this.at);
   }
 
   /** Whether it can be used: neither it was released nor its agent closed. */
   get isOpen(): boolean {
-    return this.#handle !== undefined && this.agent.isOpen;
+    return this.#isOpen && this.agent.isOpen;
   }
 
   /**
@@ -97,7 +101,7 @@ export class MemoryRegion implements AsyncDisposable {
     if (this.#owned !== undefined) return this.#owned;
     if (this.#view === undefined && !this.isOpen) return this.memory === 'DRAM' ? new Uint8Array() : null;
     if (this.#view === undefined) {
-      const buffer = native.nixlRegionView(this.open('region.view'));
+      const buffer = native.nixlRegionView(this.handle('region.view'));
       this.#view = buffer === null ? null : new Uint8Array(buffer);
     }
     return this.#view ?? null;
@@ -125,13 +129,13 @@ export class MemoryRegion implements AsyncDisposable {
   async upload(data: Uint8Array, offset = 0): Promise<void> {
     if (!(data instanceof Uint8Array)) throw new TypeError('region.upload data: expected a Uint8Array');
     checkRange('region.upload', offset, data.byteLength, this.bytes);
-    await invoke(native.nixlRegionWrite, 'region.upload', { handle: this.open('region.upload'), a: offset, payload: data });
+    await invoke(native.nixlRegionWrite, 'region.upload', { handle: this.handle('region.upload'), a: offset, payload: data });
   }
 
   /** A copy of its bytes, also of a device's memory. */
   async download(offset = 0, bytes: number = this.bytes - offset): Promise<Uint8Array> {
     checkRange('region.download', offset, bytes, this.bytes);
-    return invoke(native.nixlRegionRead, 'region.download', { handle: this.open('region.download'), a: offset, b: bytes });
+    return invoke(native.nixlRegionRead, 'region.download', { handle: this.handle('region.download'), a: offset, b: bytes });
   }
 
   /**
@@ -142,9 +146,9 @@ export class MemoryRegion implements AsyncDisposable {
   async release(limit: WaitLimit = {}): Promise<void> {
     const operation = 'region.release';
     const options = limited(operation, limit);
-    const handle = this.#handle;
-    if (handle !== undefined) {
-      this.#handle = undefined;
+    if (this.#isOpen) {
+      const handle = this.handle(operation);
+      this.#close();
       if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
       this.#released = invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id));
     }
@@ -156,18 +160,29 @@ export class MemoryRegion implements AsyncDisposable {
     return this.release();
   }
 
+  /** @internal Throws where it was released. */
+  open(operation: string): void {
+    if (this.#isOpen) return;
+    throw new NixlError('InvalidRequest', `${operation}: the region of ${this.bytes} bytes was released`, { reason: 'nixl.region_released', operation });
+  }
+
   /** @internal The handle; throws where it was released. */
-  open(operation: string): Handle {
-    if (this.#handle === undefined) {
-      throw new NixlError('InvalidRequest', `${operation}: the region of ${this.bytes} bytes was released`, { reason: 'nixl.region_released', operation });
-    }
+  handle(operation: string): Handle {
+    this.open(operation);
+    this.#handle ??= invokeSync(native.nixlRegionFind, operation, { a: this.id });
     return this.#handle;
+  }
+
+  #close(): void {
+    this.#isOpen = false;
+    this.#handle = undefined;
+    this.agent.forget(this);
   }
 
   /** @internal Its agent has ended, and it with it. */
   ended(): void {
-    if (this.#handle === undefined) return;
-    this.#handle = undefined;
+    if (!this.#isOpen) return;
+    this.#close();
     if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
     this.#released = Promise.resolve();
   }

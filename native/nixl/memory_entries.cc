@@ -39,14 +39,13 @@ std::vector<uint8_t> description(const std::vector<ObjectRef>& objects) {
   return bytes;
 }
 
-// The regions of a caller who gave up are released again.
+// Gives the regions' description alone: of thousands only some are ever asked for as objects, by `region_find`. The regions
+// of a caller who gave up are released again.
 void register_and_settle(const std::shared_ptr<Agent>& agent, std::vector<std::shared_ptr<Storage>> storages, const std::string& backend,
                          const TaskRef& operation) {
-  Reply reply;
-  reply.objects = agent->register_regions(std::move(storages), backend);
-  reply.bytes = description(reply.objects);
-  share(reply.objects);
-  const auto objects = reply.objects;
+  const auto objects = agent->register_regions(std::move(storages), backend);
+  share(objects);
+  Reply reply = Reply::of_bytes(description(objects));
   if (operation->settle(std::move(reply))) return;
   for (const auto& object : objects) {
     agent->release(std::static_pointer_cast<Region>(object), std::make_shared<Task>([](Reply) {}));

@@ -101,5 +101,5 @@ export function describeDevice(kind: 'mock' | 'ucx'): void {
 
 /** Nanoseconds that a copy between two regions of one device takes, when the device is done. */
 function copyOnDevice(from: MemoryRegion, to: MemoryRegion): Promise<number> {
-  return invoke(native.nixlRegionCopy, 'copy', { handle: from.open('copy'), other: to.open('copy'), a: from.bytes });
+  return invoke(native.nixlRegionCopy, 'copy', { handle: from.handle('copy'), other: to.handle('copy'), a: from.bytes });
 }
