@@ -7,7 +7,7 @@ import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { createArgs, type RuntimeOptions, serversOf } from './config.js';
-import { Endpoint, Namespace, type Owner } from './endpoint.js';
+import { Endpoint, Namespace } from './endpoint.js';
 import { type Instance, instancesFrom } from './instance.js';
 import { fixMaxMessageBytes, maxMessageBytes } from './limits.js';
 import { expose, Metrics } from './metrics.js';
@@ -36,7 +36,7 @@ const WARN_MS = 3000;
  * await using runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir: '/tmp/dynamo' }, host: '127.0.0.1' });
  * const endpoint = runtime.endpoint<{ text: string }, string>('demo.words.split');
  */
-export class DistributedRuntime implements AsyncDisposable, Owner {
+export class DistributedRuntime implements AsyncDisposable {
   #handle: Handle | undefined;
   #closing: Promise<void> | undefined;
   readonly #created: Created;

@@ -1,4 +1,4 @@
-import { copyFile, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -39,7 +39,7 @@ test('the tarball carries the licence, the notices of the linked crates, the typ
   expect(files.filter((name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name))).toEqual([]);
 });
 
-test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it', { timeout: 240_000 }, async (context) => {
+test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it, and its types hold', { timeout: 240_000 }, async (context) => {
   const tarball = await pack();
   const app = join(folder, 'app');
   await mkdir(app);
@@ -56,4 +56,11 @@ test('the tarball installs without scripts into an empty folder, serves an endpo
   await copyFile(join(root, 'test/fixtures/pack-smoke.mjs'), join(app, 'smoke.mjs'));
   const { stdout } = await execute(process.execPath, ['smoke.mjs'], { cwd: app, timeout: 60_000 });
   expect(stdout).toContain('answered');
+
+  // The types as a user sees them who has their libraries checked too, with the README's first program.
+  const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [string, string];
+  await writeFile(join(app, 'main.mts'), example);
+  const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--target', 'es2022', '--lib', 'es2023,esnext.disposable'];
+  const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--module', 'nodenext'];
+  await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, ...types, 'main.mts'], { cwd: app });
 });
