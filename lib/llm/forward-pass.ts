@@ -1,10 +1,10 @@
-import { checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../addon/check.js';
+import { checkFunction, checkInstance, checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../addon/check.js';
 import { pack, textBytes } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
 import type { Client } from '../runtime/client.js';
-import type { Endpoint } from '../runtime/endpoint.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import type { Event } from '../runtime/events.js';
 import type { Instance, InstanceChange } from '../runtime/instance.js';
 import { defined } from './args.js';
@@ -89,6 +89,7 @@ export class ForwardPassPublisher implements AsyncDisposable {
   /** Publishes for an endpoint. `ranks`: data-parallel ranks, 1 by default. `workerId`: the endpoint's instance id by default. */
   static async open(endpoint: Endpoint, options: { readonly ranks?: number; readonly workerId?: string } = {}): Promise<ForwardPassPublisher> {
     const operation = 'ForwardPassPublisher.open';
+    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkOptions(`${operation} options`, options, ['ranks', 'workerId']);
     const { ranks = 1, workerId } = options;
     checkInteger(`${operation} options.ranks`, ranks, 1, 1 << 16);
@@ -133,6 +134,7 @@ export class ForwardPassRelay implements AsyncDisposable {
   /** `address`: that of the engine's PUB socket, such as `tcp://127.0.0.1:20380`. */
   static async open(endpoint: Endpoint, address: string): Promise<ForwardPassRelay> {
     const operation = 'ForwardPassRelay.open';
+    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkString(`${operation} address`, address);
     const parts = { handle: endpoint.handle(operation), payload: textBytes(address) };
     return new ForwardPassRelay(await invoke(native.forwardPassRelay, operation, parts));
@@ -216,6 +218,9 @@ export class ForwardPassSubscriber implements AsyncDisposable {
 
   /** `received` is told of each pass; what it throws is not caught. */
   static async open(endpoint: Endpoint, received: (metrics: ForwardPassMetrics) => void = () => {}): Promise<ForwardPassSubscriber> {
+    const operation = 'ForwardPassSubscriber.open';
+    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
+    checkFunction(`${operation} received`, received);
     const client = await endpoint.client();
     return new ForwardPassSubscriber(await endpoint.subscribe<Wire>(TOPIC), client, received);
   }

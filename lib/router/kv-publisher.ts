@@ -1,9 +1,9 @@
-import { checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
+import { checkInstance, checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
-import type { Endpoint } from '../runtime/endpoint.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import type { BlockEventSource } from '../kvbm/events.js';
 import { encodeEvents, type KvEvent, type StorageTier } from './events.js';
 import { Following } from './following.js';
@@ -67,6 +67,7 @@ export class KvPublisher implements AsyncDisposable {
   static async create(endpoint: Endpoint, options: KvPublisherOptions): Promise<KvPublisher> {
     const operation = 'KvPublisher.create';
     const path = `${operation} options`;
+    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkOptions(path, options, ['blockSize', 'dpRank', 'localIndexer', 'batchingMs', 'workerId', 'kvStateEndpoint', 'zmq', 'blocks']);
     const { blockSize, dpRank = 0, localIndexer = true, batchingMs, workerId, kvStateEndpoint, zmq, blocks = [] } = options;
     checkInteger(`${path}.blockSize`, blockSize, 1, 0xffff_ffff);
@@ -157,6 +158,7 @@ export class WorkerMetricsPublisher implements AsyncDisposable {
   /** Starts publishing for an endpoint of this process's. */
   static async create(endpoint: Endpoint): Promise<WorkerMetricsPublisher> {
     const operation = 'WorkerMetricsPublisher.create';
+    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     return new WorkerMetricsPublisher(await invoke(native.loadPublisherCreate, operation, { handle: endpoint.handle(operation) }));
   }
 

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkInstance, checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
-import type { Endpoint } from '../runtime/endpoint.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import { checkKvRouterConfig, type KvRouterConfig } from './config.js';
 import { decodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
@@ -133,6 +133,7 @@ export class KvRouter implements AsyncDisposable {
   static async create(endpoint: Endpoint, options: KvRouterOptions): Promise<KvRouter> {
     const operation = 'KvRouter.create';
     const path = `${operation} options`;
+    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkOptions(path, options, ['blockSize', 'config', 'workerType', 'model', 'eagle', 'policy']);
     checkInteger(`${path}.blockSize`, options.blockSize, 1, 0xffff_ffff);
     if (options.model !== undefined) checkString(`${path}.model`, options.model);

@@ -132,12 +132,17 @@ class Requests implements InboxHandler {
     private readonly maxItemBytes: number,
   ) {}
 
-  async request(request: InboxRequest): Promise<void> {
+  request(request: InboxRequest): Promise<void> {
     const context = new ServedContext(request.requestId, request.metadata);
+    // All of it: a generator runs where its `next` is called.
+    return runInContext(context, () => this.#answer(request, context));
+  }
+
+  async #answer(request: InboxRequest, context: ServedContext): Promise<void> {
     const running: Running = { context, finish: nothing };
     this.running.set(request.id, running);
     try {
-      const result = runInContext(context, () => this.call(request, context));
+      const result = this.call(request, context);
       if (isIterable(result)) await this.#stream(request, running, result);
       else {
         const value = isThenable(result) ? await result : result;

@@ -1,4 +1,4 @@
-import { type Client, type RequestContext, RequestCancelled } from 'dynamo-node';
+import { type Client, DynamoError, type RequestContext, RequestCancelled } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
@@ -31,6 +31,71 @@ async function endless(delay: () => Promise<void>): Promise<{ client: Client<nul
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('a unary call', () => {
+  const stuck = async () => {
+    const signals: AbortSignal[] = [];
+    const runtime = await testRuntime();
+    const endpoint = runtime.endpoint<number, number>('test.worker.stuck');
+    let calls = 0;
+    await endpoint.serve(async (failures, { signal }) => {
+      signals.push(signal);
+      if (calls++ < failures) throw new DynamoError('Unavailable', 'not now');
+      if (failures > 0) return calls;
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      return 0;
+    });
+    const client = await endpoint.client();
+    await client.waitForInstances({ timeoutMs: 5000 });
+    return { client, signals, calls: () => calls };
+  };
+
+  it('ends with its signal and with its time, and its handler is told', async () => {
+    const { client, signals } = await stuck();
+    const reason = new Error('enough');
+    await expect(client.unary(0, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    expect(signals).toEqual([]);
+    const controller = new AbortController();
+    const waiting = client.unary(0, { signal: controller.signal });
+    await expect.poll(() => signals.length).toBe(1);
+    controller.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    await expect(client.unary(0, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', operation: 'client.unary', message: expect.stringContaining('50 ms') });
+    await expect.poll(() => signals.map(({ aborted }) => aborted)).toEqual([true, true]);
+  });
+
+  it('is sent again only as often as it may be, and only within its time', async () => {
+    const { client, calls } = await stuck();
+    expect(await client.unary(2, { attempts: 3 })).toBe(3);
+    const other = await stuck();
+    await expect(other.client.unary(5, { attempts: 3 })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+    await expect(other.client.unary(5)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+    expect([calls(), other.calls()]).toEqual([3, 4]);
+    const late = await stuck();
+    const began = performance.now();
+    await expect(late.client.unary(0, { attempts: 1000, timeoutMs: 60 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED' });
+    expect(performance.now() - began).toBeLessThan(2000);
+  });
+});
+
+it('a request that outlasts the time of its endpoint’s close is told that it is the shutdown', async () => {
+  const runtime = await testRuntime();
+  const endpoint = runtime.endpoint<null, string>('test.worker.closing');
+  let reason: unknown;
+  const served = await endpoint.serve(async (_, { signal }) => {
+    await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    reason = signal.reason;
+    return 'cut';
+  });
+  const client = await endpoint.client();
+  await client.waitForInstances({ timeoutMs: 5000 });
+  const answer = client.unary(null).catch(() => 'gone');
+  await expect.poll(() => served.inFlight).toBe(1);
+  await served.close({ timeoutMs: 50 });
+  expect(reason).toBeInstanceOf(RequestCancelled);
+  expect(reason).toMatchObject({ kind: 'shutdown', message: 'the request was cut off by shutdown' });
+  expect(await answer).toMatch(/cut|gone/);
+});
 
 describe('a caller that goes away', () => {
   it('kills upstream when it leaves the loop', async () => {

@@ -53,6 +53,12 @@ it('mode direct needs an instance', async () => {
   await expect(client.unary(null)).rejects.toThrow(/instanceId: expected an instance id/);
 });
 
+it('a path may be written as Dynamo’s own tools write it', async () => {
+  const runtime = await testRuntime();
+  expect(runtime.endpoint('dyn://pair.worker.generate').path).toBe('pair.worker.generate');
+  expect(() => runtime.endpoint('dyn:pair.worker.generate')).toThrow(RangeError);
+});
+
 it.each(['A.b.c', 'a b.c.d', 'a.b', 'a.b.c.d', '', 'a..c', 'ä.b.c'])('the path %j is refused', async (path) => {
   const runtime = await testRuntime();
   expect(() => runtime.endpoint(path)).toThrow(RangeError);

@@ -116,6 +116,23 @@ describe('serveEngine', () => {
     expect(choices[0]?.finish_reason).toBe('length');
   });
 
+  it('drains its engine before it cleans it up', async () => {
+    const told: string[] = [];
+    class Draining extends CountingEngine {
+      drain() {
+        told.push(`drain, ${this.cleaned} cleaned`);
+      }
+      override cleanup() {
+        super.cleanup();
+        told.push('cleanup');
+      }
+    }
+    const { worker } = await served(new Draining('counting'));
+    await worker.ready;
+    await worker.close();
+    expect(told).toEqual(['drain, 0 cleaned', 'cleanup']);
+  });
+
   it('cuts requests off when its time is over', async () => {
     const engine = new CountingEngine('counting', 10);
     const { cluster, worker } = await served(engine);

@@ -1,4 +1,4 @@
-import { Annotated, type Client, ClosedError, currentRequest, DynamoError, type Endpoint, type Handler } from 'dynamo-node';
+import { Annotated, type Client, ClosedError, currentRequest, DynamoError, type Endpoint, type Handler, type RequestContext } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
@@ -78,6 +78,38 @@ describe('a served endpoint', () => {
     await client.waitForInstances();
     expect(await client.unary(null, { id: 'request-1', metadata: { tenant: 'a', traceparent: '00-1-2-01' } })).toBe('inner');
     expect(seen).toEqual([{ id: 'request-1', metadata: { tenant: 'a', traceparent: '00-1-2-01' } }]);
+  });
+
+  it('knows its request in a generator too, which may ask in its name, in another’s or in nobody’s', async () => {
+    const seen: (string | undefined)[] = [];
+    const runtime = await testRuntime();
+    const inner = runtime.endpoint<null, string>('test.inner.call');
+    await inner.serve((_, { id, metadata: { tenant }, traceparent, tracestate }) => {
+      seen.push([id.length < 20 ? id : 'new', tenant, traceparent, tracestate].join(' '));
+      return 'inner';
+    });
+    const innerClient = await inner.client();
+    await innerClient.waitForInstances();
+    const other: RequestContext = { id: 'other', metadata: { tenant: 'b' }, signal: new AbortController().signal, traceparent: undefined, tracestate: undefined };
+    for (const endpoint of [runtime.endpoint<null, string>('test.outer.stream'), runtime.endpoint<null, string>('test.outer.both')]) {
+      const handler = async function* (_: unknown, { id }: RequestContext): AsyncGenerator<string> {
+        yield currentRequest()?.id ?? 'none';
+        await new Promise((resolve) => setImmediate(resolve));
+        yield await innerClient.unary(null);
+        yield await innerClient.unary(null, { parent: other });
+        yield await innerClient.unary(null, { parent: null });
+        expect(currentRequest()?.id).toBe(id);
+      };
+      const both = endpoint.name === 'both';
+      await (both ? endpoint.serveBidirectional(handler) : endpoint.serve(handler));
+      const client = await endpoint.client();
+      await client.waitForInstances();
+      const options = { id: 'mine', metadata: { tenant: 'a', traceparent: '00-1-2-01', tracestate: 'x=1' } };
+      const answer = both ? client.bidirectional((async function* () {})(), options).collect() : client.collect(null, options);
+      expect(await answer).toEqual(['mine', 'inner', 'inner', 'inner']);
+      expect(seen.splice(0)).toEqual(['mine a 00-1-2-01 x=1', 'other b  ', 'new   ']);
+    }
+    expect(currentRequest()).toBeUndefined();
   });
 
   it('runs no more requests at a time than its concurrency, and all of them in the end', async () => {
