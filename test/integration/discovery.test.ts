@@ -1,4 +1,4 @@
-import { DistributedRuntime } from 'dynamo-node';
+import { DistributedRuntime, type RouterMode } from 'dynamo-node';
 import { expect, it } from 'vitest';
 
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
@@ -25,23 +25,51 @@ it('two runtimes of one process find each other in a folder, and see each other 
   await expect(client.unary('hello')).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', retryable: true });
 });
 
-it.each(['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)(
-  'mode %s reaches both instances',
-  async (mode) => {
-    const discovery = { kind: 'file', dir: temporaryFolder() } as const;
-    const workers = await Promise.all([testRuntime({ discovery }), testRuntime({ discovery })]);
-    for (const worker of workers) {
-      await worker.endpoint<null, string>('modes.worker.generate').serve(async () => {
-        await new Promise((resolve) => setTimeout(resolve, 5));
-        return String(worker.instanceId);
-      });
-    }
-    const client = await workers[0]!.endpoint<null, string>('modes.worker.generate').client({ mode });
-    await client.waitForInstances({ count: 2, timeoutMs: 5000 });
-    const seen = new Set(await Promise.all(Array.from({ length: 64 }, () => client.unary(null))));
-    expect(seen).toEqual(new Set(workers.map(({ instanceId }) => String(instanceId))));
-  },
-);
+/** Two workers that tell which they are, at once or when the test lets them, and a client of both. */
+async function twoWorkers(mode: RouterMode) {
+  const discovery = { kind: 'file', dir: temporaryFolder() } as const;
+  const workers = await Promise.all([testRuntime({ discovery }), testRuntime({ discovery })]);
+  const names = workers.map(({ instanceId }) => String(instanceId));
+  const held: (() => void)[] = [];
+  for (const [index, worker] of workers.entries()) {
+    await worker.endpoint<boolean, string>('modes.worker.generate').serve(async (hold) => {
+      await new Promise<void>((resolve) => (hold ? held.push(resolve) : setTimeout(resolve, 5)));
+      return names[index] as string;
+    });
+  }
+  const client = await (workers[0] as DistributedRuntime).endpoint<boolean, string>('modes.worker.generate').client({ mode });
+  await client.waitForInstances({ count: 2, timeoutMs: 5000 });
+  const oneByOne = async (count: number): Promise<string[]> => {
+    const answers: string[] = [];
+    while (answers.length < count) answers.push(await client.unary(false));
+    return answers;
+  };
+  return { client, names, held, oneByOne };
+}
+
+it.each(['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)('mode %s reaches both instances', async (mode) => {
+  const { client, names } = await twoWorkers(mode);
+  expect(new Set(await Promise.all(Array.from({ length: 64 }, () => client.unary(false))))).toEqual(new Set(names));
+});
+
+it('mode round_robin takes turns, and random does not', async () => {
+  const turns = (answers: string[]): number => answers.filter((name, index) => index > 0 && name !== answers[index - 1]).length;
+  expect(turns(await (await twoWorkers('round_robin')).oneByOne(20))).toBe(19);
+  const { names, oneByOne } = await twoWorkers('random');
+  const answers = await oneByOne(80);
+  expect(turns(answers)).toBeLessThan(70);
+  expect(new Set(answers)).toEqual(new Set(names));
+});
+
+it.each(['power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)('mode %s keeps away from an instance that is busy', async (mode) => {
+  const { client, names, held, oneByOne } = await twoWorkers(mode);
+  const busy = client.unary(true);
+  await expect.poll(() => held.length).toBe(1);
+  const idle = new Set(await oneByOne(20));
+  expect(idle.size).toBe(1);
+  held[0]?.();
+  expect([...idle, await busy].sort()).toEqual([...names].sort());
+});
 
 it('mode direct needs an instance', async () => {
   const runtime = await testRuntime();
