@@ -4,6 +4,7 @@ import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js'
 import { DistributedRuntime, Frontend, serveEngine, type ServedEngine } from '../../lib/index.js';
 import { privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { Parrot } from '../helpers/parrot.js';
 import { waitFor } from '../helpers/wait.js';
 
 const QUESTION = 'What is a block of the KV cache?';
@@ -12,6 +13,7 @@ let runtime: DistributedRuntime;
 let frontend: Frontend;
 let tiny: ServedEngine;
 let slow: ServedEngine;
+let caller: ServedEngine;
 let client: OpenAI;
 const slowEngine = new CountingEngine('slow', 10);
 
@@ -21,15 +23,18 @@ beforeAll(async () => {
   frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0 });
   tiny = await serveEngine(runtime.endpoint('openai.backend.generate'), new TinyLlamaEngine(), { modelPath });
   slow = await serveEngine(runtime.endpoint('openai.slow.generate_slow'), slowEngine, { modelPath, modelName: 'slow' });
-  await Promise.all([tiny.ready, slow.ready]);
+  const call = new Parrot('<tool_call>\n{"name": "look_up", "arguments": {"term": "block"}}\n</tool_call>');
+  caller = await serveEngine(runtime.endpoint('openai.caller.generate_call'), call, { modelPath, modelName: 'caller', toolCallParser: 'hermes' });
+  await Promise.all([tiny.ready, slow.ready, caller.ready]);
   await frontend.waitForModel('tiny-llama');
   await frontend.waitForModel('slow');
+  await frontend.waitForModel('caller');
   client = new OpenAI({ baseURL: `${frontend.url}/v1`, apiKey: 'none', maxRetries: 0 });
 }, 60_000);
 
 afterAll(async () => {
   await frontend?.close();
-  await Promise.all([tiny?.close(), slow?.close()]);
+  await Promise.all([tiny?.close(), slow?.close(), caller?.close()]);
   await runtime?.close();
   cluster.remove();
 });
@@ -117,6 +122,18 @@ describe('chat completions', () => {
     const ask = () => client.chat.completions.create({ model: 'tiny-llama', messages, max_tokens: 20, temperature: 1, seed: 42 });
     const [first, second] = await Promise.all([ask(), ask()]);
     expect(first.choices[0]?.message.content).toBe(second.choices[0]?.message.content);
+  });
+
+  it('gives the calls of tools that the model makes, whole and streamed', async () => {
+    const tools = [{ type: 'function' as const, function: { name: 'look_up', parameters: { type: 'object', properties: { term: { type: 'string' } } } } }];
+    const asked = { model: 'caller', messages, tools };
+    const completion = await client.chat.completions.create(asked);
+    const called = { type: 'function', function: { name: 'look_up', arguments: expect.stringMatching(/^\{\s*"term":\s*"block"\s*\}$/) } };
+    expect(completion.choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { tool_calls: [called] } });
+    const deltas: OpenAI.Chat.Completions.ChatCompletionChunk.Choice.Delta.ToolCall[] = [];
+    for await (const { choices } of await client.chat.completions.create({ ...asked, stream: true })) deltas.push(...(choices[0]?.delta.tool_calls ?? []));
+    expect(deltas[0]?.function?.name).toBe('look_up');
+    expect(JSON.parse(deltas.map((delta) => delta.function?.arguments ?? '').join(''))).toEqual({ term: 'block' });
   });
 
   it('takes tools and answers in words', async () => {

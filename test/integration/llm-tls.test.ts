@@ -2,10 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { get, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Frontend } from '../../lib/index.js';
 import { certificate, opensslMissing } from '../helpers/certificates.js';
 import { privateCluster } from '../helpers/cluster.js';
+import { describeUnless } from '../helpers/skipping.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'dynamo-tls-'));
 const file = (name: string) => join(folder, name);
@@ -19,7 +20,7 @@ function status(url: string, options: RequestOptions): Promise<number | undefine
   });
 }
 
-describe.skipIf(opensslMissing !== undefined)('a frontend with certificates', () => {
+describeUnless(opensslMissing, 'a frontend with certificates', () => {
   const cluster = privateCluster();
   beforeAll(async () => {
     await certificate(folder, 'authority');

@@ -2,40 +2,19 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { type EngineWorker, type LLMEngine, modelParsers, type PreprocessedRequest, registerModel, type ServeEngineOptions } from '../../lib/index.js';
+import { type EngineWorker, type LLMEngine, modelParsers, registerModel, type ServeEngineOptions } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { Parrot, spell } from '../helpers/parrot.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { chat, type Deployment, deployments } from '../helpers/serving.js';
 
 const deployment = deployments();
-
-const { model } = JSON.parse(readFileSync(join(modelPath, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
-
-/** A text in the tokens of its single characters, as a byte-level vocabulary has them. */
-const spell = (text: string): number[] => [...text].map((character) => model.vocab[character.replace(' ', 'Ġ').replace('\n', 'Ċ')] as number);
 
 /** The card that a worker published, as file discovery keeps it. */
 function cardOf({ options }: Deployment, instanceId: bigint): Record<string, unknown> {
   const folder = join((options.discovery as { dir: string }).dir, 'v1/mdc');
   const file = readdirSync(folder).find((name) => name.endsWith(instanceId.toString(16)));
   return (JSON.parse(readFileSync(join(folder, file as string), 'utf8')) as { card_json: Record<string, unknown> }).card_json;
-}
-
-/** Says the same to everybody, and keeps what it was asked. */
-class Parrot implements LLMEngine {
-  readonly asked: PreprocessedRequest[] = [];
-
-  constructor(readonly says: string) {}
-
-  start() {
-    return { model: 'parrot', llm: { contextLength: 4096 } };
-  }
-
-  async *generate(request: PreprocessedRequest) {
-    this.asked.push(request);
-    for (const id of spell(this.says)) yield { token_ids: [id] };
-    yield { token_ids: [], finish_reason: 'stop' as const };
-  }
 }
 
 interface Answer {

@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import type { TransportTls } from '../../lib/index.js';
 import { certificate, opensslMissing } from '../helpers/certificates.js';
 import { Child } from '../helpers/child.js';
 import { temporaryFolder } from '../helpers/runtime.js';
+import { describeUnless } from '../helpers/skipping.js';
 
-describe.skipIf(opensslMissing !== undefined)('requests and responses over TLS', () => {
+describeUnless(opensslMissing, 'requests and responses over TLS', () => {
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-tls-'));
   const file = (name: string): string => join(folder, name);
   const serving: TransportTls = { certPath: file('server.pem'), keyPath: file('server.key'), caPath: file('authority.pem') };

@@ -1,8 +1,9 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
 import { DistributedRuntime, Frontend, serveEngine } from '../../lib/index.js';
 import { freePort, privateCluster } from '../helpers/cluster.js';
 import { missingPeers, type Peer, startPeer } from '../helpers/peers.js';
+import { describeUnless } from '../helpers/skipping.js';
 import { waitFor } from '../helpers/wait.js';
 
 if (missingPeers !== undefined) console.log(`skipped: ${missingPeers}`);
@@ -57,7 +58,7 @@ async function waitForModel(peer: Peer, url: string, model: string): Promise<voi
   if (!all.includes(model)) throw new Error(`the peer ended early:\n${peer.log()}`);
 }
 
-describe.skipIf(missingPeers !== undefined)('with the Python wheels', () => {
+describeUnless(missingPeers, 'with the Python wheels', () => {
   it.each(['round-robin', 'kv'])(
     'the Python frontend reaches a TypeScript worker, router %s',
     async (mode) => {

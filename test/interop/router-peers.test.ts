@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { Frontend, KvPublisher, KvRouter, SelectionService } from '../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
@@ -11,6 +11,7 @@ import { kserveInfer } from '../helpers/kserve.js';
 import { missingPeers, type Peer, startPeer } from '../helpers/peers.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { type Deployment, deployments } from '../helpers/serving.js';
+import { describeUnless } from '../helpers/skipping.js';
 import { waitFor } from '../helpers/wait.js';
 
 if (missingPeers !== undefined) console.log(`skipped: ${missingPeers}`);
@@ -59,7 +60,7 @@ async function known(url: string, model: string, group: number): Promise<void> {
   await waitFor(`a router that knows group ${group}`, () => ask(url, model, promptOf(group, index++)), ({ cached }) => cached >= BLOCKS * BLOCK_SIZE);
 }
 
-describe.skipIf(missingPeers !== undefined)('with the Python wheels', () => {
+describeUnless(missingPeers, 'with the Python wheels', () => {
   it(
     'the stock frontend in mode kv sends each prefix to the TypeScript worker that published it',
     async () => {
