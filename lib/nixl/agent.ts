@@ -245,7 +245,10 @@ export class NixlAgent implements AsyncDisposable {
     return this.#fetch('agent.fetch', name, { ...addressOf('agent.fetch', from), accept: false }, limit);
   }
 
-  /** Waits until a peer of this name has sent its metadata to this agent's `listenPort`. */
+  /**
+   * Waits until a peer of this name has sent its metadata to this agent's `listenPort`. One that is known is given at once:
+   * disconnect it first to wait for a peer that was started anew, which the library would not take while it knows the old.
+   */
   async accept(name: string, limit: WaitLimit = {}): Promise<NixlPeer> {
     return this.#fetch('agent.accept', name, { accept: true }, limit);
   }

@@ -45,6 +45,15 @@ export interface KvRouterConfig {
   readonly router_prefill_load_model?: 'none' | 'aic';
   /** How long routed blocks are believed to be there, without events; seconds. @default 120 */
   readonly router_ttl_secs?: number;
+  /**
+   * Without events: forget what was routed by `router_ttl_secs`, or by the workers' capacity as their requests end. Process-local:
+   * no card sets it. @default 'ttl'
+   */
+  readonly router_approximate_cache_policy?: 'ttl' | 'lru';
+  /** Of a policy file's instances the one that chooses prefill workers. Process-local. @default none */
+  readonly router_prefill_policy?: string | null;
+  /** And the one that chooses decode workers. Process-local. @default none */
+  readonly router_decode_policy?: string | null;
   /** Queue requests while every worker's prefill exceeds this share of its batch; null never queues. @default null */
   readonly router_queue_threshold?: number | null;
   /** File with policy classes and worker selection, YAML. @default none */
@@ -101,6 +110,9 @@ export const KV_ROUTER_DEFAULTS: Required<KvRouterConfig> = {
   router_tracking_key_id: null,
   router_prefill_load_model: 'none',
   router_ttl_secs: 120,
+  router_approximate_cache_policy: 'ttl',
+  router_prefill_policy: null,
+  router_decode_policy: null,
   router_queue_threshold: null,
   router_policy_config: null,
   router_event_threads: 4,

@@ -118,13 +118,15 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
   }
   const std::string blob(view);
   const auto found = peers_.find(parts.name);
-  const bool restarted = found != peers_.end() && !found->second->gone.has_value() && !found->second->connection.empty() &&
-                         !parts.connection.empty() && found->second->connection != parts.connection;
-  if (!restarted) {
-    const PeerRef peer = load(blob, parts.connection);
-    if (peer == nullptr) throw refused();
-    connected->settle(reply_of(peer));
-    return;
+  const bool known = found != peers_.end() && !found->second->gone.has_value() && !parts.connection.empty();
+  // Of a peer that was met through sockets or etcd there is nothing to compare with: only the library's refusal tells.
+  const bool comparable = known && !found->second->connection.empty();
+  if (!comparable || found->second->connection == parts.connection) {
+    if (const PeerRef peer = load(blob, parts.connection)) {
+      connected->settle(reply_of(peer));
+      return;
+    }
+    if (!known || comparable) throw refused();
   }
   // Loaded over the old one it would be refused, or reach where the old one was.
   const PeerRef old = found->second;

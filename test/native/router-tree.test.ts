@@ -137,7 +137,7 @@ it('the documented defaults of a router are the crates’', () => {
   const crates = unpack(invokeSync(native.routerDefaults, 'test')) as object;
   for (const [name, value] of Object.entries(crates)) expect({ [name]: KV_ROUTER_DEFAULTS[name as never] }).toEqual({ [name]: value });
   const silent = Object.entries(KV_ROUTER_DEFAULTS).filter(([name]) => !(name in crates));
-  // What the crates leave out of a card where it is the default.
+  // What the crates leave out of a card where it is the default, or always.
   expect(silent.map(([name]) => name).sort()).toEqual([
     'conditional_disagg_decode_busy_threshold',
     'conditional_disagg_eff_isl_ratio_threshold',
@@ -147,6 +147,9 @@ it('the documented defaults of a router are the crates’', () => {
     'conditional_disagg_prefill_busy_threshold',
     'decode_active_request_weight',
     'enable_session_prefix_index',
+    'router_approximate_cache_policy',
+    'router_decode_policy',
+    'router_prefill_policy',
     'router_tracking_hash',
     'router_tracking_key_file',
     'router_tracking_key_id',

@@ -32,6 +32,24 @@ pub fn read_over_defaults<T: Default + Serialize + DeserializeOwned>(path: &str,
     read(path, all)
 }
 
+/// A `KvRouterConfig` in its own field names, those too that the crates never read from data: a router's own matters, which
+/// no worker's card may set.
+pub fn kv_router_config(path: &str, mut value: Value) -> Result<KvRouterConfig, Failure> {
+    let mut own = |name: &str| -> Result<Option<String>, Failure> {
+        let given = value.as_object_mut().and_then(|fields| fields.remove(name)).unwrap_or(Value::Null);
+        read(&format!("{path}.{name}"), given)
+    };
+    let cache = own("router_approximate_cache_policy")?;
+    let (prefill, decode) = (own("router_prefill_policy")?, own("router_decode_policy")?);
+    let mut config: KvRouterConfig = read(path, value)?;
+    if let Some(cache) = cache {
+        config.router_approximate_cache_policy = parse(&format!("{path}.router_approximate_cache_policy"), "ttl or lru", &cache)?;
+    }
+    config.router_prefill_policy = prefill;
+    config.router_decode_policy = decode;
+    Ok(config)
+}
+
 pub fn parse<T: FromStr>(path: &str, expected: &str, value: &str) -> Result<T, Failure> {
     value.parse().map_err(|_| Failure::invalid(format!("{path}: expected {expected}, got {value:?}")))
 }
@@ -57,7 +75,7 @@ impl RouterArgs {
         };
         let kv = match self.kv {
             None => KvRouterConfig::default(),
-            Some(value) => read("router.kv", value)?,
+            Some(value) => kv_router_config("router.kv", value)?,
         };
         let busy: LoadThresholdConfig = match self.busy {
             None => LoadThresholdConfig::default(),

@@ -22,7 +22,7 @@ use super::policy::{HostPolicy, PolicyArgs};
 use super::tree::worker_id;
 use super::words::decode_events;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
-use crate::llm::config::{parse, read};
+use crate::llm::config::{kv_router_config, parse};
 
 pub fn failure(error: SelectionError) -> Failure {
     let (class, reason) = match (error.kind(), error.status_code()) {
@@ -103,7 +103,7 @@ pub struct Selection {
 }
 
 pub fn router_config(value: Option<Value>) -> Result<KvRouterConfig, Failure> {
-    value.map_or_else(|| Ok(KvRouterConfig::default()), |value| read("config", value))
+    value.map_or_else(|| Ok(KvRouterConfig::default()), |value| kv_router_config("config", value))
 }
 
 /// The host's policy, or the one that the registry has for the pool.
