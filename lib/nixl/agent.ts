@@ -29,9 +29,26 @@ const CREATE = ['library', 'backends', 'progressDelayUs', 'listenPort', 'telemet
 const REGISTRATION_FIELDS = 3;
 const REGION_FIELDS = 4;
 
-const collected = new FinalizationRegistry<string>((name) => {
+/** What outlives an agent that is collected: its end must still be asked for, and its buffers freed behind it. */
+interface Remains {
+  readonly name: string;
+  readonly handle: Handle;
+  /** Of the regions that keep a buffer of the user's. */
+  readonly pinning: Set<number>;
+}
+
+const collected = new FinalizationRegistry<Remains>(({ name, handle, pinning }) => {
   process.emitWarning(`the NIXL agent '${name}' was collected without close(); it is closed now`, 'ResourceWarning');
+  unpinAtEnd(handle, pinning);
 });
+
+/** The library may write to the buffers until the agent has ended. */
+function unpinAtEnd(handle: Handle, ids: Iterable<number>): void {
+  const unpin = (): void => {
+    for (const id of ids) pinned.delete(id);
+  };
+  invoke(native.nixlAgentClose, 'agent.close', { handle }, { background: true }).then(unpin, () => {});
+}
 
 function numbersOf(bytes: Bytes): Float64Array {
   return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
@@ -57,6 +74,7 @@ export class NixlAgent implements AsyncDisposable {
   #closing: Promise<{ leaked: boolean }> | undefined;
   /** Until their release. */
   readonly #regions = new Set<MemoryRegion>();
+  readonly #pinning = new Set<number>();
 
   private constructor(
     readonly name: string,
@@ -64,7 +82,7 @@ export class NixlAgent implements AsyncDisposable {
     handle: Handle,
   ) {
     this.#handle = handle;
-    collected.register(this, name, this);
+    collected.register(this, { name, handle, pinning: this.#pinning }, this);
   }
 
   /** Makes an agent. Peers know it by its name, which must be its own. */
@@ -187,7 +205,10 @@ export class NixlAgent implements AsyncDisposable {
       const at = index * REGION_FIELDS;
       const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [number, number, number, number];
       const own = owned[index];
-      if (own !== undefined) pinned.set(id, own.buffer);
+      if (own !== undefined) {
+        pinned.set(id, own.buffer);
+        this.#pinning.add(id);
+      }
       const region = new MemoryRegion(this, id, address, length, memory, device, own);
       this.#regions.add(region);
       return region;
@@ -419,16 +440,18 @@ export class NixlAgent implements AsyncDisposable {
     const handle = this.open('agent.close');
     this.#handle = undefined;
     collected.unregister(this);
+    const pinning = [...this.#pinning];
     const regions = [...this.#regions];
     this.#regions.clear();
     for (const region of regions) region.ended();
     const late = new Error('late');
     try {
       await invoke(native.nixlAgentClose, 'agent.close', { handle }, { deadline: { ms: deadlineMs, error: () => late } });
-      for (const { id } of regions) pinned.delete(id);
+      for (const id of pinning) pinned.delete(id);
       return { leaked: false };
     } catch (error) {
       if (error !== late) throw error;
+      unpinAtEnd(handle, pinning);
       return { leaked: true };
     }
   }
@@ -440,6 +463,7 @@ export class NixlAgent implements AsyncDisposable {
   /** @internal A region that is released is the agent's no more. */
   forget(region: MemoryRegion): void {
     this.#regions.delete(region);
+    this.#pinning.delete(region.id);
   }
 
   /** @internal The handle; throws where it is closed. */

@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
@@ -22,6 +22,18 @@ export function held(): Held {
     threads: readdirSync('/proc/self/task').length,
     rssMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
   };
+}
+
+/** The names of this process's threads that begin so; those of agents are called by their agent's name, cut. */
+export function threadsNamed(prefix: string): string[] {
+  const name = (thread: string): string => {
+    try {
+      return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
+    } catch {
+      return ''; // It has ended meanwhile.
+    }
+  };
+  return readdirSync('/proc/self/task').map(name).filter((one) => one.startsWith(prefix));
 }
 
 /** What may come and go beside NIXL: threads of the runtime, files of the test runner, memory that an allocator keeps. */

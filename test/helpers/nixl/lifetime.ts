@@ -1,9 +1,12 @@
-import { ClosedError, NixlError, openRegionToken } from 'dynamo-node';
+import { ClosedError, type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError, openRegionToken } from 'dynamo-node';
 import { once } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
-import { agentOf, type Kind, pairOf, pattern, sameBytes, viewOf } from './library.js';
+import { waitFor } from '../wait.js';
+import { expectBaseline, held, threadsNamed } from './held.js';
+import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
 
 export function describeLifetime(kind: Kind): void {
   describe('an abort', () => {
@@ -89,6 +92,45 @@ export function describeLifetime(kind: Kind): void {
     });
   });
 
+  describe('an agent that nobody closed', () => {
+    it('is closed when it is collected, with a warning, and its buffers with it', async () => {
+      const warnings: Error[] = [];
+      const onWarning = (warning: Error): unknown => warnings.push(warning);
+      process.on('warning', onWarning);
+      onTestFinished(() => void process.off('warning', onWarning));
+      const before = held();
+      const leave = async (): Promise<WeakRef<ArrayBuffer>> => {
+        const agent = await NixlAgent.create(uniqueName('left'), { library: libraryOf(kind) });
+        const buffer = new ArrayBuffer(100_000);
+        await agent.registerMany([buffer]);
+        return new WeakRef(buffer);
+      };
+      const buffer = await leave();
+      await waitFor('the warning', () => (held(), warnings), (all) => all.some(({ name, message }) => name === 'ResourceWarning' && /'left-\d+-\d+' was collected without close\(\)/.test(message)));
+      await waitFor('the end of its threads', () => threadsNamed('nixl-left-'), ({ length }) => length === 0);
+      await waitFor('the end of its buffer', () => (held(), buffer.deref() === undefined));
+      await expectBaseline(before, `${kind}, an agent collected`);
+    });
+
+    it('keeps a buffer as long as it is registered, whoever has forgotten it', async () => {
+      const { a, b, mine, theirs } = await pairOf(kind, 8192);
+      const leave = async (): Promise<[WeakRef<ArrayBuffer>, MemoryDescriptor]> => {
+        const buffer = new ArrayBuffer(8192);
+        const [region] = (await b.registerMany([buffer])) as [MemoryRegion];
+        return [new WeakRef(buffer), region.descriptor()];
+      };
+      const [buffer, descriptor] = await leave();
+      for (let round = 0; round < 10; round++) held(), await turn();
+      const remote = (await a.connect(await b.metadata())).memory(descriptor);
+      pattern(viewOf(mine), 1);
+      await a.write(mine, remote);
+      expect(sameBytes(new Uint8Array(buffer.deref() as ArrayBuffer), viewOf(mine))).toBe(true);
+      expect(theirs.isOpen).toBe(true);
+      await b.close();
+      await waitFor('the end of the buffer', () => (held(), buffer.deref() === undefined));
+    });
+  });
+
   describe('a worker thread', () => {
     it('sees a region by its token, and what it holds stays', async () => {
       const agent = await agentOf(kind);
@@ -113,11 +155,14 @@ export function describeLifetime(kind: Kind): void {
     it('has agents of its own, which end with it', async () => {
       const agent = await agentOf(kind);
       const region = await agent.allocate(4096);
+      viewOf(region).fill(5);
       const worker = new Worker(new URL('./programs/worker.mjs', import.meta.url), { workerData: { kind, token: region.token(), metadata: await agent.metadata(), descriptor: region.descriptor() } });
       const [message] = (await once(worker, 'message')) as [{ seen: number; wrote: number }];
-      expect(message).toEqual({ seen: 0, wrote: 4096 });
+      expect(message).toEqual({ seen: 5, wrote: 4096 });
       expect(viewOf(region)[7]).toBe(7);
+      expect(threadsNamed('nixl-worker-')).not.toEqual([]);
       await worker.terminate();
+      await waitFor('the end of its agent', () => threadsNamed('nixl-worker-'), ({ length }) => length === 0);
     });
   });
 }
