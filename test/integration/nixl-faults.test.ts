@@ -1,7 +1,11 @@
-import { loadNixl, type MockKnobs, NixlAgent, type NixlError } from 'dynamo-node';
+import { setImmediate as turn } from 'node:timers/promises';
+import { loadNixl, type MockKnobs, NixlAgent, type NixlError, type WaitLimit } from 'dynamo-node';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 
+import { freePort } from '../helpers/cluster.js';
+import { expectBaseline, held, threadsNamed } from '../helpers/nixl/held.js';
 import { pattern, sameBytes, uniqueName, viewOf } from '../helpers/nixl/library.js';
+import { waitFor } from '../helpers/wait.js';
 
 async function pairWith(mock: MockKnobs) {
   const library = loadNixl({ mode: 'mock', mock });
@@ -9,7 +13,7 @@ async function pairWith(mock: MockKnobs) {
   const [a, b] = agents as [NixlAgent, NixlAgent];
   onTestFinished(async () => {
     loadNixl({ mode: 'mock' });
-    for (const agent of agents) await agent.close();
+    for (const agent of agents) await agent.close({ deadlineMs: 500 });
   });
   const [mine, theirs] = [await a.allocate(1 << 20), await b.allocate(1 << 20)];
   const peer = await a.connect(await b.metadata());
@@ -45,7 +49,17 @@ describe('what goes wrong below', () => {
     loadNixl({ mode: 'mock', mock: { failAt: 1 } });
     const outcomes = [];
     for (let index = 0; index < 3; index++) outcomes.push(await a.write(mine, remote).then(() => 'done', (error: NixlError) => error.reason));
-    expect(outcomes.filter((outcome) => outcome === 'done').length).toBeGreaterThanOrEqual(2);
+    expect(outcomes).toEqual(['nixl.transfer', 'done', 'done']);
+  });
+
+  it('a second post while one is under way is refused, and harms nothing', async () => {
+    const { a, mine, theirs, remote } = await pairWith({ completion: 'delayed', latencyUs: 30_000 });
+    pattern(viewOf(mine), 2);
+    await using prepared = await a.prepare('WRITE', mine, remote);
+    const first = prepared.post();
+    await expect(prepared.post()).rejects.toMatchObject({ reason: 'nixl.active' });
+    await first;
+    expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
   });
 
   it('a dead peer is told as lost', async () => {
@@ -54,5 +68,97 @@ describe('what goes wrong below', () => {
     loadNixl({ mode: 'mock', mock: { dropPeer: b.name } });
     await expect(a.write(mine, remote)).rejects.toMatchObject({ class: 'Unavailable', retryable: true });
     await expect(peer.notify('x')).rejects.toMatchObject({ reason: 'nixl.peer_lost' });
+  });
+
+  describe('a peer that was started anew while a transfer to the old one is under way', () => {
+    async function startedAnew(mock: MockKnobs) {
+      const pair = await pairWith({ completion: 'delayed', ...mock });
+      const again = await NixlAgent.create(pair.b.name, { library: pair.a.library });
+      onTestFinished(async () => void (await again.close()));
+      const theirs = await again.allocate(1 << 20);
+      return { ...pair, again, theirs, metadata: await again.metadata() };
+    }
+
+    it('is waited for as long as the transfer takes', async () => {
+      const { a, again, mine, theirs, remote, metadata } = await startedAnew({ latencyUs: 300_000 });
+      const order: string[] = [];
+      const writing = a.write(mine, remote).then(() => order.push('written'));
+      const peer = await a.connect(metadata);
+      order.push('connected');
+      await writing;
+      expect(order).toEqual(['written', 'connected']);
+      expect([peer.name, peer.generation]).toEqual([again.name, 2]);
+      pattern(viewOf(mine), 3);
+      await a.write(mine, peer.memory(theirs.descriptor()));
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+    });
+
+    it('is waited for a second at the most', async () => {
+      const { a, mine, theirs, remote, metadata } = await startedAnew({ neverComplete: true });
+      a.write(mine, remote).catch(() => {});
+      const begun = performance.now();
+      const peer = await a.connect(metadata);
+      expect(performance.now() - begun).toBeGreaterThan(900);
+      expect(peer.generation).toBe(2);
+      loadNixl({ mode: 'mock' });
+      pattern(viewOf(mine), 3);
+      await a.write(mine, peer.memory(theirs.descriptor()));
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+    });
+
+    it('is given up at a limit', async () => {
+      const { a, mine, remote, metadata } = await startedAnew({ neverComplete: true });
+      a.write(mine, remote).catch(() => {});
+      await expect(a.connect(metadata, { timeoutMs: 30 })).rejects.toMatchObject({ reason: 'nixl.deadline', operation: 'agent.connect' });
+    });
+  });
+
+  describe('a limit', () => {
+    /** How each call ends by its deadline, and by its signal. */
+    async function expectLimits(operation: string, call: (limit: WaitLimit) => Promise<unknown>): Promise<void> {
+      await expect(call({ timeoutMs: 30 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation });
+      await expect(call({ signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before');
+      const controller = new AbortController();
+      const waiting = call({ signal: controller.signal });
+      controller.abort(new Error('enough'));
+      await expect(waiting).rejects.toThrow('enough');
+    }
+
+    it('ends a transfer of blocks, a disconnect and a release that wait for what never ends', async () => {
+      const { a, mine, peer, remote } = await pairWith({ completion: 'delayed', neverComplete: true });
+      const [local, other, one] = [await a.blocks(mine, 4096), await a.blocks(remote, 4096), Int32Array.of(0)];
+      await expectLimits('agent.transferBlocks', (limit) => a.transferBlocks('READ', local, one, other, one, limit));
+      a.write(mine, remote).catch(() => {});
+      await expectLimits('peer.disconnect', (limit) => peer.disconnect(limit));
+      await expectLimits('region.release', (limit) => mine.release(limit));
+    });
+
+    it('ends a fetch of what nobody tells', async () => {
+      const library = loadNixl({ mode: 'mock' });
+      const agent = await NixlAgent.create(uniqueName('fetching'), { library, listenPort: await freePort() });
+      onTestFinished(async () => void (await agent.close()));
+      const from = { host: '127.0.0.1', port: await freePort() };
+      await expectLimits('agent.fetch', (limit) => agent.fetch('nobody', from, limit));
+    });
+
+    it('ends a message and the making of an agent, though the answer is on its way', async () => {
+      const { a, peer } = await pairWith({});
+      const before = held();
+      const late = async (call: (limit: WaitLimit) => Promise<unknown>): Promise<void> => {
+        // Timers come next in the loop, and answers behind them.
+        await turn();
+        const done = expect(call({ timeoutMs: 1 })).rejects.toMatchObject({ reason: 'nixl.deadline' });
+        for (const until = performance.now() + 30; performance.now() < until; );
+        await done;
+      };
+      await late((limit) => peer.notify('late', limit));
+      await late((limit) => NixlAgent.create(uniqueName('late'), { library: a.library, ...limit }));
+      await waitFor('the end of the agent', () => (held(), threadsNamed('nixl-late-')), ({ length }) => length === 0);
+      await expectBaseline(before, 'an agent that came late');
+      const controller = new AbortController();
+      const sent = peer.notify('x', { signal: controller.signal });
+      controller.abort(new Error('enough'));
+      await expect(sent).rejects.toThrow('enough');
+    });
   });
 });
