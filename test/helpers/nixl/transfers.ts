@@ -38,6 +38,25 @@ export function describeTransfers(kind: Kind): void {
       expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([1, 1]);
     });
 
+    it.each([
+      [65_536, undefined, 1],
+      [65_537, undefined, 0],
+      [4096, 'with a message', 0],
+    ])('of %i bytes, its message being %s, takes the thread of JavaScript %i times', async (bytes, notify, times) => {
+      const { a, mine, theirs, remote } = await pairOf(kind, bytes);
+      await a.write(mine, remote);
+      await using prepared = await a.prepare('WRITE', mine, remote);
+      const [once, posted] = [vi.spyOn(native, 'nixlTransferRun'), vi.spyOn(native, 'nixlTransferPostInline')];
+      onTestFinished(() => void vi.restoreAllMocks());
+      const options = notify === undefined ? {} : { notify };
+      for (const [round, write] of [() => a.write(mine, remote, options), () => prepared.post(options)].entries()) {
+        pattern(viewOf(mine), round);
+        await write();
+        expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+      }
+      expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([times, times]);
+    });
+
     it('moves lists of runs, and nothing beside them', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 1 << 20);
       pattern(viewOf(mine), 3);
