@@ -23,6 +23,18 @@ export function describeNotifications(kind: Kind): void {
       expect(received).toEqual(sent);
     });
 
+    it('are taken no more than maxQueued at a time: the next reader finds the others', async () => {
+      const { b, peer } = await pairOf(kind, 4096);
+      for (let index = 0; index < 20; index++) await peer.notify(String(index));
+      const first = b.notifications({ maxQueued: 7 });
+      expect(text((await first.next()).value.data)).toBe('0');
+      await first.return();
+      const next = Number(text((await b.notifications().next()).value.data));
+      expect(next).toBeLessThanOrEqual(7);
+      // Elsewhere some may have been on their way yet.
+      if (kind === 'mock') expect(next).toBe(7);
+    });
+
     it.each([4096, 65536, 20 << 20])('of a transfer of %i bytes come when its bytes are there', async (bytes) => {
       const { a, b, mine, theirs, remote } = await pairOf(kind, bytes);
       const messages = b.notifications();
