@@ -1,6 +1,7 @@
 import { loadNixl, NixlAgent } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
+import { freePort } from '../cluster.js';
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
 
 export function describeMetadata(kind: Kind): void {
@@ -71,6 +72,22 @@ export function describeMetadata(kind: Kind): void {
       }
     });
 
+    it('of a peer that was fetched and then started anew is fetched anew', { timeout: 60_000 }, async () => {
+      const a = await agentOf(kind, 'a', { listenPort: await freePort() });
+      const [mine, name] = [await a.allocate(4096), uniqueName('again')];
+      for (let generation = 1; generation <= 3; generation++) {
+        const port = await freePort();
+        const b = await NixlAgent.create(name, { library: libraryOf(kind), listenPort: port });
+        const theirs = await b.allocate(4096);
+        const peer = await a.fetch(name, { host: '127.0.0.1', port }, { timeoutMs: 10_000 });
+        expect([peer.name, peer.generation]).toEqual([name, generation]);
+        pattern(viewOf(mine), generation);
+        await a.write(mine, peer.memory(theirs.descriptor()));
+        expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+        await b.close();
+      }
+    });
+
     it('is forgotten by disconnect, and can be loaded again', async () => {
       const { a, b, mine, theirs, peer, remote } = await pairOf(kind, 4096);
       await peer.disconnect();
@@ -132,7 +149,7 @@ export function describeMetadata(kind: Kind): void {
 
   describe('files', () => {
     it('are read and written through POSIX', async (context) => {
-      const { mkdtempSync, readFileSync, rmSync, writeFileSync } = await import('node:fs');
+      const { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } = await import('node:fs');
       const { tmpdir } = await import('node:os');
       const { join } = await import('node:path');
       const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
@@ -150,7 +167,8 @@ export function describeMetadata(kind: Kind): void {
       await agent.read(back, file.slice(8192, 4096));
       expect(sameBytes(viewOf(back), viewOf(memory).subarray(8192, 12288))).toBe(true);
       const [known, unknown] = await agent.queryMemory('FILE', [path, join(folder, 'nothing')], 'POSIX');
-      expect(known).toMatchObject({ size: String(bytes) });
+      const { mode, mtimeMs } = statSync(path);
+      expect(known).toEqual({ size: String(bytes), mode: String(mode), mtime: String(Math.floor(mtimeMs / 1000)) });
       expect(unknown).toBeNull();
       await expect(agent.write(back, file.slice(0, 4096), { notify: 'x' })).rejects.toMatchObject({ reason: 'nixl.not_supported' });
       await file.release();
