@@ -1,6 +1,7 @@
 import { NixlAgent, type NixlError } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
+import { Child } from '../helpers/child.js';
 import { freePort } from '../helpers/cluster.js';
 import { libraryOf, nixlMissing, pattern, sameBytes, uniqueName, useTransport, viewOf } from '../helpers/nixl/library.js';
 import { Server, serversMissing } from '../helpers/servers.js';
@@ -62,6 +63,41 @@ describe('metadata that agents exchange by themselves', () => {
     expect(sameBytes(viewOf(hidden), viewOf(theirs))).toBe(true);
   });
 
+  it('does not keep a process whose etcd is not there: each call ends by its limit or with an error', { timeout: 120_000 }, async (context) => {
+    const missing = nixlMissing();
+    if (missing !== undefined) context.skip(missing);
+    const env = { NIXL_ETCD_ENDPOINTS: `http://127.0.0.1:${await freePort()}`, NIXL_LOG_LEVEL: 'FATAL' };
+    const child = Child.program('test/helpers/nixl/programs/etcd.ts', [], { env });
+    onTestFinished(() => child.stop());
+    const { fetched, sent, closeMs } = await child.event('done', {}, 90_000);
+    expect([fetched, sent]).toEqual(['nixl.deadline', 'done']);
+    expect(closeMs).toBeLessThan(4000);
+    expect(await child.exit()).toMatchObject({ code: 0, signal: null });
+  });
+
+  it('a peer that was started anew is fetched anew from etcd', { timeout: 60_000 }, async (context) => {
+    const missing = nixlMissing() ?? serversMissing('etcd');
+    if (missing !== undefined) context.skip(missing);
+    const etcd = await Server.etcd();
+    onTestFinished(() => etcd.remove());
+    process.env['NIXL_ETCD_ENDPOINTS'] = etcd.url;
+    onTestFinished(() => void delete process.env['NIXL_ETCD_ENDPOINTS']);
+    const [a, name] = [await listening('a'), uniqueName('again')];
+    const mine = await a.allocate(4096);
+    for (let generation = 1; generation <= 2; generation++) {
+      const b = await NixlAgent.create(name, { library: libraryOf('ucx') });
+      const theirs = await b.allocate(4096);
+      await b.sendMetadata();
+      const peer = await a.fetch(name, undefined, { timeoutMs: 20_000 });
+      expect(peer.generation).toBe(generation);
+      pattern(viewOf(mine), generation);
+      await a.write(mine, peer.memory(theirs.descriptor()));
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+      await b.close();
+    }
+    await a.close();
+  });
+
   it('goes through etcd, whole', { timeout: 60_000 }, async (context) => {
     const missing = nixlMissing() ?? serversMissing('etcd');
     if (missing !== undefined) context.skip(missing);
@@ -78,6 +114,15 @@ describe('metadata that agents exchange by themselves', () => {
     expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
     await expect(b.sendMetadata(undefined, { regions: [theirs] })).rejects.toMatchObject({ class: 'NotImplemented', reason: 'nixl.not_supported' });
     await b.withdrawMetadata();
+    await waitFor(
+      'what was withdrawn to be found no more',
+      async () => {
+        await using c = await NixlAgent.create(uniqueName('c'), { library: libraryOf('ucx') });
+        return await c.fetch(b.name, undefined, { timeoutMs: 2000 }).then(() => 'found', (error: NixlError) => error.reason);
+      },
+      (found) => found === 'nixl.deadline',
+      20_000,
+    );
     await Promise.all([a.close(), b.close()]);
   });
 });
