@@ -1,5 +1,6 @@
-import { beforeEach, describe } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
+import { Child } from '../helpers/child.js';
 import { describeLifetime } from '../helpers/nixl/lifetime.js';
 import { describeLives } from '../helpers/nixl/lives.js';
 import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
@@ -17,4 +18,17 @@ describe('NIXL on UCX', () => {
   });
   for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse]) part('ucx');
   describeLives('ucx', 200, 300_000);
+
+  it.each([
+    ['worker_id=1', undefined],
+    ['worker_id=99', 'Invalid worker_id 99'],
+    ['worker_id=one', 'Failed to parse worker_id'],
+  ])('hands UCX its own parameter: %s', { timeout: 90_000 }, async (parameter, complaint) => {
+    const child = Child.program('test/helpers/nixl/programs/custom.ts', [parameter], { env: { NIXL_LOG_LEVEL: 'WARN' } });
+    onTestFinished(() => child.stop());
+    expect(await child.event('done', {}, 60_000)).toMatchObject({ bytes: 4096 });
+    await child.exit();
+    if (complaint === undefined) expect(child.output).not.toMatch(/worker_id/);
+    else expect(child.output).toContain(complaint);
+  });
 });
