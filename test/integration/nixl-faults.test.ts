@@ -44,6 +44,21 @@ describe('what goes wrong below', () => {
     expect(sameBytes(viewOf(theirs), expected)).toBe(true);
   });
 
+  it('a close that leaves a transfer behind frees the buffers when that has ended', async () => {
+    const { a, remote } = await pairWith({ completion: 'delayed', latencyUs: 500_000 });
+    const leave = async (): Promise<WeakRef<ArrayBuffer>> => {
+      const buffer = new ArrayBuffer(4096);
+      const region = await a.register(buffer);
+      a.write(region, remote.slice(0, 4096)).catch(() => {});
+      return new WeakRef(buffer);
+    };
+    const buffer = await leave();
+    expect(await a.close({ deadlineMs: 50 })).toEqual({ leaked: true });
+    held();
+    expect(buffer.deref()?.byteLength).toBe(4096);
+    await waitFor('the end of the buffer', () => (held(), buffer.deref() === undefined));
+  });
+
   it('a post that fails fails its transfer, and the next one is fine', async () => {
     const { a, mine, remote } = await pairWith({});
     loadNixl({ mode: 'mock', mock: { failAt: 1 } });

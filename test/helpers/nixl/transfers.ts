@@ -39,16 +39,16 @@ export function describeTransfers(kind: Kind): void {
     });
 
     it.each([
-      [65_536, undefined, 1],
-      [65_537, undefined, 0],
+      [65_536, 'without a message', 1],
+      [65_537, 'without a message', 0],
       [4096, 'with a message', 0],
-    ])('of %i bytes, its message being %s, takes the thread of JavaScript %i times', async (bytes, notify, times) => {
+    ])('of %i bytes %s is posted on the thread of JavaScript %i times', async (bytes, message, times) => {
       const { a, mine, theirs, remote } = await pairOf(kind, bytes);
       await a.write(mine, remote);
       await using prepared = await a.prepare('WRITE', mine, remote);
       const [once, posted] = [vi.spyOn(native, 'nixlTransferRun'), vi.spyOn(native, 'nixlTransferPostInline')];
       onTestFinished(() => void vi.restoreAllMocks());
-      const options = notify === undefined ? {} : { notify };
+      const options = message === 'with a message' ? { notify: message } : {};
       for (const [round, write] of [() => a.write(mine, remote, options), () => prepared.post(options)].entries()) {
         pattern(viewOf(mine), round);
         await write();
