@@ -59,6 +59,7 @@ export class BlockTiers implements AsyncDisposable {
   #queue: LineageHashes[] = [];
   #queued = 0;
   #pumping: Promise<void> | undefined;
+  #again = false;
   #failure: unknown;
   #closed = false;
 
@@ -176,15 +177,19 @@ export class BlockTiers implements AsyncDisposable {
   }
 
   #start(): void {
-    this.#pumping ??= this.#pump().then(
-      () => {
-        this.#pumping = undefined;
-      },
-      (error: unknown) => {
+    this.#again = true;
+    this.#pumping ??= this.#run();
+  }
+
+  /** A pump that has decided already does not know of what came since, so that another follows it. */
+  async #run(): Promise<void> {
+    while (this.#again) {
+      this.#again = false;
+      await this.#pump().catch((error: unknown) => {
         this.#failure ??= error;
-        this.#pumping = undefined;
-      },
-    );
+      });
+    }
+    this.#pumping = undefined;
   }
 
   #emptyPart(): number {

@@ -103,11 +103,15 @@ describe('BlockTiers', () => {
     expect(await tiers.offload(second)).toBe(0);
     expect(tiers.statistics().exhausted).toBe(2);
     expect(tiers.lower.statistics().available).toBe(1);
-    const gone = new BlockTiers(tiers.upper, tiers.lower, { watermarks: { low: 0, high: 0 } });
+    const gone = new BlockTiers(tiers.upper, tiers.lower, { watermarks: { low: 0.5, high: 1 } });
     gone.enqueue(second);
     second.dispose();
     tiers.upper.drainInactive();
-    expect(gone.statistics().queued).toBe(2);
+    expect(gone.statistics()).toMatchObject({ gone: 0, queued: 2 });
+    const filling = tiers.upper.allocateOrThrow(5);
+    await gone.flush();
+    expect(gone.statistics()).toMatchObject({ offloaded: 0, gone: 2, queued: 0 });
+    filling.dispose();
     await gone.close();
     const short = new BlockTiers(tiers.upper, tiers.lower, { watermarks: { low: 0, high: 1 }, queueBlocks: 3 });
     for (const seed of [3, 4, 5]) {
@@ -116,6 +120,23 @@ describe('BlockTiers', () => {
     }
     expect(short.statistics()).toMatchObject({ forgotten: 4, queued: 2 });
     await short.close();
+  });
+
+  it('brings nothing up where there is no room above', async () => {
+    const tiers = tiersOf();
+    const { upper, lower } = tiers;
+    const sequence = sequenceOf(3);
+    const stored = store(upper, sequence);
+    await tiers.offload(stored);
+    stored.dispose();
+    upper.drainInactive();
+    const held = upper.allocateOrThrow(6);
+    expect(await tiers.onboard(sequence)).toBeUndefined();
+    expect(tiers.statistics()).toMatchObject({ onboarded: 0, exhausted: 3 });
+    expect([upper.available, lower.available]).toEqual([2, 32]);
+    held.dispose();
+    using up = await tiers.onboard(sequence);
+    expect(up?.length).toBe(3);
   });
 
   it('copies what is below already where it is told to', async () => {
