@@ -1,8 +1,9 @@
-import { BlockManager, type BlockManagerOptions, type DistributedRuntime, NixlAgent, type RegisteredBlocks, RemoteBlocks, SharedBlocks, type ShareOptions, type ShareRequest, type ShareResponse, TokenSequence } from 'dynamo-node';
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { libraryOf, nixlMissing, uniqueName } from '../helpers/nixl/library.js';
+import { join } from 'node:path';
+import { BlockManager, type BlockManagerOptions, type DistributedRuntime, loadNixl, type MockKnobs, type NixlAgent, type RegisteredBlocks, RemoteBlocks, SharedBlocks, type ShareOptions, type ShareRequest, type ShareResponse, TokenSequence } from 'dynamo-node';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { agentOf, nixlMissing } from '../helpers/nixl/library.js';
 import { randomNumbers } from '../helpers/random.js';
-import { testRuntime } from '../helpers/runtime.js';
+import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 import { waitFor } from '../helpers/wait.js';
 
 const blockSize = 4;
@@ -31,32 +32,37 @@ function store(manager: BlockManager, sequence: TokenSequence): RegisteredBlocks
   return blocks.stage(sequence).register();
 }
 
+interface Pair {
+  readonly runtime: DistributedRuntime;
+  readonly owner: BlockManager;
+  readonly shared: SharedBlocks;
+  readonly reader: BlockManager;
+  readonly remote: RemoteBlocks;
+}
+
+async function pairOf(kind: 'mock' | 'ucx', options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<Pair> {
+  const runtime = await testRuntime();
+  const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
+  const owner = testManager();
+  const shared = await SharedBlocks.serve(owner, await agentOf(kind, 'owner'), endpoint, options);
+  onTestFinished(() => shared.close());
+  const reader = testManager(reading);
+  const client = await endpoint.client({ mode: 'direct' });
+  const [instance] = await client.waitForInstances();
+  if (instance === undefined) throw new Error('expected an instance, got none');
+  const remote = await RemoteBlocks.connect(reader, await agentOf(kind, 'reader'), client, instance.instanceId);
+  onTestFinished(() => remote.close());
+  return { runtime, owner, shared, reader, remote };
+}
+
 describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (kind) => {
   beforeEach(({ skip }) => {
     const missing = kind === 'ucx' ? nixlMissing() : undefined;
     skip(missing !== undefined, missing);
   });
 
-  async function agent(name: string): Promise<NixlAgent> {
-    const made = await NixlAgent.create(uniqueName(name), { library: libraryOf(kind) });
-    onTestFinished(async () => void (await made.close()));
-    return made;
-  }
-
-  async function pair(options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<{ runtime: DistributedRuntime; owner: BlockManager; shared: SharedBlocks; reader: BlockManager; remote: RemoteBlocks }> {
-    const runtime = await testRuntime();
-    const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
-    const owner = testManager();
-    const shared = await SharedBlocks.serve(owner, await agent('owner'), endpoint, options);
-    onTestFinished(() => shared.close());
-    const reader = testManager(reading);
-    const client = await endpoint.client({ mode: 'direct' });
-    const [instance] = await client.waitForInstances();
-    if (instance === undefined) throw new Error('expected an instance, got none');
-    const remote = await RemoteBlocks.connect(reader, await agent('reader'), client, instance.instanceId);
-    onTestFinished(() => remote.close());
-    return { runtime, owner, shared, reader, remote };
-  }
+  const agent = (name: string): Promise<NixlAgent> => agentOf(kind, name);
+  const pair = (options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<Pair> => pairOf(kind, options, reading);
 
   it('are found, pulled and registered, byte for byte, with what their events need', async () => {
     const { owner, shared, reader, remote } = await pair();
@@ -126,6 +132,19 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     await expect(client.unary({ op: 'steal' } as never)).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST' });
   });
 
+  it('are not found beyond the leases that may be out, and are again once one is over', async () => {
+    const { runtime, owner, shared, remote } = await pair({ mostLeases: 1 });
+    const sequence = sequenceOf(2);
+    store(owner, sequence).dispose();
+    const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
+    const { lease } = (await client.unary({ op: 'find', names: sequence.lineageHashes().bytes, leaseMs: 60_000 })) as { lease: number };
+    expect(await remote.pull(sequence)).toBeUndefined();
+    expect(shared.leases).toBe(1);
+    expect(await client.unary({ op: 'release', lease })).toEqual({ held: true });
+    using pulled = await remote.pull(sequence);
+    expect(pulled?.length).toBe(2);
+  });
+
   it('are refused where the owner has other bytes than it stored', async () => {
     const { owner, reader, remote } = await pair();
     const sequence = sequenceOf(2);
@@ -162,4 +181,64 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     else outcome?.dispose();
     await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0);
   });
+});
+
+describe('blocks that are pulled no longer are held until no byte can be on its way', () => {
+  const knobs = (mock: MockKnobs): void => void loadNixl({ mode: 'mock', mock });
+  afterEach(() => knobs({}));
+
+  async function held(): Promise<Pair & { sequence: TokenSequence }> {
+    const both = await pairOf('mock');
+    const sequence = sequenceOf(4);
+    store(both.owner, sequence).dispose();
+    knobs({ completion: 'delayed', latencyUs: 1_200_000 });
+    return { ...both, sequence };
+  }
+
+  async function comeBack({ owner, reader, remote, sequence }: Awaited<ReturnType<typeof held>>): Promise<void> {
+    expect([remote.statistics(), reader.available]).toEqual([{ pulled: 0, discarded: 1, quarantined: 4 }, 4]);
+    await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0);
+    expect(reader.matchPrefix(sequence)).toBeUndefined();
+    knobs({});
+    using pulled = await remote.pull(sequence);
+    expect(pulled?.length).toBe(4);
+  }
+
+  it('though their signal was aborted', async () => {
+    const both = await held();
+    const abort = new AbortController();
+    const allocate = both.reader.allocate.bind(both.reader);
+    both.reader.allocate = (count) => {
+      setImmediate(() => abort.abort(new Error('enough')));
+      return allocate(count);
+    };
+    await expect(both.remote.pull(both.sequence, 0, { signal: abort.signal })).rejects.toThrow('enough');
+    await comeBack(both);
+  });
+
+  it('though their time was over', async () => {
+    const both = await held();
+    const late = { code: 'DYN_DEADLINE_EXCEEDED', reason: 'kvbm.pull_timeout', operation: 'remote.pull' };
+    await expect(both.remote.pull(both.sequence, 0, { timeoutMs: 500 })).rejects.toMatchObject(late);
+    await comeBack(both);
+  });
+});
+
+it('blocks without memory are neither shared nor pulled into', async () => {
+  const { runtime, remote } = await pairOf('mock');
+  const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
+  const client = await endpoint.client({ mode: 'direct' });
+  const agent = await agentOf('mock', 'files', { backends: { UCX: {}, POSIX: {} } });
+  const region = await agent.register({ path: join(temporaryFolder(), 'blocks'), bytes: 8 * remote.manager.blockBytes, access: 'write', create: true });
+  const inFile = testManager({ tier: 'disk', storage: { kind: 'region', region } });
+  await expect(SharedBlocks.serve(inFile, agent, endpoint)).rejects.toThrow(new TypeError('SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach'));
+  await expect(RemoteBlocks.connect(inFile, agent, client, remote.instanceId)).rejects.toThrow(new TypeError('RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill'));
+  const bare = new BlockManager({ tier: 'host', blockCount: 8, blockSize });
+  onTestFinished(() => bare.dispose());
+  const ownFile = testManager({ tier: 'disk', storage: { kind: 'file', path: join(temporaryFolder(), 'blocks') } });
+  for (const manager of [bare, ownFile]) {
+    expect(() => manager.registerWith(agent)).toThrow(TypeError);
+    await expect(SharedBlocks.serve(manager, agent, endpoint)).rejects.toThrow(TypeError);
+    await expect(RemoteBlocks.connect(manager, agent, client, remote.instanceId)).rejects.toThrow(TypeError);
+  }
 });
