@@ -109,6 +109,40 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
   });
 });
 
+describe('what the agents are given', () => {
+  it('begins on a page, whatever the size of a block', async () => {
+    const agent = await agentOn(libraryOf('mock'), { UCX: {} });
+    for (const blockCount of [1, 3, 8]) {
+      const manager = hostManager({ blockCount, layout: { ...layout, headDim: 3 } });
+      expect(manager.blockBytes % 4096).not.toBe(0);
+      expect((await manager.registerWith(agent)).address % 4096n).toBe(0n);
+    }
+  });
+
+  it('is refused where the bytes have no way', async () => {
+    const [agent, other] = [await agentOn(libraryOf('mock'), { POSIX: {} }), await agentOn(libraryOf('mock'), { POSIX: {} })];
+    const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'));
+    const stored = await store(disk, sequenceOf(1));
+    const attached = BlockManager.attach(disk.share());
+    onTestFinished(() => attached.dispose());
+    const own = hostManager({ tier: 'disk', storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true } });
+    for (const [target, reason] of [
+      [await fileManager(agent, join(temporaryFolder(), 'blocks')), /expected memory on one side, got two files/],
+      [await fileManager(other, join(temporaryFolder(), 'blocks')), /expected regions of one agent, got one of 'blocks-/],
+      [attached, /expected a manager whose region is this thread's, got one of another thread's/],
+      [own, /expected memory or a region beside a region, got a manager's own file/],
+    ] as const) {
+      using blocks = target.allocateOrThrow(1);
+      await expect(target.copy(stored, blocks)).rejects.toThrow(reason);
+      await expect(target.copy(stored, blocks)).rejects.toThrow(TypeError);
+    }
+    using found = attached.matchPrefix(sequenceOf(1));
+    await expect(found?.read(0)).rejects.toThrow(/expected a manager whose region is this thread's/);
+    expect(() => disk.registerWith(other)).toThrow(/registerWith agent: expected 'blocks-.*', whose region it is, got 'blocks-/);
+    expect(disk.statistics()).toMatchObject({ available: 7, mutableReferences: 0 });
+  });
+});
+
 describe('blocks are held until no byte can be on its way', () => {
   const knobs = (mock: MockKnobs): NixlLibrary => loadNixl({ mode: 'mock', mock: { fakeGpus: 1, ...mock } });
   afterEach(() => void knobs({}));

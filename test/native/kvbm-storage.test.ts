@@ -160,6 +160,11 @@ describe('the bytes of blocks', () => {
       target.dispose();
       expect(() => new BlockTiers(host, disk)).toThrow(error);
     }
+    for (const other of [{ blockSize: 2 * blockSize }, { layout: { ...layout, heads: 4 } }]) {
+      const disk = withMemory({ tier: 'disk', ...other });
+      await expect(disk.copy(stored, disk.allocateOrThrow(1))).rejects.toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
+      expect(() => new BlockTiers(host, disk)).toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
+    }
     await expect(host.copy(stored, host.allocateOrThrow(2))).rejects.toThrow(/expected 1, as the source has, got 2/);
   });
 
