@@ -85,6 +85,60 @@ describe('BlockManager', () => {
     expect(empty.positions.length).toBe(0);
   });
 
+  it('counts a scan as a use where it is told to', () => {
+    const registry = new BlockRegistry({ frequency: 'small' });
+    const manager = testManager({ registry });
+    store(manager, sequenceOf(2)).dispose();
+    const names = sequenceOf(3).lineageHashes();
+    const before = [...registry.frequency(names)];
+    manager.scan(names).blocks?.dispose();
+    expect([...registry.frequency(names)]).toEqual(before);
+    using found = manager.scan(names, true);
+    expect([...found.positions]).toEqual([0, 1, -1]);
+    expect([...registry.frequency(names)]).toEqual([(before[0] as number) + 1, (before[1] as number) + 1, before[2]]);
+  });
+
+  it('counts what was done, each by its own name', () => {
+    const manager = testManager();
+    const [stored, twin] = [store(manager, sequenceOf(3)), store(manager, sequenceOf(2))];
+    manager.allocateOrThrow(1).stage(sequenceOf(1, 50)).reset().dispose();
+    twin.dispose();
+    stored.dispose();
+    const found = manager.matchPrefix(sequenceOf(5));
+    manager.scan(sequenceOf(4).lineageHashes()).blocks?.dispose();
+    found?.dispose();
+    const filling = manager.allocateOrThrow(6);
+    using held = manager.matchPrefix(sequenceOf(1));
+    const clone = held?.clone();
+    expect(clone?.weak().length).toBe(1);
+    filling.split(4).dispose();
+    expect(manager.statistics()).toEqual({
+      total: 8,
+      available: 3,
+      empty: 2,
+      inactive: 1,
+      mutableReferences: 4,
+      registeredReferences: 2,
+      batches: 4,
+      allocations: 3 + 2 + 1 + 6,
+      allocationsFromEmpty: 3 + 2 + 1 + 5,
+      evictions: 1,
+      stagings: 3 + 2 + 1,
+      registrations: 3 + 2,
+      duplicates: 2,
+      deduplications: 0,
+      matchRequested: 5 + 1,
+      matchFound: 3 + 1,
+      scanRequested: 4,
+      scanFound: 3,
+    });
+    const rejecting = testManager({ duplicates: 'reject' });
+    const first = store(rejecting, sequenceOf(2));
+    expect(store(rejecting, sequenceOf(3)).length).toBe(3);
+    expect(first.length).toBe(2);
+    expect(rejecting.statistics()).toMatchObject({ duplicates: 0, deduplications: 2 });
+  });
+
   it('keeps a second block of a name, or drops it, as it was told', () => {
     const sequence = sequenceOf(2);
     const allowing = testManager();
