@@ -62,8 +62,9 @@ function checkRuns(path: string, runs: readonly MultimodalRun[]): void {
 }
 
 /**
- * A request's tokens in blocks, each full one hashed, salted as the router salts: its hashes are those by which a
- * `KvRouter` finds the blocks. Source: `dynamo-tokens` `TokenBlockSequence`, `dynamo-kv-hashing`.
+ * A request's tokens in blocks, each full one hashed, salted as the router salts: the hashes of blocks without media are
+ * those by which a `KvRouter` finds them. A block with media is named by where they lie, where a router names it by which
+ * they are, so that no router finds it. Source: `dynamo-tokens` `TokenBlockSequence`, `dynamo-kv-hashing`.
  *
  * @example
  * using sequence = new TokenSequence([1, 2, 3, 4, 5], { blockSize: 4 });

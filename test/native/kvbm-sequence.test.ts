@@ -1,4 +1,4 @@
-import { LineageHashes, TokenSequence } from 'dynamo-node';
+import { computeBlockHashes, LineageHashes, type MultimodalRun, TokenSequence } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 /** From the tests of `dynamo-tokens`, and for the first the wheel's `compute_block_hash_for_seq`. */
@@ -74,6 +74,19 @@ describe('TokenSequence', () => {
     expect(() => later.truncate(3)).toThrow(expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }));
   });
 
+  it('hashes what the router hashes, but for blocks with media', () => {
+    const tokens = [...counted(12)];
+    const hashesOf = (multimodal: MultimodalRun[]): bigint[] => {
+      using sequence = new TokenSequence(tokens, { blockSize: 4, multimodal });
+      return [...sequence.blockHashes()];
+    };
+    expect(hashesOf([])).toEqual([...computeBlockHashes(tokens, 4)]);
+    const ours = hashesOf([{ hash: 7n, offset: 5, length: 2 }]);
+    const routers = [...computeBlockHashes(tokens, 4, { multimodal: [null, [{ hash: 7n, offsets: [[1, 3]] }], null] })];
+    expect([ours[0], ours[2]]).toEqual([routers[0], routers[2]]);
+    expect(ours[1]).not.toBe(routers[1]);
+  });
+
   it('can be cut, and copied', () => {
     using sequence = new TokenSequence(counted(20), { blockSize: 4, salt: 'x' });
     using copy = sequence.clone();
@@ -114,6 +127,14 @@ describe('TokenSequence', () => {
     expect(() => sequence.blockHashes(1, 2)).toThrow(RangeError);
     expect(() => sequence.tokens(4, 3)).toThrow(RangeError);
     expect(sequence.length).toBe(9);
+  });
+
+  it('refuses more blocks than a range can tell of, and keeps what it had', () => {
+    const tooMany = new Uint32Array(2 ** 24 + 1);
+    expect(() => new TokenSequence(tooMany, { blockSize: 1 })).toThrow(new TypeError('TokenSequence tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'));
+    using sequence = new TokenSequence(counted(2), { blockSize: 1 });
+    expect(() => sequence.extend(tooMany.subarray(2))).toThrow(new TypeError('sequence.extend tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'));
+    expect([sequence.length, sequence.blockCount, sequence.tokens()]).toEqual([2, 2, counted(2)]);
   });
 
   it('is over after its dispose, which can be repeated', () => {
