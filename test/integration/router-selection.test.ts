@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   ClosedError,
@@ -15,6 +16,7 @@ import {
   type SelectionServiceOptions,
 } from '../../lib/index.js';
 import { freePort } from '../helpers/cluster.js';
+import { randomNumbers } from '../helpers/random.js';
 import { waitFor } from '../helpers/wait.js';
 
 const BLOCK = 16;
@@ -135,6 +137,21 @@ describe('an explanation', () => {
     expect((await router.potentialLoads({ tokens: prompt })).every(({ activeRequests }) => activeRequests === 0)).toBe(true);
   });
 
+  it('multiplies by the taints that the request prefers, and those it would avoid', async () => {
+    const router = await service({}, []);
+    for (const [workerId, taints] of [[1n, []], [2n, ['spot']], [3n, ['spot', 'far']]] as const) await router.putWorker({ workerId, blockSize: BLOCK, taints });
+    const multipliers = async (preferredTaints: Record<string, number>) => {
+      const { candidates, winner } = await router.explain({ tokens: prompt, preferredTaints });
+      for (const one of candidates) expect(one.cost).toBeCloseTo((one.prefill + one.decode + one.requests) * one.taintMultiplier, 12);
+      expect((await router.select({ tokens: prompt, preferredTaints })).workerId).toBe(winner.workerId);
+      return { winner: winner.workerId, multipliers: new Map(candidates.map(({ workerId, taintMultiplier }) => [workerId, taintMultiplier])) };
+    };
+    const of = (weight: number): unknown => expect.closeTo(Math.exp(-Math.tanh(weight)), 6);
+    expect(await multipliers({ far: 1 })).toEqual({ winner: 3n, multipliers: new Map([[1n, 1], [2n, 1], [3n, of(1)]]) });
+    expect(await multipliers({ spot: 0.5, far: 0.75 })).toEqual({ winner: 3n, multipliers: new Map([[1n, 1], [2n, of(0.5)], [3n, of(1.25)]]) });
+    expect(await multipliers({ spot: 0.5, far: -2 })).toEqual({ winner: 2n, multipliers: new Map([[1n, 1], [2n, of(0.5)], [3n, of(-1.5)]]) });
+  });
+
   const configs: KvRouterConfig[] = [
     {},
     { overlap_score_credit: 0.5, prefill_load_scale: 2 },
@@ -142,6 +159,29 @@ describe('an explanation', () => {
     { overlap_score_credit: 0 },
     { router_track_prefill_tokens: false },
   ];
+
+  it.each(['prefill', 'decode'] as const)('has the winner that is chosen, over random books, for workers that %s', async (workerType) => {
+    const router = await service({ workerType, config: { router_temperature: 0 } }, [1n, 2n, 3n, 4n]);
+    const random = randomNumbers(11);
+    const below = (count: number): number => Math.floor(random() * count);
+    let decided = 0;
+    for (let round = 0; round < 40; round++) {
+      const base = below(6) * 100_000;
+      const tokens = Uint32Array.from({ length: (2 + below(12)) * BLOCK + below(BLOCK) }, (_, index) => base + index);
+      if (below(2) === 0) await router.apply([stored(BigInt(1 + below(4)), 1 + below(Math.floor(tokens.length / BLOCK)), tokens)]);
+      const { candidates, winner } = await router.explain({ tokens });
+      const [best, next] = candidates as [(typeof candidates)[0], (typeof candidates)[0]];
+      if (next.cost - best.cost > 1e-9) {
+        expect(winner.workerId).toBe(best.workerId);
+        expect((await router.select({ tokens })).workerId).toBe(winner.workerId);
+        decided += 1;
+      }
+      const { id } = await router.reserve({ tokens });
+      if (below(3) === 0) await router.prefillCompleted(id);
+      if (below(3) === 0) await router.free(id);
+    }
+    expect(decided).toBeGreaterThan(10);
+  });
 
   it.each(configs)('names as cheapest the one that the crates’ policy chooses, over random books, with %o', async (config) => {
     const router = await service({ config: { ...config, router_temperature: 0 } }, [1n, 2n, 3n, 4n]);
@@ -191,6 +231,17 @@ describe('a routing policy in TypeScript', () => {
     expect((await router.explain({ tokens: prompt })).reason).toMatch(/routing policy/);
   });
 
+  it('is told of the taints that the request prefers', async () => {
+    const router = await service({ policy: prefers(1n) });
+    await router.putWorker({ workerId: 3n, blockSize: BLOCK, taints: ['spot'] });
+    expect((await router.select({ tokens: prompt, preferredTaints: { spot: 0.5 } })).workerId).toBe(1n);
+    const { workerIds, taintMultipliers, costs } = scored.at(-1) as RoutingBatch;
+    for (const [row, id] of workerIds.entries()) {
+      expect(taintMultipliers[row]).toBeCloseTo(id === 3n ? Math.exp(-Math.tanh(0.5)) : 1, 6);
+      expect(costs[row]).toBeCloseTo(20 * (taintMultipliers[row] as number), 9);
+    }
+  });
+
   it('may answer later, within its time', async () => {
     const router = await service({ policy: { timeLimitMs: 1000, score: async ({ workerIds }) => Array.from(workerIds, (id) => Number(-id)) } });
     expect((await router.select({ tokens: prompt })).workerId).toBe(2n);
@@ -223,16 +274,36 @@ describe('a routing policy in TypeScript', () => {
     await router.select({ tokens: prompt });
     const before = router.policyCounts as NonNullable<typeof router.policyCounts>;
     busyUntil.at = performance.now() + 1000;
-    const turns: number[] = [];
+    const turns = [performance.now()];
     const timer = setInterval(() => turns.push(performance.now()), 1);
+    closing.push(async () => clearInterval(timer));
     const first = router.select({ tokens: prompt });
     expect((await first).workerId).toBe(2n);
-    clearInterval(timer);
-    // The loop was blocked by the scorer itself, once; the crates had given up on it long before.
     await waitFor('the counts', () => router.policyCounts, (counts) => (counts?.timedOut ?? 0) > before.timedOut);
     expect(performance.now()).toBeGreaterThanOrEqual(busyUntil.at);
     busyUntil.at = 0;
     expect((await router.select({ tokens: prompt })).workerId).toBe(2n);
+    await waitFor('a turn', () => turns.length, (count) => count > 2);
+    // The loop was blocked by the scorer itself, once; the crates had given up on it long before.
+    expect(turns.filter((at, index) => at - (turns[index - 1] ?? at) > 500)).toHaveLength(1);
+  });
+
+  it('that answers after a second holds requests up for its limit alone, two milliseconds where it has none of its own, and never the event loop', async () => {
+    const router = await service({ policy: { score: ({ costs }) => delay(1000, costs) } });
+    await router.apply([stored(2n, 8)]);
+    let turns = 0;
+    const timer = setInterval(() => void (turns += 1), 1);
+    closing.push(async () => clearInterval(timer));
+    const times: number[] = [];
+    const requests = 15;
+    for (let request = 0; request < requests; request++) {
+      const began = performance.now();
+      expect((await router.select({ tokens: prompt })).workerId).toBe(2n);
+      times.push(performance.now() - began);
+    }
+    expect(times.sort((one, other) => one - other)[Math.floor(requests / 2)]).toBeLessThan(50);
+    expect(turns).toBeGreaterThan(requests / 2);
+    expect(router.policyCounts).toEqual({ scored: 0, timedOut: requests, failed: 0 });
   });
 
   it('refuses limits that are none', async () => {
