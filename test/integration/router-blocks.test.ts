@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { BlockManager, KvPublisher, KvRouter, TokenSequence } from '../../lib/index.js';
+import { type BlockEventSource, BlockManager, type BlockManagerOptions, KvPublisher, KvRouter, TokenSequence } from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { type Deployment, deployments } from '../helpers/serving.js';
@@ -10,8 +10,8 @@ const tokens = Uint32Array.from({ length: 8 * BLOCK_SIZE + 3 }, (_, index) => in
 
 const deploy = deployments();
 
-function manager(tier: 'device' | 'host', blockCount = 8): BlockManager {
-  const made = new BlockManager({ tier, blockCount, blockSize: BLOCK_SIZE, events: true });
+function manager(tier: 'device' | 'host', events: BlockManagerOptions['events'] = true): BlockManager {
+  const made = new BlockManager({ tier, blockCount: 8, blockSize: BLOCK_SIZE, events });
   onTestFinished(() => made.dispose());
   return made;
 }
@@ -20,6 +20,27 @@ function manager(tier: 'device' | 'host', blockCount = 8): BlockManager {
 function cache(blocks: BlockManager, prompt: Uint32Array, count: number): void {
   using sequence = new TokenSequence(prompt, { blockSize: BLOCK_SIZE });
   blocks.allocateOrThrow(count).stage(sequence).register().dispose();
+}
+
+/** Counts how often what is there was asked for. */
+function counting(blocks: BlockManager): BlockEventSource & { snapshots: number } {
+  const source = {
+    snapshots: 0,
+    tier: blocks.tier,
+    blockSize: blocks.blockSize,
+    events: (options?: { readonly snapshot?: boolean }) => {
+      source.snapshots += 1;
+      return blocks.events(options);
+    },
+  };
+  return source;
+}
+
+/** Changes all blocks many times at once; gives the prompt whose blocks are there in the end. */
+function churn(blocks: BlockManager): typeof tokens {
+  const prompts = Array.from({ length: 20 }, (_, index) => tokens.map((id) => id + (index + 1) * 5000));
+  for (const prompt of prompts) cache(blocks, prompt, 8);
+  return prompts.at(-1) as typeof tokens;
 }
 
 async function router(deployment: Deployment): Promise<KvRouter> {
@@ -67,6 +88,49 @@ describe('a worker whose blocks a manager keeps', () => {
     expect((await kv.explain({ tokens })).candidates[0]).toMatchObject({ deviceBlocks: 3, hostBlocks: 3, overlapCredit: 3 + 3 * 0.75 });
     device.drainInactive();
     await waitFor('the device’s end', () => overlap(kv), (seen) => seen?.[0] === 0);
+  });
+
+  it('is known by its tiers with one option too', async () => {
+    const deployment = deploy();
+    const [device, host] = [manager('device'), manager('host')];
+    await deployment.serve(new CountingEngine('counting'), { kvBlocks: [device, host] });
+    const kv = await router(deployment);
+    cache(host, tokens, 7);
+    cache(device, tokens, 2);
+    await hears(kv, [2, 5]);
+  });
+
+  it('is known as it is though its blocks changed faster than was read', async () => {
+    const deployment = deploy();
+    const blocks = manager('device', { capacity: 2 });
+    const source = counting(blocks);
+    await deployment.serve(new CountingEngine('counting'), { kvBlocks: source });
+    const kv = await router(deployment);
+    cache(blocks, tokens, 4);
+    await hears(kv, [4, 0]);
+    const last = churn(blocks);
+    await hears(kv, [8, 0], last);
+    await hears(kv, [0, 0]);
+    expect(source.snapshots).toBeGreaterThan(1);
+    blocks.drainInactive();
+    await hears(kv, [0, 0], last);
+  });
+
+  it('keeps the blocks of one tier where those of another are told anew', async () => {
+    const deployment = deploy();
+    const [device, host] = [manager('device', { capacity: 2 }), manager('host')];
+    const source = counting(device);
+    await deployment.serve(new CountingEngine('counting'), { kvBlocks: [source, host] });
+    const kv = await router(deployment);
+    cache(host, tokens, 6);
+    cache(device, tokens, 3);
+    await hears(kv, [3, 3]);
+    const last = churn(device);
+    await hears(kv, [8, 0], last);
+    expect(source.snapshots).toBeGreaterThan(1);
+    await waitFor('the end of the device’s old blocks', () => overlap(kv), (seen) => seen?.[0] === 0);
+    cache(device, tokens, 1);
+    await hears(kv, [1, 5]);
   });
 
   it('must have blocks of the size that is published', async () => {
