@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { type EngineWorker, type LLMEngine, modelParsers, registerModel, type ServeEngineOptions } from '../../lib/index.js';
+import { type EngineWorker, KV_ROUTER_DEFAULTS, type KvRouterConfig, type LLMEngine, modelParsers, registerModel, type ServeEngineOptions } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { Parrot, spell } from '../helpers/parrot.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -139,6 +139,19 @@ describe('options of serveEngine', () => {
     const usual = await card({});
     expect(usual).toMatchObject({ media_decoder: null, media_fetcher: null, runtime_config: { structural_tag_mode: 'off' } });
     expect(usual['needs']).not.toEqual([['encode']]);
+  });
+
+  it('the documented defaults of a router are those that the crates leave out of a card', async () => {
+    const here = deployment();
+    const routerOf = async (kv: KvRouterConfig): Promise<unknown> => {
+      const runtime = await here.runtime();
+      await registerModel(runtime.endpoint('test.card.generate'), { modelPath, router: { mode: 'kv', kv } });
+      return cardOf(here, runtime.instanceId)['router_config'];
+    };
+    const usual = await routerOf({});
+    expect(usual).toMatchObject({ kv_router_config: { overlap_score_credit: 1 } });
+    expect(await routerOf(KV_ROUTER_DEFAULTS)).toEqual(usual);
+    expect(await routerOf({ ...KV_ROUTER_DEFAULTS, conditional_disagg_eff_isl_threshold: 2049 })).not.toEqual(usual);
   });
 
   it('structuralTag binds what the model says to the tools that the client named', async () => {
