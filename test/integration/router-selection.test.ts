@@ -116,6 +116,11 @@ describe('the selection service', () => {
     await expect(router.select({ tokens: [] })).rejects.toThrow(/request\.tokens: expected a token at least/);
     await expect(SelectionService.create({ config: { router_temperature: -1 } })).rejects.toThrow(/router_temperature/);
     await expect(SelectionService.create({ config: { nothing: 1 } as never })).rejects.toThrow(/config\.nothing: unknown option/);
+    await expect(SelectionService.create({ config: { router_approximate_cache_policy: 'fifo' as never } })).rejects.toThrow(/config\.router_approximate_cache_policy: expected ttl or lru, got "fifo"/);
+    await expect(SelectionService.create({ config: { router_approximate_cache_policy: 'lru' } })).rejects.toThrow(/router_approximate_cache_policy=lru requires use_kv_events=false/);
+    for (const role of ['prefill', 'decode'] as const) {
+      await expect(SelectionService.create({ workerType: role, config: { [`router_${role}_policy`]: 'nobody' } })).rejects.toThrow(/nobody/);
+    }
     await router.close();
     await router.close();
     await expect(router.select({ tokens: prompt })).rejects.toBeInstanceOf(ClosedError);

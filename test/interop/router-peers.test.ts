@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { Frontend, KvPublisher, KvRouter, SelectionService } from '../../lib/index.js';
+import { BlockManager, Frontend, KvPublisher, KvRouter, SelectionService, TokenSequence } from '../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
 import { pythonPeer } from '../helpers/child.js';
 import { freePort, privateCluster } from '../helpers/cluster.js';
@@ -36,6 +36,24 @@ const promptOf = (group: number, index: number): number[] => [
   11 + Math.floor(index / 200),
 ];
 
+/** Keeps its blocks in a manager, which tells of them in its place. */
+class ManagedEngine extends CachingEngine {
+  readonly blocks = new BlockManager({ tier: 'device', blockCount: 1024, blockSize: BLOCK_SIZE, events: true });
+
+  override kvEventSources(): [] {
+    return [];
+  }
+
+  override store(tokens: Uint32Array): number {
+    using sequence = new TokenSequence(tokens, { blockSize: BLOCK_SIZE });
+    using found = this.blocks.matchPrefix(sequence);
+    const first = found?.length ?? 0;
+    if (first < sequence.blockCount) this.blocks.allocateOrThrow(sequence.blockCount - first).stage(sequence, first).register().dispose();
+    for (const name of sequence.sequenceHashes()) this.held.add(name);
+    return first * BLOCK_SIZE;
+  }
+}
+
 async function ask(url: string, model: string, prompt: readonly number[]): Promise<{ status: number; cached: number }> {
   const response = await fetch(`${url}/v1/completions`, {
     method: 'POST',
@@ -61,12 +79,18 @@ async function known(url: string, model: string, group: number): Promise<void> {
 }
 
 describeUnless(missingPeers, 'with the Python wheels', () => {
-  it(
-    'the stock frontend in mode kv sends each prefix to the TypeScript worker that published it',
-    async () => {
+  it.each([
+    ['that published it', CachingEngine],
+    ['whose block manager has it', ManagedEngine],
+  ] as const)(
+    'the stock frontend in mode kv sends each prefix to the TypeScript worker %s',
+    async (_, Engine) => {
       const deployment = deploy();
-      const engines = [new CachingEngine('cached'), new CachingEngine('cached')];
-      for (const engine of engines) await deployment.serve(engine, { endpoint: 'dynamo.backend.generate' });
+      const engines = [new Engine('cached'), new Engine('cached')];
+      for (const engine of engines) {
+        if (engine instanceof ManagedEngine) onTestFinished(() => engine.blocks.dispose());
+        await deployment.serve(engine, { endpoint: 'dynamo.backend.generate', ...(engine instanceof ManagedEngine ? { kvBlocks: engine.blocks } : {}) });
+      }
       const port = await freePort();
       const url = `http://127.0.0.1:${port}`;
       const python = peer(deployment, '-m', 'dynamo.frontend', '--http-port', String(port), '--router-mode', 'kv');
