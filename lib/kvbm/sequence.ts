@@ -112,11 +112,18 @@ export class TokenSequence implements Disposable {
     (this.#pending ??= new Uint32Array(this.blockSize))[this.#pendingCount++] = token;
     this.#length += 1;
     if (this.#length % this.blockSize === 0) {
+      if (this.#length > RANGE * this.blockSize) this.#refuseLast();
       this.#flush();
       return this.#length / this.blockSize - 1;
     }
     if (this.#pendingCount === this.blockSize) this.#flush();
     return undefined;
+  }
+
+  #refuseLast(): never {
+    this.#length -= 1;
+    this.#pendingCount -= 1;
+    throw new TypeError(`sequence.append token: expected at most ${RANGE} blocks of ${this.blockSize}, got one more`);
   }
 
   /** Adds tokens. Gives the range of blocks that this completes, `end` without, if it does. */
@@ -163,7 +170,9 @@ export class TokenSequence implements Disposable {
   lineageHashes(first = 0, count = this.blockCount - first): LineageHashes {
     const operation = 'sequence.lineageHashes';
     this.#checkRange(operation, first, count);
-    return new LineageHashes(call(native.sequenceHashes, operation, this.handle(operation), pair(first, count), 2) ?? new Uint8Array());
+    const handle = this.handle(operation);
+    const bytes = count > 0 ? call(native.sequenceHashes, operation, handle, pair(first, count), 2) : undefined;
+    return new LineageHashes(bytes ?? new Uint8Array());
   }
 
   /** What salt and adapter make of the hashes' seed; 1337 without either. */
@@ -180,7 +189,8 @@ export class TokenSequence implements Disposable {
   #words(operation: string, first: number, count: number, kind: number): BigUint64Array {
     this.#checkRange(operation, first, count);
     const words = new BigUint64Array(count);
-    call(native.sequenceHashes, operation, this.handle(operation), pair(first, count), kind, words);
+    const handle = this.handle(operation);
+    if (count > 0) call(native.sequenceHashes, operation, handle, pair(first, count), kind, words);
     return words;
   }
 

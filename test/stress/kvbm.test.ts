@@ -1,4 +1,4 @@
-import { BlockManager } from 'dynamo-node';
+import { BlockManager, TokenSequence } from 'dynamo-node';
 import { expect, it, onTestFinished } from 'vitest';
 import { BlockModel } from '../helpers/block-model.js';
 import { blockThread } from '../helpers/block-threads.js';
@@ -27,4 +27,13 @@ it('24 threads share a manager', { timeout: 600_000 }, async () => {
     expect(Math.min(checked, stored)).toBeGreaterThan(50);
   }
   expect(manager.statistics()).toMatchObject({ available: 96, mutableReferences: 0, registeredReferences: 0 });
+});
+
+it('a sequence has 2^24 blocks and not one more', { timeout: 300_000 }, () => {
+  using sequence = new TokenSequence(new Uint32Array(2 ** 25 - 1), { blockSize: 2 });
+  expect(sequence.append(1)).toBe(2 ** 24 - 1);
+  expect(sequence.append(2)).toBeUndefined();
+  for (let time = 0; time < 2; time++) expect(() => sequence.append(3)).toThrow(new TypeError('sequence.append token: expected at most 16777216 blocks of 2, got one more'));
+  expect([sequence.length, sequence.blockCount, ...sequence.tokens(2 ** 25 - 1)]).toEqual([2 ** 25 + 1, 2 ** 24, 1, 2]);
+  expect([sequence.blockHashes(2 ** 24).length, sequence.lineageHashes(2 ** 24).length, sequence.lineageHashes(2 ** 24 - 1).length]).toEqual([0, 0, 1]);
 });
