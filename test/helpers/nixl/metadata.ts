@@ -72,14 +72,15 @@ export function describeMetadata(kind: Kind): void {
       }
     });
 
-    it('of a peer that was fetched and then started anew is fetched anew', { timeout: 60_000 }, async () => {
+    it('of a peer that was fetched and then started anew is fetched anew, or taken by hand', { timeout: 60_000 }, async () => {
       const a = await agentOf(kind, 'a', { listenPort: await freePort() });
       const [mine, name] = [await a.allocate(4096), uniqueName('again')];
-      for (let generation = 1; generation <= 3; generation++) {
+      for (let generation = 1; generation <= 4; generation++) {
         const port = await freePort();
         const b = await NixlAgent.create(name, { library: libraryOf(kind), listenPort: port });
         const theirs = await b.allocate(4096);
-        const peer = await a.fetch(name, { host: '127.0.0.1', port }, { timeoutMs: 10_000 });
+        const byHand = generation === 3;
+        const peer = byHand ? await a.connect(await b.metadata()) : await a.fetch(name, { host: '127.0.0.1', port }, { timeoutMs: 10_000 });
         expect([peer.name, peer.generation]).toEqual([name, generation]);
         pattern(viewOf(mine), generation);
         await a.write(mine, peer.memory(theirs.descriptor()));
