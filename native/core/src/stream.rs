@@ -14,7 +14,7 @@ use dynamo_runtime::engine::AsyncEngineContext;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op_here_if, reply};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 
 pub enum Item {
     /// A value.
@@ -106,11 +106,6 @@ impl PullStream {
             answered: CancellationToken::new(),
             killed: CancellationToken::new(),
         })
-    }
-
-    /// Items may be there already.
-    fn is_open(&self) -> bool {
-        self.state.try_lock().is_ok_and(|state| matches!(*state, State::Open(_)))
     }
 
     /// Sends the request if that has not been done, and waits for its worker's answer.
@@ -280,8 +275,7 @@ impl Drop for PullStream {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
     unsafe {
-        let is_open = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.is_open());
-        op_here_if(call, is_open, |call: &Call| {
+        op(call, |call: &Call| {
             let stream = call.handle::<PullStream>()?;
             let (min, max, max_bytes) = (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
             Ok(async move { stream.pull(min, max, max_bytes).await })
