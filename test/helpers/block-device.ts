@@ -48,6 +48,23 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     expect(await areRight(twin.stage(sequence).register(), sequence)).toEqual([true, true]);
   });
 
+  it('are copied straight to a file as they are, or not at all', async () => {
+    const agent = await agentOn();
+    const device = await deviceManager(agent);
+    const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'), { registry: device.registry });
+    const sequence = sequenceOf(3);
+    const stored = await store(device, sequence);
+    const below = disk.allocateOrThrow(3);
+    const copied = await disk.copy(stored, below).then(() => true, (error: unknown) => error);
+    if (copied !== true) {
+      expect(copied).toMatchObject({ name: 'NixlError' });
+      expect(below.disposed).toBe(false);
+    } else {
+      expect(await areRight(below.stageAs(stored).register(), sequence)).toEqual(Array(3).fill(true));
+    }
+    expect(await areRight(stored, sequence)).toEqual(Array(3).fill(true));
+  });
+
   it('go down to host memory, further to a file, and all the way up again', async () => {
     const agent = await agentOn();
     const device = await deviceManager(agent);

@@ -164,6 +164,22 @@ describe('a router on an endpoint', () => {
     expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="timed_out"[^}]*\} 0/);
   });
 
+  it('goes on with the built-in costs where the policy throws, and counts that as a metric', async () => {
+    const deployment = deploy();
+    const [one, two] = [await worker(deployment), await worker(deployment)];
+    const runtime = await deployment.runtime();
+    const score = (): number[] => {
+      throw new Error('no score today');
+    };
+    const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy: { timeLimitMs: 500, score } });
+    onTestFinished(() => kv.close());
+    two.publisher.stored(names, tokensHashes);
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 });
+    for (let round = 0; round < 3; round++) expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);
+    expect(kv.policyCounts).toMatchObject({ scored: 0, failed: 3, timedOut: 0 });
+    expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="failed"[^}]*\} 3/);
+  });
+
   it('is of no use once it is closed', async () => {
     const deployment = deploy();
     await worker(deployment);

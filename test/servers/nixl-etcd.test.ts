@@ -75,29 +75,6 @@ describe('metadata that agents exchange by themselves', () => {
     expect(await child.exit()).toMatchObject({ code: 0, signal: null });
   });
 
-  it('a peer that was started anew is fetched anew from etcd', { timeout: 60_000 }, async (context) => {
-    const missing = nixlMissing() ?? serversMissing('etcd');
-    if (missing !== undefined) context.skip(missing);
-    const etcd = await Server.etcd();
-    onTestFinished(() => etcd.remove());
-    process.env['NIXL_ETCD_ENDPOINTS'] = etcd.url;
-    onTestFinished(() => void delete process.env['NIXL_ETCD_ENDPOINTS']);
-    const [a, name] = [await listening('a'), uniqueName('again')];
-    const mine = await a.allocate(4096);
-    for (let generation = 1; generation <= 2; generation++) {
-      const b = await NixlAgent.create(name, { library: libraryOf('ucx') });
-      const theirs = await b.allocate(4096);
-      await b.sendMetadata();
-      const peer = await a.fetch(name, undefined, { timeoutMs: 20_000 });
-      expect(peer.generation).toBe(generation);
-      pattern(viewOf(mine), generation);
-      await a.write(mine, peer.memory(theirs.descriptor()));
-      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
-      await b.close();
-    }
-    await a.close();
-  });
-
   it('goes through etcd, whole', { timeout: 60_000 }, async (context) => {
     const missing = nixlMissing() ?? serversMissing('etcd');
     if (missing !== undefined) context.skip(missing);

@@ -79,7 +79,7 @@ struct Side {
     const Reply made = run(region_allocate, {.handle = agent, .args = memory.take(), .a = BYTES});
     double numbers[4];
     std::memcpy(numbers, made.bytes->data(), sizeof numbers);
-    region = {made.objects.at(0), numbers[0], static_cast<uint64_t>(numbers[1])};
+    region = {region_find({.a = static_cast<uint64_t>(numbers[0])}).objects.at(0), numbers[0], static_cast<uint64_t>(numbers[1])};
   }
 
   ObjectRef meet(const Side& other) const {
