@@ -36,7 +36,7 @@ afterAll(async () => {
   await frontend?.close();
   await Promise.all([tiny?.close(), slow?.close(), caller?.close()]);
   await runtime?.close();
-  cluster.remove();
+  await cluster.remove();
 });
 
 const messages = [{ role: 'user' as const, content: QUESTION }];

@@ -26,9 +26,9 @@ describeUnless(opensslMissing, 'a frontend with certificates', () => {
     await certificate(folder, 'authority');
     await Promise.all([certificate(folder, 'server', 'authority'), certificate(folder, 'client', 'authority'), certificate(folder, 'stranger')]);
   });
-  afterAll(() => {
+  afterAll(async () => {
     rmSync(folder, { recursive: true, force: true });
-    cluster.remove();
+    await cluster.remove();
   });
   const ca = () => readFileSync(file('authority.pem'));
   const identity = (name: string) => ({ cert: readFileSync(file(`${name}.pem`)), key: readFileSync(file(`${name}.key`)) });

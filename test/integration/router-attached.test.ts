@@ -46,8 +46,9 @@ async function router(deployment: Deployment, options: Partial<KvRouterOptions> 
 const overlaps = async (of: KvRouter) =>
   Object.fromEntries((await of.overlapScores({ tokens: prompt })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
 
-const hears = (of: KvRouter, wanted: Record<string, number>) =>
-  waitFor(`overlaps ${JSON.stringify(wanted)}`, () => overlaps(of), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()));
+/** What is published before a router has connected to the publisher may pass it by: `tell` is called until it hears. */
+const hears = (of: KvRouter, wanted: Record<string, number>, tell = () => {}) =>
+  waitFor(`overlaps ${JSON.stringify(wanted)}`, () => (tell(), overlaps(of)), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()));
 
 describe('a router on an endpoint', () => {
   it('sends a request to the worker that published its prefix', async () => {
@@ -55,6 +56,8 @@ describe('a router on an endpoint', () => {
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+    // Published once, so that one removal is their end: the router has heard of others by then.
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 1 }, () => two.publisher.stored(names.subarray(0, 1), tokensHashes.subarray(0, 1)));
     two.publisher.stored(names.subarray(0, 6), tokensHashes.subarray(0, 6));
     two.publisher.stored(names.subarray(6, 8), tokensHashes.subarray(6, 8), { parentHash: names[5] as bigint, startPosition: 6 });
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 8 });
@@ -101,9 +104,10 @@ describe('a router on an endpoint', () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
-    one.publisher.stored(names, tokensHashes);
-    two.publisher.stored(names.subarray(0, 3), tokensHashes.subarray(0, 3));
-    await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 3 });
+    await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 3 }, () => {
+      one.publisher.stored(names, tokensHashes);
+      two.publisher.stored(names.subarray(0, 3), tokensHashes.subarray(0, 3));
+    });
     await one.worker.close();
     await one.publisher.close();
     await one.runtime.close({ timeoutMs: 1000 });
@@ -114,8 +118,7 @@ describe('a router on an endpoint', () => {
     await hears(kv, { [String(two.id)]: 0 });
     const again = await KvPublisher.create(two.runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
     onTestFinished(() => again.close());
-    again.stored(names.subarray(0, 5), tokensHashes.subarray(0, 5));
-    await hears(kv, { [String(two.id)]: 5 });
+    await hears(kv, { [String(two.id)]: 5 }, () => again.stored(names.subarray(0, 5), tokensHashes.subarray(0, 5)));
   });
 
   it('hears from another router what that one routes', async () => {
@@ -156,8 +159,7 @@ describe('a router on an endpoint', () => {
     const policy = { timeLimitMs: 500, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)) };
     const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy });
     onTestFinished(() => kv.close());
-    two.publisher.stored(names, tokensHashes);
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 });
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
     expect((await kv.select({ tokens: prompt })).workerId).toBe(one.id);
     expect(kv.policyCounts).toMatchObject({ scored: 1, failed: 0, timedOut: 0 });
     expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="scored"[^}]*\} 1/);
@@ -173,8 +175,7 @@ describe('a router on an endpoint', () => {
     };
     const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy: { timeLimitMs: 500, score } });
     onTestFinished(() => kv.close());
-    two.publisher.stored(names, tokensHashes);
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 });
+    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
     for (let round = 0; round < 3; round++) expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);
     expect(kv.policyCounts).toMatchObject({ scored: 0, failed: 3, timedOut: 0 });
     expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="failed"[^}]*\} 3/);
