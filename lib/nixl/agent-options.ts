@@ -1,7 +1,7 @@
 import { checkInteger, checkOptions, checkString } from '../addon/check.js';
 import type { NixlLibrary } from './library.js';
 import type { WaitLimit } from './limit.js';
-import type { MemoryType } from './memory.js';
+import type { MemoryRegion, MemoryType } from './memory.js';
 
 export interface NixlAgentOptions extends WaitLimit {
   /** @default `loadNixl()` */
@@ -34,8 +34,14 @@ export interface PeerAddress {
   readonly port?: number;
 }
 
-/** What memory is allocated, and with which backend it is registered. */
-export interface AllocateOptions {
+/** Which metadata, and how long to wait for it. */
+export interface MetadataOptions extends WaitLimit {
+  /** How the agent is reached, and these regions of one kind alone. @default all */
+  readonly regions?: readonly MemoryRegion[];
+}
+
+/** What memory is allocated, and with which backend it is registered. What comes after a limit is released again. */
+export interface AllocateOptions extends WaitLimit {
   /** @default 'DRAM' */
   readonly memory?: 'DRAM' | 'VRAM';
   /** The GPU, for VRAM. @default 0 */
@@ -46,8 +52,8 @@ export interface AllocateOptions {
   readonly backend?: string;
 }
 
-/** With which backend memory is registered. */
-export interface RegisterOptions {
+/** With which backend memory is registered. What comes after a limit is released again. */
+export interface RegisterOptions extends WaitLimit {
   /** Registers with this backend alone. @default all that take the memory */
   readonly backend?: string;
 }

@@ -1,33 +1,32 @@
 import { checkInteger, checkOneOf, checkOptions, checkString, checkStringMap } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
-import type { Bytes, Handle } from '../addon/native.js';
+import type { Handle } from '../addon/native.js';
 import { ClosedError, DynamoError } from '../errors.js';
-import { type AllocateOptions, addressOf, type NixlAgentOptions, type NixlPlugin, type PeerAddress, type RegisterOptions } from './agent-options.js';
-import { BlockList, blocksOf, indexPayload } from './blocks.js';
+import { type AllocateOptions, addressOf, type MetadataOptions, type NixlAgentOptions, type NixlPlugin, type PeerAddress, type RegisterOptions } from './agent-options.js';
+import { BlockList, blocksOf, transferParts } from './blocks.js';
 import { loadNixl, NixlLibrary } from './library.js';
-import { limited, type WaitLimit } from './limit.js';
+import { LIMIT, limited, onlyLimited, waited, type WaitLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, type MemoryType } from './memory.js';
 import { type NotificationOptions, Notifications } from './notifications.js';
 import { NixlPeer, type RemoteMemory } from './peer.js';
 import { pinned } from './pinned.js';
 import { type LocalMemory, planOf, refuseNotification, type TransferOperation, type TransferTarget } from './plan.js';
-import { fileOf, type MemorySource, type Registration, registrationOf } from './register.js';
+import { Regions, regionsPayload, unpinAtEnd } from './regions.js';
+import type { MemorySource } from './register.js';
 import {
   INLINE_BYTES,
   NO_OPTIONS,
   postingOf,
   PreparedTransfer,
+  type PrepareOptions,
   resultOf,
   type TransferOptions,
   type TransferResult,
-  type TransferSetup,
   waitFor,
 } from './transfer.js';
 
 const CREATE = ['library', 'backends', 'progressDelayUs', 'listenPort', 'telemetry', 'signal', 'timeoutMs'];
-const REGISTRATION_FIELDS = 3;
-const REGION_FIELDS = 4;
 
 /** What outlives an agent that is collected: its end must still be asked for, and its buffers freed behind it. */
 interface Remains {
@@ -42,21 +41,7 @@ const collected = new FinalizationRegistry<Remains>(({ name, handle, pinning }) 
   unpinAtEnd(handle, pinning);
 });
 
-/** The library may write to the buffers until the agent has ended. */
-function unpinAtEnd(handle: Handle, ids: Iterable<number>): void {
-  const unpin = (): void => {
-    for (const id of ids) pinned.delete(id);
-  };
-  invoke(native.nixlAgentClose, 'agent.close', { handle }, { background: true }).then(unpin, () => {});
-}
-
-function numbersOf(bytes: Bytes): Float64Array {
-  return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-}
-
-function idsPayload(regions: readonly MemoryRegion[]): Uint8Array {
-  return new Uint8Array(Float64Array.from(regions, ({ id }) => id).buffer);
-}
+const release = (made: { release(): Promise<void> }): Promise<void> => made.release();
 
 /**
  * Moves bytes between memories of this machine and of peers, in Node, Python or C++. One thread of its own makes the calls
@@ -72,9 +57,7 @@ export class NixlAgent implements AsyncDisposable {
   #handle: Handle | undefined;
   #self: NixlPeer | undefined;
   #closing: Promise<{ leaked: boolean }> | undefined;
-  /** Until their release. */
-  readonly #regions = new Set<MemoryRegion>();
-  readonly #pinning = new Set<number>();
+  readonly #regions = new Regions();
 
   private constructor(
     readonly name: string,
@@ -82,7 +65,7 @@ export class NixlAgent implements AsyncDisposable {
     handle: Handle,
   ) {
     this.#handle = handle;
-    collected.register(this, { name, handle, pinning: this.#pinning }, this);
+    collected.register(this, { name, handle, pinning: this.#regions.pinning }, this);
   }
 
   /** Makes an agent. Peers know it by its name, which must be its own. */
@@ -124,8 +107,9 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   /** The library's plugins. */
-  async plugins(): Promise<NixlPlugin[]> {
-    const plugins = unpack(await invoke(native.nixlAgentPlugins, 'agent.plugins', { handle: this.open('agent.plugins') })) as {
+  async plugins(limit: WaitLimit = {}): Promise<NixlPlugin[]> {
+    const operation = 'agent.plugins';
+    const plugins = unpack(await invoke(native.nixlAgentPlugins, operation, { handle: this.open(operation) }, onlyLimited(operation, limit))) as {
       name: string;
       loads: boolean;
       memories?: number[];
@@ -139,102 +123,41 @@ export class NixlAgent implements AsyncDisposable {
     }));
   }
 
-  /** Adds a backend; once for each name. Peers need the metadata anew. */
-  async createBackend(name: string, params: Readonly<Record<string, string>> = {}): Promise<void> {
+  /** Adds a backend; once for each name. Peers need the metadata anew. A limit ends the wait: the backend may come later. */
+  async createBackend(name: string, params: Readonly<Record<string, string>> = {}, limit: WaitLimit = {}): Promise<void> {
     const operation = 'agent.createBackend';
     checkString(`${operation} name`, name);
     checkStringMap(`${operation} params`, params);
-    await invoke(native.nixlAgentBackend, operation, { handle: this.open(operation), args: pack({ name, params }) });
+    const options = onlyLimited(operation, limit);
+    await invoke(native.nixlAgentBackend, operation, { handle: this.open(operation), args: pack({ name, params }) }, options);
   }
 
   /** Zeroed memory, registered. */
-  async allocate(bytes: number, options: AllocateOptions = {}): Promise<MemoryRegion> {
-    const operation = 'agent.allocate';
-    const path = `${operation} options`;
-    checkInteger(`${operation} bytes`, bytes, 1);
-    checkOptions(path, options, ['memory', 'device', 'hugePages', 'backend']);
-    const { memory = 'DRAM', device = 0, hugePages = true, backend } = options;
-    checkOneOf(`${path}.memory`, memory, ['DRAM', 'VRAM']);
-    checkInteger(`${path}.device`, device, 0, 1023);
-    if (backend !== undefined) checkString(`${path}.backend`, backend);
-    const args = pack({ device: memory === 'VRAM', hugePages, backend });
-    const reply = await invoke(native.nixlRegionAllocate, operation, { handle: this.open(operation), a: bytes, b: device, args });
-    return this.#regionsOf(reply, memory, [])[0] as MemoryRegion;
+  allocate(bytes: number, options: AllocateOptions = {}): Promise<MemoryRegion> {
+    return this.#regions.allocate(this, bytes, options);
   }
 
   /** Registers memory or a file of the caller's. Peers need the metadata anew to reach it. */
-  async register(source: MemorySource, options: RegisterOptions = {}): Promise<MemoryRegion> {
-    const operation = 'agent.register';
-    const file = fileOf(`${operation} source`, source);
-    if (file === undefined) return (await this.#registerAll(operation, [registrationOf(`${operation} source`, source)], options))[0] as MemoryRegion;
-    checkOptions(`${operation} options`, options, ['backend']);
-    const args = pack({ path: file.path, write: file.access === 'write', create: file.create, backend: options.backend });
-    const reply = await invoke(native.nixlRegionFile, operation, { handle: this.open(operation), a: file.bytes, args });
-    return this.#regionsOf(reply, 'FILE', [])[0] as MemoryRegion;
+  register(source: MemorySource, options: RegisterOptions = {}): Promise<MemoryRegion> {
+    return this.#regions.register(this, source, options);
   }
 
   /** Registers many of one kind in one call of the library, which is twenty times faster than one by one. Files by path are not among them. */
-  async registerMany(sources: readonly MemorySource[], options: RegisterOptions = {}): Promise<MemoryRegion[]> {
-    const operation = 'agent.registerMany';
-    if (!Array.isArray(sources)) throw new TypeError(`${operation} sources: expected an array`);
-    if (sources.length === 0) return [];
-    const registrations = sources.map((source, index) => registrationOf(`${operation} sources[${index}]`, source));
-    const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
-    if (other !== -1) throw new TypeError(`${operation} sources[${other}]: expected ${registrations[0]?.memory} as before, got ${registrations[other]?.memory}`);
-    return this.#registerAll(operation, registrations, options);
-  }
-
-  async #registerAll(operation: string, registrations: readonly Registration[], options: RegisterOptions): Promise<MemoryRegion[]> {
-    checkOptions(`${operation} options`, options, ['backend']);
-    const { backend } = options;
-    if (backend !== undefined) checkString(`${operation} options.backend`, backend);
-    const { memory } = registrations[0] as Registration;
-    const metas = registrations.some(({ meta }) => meta !== '') ? registrations.map(({ meta }) => meta) : undefined;
-    const numbers = new Float64Array(registrations.length * REGISTRATION_FIELDS);
-    registrations.forEach(({ address, bytes, device }, index) => numbers.set([address, bytes, device], index * REGISTRATION_FIELDS));
-    const parts = { handle: this.open(operation), a: MEMORY_TYPES.indexOf(memory), payload: new Uint8Array(numbers.buffer), args: pack({ metas, backend }) };
-    // From here on the library may know the addresses.
-    const owned = registrations.map((registration) => registration.owned);
-    const reply = await invoke(native.nixlRegionRegister, operation, parts);
-    return this.#regionsOf(reply, memory, owned);
-  }
-
-  #regionsOf(bytes: Bytes, memory: MemoryType, owned: readonly (Uint8Array | undefined)[]): MemoryRegion[] {
-    const numbers = numbersOf(bytes);
-    return Array.from({ length: numbers.length / REGION_FIELDS }, (_, index) => {
-      const at = index * REGION_FIELDS;
-      const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [number, number, number, number];
-      const own = owned[index];
-      if (own !== undefined) {
-        pinned.set(id, own.buffer);
-        this.#pinning.add(id);
-      }
-      const region = new MemoryRegion(this, id, address, length, memory, device, own);
-      this.#regions.add(region);
-      return region;
-    });
+  registerMany(sources: readonly MemorySource[], options: RegisterOptions = {}): Promise<MemoryRegion[]> {
+    return this.#regions.registerMany(this, sources, options);
   }
 
   /**
    * What a peer needs to connect: how this agent is reached and, unless `regions` names some of one kind, all regions that
    * are registered now. Who has it can read and write them: hand it to nobody else.
    */
-  async metadata(options: { readonly regions?: readonly MemoryRegion[] } = {}): Promise<Uint8Array> {
+  async metadata(options: MetadataOptions = {}): Promise<Uint8Array> {
     const operation = 'agent.metadata';
-    checkOptions(`${operation} options`, options, ['regions']);
+    checkOptions(`${operation} options`, options, ['regions', ...LIMIT]);
+    const limit = limited(operation, options);
     const handle = this.open(operation);
-    if (options.regions === undefined) return invoke(native.nixlAgentMetadata, operation, { handle });
-    return invoke(native.nixlAgentPartialMetadata, operation, { handle, ...this.#some(`${operation} options.regions`, options.regions) });
-  }
-
-  #some(path: string, regions: readonly MemoryRegion[]): { a: number; payload: Uint8Array } {
-    if (!Array.isArray(regions)) throw new TypeError(`${path}: expected an array`);
-    for (const [index, region] of regions.entries()) {
-      if (!(region instanceof MemoryRegion) || region.agent !== this) throw new TypeError(`${path}[${index}]: expected a region of the agent '${this.name}'`);
-      region.open(path);
-      if (region.memory !== regions[0]?.memory) throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as before, got ${region.memory}`);
-    }
-    return { a: MEMORY_TYPES.indexOf(regions[0]?.memory ?? 'DRAM'), payload: idsPayload(regions) };
+    if (options.regions === undefined) return invoke(native.nixlAgentMetadata, operation, { handle }, limit);
+    return invoke(native.nixlAgentPartialMetadata, operation, { handle, ...regionsPayload(`${operation} options.regions`, this, options.regions) }, limit);
   }
 
   /**
@@ -245,7 +168,7 @@ export class NixlAgent implements AsyncDisposable {
   async connect(metadata: Uint8Array, limit: WaitLimit = {}): Promise<NixlPeer> {
     const operation = 'agent.connect';
     if (!(metadata instanceof Uint8Array)) throw new TypeError(`${operation} metadata: expected a Uint8Array`);
-    const options = limited(operation, limit);
+    const options = onlyLimited(operation, limit);
     return NixlPeer.of(this, await invoke(native.nixlAgentConnect, operation, { handle: this.open(operation), payload: metadata }, options));
   }
 
@@ -253,12 +176,13 @@ export class NixlAgent implements AsyncDisposable {
    * Sends the metadata to a listening peer, or to etcd where there is no address (NIXL_ETCD_ENDPOINTS must have been set
    * when the agent was created). The library does not tell whether it arrived.
    */
-  async sendMetadata(to?: PeerAddress, options: { readonly regions?: readonly MemoryRegion[] } = {}): Promise<void> {
+  async sendMetadata(to?: PeerAddress, options: MetadataOptions = {}): Promise<void> {
     const operation = 'agent.sendMetadata';
-    checkOptions(`${operation} options`, options, ['regions']);
-    const part = options.regions === undefined ? {} : this.#some(`${operation} options.regions`, options.regions);
+    checkOptions(`${operation} options`, options, ['regions', ...LIMIT]);
+    const limit = limited(operation, options);
+    const part = options.regions === undefined ? {} : regionsPayload(`${operation} options.regions`, this, options.regions);
     const args = pack({ ...addressOf(operation, to), partial: options.regions !== undefined });
-    await invoke(native.nixlAgentSendMetadata, operation, { handle: this.open(operation), args, ...part });
+    await invoke(native.nixlAgentSendMetadata, operation, { handle: this.open(operation), args, ...part }, limit);
   }
 
   /** Gets a peer's metadata from where it listens, or from etcd. It waits until it is there: give it a limit. */
@@ -276,14 +200,15 @@ export class NixlAgent implements AsyncDisposable {
 
   async #fetch(operation: string, name: string, how: object, limit: WaitLimit): Promise<NixlPeer> {
     checkString(`${operation} name`, name);
-    const options = limited(operation, limit);
+    const options = onlyLimited(operation, limit);
     return NixlPeer.of(this, await invoke(native.nixlAgentFetch, operation, { handle: this.open(operation), args: pack({ name, ...how }) }, options));
   }
 
   /** Takes the metadata back from etcd, or from a listening peer. */
-  async withdrawMetadata(from?: PeerAddress): Promise<void> {
+  async withdrawMetadata(from?: PeerAddress, limit: WaitLimit = {}): Promise<void> {
     const operation = 'agent.withdrawMetadata';
-    await invoke(native.nixlAgentWithdrawMetadata, operation, { handle: this.open(operation), args: pack(addressOf(operation, from)) });
+    const options = onlyLimited(operation, limit);
+    await invoke(native.nixlAgentWithdrawMetadata, operation, { handle: this.open(operation), args: pack(addressOf(operation, from)) }, options);
   }
 
   /** Fills the local memory from the other. */
@@ -337,26 +262,32 @@ export class NixlAgent implements AsyncDisposable {
     operation: TransferOperation,
     local: LocalMemory | readonly LocalMemory[],
     remote: TransferTarget | readonly TransferTarget[],
-    options: TransferSetup = NO_OPTIONS,
+    options: PrepareOptions = NO_OPTIONS,
   ): Promise<PreparedTransfer> {
     const path = 'agent.prepare';
     checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
     const handle = this.open(path);
-    const { args } = postingOf(path, options);
+    const { args, limit } = postingOf(path, options);
     const { peer, kinds, payload } = planOf(path, this, operation, local, remote);
-    return PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, { handle, other: peer.handle, a: kinds, args, payload }));
+    const parts = { handle, other: peer.handle, a: kinds, args, payload };
+    return waited(limit, async () => PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, parts)), release);
   }
 
   /**
    * Looks memory up once, so that thousands of blocks of it can be named by index. Each run is cut into blocks of
    * `blockBytes`, or is one block where that is left out. All of this agent, or all of one peer.
    */
-  async blocks(memory: LocalMemory | RemoteMemory | readonly LocalMemory[] | readonly RemoteMemory[], blockBytes?: number): Promise<BlockList> {
+  async blocks(
+    memory: LocalMemory | RemoteMemory | readonly LocalMemory[] | readonly RemoteMemory[],
+    blockBytes?: number,
+    limit: WaitLimit = {},
+  ): Promise<BlockList> {
     const operation = 'agent.blocks';
+    const options = onlyLimited(operation, limit);
     const handle = this.open(operation);
     const { peer, kinds, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
-    const list = await invoke(native.nixlBlocksPrepare, operation, { handle, other: peer?.handle, a: kinds, payload });
-    return new BlockList(this, peer, sizes, count, list);
+    const parts = { handle, other: peer?.handle, a: kinds, payload };
+    return waited(options, async () => new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts)), release);
   }
 
   /**
@@ -377,7 +308,7 @@ export class NixlAgent implements AsyncDisposable {
   ): Promise<TransferResult> {
     const path = 'agent.transferBlocks';
     const { limit, args } = postingOf(path, options);
-    const parts = this.#blockParts(path, operation, local, localIndices, remote, remoteIndices);
+    const parts = transferParts(path, this, operation, local, localIndices, remote, remoteIndices);
     return resultOf(local.bytesOf(localIndices), await invoke(native.nixlBlocksStart, path, { ...parts, args }, limit));
   }
 
@@ -388,23 +319,12 @@ export class NixlAgent implements AsyncDisposable {
     localIndices: Int32Array,
     remote: BlockList,
     remoteIndices: Int32Array,
-    options: TransferSetup = NO_OPTIONS,
+    options: PrepareOptions = NO_OPTIONS,
   ): Promise<PreparedTransfer> {
     const path = 'agent.prepareBlocks';
-    const { args } = postingOf(path, options);
-    const parts = this.#blockParts(path, operation, local, localIndices, remote, remoteIndices);
-    return PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, { ...parts, args }));
-  }
-
-  #blockParts(path: string, operation: TransferOperation, local: BlockList, localIndices: Int32Array, remote: BlockList, remoteIndices: Int32Array) {
-    checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
-    this.open(path);
-    for (const [name, list] of [['local', local], ['remote', remote]] as const) {
-      if (!(list instanceof BlockList) || list.agent !== this) throw new TypeError(`${path} ${name}: expected a block list of the agent '${this.name}'`);
-    }
-    if (local.peer !== undefined) throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
-    const payload = indexPayload(path, localIndices, remoteIndices);
-    return { handle: local.open(path), other: remote.open(path), a: operation === 'READ' ? 0 : 1, payload };
+    const { args, limit } = postingOf(path, options);
+    const parts = { ...transferParts(path, this, operation, local, localIndices, remote, remoteIndices), args };
+    return waited(limit, async () => PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, parts)), release);
   }
 
   /** The messages that peers send. One reader at a time: a second fails with `nixl.notifications_read`. */
@@ -414,13 +334,19 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   /** What a backend knows of files or objects by their path or key: its answer for each, or null. POSIX tells size, mode and mtime. */
-  async queryMemory(memory: MemoryType, keys: readonly string[], backend: string): Promise<(Readonly<Record<string, string>> | null)[]> {
+  async queryMemory(
+    memory: MemoryType,
+    keys: readonly string[],
+    backend: string,
+    limit: WaitLimit = {},
+  ): Promise<(Readonly<Record<string, string>> | null)[]> {
     const operation = 'agent.queryMemory';
+    const options = onlyLimited(operation, limit);
     checkOneOf(`${operation} memory`, memory, MEMORY_TYPES);
     checkString(`${operation} backend`, backend);
     for (const [index, key] of keys.entries()) checkString(`${operation} keys[${index}]`, key);
     const args = pack({ backend, memory: MEMORY_TYPES.indexOf(memory), metas: keys });
-    return unpack(await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args })) as (Record<string, string> | null)[];
+    return unpack(await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args }, options)) as (Record<string, string> | null)[];
   }
 
   /**
@@ -440,10 +366,8 @@ export class NixlAgent implements AsyncDisposable {
     const handle = this.open('agent.close');
     this.#handle = undefined;
     collected.unregister(this);
-    const pinning = [...this.#pinning];
-    const regions = [...this.#regions];
-    this.#regions.clear();
-    for (const region of regions) region.ended();
+    const pinning = [...this.#regions.pinning];
+    this.#regions.end();
     const late = new Error('late');
     try {
       await invoke(native.nixlAgentClose, 'agent.close', { handle }, { deadline: { ms: deadlineMs, error: () => late } });
@@ -462,8 +386,7 @@ export class NixlAgent implements AsyncDisposable {
 
   /** @internal A region that is released is the agent's no more. */
   forget(region: MemoryRegion): void {
-    this.#regions.delete(region);
-    this.#pinning.delete(region.id);
+    this.#regions.forget(region);
   }
 
   /** @internal The handle; throws where it is closed. */

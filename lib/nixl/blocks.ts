@@ -1,11 +1,12 @@
-import { checkInteger } from '../addon/check.js';
-import { invoke, native } from '../addon/invoke.js';
+import { checkInteger, checkOneOf } from '../addon/check.js';
+import { type CallParts, invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
+import { onlyLimited, waited, type WaitLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
-import type { LocalMemory } from './plan.js';
+import type { LocalMemory, TransferOperation } from './plan.js';
 
 /**
  * Equal or unequal blocks of memory on one side, looked up once; a transfer names them by index. `NixlAgent.blocks` makes
@@ -28,11 +29,12 @@ export class BlockList implements AsyncDisposable {
     this.#handle = handle;
   }
 
-  /** Idempotent. Transfers under way go on. */
-  async release(): Promise<void> {
+  /** Idempotent. Transfers under way go on. A limit ends the wait, not the release. */
+  async release(limit: WaitLimit = {}): Promise<void> {
+    const options = onlyLimited('blocks.release', limit);
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) await invoke(native.nixlBlocksRelease, 'blocks.release', { handle });
+    if (handle !== undefined) await waited(options, () => invoke(native.nixlBlocksRelease, 'blocks.release', { handle }));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -52,8 +54,28 @@ export class BlockList implements AsyncDisposable {
   }
 }
 
+/** Checks both sides of a transfer by index and gives it as the parts of a native call. */
+export function transferParts(
+  path: string,
+  agent: NixlAgent,
+  operation: TransferOperation,
+  local: BlockList,
+  localIndices: Int32Array,
+  remote: BlockList,
+  remoteIndices: Int32Array,
+): CallParts {
+  checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
+  agent.open(path);
+  for (const [name, list] of [['local', local], ['remote', remote]] as const) {
+    if (!(list instanceof BlockList) || list.agent !== agent) throw new TypeError(`${path} ${name}: expected a block list of the agent '${agent.name}'`);
+  }
+  if (local.peer !== undefined) throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
+  const payload = indexPayload(path, localIndices, remoteIndices);
+  return { handle: local.open(path), other: remote.open(path), a: operation === 'READ' ? 0 : 1, payload };
+}
+
 /** Both sides' indices as the native side takes them. */
-export function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint8Array {
+function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint8Array {
   for (const [name, list] of [['localIndices', local], ['remoteIndices', remote]] as const) {
     if (!(list instanceof Int32Array)) throw new TypeError(`${path} ${name}: expected an Int32Array`);
   }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
-import { checkOptions } from '../addon/check.js';
+import { checkOptions, checkSignal } from '../addon/check.js';
 import { native } from '../addon/invoke.js';
 import { NixlAgent } from './agent.js';
 import { loadNixl, type NixlCuda, NixlLibrary, NixlLoadError, type NixlLoadOptions, type NixlTried } from './library.js';
@@ -102,6 +102,15 @@ function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boole
   return problems;
 }
 
+/** What the doctor looks at. */
+export interface NixlDoctorOptions {
+  /** @default what `load` finds */
+  readonly library?: NixlLibrary;
+  readonly load?: NixlLoadOptions;
+  /** Ends it, and rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+
 /**
  * Looks at everything that NIXL needs: the library and its version, plugins and UCX modules with the reason of each that does
  * not load, GPUs, RDMA devices, locked memory, what the container forbids, and copies of UCX that are in each other's way.
@@ -112,8 +121,10 @@ function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boole
  * const report = await nixlDoctor();
  * console.log(formatNixlReport(report));
  */
-export async function nixlDoctor(options: { readonly library?: NixlLibrary; readonly load?: NixlLoadOptions } = {}): Promise<NixlReport> {
-  checkOptions('nixlDoctor options', options, ['library', 'load']);
+export async function nixlDoctor(options: NixlDoctorOptions = {}): Promise<NixlReport> {
+  checkOptions('nixlDoctor options', options, ['library', 'load', 'signal']);
+  const { signal } = options;
+  if (signal !== undefined) checkSignal('nixlDoctor options.signal', signal);
   let library = options.library;
   let tried: readonly NixlTried[] = [];
   try {
@@ -130,9 +141,9 @@ export async function nixlDoctor(options: { readonly library?: NixlLibrary; read
   const files = [...(library?.kind === 'real' ? lame : []), ...idle];
   const asked: FilesQuestion = { files, address: native.nixlBufferAddress(readable) };
   // What it loads may end it, as a second copy of UCX does: that is a finding, too.
-  const { answer, crash } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, { timeoutMs: PROBE_MS }).then(
+  const { answer, crash } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, { timeoutMs: PROBE_MS, signal }).then(
     (output) => ({ answer: output.answer, crash: '' }),
-    (error: Error) => ({ answer: { reasons: [], memory: 'not known' }, crash: error.message }),
+    (error: Error) => (signal?.throwIfAborted(), { answer: { reasons: [], memory: 'not known' }, crash: error.message }),
   );
   const reasonOf = (file: string): string => answer.reasons[files.indexOf(file)] ?? 'not known';
 

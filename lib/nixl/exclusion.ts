@@ -1,6 +1,6 @@
 import { NixlError } from '../errors.js';
 import type { PairAnswer, PairQuestion } from './probe-pair.js';
-import { probe } from './probe.js';
+import { probe, type ProbeOptions } from './probe.js';
 import type { NixlTransport } from './protocol-report.js';
 
 /** What was found out without a word of UCX's. */
@@ -40,7 +40,7 @@ export const REPORTING = { UCX_PROTO_INFO: 'y', UCX_LOG_LEVEL: 'warn', UCX_LOG_F
  * this process is. What comes through sockets is TCP. Else each other transport is given to a probe agent of its own, and it
  * is the one with which the bytes come through no socket either. Undefined where none is.
  */
-export async function exclude(operation: string, asked: PairQuestion, first: PairAnswer, timeoutMs: number): Promise<Exclusion | undefined> {
+export async function exclude(operation: string, asked: PairQuestion, first: PairAnswer, limits: Pick<ProbeOptions, 'timeoutMs' | 'signal'>): Promise<Exclusion | undefined> {
   if (cameBySocket(first)) {
     return { transport: 'tcp', evidence: 'by-exclusion', detail: `${first.received} bytes came through TCP sockets while ${first.moved} were moved` };
   }
@@ -48,7 +48,7 @@ export async function exclude(operation: string, asked: PairQuestion, first: Pai
   const able: NixlTransport[] = [];
   for (const [transport, tls] of candidates) {
     try {
-      const { answer } = await probe<PairAnswer>(operation, 'probe-pair', asked, { env: { UCX_TLS: tls }, timeoutMs });
+      const { answer } = await probe<PairAnswer>(operation, 'probe-pair', asked, { env: { UCX_TLS: tls }, ...limits });
       if (avoidedSockets(answer)) able.push(transport);
     } catch (error) {
       if (!(error instanceof NixlError) || error.reason !== 'nixl.probe') throw error;

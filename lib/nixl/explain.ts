@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, checkString } from '../addon/check.js';
 import { NixlError } from '../errors.js';
 import { NixlAgent } from './agent.js';
 import { nixlDoctor } from './doctor.js';
@@ -43,8 +43,10 @@ export interface NixlExplainOptions {
   readonly params?: Readonly<Record<string, string>>;
   /** The backend that moves files. @default 'POSIX' */
   readonly fileBackend?: string;
-  /** @default 30000 */
+  /** Of each probe. @default 30000 */
   readonly timeoutMs?: number;
+  /** Ends the probes, and rejects with its reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** What carries bytes between two memories, and how that is known. */
@@ -59,7 +61,7 @@ export interface NixlExplanation {
   readonly lost: string;
 }
 
-const KNOWN = ['require', 'library', 'params', 'fileBackend', 'timeoutMs'];
+const KNOWN = ['require', 'library', 'params', 'fileBackend', 'timeoutMs', 'signal'];
 const OPERATION = 'nixlExplain';
 /** With the start of the process. */
 const SPARE_MS = 10_000;
@@ -81,10 +83,10 @@ const refused = (message: string, missing: readonly string[] = []): NixlError =>
   });
 
 /** What this machine lacks for a transport, where that can be told without trying. */
-async function missingFor(required: NixlRequirement, library: NixlLibrary): Promise<string[]> {
+async function missingFor(required: NixlRequirement, library: NixlLibrary, signal: AbortSignal | undefined): Promise<string[]> {
   if (required === 'cuda_ipc') return library.cuda.available ? [] : [`device: ${library.cuda.reason}`];
   if (required !== 'rdma' && required !== 'gds') return [];
-  const report = await nixlDoctor({ library });
+  const report = await nixlDoctor({ library, ...(signal === undefined ? {} : { signal }) });
   if (required === 'gds') {
     const plugin = report.plugins.find(({ name }) => name === 'GDS');
     if (plugin?.loads === true) return [];
@@ -109,7 +111,7 @@ function explainFile(backend: string): NixlExplanation {
 }
 
 async function explainMemory(pair: NixlPair, options: NixlExplainOptions, library: NixlLibrary): Promise<NixlExplanation> {
-  const { timeoutMs = 30_000, require: required = 'any' } = options;
+  const { timeoutMs = 30_000, require: required = 'any', signal } = options;
   const isNear = pair.peer instanceof NixlAgent;
   const metadata = pair.peer instanceof NixlAgent ? await pair.peer.metadata() : pair.peer;
   const lost = required === 'shared-memory' ? 'error handling by peer: that a peer has died is not noticed' : '';
@@ -123,15 +125,15 @@ async function explainMemory(pair: NixlPair, options: NixlExplainOptions, librar
     params,
     timeoutMs,
   };
-  const limitMs = timeoutMs + SPARE_MS;
-  const { answer, text } = await probe<PairAnswer>(OPERATION, 'probe-pair', asked, { env: REPORTING, timeoutMs: limitMs });
+  const limits = { timeoutMs: timeoutMs + SPARE_MS, signal };
+  const { answer, text } = await probe<PairAnswer>(OPERATION, 'probe-pair', asked, { env: REPORTING, ...limits });
   const measured = { bytesPerSecond: answer.bytesPerSecond, latencyUs: answer.latencyUs };
   const choice = choiceFor(parseProtocolReport(text), 'READ', Math.min(pair.remote.bytes, 16 * 2 ** 20));
   const reported = choice === undefined ? undefined : transportOf(choice.lanes);
   const found =
     choice !== undefined && reported !== undefined
       ? { transport: reported, evidence: 'reported' as const, detail: `${choice.how} over ${choice.lanes}` }
-      : (onlyAllowed() ?? (await exclude(OPERATION, asked, answer, limitMs)));
+      : (onlyAllowed() ?? (await exclude(OPERATION, asked, answer, limits)));
   if (found === undefined) throw refused(`nothing tells what carries the bytes${choice === undefined ? '' : `: UCX names ${choice.lanes}, which is not known`}`);
   if (!isNear) return { ...found, measured, lost };
   return { ...found, evidence: 'inferred', detail: `${found.detail}, seen from another process: within one it may differ`, measured, lost };
@@ -160,12 +162,13 @@ export async function nixlExplain(pair: NixlPair, options: NixlExplainOptions = 
   checkOneOf(`${OPERATION} options.require`, required, REQUIREMENTS);
   checkString(`${OPERATION} options.fileBackend`, fileBackend);
   if (timeoutMs !== undefined) checkInteger(`${OPERATION} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1 - SPARE_MS);
+  if (options.signal !== undefined) checkSignal(`${OPERATION} options.signal`, options.signal);
   if (!(library instanceof NixlLibrary)) throw new TypeError(`${OPERATION} options.library: expected what loadNixl gave`);
   if (library.kind === 'mock') {
     if (required !== 'any') throw refused(`${required} was required, but the library is the mock, which has no transport`);
     return { transport: 'mock', evidence: 'by-exclusion', detail: 'the mock copies bytes', measured: undefined, lost: '' };
   }
-  const missing = await missingFor(required, library);
+  const missing = await missingFor(required, library, options.signal);
   // Memory that may be locked is a limit, not the lack of a way; what cannot be there at all is not tried.
   if (missing.some((reason) => !reason.startsWith('memlock'))) throw refused(`${required} was required, and this machine cannot have it`, missing);
   const explained = pair.remote.memory === 'FILE' ? explainFile(fileBackend) : await explainMemory(pair, { ...options, require: required }, library);

@@ -1,4 +1,4 @@
-import { checkInteger, checkSignal } from '../addon/check.js';
+import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
 import type { InvokeOptions } from '../addon/invoke.js';
 import { NixlError } from '../errors.js';
 
@@ -10,6 +10,9 @@ export interface WaitLimit {
   readonly timeoutMs?: number;
 }
 
+/** The names of a limit, for the lists of known options. */
+export const LIMIT = ['signal', 'timeoutMs'] as const;
+
 /** Checks a limit and gives it as the options of a native call. */
 export function limited(operation: string, { signal, timeoutMs }: WaitLimit): InvokeOptions {
   if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
@@ -18,4 +21,37 @@ export function limited(operation: string, { signal, timeoutMs }: WaitLimit): In
   const error = (): Error =>
     new NixlError('DeadlineExceeded', `${operation}: not over within ${timeoutMs} ms`, { reason: 'nixl.deadline', operation });
   return { signal, deadline: { ms: timeoutMs, error } };
+}
+
+/** As `limited`, where a limit is all that the options have. */
+export function onlyLimited(operation: string, options: WaitLimit): InvokeOptions {
+  checkOptions(`${operation} options`, options, LIMIT);
+  return limited(operation, options);
+}
+
+/**
+ * Waits for work no longer than a limit allows. The work itself goes on: it may need its memory until it is over, and what
+ * it gives then is handed to `undo`.
+ */
+export async function waited<T>({ signal, deadline }: InvokeOptions, begin: () => Promise<T>, undo: (late: T) => unknown = () => {}): Promise<T> {
+  signal?.throwIfAborted();
+  const work = begin();
+  if (signal === undefined && deadline === undefined) return work;
+  let timer: NodeJS.Timeout | undefined;
+  let onAbort = (): void => {};
+  const givenUp = new Promise<never>((_, reject) => {
+    const giveUp = (reason: unknown): void => {
+      work.then(undo).catch(() => {});
+      reject(reason);
+    };
+    onAbort = () => giveUp(signal?.reason);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (deadline !== undefined) timer = setTimeout(() => giveUp(deadline.error()), deadline.ms);
+  });
+  try {
+    return await Promise.race([work, givenUp]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', onAbort);
+  }
 }

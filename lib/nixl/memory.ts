@@ -3,7 +3,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { limited, type WaitLimit } from './limit.js';
+import { onlyLimited, waited, type WaitLimit } from './limit.js';
 import { pinned } from './pinned.js';
 
 /** Kinds of memory, by NIXL's names. Source: `nixl_types.h`. */
@@ -125,17 +125,21 @@ export class MemoryRegion implements AsyncDisposable {
     return { kind: 'dynamo-node.region', process: process.pid, id: this.id, bytes: this.bytes };
   }
 
-  /** Copies bytes into it, also into a device's memory. */
-  async upload(data: Uint8Array, offset = 0): Promise<void> {
-    if (!(data instanceof Uint8Array)) throw new TypeError('region.upload data: expected a Uint8Array');
-    checkRange('region.upload', offset, data.byteLength, this.bytes);
-    await invoke(native.nixlRegionWrite, 'region.upload', { handle: this.handle('region.upload'), a: offset, payload: data });
+  /** Copies bytes into it, also into a device's memory. A limit ends the wait: the bytes may come later. */
+  async upload(data: Uint8Array, offset = 0, limit: WaitLimit = {}): Promise<void> {
+    const operation = 'region.upload';
+    if (!(data instanceof Uint8Array)) throw new TypeError(`${operation} data: expected a Uint8Array`);
+    checkRange(operation, offset, data.byteLength, this.bytes);
+    const options = onlyLimited(operation, limit);
+    await invoke(native.nixlRegionWrite, operation, { handle: this.handle(operation), a: offset, payload: data }, options);
   }
 
   /** A copy of its bytes, also of a device's memory. */
-  async download(offset = 0, bytes: number = this.bytes - offset): Promise<Uint8Array> {
-    checkRange('region.download', offset, bytes, this.bytes);
-    return invoke(native.nixlRegionRead, 'region.download', { handle: this.handle('region.download'), a: offset, b: bytes });
+  async download(offset = 0, bytes: number = this.bytes - offset, limit: WaitLimit = {}): Promise<Uint8Array> {
+    const operation = 'region.download';
+    checkRange(operation, offset, bytes, this.bytes);
+    const options = onlyLimited(operation, limit);
+    return invoke(native.nixlRegionRead, operation, { handle: this.handle(operation), a: offset, b: bytes }, options);
   }
 
   /**
@@ -145,15 +149,14 @@ export class MemoryRegion implements AsyncDisposable {
    */
   async release(limit: WaitLimit = {}): Promise<void> {
     const operation = 'region.release';
-    const options = limited(operation, limit);
+    const options = onlyLimited(operation, limit);
     if (this.#isOpen) {
       const handle = this.handle(operation);
       this.#close();
       if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
       this.#released = invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id));
     }
-    if (options.signal === undefined && options.deadline === undefined) return this.#released;
-    return until(this.#released as Promise<void>, options);
+    return waited(options, () => this.#released as Promise<void>);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -185,23 +188,6 @@ export class MemoryRegion implements AsyncDisposable {
     this.#close();
     if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
     this.#released = Promise.resolve();
-  }
-}
-
-async function until(work: Promise<void>, { signal, deadline }: ReturnType<typeof limited>): Promise<void> {
-  signal?.throwIfAborted();
-  let timer: NodeJS.Timeout | undefined;
-  let onAbort = (): void => {};
-  const gaveUp = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal?.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    if (deadline !== undefined) timer = setTimeout(() => reject(deadline.error()), deadline.ms);
-  });
-  try {
-    await Promise.race([work, gaveUp]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
   }
 }
 

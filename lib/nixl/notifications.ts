@@ -1,8 +1,9 @@
-import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
+import { checkInteger, checkOptions } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
+import { limited } from './limit.js';
 
 /** A message of a peer's. Those of one sender come in its order. */
 export interface Notification {
@@ -14,6 +15,8 @@ export interface Notification {
 export interface NotificationOptions {
   /** Ends the iteration with the signal's reason. */
   readonly signal?: AbortSignal;
+  /** Ends the iteration with `DYN_DEADLINE_EXCEEDED` where no message comes for so many milliseconds. @default no limit */
+  readonly timeoutMs?: number;
   /** The most that are taken from the library's side at a time; the others wait there. @default 256 */
   readonly maxQueued?: number;
   /** Waiting for a message alone does not keep the process alive. @default false */
@@ -26,6 +29,7 @@ export class Notifications implements AsyncIterableIterator<Notification> {
   readonly #most: number;
   readonly #background: boolean;
   readonly #signal: AbortSignal | undefined;
+  readonly #deadline: ReturnType<typeof limited>['deadline'];
   readonly #left = new AbortController();
   #queue: Notification[] = [];
   #next = 0;
@@ -34,9 +38,9 @@ export class Notifications implements AsyncIterableIterator<Notification> {
   /** @internal */
   constructor(agent: NixlAgent, options: NotificationOptions) {
     const path = 'agent.notifications options';
-    checkOptions(path, options, ['signal', 'maxQueued', 'background']);
+    checkOptions(path, options, ['signal', 'timeoutMs', 'maxQueued', 'background']);
     const { signal, maxQueued = 256, background = false } = options;
-    if (signal !== undefined) checkSignal(`${path}.signal`, signal);
+    this.#deadline = limited('agent.notifications', options).deadline;
     checkInteger(`${path}.maxQueued`, maxQueued, 1, 2 ** 20);
     this.#agent = agent;
     this.#most = maxQueued;
@@ -63,7 +67,7 @@ export class Notifications implements AsyncIterableIterator<Notification> {
       const signal = this.#signal === undefined ? this.#left.signal : AbortSignal.any([this.#signal, this.#left.signal]);
       try {
         const handle = this.#agent.open('agent.notifications');
-        const batch = await invoke(native.nixlAgentNotifications, 'agent.notifications', { handle, a: this.#most }, { signal, background: this.#background });
+        const batch = await invoke(native.nixlAgentNotifications, 'agent.notifications', { handle, a: this.#most }, { signal, deadline: this.#deadline, background: this.#background });
         const flat = unpack(batch) as (string | Uint8Array)[];
         this.#queue = Array.from({ length: flat.length / 2 }, (_, index) => ({ from: flat[index * 2] as string, data: flat[index * 2 + 1] as Uint8Array }));
         this.#next = 0;

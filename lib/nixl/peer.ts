@@ -3,7 +3,7 @@ import { unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import type { NixlAgent } from './agent.js';
-import { limited, type WaitLimit } from './limit.js';
+import { onlyLimited, type WaitLimit } from './limit.js';
 import { checkRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
 
 /** A run of bytes of a peer's, inside one region that its metadata tells. */
@@ -69,7 +69,7 @@ export class NixlPeer {
 
   /** Sends it a message. Resolves when the message was handed over, not when it was read. */
   async notify(message: Uint8Array | string, limit: WaitLimit = {}): Promise<void> {
-    const options = limited('peer.notify', limit);
+    const options = onlyLimited('peer.notify', limit);
     await invoke(native.nixlAgentNotify, 'peer.notify', { handle: this.agent.open('peer.notify'), other: this.handle, payload: messageBytes('peer.notify message', message) }, options);
   }
 
@@ -78,7 +78,7 @@ export class NixlPeer {
    * ends the wait, not the end. Idempotent.
    */
   async disconnect(limit: WaitLimit = {}): Promise<void> {
-    const options = limited('peer.disconnect', limit);
+    const options = onlyLimited('peer.disconnect', limit);
     if (this.agent.isOpen) await invoke(native.nixlPeerDisconnect, 'peer.disconnect', { handle: this.handle }, options);
   }
 }

@@ -10,6 +10,14 @@ export interface ProbeOutput<T> {
   readonly text: string;
 }
 
+/** How a probe runs. */
+export interface ProbeOptions {
+  readonly env?: Record<string, string>;
+  readonly timeoutMs: number;
+  /** Ends the probe, and rejects with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 const ANSWER = '{"answer":';
 
 const MARKED = (line: string): boolean => line.startsWith(ANSWER);
@@ -29,26 +37,32 @@ export async function question<T>(): Promise<T> {
 /**
  * @internal Runs a program of this folder in a process of its own: what it loads, and how UCX is set up for it, stays there.
  */
-export function probe<T>(operation: string, program: string, asked: unknown, options: { env?: Record<string, string>; timeoutMs: number }): Promise<ProbeOutput<T>> {
+export function probe<T>(operation: string, program: string, asked: unknown, options: ProbeOptions): Promise<ProbeOutput<T>> {
   const suffix = extname(fileURLToPath(import.meta.url));
   const script = fileURLToPath(new URL(`./${program}${suffix}`, import.meta.url));
   const loader = suffix === '.ts' ? ['--import', 'tsx'] : [];
+  const { signal } = options;
+  if (signal?.aborted === true) return Promise.reject(signal.reason);
   const child: ChildProcess = spawn(process.execPath, [...loader, script], { env: { ...process.env, ...options.env }, stdio: 'pipe' });
   return new Promise((resolve, reject) => {
     const parts: string[] = [];
     const errors: string[] = [];
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs);
+    const kill = (): boolean => child.kill('SIGKILL');
+    const timer = setTimeout(kill, options.timeoutMs);
+    signal?.addEventListener('abort', kill, { once: true });
     child.stdout?.setEncoding('utf8').on('data', (part: string) => parts.push(part));
     child.stderr?.setEncoding('utf8').on('data', (part: string) => errors.push(part));
     child.stdin?.on('error', () => {});
     child.stdin?.end(JSON.stringify(asked));
     child.on('error', reject);
-    child.on('close', (code, signal) => {
+    child.on('close', (code, killedBy) => {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', kill);
+      if (signal?.aborted === true) return reject(signal.reason);
       const lines = parts.join('').split('\n');
       const found = lines.find(MARKED);
       if (found !== undefined) return resolve({ ...(JSON.parse(found) as { answer: T }), text: lines.filter((line) => !MARKED(line)).join('\n') });
-      const end = signal === 'SIGKILL' ? `it took longer than ${options.timeoutMs} ms` : `it ended with ${signal ?? code}`;
+      const end = killedBy === 'SIGKILL' ? `it took longer than ${options.timeoutMs} ms` : `it ended with ${killedBy ?? code}`;
       reject(new NixlError('Unavailable', `${operation}: the probe gave no answer, ${end}: ${errors.join('').trim().slice(-500)}`, { reason: 'nixl.probe', operation }));
     });
   });

@@ -4,7 +4,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { limited, type WaitLimit } from './limit.js';
+import { limited, onlyLimited, waited, type WaitLimit } from './limit.js';
 import { messageBytes } from './peer.js';
 
 /** How to make a transfer. */
@@ -14,6 +14,9 @@ export interface TransferSetup {
   /** The backend's own parameter, such as `worker_id=1` for UCX. Needs NIXL 1.5. */
   readonly customParam?: string;
 }
+
+/** How to make a transfer, and how long to wait for it. What comes after the limit is released again. */
+export interface PrepareOptions extends TransferSetup, WaitLimit {}
 
 /** What goes with one run of a transfer. */
 export interface PostOptions extends WaitLimit {
@@ -132,20 +135,26 @@ export class PreparedTransfer implements AsyncDisposable {
   }
 
   /** How long the backend thinks that a run takes. */
-  async estimate(): Promise<CostEstimate> {
-    return unpack(await invoke(native.nixlTransferEstimate, 'transfer.estimate', { handle: this.#open('transfer.estimate') })) as CostEstimate;
+  async estimate(limit: WaitLimit = {}): Promise<CostEstimate> {
+    const operation = 'transfer.estimate';
+    return unpack(await invoke(native.nixlTransferEstimate, operation, { handle: this.#open(operation) }, onlyLimited(operation, limit))) as CostEstimate;
   }
 
   /** What the library measured of the last run. The agent must have been created with `telemetry`. */
-  async telemetry(): Promise<TransferTelemetry> {
-    return unpack(await invoke(native.nixlTransferTelemetry, 'transfer.telemetry', { handle: this.#open('transfer.telemetry') })) as TransferTelemetry;
+  async telemetry(limit: WaitLimit = {}): Promise<TransferTelemetry> {
+    const operation = 'transfer.telemetry';
+    return unpack(await invoke(native.nixlTransferTelemetry, operation, { handle: this.#open(operation) }, onlyLimited(operation, limit))) as TransferTelemetry;
   }
 
-  /** Gives it up; a run under way fails with `nixl.aborted`, its memory stays until it has ended. Idempotent. */
-  async release(): Promise<void> {
+  /**
+   * Gives it up; a run under way fails with `nixl.aborted`, its memory stays until it has ended. A limit ends the wait, not
+   * the release. Idempotent.
+   */
+  async release(limit: WaitLimit = {}): Promise<void> {
+    const options = onlyLimited('transfer.release', limit);
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) await invoke(native.nixlTransferRelease, 'transfer.release', { handle });
+    if (handle !== undefined) await waited(options, () => invoke(native.nixlTransferRelease, 'transfer.release', { handle }));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,10 +1,13 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
-import { loadNixl, type MockKnobs, NixlAgent, type NixlError, type WaitLimit } from 'dynamo-node';
+import { ClosedError, loadNixl, type MockKnobs, NixlAgent, type NixlError, type WaitLimit } from 'dynamo-node';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { freePort } from '../helpers/cluster.js';
 import { expectBaseline, held, threadsNamed } from '../helpers/nixl/held.js';
 import { pattern, sameBytes, uniqueName, viewOf } from '../helpers/nixl/library.js';
+import { temporaryFolder } from '../helpers/runtime.js';
 import { waitFor } from '../helpers/wait.js';
 
 async function pairWith(mock: MockKnobs) {
@@ -156,18 +159,85 @@ describe('what goes wrong below', () => {
       await expectLimits('agent.fetch', (limit) => agent.fetch('nobody', from, limit));
     });
 
+    /** A call whose answer is on its way when its limit is over. */
+    async function late(call: (limit: WaitLimit) => Promise<unknown>, operation: string): Promise<void> {
+      // Timers come next in the loop, and answers behind them.
+      await turn();
+      const done = expect(call({ timeoutMs: 1 }), operation).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation });
+      for (const until = performance.now() + 20; performance.now() < until; );
+      await done;
+    }
+
+    it('ends every other call, and what comes late is given back', async () => {
+      const { a, mine, peer, remote } = await pairWith({});
+      const folder = temporaryFolder();
+      writeFileSync(join(folder, 'blocks'), Buffer.alloc(4096));
+      await a.createBackend('POSIX');
+      const [local, other, one] = [await a.blocks(mine, 4096), await a.blocks(remote, 4096), Int32Array.of(0)];
+      const transfer = await a.prepare('READ', mine, remote);
+      const buffer = new Uint8Array(8192);
+      const to = { host: '127.0.0.1', port: await freePort() };
+      const calls: Record<string, ((limit: WaitLimit) => Promise<unknown>)[]> = {
+        'agent.plugins': [(limit) => a.plugins(limit)],
+        'agent.allocate': [(limit) => a.allocate(4096, limit)],
+        'agent.register': [(limit) => a.register(buffer, limit), (limit) => a.register({ path: join(folder, 'blocks'), bytes: 4096 }, limit)],
+        'agent.registerMany': [(limit) => a.registerMany([buffer.subarray(0, 64), buffer.subarray(64, 128)], limit)],
+        'agent.metadata': [(limit) => a.metadata(limit), (limit) => a.metadata({ regions: [mine], ...limit })],
+        'agent.sendMetadata': [(limit) => a.sendMetadata(to, limit)],
+        'agent.withdrawMetadata': [(limit) => a.withdrawMetadata(to, limit)],
+        'agent.prepare': [(limit) => a.prepare('READ', mine, remote, limit)],
+        'agent.prepareBlocks': [(limit) => a.prepareBlocks('READ', local, one, other, one, limit)],
+        'agent.blocks': [(limit) => a.blocks(mine, 4096, limit)],
+        'agent.queryMemory': [(limit) => a.queryMemory('FILE', [join(folder, 'blocks')], 'POSIX', limit)],
+        'region.upload': [(limit) => mine.upload(buffer.subarray(0, 64), 0, limit)],
+        'region.download': [(limit) => mine.download(0, 64, limit)],
+        'transfer.estimate': [(limit) => transfer.estimate(limit)],
+        'transfer.telemetry': [(limit) => transfer.telemetry(limit)],
+      };
+      const metadata = await a.metadata();
+      const before = held();
+      for (const [operation, ways] of Object.entries(calls)) {
+        for (const call of ways) {
+          await late(call, operation);
+          const controller = new AbortController();
+          const waiting = call({ signal: controller.signal });
+          controller.abort(new Error('enough'));
+          await expect(waiting, operation).rejects.toThrow('enough');
+          await expect(call({ signal: AbortSignal.abort(new Error('before')) }), operation).rejects.toThrow('before');
+          await expect(call({ timeoutMs: 0 }), operation).rejects.toThrow(new RegExp(`${operation} options\\.timeoutMs`));
+        }
+      }
+      await expectBaseline(before, 'calls that were given up');
+      // No region of theirs is left, and the pair still works.
+      expect(await a.metadata()).toEqual(metadata);
+      await transfer.post();
+      await late((limit) => transfer.release(limit), 'transfer.release');
+      await late((limit) => local.release(limit), 'blocks.release');
+      expect(() => transfer.post()).toThrow(ClosedError);
+      await peer.disconnect();
+    });
+
+    it('ends the reading of notifications when none comes for so long', async () => {
+      const { a } = await pairWith({});
+      const read: string[] = [];
+      await a.self.notify('first');
+      const reading = async (): Promise<void> => {
+        for await (const { data } of a.notifications({ timeoutMs: 100 })) read.push(Buffer.from(data).toString());
+      };
+      await expect(reading()).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation: 'agent.notifications' });
+      expect(read).toEqual(['first']);
+      await a.self.notify('second');
+      for await (const { data } of a.notifications({ timeoutMs: 10_000 })) {
+        expect(Buffer.from(data).toString()).toBe('second');
+        break;
+      }
+    });
+
     it('ends a message and the making of an agent, though the answer is on its way', async () => {
       const { a, peer } = await pairWith({});
       const before = held();
-      const late = async (call: (limit: WaitLimit) => Promise<unknown>): Promise<void> => {
-        // Timers come next in the loop, and answers behind them.
-        await turn();
-        const done = expect(call({ timeoutMs: 1 })).rejects.toMatchObject({ reason: 'nixl.deadline' });
-        for (const until = performance.now() + 30; performance.now() < until; );
-        await done;
-      };
-      await late((limit) => peer.notify('late', limit));
-      await late((limit) => NixlAgent.create(uniqueName('late'), { library: a.library, ...limit }));
+      await late((limit) => peer.notify('late', limit), 'peer.notify');
+      await late((limit) => NixlAgent.create(uniqueName('late'), { library: a.library, ...limit }), 'NixlAgent.create');
       await waitFor('the end of the agent', () => (held(), threadsNamed('nixl-late-')), ({ length }) => length === 0);
       await expectBaseline(before, 'an agent that came late');
       const controller = new AbortController();
