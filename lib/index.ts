@@ -110,9 +110,9 @@ export {
   type SelectionWorker,
 } from './router/selection-service.js';
 export { NixlAgent } from './nixl/agent.js';
-export type { AllocateOptions, NixlAgentOptions, NixlPlugin, PeerAddress, RegisterOptions } from './nixl/agent-options.js';
+export type { AllocateOptions, MetadataOptions, NixlAgentOptions, NixlPlugin, PeerAddress, RegisterOptions } from './nixl/agent-options.js';
 export { BlockList } from './nixl/blocks.js';
-export { nixlDoctor, type NixlPluginReport, type NixlProblem, type NixlReport, type UcxReport } from './nixl/doctor.js';
+export { nixlDoctor, type NixlDoctorOptions, type NixlPluginReport, type NixlProblem, type NixlReport, type UcxReport } from './nixl/doctor.js';
 export { formatNixlReport } from './nixl/doctor-text.js';
 export {
   type NixlEvidence,
@@ -156,6 +156,7 @@ export {
   PreparedTransfer,
   type TransferOptions,
   type TransferResult,
+  type PrepareOptions,
   type TransferSetup,
   type TransferTelemetry,
 } from './nixl/transfer.js';
@@ -163,12 +164,13 @@ export { Annotated, type AnnotatedFields } from './runtime/annotated.js';
 export { Client, type ClientOptions, type RequestOptions, type RouterMode, type WaitOptions } from './runtime/client.js';
 export type { Discovery, NatsTls, RuntimeOptions, TransportTls } from './runtime/config.js';
 export { type CancelKind, currentRequest, RequestCancelled, type RequestContext } from './runtime/context.js';
-export { DistributedRuntime, versions } from './runtime/distributed-runtime.js';
+export { DistributedRuntime, type Versions, versions } from './runtime/distributed-runtime.js';
 export { Component, Endpoint, Namespace } from './runtime/endpoint.js';
 export { type Event, EventPublisher, type Scope } from './runtime/events.js';
 export { healthCheckFromEnvironment } from './runtime/health-check.js';
 export type { Instance, InstanceChange } from './runtime/instance.js';
 export { type LogLevel, type LogLine, type LogOptions, openLog, type OpenLog } from './runtime/log.js';
+export { prometheusNames } from './runtime/metric-names.js';
 export { Counter, Gauge, Histogram, type HistogramOptions, type MetricOptions, Metrics, MetricsText } from './runtime/metrics.js';
 export { ResponseStream } from './runtime/response.js';
 export {

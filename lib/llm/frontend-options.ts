@@ -40,6 +40,8 @@ export interface FrontendBaseOptions {
   readonly requestTemplate?: string;
   /** @default $DYN_TOKENIZER or 'default' */
   readonly tokenizer?: 'default' | 'fastokens' | 'basetenkenizer';
+  /** Go on with the tokenizer of Hugging Face where the other one cannot load a model's. @default $DYN_TOKENIZER_FALLBACK or true */
+  readonly tokenizerFallback?: boolean;
   /** What the names of metrics begin with. @default $DYN_METRICS_PREFIX or 'dynamo_frontend' */
   readonly metricsPrefix?: string;
 }
@@ -87,7 +89,7 @@ export interface TextFrontendOptions extends FrontendBaseOptions {
 /** How a frontend is started: by its `input`, HTTP unless told otherwise. */
 export type FrontendOptions = HttpFrontendOptions | GrpcFrontendOptions | TextFrontendOptions;
 
-const BASE = ['input', 'engine', 'router', 'kvCacheBlockSize', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'metricsPrefix'];
+const BASE = ['input', 'engine', 'router', 'kvCacheBlockSize', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'tokenizerFallback', 'metricsPrefix'];
 const KNOWN = {
   http: [
     ...BASE,
@@ -107,7 +109,7 @@ const KNOWN = {
   stdin: BASE,
 };
 const STRINGS = ['host', 'namespace', 'namespacePrefix', 'requestTemplate', 'metricsPrefix'];
-const BOOLEANS = ['anthropicApi', 'stripAnthropicPreamble', 'streamingToolDispatch', 'streamingReasoningDispatch'];
+const BOOLEANS = ['tokenizerFallback', 'anthropicApi', 'stripAnthropicPreamble', 'streamingToolDispatch', 'streamingReasoningDispatch'];
 /** The least and the most of each. */
 const INTEGERS: Record<string, [number, number]> = {
   port: [0, 65535],

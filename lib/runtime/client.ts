@@ -27,6 +27,8 @@ export interface ClientOptions {
 export interface RequestOptions {
   /** Sends to this instance, whatever the mode; mode `direct` needs it. */
   readonly instanceId?: bigint;
+  /** Which instances may have the request where `instanceId` is gone before it is sent. @default none */
+  readonly fallback?: 'any' | readonly bigint[];
   /** The request's id. @default that of the request being served, else a new one */
   readonly id?: string;
   /** Strings that travel with the request, over those of the request being served. */
@@ -41,7 +43,7 @@ export interface RequestOptions {
   readonly parent?: RequestContext | null;
 }
 
-const KNOWN = ['instanceId', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts', 'parent', 'annotated'];
+const KNOWN = ['instanceId', 'fallback', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts', 'parent', 'annotated'];
 
 /** What `waitForInstances` waits for, and how long. */
 export interface WaitOptions {
@@ -52,6 +54,13 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
   /** @default no limit */
   readonly timeoutMs?: number;
+}
+
+function checkFallback(path: string, fallback: unknown, instanceId: unknown): void {
+  if (instanceId === undefined) throw new TypeError(`${path}: expected an instanceId that it stands behind, got none`);
+  if (fallback === 'any') return;
+  if (!Array.isArray(fallback)) wrongType(path, "'any' or a list of instance ids", fallback);
+  fallback.forEach((id, index) => checkInstanceId(`${path}[${index}]`, id));
 }
 
 /** The usual case, which need not be looked through. */
@@ -149,7 +158,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
    * Sends a stream of requests and gives the stream of answers; modes `round_robin` and `random`. Where `requests` throws,
    * the call fails with its error.
    */
-  bidirectional(requests: AsyncIterable<Request>, options: Omit<RequestOptions, 'attempts' | 'instanceId'> = NO_OPTIONS): ResponseStream<Response> {
+  bidirectional(requests: AsyncIterable<Request>, options: Omit<RequestOptions, 'attempts' | 'instanceId' | 'fallback'> = NO_OPTIONS): ResponseStream<Response> {
     const operation = 'client.bidirectional';
     if (this.mode !== 'round_robin' && this.mode !== 'random') {
       throw new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`);
@@ -172,11 +181,12 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     }
     const path = `${operation} options`;
     checkOptions(path, options, KNOWN);
-    const { instanceId, signal, timeoutMs, attempts, parent = currentRequest() } = options;
+    const { instanceId, fallback, signal, timeoutMs, attempts, parent = currentRequest() } = options;
     if (instanceId !== undefined) checkInstanceId(`${path}.instanceId`, instanceId);
     if (instanceId === undefined && this.mode === 'direct') {
       wrongType(`${path}.instanceId`, 'an instance id (a bigint) with a client of mode direct', instanceId);
     }
+    if (fallback !== undefined) checkFallback(`${path}.fallback`, fallback, instanceId);
     if (options.id !== undefined) checkString(`${path}.id`, options.id);
     if (options.metadata !== undefined) checkStringMap(`${path}.metadata`, options.metadata);
     if (signal !== undefined) checkSignal(`${path}.signal`, signal);
@@ -185,7 +195,8 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     const id = options.id ?? parent?.id;
     const metadata = { ...parent?.metadata, ...options.metadata };
     const signals = [signal, parent?.signal].filter((one) => one !== undefined);
-    const args = id === undefined && instanceId === undefined && Object.keys(metadata).length === 0 ? undefined : pack({ id, metadata, instanceId });
+    const others = fallback === undefined ? {} : fallback === 'any' ? { fallbackAny: true } : { fallback };
+    const args = id === undefined && instanceId === undefined && Object.keys(metadata).length === 0 ? undefined : pack({ id, metadata, instanceId, ...others });
     return { handle, args, id, signals };
   }
 

@@ -86,6 +86,8 @@ export interface RuntimeOptions {
   readonly inhibitedSeconds?: number;
   /** The largest message in bytes, at least 64 KiB; 16 KiB of it are the transport's. *Process*, `$DYN_TCP_MAX_MESSAGE_SIZE`. @default 33554432 */
   readonly maxMessageBytes?: number;
+  /** Workers that a KV router waits for when it starts, 0 for none. *Process*, `$DYN_ROUTER_MIN_INITIAL_WORKERS`. @default 0 */
+  readonly minInitialWorkers?: number;
   /** Probe endpoints that have a health check. *Process*, `$DYN_HEALTH_CHECK_ENABLED`. @default false */
   readonly canary?: boolean;
   /** How long `create` waits for the servers that it needs. @default Dynamo's own 120 s */
@@ -131,6 +133,7 @@ const OPTIONS: Record<keyof RuntimeOptions, { check: Check; variables?: readonly
   workerThreads: { check: integer(1, 4096), variables: ['DYN_RUNTIME_NUM_WORKER_THREADS'] },
   inhibitedSeconds: { check: integer(0), variables: ['DYN_RUNTIME_INHIBITED_DURATION_SECS'] },
   maxMessageBytes: { check: integer(64 * 1024, MOST_U32), variables: ['DYN_TCP_MAX_MESSAGE_SIZE'] },
+  minInitialWorkers: { check: integer(0, MOST_U32), variables: ['DYN_ROUTER_MIN_INITIAL_WORKERS'] },
   canary: { check: boolean, variables: ['DYN_HEALTH_CHECK_ENABLED'] },
   connectTimeoutMs: { check: integer(1, MOST_MS), variables: [] },
 };

@@ -198,12 +198,21 @@ export class DistributedRuntime implements AsyncDisposable {
   }
 }
 
-/**
- * Versions of this package, of Dynamo's crates, and of NIXL: once its library is loaded, `unknown` where its files do not
- * tell. The mock has none.
- */
-export function versions(): { readonly dynamoNode: string; readonly dynamo: string; readonly nixl?: string } {
-  const { dynamoCore, dynamo } = unpack(invokeSync(native.versions, 'versions')) as { dynamoCore: string; dynamo: string };
-  return { dynamoNode: dynamoCore, dynamo, ...loaded };
+/** What runs in this process, and what it speaks. */
+export interface Versions {
+  /** Of this package. */
+  readonly dynamoNode: string;
+  /** Of Dynamo's crates. */
+  readonly dynamo: string;
+  /** Of the layout under which instances, models and event channels are found: processes of another one do not find each other. */
+  readonly protocol: string;
+  /** Of NIXL, once its library is loaded: `unknown` where its files do not tell. The mock has none. */
+  readonly nixl?: string;
+}
+
+/** Versions of this package, of Dynamo's crates and protocol, and of NIXL. */
+export function versions(): Versions {
+  const { dynamoCore, ...rest } = unpack(invokeSync(native.versions, 'versions')) as { dynamoCore: string; dynamo: string; protocol: string };
+  return { dynamoNode: dynamoCore, ...rest, ...loaded };
 }
 

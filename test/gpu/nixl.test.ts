@@ -1,8 +1,8 @@
-import { loadNixl, NixlLoadError } from 'dynamo-node';
-import { beforeEach, describe } from 'vitest';
+import { loadNixl, nixlDoctor, nixlExplain, NixlLoadError } from 'dynamo-node';
+import { beforeEach, describe, expect, it } from 'vitest';
 
 import { describeDevice } from '../helpers/nixl/device.js';
-import { useTransport } from '../helpers/nixl/library.js';
+import { agentOf, useTransport } from '../helpers/nixl/library.js';
 
 useTransport('ucx');
 
@@ -25,4 +25,22 @@ describe('NIXL with a GPU', () => {
     context.skip(reason);
   });
   describeDevice('ucx');
+
+  it('explains what carries bytes between device memories, and between a device and the host', { timeout: 120_000 }, async () => {
+    const agent = await agentOf('ucx', 'explained');
+    for (const memory of ['VRAM', 'DRAM'] as const) {
+      const region = await agent.allocate(1 << 20, { memory });
+      const explained = await nixlExplain({ peer: await agent.metadata({ regions: [region] }), remote: region.descriptor(), local: 'VRAM' });
+      console.log(`${memory} to VRAM: ${explained.transport}, ${explained.evidence}: ${explained.detail}`);
+      expect(explained.transport).not.toBe('mock');
+      expect(explained.measured?.bytesPerSecond).toBeGreaterThan(50e6);
+    }
+  });
+
+  it('is in the doctor’s report, each device by its name', async () => {
+    const { cuda } = await nixlDoctor();
+    console.log(JSON.stringify(cuda));
+    expect(cuda?.available).toBe(true);
+    expect(cuda?.devices.length).toBeGreaterThan(0);
+  });
 });

@@ -2,6 +2,7 @@ import { DistributedRuntime, type RouterMode } from 'dynamo-node';
 import { expect, it } from 'vitest';
 
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
+import { waitFor } from '../helpers/wait.js';
 
 it('two runtimes of one process find each other in a folder, and see each other come and go', async () => {
   const discovery = { kind: 'file', dir: temporaryFolder() } as const;
@@ -79,6 +80,32 @@ it('mode direct needs an instance', async () => {
   await client.waitForInstances();
   expect(await client.unary(null, { instanceId: runtime.instanceId })).toBe(1);
   await expect(client.unary(null)).rejects.toThrow(/instanceId: expected an instance id/);
+});
+
+it('an instance that is asked for and gone has its request taken by one of its fallback, or by none', async () => {
+  const discovery = { kind: 'file', dir: temporaryFolder() } as const;
+  const serve = async (name: string) => {
+    const runtime = await testRuntime({ discovery });
+    const served = await runtime.endpoint('fallback.worker.generate').serve(() => name);
+    return { id: runtime.instanceId, served };
+  };
+  const [gone, near, far] = [await serve('gone'), await serve('near'), await serve('far')];
+  const client = await (await testRuntime({ discovery })).endpoint<null, string>('fallback.worker.generate').client();
+  await client.waitForInstances({ count: 3, timeoutMs: 10_000 });
+  const ask = (fallback?: 'any' | readonly bigint[]) => client.unary(null, { instanceId: gone.id, ...(fallback === undefined ? {} : { fallback }) });
+  expect(await Promise.all([ask(), ask('any'), ask([near.id])])).toEqual(['gone', 'gone', 'gone']);
+
+  await gone.served.close();
+  await waitFor('the end of one', () => client.instances(), ({ length }) => length === 2);
+  expect(await Promise.all(Array.from({ length: 8 }, () => ask([near.id])))).toEqual(Array(8).fill('near'));
+  expect(await Promise.all(Array.from({ length: 8 }, () => ask([far.id, gone.id])))).toEqual(Array(8).fill('far'));
+  expect(['near', 'far']).toContain(await ask('any'));
+  await expect(ask()).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+  await expect(ask([gone.id])).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+  await expect(ask([])).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+
+  await expect(client.unary(null, { fallback: 'any' })).rejects.toThrow(/options\.fallback: expected an instanceId that it stands behind/);
+  for (const wrong of ['all', 7n, ['7'], [-1n], null]) await expect(ask(wrong as never)).rejects.toThrow(/options\.fallback/);
 });
 
 it('a path may be written as Dynamo’s own tools write it', async () => {

@@ -28,6 +28,19 @@ it('maxMessageBytes of the runtime holds both ways, is told, and names itself', 
   await expect(client.unary(new Uint8Array(maxMessageBytes + 1))).rejects.toMatchObject({ ...tooLarge, operation: 'client.unary' });
 });
 
+it('metadata that put a request over the limit are told as that, by the same name', async () => {
+  const { runtime, client } = await pair({}, () => 'fits');
+  const payload = new Uint8Array(runtime.limits.maxMessageBytes - 100);
+  expect(await client.unary(payload, { metadata: { note: 'x'.repeat(8 * 1024) } })).toBe('fits');
+  await expect(client.unary(payload, { metadata: { note: 'x'.repeat(32 * 1024) } })).rejects.toMatchObject({
+    code: 'DYN_PAYLOAD_TOO_LARGE',
+    retryable: false,
+    message: expect.stringMatching(/the request and its metadata are larger than the TCP transport takes \(DYN_TCP_MAX_MESSAGE_SIZE\): .*262144/),
+    details: { type: 'size_limit', variable: 'DYN_TCP_MAX_MESSAGE_SIZE' },
+  });
+  expect(await client.unary(payload)).toBe('fits');
+});
+
 it('maxItemBytes of an endpoint caps each of its items, and no more than the transport', async () => {
   const { client } = await pair({ maxItemBytes: 1000 }, async function* (size) {
     yield new Uint8Array(10);

@@ -1,6 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
-import { loadNixl, type MemoryDescriptor, type NixlAgent, nixlExplain, NixlError } from 'dynamo-node';
+import { loadNixl, type MemoryDescriptor, type NixlAgent, nixlDoctor, nixlExplain, NixlError } from 'dynamo-node';
 
 import { exclude } from '../../lib/nixl/exclusion.js';
 import { probe } from '../../lib/nixl/probe.js';
@@ -54,6 +55,18 @@ describe('nixlExplain on UCX', { timeout: 120_000 }, () => {
     expect(refused.message).toContain('tcp was required, but cma carries the bytes');
   });
 
+  test('ends with its signal, before and during its probes, as the doctor does', async () => {
+    const { peer, remote } = await target();
+    for (const ask of [(signal: AbortSignal) => nixlExplain({ peer, remote }, { signal }), (signal: AbortSignal) => nixlDoctor({ signal })]) {
+      await expect(ask(AbortSignal.abort(new Error('before')))).rejects.toThrow('before');
+      const controller = new AbortController();
+      const asked = ask(controller.signal);
+      setTimeout(() => controller.abort(new Error('enough')), 50);
+      await expect(asked).rejects.toThrow('enough');
+    }
+    expect(spawnSync('pgrep', ['-P', String(process.pid), '-f', 'probe-(pair|files)'], { encoding: 'utf8' }).stdout).toBe('');
+  });
+
   test('over TCP alone it is TCP', async () => {
     process.env['UCX_TLS'] = 'tcp';
     const { peer, remote } = await target();
@@ -102,7 +115,7 @@ describe('nixlExplain on UCX', { timeout: 120_000 }, () => {
     const { peer, remote } = await target();
     const asked: PairQuestion = { path: loadNixl().path, metadata: Buffer.from(peer).toString('base64'), remote, local: 'DRAM', localDevice: 0, params: {}, timeoutMs: 20_000 };
     const { answer } = await probe<PairAnswer>('test', 'probe-pair', asked, { timeoutMs: 60_000 });
-    const found = await exclude('test', asked, answer, 60_000);
+    const found = await exclude('test', asked, answer, { timeoutMs: 60_000 });
     expect(found).toMatchObject({ transport, evidence: 'by-exclusion' });
     expect(found?.detail).toContain(words);
   });

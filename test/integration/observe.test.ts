@@ -1,4 +1,4 @@
-import { openLog, versions } from 'dynamo-node';
+import { openLog } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
@@ -66,10 +66,6 @@ describe('health', () => {
 });
 
 describe('the process', () => {
-  it('tells its versions', () => {
-    expect(versions()).toEqual({ dynamoNode: '0.1.0', dynamo: '1.6.1' });
-  });
-
   it('refuses a setting that another runtime has fixed otherwise', async () => {
     await testRuntime(status);
     await expect(testRuntime({ ...status, systemPort: 12345 })).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringContaining('DYN_SYSTEM_PORT=12345') });

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { loadNixl, versions } from 'dynamo-node';
@@ -6,8 +6,9 @@ import { expect, it } from 'vitest';
 
 import { missingPeers } from '../helpers/peers.js';
 import { root } from '../helpers/project.js';
+import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 
-const linked = { dynamoNode: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version, dynamo: '1.6.1' };
+const linked = { dynamoNode: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version, dynamo: '1.6.1', protocol: 'v1' };
 
 it('versions() names this package and the crates, and NIXL once its library is loaded; the mock is no NIXL', (context) => {
   expect(versions()).toEqual(linked);
@@ -17,4 +18,11 @@ it('versions() names this package and the crates, and NIXL once its library is l
   const [, installed] = /^nixl-cu12==(.+)$/m.exec(readFileSync(join(root, 'scripts/nixl.txt'), 'utf8'))!;
   expect(loadNixl({ mode: 'real' }).kind).toBe('real');
   expect(versions()).toEqual({ ...linked, nixl: installed });
+});
+
+it('protocol is what instances are registered under', async () => {
+  const dir = temporaryFolder();
+  const runtime = await testRuntime({ discovery: { kind: 'file', dir } });
+  await runtime.endpoint('versions.worker.generate').serve(() => 1);
+  expect(readdirSync(dir)).toEqual([versions().protocol]);
 });

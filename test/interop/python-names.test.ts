@@ -24,3 +24,9 @@ it('what docs/python.md names in capitals on our side is exported', () => {
   expect(ours.length).toBeGreaterThan(40);
   expect([...new Set(ours)].filter((name) => !exported.has(name))).toEqual(['Disconnected']);
 });
+
+it("the names of metrics are those of Dynamo's own list", async (context) => {
+  if (missingPeers !== undefined) context.skip(missingPeers);
+  const { stdout } = await execute(join(root, '.peers/bin/python'), [join(root, 'scripts/metric-names.py')]);
+  expect(readFileSync(join(root, 'lib/runtime/metric-names.ts'), 'utf8')).toBe(stdout);
+});

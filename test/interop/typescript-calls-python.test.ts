@@ -200,3 +200,32 @@ describe('a Python worker that goes away', () => {
     expect(await worker.exit()).toMatchObject({ code: 0 });
   });
 });
+
+describe('the trace context', () => {
+  const [trace, span] = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331'];
+  const metadata = { traceparent: `00-${trace}-${span}-01` };
+  const namespace = 'interop-trace';
+
+  beforeAll(async () => {
+    if (missingPeers !== undefined) return undefined;
+    // The wheel keeps trace contexts where its log has them.
+    const worker = pythonPeer('worker.py', [namespace], folder, { DYN_LOGGING_JSONL: 'true' });
+    await worker.event('ready');
+    return () => worker.stop();
+  });
+
+  it('travels to Python in the header of a request', async () => {
+    const client = await clientOf(`${namespace}.python.trace`);
+    expect(await client.unary(null, { metadata })).toEqual({ trace, caller: span });
+  });
+
+  it('comes from Python in the header of a request, where its metadata have none', async () => {
+    const endpoint = runtime.endpoint(`${namespace}.typescript.trace`);
+    const served = await endpoint.serve((_, { traceparent }) => traceparent ?? 'none');
+    onTestFinished(() => served.close());
+    const relay = await clientOf<string, string>(`${namespace}.python.relay`);
+    // Python begins a trace for each request that has none.
+    expect(await relay.unary(endpoint.path)).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/);
+    expect(await relay.unary(endpoint.path, { metadata })).toBe(metadata.traceparent);
+  });
+});

@@ -147,7 +147,7 @@ describe('a runtime', () => {
     expectTypeOf(runtime.instanceId).toBeBigInt();
     expectTypeOf(runtime.systemAddress).toEqualTypeOf<string | undefined>();
     expectTypeOf(runtime.config.discovery).toEqualTypeOf<'mem' | 'file' | 'etcd' | 'kubernetes'>();
-    expectTypeOf(versions()).toEqualTypeOf<{ readonly dynamoNode: string; readonly dynamo: string; readonly nixl?: string }>();
+    expectTypeOf(versions()).toEqualTypeOf<{ readonly dynamoNode: string; readonly dynamo: string; readonly protocol: string; readonly nixl?: string }>();
   });
 });
 

@@ -345,7 +345,7 @@ void dyn_worker_wait(const dyn_call *call);
 // Leaves discovery, waits the crates' grace period, lets what runs end, cleans the engine up, and completes. Idempotent.
 void dyn_worker_close(const dyn_call *call);
 
-// Installs the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
+// Opens the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
 // Gives a `PullStream` of lines `{level, target, message, time, dropped}`. A process that had a log
 // already keeps it, with its filter.
 dyn_reply dyn_log_open(const dyn_call *call);

@@ -112,6 +112,7 @@ impl Inbox {
 
     /// Queues a request; its answer is a stream that ends with `Ended` or `Failed`. Dropped before, it tells the host.
     pub fn send(self: &Arc<Self>, mut request: Request) -> Result<Answer, Failure> {
+        crate::trace::received(&mut request.metadata);
         let (sink, items) = sink(self.high_water_bytes, request.notice.take());
         let context = request.context.clone();
         let how = context.as_ref().map(Leaving::of);

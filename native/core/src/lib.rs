@@ -17,3 +17,4 @@ mod router;
 mod runtime;
 mod sink;
 mod stream;
+mod trace;

@@ -1,9 +1,10 @@
 //! The crates' log lines, to the host: kept in a bounded ring and pulled in batches. Upstream's own initializer is not
-//! used: it writes to stderr, exits the process on a bad setting and cannot be silenced for single targets.
+//! used: it writes to stderr, exits the process on a bad setting and cannot be silenced for single targets. The spans of
+//! requests are there whatever is written: the trace context travels in them (`crate::trace`).
 
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -11,10 +12,11 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::{EnvFilter, Registry};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::stream::{Item, PullStream};
+use crate::trace::{CarriersToo, Traces};
 
 /// Lines kept while nobody reads; the oldest are dropped and counted.
 const CAPACITY: usize = 4096;
@@ -87,17 +89,39 @@ async fn next(ring: Arc<Ring>) -> Option<(Result<Item, Failure>, Arc<Ring>)> {
     }
 }
 
-/// Installs the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
+fn filter(directives: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(directives).map_err(|error| Failure::invalid(format!("filter: {error}")))
+}
+
+/// What the process's log lets through, from the first call on: nothing but what carries trace contexts until it is opened.
+static FILTER: LazyLock<Option<reload::Handle<EnvFilter, Registry>>> = LazyLock::new(|| {
+    let (filter, handle) = reload::Layer::new(filter("off").ok()?);
+    let subscriber = Registry::default().with(CarriersToo(filter)).with(Traces).with(ToRing);
+    tracing::subscriber::set_global_default(subscriber).ok()?;
+    Some(handle)
+});
+
+/// Begins to keep the trace contexts of requests. Idempotent.
+pub fn install() {
+    LazyLock::force(&FILTER);
+}
+
+static OPENED: Once = Once::new();
+
+/// Opens the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
 /// Gives a `PullStream` of lines `{level, target, message, time, dropped}`. A process that had a log
 /// already keeps it, with its filter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let filter = std::str::from_utf8(call.payload()).unwrap_or_default();
-            let filter = EnvFilter::try_new(filter).map_err(|error| Failure::invalid(format!("filter: {error}")))?;
+            let filter = filter(std::str::from_utf8(call.payload()).unwrap_or_default())?;
             // A second environment of the process shares the first one's log.
-            let _ = tracing::subscriber::set_global_default(Registry::default().with(filter).with(ToRing));
+            OPENED.call_once(|| {
+                if let Some(handle) = FILTER.as_ref() {
+                    let _ = handle.reload(filter);
+                }
+            });
             let lines = futures::stream::unfold(RING.clone(), next);
             Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(lines)))))
         })

@@ -23,6 +23,7 @@ static SETTINGS: Mutex<Option<BTreeMap<String, String>>> = Mutex::new(None);
 /// Sets environment variables that the crates read once and keep. The first call sets them; a later one may only repeat
 /// what then held, since the crates would silently go on with the first value.
 pub fn fix_settings(wanted: BTreeMap<String, String>) -> Result<(), Failure> {
+    crate::logging::install();
     let mut fixed = SETTINGS.lock();
     let Some(fixed) = fixed.as_mut() else {
         for (name, value) in &wanted {

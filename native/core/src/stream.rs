@@ -13,6 +13,7 @@ use std::time::Duration;
 use dynamo_runtime::engine::AsyncEngineContext;
 use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 
@@ -95,7 +96,16 @@ impl PullStream {
     }
 
     /// A stream whose request is dispatched by the first pull; `context` lets it be stopped before and after.
-    pub fn opening(opening: Opening, context: Arc<dyn AsyncEngineContext>) -> Arc<Self> {
+    /// `span` is where it is opened: what is sent then has its trace context.
+    pub fn opening(
+        opening: impl Future<Output = Result<Items, Failure>> + Send + 'static,
+        context: Arc<dyn AsyncEngineContext>,
+        span: Option<Span>,
+    ) -> Arc<Self> {
+        let opening: Opening = match span {
+            Some(span) => Box::pin(opening.instrument(span)),
+            None => Box::pin(opening),
+        };
         Self::build(State::Opening { opening, sent: false }, Some(context))
     }
 

@@ -38,6 +38,10 @@ async def context_of(request, context):
     yield {"id": context.id(), "metadata": dict(context.metadata.items())}
 
 
+async def trace_of(request, context):
+    yield {"trace": context.trace_id, "caller": context.parent_span_id}
+
+
 async def annotated(request, context):
     yield {"_dynamo_annotated": True, "event": "progress", "comment": ["half"]}
     yield {"_dynamo_annotated": True, "data": 1, "id": "first"}
@@ -83,11 +87,21 @@ async def double(request, context):
 
 async def main(namespace):
     runtime = DistributedRuntime(asyncio.get_running_loop(), "file", "tcp")
+
+    async def relay(request, context):
+        """Asks an endpoint as a part of the request."""
+        client = await runtime.endpoint(request).client()
+        await client.wait_for_instances()
+        async for item in await client.generate(None, context=context):
+            yield item.data()
+
     handlers = {
         "echo": echo,
         "describe": describe_request,
         "count": count,
         "context": context_of,
+        "trace": trace_of,
+        "relay": relay,
         "annotated": annotated,
         "fail": fail,
         "endless": endless,

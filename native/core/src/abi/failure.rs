@@ -22,8 +22,9 @@ pub struct Failure {
     pub cause: Option<Box<Failure>>,
 }
 
-/// How upstream's own words begin for a request that is over the server's limit; it names no limit, and no type of its own.
-const OVER_NATS_LIMIT: &str = "Request payload is too large for this deployment";
+/// How upstream's own words begin for a request that is over the transport's limit. It has no type of its own; TCP's has a
+/// cause, which tells the sizes, and NATS's has none.
+const OVER_LIMIT: &str = "Request payload is too large for this deployment";
 
 impl Failure {
     pub fn new(class: &str, reason: &str, message: impl Into<String>) -> Self {
@@ -118,14 +119,20 @@ impl Failure {
     /// that stopped accepting connections) never reached a handler either.
     pub fn dispatch(error: anyhow::Error) -> Self {
         match Self::typed(&error) {
-            Some(failure) if failure.message.starts_with(OVER_NATS_LIMIT) => Self {
-                details: Some(serde_json::json!({"type": "size_limit", "variable": "max_payload"})),
-                ..Self::new(
-                    "PayloadTooLarge",
-                    "request.payload_too_large",
-                    "the request is larger than the NATS server takes (max_payload in its configuration, 1 MiB by default)",
-                )
-            },
+            Some(Self { message, cause, .. }) if message.starts_with(OVER_LIMIT) => {
+                let (variable, message) = match &cause {
+                    Some(cause) => (
+                        "DYN_TCP_MAX_MESSAGE_SIZE",
+                        format!("the request and its metadata are larger than the TCP transport takes (DYN_TCP_MAX_MESSAGE_SIZE): {}", cause.message),
+                    ),
+                    None => (
+                        "max_payload",
+                        "the request is larger than the NATS server takes (max_payload in its configuration, 1 MiB by default)".into(),
+                    ),
+                };
+                let details = Some(serde_json::json!({"type": "size_limit", "variable": variable}));
+                Self { details, cause, ..Self::new("PayloadTooLarge", "request.payload_too_large", message) }
+            }
             Some(failure) => failure,
             None => Self {
                 kind: "CannotConnect".into(),

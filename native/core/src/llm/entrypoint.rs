@@ -13,6 +13,7 @@ use dynamo_llm::entrypoint::EngineConfig;
 use dynamo_llm::entrypoint::HttpFrontend;
 use dynamo_llm::entrypoint::input::{Input, run_input_with_frontend_route_extensions};
 use dynamo_llm::frontend_config::FrontendApiConfig;
+use dynamo_llm::local_model::runtime_config::ModelRuntimeConfig;
 use dynamo_llm::local_model::{LocalModel, LocalModelBuilder};
 use dynamo_llm::mocker::make_mocker_engine;
 use dynamo_llm::reasoning_field::ReasoningField;
@@ -64,6 +65,7 @@ struct EntrypointArgs {
     chat_template: Option<PathBuf>,
     kv_cache_block_size: Option<u32>,
     tokenizer: Option<String>,
+    tokenizer_fallback: Option<bool>,
     anthropic_api: Option<bool>,
     strip_anthropic_preamble: Option<bool>,
     streaming_tool_dispatch: Option<bool>,
@@ -170,8 +172,15 @@ async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Fail
     if args.metrics_prefix.is_some() {
         builder.metrics_prefix(args.metrics_prefix);
     }
-    if let Some(value) = args.runtime_config {
-        builder.runtime_config(read_over_defaults("runtimeConfig", value)?);
+    if args.runtime_config.is_some() || args.tokenizer_fallback.is_some() {
+        let mut config: ModelRuntimeConfig = match args.runtime_config {
+            Some(value) => read_over_defaults("runtimeConfig", value)?,
+            None => ModelRuntimeConfig::default(),
+        };
+        if args.tokenizer_fallback.is_some() {
+            config.set_tokenizer_fallback_enabled(args.tokenizer_fallback);
+        }
+        builder.runtime_config(config);
     }
     if let Some(name) = &args.tokenizer {
         builder.tokenizer_backend(Some(parse("tokenizer", "default, fastokens or basetenkenizer", name)?));

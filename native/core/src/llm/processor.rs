@@ -250,6 +250,7 @@ pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_re
             }
             request.mdc_sum.get_or_insert_with(|| model.card_sum.clone());
             chat.counts.input.store(request.token_ids.len(), Relaxed);
+            let span = crate::trace::sent(&chat.metadata);
             let request = Context::with_id_and_metadata(request, chat.context.id().to_string(), chat.metadata.clone());
             let context = request.context();
             chat.context.link_child(context.clone());
@@ -257,7 +258,7 @@ pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_re
                 let stream = model.engine.generate(request).await.map_err(Failure::dispatch)?;
                 Ok(outputs(stream, chat))
             };
-            Ok(Reply::handle(Handle::new(PullStream::opening(Box::pin(opening), context))))
+            Ok(Reply::handle(Handle::new(PullStream::opening(opening, context, span))))
         })
     }
 }

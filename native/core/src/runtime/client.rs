@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use dynamo_runtime::component::{Client as DiscoveryClient, Endpoint};
@@ -17,6 +17,7 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::packed::Packed;
 use crate::sink::{HIGH_WATER_BYTES, Sent, sink};
 use crate::stream::{Item, Items, PullStream};
+use crate::trace;
 
 type Router = PushRouter<Packed, Annotated<Packed>>;
 
@@ -105,6 +106,10 @@ struct RequestArgs {
     metadata: BTreeMap<String, String>,
     /// The one instance to ask, whatever the mode.
     instance_id: Option<u64>,
+    /// Those that may be asked where it is gone; all where `fallback_any`.
+    fallback: Option<HashSet<u64>>,
+    #[serde(default)]
+    fallback_any: bool,
 }
 
 impl RequestArgs {
@@ -144,12 +149,14 @@ fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
 fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
     let client = call.handle::<Client>()?;
     client.open()?;
-    let args = request_args(call)?;
-    let instance = args.instance_id;
+    let mut args = request_args(call)?;
+    let (fallback, any) = (args.fallback.take(), args.fallback_any);
+    let (instance, span) = (args.instance_id, trace::sent(&args.metadata));
     let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
     let context = request.context();
     let opening = async move {
         let stream = match (instance, client.mode) {
+            (Some(id), _) if any || fallback.is_some() => client.router.direct_within(request, id, fallback.as_ref()).await,
             (Some(id), _) => client.router.direct(request, id).await,
             (None, RouterMode::Direct) => {
                 return Err(Failure::invalid("request options.instanceId: expected an instance id in mode direct, got none"));
@@ -158,7 +165,7 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
         };
         Ok(items(stream.map_err(Failure::dispatch)?))
     };
-    Ok(PullStream::opening(Box::pin(opening), context))
+    Ok(PullStream::opening(opening, context, span))
 }
 
 /// Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
@@ -193,10 +200,12 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
                     Sent::Failed(_) | Sent::Ended => None,
                 })
             });
-            let request: ManyIn<Packed> = request_args(call)?.context(RequestStream::new(Box::pin(inputs)));
+            let args = request_args(call)?;
+            let span = trace::sent(&args.metadata);
+            let request: ManyIn<Packed> = args.context(RequestStream::new(Box::pin(inputs)));
             let context = request.context();
             let opening = async move { Ok(items(client.router.generate(request).await.map_err(Failure::dispatch)?)) };
-            let stream = PullStream::opening(Box::pin(opening), context);
+            let stream = PullStream::opening(opening, context, span);
             Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
         })
     }

@@ -196,14 +196,20 @@ pub unsafe extern "C" fn dyn_runtime_close(call: *const dyn_call) {
 struct Versions {
     dynamo_core: &'static str,
     dynamo: &'static str,
+    protocol: &'static str,
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_versions(call: *const dyn_call) -> dyn_reply {
     unsafe {
-        reply(call, |_| Reply::value(&Versions { dynamo_core: env!("CARGO_PKG_VERSION"), dynamo: DYNAMO_VERSION }))
+        reply(call, |_| {
+            Reply::value(&Versions { dynamo_core: env!("CARGO_PKG_VERSION"), dynamo: DYNAMO_VERSION, protocol: DISCOVERY_VERSION })
+        })
     }
 }
 
 /// The version that Cargo.toml pins all of Dynamo's crates to.
 const DYNAMO_VERSION: &str = "1.6.1";
+/// What their keys in discovery begin with (`dynamo-runtime/src/discovery/kv_store.rs`, where it is private): processes of
+/// another one do not find each other.
+const DISCOVERY_VERSION: &str = "v1";
