@@ -1,6 +1,7 @@
-import { writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { modelPath } from '../../examples/tiny-llama/engine.js';
 import type { ChatChunk, HttpFrontendOptions, ProcessorFactory } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -41,6 +42,20 @@ describe('options of the HTTP frontend', () => {
   it('requestTemplate that is none keeps the frontend from starting', async () => {
     const requestTemplate = join(temporaryFolder(), 'template.json');
     await expect(deployment().frontend({ requestTemplate })).rejects.toThrow();
+  });
+
+  it('tokenizerFallback lets a model in whose tokenizer the faster one cannot load, or keeps it out', async () => {
+    const model = join(temporaryFolder(), 'model');
+    cpSync(modelPath, model, { recursive: true });
+    const file = join(model, 'tokenizer.json');
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), normalizer: { type: 'Lowercase' } }));
+    const here = deployment();
+    await here.serve(new CountingEngine('counting'), { modelPath: model });
+    const frontend = await here.frontend({ tokenizer: 'basetenkenizer', tokenizerFallback: true });
+    await frontend.waitForModel('counting');
+    expect((await chat(frontend, { model: 'counting', max_tokens: 2 })).status).toBe(200);
+    const strict = await here.frontend({ tokenizer: 'basetenkenizer', tokenizerFallback: false });
+    await expect(strict.waitForModel('counting', { timeoutMs: 2000 })).rejects.toThrow(/models seen: none/);
   });
 
   it('metricsPrefix renames the metrics', async () => {

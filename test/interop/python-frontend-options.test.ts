@@ -32,7 +32,9 @@ const OPTIONS: Record<string, string> = {
   '--reasoning-field-name': 'reasoningField',
   '--dyn-chat-processor': 'processor',
   '--tokenizer': 'tokenizer',
+  '--tokenizer-fallback': 'tokenizerFallback',
   '--router-mode': 'router.mode',
+  '--router-min-initial-workers': 'runtime.minInitialWorkers',
   '--router-session-affinity-mode': 'router.sessionAffinityMode',
   '--router-session-affinity-ttl-secs': 'router.sessionAffinitySeconds',
   '--active-decode-blocks-threshold': 'router.busy.activeDecodeBlocks',
@@ -94,7 +96,6 @@ const NOT_HERE: [RegExp, string][] = [
   [/^--(dump-config-to|version)$/, 'of a command line'],
   [/^--(model-name|model-path)$/, 'of a model that is not found through discovery'],
   [/^--(enforce-disagg|load-aware)$/, 'deprecated, or a short form of others'],
-  [/^--(router-min-initial-workers|tokenizer-fallback)$/, 'read by the crates from $DYN_ROUTER_MIN_INITIAL_WORKERS and $DYN_TOKENIZER_FALLBACK'],
   [/^--(assume-kv-reuse|kv-events|kv-overlap-score-weight|router-kv-overlap-score-weight|track-active-blocks|track-output-blocks)$/, 'an old name of another'],
 ];
 
