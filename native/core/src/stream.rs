@@ -15,7 +15,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
-use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op_here_if, reply};
 
 pub enum Item {
     /// A value.
@@ -116,6 +116,11 @@ impl PullStream {
             answered: CancellationToken::new(),
             killed: CancellationToken::new(),
         })
+    }
+
+    /// Items may be there already.
+    fn is_open(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| matches!(*state, State::Open(_)))
     }
 
     /// Sends the request if that has not been done, and waits for its worker's answer.
@@ -285,7 +290,8 @@ impl Drop for PullStream {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
     unsafe {
-        op(call, |call: &Call| {
+        let is_open = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.is_open());
+        op_here_if(call, is_open, |call: &Call| {
             let stream = call.handle::<PullStream>()?;
             let (min, max, max_bytes) = (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
             Ok(async move { stream.pull(min, max, max_bytes).await })

@@ -11,4 +11,4 @@ mod op;
 pub use call::{Call, Out, Reply, dyn_bytes, dyn_call, dyn_reply, dyn_slice, reply, reply_number};
 pub use failure::Failure;
 pub use handle::{Handle, dyn_handle};
-pub use op::{Parked, op, park};
+pub use op::{Parked, op, op_here_if, park};
