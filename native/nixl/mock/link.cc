@@ -150,11 +150,6 @@ Detail Link::notify(const std::string& from, const std::string& message) {
   return note->state == Detail::in_progress ? Detail::ok : note->state;
 }
 
-bool Link::idle() {
-  std::lock_guard guard(lock_);
-  return jobs_.empty() && notes_.empty();
-}
-
 bool Link::ready(const Job& job, Clock::time_point now) const {
   if (!job.begun) return true;
   return now >= job.due && (job.abandoned || (!job.never && job.polls == 0));
@@ -183,6 +178,8 @@ void Link::run() {
       guard.unlock();
       const Detail detail = move(*job, last ? job->bytes : job->bytes / 2);
       guard.lock();
+      // What stop() has broken off ends as it says.
+      if (stopping_ && detail != Detail::ok) break;
       job->begun = true;
       if (last || detail < Detail::ok) {
         job->state = detail;
@@ -207,7 +204,7 @@ void Link::run() {
   }
 }
 
-void Link::stop() {
+void Link::stop(Detail end) {
   {
     std::lock_guard guard(lock_);
     stopping_ = true;
@@ -216,7 +213,7 @@ void Link::stop() {
   channel_->interrupt();
   if (thread_.joinable()) thread_.join();
   std::lock_guard guard(lock_);
-  for (const auto& job : jobs_) job->state = Detail::canceled;
+  for (const auto& job : jobs_) job->state = end;
   jobs_.clear();
 }
 

@@ -72,9 +72,8 @@ class Link {
   // In order. A failure that shows only later is not reported.
   Detail notify(const std::string& from, const std::string& message);
 
-  bool idle();
-  // Ends what is under way; nothing of the caller's memory is touched after it.
-  void stop();
+  // Ends what is under way, with this; nothing of the caller's memory is touched after it.
+  void stop(Detail end = Detail::canceled);
 
  private:
   struct Note {

@@ -102,20 +102,23 @@ Status load_metadata(AgentObject& agent, const void* data, size_t length, std::s
 }
 
 Status unload_metadata(AgentObject& agent, const std::string& name) {
-  std::shared_ptr<Link> unused;
-  std::lock_guard guard(agent.lock);
-  if (name == agent.name) return Status::invalid_param;
-  const auto known = agent.remotes.find(name);
-  if (known == agent.remotes.end()) return Status::not_found;
-  if (known->second.address.has_value()) {
-    const auto link = agent.links.find(known->second.address->node);
-    // One that is busy stays until the agent goes.
-    if (link != agent.links.end() && link->second->idle()) {
-      unused = link->second;
-      agent.links.erase(link);
+  std::shared_ptr<Link> cut;
+  {
+    std::lock_guard guard(agent.lock);
+    if (name == agent.name) return Status::invalid_param;
+    const auto known = agent.remotes.find(name);
+    if (known == agent.remotes.end()) return Status::not_found;
+    if (known->second.address.has_value()) {
+      const auto link = agent.links.find(known->second.address->node);
+      if (link != agent.links.end()) {
+        cut = link->second;
+        agent.links.erase(link);
+      }
     }
+    agent.remotes.erase(known);
   }
-  agent.remotes.erase(known);
+  // What is under way ends with the connection: metadata that is loaded again makes another.
+  if (cut != nullptr) cut->stop(Detail::not_found);
   return Status::ok;
 }
 

@@ -249,8 +249,11 @@ Detail transfer_detail(AgentRef agent, RequestRef request) {
   if (agent == nullptr || request == nullptr || request->released) return Detail::invalid_param;
   std::lock_guard guard(agent->lock);
   if (request->status == Detail::in_progress) {
-    if (!is_own_or_known(*agent, request->peer)) return Detail::not_found;
-    refresh(*agent, *request);
+    if (is_own_or_known(*agent, request->peer)) {
+      refresh(*agent, *request);
+    } else {
+      settle(*agent, *request, Detail::not_found);
+    }
   }
   return request->status;
 }

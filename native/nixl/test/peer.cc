@@ -41,6 +41,7 @@ bool open_backend(const std::string& which) {
     if (which == "mock:at-once") knobs.completion = MockKnobs::Completion::at_once;
     if (const char* seed = std::getenv("SEED")) knobs.seed = std::strtoull(seed, nullptr, 10);
     knobs.latency_us = 200;
+    knobs.bytes_per_second = 300 << 20;
     backend = mock(knobs);
   } else {
     LoadOptions options;
