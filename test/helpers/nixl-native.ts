@@ -26,6 +26,8 @@ export interface Ran {
   /** Rows that did not hold, sanitizers' reports, and all else that is no row that held. */
   readonly complaints: string[];
   readonly rows: number;
+  /** What the program has to say besides, such as why rows were left out. */
+  readonly notes: string[];
 }
 
 const SUMMARY = /^(\d+) rows, 0 failed$/;
@@ -42,5 +44,5 @@ export async function runRows(program: string, args: readonly string[], env: Nod
   const rest = lines.filter((line) => !/^(ok\t|# )/.test(line) && !SUMMARY.test(line) && !/^\[\d+\.\d+\] .* UCX /.test(line));
   const complaints = [...rest, ...stderr.split('\n').filter((line) => line !== '')];
   if (code !== 0) complaints.push(`it ended with ${code}`);
-  return { complaints, rows };
+  return { complaints, rows, notes: lines.filter((line) => line.startsWith('# ')).map((line) => line.slice(2)) };
 }

@@ -1,13 +1,27 @@
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, type TestContext } from 'vitest';
 
-import { buildNixlTests, nixlLibrary, runRows, type Sanitizers } from '../helpers/nixl-native.js';
+import { buildNixlTests, nixlLibrary, type Ran, runRows, type Sanitizers } from '../helpers/nixl-native.js';
 import { execute } from '../helpers/project.js';
 
 const BUILD_MS = 600_000;
 const LIVES = { 'address,undefined': 2000, thread: 200 };
 const AGENTS = { 'address,undefined': 200, thread: 50 };
 const FUZZ_SECONDS = '10';
+// Where nothing listens.
+const STORE = { NIXL_ETCD_ENDPOINTS: 'http://127.0.0.1:1' };
+
+function expectRows({ complaints, rows }: Ran, least: number): void {
+  expect(complaints).toEqual([]);
+  expect(rows).toBeGreaterThan(least);
+}
+
+/** Rows that a program left out are a skip with its reason, but where they must be there. */
+function expectAll({ notes }: Ran, about: string, context: TestContext, always = false): void {
+  const left = notes.filter((note) => note.startsWith(`no ${about}`));
+  if (left.length > 0 && !always) context.skip(left.join('; '));
+  expect(left).toEqual([]);
+}
 
 // The mock promises what NIXL was seen to do: both run the same rows, and a row that only one of them holds fails here.
 describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsanitize=%s', (sanitizers: Sanitizers) => {
@@ -17,23 +31,26 @@ describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsan
     folder = await buildNixlTests(sanitizers);
   }, BUILD_MS);
 
-  test.each(['mock', 'mock:delayed', 'mock:at-once'])('%s behaves as the matrix says', { timeout: BUILD_MS }, async (mode) => {
-    const { complaints, rows } = await runRows(join(folder, 'matrix'), [mode]);
-    expect(complaints).toEqual([]);
-    expect(rows).toBeGreaterThan(200);
+  describe.each(['mock', 'mock:delayed', 'mock:at-once'])('%s', (mode) => {
+    let ran: Ran;
+
+    beforeAll(async () => {
+      ran = await runRows(join(folder, 'matrix'), [mode]);
+    }, BUILD_MS);
+
+    test('behaves as the matrix says', () => expectRows(ran, 230));
+
+    test('also while transfers are under way', (context) => expectAll(ran, 'rows for active transfers', context, mode !== 'mock:at-once'));
+
+    test('also with a store that is not there', { timeout: BUILD_MS }, async () => expectRows(await runRows(join(folder, 'matrix'), [mode, 'store'], STORE), 6));
   });
 
   test('the agent above it, from its making to its end', { timeout: BUILD_MS }, async () => {
-    const { complaints, rows } = await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]);
-    expect(complaints).toEqual([]);
-    expect(rows).toBeGreaterThan(15);
+    expectRows(await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]), 15);
   });
 
   test('late copies, lost peers, failures on demand and fake GPUs', { timeout: BUILD_MS }, async () => {
-    const args = [String(LIVES[sanitizers]), join(folder, 'stub.so'), join(folder, 'old.so')];
-    const { complaints, rows } = await runRows(join(folder, 'mock_test'), args);
-    expect(complaints).toEqual([]);
-    expect(rows).toBeGreaterThan(60);
+    expectRows(await runRows(join(folder, 'mock_test'), [String(LIVES[sanitizers]), join(folder, 'stub.so'), join(folder, 'old.so')]), 60);
   });
 });
 
@@ -54,14 +71,31 @@ describe('native/nixl', () => {
     expect(stdout.split('\n').filter((line) => / [TtWDdBb] nixl_capi_/.test(line))).toEqual([]);
   });
 
-  test.for<[string, NodeJS.ProcessEnv]>([
+  describe.each<[string, NodeJS.ProcessEnv]>([
     ['its own choice of transports', {}],
     ['TCP', { UCX_TLS: 'tcp' }],
-  ])('the real library behaves as the matrix says, with %s', { timeout: BUILD_MS }, async ([, env], context) => {
-    if (nixlLibrary === undefined) return context.skip('the wheel nixl-cu12 is not installed (npm run setup)');
+  ])('the real library, with %s', (_transports, transports) => {
     // The library keeps memory for the life of the process.
-    const { complaints, rows } = await runRows(join(folder, 'matrix'), [nixlLibrary], { ...env, ASAN_OPTIONS: 'detect_leaks=0' });
-    expect(complaints).toEqual([]);
-    expect(rows).toBeGreaterThan(200);
+    const env = { ...transports, ASAN_OPTIONS: 'detect_leaks=0' };
+    let ran: Ran | undefined;
+
+    beforeAll(async () => {
+      if (nixlLibrary !== undefined) ran = await runRows(join(folder, 'matrix'), [nixlLibrary], env);
+    }, BUILD_MS);
+
+    const needed = (context: TestContext): Ran => ran ?? context.skip('the wheel nixl-cu12 is not installed (npm run setup)');
+
+    test('behaves as the matrix says', (context) => expectRows(needed(context), 230));
+
+    test('also while transfers are under way', (context) => expectAll(needed(context), 'rows for active transfers', context));
+
+    test('also without a GPU', (context) => expectAll(needed(context), 'rows for the absence of a GPU', context));
+
+    test('also past the page cache', (context) => expectAll(needed(context), 'row for direct', context));
+
+    test('also with a store that is not there', { timeout: BUILD_MS }, async (context) => {
+      needed(context);
+      expectRows(await runRows(join(folder, 'matrix'), [nixlLibrary as string, 'store'], { ...env, ...STORE }), 6);
+    });
   });
 });

@@ -12,6 +12,7 @@ inline constexpr size_t PAGE = 4096;
 inline constexpr const char* NO_ACTIVE = "no rows for active transfers";
 
 void agents_and_backends();
+void options();
 void registration();
 void metadata();
 void create_requests();
@@ -22,5 +23,6 @@ void device_memory();
 void files();
 void sockets();
 void peer_death();
+void unreachable_store();
 
 }  // namespace dynamo::nixl::test

@@ -70,6 +70,31 @@ void agents_and_backends() {
   row("available plugins name what cannot be loaded", gds);
 }
 
+// Options give back what was put into them.
+void options() {
+  Options options;
+  bool flag = true;
+  row("options have no notification", call->opt_args_get_has_notif(options.ref, &flag) == Status::ok && !flag);
+  options.notify("note");
+  row("but the one that is set", call->opt_args_get_has_notif(options.ref, &flag) == Status::ok && flag);
+  call->opt_args_set_skip_desc_merge(options.ref, true);
+  row("and what descriptors become", call->opt_args_get_skip_desc_merge(options.ref, &flag) == Status::ok && flag);
+  const std::string custom = "worker_id=0";
+  row("set a custom parameter", call->opt_args_set_custom_param(options.ref, custom.data(), custom.size()), {OK});
+  const auto text_of = [](Status status, void* data, size_t length) {
+    std::string text = status == Status::ok ? std::string(static_cast<char*>(data), length) : "";
+    std::free(data);
+    return text;
+  };
+  void* data = nullptr;
+  size_t length = 0;
+  Status status = call->opt_args_get_custom_param(options.ref, &data, &length);
+  row("the custom parameter", text_of(status, data, length) == custom);
+  data = nullptr;
+  status = call->opt_args_get_notif_msg(options.ref, &data, &length);
+  row("the notification", text_of(status, data, length) == "note");
+}
+
 void registration() {
   Agent agent("registration");
   const Buffer buffer(8 * PAGE, 1);
@@ -83,6 +108,10 @@ void registration() {
   row("deregister", agent.withdraw(Memory::dram, {buffer.piece(0, 2 * PAGE)}), {OK});
   row("deregister the second of two", agent.withdraw(Memory::dram, {buffer.piece(0, 2 * PAGE)}), {OK});
   row("deregister once more", agent.withdraw(Memory::dram, {buffer.piece(0, 2 * PAGE)}), {NOT_FOUND});
+  void* gone = mmap(nullptr, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(gone, PAGE);
+  row("register an address where nothing is", agent.enroll(Memory::dram, {{address_of(gone), PAGE}}), {OK});
+  row("deregister it", agent.withdraw(Memory::dram, {{address_of(gone), PAGE}}), {OK});
   std::vector<Piece> many;
   for (size_t i = 0; i < 1000; ++i) many.push_back(buffer.piece(i * 8, 8));
   row("register 1000 in one list", agent.enroll(Memory::dram, many), {OK});

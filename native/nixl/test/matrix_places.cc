@@ -1,5 +1,8 @@
 // GPUs, files, sockets and other processes.
+#include <fcntl.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "matrix.h"
 
@@ -7,7 +10,7 @@ namespace dynamo::nixl::test {
 
 void device_memory() {
   if (backend->cuda->available()) {
-    std::printf("# there is a GPU: no rows for its absence\n");
+    std::printf("# no rows for the absence of a GPU: there is one\n");
     return;
   }
   Agent one("vr-one");
@@ -30,6 +33,54 @@ void device_memory() {
   row("and then the ranges", three.load(part), {OK});
   row("knows the ranges", three.check("vr-two", {buffer.piece(0, PAGE)}), {OK});
 }
+
+namespace {
+
+std::vector<std::string> names_in(ParamsRef params) {
+  std::vector<std::string> names;
+  bool more = false;
+  call->params_is_empty(params, &more);
+  ParamsIteratorRef iterator = nullptr;
+  call->params_create_iterator(params, &iterator);
+  for (more = !more; more;) {
+    const char* key = nullptr;
+    const char* value = nullptr;
+    call->params_iterator_next(iterator, &key, &value, &more);
+    names.emplace_back(key);
+  }
+  call->params_destroy_iterator(iterator);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// What is written before a path opens the file so.
+void modes_of_files(Agent& agent, const std::string& path, const Buffer& memory) {
+  const TransferList left(Memory::dram, {memory.piece(0, PAGE)});
+  uint64_t number = 2000;
+  const auto move = [&](const std::string& mode, Operation operation) {
+    number += 1;
+    row("POSIX register " + mode, agent.enroll(Memory::file, {{0, PAGE, number, mode + ":" + path}}), {OK});
+    const TransferList right(Memory::file, {{0, PAGE, number}});
+    Request request(agent, operation, left, right, "files");
+    return request.run();
+  };
+  row("POSIX read what is open for it", move("ro", Operation::read), {OK});
+  row("POSIX write what is open to be read", move("ro", Operation::write), {BACKEND});
+  row("POSIX write with each of other modes", move("rw,sync,noatime", Operation::write), {OK});
+  const int direct = open(path.c_str(), O_RDONLY | O_DIRECT);
+  if (direct >= 0) {
+    row("POSIX read past the page cache", move("ro,direct", Operation::read), {OK});
+    close(direct);
+  } else {
+    std::printf("# no row for direct: the file system of %s has none\n", path.c_str());
+  }
+  const std::string fresh = path + "-new";
+  row("POSIX register a file that is made", agent.enroll(Memory::file, {{0, PAGE, 3000, "rw,create:" + fresh}}), {OK});
+  row("it is there", unlink(fresh.c_str()) == 0);
+  row("POSIX register with what is no mode, which counts as nothing", agent.enroll(Memory::file, {{0, PAGE, 3001, "xx:" + path}}), {OK});
+}
+
+}  // namespace
 
 void files() {
   char path[] = "/tmp/nixl-matrix-XXXXXX";
@@ -67,12 +118,14 @@ void files() {
   Request again(agent, Operation::read, left, by_path, "files");
   row("POSIX read by path", again.run(), {OK});
   row("POSIX bytes by path", memory.is(1));
+  modes_of_files(agent, path, memory);
 
   const RegistrationList asked(Memory::file, {{0, 0, 0, path}, {0, 0, 0, "/nonexistent/x"}});
   QueryRef answers = nullptr;
   call->create_query_resp_list(&answers);
   row("query without a backend", call->query_mem(agent.ref, asked.ref, answers, nullptr), {INVALID});
   Options one;
+  row("query with options that name none", call->query_mem(agent.ref, asked.ref, answers, one.ref), {INVALID});
   call->opt_args_add_backend(one.ref, agent.backends[0]);
   row("query", call->query_mem(agent.ref, asked.ref, answers, one.ref), {OK});
   size_t count = 0;
@@ -84,6 +137,7 @@ void files() {
   row("one that is not", !has[1]);
   ParamsRef params = nullptr;
   row("its parameters", call->query_resp_list_get_params(answers, 0, &params), {OK});
+  row("their names", names_in(params) == std::vector<std::string>{"mode", "mtime", "size"});
   call->destroy_params(params);
   row("parameters of none", call->query_resp_list_get_params(answers, 1, &params), {INVALID});
   call->destroy_query_resp_list(answers);
@@ -131,6 +185,22 @@ void sockets() {
   row("fetch without a listener", call->fetch_remote_md(deaf.ref, "so-server", to.ref), {OK});
   row("does not come", deaf.check("so-server"), {NOT_FOUND});
   row("send without address and store", call->send_local_md(client.ref, nullptr), {INVALID});
+}
+
+// Asked for by itself, since the store is named before the library is loaded. Never ended: the library may wait for the store.
+void unreachable_store() {
+  Agent& agent = *new Agent("us-agent");
+  const Buffer buffer(PAGE, 1);
+  agent.enroll(Memory::dram, {buffer.piece()});
+  const auto at_once = [](const std::string& name, const std::function<Status()>& ask) {
+    const auto begin = std::chrono::steady_clock::now();
+    row(name, ask(), {OK});
+    row("at once", std::chrono::steady_clock::now() - begin < std::chrono::seconds(1));
+  };
+  at_once("send to a store that is not there", [&] { return call->send_local_md(agent.ref, nullptr); });
+  at_once("fetch from it", [&] { return call->fetch_remote_md(agent.ref, "nobody", nullptr); });
+  at_once("withdraw from it", [&] { return call->invalidate_local_md(agent.ref, nullptr); });
+  row("nothing comes", agent.check("nobody"), {NOT_FOUND});
 }
 
 void peer_death() {
