@@ -68,6 +68,15 @@ void Agent::check_open() const {
   if (closing_) throw Failure::closed("the agent '" + options.name + "'");
 }
 
+void Agent::check_feature(std::string_view name, const std::string& without) const {
+  for (const Feature& feature : library.features) {
+    if (feature.name != name || feature.available) continue;
+    std::string missing;
+    for (const auto& symbol : feature.missing) missing += (missing.empty() ? "" : ", ") + symbol;
+    throw Failure{"NotImplemented", "nixl.not_supported", "this library " + without + ": it lacks " + missing, "a newer version of NIXL has it"};
+  }
+}
+
 void Agent::begin_close(TaskRef closed) {
   const bool posted = executor_->post([self = shared_from_this(), closed] {
     if (closed != nullptr) self->closed_.push_back(closed);
@@ -184,9 +193,7 @@ std::string Agent::backend_for(Memory local, Memory remote) const {
 OptArgsRef Agent::options_for(const std::string& backend, const std::string& custom) const {
   OptArgsRef args = nullptr;
   const BackendRef chosen = backend.empty() ? nullptr : backend_named(backend).ref;
-  if (!custom.empty() && !library.supports("customParam")) {
-    throw Failure{"NotImplemented", "nixl.not_supported", "this library has no custom parameters", "they came with NIXL 1.5"};
-  }
+  if (!custom.empty()) check_feature("customParam", "has no custom parameters");
   call().create_opt_args(&args);
   if (chosen != nullptr) call().opt_args_add_backend(args, chosen);
   if (!custom.empty()) call().opt_args_set_custom_param(args, custom.data(), custom.size());

@@ -61,6 +61,8 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
 
   void check_open() const;
   const Functions& call() const { return library.call; }
+  // Throws where the library lacks functions of a feature, and names them: they must not be called.
+  void check_feature(std::string_view feature, const std::string& without) const;
 
   void create_backend(const std::string& name, const std::map<std::string, std::string>& params);
   const AgentBackend& backend_named(const std::string& name) const;

@@ -65,7 +65,7 @@ std::vector<uint8_t> plugins(const Agent& agent) {
 
 std::vector<uint8_t> query(const Agent& agent, const std::string& backend, Memory memory, const std::vector<std::string>& metas) {
   const Functions& call = agent.call();
-  if (!agent.library.supports("queryMemory")) throw Failure{"NotImplemented", "nixl.not_supported", "this library answers no queries of memory"};
+  agent.check_feature("queryMemory", "answers no queries of memory");
   const OptArgsRef args = agent.options_for(agent.backend_named(backend).name, {});
   RegistrationListRef list = nullptr;
   QueryRef answers = nullptr;

@@ -4,7 +4,7 @@ namespace dynamo::nixl {
 
 std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions, Memory memory,
                                               const std::vector<Block>& blocks, const std::string& backend) {
-  if (!agent->library.supports("preparedLists")) throw Failure{"NotImplemented", "nixl.not_supported", "this library has no prepared lists"};
+  agent->check_feature("preparedLists", "has no prepared lists");
   if (peer != nullptr) agent->check_peer(*peer);
   const Functions& call = agent->call();
   TransferListRef list = nullptr;

@@ -59,7 +59,7 @@ std::vector<uint8_t> Agent::metadata() const {
 }
 
 std::vector<uint8_t> Agent::partial_metadata(const std::vector<RegionRef>& regions, Memory memory) const {
-  if (!library.supports("partialMetadata")) throw Failure{"NotImplemented", "nixl.not_supported", "this library has no partial metadata"};
+  check_feature("partialMetadata", "has no partial metadata");
   void* data = nullptr;
   size_t length = 0;
   const RegistrationListRef list = registration_list(regions, memory);
@@ -171,7 +171,7 @@ void Agent::disconnect(const PeerRef& peer, TaskRef disconnected) {
 }
 
 void Agent::fetch(const std::string& name, const SocketAddress& from, bool accept, TaskRef fetched) {
-  if (!library.supports("metadataExchange")) throw Failure{"NotImplemented", "nixl.not_supported", "this library exchanges no metadata"};
+  check_feature("metadataExchange", "exchanges no metadata");
   const auto begin = [this, name, from, accept, fetched] {
     if (!accept) {
       const OptArgsRef args = address_options(*this, from);
@@ -208,7 +208,7 @@ void Agent::fetch(const std::string& name, const SocketAddress& from, bool accep
 }
 
 void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vector<RegionRef>>& partial, Memory memory) {
-  if (!library.supports("metadataExchange")) throw Failure{"NotImplemented", "nixl.not_supported", "this library exchanges no metadata"};
+  check_feature("metadataExchange", "exchanges no metadata");
   if (partial.has_value() && to.host.empty()) {
     throw Failure{"NotImplemented", "nixl.not_supported", "partial metadata cannot go to etcd: it needs a label, which the library's C API cannot set",
                   "send it to the peer's address, or by hand"};
@@ -229,6 +229,7 @@ void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vect
 }
 
 void Agent::withdraw_metadata(const SocketAddress& from) {
+  check_feature("metadataExchange", "exchanges no metadata");
   const OptArgsRef args = address_options(*this, from);
   const Status status = call().invalidate_local_md(ref, args);
   if (args != nullptr) call().destroy_opt_args(args);

@@ -292,7 +292,7 @@ std::optional<uint64_t> Transfer::elapsed() const { return elapsed_; }
 
 std::vector<uint8_t> Transfer::telemetry() const {
   const Functions& call = agent_->call();
-  if (!agent_->library.supports("telemetry")) throw Failure{"NotImplemented", "nixl.not_supported", "this library has no telemetry"};
+  agent_->check_feature("telemetry", "has no telemetry");
   TransferTelemetry sum{UINT64_MAX, 0, 0, 0, 0};
   for (const Piece& piece : pieces_) {
     TransferTelemetry one{};
@@ -319,7 +319,7 @@ std::vector<uint8_t> Transfer::telemetry() const {
 
 std::vector<uint8_t> Transfer::estimate() {
   const Functions& call = agent_->call();
-  if (!agent_->library.supports("cost")) throw Failure{"NotImplemented", "nixl.not_supported", "this library estimates no cost"};
+  agent_->check_feature("cost", "estimates no cost");
   if (invalid_.has_value()) throw *invalid_;
   int64_t duration = 0;
   int64_t margin = 0;

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test, type TestContext } from 'vitest';
 
+import { Child, type ChildEvent } from '../helpers/child.js';
 import { buildNixlTests, nixlLibrary, type Ran, runRows, type Sanitizers } from '../helpers/nixl-native.js';
 import { execute } from '../helpers/project.js';
 
@@ -10,6 +11,20 @@ const AGENTS = { 'address,undefined': 200, thread: 50 };
 const FUZZ_SECONDS = '10';
 // Where nothing listens.
 const STORE = { NIXL_ETCD_ENDPOINTS: 'http://127.0.0.1:1' };
+
+/** Each call that needs more than the least, its feature, and a function that it would have called. */
+const NEEDS = [
+  ['blocks', 'preparedLists', 'nixl_capi_prep_xfer_dlist'],
+  ['partial', 'partialMetadata', 'nixl_capi_get_local_partial_md'],
+  ['sent', 'metadataExchange', 'nixl_capi_send_local_md'],
+  ['sentPart', 'metadataExchange', 'nixl_capi_send_local_partial_md'],
+  ['fetched', 'metadataExchange', 'nixl_capi_fetch_remote_md'],
+  ['withdrawn', 'metadataExchange', 'nixl_capi_invalidate_local_md'],
+  ['telemetry', 'telemetry', 'nixl_capi_get_xfer_telemetry'],
+  ['estimate', 'cost', 'nixl_capi_estimate_xfer_cost'],
+  ['query', 'queryMemory', 'nixl_capi_query_mem'],
+  ['custom', 'customParam', 'nixl_capi_opt_args_set_custom_param'],
+] as const;
 
 function expectRows({ complaints, rows }: Ran, least: number): void {
   expect(complaints).toEqual([]);
@@ -97,5 +112,39 @@ describe('native/nixl', () => {
       needed(context);
       expectRows(await runRows(join(folder, 'matrix'), [nixlLibrary as string, 'store'], { ...env, ...STORE }), 6);
     });
+  });
+});
+
+/** The functions without which nothing works are 74; a library may have no other. */
+describe('a library that lacks all that may be lacking', () => {
+  let told: ChildEvent & { ends: Record<string, { code: string; reason: string; message: string }>; features: Record<string, string[]> };
+
+  beforeAll(async () => {
+    const library = join(await buildNixlTests('address,undefined'), 'bare.so');
+    const child = Child.program('test/helpers/nixl/programs/bare.ts', [library]);
+    try {
+      told = (await child.event('done', {}, 60_000)) as typeof told;
+    } finally {
+      await child.stop();
+    }
+  }, BUILD_MS);
+
+  test('is loaded, moves bytes and tells messages', () => {
+    expect(told).toMatchObject({ kind: 'real', functions: 74, byte: 7, note: 'there', leaked: false });
+    expect(told['metadata']).toBeGreaterThan(20);
+  });
+
+  test('is reported with the symbols of each feature that it lacks', () => {
+    expect(told.features['core']).toEqual([]);
+    for (const [, feature, symbol] of NEEDS) expect(told.features[feature]).toContain(symbol);
+    expect(told.features['memView']).toHaveLength(6);
+    expect(told.features['detailedStatus']).toEqual(['_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH']);
+  });
+
+  test.each(NEEDS)('refuses %s for want of %s, naming %s', (call, feature, symbol) => {
+    const end = told.ends[call];
+    expect(end).toMatchObject({ code: 'DYN_NOT_IMPLEMENTED', reason: 'nixl.not_supported' });
+    expect(end?.message).toContain(symbol);
+    expect(end?.message).toContain((told.features[feature] as string[]).join(', '));
   });
 });
