@@ -1,116 +1,11 @@
 // The agent above the seam, on the mock, called as the binding calls it: for sanitizers, which see what crosses between the
-// caller's thread, the agent's own and the library's.
-#include <cstring>
-#include <future>
-
-#include "../entries.h"
-#include "../pack.h"
-#include "harness.h"
+// caller's thread, the agent's own and the library's. This part: transfers, how they end early, and the lives of agents.
+#include "agent_side.h"
 
 using namespace dynamo::nixl;
-using dynamo::nixl::test::failures;
-using dynamo::nixl::test::row;
-using dynamo::nixl::test::rows;
-using dynamo::nixl::test::wait_for;
+using namespace dynamo::nixl::test;
 
 namespace {
-
-using Entry = void (*)(const Call&, TaskRef);
-using Completion = MockKnobs::Completion;
-
-constexpr uint64_t READ = 0;
-constexpr uint64_t WRITE = 1;
-constexpr size_t BYTES = 1 << 18;
-
-struct Running {
-  TaskRef task;
-  std::future<Reply> reply;
-};
-
-Running begin(Entry entry, const Call& call) {
-  auto promise = std::make_shared<std::promise<Reply>>();
-  auto reply = promise->get_future();
-  auto task = std::make_shared<Task>([promise](Reply given) { promise->set_value(std::move(given)); });
-  entry(call, task);
-  return {task, std::move(reply)};
-}
-
-Reply wait(Running running) {
-  if (running.reply.wait_for(std::chrono::seconds(30)) != std::future_status::ready) {
-    row("an operation ends", false);
-    std::exit(1);
-  }
-  running.task.reset();
-  return running.reply.get();
-}
-
-Reply run(Entry entry, const Call& call) { return wait(begin(entry, call)); }
-
-bool tells(const Reply& reply, const std::string& what) {
-  if (!reply.bytes.has_value()) return false;
-  const std::string text(reply.bytes->begin(), reply.bytes->end());
-  return text.find(what) != std::string::npos;
-}
-
-struct Region {
-  ObjectRef handle;
-  double id;
-  uint64_t address;
-};
-
-std::vector<uint8_t> payload_of(const std::vector<double>& numbers) {
-  std::vector<uint8_t> bytes(numbers.size() * sizeof(double));
-  std::memcpy(bytes.data(), numbers.data(), bytes.size());
-  return bytes;
-}
-
-struct Side {
-  explicit Side(const std::string& name) {
-    Packer options;
-    options.map(3).text("name").text(name).text("progressDelayUs").integer(1000).text("telemetry").boolean(true);
-    // Sets the knobs back: what a test asks of the mock, it asks when its agents are there.
-    const ObjectRef library = library_mock({.args = EMPTY_MAP}).objects.at(0);
-    agent = run(agent_create, {.handle = library, .args = options.take()}).objects.at(0);
-    Packer backend;
-    backend.map(2).text("name").text("UCX").text("params").map(0);
-    run(agent_backend, {.handle = agent, .args = backend.take()});
-    Packer memory;
-    memory.map(2).text("device").boolean(false).text("hugePages").boolean(true);
-    const Reply made = run(region_allocate, {.handle = agent, .args = memory.take(), .a = BYTES});
-    double numbers[4];
-    std::memcpy(numbers, made.bytes->data(), sizeof numbers);
-    region = {region_find({.a = static_cast<uint64_t>(numbers[0])}).objects.at(0), numbers[0], static_cast<uint64_t>(numbers[1])};
-  }
-
-  ObjectRef meet(const Side& other) const {
-    const Reply metadata = run(agent_metadata, {.handle = other.agent});
-    return run(agent_connect, {.handle = agent, .payload = *metadata.bytes}).objects.at(0);
-  }
-
-  std::vector<uint8_t> to(const Side& other, uint64_t offset = 0, uint64_t bytes = BYTES) const {
-    return payload_of({region.id, static_cast<double>(offset), static_cast<double>(bytes), static_cast<double>(other.region.address + offset), 0});
-  }
-
-  void fill(uint8_t value) const {
-    const std::vector<uint8_t> bytes(BYTES, value);
-    run(region_write, {.handle = region.handle, .payload = bytes});
-  }
-
-  bool holds(uint8_t value) const {
-    const Reply bytes = run(region_read, {.handle = region.handle, .b = BYTES});
-    return bytes.bytes == std::vector<uint8_t>(BYTES, value);
-  }
-
-  static constexpr uint8_t EMPTY_MAP[] = {0x80};
-  ObjectRef agent;
-  Region region;
-};
-
-std::vector<uint8_t> note(const std::string& message) {
-  Packer packer;
-  packer.map(1).text("notification").text(message);
-  return packer.take();
-}
 
 void transfers() {
   const Side one("one");
@@ -121,12 +16,7 @@ void transfers() {
   const Reply written = run(transfer_start, {.handle = one.agent, .other = peer, .args = note("note"), .payload = one.to(two), .a = WRITE});
   row("write", !written.failed && written.number != Reply::NO_NUMBER);
   row("its bytes", two.holds(7));
-  Reply got;
-  wait_for([&] {
-    got = run(agent_notifications, {.handle = two.agent, .a = 10});
-    return !got.failed && tells(got, "note");
-  });
-  row("its notification", tells(got, "note"));
+  row("its notification", two.is_told("note"));
   two.fill(8);
   row("read", !run(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = READ}).failed);
   row("its bytes too", one.holds(8));
@@ -156,7 +46,7 @@ void transfers() {
   row("failures of 20 posts", static_cast<long>(failed), {0});
   row("telemetry", !run(transfer_telemetry, {.handle = transfer}).failed);
   row("release", !run(transfer_release, {.handle = transfer}).failed);
-  row("close", !run(agent_close, {.handle = one.agent}).failed && !run(agent_close, {.handle = two.agent}).failed);
+  row("close", !one.close().failed && !two.close().failed);
   row("a closed agent refuses", run(agent_metadata, {.handle = one.agent}).failed);
 }
 
@@ -178,7 +68,7 @@ void cancel() {
     wait(std::move(again));
     wait(std::move(closed));
     wait(std::move(released));
-    run(agent_close, {.handle = two.agent});
+    two.close();
   }
   row("transfers that were cancelled are aborted", aborted, {10});
 }
@@ -192,39 +82,51 @@ void lost_peer() {
   mock({.never_complete = true, .drop_peer = "lost-two"});
   row("a transfer to a lost peer fails", tells(wait(std::move(running)), "nixl.peer_lost"));
   mock({});
-  const Reply whole = run(agent_metadata, {.handle = two.agent});
-  std::vector<uint8_t> damaged = *whole.bytes;
+  const std::vector<uint8_t> whole = two.metadata();
+  std::vector<uint8_t> damaged = whole;
   damaged[damaged.size() / 2] ^= 1;
-  row("damaged metadata", tells(run(agent_connect, {.handle = one.agent, .payload = damaged}), "nixl.metadata"));
-  const std::span<const uint8_t> cut(whole.bytes->data(), whole.bytes->size() / 2);
-  row("metadata that was cut", tells(run(agent_connect, {.handle = one.agent, .payload = cut}), "nixl.metadata"));
-  run(agent_close, {.handle = one.agent});
-  run(agent_close, {.handle = two.agent});
+  fails("damaged metadata", run(agent_connect, {.handle = one.agent, .payload = damaged}), "nixl.metadata");
+  const std::span<const uint8_t> cut(whole.data(), whole.size() / 2);
+  fails("metadata that was cut", run(agent_connect, {.handle = one.agent, .payload = cut}), "nixl.metadata");
+  one.close();
+  two.close();
 }
 
 void restarted_peer() {
   const Side one("restart-one");
   auto two = std::make_unique<Side>("restart-two");
   const ObjectRef old = one.meet(*two);
-  run(transfer_start, {.handle = one.agent, .other = old, .payload = one.to(*two), .a = WRITE});
-  run(agent_close, {.handle = two->agent});
+  one.write(old, one.to(*two));
+  two->close();
   two = std::make_unique<Side>("restart-two");
   const ObjectRef peer = one.meet(*two);
-  row("the old one is gone", tells(run(transfer_start, {.handle = one.agent, .other = old, .payload = one.to(*two), .a = WRITE}), "nixl.peer_restarted"));
-  row("the new one is there", !run(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(*two), .a = WRITE}).failed);
-  run(agent_close, {.handle = one.agent});
-  run(agent_close, {.handle = two->agent});
+  row("the old one is gone", tells(one.write(old, one.to(*two)), "nixl.peer_restarted"));
+  row("the new one is there", !one.write(peer, one.to(*two)).failed);
+
+  // What the old one never ends is ended by force.
+  const Side again("restart-two");
+  mock({.never_complete = true});
+  auto stuck = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(*two), .a = WRITE});
+  auto meeting = begin(agent_connect, {.handle = one.agent, .payload = again.metadata()});
+  fails("a transfer that does not end", wait(std::move(stuck)), "nixl.peer_restarted");
+  const Reply met = wait(std::move(meeting));
+  row("gives way to a peer that was started anew", number_in(met, "generation"), {3});
+  mock({});
+  succeeds("which is written to", one.write(met.objects.at(0), one.to(again)));
+  again.close();
+  one.close();
+  two->close();
 }
 
 void lives(int count) {
   for (int i = 0; i < count; ++i) {
     const Side one("life");
-    const ObjectRef self = run(agent_self, {.handle = one.agent}).objects.at(0);
-    const auto payload = payload_of({one.region.id, 0, 4096, static_cast<double>(one.region.address + 8192), 0});
+    const ObjectRef self = one.self();
+    const auto payload = payload_of<double>({one.region.id, 0, 4096, static_cast<double>(one.region.address + 8192), 0});
     auto running = begin(transfer_start, {.handle = one.agent, .other = self, .payload = payload, .a = WRITE});
     if (i % 3 == 0) wait(std::move(running));
     // Two of three close with it under way.
-    if (run(agent_close, {.handle = one.agent}).failed) row("a life ends", false);
+    if (one.close().failed) row("a life ends", false);
     if (i % 3 != 0) wait(std::move(running));
   }
   row("lives", true);
@@ -237,6 +139,16 @@ int main(int argc, char** argv) {
   cancel();
   lost_peer();
   restarted_peer();
+  block_lists();
+  registered_memory();
+  files_and_queries();
+  device_memory();
+  partial_metadata();
+  metadata_by_sockets();
+  plugins();
+  messages();
+  disconnects();
+  estimates();
   lives(argc > 1 ? std::atoi(argv[1]) : 50);
   std::printf("%d rows, %d failed\n", rows, failures);
   return failures == 0 ? 0 : 1;
