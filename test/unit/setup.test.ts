@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -75,5 +75,19 @@ describe('the set-up', () => {
 
     steps[name] = { inputs: ['package.json'], output: 'package.json', run };
     await expect(ensure(name)).rejects.toThrow('no network');
+  });
+
+  test('without Python goes on without NIXL, and says that its mock is used', async () => {
+    // Another checkout, as the steps know only their own.
+    const folder = mkdtempSync(join(tmpdir(), 'dynamo-setup-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    cpSync(join(root, 'scripts'), join(folder, 'scripts'), { recursive: true });
+    const program = "import { ensure } from './scripts/setup/steps.mjs'; console.log(await ensure('nixl'));";
+    const { stdout } = await execute(process.execPath, ['--input-type=module', '-e', program], { cwd: folder, env: { PATH: folder, HOME: folder } });
+    const [first, second, ...rest] = stdout.trim().split('\n');
+    expect(first).toBe('set-up: nixl');
+    expect(second).toMatch(/^set-up: the NIXL library could not be installed: tests and examples use its mock backend \(.*python3.*\)$/);
+    expect(rest).toEqual(['false']);
+    expect(existsSync(join(folder, '.setup/nixl'))).toBe(false);
   });
 });
