@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 
 import { loadNixl, type MemoryDescriptor, type NixlAgent, nixlDoctor, nixlExplain, NixlError } from 'dynamo-node';
 
-import { exclude } from '../../lib/nixl/exclusion.js';
+import { exclude, REPORTING } from '../../lib/nixl/exclusion.js';
 import { probe } from '../../lib/nixl/probe.js';
 import type { PairAnswer, PairQuestion } from '../../lib/nixl/probe-pair.js';
 import { agentOf, nixlMissing, useTransport } from '../helpers/nixl/library.js';
@@ -23,6 +23,13 @@ async function target(): Promise<{ agent: NixlAgent; peer: Uint8Array; remote: M
   const agent = await agentOf('ucx', 'explained');
   const region = await agent.allocate(BYTES);
   return { agent, peer: await agent.metadata(), remote: region.descriptor() };
+}
+
+/** UCX in processes that are asked tells nothing of what it chooses, as versions without that report. */
+function silence(): void {
+  const { UCX_PROTO_INFO } = REPORTING;
+  REPORTING.UCX_PROTO_INFO = 'n';
+  onTestFinished(() => void (REPORTING.UCX_PROTO_INFO = UCX_PROTO_INFO));
 }
 
 const failure = (promise: Promise<unknown>): Promise<NixlError> =>
@@ -118,6 +125,21 @@ describe('nixlExplain on UCX', { timeout: 120_000 }, () => {
     const found = await exclude('test', asked, answer, { timeoutMs: 60_000 });
     expect(found).toMatchObject({ transport, evidence: 'by-exclusion' });
     expect(found?.detail).toContain(words);
+  });
+
+  test.each([
+    ['cma', '', 'the bytes come through no socket'],
+    ['tcp', 'tcp', 'UCX_TLS=tcp allows nothing else'],
+    ['tcp', 'tcp,self,posix', 'bytes came through TCP sockets'],
+  ] as const)('a requirement of %s is met by exclusion where UCX says nothing and UCX_TLS is %j', async (transport, tls, words) => {
+    silence();
+    if (tls !== '') process.env['UCX_TLS'] = tls;
+    const { peer, remote } = await target();
+    const explained = await nixlExplain({ peer, remote }, { require: transport });
+    expect(explained).toMatchObject({ transport, evidence: 'by-exclusion', detail: expect.stringContaining(words) });
+    expect(explained.measured?.bytesPerSecond).toBeGreaterThan(10e6);
+    const other = transport === 'tcp' ? 'cma' : 'tcp';
+    expect((await failure(nixlExplain({ peer, remote }, { require: other }))).message).toContain(`${other} was required, but ${transport} carries the bytes`);
   });
 
   test('does not change a byte of the peer', async () => {
