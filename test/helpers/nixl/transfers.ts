@@ -1,8 +1,18 @@
-import { NixlError } from 'dynamo-node';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ClosedError, NixlError } from 'dynamo-node';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { native } from '../../../lib/addon/invoke.js';
 import { agentOf, type Kind, pairOf, pattern, sameBytes, viewOf } from './library.js';
+
+/** What the kernel says of the memory that an address of this process is in. */
+function flagsAt(address: bigint): string[] {
+  const mappings = readFileSync('/proc/self/smaps', 'utf8').matchAll(/^([0-9a-f]+)-([0-9a-f]+) [^]*?^VmFlags: (.*)$/gm);
+  for (const [, from, to, flags] of mappings) if (address >= BigInt(`0x${from}`) && address < BigInt(`0x${to}`)) return (flags as string).trim().split(' ');
+  throw new Error(`no mapping holds 0x${address.toString(16)}`);
+}
 
 const SIZES = [1, 64, 4096, 65536, 65537, 1 << 20, (8 << 20) + 3, 40 << 20];
 
@@ -114,12 +124,32 @@ export function describeTransfers(kind: Kind): void {
       }
     });
 
-    it('estimates its cost, where the backend can', async () => {
-      const { a, mine, remote } = await pairOf(kind);
-      await using prepared = await a.prepare('READ', mine, remote);
-      const { durationUs, marginUs } = await prepared.estimate();
-      expect(durationUs).toBeGreaterThanOrEqual(0);
-      expect(marginUs).toBeGreaterThanOrEqual(0);
+    it('is estimated by its bytes, those of all its pieces, before it has run', async () => {
+      const { a, mine, remote } = await pairOf(kind, 64 << 20);
+      const durations: number[] = [];
+      for (const bytes of [4096, 1 << 20, 8 << 20, 64 << 20]) {
+        await using prepared = await a.prepare('READ', mine.slice(0, bytes), remote.slice(0, bytes));
+        const { durationUs, marginUs } = await prepared.estimate();
+        expect(marginUs).toBeGreaterThanOrEqual(0);
+        durations.push(durationUs);
+      }
+      const [least, small, piece, whole] = durations as [number, number, number, number];
+      expect([small > least, piece > small]).toEqual([true, true]);
+      expect(whole / piece).toBeGreaterThan(7.9);
+      expect(whole / piece).toBeLessThan(8.1);
+      // From 10 MB/s to 10 TB/s.
+      expect(Math.abs(Math.log10((8 << 20) / piece) - 4)).toBeLessThan(3);
+    });
+
+    it('is not estimated once it is released, nor where its backend makes no estimates', async (context) => {
+      const agent = await agentOf(kind, 'files', { backends: { UCX: {}, POSIX: {} } });
+      const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
+      context.onTestFinished(() => rmSync(folder, { recursive: true }));
+      const [memory, file] = [await agent.allocate(4096), await agent.register({ path: join(folder, 'blocks'), bytes: 4096, access: 'write', create: true })];
+      const prepared = await agent.prepare('WRITE', memory, file);
+      await expect(prepared.estimate()).rejects.toMatchObject({ reason: 'nixl.backend', call: 'estimate_xfer_cost' });
+      await prepared.release();
+      await expect(prepared.estimate()).rejects.toBeInstanceOf(ClosedError);
     });
 
     it('has telemetry with an agent that measures, and only when it has run', async () => {
@@ -219,6 +249,23 @@ export function describeTransfers(kind: Kind): void {
       await other.release();
       await expect(a.transferBlocks('READ', fresh, one, other, one)).rejects.toMatchObject({ code: 'DYN_CLOSED' });
       expect(theirs.isOpen && b.isOpen).toBe(true);
+    });
+  });
+
+  describe('memory that is allocated', () => {
+    it.each([
+      ['from 2 MiB on', 2 << 20, {}, true],
+      ['of any size above', (5 << 20) + 1, {}, true],
+      ['but not below', (2 << 20) - 1, {}, false],
+      ['nor where that is not wanted', 4 << 20, { hugePages: false }, false],
+    ])('begins at a huge page and asks for more %s', async (_when, bytes, options, huge) => {
+      const agent = await agentOf(kind);
+      const region = await agent.allocate(bytes, options);
+      expect(viewOf(region).every((byte) => byte === 0)).toBe(true);
+      if (huge) expect(region.address % BigInt(2 << 20)).toBe(0n);
+      // A kernel without them refuses, and that does no harm.
+      const asked = [region.address, region.address + BigInt(bytes) - 1n].map((address) => flagsAt(address).includes('hg'));
+      expect(asked).toEqual(Array(2).fill(huge && existsSync('/sys/kernel/mm/transparent_hugepage')));
     });
   });
 
