@@ -68,16 +68,32 @@ function mayHaveLoneSurrogate(bytes: Buffer): boolean {
 
 /** The value with U+FFFD in the place of each half, as encoders of text put it; the value itself where it has none. */
 function wellFormed(value: unknown): unknown {
-  if (typeof value === 'string') return text(textBytes(value));
+  return rewritten(value, (leaf) => (typeof leaf === 'string' ? text(textBytes(leaf)) : leaf));
+}
+
+/** A value whose leaves and keys are replaced; the value itself where none of them changes. */
+function rewritten(value: unknown, replace: (leaf: unknown) => unknown): unknown {
   if (Array.isArray(value)) {
-    const items = value.map(wellFormed);
+    const items = value.map((item) => rewritten(item, replace));
     return items.some((item, index) => item !== value[index]) ? items : value;
   }
-  if (value instanceof Map) return new Map([...value].map(([key, item]) => [wellFormed(key), wellFormed(item)]));
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value;
+  if (value instanceof Map) return new Map([...value].map(([key, item]) => [rewritten(key, replace), rewritten(item, replace)]));
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return replace(value);
   const entries = Object.entries(value);
-  const whole = entries.map(([key, item]) => [text(textBytes(key)), wellFormed(item)] as const);
-  return whole.some(([key, item], index) => key !== entries[index]?.[0] || item !== entries[index]?.[1]) ? Object.fromEntries(whole) : value;
+  const changed = entries.map(([key, item]) => [replace(key) as string, rewritten(item, replace)] as const);
+  return changed.some(([key, item], index) => key !== entries[index]?.[0] || item !== entries[index]?.[1]) ? Object.fromEntries(changed) : value;
+}
+
+/**
+ * Packs what the native side reads as options and counts. The codec writes a number beyond 32 bits as a fraction, which is no
+ * count there: whole ones are integers here.
+ */
+export function packArgs(value: unknown): Uint8Array {
+  return pack(rewritten(value, (leaf) => (Number.isSafeInteger(leaf) && !fits32Bits(leaf as number) ? BigInt(leaf as number) : leaf)));
+}
+
+function fits32Bits(value: number): boolean {
+  return value >>> 0 === value || value >> 0 === value;
 }
 
 /** Why the codec does not take a value. */
@@ -98,9 +114,9 @@ export function packValue(operation: string, what: string, value: unknown, packe
 }
 
 /** Packs what a handler or an engine gives back, into borrowed bytes: what cannot be packed is its mistake, not its caller's. */
-export function packItem(operation: string, what: string, value: unknown): Uint8Array {
+export function packItem(operation: string, what: string, value: unknown, packer = packBorrowed): Uint8Array {
   try {
-    return packValue(operation, what, value, packBorrowed);
+    return packValue(operation, what, value, packer);
   } catch (error) {
     throw mistake(operation, (error as Error).message);
   }

@@ -1,5 +1,5 @@
 import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError, DynamoError } from '../errors.js';
@@ -85,7 +85,7 @@ export class BlockManager implements Disposable, BlockEventSource {
     this.region = attached === undefined && options.storage?.kind === 'region' ? options.storage.region : undefined;
     if (this.region !== undefined && taken.has(this.region)) throw new DynamoError('Conflict', 'BlockManager options.storage.region: another manager has its blocks in it', { reason: 'kvbm.region', operation: 'BlockManager' });
     this.tellsEvents = typeof settings.eventCapacity === 'number';
-    this.#handle = attached?.handle ?? invokeSync(native.blocksCreate, 'BlockManager', { args: pack(settings), other: this.registry.handle });
+    this.#handle = attached?.handle ?? invokeSync(native.blocksCreate, 'BlockManager', { args: packArgs(settings), other: this.registry.handle });
     this.#crossing = new Crossing(this.#handle);
     if (this.region !== undefined) taken.add(this.region);
     collected.register(this, `a block manager of the tier ${this.tier}`, this);

@@ -1,5 +1,5 @@
 import { checkInteger, checkOneOf, checkOptions } from '../addon/check.js';
-import { pack } from '../addon/codec.js';
+import { packArgs } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { PullIterator, PullStream } from '../addon/pull.js';
@@ -48,7 +48,7 @@ export class BlockRegistry {
     checkOptions(path, options, ['frequency', 'events']);
     const { frequency, events } = options;
     if (frequency !== undefined) checkOneOf(`${path}.frequency`, frequency, ['small', 'medium', 'large']);
-    const args = pack({ frequency, eventCapacity: eventCapacity(`${path}.events`, events, 1024) });
+    const args = packArgs({ frequency, eventCapacity: eventCapacity(`${path}.events`, events, 1024) });
     this.handle = invokeSync(native.registryCreate, 'BlockRegistry', { args });
   }
 

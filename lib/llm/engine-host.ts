@@ -1,5 +1,5 @@
 import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MOST_U32 } from '../addon/check.js';
-import { mistake, packItem, unpack } from '../addon/codec.js';
+import { mistake, packArgs, packItem, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import type { Sink } from '../addon/sink.js';
@@ -89,7 +89,7 @@ export class EngineHost implements InboxHandler {
       const { [ENGINE_KEY]: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
       if (request.method === 'generate') await this.#generate(engine, request, metadata);
-      else await request.sink.write(packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request)), false, true);
+      else await request.sink.write(packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request), packArgs), false, true);
     } catch (error) {
       request.sink.end(failureFrom(error));
     }

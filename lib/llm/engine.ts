@@ -6,7 +6,10 @@ type Awaitable<T> = T | Promise<T>;
 
 /** What a token engine tells the router and the planner of itself. What is left out is not advertised. */
 export interface LlmRegistration {
-  /** The longest context, in tokens. */
+  /**
+   * The longest context, in tokens, as clients are told it. Longer prompts reach the engine all the same, unless its
+   * `runtimeData` has a `token_budget`: `{combined_limit, reject_prompt_overflow, reject_total_overflow}`.
+   */
   readonly contextLength?: number;
   /** Tokens in a KV cache block. Without it KV-aware routing falls back to round-robin. */
   readonly kvCacheBlockSize?: number;

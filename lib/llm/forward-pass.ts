@@ -1,5 +1,5 @@
 import { checkFunction, checkInstance, checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../addon/check.js';
-import { pack, textBytes } from '../addon/codec.js';
+import { pack, packArgs, textBytes } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
@@ -67,11 +67,6 @@ function checkWork(path: string, work: unknown, known: readonly string[]): void 
   }
 }
 
-/** The counts as integers, however large: MessagePack would take a number beyond 32 bits for a fraction. */
-function counted(work: object = {}): Record<string, number | bigint> {
-  return Object.fromEntries(Object.entries(work).map(([name, value]) => [name, VARIANCES.includes(name) ? value : BigInt(value)]));
-}
-
 /**
  * Publishes what an engine's scheduler does, for planners. A rank that publishes nothing for a second is reported idle.
  *
@@ -107,7 +102,8 @@ export class ForwardPassPublisher implements AsyncDisposable {
     if (pass.scheduled !== undefined) checkWork(`${operation} pass.scheduled`, pass.scheduled, SCHEDULED);
     if (pass.queued !== undefined) checkWork(`${operation} pass.queued`, pass.queued, QUEUED);
     checkInteger(`${operation} rank`, rank, 0);
-    const args = pack({ wallTimeSeconds: pass.wallTimeSeconds, scheduled: counted(pass.scheduled), queued: counted(pass.queued) });
+    const { wallTimeSeconds, scheduled = {}, queued = {} } = pass;
+    const args = packArgs({ wallTimeSeconds, scheduled, queued });
     invokeSync(native.forwardPassPublish, operation, { handle, args, a: rank });
   }
 

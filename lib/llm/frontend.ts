@@ -1,5 +1,5 @@
 import { checkClose, checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, checkString, MOST_U32 } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { packArgs, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -82,7 +82,7 @@ async function start<T>(
 ): Promise<T> {
   const own = runtime instanceof DistributedRuntime ? runtime : await DistributedRuntime.create(runtime);
   try {
-    const parts = { handle: own.handle(operation), args: pack(args) };
+    const parts = { handle: own.handle(operation), args: packArgs(args) };
     const [bytes, handle, routes, processors, processing, ...policy] = await invoke(native.entrypointStart, operation, parts);
     const { host, port } = unpack(bytes) as Pick<Started, 'host' | 'port'>;
     const [inbox, counter] = policy;

@@ -1,5 +1,5 @@
 import { checkArray, checkBoolean, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkSignal, checkString, MOST_U32, wrongType } from '../addon/check.js';
-import { pack, packValue, unpack } from '../addon/codec.js';
+import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
@@ -73,11 +73,11 @@ export interface ModelOptions {
   readonly lora?: { readonly name: string; readonly maxGpuLoraCount?: number };
   /** Tokens in a KV cache block. @default 16 */
   readonly kvCacheBlockSize?: number;
-  /** How often a request may move to another worker. @default 0 */
+  /** Shown in the metrics of frontends; how often a request may move to another worker is for their own `migrationLimit` to say. @default 0 */
   readonly migrationLimit?: number;
   /** A Jinja file in place of the model's own chat template. */
   readonly chatTemplate?: string;
-  /** How frontends route to this model, in place of their own way. */
+  /** How frontends route to this model, in place of their own way; `sessionAffinityMode` stays theirs. */
   readonly router?: RouterOptions;
   /** `ModelRuntimeConfig` in the crates' own field names: `context_length`, `total_kv_blocks`, `tool_call_parser`, … */
   readonly runtimeConfig?: Readonly<Record<string, unknown>>;
@@ -149,7 +149,7 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
     needs,
     ...(options.router === undefined ? {} : { router: routerArgs(options.router) }),
     ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
-  });
+  }, packArgs);
   await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
 }
 

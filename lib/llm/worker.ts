@@ -1,5 +1,5 @@
 import { checkBoolean, checkClose, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkString, checkStringMap, MOST_MS } from '../addon/check.js';
-import { pack, packValue, textBytes } from '../addon/codec.js';
+import { packArgs, packValue, textBytes } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -184,16 +184,16 @@ export async function serveEngine(
     ...defined(rest),
     metricsLabels: Object.entries(metricsLabels ?? {}),
     engine: traitsOf(`${OPERATION} engine`, engine),
-  });
+  }, packArgs);
   let worker: Handle | undefined;
   const publishing: Publishing = {
     publishKv: (events: readonly KvCacheEvent[], dpRank: number) => {
       const handle = started(worker);
-      return invokeSync(native.workerPublishKv, 'worker.publishKvEvents', { handle, payload: packValue('worker.publishKvEvents', 'the events', events), a: dpRank }) === 0;
+      return invokeSync(native.workerPublishKv, 'worker.publishKvEvents', { handle, payload: packValue('worker.publishKvEvents', 'the events', events, packArgs), a: dpRank }) === 0;
     },
     publishLoad: (snapshot: LoadSnapshot) => {
       const handle = started(worker);
-      return invokeSync(native.workerPublishLoad, 'worker.publishLoad', { handle, args: pack(snapshot) }) === 0;
+      return invokeSync(native.workerPublishLoad, 'worker.publishLoad', { handle, args: packArgs(snapshot) }) === 0;
     },
     metricsText: (exposition: string) => {
       checkString('engine metrics setText', exposition);

@@ -1,5 +1,5 @@
 import { checkInteger, checkOneOf, checkOptions } from '../addon/check.js';
-import { pack } from '../addon/codec.js';
+import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
@@ -61,7 +61,7 @@ export class KvIndexer implements AsyncDisposable {
     this.kind = kind;
     const args =
       kind === 'approximate' ? { kind: 'concurrent', blockSize, threads, jumpSize, ttlMs } : { kind, blockSize, threads, jumpSize };
-    this.#handle = invokeSync(native.indexerCreate, 'KvIndexer', { args: pack(args) });
+    this.#handle = invokeSync(native.indexerCreate, 'KvIndexer', { args: packArgs(args) });
   }
 
   #open(operation: string): Handle {

@@ -1,5 +1,5 @@
 import { checkInstance, checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
-import { pack } from '../addon/codec.js';
+import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
@@ -84,7 +84,7 @@ export class KvPublisher implements AsyncDisposable {
       if (size !== blockSize) throw new RangeError(`${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${size}`);
     }
     const source = zmq && { topic: '', ...zmq };
-    const args = pack({ blockSize, dpRank, localIndexer, batchingMs, workerId, kvStateEndpoint, zmq: source });
+    const args = packArgs({ blockSize, dpRank, localIndexer, batchingMs, workerId, kvStateEndpoint, zmq: source });
     const handle = await invoke(native.kvPublisherCreate, operation, { handle: endpoint.handle(operation), args });
     const publisher = new KvPublisher(handle, blockSize, dpRank);
     if (sources.length > 0) publisher.#following = new Following(sources, (events) => publisher.publish(events));
@@ -172,7 +172,7 @@ export class WorkerMetricsPublisher implements AsyncDisposable {
       throw new TypeError(`${path}: expected activeDecodeBlocks or kvUsedBlocks, got neither`);
     }
     const handle = open(this.#handle, 'the metrics publisher', operation);
-    invokeSync(native.loadPublisherPublish, operation, { handle, args: pack({ ...load }) });
+    invokeSync(native.loadPublisherPublish, operation, { handle, args: packArgs({ ...load }) });
   }
 
   /** Ends publishing. Idempotent. */

@@ -1,5 +1,5 @@
 import { checkInteger, checkNumber, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import { checkKvRouterConfig, type KvRouterConfig } from './config.js';
 
@@ -58,6 +58,6 @@ export async function replayTrace(options: ReplayOptions): Promise<ReplayReport>
   checkOneOf(`${path}.mode`, mode, ['round_robin', 'kv']);
   if (config !== undefined) checkKvRouterConfig(`${path}.config`, config);
   checkNumber(`${path}.speedup`, speedup);
-  const args = pack({ trace, traceBlockSize, pool, mode, config, speedup });
+  const args = packArgs({ trace, traceBlockSize, pool, mode, config, speedup });
   return unpack(await invoke(native.replayRun, operation, { args })) as ReplayReport;
 }

@@ -1,5 +1,5 @@
 import { checkInstanceId, checkInteger, checkOptions, checkString } from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
+import { pack, packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
@@ -93,7 +93,7 @@ export class SelectionService implements AsyncDisposable {
       checkOptions(`${path}.replica`, replica, ['port', 'peers']);
       checkInteger(`${path}.replica.port`, replica.port, 1, 65535);
     }
-    const args = pack({
+    const args = packArgs({
       config,
       workerType,
       sessionAffinitySeconds,
@@ -115,7 +115,7 @@ export class SelectionService implements AsyncDisposable {
     const operation = `${PATH}.putWorker`;
     checkInstanceId(`${operation} worker.workerId`, worker.workerId);
     checkInteger(`${operation} worker.blockSize`, worker.blockSize, 1, 0xffff_ffff);
-    const args = pack({
+    const args = packArgs({
       worker_id: worker.workerId,
       model_name: worker.model ?? DEFAULT,
       routing_group: worker.group ?? DEFAULT,

@@ -1,3 +1,6 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { afterEach } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { DistributedRuntime, Frontend, type HttpFrontendOptions, type LLMEngine, type RawEngine, type RuntimeOptions, type ServedEngine, serveEngine, type ServeEngineOptions } from '../../lib/index.js';
@@ -46,6 +49,13 @@ export function deployments(): (options?: RuntimeOptions) => Deployment {
       },
     };
   };
+}
+
+/** The card that a worker published, as file discovery keeps it. */
+export function cardOf({ options }: Deployment, instanceId: bigint): Record<string, unknown> {
+  const folder = join((options.discovery as { dir: string }).dir, 'v1/mdc');
+  const file = readdirSync(folder).find((name) => name.includes(instanceId.toString(16)));
+  return (JSON.parse(readFileSync(join(folder, file as string), 'utf8')) as { card_json: Record<string, unknown> }).card_json;
 }
 
 /** Posts JSON to a frontend. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
@@ -6,16 +6,9 @@ import { type EngineWorker, KV_ROUTER_DEFAULTS, type KvRouterConfig, type LLMEng
 import { CountingEngine } from '../helpers/engines.js';
 import { Parrot, spell } from '../helpers/parrot.js';
 import { temporaryFolder } from '../helpers/runtime.js';
-import { chat, type Deployment, deployments } from '../helpers/serving.js';
+import { cardOf, chat, deployments } from '../helpers/serving.js';
 
 const deployment = deployments();
-
-/** The card that a worker published, as file discovery keeps it. */
-function cardOf({ options }: Deployment, instanceId: bigint): Record<string, unknown> {
-  const folder = join((options.discovery as { dir: string }).dir, 'v1/mdc');
-  const file = readdirSync(folder).find((name) => name.endsWith(instanceId.toString(16)));
-  return (JSON.parse(readFileSync(join(folder, file as string), 'utf8')) as { card_json: Record<string, unknown> }).card_json;
-}
 
 interface Answer {
   readonly choices: { message: { content: string | null; reasoning_content?: string; tool_calls?: { function: { name: string; arguments: string } }[] }; finish_reason: string }[];

@@ -1,7 +1,7 @@
 import { pack as packOfOthers, Packr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
 
-import { pack, packItem, packValue, unpack } from '../../lib/addon/codec.js';
+import { pack, packArgs, packItem, packValue, unpack } from '../../lib/addon/codec.js';
 
 describe('the codec', () => {
   it.each([[2n ** 64n - 1n], [-(2n ** 63n)], [2 ** 53 - 1], [Number.NaN], [-0.5], ['žluť'], [null], [[1, [2]]], [{ a: { b: [] } }]])(
@@ -12,6 +12,18 @@ describe('the codec', () => {
   it('writes integers beyond 2^53 as integers', () => {
     expect(pack(2n ** 63n)[0]).toBe(0xcf);
     expect(unpack(pack(5n))).toBe(5);
+  });
+
+  it('writes the whole numbers of options as integers, however large, and fractions as they are', () => {
+    for (const whole of [0, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1, -(2 ** 31), -(2 ** 31) - 1, -(2 ** 53) + 1]) {
+      expect(packArgs(whole)[0], String(whole)).not.toBe(0xcb);
+      expect(unpack(packArgs({ deep: [whole] }))).toEqual({ deep: [whole] });
+    }
+    for (const other of [0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY]) expect(packArgs(other)[0]).toBe(0xcb);
+    const options = { list: [1, 2.5, 2 ** 40], map: new Map([[2 ** 33, 'x']]), bytes: new Uint8Array([1]), text: 'x', none: undefined };
+    expect(unpack(packArgs(options))).toEqual({ list: [1, 2.5, 2 ** 40], map: { [2 ** 33]: 'x' }, bytes: Buffer.from([1]), text: 'x', none: null });
+    expect(options.list[2]).toBe(2 ** 40);
+    expect(() => packValue('x', 'options', cyclic(), packArgs)).toThrow('x: options cannot be written as MessagePack: it refers to itself, or is nested too deep');
   });
 
   it('writes undefined as nil, and bytes as bytes', () => {
