@@ -70,13 +70,19 @@ type Generation = AsyncIterator<unknown>;
 export class EngineHost implements InboxHandler {
   readonly #engines: AnyEngine[] = [];
   readonly #running = new Map<number, { context: ServedContext; generation?: Generation }>();
+  /** Generations that there is no room for yet, in the order in which they came; told whether they may run or their caller is gone. */
+  readonly #waiting = new Map<number, (mayRun: boolean) => void>();
   #ended = false;
 
-  /** `make` gives the engines that are asked for by number: a worker has one, the conformance kit several. */
+  /**
+   * `make` gives the engines that are asked for by number: a worker has one, the conformance kit several. `room`: generations
+   * that run at a time. What else an engine is asked, such as to drain or to sleep, takes none and waits for none.
+   */
   constructor(
     private readonly make: (index: number) => AnyEngine,
     private readonly raw: boolean,
     private readonly publishing: Publishing,
+    private room = Number.POSITIVE_INFINITY,
   ) {}
 
   /** Generations running now. */
@@ -88,7 +94,7 @@ export class EngineHost implements InboxHandler {
     try {
       const { [ENGINE_KEY]: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
-      if (request.method === 'generate') await this.#generate(engine, request, metadata);
+      if (request.method === 'generate') await this.#generateInTurn(engine, request, metadata);
       else await request.sink.write(packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request), packArgs), false, true);
     } catch (error) {
       request.sink.end(failureFrom(error));
@@ -138,6 +144,23 @@ export class EngineHost implements InboxHandler {
     };
   }
 
+  async #generateInTurn(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
+    if (this.room > 0) this.room -= 1;
+    else if (!(await new Promise<boolean>((resolve) => this.#waiting.set(request.id, resolve)))) return request.sink.end();
+    try {
+      await this.#generate(engine, request, metadata);
+    } finally {
+      const [next] = this.#waiting.keys();
+      if (next === undefined) this.room += 1;
+      else this.#decide(next, true);
+    }
+  }
+
+  #decide(id: number, mayRun: boolean): void {
+    this.#waiting.get(id)?.(mayRun);
+    this.#waiting.delete(id);
+  }
+
   async #generate(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
     const { sink } = request;
     const context = new EngineContext(request.requestId, metadata, sink);
@@ -169,7 +192,7 @@ export class EngineHost implements InboxHandler {
 
   lost(id: number, kind: 'stopped' | 'killed'): void {
     const running = this.#running.get(id);
-    if (running === undefined) return;
+    if (running === undefined) return this.#decide(id, false);
     running.context.cancel(kind);
     // A stopped engine may still have its own last word: only one that nobody listens to is cut short.
     if (kind === 'killed' && running.generation !== undefined) finish(running.generation);

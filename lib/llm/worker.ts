@@ -122,11 +122,11 @@ export class ServedEngine implements AsyncDisposable {
   readonly ended: Promise<void>;
 
   /** @internal */
-  constructor(handle: Handle, inbox: Handle, host: EngineHost, concurrency: number, blocks?: KvPublisher) {
+  constructor(handle: Handle, inbox: Handle, host: EngineHost, blocks?: KvPublisher) {
     this.#handle = handle;
     this.#host = host;
     this.#blocks = blocks;
-    void new Inbox(inbox, host, { concurrency }).ended;
+    void new Inbox(inbox, host, { concurrency: Number.POSITIVE_INFINITY }).ended;
     this.ready = invoke(native.workerReady, `${OPERATION} ready`, { handle });
     this.ended = invoke(native.workerWait, OPERATION, { handle });
     this.ready.catch(() => {});
@@ -200,12 +200,12 @@ export async function serveEngine(
       invokeSync(native.workerMetricsText, 'engine metrics setText', { handle: started(worker), payload: textBytes(exposition) });
     },
   };
-  const host = new EngineHost(() => engine, options.raw === true, publishing);
+  const host = new EngineHost(() => engine, options.raw === true, publishing, concurrency);
   const blocks = await publishBlocks(endpoint, options);
   try {
     const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });
     worker = handle;
-    return new ServedEngine(handle, inbox, host, concurrency, blocks);
+    return new ServedEngine(handle, inbox, host, blocks);
   } catch (error) {
     await blocks?.close();
     throw error;

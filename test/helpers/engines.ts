@@ -39,3 +39,33 @@ export class CountingEngine implements LLMEngine {
     this.cleaned += 1;
   }
 }
+
+/** Answers each request with one token, once it is let go. */
+export class HeldEngine implements LLMEngine {
+  running = 0;
+  most = 0;
+  answered = 0;
+  readonly #held: (() => void)[] = [];
+
+  constructor(readonly model: string) {}
+
+  start() {
+    return { model: this.model, llm: { contextLength: 4096, kvCacheBlockSize: 16, totalKvBlocks: 256, maxNumBatchedTokens: 100 } };
+  }
+
+  async *generate(): AsyncGenerator<LLMEngineOutput> {
+    this.most = Math.max(this.most, ++this.running);
+    try {
+      await new Promise<void>((resolve) => this.#held.push(resolve));
+      yield { token_ids: [300], finish_reason: 'stop' };
+      this.answered += 1;
+    } finally {
+      this.running -= 1;
+    }
+  }
+
+  /** Lets those go that run now. */
+  release() {
+    for (const go of this.#held.splice(0)) go();
+  }
+}
