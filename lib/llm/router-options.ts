@@ -1,5 +1,5 @@
 import { checkInteger, checkObject, checkOneOf, checkRange } from '../addon/check.js';
-import { checkKvRouterConfig, type KvRouterConfig } from '../router/config.js';
+import { checkKvRouterConfig, checkSessionSeconds, type KvRouterConfig } from '../router/config.js';
 import { checkPolicy, type RoutingPolicy } from '../router/policy.js';
 
 /** The ways of choosing a worker. Source: `dynamo-runtime` `push_router.rs`. */
@@ -37,7 +37,10 @@ export interface RouterOptions {
   readonly busy?: BusyThresholds;
   /** Keep a session on its worker for this long after its last request. @default not at all */
   readonly sessionAffinitySeconds?: number;
-  /** `hard` fails a request whose worker is gone, `soft` moves the session. @default 'hard' */
+  /**
+   * Where a session's worker is there but takes no request, `hard` refuses the request and `soft` moves the session. From a
+   * worker that has left it moves in either. @default 'hard'
+   */
   readonly sessionAffinityMode?: 'hard' | 'soft';
   /**
    * For mode `kv`: costs of your own in place of the default policy's. HTTP frontends before workers only, and workers whose
@@ -62,7 +65,7 @@ export function checkRouter(path: string, value: unknown): asserts value is Rout
     if (activePrefillTokens !== undefined) checkInteger(`${path}.busy.activePrefillTokens`, activePrefillTokens, 0);
     if (activePrefillTokensShare !== undefined) checkRange(`${path}.busy.activePrefillTokensShare`, activePrefillTokensShare, 0);
   }
-  if (sessionAffinitySeconds !== undefined) checkInteger(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds, 1);
+  checkSessionSeconds(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds);
   if (sessionAffinityMode !== undefined) checkOneOf(`${path}.sessionAffinityMode`, sessionAffinityMode, ['hard', 'soft']);
 }
 

@@ -1,4 +1,4 @@
-import { checkObject } from '../addon/check.js';
+import { checkInteger, checkObject } from '../addon/check.js';
 
 /**
  * How a KV router weighs and keeps its books, in the crates' own field names, each with the crates' own default. Workers
@@ -143,4 +143,11 @@ export function checkKvRouterConfig(path: string, config: unknown): asserts conf
     }
     throw new TypeError(`${path}.${name}: expected a ${typeof wanted}, got ${value === null ? 'null' : typeof value}`);
   }
+}
+
+/** A year. Dynamo refuses a longer one only when a model's workers are there, which then is never offered. */
+const MOST_SESSION_SECONDS = 365 * 24 * 3600;
+
+export function checkSessionSeconds(path: string, seconds: unknown): void {
+  if (seconds !== undefined) checkInteger(path, seconds, 1, MOST_SESSION_SECONDS);
 }

@@ -3,6 +3,7 @@ import { pack, packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
+import { checkSessionSeconds } from './config.js';
 import { encodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
 import { checkRouterBase, createdParts, loadsFrom, overlapFrom, type PotentialLoad, type RouterBaseOptions, type WorkerOverlap } from './kv-router.js';
@@ -88,7 +89,7 @@ export class SelectionService implements AsyncDisposable {
     checkOptions(path, options, ['config', 'workerType', 'policy', 'sessionAffinitySeconds', 'replica', 'indexerPeers']);
     checkRouterBase(path, options);
     const { policy, replica, config, workerType, sessionAffinitySeconds, indexerPeers = [] } = options;
-    if (sessionAffinitySeconds !== undefined) checkInteger(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds, 1);
+    checkSessionSeconds(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds);
     if (replica !== undefined) {
       checkOptions(`${path}.replica`, replica, ['port', 'peers']);
       checkInteger(`${path}.replica.port`, replica.port, 1, 65535);

@@ -1,26 +1,12 @@
 import { expect } from 'vitest';
-import type { BusyThresholds, EngineWorker, KvEventSource } from '../../lib/index.js';
-import { CountingEngine } from './engines.js';
+import type { BusyThresholds } from '../../lib/index.js';
+import { LoadedEngine } from './engines.js';
 import { chat, type Deployment, post } from './serving.js';
 import { waitFor } from './wait.js';
 
-class Loaded extends CountingEngine {
-  worker: EngineWorker | undefined;
-  readonly metricsRanks = [0];
-
-  override start(worker?: EngineWorker) {
-    this.worker = worker;
-    return super.start();
-  }
-
-  kvEventSources(): KvEventSource[] {
-    return [{ kind: 'push' }];
-  }
-}
-
 /** A worker reports more load than the threshold allows, then less: what the client is answered. */
 export async function busyThenFree(here: Deployment, busy: BusyThresholds, refusal: number): Promise<void> {
-  const engine = new Loaded('loaded');
+  const engine = new LoadedEngine('loaded');
   await here.serve(engine);
   const frontend = await here.frontend({ router: { mode: 'kv', busy } });
   await frontend.waitForModel('loaded');
@@ -31,11 +17,10 @@ export async function busyThenFree(here: Deployment, busy: BusyThresholds, refus
     await response.text();
     return response.status;
   };
-  const publish = (kvUsedBlocks: number) => engine.worker?.publishLoad({ kvUsedBlocks, kvTotalBlocks: 256 });
   expect(await ask()).toBe(200);
-  await waitFor('the refusal', () => (publish(250), ask()), (status) => status !== 200);
+  await waitFor('the refusal', () => (engine.use(250), ask()), (status) => status !== 200);
   expect(await ask()).toBe(refusal);
-  await waitFor('an answer', () => (publish(1), ask()), (status) => status === 200);
+  await waitFor('an answer', () => (engine.use(1), ask()), (status) => status === 200);
   const raised = await post(frontend, '/busy_threshold', { model: 'loaded', active_decode_blocks_threshold: 0.99 });
   expect(await raised.json()).toMatchObject({ active_decode_blocks_threshold: 0.99 });
 }

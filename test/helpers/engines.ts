@@ -1,4 +1,4 @@
-import type { LLMEngine, LLMEngineOutput, PreprocessedRequest, RequestContext } from '../../lib/index.js';
+import type { EngineWorker, KvEventSource, LLMEngine, LLMEngineOutput, PreprocessedRequest, RequestContext } from '../../lib/index.js';
 
 /** Gives `max_tokens` tokens, each one that says something. */
 export class CountingEngine implements LLMEngine {
@@ -37,6 +37,25 @@ export class CountingEngine implements LLMEngine {
 
   cleanup() {
     this.cleaned += 1;
+  }
+}
+
+/** Says how many of its blocks are in use, as a test has it. */
+export class LoadedEngine extends CountingEngine {
+  worker: EngineWorker | undefined;
+  readonly metricsRanks = [0];
+
+  override start(worker?: EngineWorker) {
+    this.worker = worker;
+    return super.start();
+  }
+
+  kvEventSources(): KvEventSource[] {
+    return [{ kind: 'push' }];
+  }
+
+  use(kvUsedBlocks: number): void {
+    this.worker?.publishLoad({ kvUsedBlocks, kvTotalBlocks: 256 });
   }
 }
 

@@ -81,6 +81,7 @@ describe('options of a frontend', () => {
     [{ router: { busy: { activePrefillTokens: -1 } } }, RangeError, 'options.router.busy.activePrefillTokens: expected an integer from 0'],
     [{ router: { busy: { activePrefillTokensShare: Infinity } } }, RangeError, 'options.router.busy.activePrefillTokensShare: expected a finite number from 0 on, got Infinity'],
     [{ router: { kv: { router_temperature: Number.NaN } } }, RangeError, 'options.router.kv.router_temperature: expected a finite number, got NaN'],
+    [{ router: { sessionAffinitySeconds: 366 * 24 * 3600 } }, RangeError, 'options.router.sessionAffinitySeconds: expected an integer from 1 to 31536000, got 31622400'],
     [{ engine: { kind: 'echo', modelName: 1 } }, TypeError, 'options.engine.modelName: expected a string, got 1'],
     [{ migrationLimit: -1 }, RangeError, 'options.migrationLimit'],
   ])('%j is refused', (options, type, message) => {
