@@ -1,5 +1,6 @@
 import { checkInstanceId, checkInteger, checkObject, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap, MOST_MS, wrongType } from '../addon/check.js';
 import { pack, packBorrowed, packValue } from '../addon/codec.js';
+import { finish } from '../addon/finish.js';
 import { invoke, type InvokeOptions, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { batchFrom, open, PullIterator, type PulledItem, PullStream } from '../addon/pull.js';
@@ -167,10 +168,19 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     const { handle, args, id, signals } = this.#prepare(operation, options);
     const [, streamHandle, sinkHandle] = invokeSync(native.clientOpenBidirectional, operation, { handle, args });
     const source = new PullStream(streamHandle, operation);
+    const outgoing = new Outgoing(operation, requests, new Sink(sinkHandle));
     let release = (): void => {};
-    const stream = new ResponseStream(source, dataOf<Response>, () => release(), id);
-    release = limit(stream, operation, signals, options.timeoutMs);
-    void send(operation, requests, new Sink(sinkHandle), stream);
+    const over = (): void => {
+      release();
+      outgoing.finish();
+    };
+    const stream = new ResponseStream(source, dataOf<Response>, over, id);
+    const fail = (error: unknown): void => {
+      stream.fail(error);
+      outgoing.finish();
+    };
+    release = limit({ fail }, operation, signals, options.timeoutMs);
+    void outgoing.send(stream);
     return stream.start();
   }
 
@@ -295,16 +305,59 @@ function limit(target: Failing, operation: string, signals: readonly AbortSignal
   };
 }
 
-async function send(operation: string, requests: AsyncIterable<unknown>, sink: Sink, answers: Failing): Promise<void> {
-  try {
-    for await (const request of requests) {
-      const payload = packValue(operation, 'an item of the request', request, packBorrowed);
-      checkSize(operation, 'an item of the request', payload.byteLength);
-      if (!(await sink.write(payload))) return;
+/** The requests of a bidirectional call on their way to the worker. */
+class Outgoing {
+  #iterator: AsyncIterator<unknown> | undefined;
+  #over = false;
+
+  constructor(
+    private readonly operation: string,
+    private readonly requests: AsyncIterable<unknown>,
+    private readonly sink: Sink,
+  ) {}
+
+  /** Sends them until they end or nobody wants more; what they throw fails the answers. */
+  async send(answers: Failing): Promise<void> {
+    if (this.#over) return;
+    try {
+      const iterator = (this.#iterator = this.requests[Symbol.asyncIterator]());
+      for (;;) {
+        const { done, value } = await iterator.next();
+        if (this.#over) return;
+        if (done === true) return this.#end();
+        if (!(await this.sink.write(this.#packed(value)))) return this.finish();
+      }
+    } catch (error) {
+      if (this.#over) return;
+      this.#end(error);
+      answers.fail(error);
     }
-    sink.end();
-  } catch (error) {
-    sink.end(failureFrom(error));
-    answers.fail(error);
+  }
+
+  #packed(request: unknown): Uint8Array {
+    try {
+      const payload = packValue(this.operation, 'an item of the request', request, packBorrowed);
+      checkSize(this.operation, 'an item of the request', payload.byteLength);
+      return payload;
+    } catch (error) {
+      this.#return();
+      throw error;
+    }
+  }
+
+  #end(error?: unknown): void {
+    this.#over = true;
+    this.sink.end(error === undefined ? undefined : failureFrom(error));
+  }
+
+  /** The call is over: a source that waits for its next item is told now, not when it has one. Idempotent. */
+  finish(): void {
+    if (this.#over) return;
+    this.#end();
+    this.#return();
+  }
+
+  #return(): void {
+    if (this.#iterator !== undefined) finish(this.#iterator);
   }
 }
