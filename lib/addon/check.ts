@@ -107,6 +107,14 @@ export function checkInstanceId(path: string, value: unknown): asserts value is 
   if (value < 0n || value > MOST_U64) throw new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`);
 }
 
+const TOPIC = /^[\w-]+(\.[\w-]+)*$/;
+
+/** A topic becomes a part of a subject of NATS, where a space ends it and `*` and `>` stand for others. */
+export function checkTopic(path: string, value: unknown): asserts value is string {
+  checkString(path, value);
+  if (!TOPIC.test(value)) throw new RangeError(`${path}: expected letters, digits, _ and -, in parts with dots between, got ${JSON.stringify(value)}`);
+}
+
 const NAME = /^[a-z0-9_-]+$/;
 
 /** Dynamo's rule for names of namespaces, components and endpoints, which the crates declare but do not apply. */

@@ -53,6 +53,8 @@ export interface InvokeOptions {
   deadline?: { ms: number; error(): Error } | undefined;
   /** The operation alone does not keep the process alive. */
   background?: boolean;
+  /** What the operation takes is lost where nobody gets it: a result that is on its way when it is given up still comes. */
+  lossless?: boolean;
 }
 
 /** Starts an asynchronous native function. */
@@ -77,6 +79,7 @@ export function invoke<Result>(
     }
     const onAbort = (): void => giveUp(signal?.reason);
     const timer = deadline === undefined ? undefined : setTimeout(() => giveUp(deadline.error()), deadline.ms);
+    if (options.background === true) timer?.unref();
     signal?.addEventListener('abort', onAbort, { once: true });
     const forget = (): void => {
       signal?.removeEventListener('abort', onAbort);
@@ -84,9 +87,10 @@ export function invoke<Result>(
     };
     const giveUp = (reason: unknown): void => {
       forget();
-      waiting.delete(op);
+      if (options.lossless === true) waiting.set(op, (failed, value) => (failed ? reject(reason) : resolve(value as Result)));
+      else waiting.delete(op);
       native.cancel(op);
-      reject(reason);
+      if (options.lossless !== true) reject(reason);
     };
     waiting.set(op, (failed, value) => {
       forget();

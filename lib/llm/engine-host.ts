@@ -4,8 +4,9 @@ import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import type { Sink } from '../addon/sink.js';
 import { turnOver } from '../addon/turn.js';
-import { failureFrom, shown } from '../errors.js';
+import { DynamoError, failureFrom, shown } from '../errors.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
+import { checkSize } from '../runtime/limits.js';
 import { defined } from './args.js';
 import type { EngineBase, EngineConfig, EngineWorker, GenerateContext, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
@@ -65,24 +66,26 @@ class EngineContext extends ServedContext implements GenerateContext {
 
 type AnyEngine = LLMEngine | RawEngine;
 type Generation = AsyncIterator<unknown>;
+/** It may run, its caller is gone, or its worker is. */
+type Fate = 'run' | 'left' | 'shutdown';
 
 /** The requests that the native side makes of an engine. */
 export class EngineHost implements InboxHandler {
   readonly #engines: AnyEngine[] = [];
   readonly #running = new Map<number, { context: ServedContext; generation?: Generation }>();
-  /** Generations that there is no room for yet, in the order in which they came; told whether they may run or their caller is gone. */
-  readonly #waiting = new Map<number, (mayRun: boolean) => void>();
+  /** Generations that nothing is free for yet, in the order in which they came; told what becomes of them. */
+  readonly #waiting = new Map<number, (fate: Fate) => void>();
   #ended = false;
 
   /**
-   * `make` gives the engines that are asked for by number: a worker has one, the conformance kit several. `room`: generations
-   * that run at a time. What else an engine is asked, such as to drain or to sleep, takes none and waits for none.
+   * `make` gives the engines that are asked for by number: a worker has one, the conformance kit several. `free`: how many
+   * more generations may run. What else an engine is asked, such as to drain or to sleep, takes none and waits for none.
    */
   constructor(
     private readonly make: (index: number) => AnyEngine,
     private readonly raw: boolean,
     private readonly publishing: Publishing,
-    private room = Number.POSITIVE_INFINITY,
+    private free = Number.POSITIVE_INFINITY,
   ) {}
 
   /** Generations running now. */
@@ -145,19 +148,26 @@ export class EngineHost implements InboxHandler {
   }
 
   async #generateInTurn(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
-    if (this.room > 0) this.room -= 1;
-    else if (!(await new Promise<boolean>((resolve) => this.#waiting.set(request.id, resolve)))) return request.sink.end();
+    const fate = this.#ended ? 'shutdown' : await this.#turn(request.id);
+    if (fate === 'left') return request.sink.end();
+    if (fate === 'shutdown') return request.sink.end(failureFrom(new DynamoError('Unavailable', 'the worker is closing', { reason: 'backend.engine_shutdown' })));
     try {
       await this.#generate(engine, request, metadata);
     } finally {
       const [next] = this.#waiting.keys();
-      if (next === undefined) this.room += 1;
-      else this.#decide(next, true);
+      if (next === undefined) this.free += 1;
+      else this.#decide(next, 'run');
     }
   }
 
-  #decide(id: number, mayRun: boolean): void {
-    this.#waiting.get(id)?.(mayRun);
+  #turn(id: number): Fate | Promise<Fate> {
+    if (this.free <= 0) return new Promise((resolve) => this.#waiting.set(id, resolve));
+    this.free -= 1;
+    return 'run';
+  }
+
+  #decide(id: number, fate: Fate): void {
+    this.#waiting.get(id)?.(fate);
     this.#waiting.delete(id);
   }
 
@@ -176,7 +186,9 @@ export class EngineHost implements InboxHandler {
       for (;;) {
         const { done, value } = await runInContext(context, () => generation.next());
         if (done === true) return sink.end();
-        const written = sink.write(packItem('engine.generate', 'an item', this.raw ? value : wireOutput(value)));
+        const item = packItem('engine.generate', 'an item', this.raw ? value : wireOutput(value));
+        checkSize('engine.generate', 'an item', item.byteLength);
+        const written = sink.write(item);
         if (written === true || (written !== false && (await written))) {
           const over = turnOver();
           if (over !== undefined) await over;
@@ -192,15 +204,16 @@ export class EngineHost implements InboxHandler {
 
   lost(id: number, kind: 'stopped' | 'killed'): void {
     const running = this.#running.get(id);
-    if (running === undefined) return this.#decide(id, false);
+    if (running === undefined) return this.#decide(id, 'left');
     running.context.cancel(kind);
     // A stopped engine may still have its own last word: only one that nobody listens to is cut short.
     if (kind === 'killed' && running.generation !== undefined) finish(running.generation);
   }
 
-  /** Cuts off what runs: the worker is closing and the time to finish is over. */
+  /** Cuts off what runs, and what waits with it: the worker is closing and the time to finish is over. */
   cancelAll(): void {
     this.#ended = true;
+    for (const id of [...this.#waiting.keys()]) this.#decide(id, 'shutdown');
     for (const { context, generation } of this.#running.values()) {
       context.cancel('shutdown');
       if (generation !== undefined) finish(generation);

@@ -126,7 +126,7 @@ export class ServedEngine implements AsyncDisposable {
     this.#handle = handle;
     this.#host = host;
     this.#blocks = blocks;
-    void new Inbox(inbox, host, { concurrency: Number.POSITIVE_INFINITY }).ended;
+    void new Inbox(inbox, host, { concurrency: Number.POSITIVE_INFINITY }).ended.then(() => host.cancelAll());
     this.ready = invoke(native.workerReady, `${OPERATION} ready`, { handle });
     this.ended = invoke(native.workerWait, OPERATION, { handle });
     this.ready.catch(() => {});

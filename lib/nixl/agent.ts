@@ -366,7 +366,7 @@ export class NixlAgent implements AsyncDisposable {
     const handle = this.open('agent.close');
     this.#handle = undefined;
     collected.unregister(this);
-    const pinning = [...this.#regions.pinning];
+    const { pinning } = this.#regions;
     this.#regions.end();
     const late = new Error('late');
     try {

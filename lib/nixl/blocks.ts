@@ -3,7 +3,7 @@ import { type CallParts, invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { onlyLimited, waited, type WaitLimit } from './limit.js';
+import { kept, onlyLimited, waited, type WaitLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
 import type { LocalMemory, TransferOperation } from './plan.js';
@@ -14,6 +14,7 @@ import type { LocalMemory, TransferOperation } from './plan.js';
  */
 export class BlockList implements AsyncDisposable {
   #handle: Handle | undefined;
+  #released: Promise<void> = Promise.resolve();
 
   /** @internal */
   constructor(
@@ -34,7 +35,8 @@ export class BlockList implements AsyncDisposable {
     const options = onlyLimited('blocks.release', limit);
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) await waited(options, () => invoke(native.nixlBlocksRelease, 'blocks.release', { handle }));
+    if (handle !== undefined) this.#released = kept(invoke(native.nixlBlocksRelease, 'blocks.release', { handle }));
+    return waited(options, () => this.#released);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

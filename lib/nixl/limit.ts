@@ -29,29 +29,39 @@ export function onlyLimited(operation: string, options: WaitLimit): InvokeOption
   return limited(operation, options);
 }
 
+/** Work that somebody may wait for, or nobody: its failure is theirs. */
+export function kept<T>(work: Promise<T>): Promise<T> {
+  work.catch(() => {});
+  return work;
+}
+
 /**
  * Waits for work no longer than a limit allows. The work itself goes on: it may need its memory until it is over, and what
  * it gives then is handed to `undo`.
  */
-export async function waited<T>({ signal, deadline }: InvokeOptions, begin: () => Promise<T>, undo: (late: T) => unknown = () => {}): Promise<T> {
-  signal?.throwIfAborted();
-  const work = begin();
-  if (signal === undefined && deadline === undefined) return work;
-  let timer: NodeJS.Timeout | undefined;
-  let onAbort = (): void => {};
-  const givenUp = new Promise<never>((_, reject) => {
+export function waited<T>({ signal, deadline }: InvokeOptions, begin: () => Promise<T>, undo: (late: T) => unknown = () => {}): Promise<T> {
+  if (signal?.aborted === true) return Promise.reject(signal.reason);
+  if (signal === undefined && deadline === undefined) return begin();
+  return new Promise<T>((resolve, reject) => {
+    let isOver = false;
+    const end = (): void => {
+      isOver = true;
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
     const giveUp = (reason: unknown): void => {
-      work.then(undo).catch(() => {});
+      end();
       reject(reason);
     };
-    onAbort = () => giveUp(signal?.reason);
+    const onAbort = (): void => giveUp(signal?.reason);
+    const timer = deadline === undefined ? undefined : setTimeout(() => giveUp(deadline.error()), deadline.ms);
     signal?.addEventListener('abort', onAbort, { once: true });
-    if (deadline !== undefined) timer = setTimeout(() => giveUp(deadline.error()), deadline.ms);
+    const done = async (value: T): Promise<void> => {
+      if (isOver) return void (await undo(value));
+      end();
+      resolve(value);
+    };
+    // What goes wrong behind the limit has nobody to hear of it.
+    begin().then(done).catch(giveUp);
   });
-  try {
-    return await Promise.race([work, givenUp]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
-  }
 }

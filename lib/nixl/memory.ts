@@ -3,7 +3,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { onlyLimited, waited, type WaitLimit } from './limit.js';
+import { kept, onlyLimited, waited, type WaitLimit } from './limit.js';
 import { pinned } from './pinned.js';
 
 /** Kinds of memory, by NIXL's names. Source: `nixl_types.h`. */
@@ -154,7 +154,7 @@ export class MemoryRegion implements AsyncDisposable {
       const handle = this.handle(operation);
       this.#close();
       if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
-      this.#released = invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id));
+      this.#released = kept(invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id)));
     }
     return waited(options, () => this.#released as Promise<void>);
   }

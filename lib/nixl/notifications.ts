@@ -13,9 +13,9 @@ export interface Notification {
 
 /** How notifications are read. */
 export interface NotificationOptions {
-  /** Ends the iteration with the signal's reason. */
+  /** Rejects what is read next with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Ends the iteration with `DYN_DEADLINE_EXCEEDED` where no message comes for so many milliseconds. @default no limit */
+  /** Rejects with `DYN_DEADLINE_EXCEEDED` where no message comes for so many milliseconds; reading may go on. @default no limit */
   readonly timeoutMs?: number;
   /** The most that are taken from the library's side at a time; the others wait there. @default 256 */
   readonly maxQueued?: number;
@@ -67,7 +67,7 @@ export class Notifications implements AsyncIterableIterator<Notification> {
       const signal = this.#signal === undefined ? this.#left.signal : AbortSignal.any([this.#signal, this.#left.signal]);
       try {
         const handle = this.#agent.open('agent.notifications');
-        const batch = await invoke(native.nixlAgentNotifications, 'agent.notifications', { handle, a: this.#most }, { signal, deadline: this.#deadline, background: this.#background });
+        const batch = await invoke(native.nixlAgentNotifications, 'agent.notifications', { handle, a: this.#most }, { signal, deadline: this.#deadline, background: this.#background, lossless: true });
         const flat = unpack(batch) as (string | Uint8Array)[];
         this.#queue = Array.from({ length: flat.length / 2 }, (_, index) => ({ from: flat[index * 2] as string, data: flat[index * 2 + 1] as Uint8Array }));
         this.#next = 0;

@@ -21,6 +21,7 @@ const releaseAll = (regions: readonly MemoryRegion[]): Promise<unknown> => Promi
 /** The regions of one agent, until their release. */
 export class Regions {
   readonly #open = new Set<MemoryRegion>();
+  #ended = false;
   /** Of the regions that keep a buffer of the user's. Outlives the agent that is collected: its buffers are freed behind its end. */
   readonly pinning = new Set<number>();
 
@@ -91,22 +92,22 @@ export class Regions {
         this.pinning.add(id);
       }
       const region = new MemoryRegion(agent, id, address, length, memory, device, own);
-      this.#open.add(region);
+      if (this.#ended) region.ended();
+      else this.#open.add(region);
       return region;
     });
   }
 
-  /** One that is released is the agent's no more. */
+  /** One that is released is the agent's no more; those of a closed agent keep their buffers until it has ended. */
   forget(region: MemoryRegion): void {
     this.#open.delete(region);
-    this.pinning.delete(region.id);
+    if (!this.#ended) this.pinning.delete(region.id);
   }
 
-  /** The agent is closed, and all of them with it. */
+  /** The agent is closed, and all of them with it, those too that are still being registered. */
   end(): void {
-    const regions = [...this.#open];
-    this.#open.clear();
-    for (const region of regions) region.ended();
+    this.#ended = true;
+    for (const region of [...this.#open]) region.ended();
   }
 }
 

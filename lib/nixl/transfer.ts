@@ -4,7 +4,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { limited, onlyLimited, waited, type WaitLimit } from './limit.js';
+import { kept, limited, onlyLimited, waited, type WaitLimit } from './limit.js';
 import { messageBytes } from './peer.js';
 
 /** How to make a transfer. */
@@ -97,6 +97,7 @@ export function waitFor(operation: string, handle: Handle, bytes: number, limit:
  */
 export class PreparedTransfer implements AsyncDisposable {
   #handle: Handle | undefined;
+  #released: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly agent: NixlAgent,
@@ -154,7 +155,8 @@ export class PreparedTransfer implements AsyncDisposable {
     const options = onlyLimited('transfer.release', limit);
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) await waited(options, () => invoke(native.nixlTransferRelease, 'transfer.release', { handle }));
+    if (handle !== undefined) this.#released = kept(invoke(native.nixlTransferRelease, 'transfer.release', { handle }));
+    return waited(options, () => this.#released);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

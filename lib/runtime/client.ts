@@ -307,12 +307,12 @@ function limit(target: Failing, operation: string, signals: readonly AbortSignal
 
 /** The requests of a bidirectional call on their way to the worker. */
 class Outgoing {
-  #iterator: AsyncIterator<unknown> | undefined;
+  #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined;
   #over = false;
 
   constructor(
     private readonly operation: string,
-    private readonly requests: AsyncIterable<unknown>,
+    private readonly requests: AsyncIterable<unknown> | Iterable<unknown>,
     private readonly sink: Sink,
   ) {}
 
@@ -320,12 +320,13 @@ class Outgoing {
   async send(answers: Failing): Promise<void> {
     if (this.#over) return;
     try {
-      const iterator = (this.#iterator = this.requests[Symbol.asyncIterator]());
+      const { requests } = this;
+      const iterator = (this.#iterator = Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]());
       for (;;) {
         const { done, value } = await iterator.next();
         if (this.#over) return;
         if (done === true) return this.#end();
-        if (!(await this.sink.write(this.#packed(value)))) return this.finish();
+        if (!(await this.sink.write(this.#packed(await value)))) return this.finish();
       }
     } catch (error) {
       if (this.#over) return;
@@ -350,10 +351,13 @@ class Outgoing {
     this.sink.end(error === undefined ? undefined : failureFrom(error));
   }
 
-  /** The call is over: a source that waits for its next item is told now, not when it has one. Idempotent. */
+  /**
+   * The call is over before its requests: a source that waits for its next item is told now, not when it has one, and the
+   * worker is not told that it has them all. Idempotent.
+   */
   finish(): void {
     if (this.#over) return;
-    this.#end();
+    this.#end(new DynamoError('Cancelled', 'the call is over', { reason: 'request.cancelled' }));
     this.#return();
   }
 

@@ -1,4 +1,4 @@
-import { checkString } from '../addon/check.js';
+import { checkTopic } from '../addon/check.js';
 import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -45,7 +45,7 @@ export class EventPublisher<T = unknown> implements AsyncDisposable {
 
   /** @internal */
   static async create<T>(runtime: Handle, scope: Scope, topic: string): Promise<EventPublisher<T>> {
-    checkString('publisher topic', topic);
+    checkTopic('publisher topic', topic);
     const args = pack({ ...scope, topic });
     return new EventPublisher<T>(topic, await invoke(native.runtimePublisher, 'publisher', { handle: runtime, args }));
   }
@@ -78,7 +78,7 @@ interface Envelope {
 
 /** The events of one topic, from the moment the subscription is made. Leaving the loop ends it. */
 export async function subscribe<T>(runtime: Handle, scope: Scope, topic: string): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
-  checkString('subscribe topic', topic);
+  checkTopic('subscribe topic', topic);
   const args = pack({ ...scope, topic });
   const handle = await invoke(native.runtimeSubscribe, 'subscribe', { handle: runtime, args });
   return new PullIterator<Event<T>>(new PullStream(handle, 'subscribe'), ({ bytes }) => {

@@ -20,10 +20,11 @@ export function maxMessageBytes(): number {
 /** Throws before anything is sent where a packed message is over a limit. */
 export function checkSize(operation: string, what: string, bytes: number, limit: number = fixed): void {
   if (bytes <= limit) return;
-  const layer = limit === fixed ? `the TCP transport's (${VARIABLE})` : 'options.maxItemBytes';
+  const isOwn = limit !== fixed;
+  const layer = isOwn ? 'options.maxItemBytes' : `the transport's (${VARIABLE})`;
   throw new DynamoError('PayloadTooLarge', `${operation}: ${what} has ${bytes} bytes packed, the limit is ${limit}, ${layer}`, {
     reason: 'request.payload_too_large',
     operation,
-    details: { type: 'size_limit', limit, actual: bytes, variable: VARIABLE },
+    details: { type: 'size_limit', limit, actual: bytes, ...(isOwn ? {} : { variable: VARIABLE }) },
   });
 }

@@ -1,4 +1,5 @@
-import { checkArray, checkFunction, checkString } from '../addon/check.js';
+import { constants } from 'node:os';
+import { checkArray, checkFunction, checkOneOf } from '../addon/check.js';
 
 /**
  * Runs `close` once when the process is asked to end, and ends it behind that: with code 0, or with the signal's where `close`
@@ -10,7 +11,7 @@ export function closeOnSignal(
 ): () => void {
   checkFunction('closeOnSignal close', close);
   checkArray('closeOnSignal signals', signals, 'names of signals');
-  signals.forEach((signal, index) => checkString(`closeOnSignal signals[${index}]`, signal));
+  signals.forEach((signal, index) => checkOneOf(`closeOnSignal signals[${index}]`, signal, Object.keys(constants.signals)));
   let closing = false;
   const onSignal = (_: NodeJS.Signals, number: number): void => {
     if (closing) process.exit(128 + number);

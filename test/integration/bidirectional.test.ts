@@ -177,6 +177,41 @@ describe('a bidirectional call', () => {
     await waitFor('the requests', () => requests.returned);
   });
 
+  it('takes requests that lie ready in a list', async () => {
+    const { client } = await echo();
+    expect(await client.bidirectional([1, 2, 3] as never).collect()).toEqual([1, 2, 3]);
+  });
+
+  it.each(['aborted', 'late', 'broken'])('that is %s never looks whole to its handler', async (how) => {
+    const whole: boolean[] = [];
+    let [begun, over] = [0, 0];
+    const client = await served<number, number>(async function* (requests, { signal }) {
+      begun += 1;
+      try {
+        for await (const _ of requests);
+        whole.push(!signal.aborted);
+        yield 0;
+      } finally {
+        over += 1;
+      }
+    });
+    for (let round = 0; round < 20; round++) {
+      const controller = new AbortController();
+      const requests = async function* (): AsyncGenerator<number> {
+        yield 1;
+        await new Promise((resolve) => setTimeout(resolve, round));
+        if (how === 'broken') throw new Error('no more paper');
+        await new Promise(() => {});
+      };
+      const answers = client.bidirectional(requests(), how === 'late' ? { timeoutMs: round + 1 } : { signal: controller.signal }).collect();
+      if (how === 'aborted') setTimeout(() => controller.abort(new Error('enough')), round);
+      await expect(answers).rejects.toThrow();
+    }
+    await waitFor('the handlers', () => begun - over, (left) => left === 0, 20_000);
+    expect(whole).not.toContain(true);
+    console.log(`20 calls ${how}, ${begun} of them when their handler ran`);
+  });
+
   it('fails with what its own requests throw, and the handler sees their end', async () => {
     const { client, observed } = await echo();
     const broken = new Error('no more paper');

@@ -1,8 +1,9 @@
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { BuiltInWorker, DistributedRuntime, DynamoError, Frontend, type HttpFrontendOptions } from '../../lib/index.js';
+import { BuiltInWorker, DistributedRuntime, DynamoError, Frontend, type HttpFrontendOptions, serveEngine } from '../../lib/index.js';
 import { privateCluster } from '../helpers/cluster.js';
+import { CountingEngine } from '../helpers/engines.js';
 
 const closing: (() => Promise<unknown> | void)[] = [];
 afterEach(async () => {
@@ -46,6 +47,32 @@ describe('a frontend', () => {
     await started.close();
     await expect(fetch(`${started.url}/live`)).rejects.toThrow();
     await started.ended;
+  });
+
+  it('lets an answer that takes longer than Dynamo’s own 5 s end before it closes, and no longer than it may', { timeout: 60_000 }, async () => {
+    const here = cluster();
+    const runtime = await DistributedRuntime.create(here.options);
+    closing.push(() => runtime.close());
+    const worker = await serveEngine(runtime.endpoint('test.backend.generate'), new CountingEngine('counting', 100), { modelPath });
+    closing.push(() => worker.close({ timeoutMs: 1000 }));
+    const ask = async (timeoutMs: number): Promise<{ seconds: number; answer: string }> => {
+      const started = await Frontend.start(here.options, { host: '127.0.0.1', port: 0 });
+      await started.waitForModel('counting');
+      const response = await fetch(`${started.url}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'counting', messages: [{ role: 'user', content: 'count' }], max_tokens: 70, stream: true }),
+      });
+      const begun = performance.now();
+      const [answer] = await Promise.all([response.text().catch(() => 'cut'), started.close({ timeoutMs })]);
+      return { seconds: (performance.now() - begun) / 1000, answer };
+    };
+    const whole = await ask(30_000);
+    expect(whole.answer).toMatch(/data: \[DONE\]/);
+    expect(whole.seconds).toBeGreaterThan(6);
+    const cut = await ask(1000);
+    expect(cut.answer).not.toMatch(/data: \[DONE\]/);
+    expect(cut.seconds).toBeLessThan(6);
   });
 
   it('names a taken port before anything starts', async () => {

@@ -62,6 +62,22 @@ describe('concurrency of serveEngine', () => {
     expect(engine.most).toBe(1);
   });
 
+  it('refuses what still waits when its time to finish is over', async () => {
+    const here = deployment();
+    const engine = new HeldEngine('held');
+    const { worker } = await here.serve(engine, { concurrency: 1 });
+    const client = await clientOf(here);
+    const first = client.collect(request).catch((error: unknown) => error);
+    await waitFor('the first', () => engine.running, (running) => running === 1);
+    const second = client.collect(request).catch((error: unknown) => error);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await worker.close({ timeoutMs: 200 });
+    expect(await second).toMatchObject({ code: 'DYN_UNAVAILABLE' });
+    engine.release();
+    await first;
+    expect(engine.most).toBe(1);
+  });
+
   it('gives the place of a waiting request whose caller left to the next', async () => {
     const here = deployment();
     const engine = new HeldEngine('held');

@@ -4,6 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { ClosedError, loadNixl, type MockKnobs, NixlAgent, type NixlError, type WaitLimit } from 'dynamo-node';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 
+import { waited } from '../../lib/nixl/limit.js';
 import { freePort } from '../helpers/cluster.js';
 import { expectBaseline, held, threadsNamed } from '../helpers/nixl/held.js';
 import { pattern, sameBytes, uniqueName, viewOf } from '../helpers/nixl/library.js';
@@ -215,6 +216,54 @@ describe('what goes wrong below', () => {
       await late((limit) => local.release(limit), 'blocks.release');
       expect(() => transfer.post()).toThrow(ClosedError);
       await peer.disconnect();
+    });
+
+    it('that is over before it begins ends the wait for a release, not the release', async () => {
+      const { a, mine, remote } = await pairWith({});
+      const transfer = await a.prepare('READ', mine, remote);
+      const list = await a.blocks(mine, 4096);
+      const before = { signal: AbortSignal.abort(new Error('before')) };
+      for (const [what, operation] of [[transfer, 'transfer.post'], [list, 'agent.prepareBlocks'], [mine, 'region.slice']] as const) {
+        await expect(what.release(before), operation).rejects.toThrow('before');
+        await what.release();
+      }
+      expect(() => transfer.post()).toThrow(ClosedError);
+      expect(mine.isOpen).toBe(false);
+    });
+
+    it('that is over while a message is on its way gives the message', async () => {
+      const { a } = await pairWith({});
+      const reader = a.notifications({ timeoutMs: 20 });
+      for (const text of ['one', 'two', 'three']) {
+        await turn();
+        const read = reader.next();
+        await turn();
+        await a.self.notify(text);
+        // The message has come and the time is over when the loop turns again.
+        for (const until = performance.now() + 60; performance.now() < until; );
+        expect(Buffer.from((await read).value.data).toString()).toBe(text);
+      }
+      await reader.return();
+    });
+
+    it('that is over as what it waited for comes has one outcome', async () => {
+      for (const signalFirst of [true, false]) {
+        const controller = new AbortController();
+        let give = (_: string): void => {};
+        const undone: string[] = [];
+        const work = new Promise<string>((resolve) => (give = resolve));
+        const waiting = waited({ signal: controller.signal }, () => work, (late) => undone.push(late)).then(
+          (value) => `got ${value}`,
+          (error: Error) => error.message,
+        );
+        const abort = (): void => controller.abort(new Error('enough'));
+        if (signalFirst) abort();
+        give('it');
+        if (!signalFirst) abort();
+        const outcome = await waiting;
+        await turn();
+        expect(undone).toEqual(outcome === 'enough' ? ['it'] : []);
+      }
     });
 
     it('ends the reading of notifications when none comes for so long', async () => {

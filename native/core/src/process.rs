@@ -2,6 +2,8 @@
 //! fix for the life of the process.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use dynamo_runtime::worker::Worker;
 use parking_lot::Mutex;
@@ -18,7 +20,33 @@ pub fn enter() -> Option<EnterGuard<'static>> {
     Worker::existing_process_runtime().map(|runtime| runtime.enter())
 }
 
+const DRAIN: &str = "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS";
+
+/// Whether it is the user's own.
+static HAS_DRAIN: LazyLock<bool> = LazyLock::new(|| std::env::var_os(DRAIN).is_some());
+
+/// Lets a frontend that is to be shut down end its requests for so long: the crate asks for it then, and would cut them off
+/// after 5 seconds. What the user has set stays.
+pub fn drain_for(limit: Duration) {
+    if !*HAS_DRAIN {
+        // SAFETY: who reads it is Rust's standard library, under the lock that this takes too. C code that reads the environment
+        // at this moment from another thread may see it change, as with every assignment to the host's `process.env`.
+        unsafe { std::env::set_var(DRAIN, limit.as_millis().div_ceil(1000).to_string()) };
+    }
+}
+
 static SETTINGS: Mutex<Option<BTreeMap<String, String>>> = Mutex::new(None);
+
+/// What the crates take where a variable is unset, in the words of the host: asking for it is no conflict.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("DYN_REQUEST_PLANE_CODEC", "msgpack"),
+    ("DYN_SYSTEM_PORT", "-1"),
+    ("DYN_SYSTEM_HOST", "0.0.0.0"),
+    ("DYN_RUNTIME_INHIBITED_DURATION_SECS", "5"),
+    ("DYN_TCP_MAX_MESSAGE_SIZE", "33554432"),
+    ("DYN_ROUTER_MIN_INITIAL_WORKERS", "0"),
+    ("DYN_HEALTH_CHECK_ENABLED", "false"),
+];
 
 /// Sets environment variables that the crates read once and keep. The first call sets them; a later one may only repeat
 /// what then held, since the crates would silently go on with the first value.
@@ -35,7 +63,8 @@ pub fn fix_settings(wanted: BTreeMap<String, String>) -> Result<(), Failure> {
     };
     for (name, value) in wanted {
         let current = fixed.get(&name).cloned().or_else(|| std::env::var(&name).ok());
-        if current.as_deref() != Some(value.as_str()) {
+        let default = || DEFAULTS.iter().find(|(of, _)| *of == name).map(|(_, default)| *default);
+        if current.as_deref().or_else(default) != Some(value.as_str()) {
             return Err(Failure::conflict(format!(
                 "{name}={value} asked for, but this process already runs with {}: Dynamo fixes it at the first runtime",
                 current.map_or_else(|| format!("{name} unset"), |current| format!("{name}={current}")),

@@ -85,6 +85,7 @@ const FAILED: u8 = 2;
 pub struct PullStream {
     state: tokio::sync::Mutex<State>,
     context: Option<Arc<dyn AsyncEngineContext>>,
+    ready_made: bool,
     /// The worker has answered the call.
     answered: CancellationToken,
     killed: CancellationToken,
@@ -92,35 +93,38 @@ pub struct PullStream {
 
 impl PullStream {
     pub fn new(items: Items) -> Arc<Self> {
-        Self::build(State::Open(items), None)
+        Self::build(State::Open(items), None, false)
     }
 
     /// A stream whose request is dispatched by the first pull; `context` lets it be stopped before and after.
-    /// `span` is where it is opened: what is sent then has its trace context.
+    /// `span` is where it is opened: what is sent then has its trace context. `ready_made` tells that looking for its items
+    /// costs next to nothing, so that the calling thread may.
     pub fn opening(
         opening: impl Future<Output = Result<Items, Failure>> + Send + 'static,
         context: Arc<dyn AsyncEngineContext>,
         span: Option<Span>,
+        ready_made: bool,
     ) -> Arc<Self> {
         let opening: Opening = match span {
             Some(span) => Box::pin(opening.instrument(span)),
             None => Box::pin(opening),
         };
-        Self::build(State::Opening { opening, sent: false }, Some(context))
+        Self::build(State::Opening { opening, sent: false }, Some(context), ready_made)
     }
 
-    fn build(state: State, context: Option<Arc<dyn AsyncEngineContext>>) -> Arc<Self> {
+    fn build(state: State, context: Option<Arc<dyn AsyncEngineContext>>, ready_made: bool) -> Arc<Self> {
         Arc::new(Self {
             state: tokio::sync::Mutex::new(state),
             context,
+            ready_made,
             answered: CancellationToken::new(),
             killed: CancellationToken::new(),
         })
     }
 
-    /// Items may be there already.
-    fn is_open(&self) -> bool {
-        self.state.try_lock().is_ok_and(|state| matches!(*state, State::Open(_)))
+    /// Items may be there already, and cost the thread that takes them little.
+    fn may_be_ready(&self) -> bool {
+        self.ready_made && self.state.try_lock().is_ok_and(|state| matches!(*state, State::Open(_)))
     }
 
     /// Sends the request if that has not been done, and waits for its worker's answer.
@@ -290,8 +294,8 @@ impl Drop for PullStream {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
     unsafe {
-        let is_open = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.is_open());
-        op_here_if(call, is_open, |call: &Call| {
+        let here = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.may_be_ready());
+        op_here_if(call, here, |call: &Call| {
             let stream = call.handle::<PullStream>()?;
             let (min, max, max_bytes) = (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
             Ok(async move { stream.pull(min, max, max_bytes).await })

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::batch::{Batch, Table, wrong_state};
 use super::hashes::Identity;
-use super::manager::{Options, Shared};
+use super::manager::{Options, Shared, each};
 use super::pool::{Lent, NO_BLOCK, Noted, Pinned, Pool};
 use super::registry::Registry;
 use super::storage::Storage;
@@ -65,16 +65,16 @@ impl<T: Tier> Client<T> {
     }
 
     fn give_back(&self, table: &mut Table<T>, noted: Noted) {
-        for id in noted.ids() {
+        each(noted.ids(), |id| {
             if let Some(Batch::Lent { released }) = table.find_batch(id) {
                 *released = true;
-                continue;
+                return;
             }
             match table.remove(id) {
                 Some(Batch::Registered(blocks)) => self.shared.release_registered(blocks),
                 other => drop(other),
             }
-        }
+        });
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -142,6 +143,25 @@ impl<T: Tier> Owner for Shared<T> {
     }
 }
 
+/// Drops each by itself. The crate panics where a name meets another of the same position and hash with another parent, which
+/// only names of the host's own making do, and a second panic within one drop would end the process.
+fn drop_each<G>(guards: Vec<G>) {
+    each(guards, drop);
+}
+
+/// Does `what` to all of them, whatever it panics with on the way; the first panic goes on behind the last of them.
+pub fn each<T>(all: impl IntoIterator<Item = T>, mut what: impl FnMut(T)) {
+    let mut first = None;
+    for one in all {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| what(one))) {
+            first.get_or_insert(panic);
+        }
+    }
+    if let Some(panic) = first {
+        resume_unwind(panic);
+    }
+}
+
 impl<T: Tier> Shared<T> {
     pub fn is_present(&self, hash: PositionalLineageHash) -> bool {
         self.registry.blocks.match_sequence_hash(hash, false).is_some_and(|handle| handle.has_block::<T>())
@@ -153,10 +173,10 @@ impl<T: Tier> Shared<T> {
             Some(journal) if self.may_reset.load(Ordering::Relaxed) => {
                 let mut journal = journal.lock();
                 let hashes: Vec<_> = guards.iter().map(hash).collect();
-                drop(guards);
+                drop_each(guards);
                 journal.removed(hashes.into_iter().filter(|&hash| !self.is_present(hash)));
             }
-            _ => drop(guards),
+            _ => drop_each(guards),
         }
     }
 

@@ -387,6 +387,9 @@ pub unsafe extern "C" fn dyn_entrypoint_wait(call: *const dyn_call) {
     }
 }
 
+/// What an input takes at the most, behind its limit, to cut off what still runs.
+const CUT: Duration = Duration::from_secs(2);
+
 /// Shuts the input's runtime down and completes when the input has ended. `a`: milliseconds after which requests in flight
 /// are given up (0: never). Idempotent.
 #[unsafe(no_mangle)]
@@ -398,10 +401,12 @@ pub unsafe extern "C" fn dyn_entrypoint_close(call: *const dyn_call) {
             Ok(async move {
                 entrypoint.closing.store(true, Ordering::Release);
                 if !entrypoint.task.is_over() {
+                    crate::process::drain_for(limit.unwrap_or(Duration::from_secs(86_400)));
                     entrypoint.drt.shutdown();
                 }
-                // What ended it before is told by `dyn_entrypoint_wait`.
-                let _ = entrypoint.task.end_within(limit).await;
+                // What ended it before is told by `dyn_entrypoint_wait`. An HTTP input cuts its requests off by itself, which a task
+                // that is aborted would leave to run.
+                let _ = entrypoint.task.end_within(limit.map(|limit| limit + CUT)).await;
                 entrypoint.drt.primary_token().cancel();
                 Ok(Reply::unit())
             })

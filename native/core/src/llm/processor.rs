@@ -32,6 +32,7 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::inbox::{Inbox, Request};
 use crate::sink::{HIGH_WATER_BYTES, Sent};
 use crate::stream::{Item, Items, PullStream};
+use crate::trace;
 
 type Chunk = NvCreateChatCompletionStreamResponse;
 
@@ -206,13 +207,15 @@ impl AsyncEngine<SingleIn<NvCreateChatCompletionRequest>, ManyOut<Annotated<Chun
         let engine_context = context.context();
         let call = self.processors.number();
         let payload = rmp_serde::to_vec_named(&Asked { model: self.number, call, request: &asked })?;
-        let metadata = context.metadata().clone();
-        let chat = Arc::new(Chat { context: engine_context.clone(), metadata, counts: Counts::default() });
+        let mut metadata = context.metadata().clone();
+        // Here is the span of the client's request; what the host asks for in its name is sent from elsewhere.
+        trace::received(&mut metadata);
+        let chat = Arc::new(Chat { context: engine_context.clone(), metadata: metadata.clone(), counts: Counts::default() });
         self.processors.chats.lock().insert(call, chat.clone());
         let open = Open { call, chat, processors: Arc::clone(&self.processors) };
         let request = Request {
             context: Some(engine_context.clone()),
-            metadata: context.metadata().clone(),
+            metadata,
             ..Request::new("chat", payload)
         };
         let answer = self.processors.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
@@ -250,7 +253,7 @@ pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_re
             }
             request.mdc_sum.get_or_insert_with(|| model.card_sum.clone());
             chat.counts.input.store(request.token_ids.len(), Relaxed);
-            let span = crate::trace::sent(&chat.metadata);
+            let span = trace::sent(&chat.metadata);
             let request = Context::with_id_and_metadata(request, chat.context.id().to_string(), chat.metadata.clone());
             let context = request.context();
             chat.context.link_child(context.clone());
@@ -258,7 +261,7 @@ pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_re
                 let stream = model.engine.generate(request).await.map_err(Failure::dispatch)?;
                 Ok(outputs(stream, chat))
             };
-            Ok(Reply::handle(Handle::new(PullStream::opening(opening, context, span))))
+            Ok(Reply::handle(Handle::new(PullStream::opening(opening, context, span, false))))
         })
     }
 }

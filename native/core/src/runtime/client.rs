@@ -165,7 +165,7 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
         };
         Ok(items(stream.map_err(Failure::dispatch)?))
     };
-    Ok(PullStream::opening(opening, context, span))
+    Ok(PullStream::opening(opening, context, span, true))
 }
 
 /// Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
@@ -194,18 +194,28 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
             let client = call.handle::<Client>()?;
             client.open()?;
             let (sink, sent) = sink(HIGH_WATER_BYTES, None);
-            let inputs = sent.filter_map(|sent| {
-                std::future::ready(match sent {
-                    Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
-                    Sent::Failed(_) | Sent::Ended => None,
-                })
-            });
             let args = request_args(call)?;
             let span = trace::sent(&args.metadata);
-            let request: ManyIn<Packed> = args.context(RequestStream::new(Box::pin(inputs)));
+            let request = args.context(());
             let context = request.context();
+            let given_up = context.clone();
+            let inputs = sent.filter_map(move |sent| {
+                let given_up = given_up.clone();
+                async move {
+                    match sent {
+                        Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
+                        Sent::Ended => None,
+                        // An end would tell the worker that it has all of the request.
+                        Sent::Failed(_) => {
+                            given_up.kill();
+                            std::future::pending().await
+                        }
+                    }
+                }
+            });
+            let ((), request): (_, ManyIn<Packed>) = request.transfer(RequestStream::new(Box::pin(inputs)));
             let opening = async move { Ok(items(client.router.generate(request).await.map_err(Failure::dispatch)?)) };
-            let stream = PullStream::opening(opening, context, span);
+            let stream = PullStream::opening(opening, context, span, true);
             Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
         })
     }

@@ -1,0 +1,3 @@
+import { repeated } from '../../helpers/repeated.js';
+
+repeated('leaving', () => import('../../integration/leaving.test.js'));

@@ -1,0 +1,3 @@
+import { repeated } from '../../helpers/repeated.js';
+
+repeated('signal', () => import('../../lifecycle/signal.test.js'));
