@@ -32,7 +32,7 @@ export function checkArray(path: string, value: unknown, of: string): asserts va
 }
 
 /** An object of one of this package's classes. */
-export function checkInstance(path: string, value: unknown, Class: abstract new (...args: never) => unknown): void {
+export function checkInstance(path: string, value: unknown, Class: { readonly name: string; [Symbol.hasInstance](value: unknown): boolean }): void {
   if (!(value instanceof Class)) wrongType(path, `an object of ${Class.name}`, value);
 }
 

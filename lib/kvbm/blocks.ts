@@ -1,4 +1,4 @@
-import { checkInteger } from '../addon/check.js';
+import { checkInteger, wrongType } from '../addon/check.js';
 import { invoke, native } from '../addon/invoke.js';
 import { Blocks } from './batch.js';
 import { BlockStateError, blockError, call } from './errors.js';
@@ -23,7 +23,7 @@ export class MutableBlocks extends Blocks {
   async write(index: number, bytes: Uint8Array): Promise<void> {
     const operation = 'blocks.write';
     checkInteger(`${operation} index`, index, 0, this.length - 1);
-    if (!(bytes instanceof Uint8Array)) throw new TypeError(`${operation} bytes: expected a Uint8Array, got ${String(bytes)}`);
+    if (!(bytes instanceof Uint8Array)) wrongType(`${operation} bytes`, 'a Uint8Array', bytes);
     if (this.manager.storage === 'region') return await writeBlock(operation, this, index, bytes).catch(rethrow);
     const parts = { handle: this.manager.handle(operation), a: this.id(operation), b: index, payload: bytes };
     await invoke(native.blocksWrite, operation, parts).catch(rethrow);
@@ -45,7 +45,7 @@ export class MutableBlocks extends Blocks {
     } else if (names instanceof LineageHashes) {
       call(native.blocksStage, operation, manager.handle(operation), id, 0, null, names.slice(first).bytes);
     } else {
-      throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes, got ${String(names)}`);
+      wrongType(`${operation} names`, 'a TokenSequence or LineageHashes', names);
     }
     this.give('stage');
     return new StagedBlocks(manager, id, ...this.place, this.length);
@@ -74,7 +74,7 @@ export class MutableBlocks extends Blocks {
   /** Stages and registers the first `count` blocks as the full blocks of a sequence from `first` on; keeps the others. */
   commit(sequence: TokenSequence, first: number, count: number): RegisteredBlocks {
     const operation = 'blocks.commit';
-    if (!(sequence instanceof TokenSequence)) throw new TypeError(`${operation} sequence: expected a TokenSequence, got ${String(sequence)}`);
+    if (!(sequence instanceof TokenSequence)) wrongType(`${operation} sequence`, 'a TokenSequence', sequence);
     checkInteger(`${operation} first`, first, 0, sequence.blockCount);
     checkInteger(`${operation} count`, count, 1, Math.min(this.length, sequence.blockCount - first));
     const { manager } = this;

@@ -1,4 +1,4 @@
-import { checkInteger } from '../addon/check.js';
+import { checkInteger, wrongType } from '../addon/check.js';
 
 const BYTES = 16;
 
@@ -38,6 +38,7 @@ export class LineageHashes {
 
   /** The names of a list of 128-bit numbers. */
   static from(values: Iterable<bigint>): LineageHashes {
+    if (typeof values?.[Symbol.iterator] !== 'function') wrongType('LineageHashes.from values', 'an iterable of bigints', values);
     const list = [...values];
     const bytes = new Uint8Array(list.length * BYTES);
     const view = new DataView(bytes.buffer);

@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { MemoryRegion } from '../nixl/memory.js';
 import type { Tier } from './events.js';
 
@@ -45,6 +45,8 @@ export type BlockStorage = (
 
 /** The bytes of one block. */
 export function blockBytes(layout: BlockLayout, blockSize: number): number {
+  checkLayout('blockBytes layout', layout);
+  checkInteger('blockBytes blockSize', blockSize, 1);
   return layout.layers * (layout.outer ?? 2) * blockSize * layout.heads * layout.headDim * BYTES[layout.elementType];
 }
 
@@ -63,7 +65,7 @@ export function layoutText({ layout, blockSize }: { readonly layout: BlockLayout
 }
 
 export function checkLayers(path: string, layers: LayerRange, { layers: count }: BlockLayout): void {
-  if (!Array.isArray(layers) || layers.length !== 2) throw new TypeError(`${path}: expected the first layer and the one behind the last, got ${String(layers)}`);
+  if (!Array.isArray(layers) || layers.length !== 2) wrongType(path, 'the first layer and the one behind the last', layers);
   checkInteger(`${path}[0]`, layers[0], 0, count - 1);
   checkInteger(`${path}[1]`, layers[1], layers[0] + 1, count);
 }
@@ -79,7 +81,7 @@ export function checkStorage(path: string, storage: BlockStorage, tier: Tier, by
   const right = storage.kind === 'file' || storage.kind === 'region' ? tierOf(storage) : tier;
   if (tier !== right) throw new TypeError(`${path}: expected a manager of the tier ${right} for it, got one of the tier ${tier}`);
   if (storage.checksums !== undefined && typeof storage.checksums !== 'boolean') {
-    throw new TypeError(`${path}.checksums: expected a boolean, got ${String(storage.checksums)}`);
+    wrongType(`${path}.checksums`, 'a boolean', storage.checksums);
   }
 }
 
@@ -88,7 +90,7 @@ function tierOf(storage: BlockStorage): Tier {
 }
 
 function checkRegion(path: string, region: MemoryRegion, bytes: number): void {
-  if (!(region instanceof MemoryRegion)) throw new TypeError(`${path}: expected a MemoryRegion, got ${String(region)}`);
+  if (!(region instanceof MemoryRegion)) wrongType(path, 'a MemoryRegion', region);
   region.open(path);
   if (region.memory !== 'VRAM' && region.memory !== 'FILE') throw new TypeError(`${path}: expected VRAM or FILE, got ${region.memory}; host memory is the kind memory`);
   if (region.bytes < bytes) throw new RangeError(`${path}: expected ${bytes} bytes at least, all blocks', got ${region.bytes}`);

@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
+import { checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -183,7 +183,7 @@ export class BlockManager implements Disposable, BlockEventSource {
   /** As `matchEach`, but a repeated name is found once, and only `touch` counts it as a use. */
   scan(names: LineageHashes, touch = false): ScatteredBlocks {
     const operation = 'manager.scan';
-    if (!(names instanceof LineageHashes)) throw new TypeError(`${operation} names: expected LineageHashes, got ${String(names)}`);
+    if (!(names instanceof LineageHashes)) wrongType(`${operation} names`, 'LineageHashes', names);
     if (names.length === 0) return scattered(this, 0, new Uint32Array());
     const { words, offset } = this.room(names.length);
     const id = call(native.blocksScan, operation, this.handle(operation), touch ? 1 : 0, offset, words, names.bytes);
@@ -193,7 +193,7 @@ export class BlockManager implements Disposable, BlockEventSource {
   #named(operation: string, names: TokenSequence | LineageHashes): number {
     if (names instanceof TokenSequence) return names.blockCount;
     if (names instanceof LineageHashes) return names.length;
-    throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes, got ${String(names)}`);
+    wrongType(`${operation} names`, 'a TokenSequence or LineageHashes', names);
   }
 
   /**

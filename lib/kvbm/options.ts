@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions } from '../addon/check.js';
+import { checkInteger, checkOneOf, checkOptions, wrongType } from '../addon/check.js';
 import type { Tier } from './events.js';
 import { blockBytes, type BlockLayout, type BlockStorage, checkLayout, checkStorage } from './layout.js';
 import { BlockRegistry, eventCapacity } from './registry.js';
@@ -68,12 +68,12 @@ export function settingsOf(options: BlockManagerOptions): Settings {
   checkInteger(`${path}.blockCount`, blockCount, 1, 2 ** 24 - 2);
   checkInteger(`${path}.blockSize`, blockSize, 1, 1024);
   if ((blockSize & (blockSize - 1)) !== 0) throw new RangeError(`${path}.blockSize: expected a power of 2, got ${blockSize}`);
-  if (registry !== undefined && !(registry instanceof BlockRegistry)) throw new TypeError(`${path}.registry: expected a BlockRegistry, got ${String(registry)}`);
+  if (registry !== undefined && !(registry instanceof BlockRegistry)) wrongType(`${path}.registry`, 'a BlockRegistry', registry);
   let thresholds: readonly number[] | undefined;
   if (typeof eviction === 'object') {
     checkOptions(`${path}.eviction`, eviction, ['multiLru']);
     thresholds = eviction.multiLru;
-    if (!Array.isArray(thresholds) || thresholds.length !== 3) throw new TypeError(`${path}.eviction.multiLru: expected three counts, got ${String(thresholds)}`);
+    if (!Array.isArray(thresholds) || thresholds.length !== 3) wrongType(`${path}.eviction.multiLru`, 'three counts', thresholds);
     let least = 1;
     for (const [index, count] of thresholds.entries()) {
       checkInteger(`${path}.eviction.multiLru[${index}]`, count, least, 13 + index);
@@ -83,7 +83,7 @@ export function settingsOf(options: BlockManagerOptions): Settings {
     checkOneOf(`${path}.eviction`, eviction, ['lineage', 'lineage-fifo', 'lru', 'fifo']);
   }
   checkOneOf(`${path}.duplicates`, duplicates, ['allow', 'reject']);
-  if (typeof resetOnRelease !== 'boolean') throw new TypeError(`${path}.resetOnRelease: expected a boolean, got ${String(resetOnRelease)}`);
+  if (typeof resetOnRelease !== 'boolean') wrongType(`${path}.resetOnRelease`, 'a boolean', resetOnRelease);
   if (layout !== undefined) checkLayout(`${path}.layout`, layout);
   if (storage !== undefined) {
     if (layout === undefined) throw new TypeError(`${path}.layout: expected one with a storage, got undefined`);

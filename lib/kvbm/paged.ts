@@ -1,4 +1,4 @@
-import { checkFunction, checkInteger, checkOptions } from '../addon/check.js';
+import { checkFunction, checkInteger, checkOptions, wrongType } from '../addon/check.js';
 import { ClosedError } from '../errors.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockStateError } from './errors.js';
@@ -63,7 +63,7 @@ export class PagedSequence implements Disposable {
    */
   static create(manager: BlockManager, tokens: Tokens, options: PagedSequenceOptions = {}): PagedSequence | null {
     const path = 'PagedSequence.create options';
-    if (!(manager instanceof BlockManager)) throw new TypeError(`PagedSequence.create manager: expected a BlockManager, got ${String(manager)}`);
+    if (!(manager instanceof BlockManager)) wrongType('PagedSequence.create manager', 'a BlockManager', manager);
     checkOptions(path, options, ['salt', 'loraName', 'multimodal', 'mostCachedTokens', 'copyPage']);
     const { mostCachedTokens, copyPage, ...rest } = options;
     if (mostCachedTokens !== undefined) checkInteger(`${path}.mostCachedTokens`, mostCachedTokens, 0);

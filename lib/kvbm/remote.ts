@@ -1,17 +1,17 @@
-import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
+import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal } from '../addon/check.js';
 import { DynamoError } from '../errors.js';
 import type { BlockList } from '../nixl/blocks.js';
-import type { NixlAgent } from '../nixl/agent.js';
+import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryDescriptor } from '../nixl/memory.js';
-import type { Client } from '../runtime/client.js';
-import type { Endpoint } from '../runtime/endpoint.js';
+import { Client } from '../runtime/client.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import type { ServedEndpoint } from '../runtime/serve.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
 import { landed, limited } from './flight.js';
 import { bigWords, LineageHashes } from './hashes.js';
 import { layoutText } from './layout.js';
-import type { BlockManager } from './manager.js';
+import { BlockManager } from './manager.js';
 import { settleChecksums } from './region.js';
 import { TokenSequence } from './sequence.js';
 
@@ -87,6 +87,9 @@ export class SharedBlocks implements AsyncDisposable {
   /** Registers the manager's memory with the agent and serves the endpoint. */
   static async serve(manager: BlockManager, agent: NixlAgent, endpoint: ShareEndpoint, options: ShareOptions = {}): Promise<SharedBlocks> {
     const path = 'SharedBlocks.serve options';
+    checkInstance('SharedBlocks.serve manager', manager, BlockManager);
+    checkInstance('SharedBlocks.serve agent', agent, NixlAgent);
+    checkInstance('SharedBlocks.serve endpoint', endpoint, Endpoint);
     checkOptions(path, options, ['mostLeaseMs', 'mostLeases']);
     const { mostLeaseMs = 10_000, mostLeases = 1024 } = options;
     checkInteger(`${path}.mostLeaseMs`, mostLeaseMs, 1, 2 ** 31 - 1);
@@ -203,6 +206,10 @@ export class RemoteBlocks implements AsyncDisposable {
    * @throws BlockLayoutError where its layout is another
    */
   static async connect(manager: BlockManager, agent: NixlAgent, client: Client<ShareRequest, ShareResponse>, instanceId: bigint): Promise<RemoteBlocks> {
+    checkInstance('RemoteBlocks.connect manager', manager, BlockManager);
+    checkInstance('RemoteBlocks.connect agent', agent, NixlAgent);
+    checkInstance('RemoteBlocks.connect client', client, Client);
+    checkInstanceId('RemoteBlocks.connect instanceId', instanceId);
     const region = await manager.registerWith(agent);
     const description = (await client.unary({ op: 'describe' }, { instanceId })) as Description;
     if (region.memory === 'FILE') throw new TypeError('RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill');

@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
+import { checkInteger, checkObject, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -46,13 +46,13 @@ export function packPair(first: number, count: number): Uint8Array {
 
 export function tokenWords(path: string, tokens: Tokens): Uint32Array {
   if (tokens instanceof Uint32Array) return tokens;
-  if (!Array.isArray(tokens)) throw new TypeError(`${path}: expected a Uint32Array or an array of token ids, got ${String(tokens)}`);
+  if (!Array.isArray(tokens)) wrongType(path, 'a Uint32Array or an array of token ids', tokens);
   for (let index = 0; index < tokens.length; index++) checkInteger(`${path}[${index}]`, tokens[index], 0, MOST_TOKEN);
   return Uint32Array.from(tokens);
 }
 
 function checkRuns(path: string, runs: readonly MultimodalRun[]): void {
-  if (!Array.isArray(runs)) throw new TypeError(`${path}: expected an array of runs, got ${String(runs)}`);
+  if (!Array.isArray(runs)) wrongType(path, 'an array of runs', runs);
   for (const [index, run] of runs.entries()) {
     checkObject(`${path}[${index}]`, run, ['hash', 'offset', 'length']);
     if (typeof run.hash !== 'bigint') throw new TypeError(`${path}[${index}].hash: expected a bigint, got ${typeof run.hash}`);

@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkOptions } from '../addon/check.js';
+import { checkInteger, checkNumber, checkOptions, wrongType } from '../addon/check.js';
 import { checkBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
 import type { Tier } from './events.js';
@@ -74,7 +74,7 @@ export class BlockTiers implements AsyncDisposable {
   ) {
     const path = 'BlockTiers options';
     for (const [name, manager] of Object.entries({ upper, lower })) {
-      if (!(manager instanceof BlockManager)) throw new TypeError(`BlockTiers ${name}: expected a BlockManager, got ${String(manager)}`);
+      if (!(manager instanceof BlockManager)) wrongType(`BlockTiers ${name}`, 'a BlockManager', manager);
     }
     checkOptions(path, options, KNOWN);
     const { presence = true, minFrequency = 0, watermarks, batchBlocks = 32, queueBlocks = 65536 } = options;

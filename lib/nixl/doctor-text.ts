@@ -1,3 +1,4 @@
+import { checkArray, checkObject } from '../addon/check.js';
 import type { NixlReport } from './doctor.js';
 
 const size = (bytes: number): string => (bytes === Infinity ? 'unlimited' : bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`);
@@ -16,6 +17,8 @@ function rdmaLines({ system: { rdma } }: NixlReport): string[] {
 
 /** The report as text, a subject a line, with what to mend at the end. */
 export function formatNixlReport(report: NixlReport): string {
+  checkObject('formatNixlReport report', report);
+  checkArray('formatNixlReport report.plugins', report.plugins, 'plugins');
   const { plugins, ucx, cuda, system, processVm, problems } = report;
   const able = plugins.filter(({ loads }) => loads).map(({ name }) => name);
   const modules = ucx.modules.filter(({ loaded }) => loaded).map(({ name }) => name);

@@ -1,4 +1,4 @@
-import { checkOptions, checkString } from '../addon/check.js';
+import { checkOptions, checkString, wrongType } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
@@ -77,7 +77,7 @@ export function postingOf(operation: string, options: TransferOptions): Posting 
   const path = `${operation} options`;
   checkOptions(path, options, KNOWN);
   const { notify, inline = true, backend, customParam } = options;
-  if (typeof inline !== 'boolean') throw new TypeError(`${path}.inline: expected a boolean, got ${String(inline)}`);
+  if (typeof inline !== 'boolean') wrongType(`${path}.inline`, 'a boolean', inline);
   if (backend !== undefined) checkString(`${path}.backend`, backend);
   if (customParam !== undefined) checkString(`${path}.customParam`, customParam);
   const notification = notify === undefined ? undefined : messageBytes(`${path}.notify`, notify);

@@ -1,3 +1,4 @@
+import { checkArray, checkObject } from '../addon/check.js';
 import type { RoutingRequest } from './routing-request.js';
 
 /** A worker's rank, what is known of it, and the terms of its cost. */
@@ -117,6 +118,8 @@ function shown(value: number): string {
 
 /** An explanation as a table, a candidate a line, the winner marked. */
 export function formatExplanation(explanation: RoutingExplanation): string {
+  checkObject('formatExplanation explanation', explanation);
+  checkArray('formatExplanation explanation.candidates', explanation.candidates, 'candidates');
   const { candidates, winner, promptTokens, promptBlocks, blockSize } = explanation;
   const rows = candidates.map((one) => [
     one.workerId === winner.workerId && one.dpRank === winner.dpRank ? '→' : ' ',

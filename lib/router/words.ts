@@ -1,3 +1,4 @@
+import { wrongType } from '../addon/check.js';
 /** Arrays of integers as they cross to the native side: little-endian words. */
 
 const little = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
@@ -31,7 +32,7 @@ export function word32s(bytes: Uint8Array): Uint32Array {
 /** Token ids as 32-bit words; a `Uint32Array` is not copied. */
 export function tokenWords(path: string, tokens: Uint32Array | readonly number[]): Uint32Array {
   if (tokens instanceof Uint32Array) return tokens;
-  if (!Array.isArray(tokens)) throw new TypeError(`${path}: expected a Uint32Array or an array of token ids`);
+  if (!Array.isArray(tokens)) wrongType(path, 'a Uint32Array or an array of token ids', tokens);
   const wrong = tokens.findIndex((id) => !Number.isInteger(id) || id < 0 || id > 0xffff_ffff);
   if (wrong !== -1) throw new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${String(tokens[wrong])}`);
   return Uint32Array.from(tokens);
@@ -41,7 +42,7 @@ export function tokenWords(path: string, tokens: Uint32Array | readonly number[]
 export function hashWords(path: string, hashes: BigUint64Array | readonly bigint[]): BigUint64Array {
   if (hashes instanceof BigUint64Array) return hashes;
   if (!Array.isArray(hashes) || hashes.some((hash) => typeof hash !== 'bigint')) {
-    throw new TypeError(`${path}: expected a BigUint64Array or an array of bigints`);
+    wrongType(path, 'a BigUint64Array or an array of bigints', hashes);
   }
   return BigUint64Array.from(hashes);
 }
