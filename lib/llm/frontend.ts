@@ -222,7 +222,15 @@ export class BuiltInWorker extends Entrypoint {
     if (workerType !== undefined) checkOneOf(`${path} engine.workerType`, workerType, ['aggregated', 'prefill', 'decode']);
     if (kvCacheBlockSize !== undefined) checkInteger(`${path} engine.kvCacheBlockSize`, kvCacheBlockSize, 1, MOST_U32);
     if (config !== undefined) checkObject(`${path} engine.config`, config);
-    const args = { input: `dyn://${endpoint}`, engine: kind, model: modelPath, modelName, workerType, kvCacheBlockSize, mocker: config };
+    const args = { input: `dyn://${endpoint}`, engine: kind, model: modelPath, modelName, workerType, kvCacheBlockSize, mocker: mockerConfig(path, config, workerType) };
     return start(path, runtime, defined(args), (handle, own) => new BuiltInWorker(handle, own, endpoint));
   }
+}
+
+/** The card alone would make it a prefill worker in name: the engine has a part of its own. */
+function mockerConfig(path: string, config: Readonly<Record<string, unknown>> | undefined, workerType: string | undefined): unknown {
+  if (workerType === undefined) return config;
+  const { engine = {} } = config ?? {};
+  checkObject(`${path} engine.config.engine`, engine);
+  return { ...config, engine: { ...engine, worker_type: workerType } };
 }
