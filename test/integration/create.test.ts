@@ -1,8 +1,10 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 
 import { DistributedRuntime } from 'dynamo-node';
 import { expect, it, onTestFinished } from 'vitest';
 
+import { Child } from '../helpers/child.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 
 /** A server that takes connections and says nothing. */
@@ -41,4 +43,20 @@ it('a watch ends with its runtime', async () => {
   const last = watch.next();
   await runtime.close();
   expect(await last).toEqual({ done: true, value: undefined });
+});
+
+it('workerThreads is how many threads the native side works with', async () => {
+  const threads = async (workerThreads: number): Promise<number> => {
+    const runtime = { discovery: { kind: 'mem' }, host: '127.0.0.1', workerThreads };
+    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path: 'create.threads.generate', runtime })]);
+    onTestFinished(() => child.stop());
+    await child.event('ready');
+    const names = readdirSync(`/proc/${child.pid}/task`).map((task) => readFileSync(`/proc/${child.pid}/task/${task}/comm`, 'utf8'));
+    return names.filter((name) => name.startsWith('tokio')).length;
+  };
+  const [few, many] = [await threads(2), await threads(34)];
+  // Beside them are some for what blocks, which come and go.
+  expect(few).toBeGreaterThanOrEqual(2);
+  expect(many - few).toBeGreaterThan(24);
+  expect(many - few).toBeLessThan(40);
 });

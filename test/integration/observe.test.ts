@@ -27,6 +27,33 @@ describe('metrics', () => {
     expect(runtime.metricsText()).toContain('dynamo_component_my_load');
   });
 
+  it('of a runtime, a namespace and a component carry the labels of their place and no others', async () => {
+    const runtime = await testRuntime(status);
+    const namespace = runtime.namespace('places');
+    const component = namespace.component('worker');
+    const places = { runtime, namespace, component, endpoint: component.endpoint('generate') };
+    for (const [name, { metrics }] of Object.entries(places)) {
+      const load = metrics.gauge({ name: `load_of_${name}`, help: 'Load.', labelNames: ['device'] });
+      load.set(2, { device: 'cpu' });
+      load.add(3, { device: 'cpu' });
+      load.add(-0.5, { device: 'cpu' });
+      load.add(7, { device: 'gpu' });
+    }
+    const text = runtime.metricsText();
+    const labels = { runtime: [], namespace: ['namespace'], component: ['namespace', 'component'], endpoint: ['namespace', 'component', 'endpoint'] };
+    const values = { namespace: 'places', component: 'worker', endpoint: 'generate' };
+    for (const [name, has] of Object.entries(labels)) {
+      for (const [device, value] of [['cpu', '4.5'], ['gpu', '7']] as const) {
+        const line = text.split('\n').find((one) => one.includes(`load_of_${name}{`) && one.includes(`device="${device}"`));
+        expect(line).toMatch(new RegExp(` ${value}$`));
+        for (const [label, of] of Object.entries(values)) {
+          if ((has as string[]).includes(label)) expect(line).toContain(`dynamo_${label}="${of}"`);
+          else expect(line).not.toContain(`dynamo_${label}=`);
+        }
+      }
+    }
+  });
+
   it('refuse what Prometheus would', async () => {
     const { metrics } = await testRuntime(status);
     const counter = metrics.counter({ name: 'refusals_total', help: 'x', labelNames: ['kind'] });

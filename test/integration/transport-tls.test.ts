@@ -16,7 +16,7 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
 
   beforeAll(async () => {
     await certificate(folder, 'authority');
-    await Promise.all([certificate(folder, 'server', 'authority'), certificate(folder, 'client', 'authority'), certificate(folder, 'stranger')]);
+    await Promise.all([certificate(folder, 'server', 'authority'), certificate(folder, 'client', 'authority'), certificate(folder, 'stranger'), certificate(folder, 'named', 'authority', 'DNS:worker.test')]);
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -41,6 +41,14 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
 
   it('reach a caller that trusts anybody', async () => {
     expect(await call(serving, { ...serving, caPath: undefined as never, insecure: true })).toEqual(items);
+  });
+
+  it('reach a caller that knows the name of a certificate that is not for the address, and no other', async () => {
+    const named = { ...serving, certPath: file('named.pem'), keyPath: file('named.key') };
+    // Answers come to the caller over a connection of the worker's, which looks at the caller's certificate in the same way.
+    expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'worker.test' })).toEqual(items);
+    expect(await call({ ...named, serverName: 'worker.test' }, named)).toBe('DYN_UNAVAILABLE');
+    expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'other.test' })).toBe('DYN_UNAVAILABLE');
   });
 
   it('reach no caller that trusts another authority, or speaks without TLS', async () => {

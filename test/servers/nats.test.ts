@@ -114,6 +114,7 @@ describe('the request plane on NATS', () => {
     const dir = temporaryFolder();
     await start('worker', options(dir)).event('ready');
     expect(await start('one-call', options(dir)).event('called')).toMatchObject({ items: [0, 1, 2].map((index) => ({ call: 1, index })) });
+    expect(await start('one-call', options(dir, { caPath: file('stranger.pem'), insecure: true })).event('called')).toMatchObject({ items: expect.any(Array) });
     for (const other of [{ caPath: file('stranger.pem') }, { clientCertPath: file('stranger.pem'), clientKeyPath: file('stranger.key') }]) {
       const refused = start('one-call', options(dir, other));
       expect((await refused.exit()).code, refused.output).not.toBe(0);

@@ -48,6 +48,47 @@ describe('errors', () => {
     expect(pack(failureFrom(thrown))).toBeInstanceOf(Uint8Array);
   });
 
+  it.each([
+    ['ECONNREFUSED', 'Unavailable', 'backend.cannot_connect'],
+    ['ECONNRESET', 'Unavailable', 'backend.disconnected'],
+    ['EPIPE', 'Unavailable', 'backend.disconnected'],
+    ['ETIMEDOUT', 'DeadlineExceeded', 'backend.connection_timeout'],
+    ['ABORT_ERR', 'Cancelled', 'backend.cancelled'],
+  ])('of Node with code %s are %s', (code, errorClass, reason) => {
+    expect(failureFrom(Object.assign(new Error('x'), { code }))).toEqual({ class: errorClass, reason, message: 'x' });
+  });
+
+  it.each([
+    [400, 'DYN_INVALID_REQUEST'],
+    [401, 'DYN_UNAUTHENTICATED'],
+    [403, 'DYN_PERMISSION_DENIED'],
+    [404, 'DYN_NOT_FOUND'],
+    [408, 'DYN_DEADLINE_EXCEEDED'],
+    [409, 'DYN_CONFLICT'],
+    [413, 'DYN_PAYLOAD_TOO_LARGE'],
+    [415, 'DYN_UNSUPPORTED_MEDIA'],
+    [422, 'DYN_INVALID_REQUEST'],
+    [429, 'DYN_RATE_LIMITED'],
+    [499, 'DYN_CANCELLED'],
+    [501, 'DYN_NOT_IMPLEMENTED'],
+    [503, 'DYN_UNAVAILABLE'],
+    [504, 'DYN_DEADLINE_EXCEEDED'],
+    [500, 'DYN_INTERNAL'],
+    [200, 'DYN_INTERNAL'],
+  ])('of web libraries with status %s are %s, wherever they have it', (number, code) => {
+    for (const field of ['status', 'statusCode', 'code']) expect(errorFrom(failureFrom(Object.assign(new Error('x'), { [field]: number })), 'test')).toMatchObject({ code, message: 'x' });
+  });
+
+  it('of the language and of its timers have classes too', () => {
+    const named = (name: string) => Object.assign(new Error('x'), { name });
+    expect([new TypeError('x'), new RangeError('x'), new SyntaxError('x'), named('AbortError'), named('TimeoutError')].map((error) => failureFrom(error).class)).toEqual([
+      'InvalidRequest', 'InvalidRequest', 'InvalidRequest', 'Cancelled', 'DeadlineExceeded',
+    ]);
+    // What says more than its kind: a code before a status, both before the class of the error.
+    expect(failureFrom(Object.assign(new TypeError('x'), { code: 'ECONNRESET', status: 404 }))).toMatchObject({ class: 'Unavailable' });
+    expect(failureFrom(Object.assign(new TypeError('x'), { status: 404 }))).toMatchObject({ class: 'NotFound' });
+  });
+
   it('that refer to themselves, or have details that no wire takes, still travel', () => {
     expect(pack(failureFrom(cyclic))).toBeInstanceOf(Uint8Array);
     const details: { self?: unknown } = {};
