@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { BlockManager, Frontend, KvPublisher, KvRouter, SelectionService, TokenSequence } from '../../lib/index.js';
+import { BlockManager, Frontend, type KvEventSource, KvPublisher, KvRouter, SelectionService, TokenSequence } from '../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
 import { pythonPeer } from '../helpers/child.js';
 import { freePort, privateCluster } from '../helpers/cluster.js';
@@ -216,19 +216,22 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     2 * START_UP_MS,
   );
 
-  it('an engine’s own ZMQ events, in vLLM’s format, reach routers through our publisher', async () => {
+  it.each(['our publisher', 'a worker whose engine names their source'])('an engine’s own ZMQ events, in vLLM’s format, reach routers through %s', async (through) => {
     const deployment = deploy();
     const cluster = privateCluster();
     onTestFinished(() => cluster.remove());
     const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
     onTestFinished(() => engine.stop());
     const port = Number((await engine.event('ready'))['port']);
-    const { runtime } = await deployment.serve(new CountingEngine('counting'));
-    const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), {
-      blockSize: BLOCK_SIZE,
-      zmq: { endpoint: `tcp://127.0.0.1:${port}` },
-    });
-    onTestFinished(() => publisher.close());
+    const endpoint = `tcp://127.0.0.1:${port}`;
+    if (through === 'our publisher') {
+      const { runtime } = await deployment.serve(new CountingEngine('counting'));
+      const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE, zmq: { endpoint } });
+      onTestFinished(() => publisher.close());
+    } else {
+      const kvEventSources = (): KvEventSource[] => [{ kind: 'zmq', endpoint }];
+      await deployment.serve(Object.assign(new CountingEngine('counting'), { kvEventSources }));
+    }
     const away = await deployment.runtime();
     await using router = await KvRouter.create(away.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
     const tokens = promptOf(0, 0).slice(0, 4 * BLOCK_SIZE);

@@ -38,7 +38,7 @@ async def hashes():
 
 
 async def relay(endpoint):
-    """Publishes as vLLM's engine does: topic, sequence, and a batch in MessagePack."""
+    """Publishes as vLLM's engine does: topic, sequence, and a batch in MessagePack, or what a test has packed."""
     import msgspec
     import zmq
 
@@ -47,7 +47,8 @@ async def relay(endpoint):
     emit("ready", port=port)
     sequence = 0
     async for command in commands():
-        batch = msgspec.msgpack.encode([0.5, command["events"], None])
+        packed = command.get("packed")
+        batch = bytes.fromhex(packed) if packed else msgspec.msgpack.encode([0.5, command["events"], None])
         socket.send_multipart([b"", struct.pack(">Q", sequence), batch])
         sequence += 1
     finish()
