@@ -7,3 +7,4 @@ interface Step {
 
 export const steps: Record<string, Step>;
 export function ensure(name: string, options?: { readonly force?: boolean }): Promise<boolean>;
+export function isDone(name: string): boolean;

@@ -64,7 +64,7 @@ function digest(inputs) {
 
 const stampOf = (name) => join(root, '.setup', name);
 
-function isDone(name) {
+export function isDone(name) {
   const { inputs, output } = steps[name];
   return existsSync(join(root, output)) && existsSync(stampOf(name)) && readFileSync(stampOf(name), 'utf8') === digest(inputs);
 }

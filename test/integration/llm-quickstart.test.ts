@@ -5,14 +5,18 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { isDone } from '../../scripts/setup/steps.mjs';
 import { freePort } from '../helpers/cluster.js';
-import { root } from '../helpers/project.js';
+import { execute, root } from '../helpers/project.js';
+import { waitFor } from '../helpers/wait.js';
 
 const scratch = mkdtempSync(join(tmpdir(), 'quickstart-test-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-function start(...args: string[]) {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'examples/quickstart/main.ts'), ...args], {
+const start = (...args: string[]) => run(process.execPath, '--import', 'tsx', join(root, 'examples/quickstart/main.ts'), ...args);
+
+function run(command: string, ...args: string[]) {
+  const child = spawn(command, args, {
     cwd: root,
     env: { ...process.env, TMPDIR: scratch },
     // A group of its own, as a shell gives it: the signal of a Ctrl-C reaches its workers too.
@@ -68,4 +72,50 @@ describe('the quickstart', () => {
     expect(leftovers()).toEqual([]);
     taken.close();
   }, 60_000);
+
+  it('prints a curl line that streams an answer as it stands', async () => {
+    const { child, output, exited } = start('--port', String(await freePort()));
+    await waitFor('the end of the sample', () => output.text, (text) => text.includes('Ctrl-C'), 50_000);
+    const [line] = output.text.match(/^ *curl .*$/m) as [string];
+    const { stdout } = await execute('sh', ['-c', line]);
+    expect(stdout).toMatch(/^data: \{.*"content":/m);
+    expect(stdout.trim().endsWith('data: [DONE]')).toBe(true);
+    process.kill(-(child.pid as number), 'SIGINT');
+    expect((await exited)[0], output.error).toBe(0);
+  }, 90_000);
+
+  it('leaves no process and no file after Ctrl-C with answers under way', async () => {
+    const { child, output, exited } = start('--port', String(await freePort()));
+    await waitFor('the end of the sample', () => output.text, (text) => text.includes('Ctrl-C'), 50_000);
+    const [, url] = output.text.match(/^frontend +(\S+)/m) as unknown as [string, string];
+    // More tokens than are said in the time that it takes to press Ctrl-C.
+    const body = JSON.stringify({ model: 'tiny-llama', messages: [{ role: 'user', content: 'What is KVBM?' }], max_tokens: 3000, stream: true, nvext: { ignore_eos: true } });
+    const ask = () => fetch(`${url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const bodies = await Promise.all(Array.from({ length: 8 }, async () => ((await ask()).body as ReadableStream<Uint8Array>).getReader()));
+    for (const reader of bodies) expect((await reader.read()).done).toBe(false);
+    process.kill(-(child.pid as number), 'SIGINT');
+    const read = async (reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> => {
+      while (!(await reader.read()).done);
+    };
+    // Each comes to its end or is cut off; none is left hanging.
+    await Promise.allSettled(bodies.map(read));
+    expect((await exited)[0], output.error).toBe(0);
+    expect(alive(output.text)).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  }, 90_000);
+
+  it.for([
+    ['npm start', ['start', '--']],
+    ['npm run example', ['run', 'example', '--', 'quickstart']],
+  ] as const)('is what %s runs behind a set-up that has nothing to do', { timeout: 90_000 }, async ([, args], { skip }) => {
+    const undone = ['packages', 'native', 'typescript'].filter((name) => !isDone(name));
+    skip(undone.length > 0, `npm run setup has not run since a change of: ${undone.join(', ')}`);
+    const { output, exited } = run('npm', ...args, '--once', '--port', String(await freePort()));
+    expect((await exited)[0], output.error).toBe(0);
+    expect(output.text).toMatch(/^answer: .*tokens.*$/m);
+    const [, seconds] = output.text.match(/^set-up: nothing to do \((\S+) s\)$/m) as unknown as [string, string];
+    expect(Number(seconds)).toBeLessThan(5);
+    expect(alive(output.text)).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  });
 });
