@@ -33,6 +33,7 @@ describe('a worker is told how its caller left', () => {
     reader.kill('SIGKILL');
     await expect.poll(() => kinds.length, { timeout: 10_000 }).toBe(TIMES);
     expect(kinds).toEqual(Array(TIMES).fill('killed'));
+    console.log(`${TIMES} callers killed, and each told to its handler`);
   });
 
   it('stopped, where it asked to stop', async () => {
@@ -47,5 +48,6 @@ describe('a worker is told how its caller left', () => {
     );
     await expect.poll(() => kinds.length, { timeout: 10_000 }).toBe(TIMES);
     expect(kinds).toEqual(Array(TIMES).fill('stopped'));
+    console.log(`${TIMES} callers stopped, and each told to its handler`);
   });
 });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import * as library from 'dynamo-node';
-import { expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 
 import { root } from '../helpers/project.js';
 import { within } from '../helpers/wait.js';
@@ -79,9 +79,13 @@ it('every exported function has a case of wrong arguments, here or in the tests 
   expect(here.filter((name) => !all.includes(name)), 'not exported any more').toEqual([]);
 });
 
+let tried = 0;
+afterAll(() => console.log(`${Object.keys(CASES).length} exports tried with ${tried} wrong arguments`));
+
 it.each(Object.entries(CASES))('%s refuses what it cannot take, and says what', async (_, [call, right = () => false]) => {
   for (const wrong of WRONG) {
     if (right(wrong)) continue;
+    tried += 1;
     const error = (await within(10_000, 'the call', (async () => call(wrong as never))()).then(
       () => new Error('it took it'),
       (thrown: unknown) => thrown,
