@@ -162,11 +162,10 @@ void Transfer::wait(TaskRef operation) {
 }
 
 bool Transfer::poll(Clock::time_point until) {
-  if (lingering_) {
-    if (Clock::now() >= lingers_until_) let_go();
+  if (!running_) {
+    if (lingering_ && Clock::now() >= lingers_until_) let_go();
     return false;
   }
-  if (!running_) return false;
   const Functions& call = agent_->call();
   bool moved = false;
   for (size_t i = 0; active_pieces_ > 0 && i < next_; i++) {

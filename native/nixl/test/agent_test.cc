@@ -92,6 +92,28 @@ void lost_peer() {
   two.close();
 }
 
+// A transfer of many pieces of which one fails: the memory stays until the others have ended, and is let go of once.
+void failed_piece() {
+  const Side one("piece-one");
+  const Side two("piece-two");
+  const size_t bytes = 20 << 20;
+  const Region from = one.allocate(bytes).at(0);
+  const Region to = two.allocate(bytes).at(0);
+  const ObjectRef peer = one.meet(two);
+  mock({.completion = Completion::delayed, .latency_us = 300'000, .fail_at = 2});
+  const auto whole = payload_of<double>({from.id, 0, static_cast<double>(bytes), static_cast<double>(to.address), 0});
+  const auto begun = std::chrono::steady_clock::now();
+  auto running = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = whole, .a = WRITE});
+  auto released = begin(region_release, {.handle = from.handle});
+  succeeds("the memory of a transfer of which a piece failed is released", wait(std::move(released)));
+  row("when its other pieces have ended", std::chrono::steady_clock::now() - begun >= std::chrono::milliseconds(300));
+  fails("the transfer has failed", wait(std::move(running)), "nixl.transfer");
+  mock({});
+  succeeds("nothing else waits for it", run(peer_disconnect, {.handle = peer}));
+  one.close();
+  two.close();
+}
+
 void restarted_peer() {
   const Side one("restart-one");
   auto two = std::make_unique<Side>("restart-two");
@@ -138,6 +160,7 @@ int main(int argc, char** argv) {
   transfers();
   cancel();
   lost_peer();
+  failed_piece();
   restarted_peer();
   block_lists();
   registered_memory();
