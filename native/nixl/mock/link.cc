@@ -196,7 +196,7 @@ void Link::run() {
     guard.unlock();
     const bool lost = dropped() || !channel_->alive();
     guard.lock();
-    if (lost) {
+    if (lost && !stopping_) {
       for (const auto& job : jobs_) job->state = Detail::remote_disconnect;
       jobs_.clear();
       settled_.notify_all();
