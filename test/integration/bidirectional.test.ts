@@ -177,6 +177,29 @@ describe('a bidirectional call', () => {
     await waitFor('the requests', () => requests.returned);
   });
 
+  it('brings all that was sent before its end, however late its handler reads it', async () => {
+    let [sent, mayRead] = [false, (): void => {}];
+    const reading = new Promise<void>((resolve) => (mayRead = resolve));
+    const client = await served<Uint8Array, number>(async function* (requests, { signal }) {
+      await reading;
+      let count = 0;
+      for await (const _ of requests) count += 1;
+      yield signal.aborted ? -1 : count;
+    });
+    for (const slowly of [true, false]) {
+      sent = false;
+      const requests = async function* (): AsyncGenerator<Uint8Array> {
+        for (let index = 0; index < 300; index++) yield new Uint8Array(100);
+        sent = true;
+      };
+      const answers = client.bidirectional(requests()).collect();
+      await waitFor('the last request', () => sent);
+      if (slowly) await new Promise((resolve) => setTimeout(resolve, 500));
+      mayRead();
+      expect(await answers).toEqual([300]);
+    }
+  });
+
   it('takes requests that lie ready in a list', async () => {
     const { client } = await echo();
     expect(await client.bidirectional([1, 2, 3] as never).collect()).toEqual([1, 2, 3]);

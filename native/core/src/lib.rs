@@ -16,5 +16,6 @@ mod process;
 mod router;
 mod runtime;
 mod sink;
+mod sockets;
 mod stream;
 mod trace;

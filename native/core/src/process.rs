@@ -2,8 +2,6 @@
 //! fix for the life of the process.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
-use std::time::Duration;
 
 use dynamo_runtime::worker::Worker;
 use parking_lot::Mutex;
@@ -18,21 +16,6 @@ pub fn handle() -> Result<Handle, Failure> {
 /// The runtime's context, where it exists; never creates one.
 pub fn enter() -> Option<EnterGuard<'static>> {
     Worker::existing_process_runtime().map(|runtime| runtime.enter())
-}
-
-const DRAIN: &str = "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS";
-
-/// Whether it is the user's own.
-static HAS_DRAIN: LazyLock<bool> = LazyLock::new(|| std::env::var_os(DRAIN).is_some());
-
-/// Lets a frontend that is to be shut down end its requests for so long: the crate asks for it then, and would cut them off
-/// after 5 seconds. What the user has set stays.
-pub fn drain_for(limit: Duration) {
-    if !*HAS_DRAIN {
-        // SAFETY: who reads it is Rust's standard library, under the lock that this takes too. C code that reads the environment
-        // at this moment from another thread may see it change, as with every assignment to the host's `process.env`.
-        unsafe { std::env::set_var(DRAIN, limit.as_millis().div_ceil(1000).to_string()) };
-    }
 }
 
 static SETTINGS: Mutex<Option<BTreeMap<String, String>>> = Mutex::new(None);

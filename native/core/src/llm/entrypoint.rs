@@ -25,7 +25,6 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::config::{RouterArgs, local_path, parse, read_over_defaults};
-use super::nodelay;
 use super::processor::Processors;
 use super::routes::Routes;
 use super::task::{Task, listed};
@@ -354,7 +353,7 @@ pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     if entrypoint.port != 0 {
-                        nodelay::set_on_listeners(entrypoint.port);
+                        crate::sockets::set_nodelay_on_listeners(entrypoint.port);
                     }
                     Ok::<_, Failure>(Reply::unit())
                 };
@@ -387,9 +386,6 @@ pub unsafe extern "C" fn dyn_entrypoint_wait(call: *const dyn_call) {
     }
 }
 
-/// What an input takes at the most, behind its limit, to cut off what still runs.
-const CUT: Duration = Duration::from_secs(2);
-
 /// Shuts the input's runtime down and completes when the input has ended. `a`: milliseconds after which requests in flight
 /// are given up (0: never). Idempotent.
 #[unsafe(no_mangle)]
@@ -401,12 +397,10 @@ pub unsafe extern "C" fn dyn_entrypoint_close(call: *const dyn_call) {
             Ok(async move {
                 entrypoint.closing.store(true, Ordering::Release);
                 if !entrypoint.task.is_over() {
-                    crate::process::drain_for(limit.unwrap_or(Duration::from_secs(86_400)));
                     entrypoint.drt.shutdown();
                 }
-                // What ended it before is told by `dyn_entrypoint_wait`. An HTTP input cuts its requests off by itself, which a task
-                // that is aborted would leave to run.
-                let _ = entrypoint.task.end_within(limit.map(|limit| limit + CUT)).await;
+                // What ended it before is told by `dyn_entrypoint_wait`.
+                let _ = entrypoint.task.end_within(limit).await;
                 entrypoint.drt.primary_token().cancel();
                 Ok(Reply::unit())
             })

@@ -9,7 +9,6 @@ mod first_token;
 mod forward_pass;
 mod generation;
 mod model;
-mod nodelay;
 mod processor;
 mod publish;
 mod registration;

@@ -204,7 +204,10 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
                 async move {
                     match sent {
                         Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
-                        Sent::Ended => None,
+                        Sent::Ended => {
+                            crate::sockets::end_in_order();
+                            None
+                        }
                         // An end would tell the worker that it has all of the request.
                         Sent::Failed(_) => {
                             given_up.kill();
