@@ -46,12 +46,12 @@ export interface BlockEventSource {
   events(options?: { readonly snapshot?: boolean }): AsyncIterableIterator<BlockEvent> & AsyncDisposable;
 }
 
-const TIERS: Record<Tier, BlockEventTier> = { device: 'device', host: 'host_pinned', disk: 'disk' };
+export const EVENT_TIERS: Record<Tier, BlockEventTier> = { device: 'device', host: 'host_pinned', disk: 'disk' };
 const HEADER = 40;
 
 export function eventFrom(bytes: Uint8Array, tier: Tier): BlockEvent {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const base = { tier: TIERS[tier] };
+  const base = { tier: EVENT_TIERS[tier] };
   const count = view.getUint32(4, true);
   const eventId = view.getBigUint64(8, true);
   const hashes = (from: number): BigUint64Array => wordsAt(bytes, HEADER + from * 8, count);

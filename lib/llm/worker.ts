@@ -114,18 +114,19 @@ function check(options: ServeEngineOptions): void {
 export class ServedEngine implements AsyncDisposable {
   readonly #handle: Handle;
   readonly #host: EngineHost;
-  readonly #blocks: KvPublisher | undefined;
   #closing: Promise<void> | undefined;
   /** Resolves once the engine has started and requests can reach it; rejects with what kept it from that. */
   readonly ready: Promise<void>;
   /** Settles when the worker has ended; rejects with what ended it unasked. */
   readonly ended: Promise<void>;
+  /** Publishes what `kvBlocks` hold; its `failed` tells what ended that. The worker closes it. */
+  readonly kvPublisher: KvPublisher | undefined;
 
   /** @internal */
   constructor(handle: Handle, inbox: Handle, host: EngineHost, blocks?: KvPublisher) {
     this.#handle = handle;
     this.#host = host;
-    this.#blocks = blocks;
+    this.kvPublisher = blocks;
     void new Inbox(inbox, host, { concurrency: Number.POSITIVE_INFINITY }).ended.then(() => host.cancelAll());
     this.ready = invoke(native.workerReady, `${OPERATION} ready`, { handle });
     this.ended = invoke(native.workerWait, OPERATION, { handle });
@@ -155,7 +156,7 @@ export class ServedEngine implements AsyncDisposable {
       await invoke(native.workerClose, 'worker.close', { handle: this.#handle });
     } finally {
       clearTimeout(timer);
-      await this.#blocks?.close();
+      await this.kvPublisher?.close();
     }
   }
 

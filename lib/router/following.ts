@@ -1,4 +1,4 @@
-import type { BlockEvent, BlockEventSource } from '../kvbm/events.js';
+import { type BlockEvent, type BlockEventSource, EVENT_TIERS } from '../kvbm/events.js';
 import type { KvEvent } from './events.js';
 
 type Stream = ReturnType<BlockEventSource['events']>;
@@ -23,8 +23,13 @@ export class Following {
 
   async #follow(source: BlockEventSource): Promise<void> {
     const held = new Set<bigint>();
-    // Where the source told more than was read, a snapshot begins anew.
-    while (!this.#ended && (await this.#read(source, held)) === 'lost');
+    try {
+      // Where the source told more than was read, a snapshot begins anew.
+      while (!this.#ended && (await this.#read(source, held)) === 'lost');
+    } finally {
+      // Disposed of it has nothing any more and does not say so; and of what cannot be read nobody tells any more.
+      if (!this.#ended) this.#pass({ kind: 'cleared', tier: EVENT_TIERS[source.tier], eventId: 0n }, held);
+    }
   }
 
   async #read(source: BlockEventSource, held: Set<bigint>): Promise<'lost' | 'over'> {
@@ -32,6 +37,8 @@ export class Following {
     this.#streams.add(stream);
     try {
       for await (const event of stream) {
+        // Read before the end, which nobody is told of any more.
+        if (this.#ended) return 'over';
         if (event.kind === 'lost') return 'lost';
         this.#pass(event, held);
       }

@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type BlockEventSource, BlockManager, type BlockManagerOptions, KvPublisher, KvRouter, TokenSequence } from '../../lib/index.js';
+import { type BlockEvent, type BlockEventSource, BlockManager, type BlockManagerOptions, KvPublisher, KvRouter, TokenSequence } from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { type Deployment, deployments } from '../helpers/serving.js';
@@ -131,6 +131,55 @@ describe('a worker whose blocks a manager keeps', () => {
     await waitFor('the end of the device’s old blocks', () => overlap(kv), (seen) => seen?.[0] === 0);
     cache(device, tokens, 1);
     await hears(kv, [1, 5]);
+  });
+
+  it('is known to have nothing once its manager is disposed of, and goes on', async () => {
+    const deployment = deploy();
+    const blocks = manager('device');
+    const { worker } = await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
+    const kv = await router(deployment);
+    cache(blocks, tokens, 4);
+    await hears(kv, [4, 0]);
+    blocks.dispose();
+    await hears(kv, [0, 0]);
+    expect(await kv.dump()).toEqual([]);
+    worker.kvPublisher?.stored([1n], [2n]);
+    await waitFor('what is published later', () => kv.dump(), ({ length }) => length === 1);
+  });
+
+  it('keeps the blocks of one tier where the manager of another is disposed of', async () => {
+    const deployment = deploy();
+    const [device, host] = [manager('device'), manager('host')];
+    await deployment.serve(new CountingEngine('counting'), { kvBlocks: [device, host] });
+    const kv = await router(deployment);
+    cache(device, tokens, 3);
+    cache(host, tokens, 6);
+    await hears(kv, [3, 3]);
+    host.dispose();
+    await hears(kv, [3, 0]);
+    cache(device, tokens, 5);
+    await hears(kv, [5, 0]);
+    device.dispose();
+    await hears(kv, [0, 0]);
+  });
+
+  it('says what ended the publishing, and a close is no such thing', async () => {
+    const deployment = deploy();
+    let tell = (_: BlockEvent): void => {};
+    const event: BlockEvent = { kind: 'removed', tier: 'device', eventId: 1n, blockHashes: new BigUint64Array(1) };
+    async function* events(): AsyncGenerator<BlockEvent> {
+      yield await new Promise<BlockEvent>((resolve) => (tell = resolve));
+    }
+    const told: BlockEventSource = { tier: 'device', blockSize: BLOCK_SIZE, events };
+    const { worker } = await deployment.serve(new CountingEngine('counting'), { kvBlocks: told });
+    const failure = (of: typeof worker) => Promise.race([of.kvPublisher?.failed.catch((error: Error) => error.message), new Promise((resolve) => setImmediate(resolve, 'none'))]);
+    tell(event);
+    await worker.kvPublisher?.close();
+    expect(await failure(worker)).toBe('none');
+
+    const broken = await deployment.serve(new CountingEngine('broken'), { kvBlocks: told });
+    tell({ ...event, tier: 'tape' } as never);
+    await expect(broken.worker.kvPublisher?.failed).rejects.toThrow(/\.tier: expected/);
   });
 
   it('must have blocks of the size that is published', async () => {
