@@ -1,5 +1,5 @@
 import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal } from '../addon/check.js';
-import { DynamoError } from '../errors.js';
+import { ClosedError, DynamoError, shown } from '../errors.js';
 import type { BlockList } from '../nixl/blocks.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryDescriptor } from '../nixl/memory.js';
@@ -148,6 +148,7 @@ export class SharedBlocks implements AsyncDisposable {
 
   /** Leaves discovery and ends every lease: what readers are pulling now they will not use. Idempotent. */
   async close(): Promise<void> {
+    this.#closed = true;
     const served = this.#served;
     this.#served = undefined;
     await served?.close();
@@ -176,6 +177,20 @@ export interface RemoteBlocksStatistics {
   readonly quarantined: number;
 }
 
+/** What is known of blocks before they are here. */
+interface Known {
+  readonly names: LineageHashes;
+  readonly identities: Uint8Array;
+}
+
+const IDENTITY_BYTES = 16;
+
+/** An owner of another version, or one that is none. */
+function checkFound(operation: string, { ids }: Found, most: number): void {
+  const isAnswer = Array.isArray(ids) && ids.length > 0 && ids.length <= most && ids.every((id) => Number.isInteger(id) && id >= 0);
+  if (!isAnswer) throw new DynamoError('BackendProtocol', `${operation}: expected the ids of 1 to ${most} blocks from the owner, got ${shown(ids)}`, { reason: 'kvbm.answer', operation });
+}
+
 function lost(message: string): DynamoError {
   return new DynamoError('Unavailable', message, { reason: 'kvbm.lease_lost', operation: 'remote.pull' });
 }
@@ -190,6 +205,7 @@ function lost(message: string): DynamoError {
  */
 export class RemoteBlocks implements AsyncDisposable {
   readonly #counts = { pulled: 0, discarded: 0, quarantined: 0 };
+  #closed = false;
 
   private constructor(
     readonly manager: BlockManager,
@@ -225,9 +241,11 @@ export class RemoteBlocks implements AsyncDisposable {
 
   /**
    * Copies the longest run of blocks that the owner has, from block `first` on, and registers them here. Undefined where it
-   * has none, or there is no room here.
+   * has none, or there is no room here. Of blocks that were pulled by names alone `manager.events()` tells where the owner's
+   * manager has the option `events` too.
    *
    * @throws DynamoError `DYN_UNAVAILABLE` where the owner or its lease was lost, `DYN_DEADLINE_EXCEEDED` where time was up
+   * @throws DynamoError `DYN_BACKEND_PROTOCOL` where the owner's answer is none to what was asked
    * @throws BlockChecksumError where both keep checksums and they differ
    */
   async pull(names: TokenSequence | LineageHashes, first = 0, options: PullOptions = {}): Promise<RegisteredBlocks | undefined> {
@@ -237,21 +255,33 @@ export class RemoteBlocks implements AsyncDisposable {
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
     checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
     if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes`);
+    this.#open(operation);
     const wanted = names instanceof TokenSequence ? names.lineageHashes(first) : names.slice(first);
     if (wanted.length === 0) return undefined;
+    const identities = names instanceof TokenSequence ? names.identities(first, wanted.length) : undefined;
     const until = performance.now() + timeoutMs;
     const call = { instanceId: this.instanceId, timeoutMs, ...(signal === undefined ? {} : { signal }) };
     const found = (await this.client.unary({ op: 'find', names: wanted.bytes, leaseMs: timeoutMs }, call)) as Found;
     if (found.lease === 0) return undefined;
-    const target = this.manager.allocate(found.ids.length);
+    let target: MutableBlocks | null;
+    try {
+      this.#open(operation);
+      checkFound(operation, found, wanted.length);
+      target = this.manager.allocate(found.ids.length);
+    } catch (error) {
+      this.#giveUp(found.lease);
+      throw error;
+    }
     if (target === null) {
       await this.#release(found.lease);
       return undefined;
     }
-    return await this.#fill(target, wanted.slice(0, found.ids.length), found, until - performance.now(), signal);
+    const { length } = found.ids;
+    const known = { names: wanted.slice(0, length), identities: identities?.subarray(0, length * IDENTITY_BYTES) ?? found.identities };
+    return await this.#fill(target, known, found, until - performance.now(), signal);
   }
 
-  async #fill(target: MutableBlocks, names: LineageHashes, found: Found, leftMs: number, signal: AbortSignal | undefined): Promise<RegisteredBlocks> {
+  async #fill(target: MutableBlocks, { names, identities }: Known, found: Found, leftMs: number, signal: AbortSignal | undefined): Promise<RegisteredBlocks> {
     const operation = 'remote.pull';
     const land = this.manager.fly();
     // Neither signal nor limit goes to the transfer: a transfer that is given up still writes, so its end must be seen.
@@ -266,14 +296,14 @@ export class RemoteBlocks implements AsyncDisposable {
       await limited(reading, { operation, ms: leftMs, signal });
       if (!(await this.#release(found.lease))) throw lost('the lease was over before the blocks were read');
       settleChecksums(operation, this.manager, target.id(operation), bigWords(found.checksums));
-      const registered = target.stageWith(names, found.identities).register();
+      const registered = target.stageWith(names, identities).register();
       this.#counts.pulled += registered.length;
       return registered;
     } catch (error) {
       this.#counts.discarded += 1;
       if (isOver) target.dispose();
       else this.#quarantine(target, over);
-      void this.#release(found.lease).catch(() => {});
+      this.#giveUp(found.lease);
       throw error;
     }
   }
@@ -293,6 +323,15 @@ export class RemoteBlocks implements AsyncDisposable {
     return released.held;
   }
 
+  /** Nobody waits for the owner, who may be gone. */
+  #giveUp(lease: number): void {
+    void this.#release(lease).catch(() => {});
+  }
+
+  #open(operation: string): void {
+    if (this.#closed) throw new ClosedError('the remote blocks', operation);
+  }
+
   /** What was pulled so far. */
   statistics(): RemoteBlocksStatistics {
     return { ...this.#counts };
@@ -300,6 +339,7 @@ export class RemoteBlocks implements AsyncDisposable {
 
   /** Forgets the owner. Idempotent. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.mine.release();
     await this.theirs.release();
   }

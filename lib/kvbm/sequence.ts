@@ -175,6 +175,15 @@ export class TokenSequence implements Disposable {
     return new LineageHashes(bytes ?? new Uint8Array());
   }
 
+  /** @internal What the names do not tell of full blocks, one at least: see `RegisteredBlocks.identities`. */
+  identities(first: number, count: number): Uint8Array {
+    const before = Math.min(first, 1);
+    const parents = this.sequenceHashes(first - before, count - 1 + before);
+    const words = new BigUint64Array(2 * count);
+    for (const [index, hash] of this.blockHashes(first, count).entries()) words.set([hash, parents[index - 1 + before] ?? 0n], 2 * index);
+    return new Uint8Array(words.buffer);
+  }
+
   /** What salt and adapter make of the hashes' seed; 1337 without either. */
   saltHash(): bigint {
     return bigWords(call(native.sequenceHashes, 'sequence.saltHash', this.handle('sequence.saltHash'), 0, 3))[0] as bigint;

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { BlockManager, type BlockManagerOptions, type DistributedRuntime, loadNixl, type MockKnobs, type NixlAgent, type RegisteredBlocks, RemoteBlocks, SharedBlocks, type ShareOptions, type ShareRequest, type ShareResponse, TokenSequence } from 'dynamo-node';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { layoutText } from '../../lib/kvbm/layout.js';
 import { agentOf, nixlMissing } from '../helpers/nixl/library.js';
 import { randomNumbers } from '../helpers/random.js';
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
@@ -40,10 +41,10 @@ interface Pair {
   readonly remote: RemoteBlocks;
 }
 
-async function pairOf(kind: 'mock' | 'ucx', options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<Pair> {
+async function pairOf(kind: 'mock' | 'ucx', options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}, owning: Partial<BlockManagerOptions> = {}): Promise<Pair> {
   const runtime = await testRuntime();
   const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
-  const owner = testManager();
+  const owner = testManager(owning);
   const shared = await SharedBlocks.serve(owner, await agentOf(kind, 'owner'), endpoint, options);
   onTestFinished(() => shared.close());
   const reader = testManager(reading);
@@ -222,6 +223,98 @@ describe('blocks that are pulled no longer are held until no byte can be on its 
     await expect(both.remote.pull(both.sequence, 0, { timeoutMs: 500 })).rejects.toMatchObject(late);
     await comeBack(both);
   });
+});
+
+it('blocks of an owner that tells no events are told of here where they are pulled by their tokens', async () => {
+  const { owner, reader, remote } = await pairOf('mock', {}, {}, { events: false });
+  const sequence = sequenceOf(4);
+  store(owner, sequence).dispose();
+  await using events = reader.events();
+  using unknown = await remote.pull(sequence.lineageHashes(0, 1));
+  expect(unknown?.length).toBe(1);
+  using behind = await remote.pull(sequence, 2);
+  const described = (first: number, parentHash: bigint | null) => ({
+    kind: 'stored',
+    parentHash,
+    startPosition: first,
+    blockHashes: sequence.sequenceHashes(first, 2),
+    tokensHashes: sequence.blockHashes(first, 2),
+  });
+  expect((await events.next()).value).toMatchObject(described(2, sequence.sequenceHashes(1, 1)[0] as bigint));
+  unknown?.dispose();
+  behind?.dispose();
+  reader.drainInactive();
+  expect((await events.next()).value).toMatchObject({ kind: 'removed' });
+  using all = await remote.pull(sequenceOf(2));
+  expect(all?.length).toBe(2);
+  expect((await events.next()).value).toMatchObject(described(0, null));
+});
+
+it.each([
+  ['more blocks than it was asked for', [0, 1, 2]],
+  ['no block', []],
+  ['what is no id', [0.5]],
+  ['nothing that has ids', undefined],
+])('an owner that answers with %s is refused, and loses nothing', async (_, ids) => {
+  const { reader, remote, released } = await withAnswers({ lease: 7, ids, checksums: new Uint8Array(), identities: new Uint8Array() } as never);
+  await expect(remote.pull(sequenceOf(2))).rejects.toMatchObject({ code: 'DYN_BACKEND_PROTOCOL', reason: 'kvbm.answer', operation: 'remote.pull' });
+  expect(reader.available).toBe(8);
+  await waitFor('the lease’s end', () => released.length > 0);
+  expect(released).toEqual([7]);
+});
+
+/** A reader of an owner that answers every search the same. */
+async function withAnswers(answer: ShareResponse): Promise<{ reader: BlockManager; remote: RemoteBlocks; released: number[] }> {
+  const endpoint = (await testRuntime()).endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
+  const owner = testManager();
+  const agent = await agentOf('mock', 'owner');
+  const region = await owner.registerWith(agent);
+  const released: number[] = [];
+  const served = await endpoint.serve(async (request) => {
+    if (request.op === 'find') return answer;
+    if (request.op === 'release') return { held: released.push(request.lease) > 0 };
+    return { layout: layoutText(owner), blockBytes: owner.blockBytes, metadata: await agent.metadata(), memory: region.descriptor() };
+  });
+  onTestFinished(() => served.close());
+  const client = await endpoint.client({ mode: 'direct' });
+  const [instance] = await client.waitForInstances();
+  const reader = testManager();
+  const remote = await RemoteBlocks.connect(reader, await agentOf('mock', 'reader'), client, instance?.instanceId as bigint);
+  onTestFinished(() => remote.close());
+  return { reader, remote, released };
+}
+
+it('an owner that closes lends nothing more', async () => {
+  const { runtime, owner, shared } = await pairOf('mock');
+  const sequence = sequenceOf(2);
+  store(owner, sequence).dispose();
+  const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
+  await client.waitForInstances();
+  const match = owner.matchPrefix.bind(owner);
+  let asked = 0;
+  let closing: Promise<void> | undefined;
+  // The first of many searches finds the owner as it closes.
+  owner.matchPrefix = (...names) => {
+    asked += 1;
+    closing ??= shared.close();
+    return match(...names);
+  };
+  const find = { op: 'find', names: sequence.lineageHashes().bytes, leaseMs: 60_000 } as const;
+  const answers = await Promise.allSettled(Array.from({ length: 20 }, () => client.unary(find) as Promise<{ lease: number }>));
+  await closing;
+  expect(asked).toBe(1);
+  expect(answers.filter((one) => one.status === 'fulfilled' && one.value.lease !== 0).length).toBeLessThan(2);
+  expect([shared.leases, owner.available]).toEqual([0, 8]);
+});
+
+it('a reader that is closed pulls nothing, and nothing is lent to it', async () => {
+  const { owner, shared, remote } = await pairOf('mock');
+  const sequence = sequenceOf(2);
+  store(owner, sequence).dispose();
+  await remote.close();
+  await remote.close();
+  await expect(remote.pull(sequence)).rejects.toMatchObject({ name: 'ClosedError', operation: 'remote.pull' });
+  expect([shared.leases, owner.available]).toEqual([0, 8]);
 });
 
 it('blocks without memory are neither shared nor pulled into', async () => {

@@ -3,6 +3,7 @@ import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { Child } from '../helpers/child.js';
 import { libraryOf, nixlMissing, uniqueName } from '../helpers/nixl/library.js';
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
+import { waitFor } from '../helpers/wait.js';
 
 beforeEach(({ skip }) => {
   const missing = nixlMissing();
@@ -51,6 +52,7 @@ it('an owner that dies while its blocks are read gives an error and never a bloc
   await expect(remote.pull(sequence, 1, { timeoutMs: 3000 })).rejects.toThrow();
   reader.allocate = allocate;
   expect(reader.matchPrefix(sequence)?.length).toBe(1);
-  // What a transfer without an end may still write to is nobody's.
+  // What a transfer without an end may still write to is nobody's until the transfer fails, as all to a dead peer do.
   expect(reader.available + remote.statistics().quarantined).toBe(31);
+  await waitFor('the blocks', () => [reader.available, remote.statistics().quarantined], ([available, quarantined]) => available === 31 && quarantined === 0, 30_000);
 });
