@@ -201,6 +201,7 @@ export class PagedSequence implements Disposable {
    * only. Needs a manager with memory.
    */
   page(index: number): Uint8Array {
+    this.#open('paged.page');
     checkInteger('paged.page index', index, 0, this.pageCount - 1);
     const committed = this.committedPages;
     if (index < committed) return (this.#registered as RegisteredBlocks).view(index);

@@ -1,4 +1,5 @@
 import { checkInteger, checkNumber, checkOptions, wrongType } from '../addon/check.js';
+import { ClosedError } from '../errors.js';
 import { checkBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
 import type { Tier } from './events.js';
@@ -16,8 +17,9 @@ export interface BlockTiersOptions {
   readonly minFrequency?: number;
   /**
    * With these `enqueue` waits until less than `low` of the upper tier is empty; then blocks go down, the first enqueued
-   * first, and are emptied above once nobody holds them, until `high` is empty. Parts of 1. @default blocks go down at once
-   * and stay above
+   * first, and are emptied above once nobody holds them, until `high` is empty. Parts of 1. `enqueue` and `flush` look at the
+   * marks; an allocation does not: where it takes the upper tier below `low`, the next of these sees it. @default blocks go
+   * down at once and stay above
    */
   readonly watermarks?: { readonly low: number; readonly high: number };
   /** Blocks of one copy. @default 32 */
@@ -98,7 +100,9 @@ export class BlockTiers implements AsyncDisposable {
 
   /** Copies the blocks that the policies let through to the lower tier, where they can be found from then on. Gives how many. */
   async offload(blocks: RegisteredBlocks): Promise<number> {
-    checkBlocks('tiers.offload blocks', blocks, RegisteredBlocks);
+    const operation = 'tiers.offload';
+    checkBlocks(`${operation} blocks`, blocks, RegisteredBlocks);
+    this.#open(operation);
     using held = blocks.clone();
     return await this.#down(held);
   }
@@ -145,10 +149,20 @@ export class BlockTiers implements AsyncDisposable {
   }
 
   /**
-   * Brings blocks of the lower tier up: the longest run that is there, from block `first` on. They are held by what this
-   * gives; undefined where none is there, or the upper tier has no room for them.
+   * Gives the longest run of blocks that is in either tier, from block `first` on, brought up where it is below alone. They
+   * are held. Undefined where none is there; where the upper tier has no room for those below, those above alone.
    */
   async onboard(names: TokenSequence | LineageHashes, first = 0): Promise<RegisteredBlocks | undefined> {
+    this.#open('tiers.onboard');
+    using above = this.upper.matchPrefix(names, first);
+    const up = await this.#up(names, first + (above?.length ?? 0));
+    if (above === undefined) return up;
+    const all = above.clone();
+    if (up !== undefined) all.join(up);
+    return all;
+  }
+
+  async #up(names: TokenSequence | LineageHashes, first: number): Promise<RegisteredBlocks | undefined> {
     using found = this.lower.matchPrefix(names, first);
     if (found === undefined) return undefined;
     using target = this.upper.allocate(found.length);
@@ -163,8 +177,9 @@ export class BlockTiers implements AsyncDisposable {
 
   /** Lets blocks go down in the background, in the order of their enqueuing; does not hold them until it is their turn. */
   enqueue(blocks: RegisteredBlocks): void {
-    checkBlocks('tiers.enqueue blocks', blocks, RegisteredBlocks);
-    if (this.#closed) return;
+    const operation = 'tiers.enqueue';
+    checkBlocks(`${operation} blocks`, blocks, RegisteredBlocks);
+    this.#open(operation);
     const names = blocks.hashes();
     this.#queue.push(names);
     this.#queued += names.length;
@@ -174,6 +189,10 @@ export class BlockTiers implements AsyncDisposable {
       this.#counts.forgotten += forgotten;
     }
     this.#start();
+  }
+
+  #open(operation: string): void {
+    if (this.#closed) throw new ClosedError('the block tiers', operation);
   }
 
   #start(): void {
@@ -243,7 +262,7 @@ export class BlockTiers implements AsyncDisposable {
     return { ...this.#counts, queued: this.#queued };
   }
 
-  /** Forgets what waits and ends what is under way. Idempotent. */
+  /** Forgets what waits and ends what is under way; nothing moves any more. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#queue = [];

@@ -145,7 +145,7 @@ describe('PagedSequence', () => {
     const paged = create(manager, counted(5));
     paged.dispose();
     paged[Symbol.dispose]();
-    for (const use of [() => paged.append(1), () => paged.commit(), () => paged.fork(), () => paged.blockTable(), () => paged.reserve(1)]) {
+    for (const use of [() => paged.append(1), () => paged.page(0), () => paged.commit(), () => paged.fork(), () => paged.blockTable(), () => paged.reserve(1)]) {
       expect(use).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
     }
   });

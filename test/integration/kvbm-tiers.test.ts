@@ -139,6 +139,43 @@ describe('BlockTiers', () => {
     expect(up?.length).toBe(3);
   });
 
+  it('brings up only what is not above, and gives all of it', async () => {
+    const tiers = tiersOf({}, { duplicates: 'allow' });
+    const { upper, lower } = tiers;
+    const sequence = sequenceOf(6);
+    const stored = store(upper, sequence);
+    await tiers.offload(stored);
+    stored.dispose();
+    upper.drainInactive();
+    const first = await tiers.onboard(sequence.lineageHashes(0, 2));
+    using all = await tiers.onboard(sequence);
+    expect([all?.length, [...(all as RegisteredBlocks).ids.subarray(0, 2)], tiers.statistics().onboarded]).toEqual([6, [...(first as RegisteredBlocks).ids], 6]);
+    for (let index = 0; index < 6; index++) expect(Buffer.compare((all as RegisteredBlocks).view(index), fill(sequence, index, upper.blockBytes))).toBe(0);
+    first?.dispose();
+    using again = await tiers.onboard(sequence, 1);
+    expect([again?.length, tiers.statistics().onboarded, upper.available, lower.available]).toEqual([5, 6, 2, 32]);
+    again?.dispose();
+    all?.dispose();
+    upper.drainInactive();
+    using part = await tiers.onboard(sequence.lineageHashes(0, 3));
+    using rest = upper.allocateOrThrow(4);
+    using known = await tiers.onboard(sequence);
+    expect([part?.length, rest.length, known?.length, tiers.statistics().exhausted]).toEqual([3, 4, 3, 3]);
+  });
+
+  it('moves nothing once it is closed', async () => {
+    const tiers = tiersOf();
+    using stored = store(tiers.upper, sequenceOf(2));
+    await tiers.close();
+    await tiers.close();
+    const closed = (operation: string) => expect.objectContaining({ name: 'ClosedError', operation: `tiers.${operation}` });
+    expect(() => tiers.enqueue(stored)).toThrow(closed('enqueue'));
+    await expect(tiers.offload(stored)).rejects.toThrow(closed('offload'));
+    await expect(tiers.onboard(sequenceOf(2))).rejects.toThrow(closed('onboard'));
+    await tiers.flush();
+    expect([tiers.statistics().offloaded, tiers.lower.available]).toEqual([0, 32]);
+  });
+
   it('copies what is below already where it is told to', async () => {
     const tiers = tiersOf({ presence: false }, {}, { duplicates: 'reject' });
     const stored = store(tiers.upper, sequenceOf(2));
