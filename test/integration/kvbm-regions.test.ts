@@ -51,7 +51,9 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     const host = hostManager({ registry: disk.registry });
     const tiers = new BlockTiers(host, disk);
     const sequence = sequenceOf(4);
-    expect(await tiers.offload(await store(host, sequence))).toBe(4);
+    const stored = await store(host, sequence);
+    expect(await tiers.offload(stored)).toBe(4);
+    stored.dispose();
     host.drainInactive();
     using kept = disk.matchPrefix(sequence) as RegisteredBlocks;
     truncateSync(path, 2 * BLOCK_BYTES + 1);
