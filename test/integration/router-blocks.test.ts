@@ -1,5 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type BlockEvent, type BlockEventSource, BlockManager, type BlockManagerOptions, KvPublisher, KvRouter, TokenSequence } from '../../lib/index.js';
+import { type BlockEvent, type BlockEventSource, BlockManager, type BlockManagerOptions, KvPublisher, KvRouter, type RoutingRequest, TokenSequence, type TokenSequenceOptions } from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { type Deployment, deployments } from '../helpers/serving.js';
@@ -17,8 +17,8 @@ function manager(tier: 'device' | 'host', events: BlockManagerOptions['events'] 
 }
 
 /** Puts a prompt's first blocks into a manager and lets go of them: they stay to be found. */
-function cache(blocks: BlockManager, prompt: Uint32Array, count: number): void {
-  using sequence = new TokenSequence(prompt, { blockSize: BLOCK_SIZE });
+function cache(blocks: BlockManager, prompt: Uint32Array, count: number, naming: Omit<TokenSequenceOptions, 'blockSize'> = {}): void {
+  using sequence = new TokenSequence(prompt, { blockSize: BLOCK_SIZE, ...naming });
   blocks.allocateOrThrow(count).stage(sequence).register().dispose();
 }
 
@@ -50,8 +50,8 @@ async function router(deployment: Deployment): Promise<KvRouter> {
   return made;
 }
 
-const overlap = async (of: KvRouter, prompt = tokens) => {
-  const [worker] = await of.overlapScores({ tokens: prompt });
+const overlap = async (of: KvRouter, prompt = tokens, naming: Partial<RoutingRequest> = {}) => {
+  const [worker] = await of.overlapScores({ tokens: prompt, ...naming });
   return worker && [worker.deviceBlocks, worker.hostBlocks];
 };
 
@@ -73,6 +73,23 @@ describe('a worker whose blocks a manager keeps', () => {
     cache(blocks, other, 8);
     await hears(kv, [8, 0], other);
     await hears(kv, [0, 0]);
+  });
+
+  it.each<[string, { loraName?: string; salt?: string }, Partial<RoutingRequest>]>([
+    ['an adapter', { loraName: 'poet' }, { loraName: 'poet' }],
+    ['a salt', { salt: 'tenant' }, { cacheSalt: 'tenant' }],
+    ['both', { loraName: 'poet', salt: 'tenant' }, { loraName: 'poet', cacheSalt: 'tenant' }],
+  ])('is known by blocks of %s to requests that name it, and to no others', async (_, naming, request) => {
+    const deployment = deploy();
+    const blocks = manager('device');
+    await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
+    cache(blocks, tokens, 5, naming);
+    const kv = await router(deployment);
+    await waitFor('the blocks', () => overlap(kv, tokens, request), (seen) => String(seen) === '5,0');
+    expect(await overlap(kv)).toEqual([0, 0]);
+    for (const other of [{ loraName: 'critic' }, { cacheSalt: 'other' }, { loraName: 'tenant', cacheSalt: 'poet' }]) expect(await overlap(kv, tokens, other)).toEqual([0, 0]);
+    cache(blocks, tokens, 3);
+    await hears(kv, [3, 0]);
   });
 
   it('is known by its tiers, each for itself', async () => {
