@@ -31,6 +31,11 @@ export class PagedKvCache implements KvCache, Disposable {
     return this.#paged.cachedTokens;
   }
 
+  /** The blocks that hold its rows, in order of the tokens. */
+  get blockIds(): Uint32Array {
+    return this.#paged.blockTable();
+  }
+
   begin(tokenIds: ArrayLike<number>): void {
     const unknown = this.#length + tokenIds.length - this.#paged.length;
     if (unknown > 0 && !this.#paged.append(Array.from(tokenIds).slice(-unknown))) {

@@ -2,7 +2,7 @@ import { BlockManager } from 'dynamo-node';
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
 import { Llama } from '../../examples/tiny-llama/model.js';
-import { KvPool } from '../../examples/tiny-llama/paged-cache.js';
+import { KvPool, type PagedKvCache } from '../../examples/tiny-llama/paged-cache.js';
 import { DistributedRuntime, Frontend, serveEngine } from '../../lib/index.js';
 import { compareAnswers } from '../helpers/cached-answers.js';
 import { privateCluster } from '../helpers/cluster.js';
@@ -38,6 +38,25 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     pool.close(first as NonNullable<typeof first>);
     expect((await waited).length).toBe(1);
     expect(pool.manager).toBeInstanceOf(BlockManager);
+  });
+
+  it('gives sequences that are open at once the same blocks of their common beginning', async () => {
+    const model = await Llama.load(modelPath);
+    using pool = new KvPool(model.config, { blockCount: 16, blockSize: 8 });
+    const prompt = Array.from({ length: 20 }, (_, index) => index + 3);
+    const open = async (tokens: number[]) => (await pool.open(tokens, 24, 1))[0] as PagedKvCache;
+    const first = await open(prompt);
+    model.forward(prompt, first);
+    const before = pool.manager.available;
+    const [second, other] = [await open(prompt), await open([...prompt.slice(0, 8), 99, 98])];
+    expect([first, second, other].map(({ cachedTokens }) => cachedTokens)).toEqual([0, 16, 8]);
+    expect([...second.blockIds.subarray(0, 2)]).toEqual([...first.blockIds.subarray(0, 2)]);
+    expect(other.blockIds[0]).toBe(first.blockIds[0]);
+    expect(new Set([first, second, other].flatMap(({ blockIds }) => [...blockIds])).size).toBe(3 + 1 + 2);
+    // Three pages each, of which the second shares two and the third one.
+    expect(before - pool.manager.available).toBe(1 + 2);
+    for (const cache of [first, second, other]) pool.close(cache);
+    expect(pool.manager.available).toBe(16);
   });
 
   it('tells an OpenAI client how many tokens of its prompt were cached', { timeout: 60_000 }, async () => {
