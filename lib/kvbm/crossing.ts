@@ -21,6 +21,8 @@ export class Crossing {
   #next = 0;
   #noted = 0;
   #flushes = false;
+  /** What a flush at the end of a turn failed with. */
+  #failed: { readonly error: unknown } | undefined;
   #isOpen = true;
 
   constructor(handle: Handle) {
@@ -105,6 +107,11 @@ export class Crossing {
   }
 
   #fill(a: number, b: number): Float64Array {
+    if (this.#failed !== undefined) {
+      const { error } = this.#failed;
+      this.#failed = undefined;
+      throw error;
+    }
     const frame = this.#frame;
     frame[A] = a;
     frame[B] = b;
@@ -123,7 +130,12 @@ export class Crossing {
       this.#flushes = true;
       queueMicrotask(() => {
         this.#flushes = false;
-        if (this.#noted > 0) this.flush();
+        try {
+          if (this.#noted > 0) this.flush();
+        } catch (error) {
+          // Nobody to tell is on the stack: whoever calls next hears of it.
+          this.#failed = { error };
+        }
       });
     }
   }

@@ -366,3 +366,20 @@ describe('BlockManager', () => {
     expect(() => BlockManager.attach(0)).toThrow(RangeError);
   });
 });
+
+describe('names of the host’s own making that meet in the index of free blocks', () => {
+  it('are an error of the next call, and take nothing with them', async () => {
+    const manager = testManager();
+    const name = sequenceOf(3).lineageHashes().at(2);
+    // The same position and hash behind another parent.
+    const blocks = [name, name ^ 1n, name ^ 3n].map((each) => manager.allocateOrThrow(1).stage(LineageHashes.from([each])).register());
+    const other = store(manager, sequenceOf(2, 50));
+    for (const each of [...blocks, other]) each.dispose();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(() => manager.allocate(1)).toThrow(expect.objectContaining({ code: 'DYN_INTERNAL', operation: 'blocks.dispose', message: expect.stringContaining('Hash collision') }));
+    // One of the three is free again, and so are those of the others; two were lost with their names.
+    expect(manager.available).toBe(6);
+    expect(manager.matchPrefix(sequenceOf(2, 50))?.length).toBe(2);
+    expect(manager.allocateOrThrow(4).length).toBe(4);
+  });
+});
