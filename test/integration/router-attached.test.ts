@@ -221,6 +221,7 @@ describe('a publisher', () => {
     expect(data).toMatchObject({ dp_rank: 0, kv_used_blocks: 7 });
     expect(BigInt(data['worker_id'] as number | bigint)).toBe(runtime.instanceId);
     expect(() => publisher.publish({})).toThrow(/expected activeDecodeBlocks or kvUsedBlocks/);
+    clearInterval(timer);
     await publisher.close();
     expect(() => publisher.publish({ kvUsedBlocks: 1 })).toThrow(ClosedError);
   });
