@@ -8,7 +8,7 @@ import { type PulledItem, PullIterator, PullStream } from '../addon/pull.js';
 import { turnOver } from '../addon/turn.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, dataOf } from './annotated.js';
-import { type RequestContext, ServedContext, runInContext } from './context.js';
+import { type RequestCancelled, type RequestContext, ServedContext, runInContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
 import { checkSize, maxMessageBytes } from './limits.js';
 
@@ -256,7 +256,10 @@ export function serveHandler<Request, Response>(
   return serve(endpoint, ({ payload }, context) => handler(read(unpack(payload)), context), false, options);
 }
 
-/** Answers a request that is itself a stream. It throws when `context.signal` is aborted: what has come is not all. */
+/**
+ * Answers a request that is itself a stream. It ends when `context.signal` is aborted, and throws where the caller is gone:
+ * what has come is not all.
+ */
 export type BidirectionalHandler<Request, Response> = (
   requests: AsyncIterableIterator<Request>,
   context: RequestContext,
@@ -278,7 +281,8 @@ export function serveBidirectional<Request, Response>(
     const requests = new PullIterator<Request>(stream, item);
     // A handler that waits for the next item of a caller that is gone, or that there is no time for, would wait for ever.
     const { signal } = context;
-    signal.addEventListener('abort', () => requests.fail(signal.reason), { once: true });
+    const leave = (): void => ((signal.reason as RequestCancelled).kind === 'killed' ? requests.fail(signal.reason) : void requests.return());
+    signal.addEventListener('abort', leave, { once: true });
     return handler(requests, context);
   };
   return serve(endpoint, call, true, options);
