@@ -137,16 +137,18 @@ describe('a policy in an HTTP frontend', () => {
         },
       },
     });
-    await waitFor('both workers', async () => {
+    const cachedAt = ({ workerIds, deviceBlocks }: RoutingBatch, id: bigint | undefined): number => deviceBlocks[workerIds.indexOf(id as bigint)] ?? 0;
+    await waitFor('both workers, and what the first has', async () => {
       await ask(to, promptOf(0, batches.length));
-      return batches.at(-1)?.length === 2;
+      const last = batches.at(-1) as RoutingBatch;
+      return last.length === 2 && cachedAt(last, ids[0]) > 0;
     });
     // The first has the prefix; the policy takes the second all the same.
     wanted = ids[1] as bigint;
     const before = engines.map(({ cached }) => cached.length) as [number, number];
     for (let index = 0; index < 5; index++) await ask(to, promptOf(0, 50 + index));
     expect(engines.map(({ cached }) => cached.length)).toEqual([before[0], before[1] + 5]);
-    const batch = batches.find(({ workerIds, deviceBlocks }) => (deviceBlocks[workerIds.indexOf(ids[0] as bigint)] as number) > 0) as RoutingBatch;
+    const batch = batches.find((each) => cachedAt(each, ids[0]) > 0) as RoutingBatch;
     const row = batch.workerIds.indexOf(ids[0] as bigint);
     expect(batch.deviceBlocks[row]).toBe(12);
     expect(batch.costs[row]).toBeLessThan(batch.costs[1 - row] as number);
