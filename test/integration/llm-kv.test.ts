@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { DistributedRuntime, type EngineWorker, Frontend, type KvEventSource, serveEngine } from '../../lib/index.js';
+import { DistributedRuntime, type EngineWorker, Frontend, serveEngine } from '../../lib/index.js';
 import { privateCluster } from '../helpers/cluster.js';
-import { CountingEngine } from '../helpers/engines.js';
+import { LoadedEngine } from '../helpers/engines.js';
 import { waitFor } from '../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
@@ -12,27 +12,13 @@ afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
 });
 
-class Publishing extends CountingEngine {
-  worker: EngineWorker | undefined;
-  readonly metricsRanks = [0];
-
-  override start(worker?: EngineWorker) {
-    this.worker = worker;
-    return super.start();
-  }
-
-  kvEventSources(): KvEventSource[] {
-    return [{ kind: 'push' }];
-  }
-}
-
 describe('an engine that publishes', () => {
   it('has publishers once it serves, and its load is in the metrics', async () => {
     const cluster = privateCluster();
     closing.push(() => cluster.remove());
     const runtime = await DistributedRuntime.create(cluster.options);
     closing.push(() => runtime.close());
-    const engine = new Publishing('counting');
+    const engine = new LoadedEngine('counting');
     const served = await serveEngine(runtime.endpoint('test.backend.generate'), engine, { modelPath });
     closing.push(() => served.close());
     await served.ready;
@@ -52,7 +38,7 @@ describe('an engine that publishes', () => {
     closing.push(() => cluster.remove());
     const runtime = await DistributedRuntime.create(cluster.options);
     closing.push(() => runtime.close());
-    const served = await serveEngine(runtime.endpoint('test.backend.generate'), new Publishing('counting'), { modelPath });
+    const served = await serveEngine(runtime.endpoint('test.backend.generate'), new LoadedEngine('counting'), { modelPath });
     closing.push(() => served.close());
     const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, router: { mode: 'kv', kv: { router_temperature: 0 } } });
     closing.push(() => frontend.close());
