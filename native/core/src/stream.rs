@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dynamo_runtime::engine::AsyncEngineContext;
 use futures::{FutureExt, Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
@@ -51,17 +52,48 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long a request that was given up is still waited for, so that its worker can be told.
 const FAREWELL: Duration = Duration::from_secs(30);
 
+/// How a request is told that its caller has left.
+///
+/// Upstream wakes those who wait for that news one by one. The first, if it ends the stream that the request is, may have done
+/// so before the last knows why: the worker is then told of a plain end. A stream that `settle`s before it ends cannot.
+#[derive(Clone)]
+pub struct Cancel {
+    context: Arc<dyn AsyncEngineContext>,
+    telling: Arc<Mutex<()>>,
+}
+
+impl Cancel {
+    pub fn new(context: Arc<dyn AsyncEngineContext>) -> Self {
+        Self { context, telling: Arc::default() }
+    }
+
+    fn stop(&self) {
+        let _telling = self.telling.lock();
+        self.context.stop_generating();
+    }
+
+    pub fn kill(&self) {
+        let _telling = self.telling.lock();
+        self.context.kill();
+    }
+
+    /// Waits until news on its way has woken everybody.
+    pub fn settle(&self) {
+        drop(self.telling.lock());
+    }
+}
+
 impl State {
     /// A request on its way must not just be dropped: its worker would find nobody to answer, which upstream takes for a
     /// plain end.
-    fn end(&mut self, context: Option<&Arc<dyn AsyncEngineContext>>) {
-        let context = context.cloned();
+    fn end(&mut self, cancel: Option<&Cancel>) {
+        let cancel = cancel.cloned();
         match (std::mem::replace(self, State::Ended), crate::process::handle()) {
             (State::Opening { mut opening, sent: true }, Ok(runtime)) => {
                 runtime.spawn(async move {
                     let answered = tokio::time::timeout(ANSWER, &mut opening).await;
-                    if let Some(context) = context {
-                        context.kill();
+                    if let Some(cancel) = cancel {
+                        cancel.kill();
                     }
                     if answered.is_err() {
                         let _ = tokio::time::timeout(FAREWELL, opening).await;
@@ -70,8 +102,8 @@ impl State {
             }
             (State::Ended, _) => {}
             _ => {
-                if let Some(context) = context {
-                    context.kill();
+                if let Some(cancel) = cancel {
+                    cancel.kill();
                 }
             }
         }
@@ -84,7 +116,7 @@ const FAILED: u8 = 2;
 
 pub struct PullStream {
     state: tokio::sync::Mutex<State>,
-    context: Option<Arc<dyn AsyncEngineContext>>,
+    cancel: Option<Cancel>,
     ready_made: bool,
     /// The worker has answered the call.
     answered: CancellationToken,
@@ -96,12 +128,12 @@ impl PullStream {
         Self::build(State::Open(items), None, false)
     }
 
-    /// A stream whose request is dispatched by the first pull; `context` lets it be stopped before and after.
+    /// A stream whose request is dispatched by the first pull; `cancel` ends it before and after.
     /// `span` is where it is opened: what is sent then has its trace context. `ready_made` tells that looking for its items
     /// costs next to nothing, so that the calling thread may.
     pub fn opening(
         opening: impl Future<Output = Result<Items, Failure>> + Send + 'static,
-        context: Arc<dyn AsyncEngineContext>,
+        cancel: Cancel,
         span: Option<Span>,
         ready_made: bool,
     ) -> Arc<Self> {
@@ -109,13 +141,13 @@ impl PullStream {
             Some(span) => Box::pin(opening.instrument(span)),
             None => Box::pin(opening),
         };
-        Self::build(State::Opening { opening, sent: false }, Some(context), ready_made)
+        Self::build(State::Opening { opening, sent: false }, Some(cancel), ready_made)
     }
 
-    fn build(state: State, context: Option<Arc<dyn AsyncEngineContext>>, ready_made: bool) -> Arc<Self> {
+    fn build(state: State, cancel: Option<Cancel>, ready_made: bool) -> Arc<Self> {
         Arc::new(Self {
             state: tokio::sync::Mutex::new(state),
-            context,
+            cancel,
             ready_made,
             answered: CancellationToken::new(),
             killed: CancellationToken::new(),
@@ -142,18 +174,18 @@ impl PullStream {
     /// The producer may still finish, and its end comes as usual. A request that was not sent yet never is.
     fn stop(&self) -> Result<(), Failure> {
         let unsent = self.state.try_lock().is_ok_and(|state| matches!(*state, State::Opening { sent: false, .. }));
-        let Some(context) = self.context.clone().filter(|_| !unsent) else {
+        let Some(cancel) = self.cancel.clone().filter(|_| !unsent) else {
             self.kill();
             return Ok(());
         };
         if self.answered.is_cancelled() {
-            context.stop_generating();
+            cancel.stop();
             return Ok(());
         }
         let answered = self.answered.clone();
         crate::process::handle()?.spawn(async move {
             let _ = tokio::time::timeout(ANSWER, answered.cancelled()).await;
-            context.stop_generating();
+            cancel.stop();
         });
         Ok(())
     }
@@ -170,7 +202,7 @@ impl PullStream {
             && let Ok(mut state) = self.state.try_lock()
         {
             let _enter = crate::process::enter();
-            state.end(self.context.as_ref());
+            state.end(self.cancel.as_ref());
         }
     }
 
@@ -285,8 +317,8 @@ impl Batch {
 
 impl Drop for PullStream {
     fn drop(&mut self) {
-        let context = self.context.take();
-        self.state.get_mut().end(context.as_ref());
+        let cancel = self.cancel.take();
+        self.state.get_mut().end(cancel.as_ref());
     }
 }
 

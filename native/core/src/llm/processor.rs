@@ -31,7 +31,7 @@ use serde::Serialize;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::inbox::{Inbox, Request};
 use crate::sink::{HIGH_WATER_BYTES, Sent};
-use crate::stream::{Item, Items, PullStream};
+use crate::stream::{Cancel, Item, Items, PullStream};
 use crate::trace;
 
 type Chunk = NvCreateChatCompletionStreamResponse;
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_re
                 let stream = model.engine.generate(request).await.map_err(Failure::dispatch)?;
                 Ok(outputs(stream, chat))
             };
-            Ok(Reply::handle(Handle::new(PullStream::opening(opening, context, span, false))))
+            Ok(Reply::handle(Handle::new(PullStream::opening(opening, Cancel::new(context), span, false))))
         })
     }
 }

@@ -16,7 +16,7 @@ use super::discovery::InstanceInfo;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::packed::Packed;
 use crate::sink::{HIGH_WATER_BYTES, Sent, sink};
-use crate::stream::{Item, Items, PullStream};
+use crate::stream::{Cancel, Item, Items, PullStream};
 use crate::trace;
 
 type Router = PushRouter<Packed, Annotated<Packed>>;
@@ -153,7 +153,7 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
     let (fallback, any) = (args.fallback.take(), args.fallback_any);
     let (instance, span) = (args.instance_id, trace::sent(&args.metadata));
     let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
-    let context = request.context();
+    let cancel = Cancel::new(request.context());
     let opening = async move {
         let stream = match (instance, client.mode) {
             (Some(id), _) if any || fallback.is_some() => client.router.direct_within(request, id, fallback.as_ref()).await,
@@ -165,7 +165,7 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
         };
         Ok(items(stream.map_err(Failure::dispatch)?))
     };
-    Ok(PullStream::opening(opening, context, span, true))
+    Ok(PullStream::opening(opening, cancel, span, true))
 }
 
 /// Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
@@ -186,6 +186,15 @@ pub unsafe extern "C" fn dyn_client_unary(call: *const dyn_call) {
     }
 }
 
+/// Keeps the stream that it is dropped with from ending while the news that its caller has left is on its way.
+struct Settled(Cancel);
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        self.0.settle();
+    }
+}
+
 /// Opens a request that is itself a stream. Gives a `PullStream` of answers and the `Sink` of the request's items.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) -> dyn_reply {
@@ -197,10 +206,10 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
             let args = request_args(call)?;
             let span = trace::sent(&args.metadata);
             let request = args.context(());
-            let context = request.context();
-            let given_up = context.clone();
+            let cancel = Cancel::new(request.context());
+            let settled = Settled(cancel.clone());
             let inputs = sent.filter_map(move |sent| {
-                let given_up = given_up.clone();
+                let cancel = settled.0.clone();
                 async move {
                     match sent {
                         Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
@@ -210,7 +219,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
                         }
                         // An end would tell the worker that it has all of the request.
                         Sent::Failed(_) => {
-                            given_up.kill();
+                            cancel.kill();
                             std::future::pending().await
                         }
                     }
@@ -218,7 +227,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
             });
             let ((), request): (_, ManyIn<Packed>) = request.transfer(RequestStream::new(Box::pin(inputs)));
             let opening = async move { Ok(items(client.router.generate(request).await.map_err(Failure::dispatch)?)) };
-            let stream = PullStream::opening(opening, context, span, true);
+            let stream = PullStream::opening(opening, cancel, span, true);
             Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
         })
     }

@@ -129,7 +129,7 @@ impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
         let input = input.take().ok_or_else(|| Error::msg("the request stream was taken already"))?;
         // The end of what a caller could not finish is no end of the request. A kill may come as a stop first.
         let engine_context = context.context();
-        let cut = futures::stream::once(async move { engine_context.is_killed() || engine_context.is_stopped() })
+        let cut = futures::stream::once(async move { engine_context.is_stopped() })
             .filter_map(|left| std::future::ready(left.then(|| Err(Failure::cancelled("the caller left before it had sent all of its request")))));
         let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0))).chain(cut)));
         self.answer(&context, Request { input: Some(input), ..Request::new("request", Bytes::new()) })
