@@ -12,6 +12,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    expect: { poll: { timeout: 10_000 } },
     passWithNoTests: true,
     reporters: ['default', './test/helpers/summary-reporter.ts'],
     projects: folders.map((name) => ({

@@ -20,7 +20,7 @@ export interface LogLine {
 
 /** Which lines come, and where they go. */
 export interface LogOptions {
-  /** In `$DYN_LOG`'s syntax, such as `warn,dynamo_llm=debug`. Fixed by the first call of the process. @default $DYN_LOG or 'warn' */
+  /** In `$DYN_LOG`'s syntax, such as `warn,dynamo_llm=debug`. The last that is given is the whole process's. @default $DYN_LOG or 'warn' */
   readonly filter?: string;
   /** @default writes to `console.error` */
   readonly write?: (line: LogLine) => void;
@@ -34,7 +34,7 @@ export interface OpenLog {
 
 /**
  * Sends the native side's log lines to JavaScript. Without it they are not written at all. Reading the log does not keep
- * the process alive. Gives what ends it.
+ * the process alive. Each line goes to one of those who read the log, worker threads among them. Gives what ends it.
  */
 export function openLog(options: LogOptions = {}): OpenLog {
   checkOptions('openLog options', options, ['filter', 'write']);

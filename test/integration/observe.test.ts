@@ -1,5 +1,5 @@
-import { openLog } from 'dynamo-node';
-import { describe, expect, it } from 'vitest';
+import { type LogLine, openLog } from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
 
@@ -105,5 +105,19 @@ describe('the process', () => {
     await runtime.close();
     await expect.poll(() => lines.some((line) => line.startsWith('info ') && line.includes('shutdown'))).toBe(true);
     log.close();
+  });
+
+  it('has the filter of its log that was given last', async () => {
+    const lines: string[] = [];
+    const write = ({ level }: LogLine): void => void lines.push(level);
+    const close = async (): Promise<void> => (await testRuntime(status)).close();
+    const first = openLog({ filter: 'error', write });
+    onTestFinished(() => first.close());
+    await close();
+    const second = openLog({ filter: 'info', write });
+    onTestFinished(() => second.close());
+    expect(lines).not.toContain('info');
+    await close();
+    await expect.poll(() => lines).toContain('info');
   });
 });

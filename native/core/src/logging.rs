@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::sync::{Arc, LazyLock, Once};
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -106,22 +106,17 @@ pub fn install() {
     LazyLock::force(&FILTER);
 }
 
-static OPENED: Once = Once::new();
-
-/// Opens the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
-/// Gives a `PullStream` of lines `{level, target, message, time, dropped}`. A process that had a log
-/// already keeps it, with its filter.
+/// Opens the log of the process; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`), from now on
+/// that of all who have it open. Gives a `PullStream` of lines `{level, target, message, time, dropped}`, each of which goes to
+/// one of them. A process that had a log already, of another library, keeps that, with its filter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
             let filter = filter(std::str::from_utf8(call.payload()).unwrap_or_default())?;
-            // A second environment of the process shares the first one's log.
-            OPENED.call_once(|| {
-                if let Some(handle) = FILTER.as_ref() {
-                    let _ = handle.reload(filter);
-                }
-            });
+            if let Some(handle) = FILTER.as_ref() {
+                handle.reload(filter).map_err(Failure::internal)?;
+            }
             let lines = futures::stream::unfold(RING.clone(), next);
             Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(lines)))))
         })
