@@ -94,7 +94,7 @@ async function expectBlocksMove(meeting: Meeting, child: Child, seed: number): P
 
 export function describeProcesses(kind: Kind, times: number): void {
   describe('two processes', () => {
-    it('read, write and notify in both directions', { timeout: 60_000 }, async () => {
+    it('read, write and notify in both directions', { timeout: START_MS + 30_000 }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const { child, ready } = await startPeer(kind, uniqueName('peer'), BYTES);
@@ -120,7 +120,7 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe.each(STATES)('a peer killed while it is %s', (state) => {
-    it(`fails what is under way, and is found again under its name (${times} times)`, { timeout: 60_000 + times * 20_000 }, async () => {
+    it(`fails what is under way, and is found again under its name (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const name = uniqueName('killed');
@@ -156,7 +156,7 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe.each(STATES)('a peer that is stopped while it is %s', (state) => {
-    it(`delays a transfer at most until its deadline, and nothing else (${times} times)`, { timeout: 60_000 + times * 5000 }, async () => {
+    it(`delays a transfer at most until its deadline, and nothing else (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const local = await agent.allocate(4096);
@@ -187,7 +187,7 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe('a peer that is stopped while a transfer with it is under way', () => {
-    it('gives way to one that was started anew under its name, and its transfer ends', { timeout: 120_000 }, async () => {
+    it('gives way to one that was started anew under its name, and its transfer ends', { timeout: 2 * START_MS }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const name = uniqueName('anew');
@@ -220,7 +220,7 @@ export function describeProcesses(kind: Kind, times: number): void {
       return { child, mine, peer, remote, writes };
     }
 
-    it('is told as lost by each of them', { timeout: 120_000 }, async () => {
+    it('is told as lost by each of them', { timeout: 2 * START_MS }, async () => {
       const agent = await agentOf(kind);
       const { child, mine, remote, writes } = await begin(agent);
       child.kill('SIGKILL');
@@ -232,7 +232,7 @@ export function describeProcesses(kind: Kind, times: number): void {
       expect(await waitFor('the failure of a later one', later, (outcome) => outcome !== 'done', 20_000)).toBe('nixl.peer_lost');
     });
 
-    it(`frees the memory of those that were aborted and had not ended (${times} times)`, { timeout: 60_000 + times * 20_000 }, async () => {
+    it(`frees the memory of those that were aborted and had not ended (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
       const agent = await agentOf(kind);
       let before: Held | undefined;
       for (let time = 1; time <= times; time++) {
@@ -256,7 +256,7 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe.each(STATES)('metadata that is wrong while it is %s', (state) => {
-    it(`is refused and harms nothing (${times} times)`, { timeout: 60_000 + times * 5000 }, async () => {
+    it(`is refused and harms nothing (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
       const [agent, other] = [await agentOf(kind), await agentOf(kind, 'other')];
       const [mine, elsewhere] = [await agent.allocate(BYTES), await other.allocate(4096)];
       const { child, ready } = await startPeer(kind, uniqueName('told'), BYTES);
