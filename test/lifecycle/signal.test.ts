@@ -1,5 +1,5 @@
 import { DynamoError } from 'dynamo-node';
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../helpers/child.js';
 import type { NumbersItem, NumbersRequest } from '../helpers/numbers.js';
@@ -81,4 +81,81 @@ it('a second signal ends a process whose close takes too long at once, with the 
   child.kill('SIGTERM');
   expect(await child.exit(5000)).toMatchObject({ code: 143, signal: null });
   await expect(stream.collect()).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', kind: 'Disconnected' });
+});
+
+describe('closeOnSignal', () => {
+  /** A process of `closing.ts` that waits for its signal. */
+  async function waiting(what: string): Promise<Child> {
+    const child = Child.program('test/lifecycle/programs/closing.ts', [what]);
+    onTestFinished(() => child.stop());
+    await child.event('ready');
+    return child;
+  }
+
+  const closings = (child: Child): number => child.events.filter(({ event }) => event === 'closing').length;
+
+  it.each(['SIGTERM', 'SIGINT'] as const)('closes on %s and ends with code 0', async (signal) => {
+    const child = await waiting('whole');
+    child.kill(signal);
+    expect(await child.exit()).toMatchObject({ code: 0, signal: null });
+    expect(closings(child)).toBe(1);
+  });
+
+  it.each([
+    ['rejects', 'SIGTERM', 143],
+    ['rejects', 'SIGINT', 130],
+    ['throws', 'SIGTERM', 143],
+  ] as const)('where the close %s, says why and ends with the code of %s', async (what, signal, code) => {
+    const child = await waiting(what);
+    child.kill(signal);
+    expect(await child.exit()).toMatchObject({ code, signal: null });
+    expect(closings(child)).toBe(1);
+    expect(child.output).toContain('Error: the store is gone');
+  });
+
+  it.each([
+    ['SIGTERM', 'SIGINT', 130],
+    ['SIGINT', 'SIGTERM', 143],
+    ['SIGINT', 'SIGINT', 130],
+  ] as const)('a close that goes on behind %s is cut off by %s, and not run again', async (first, second, code) => {
+    const child = await waiting('endless');
+    child.kill(first);
+    await child.event('closing');
+    child.kill(second);
+    expect(await child.exit()).toMatchObject({ code, signal: null });
+    expect(closings(child)).toBe(1);
+  });
+
+  it.each(['SIGTERM', 'SIGINT'] as const)('that is undone leaves %s to the process', async (signal) => {
+    const child = await waiting('undone');
+    child.kill(signal);
+    expect(await child.exit()).toMatchObject({ code: null, signal });
+    expect(closings(child)).toBe(0);
+  });
+
+  it('that is undone while it closes leaves the second signal to the process', async () => {
+    const child = await waiting('undone-meanwhile');
+    child.kill('SIGTERM');
+    await child.event('closing');
+    child.kill('SIGTERM');
+    expect(await child.exit()).toMatchObject({ code: null, signal: 'SIGTERM' });
+  });
+
+  it('that is undone is no more in the way of another', async () => {
+    const child = await waiting('again');
+    child.kill('SIGINT');
+    expect(await child.exit()).toMatchObject({ code: 0, signal: null });
+    expect(closings(child)).toBe(1);
+  });
+
+  it('closes on the signals that it is given, and on no others', async () => {
+    const asked = await waiting('SIGHUP-alone');
+    asked.kill('SIGHUP');
+    expect(await asked.exit()).toMatchObject({ code: 0, signal: null });
+    expect(closings(asked)).toBe(1);
+    const other = await waiting('SIGHUP-alone');
+    other.kill('SIGTERM');
+    expect(await other.exit()).toMatchObject({ code: null, signal: 'SIGTERM' });
+    expect(closings(other)).toBe(0);
+  });
 });
