@@ -1,5 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { DynamoError, RequestCancelled } from '../../lib/index.js';
+import { Child } from '../helpers/child.js';
+import { temporaryFolder } from '../helpers/runtime.js';
 import { deployments } from '../helpers/serving.js';
 
 const deployment = deployments();
@@ -54,5 +56,23 @@ describe('responses over QUIC', () => {
     });
     for await (const item of client.generate(null)) if (item === 10) break;
     await expect.poll(() => reason, { timeout: 10_000 }).toBeInstanceOf(RequestCancelled);
+  });
+
+  it('are asked for by a variable as by an option, and both sides must ask', async () => {
+    const path = 'test.quic.generate';
+    const runtime = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1' };
+    const start = (program: string, more: object, env: NodeJS.ProcessEnv): Child => {
+      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify({ path, runtime: { ...runtime, ...more } })], { env });
+      onTestFinished(() => child.stop());
+      return child;
+    };
+    await start('worker', {}, { DYN_RESPONSE_PLANE: 'quic' }).event('ready');
+    const items = [0, 1, 2].map((index) => ({ call: 1, index }));
+    expect(await start('one-call', {}, { DYN_RESPONSE_PLANE: 'quic' }).event('called')).toMatchObject({ items });
+    expect(await start('one-call', { responsePlane: 'quic' }, {}).event('called')).toMatchObject({ items });
+    for (const [more, env] of [[{}, {}], [{ responsePlane: 'tcp' }, { DYN_RESPONSE_PLANE: 'quic' }]]) {
+      const refused = await start('one-call', more as object, env as NodeJS.ProcessEnv).event('called');
+      expect(refused).toMatchObject({ code: 'DYN_UNAVAILABLE', message: expect.stringContaining('response plane mismatch') });
+    }
   });
 });

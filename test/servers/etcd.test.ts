@@ -47,6 +47,16 @@ async function keys(server: Server): Promise<string[]> {
   return kvs.map(({ key }) => Buffer.from(key, 'base64').toString());
 }
 
+/** The lifetime in seconds of the lease that keeps a key whose name holds `part`. */
+async function leaseTtl(server: Server, part: string): Promise<number> {
+  const post = async (path: string, body: object): Promise<unknown> => (await fetch(`${server.url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
+  const zero = Buffer.from('\0').toString('base64');
+  const { kvs } = (await post('kv/range', { key: zero, range_end: zero, keys_only: true })) as { kvs: { key: string; lease: string }[] };
+  const key = kvs.find((one) => Buffer.from(one.key, 'base64').toString().includes(part));
+  const { grantedTTL } = (await post('lease/timetolive', { ID: key?.lease })) as { grantedTTL: string };
+  return Number(grantedTTL);
+}
+
 describe('discovery on etcd', () => {
   let server: Server;
 
@@ -63,6 +73,25 @@ describe('discovery on etcd', () => {
     expect((await runtime.instances()).map(({ endpoint }) => endpoint)).toEqual(['generate']);
     await served.close();
     expect((await keys(server)).filter((key) => key.includes('etcd/plain/generate'))).toEqual([]);
+  });
+
+  it.each<[string, (url: string) => { env?: NodeJS.ProcessEnv; discovery?: object }]>([
+    ['options', (url) => ({ discovery: { kind: 'etcd', endpoints: [url], leaseTtlSeconds: 7 } })],
+    ['variables', (url) => ({ env: { DYN_DISCOVERY_BACKEND: 'etcd', ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' } })],
+    ['variables without the backend, since etcd is the default', (url) => ({ env: { ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' } })],
+    ['a list of endpoints', (url) => ({ env: { ETCD_ENDPOINTS: `${url},${url}`, ETCD_LEASE_TTL: '7' } })],
+    ['variables for an option without endpoints', (url) => ({ env: { ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' }, discovery: { kind: 'etcd' } })],
+    ['options over variables', (url) => ({ env: { ETCD_ENDPOINTS: 'http://127.0.0.1:1', ETCD_LEASE_TTL: '9' }, discovery: { kind: 'etcd', endpoints: [url], leaseTtlSeconds: 7 } })],
+  ])('a process finds etcd and has a lease of seven seconds by %s', async (_, told) => {
+    const { env = {}, discovery } = told(server.url);
+    const path = 'etcd.told.generate';
+    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path, runtime: { host: '127.0.0.1', discovery } })], { env });
+    onTestFinished(() => child.stop());
+    await child.event('ready');
+    expect(await leaseTtl(server, 'etcd/told/generate')).toBe(7);
+    child.kill('SIGTERM');
+    expect(await child.exit()).toMatchObject({ code: 0 });
+    expect((await keys(server)).filter((key) => key.includes('etcd/told/generate'))).toEqual([]);
   });
 
   it('a watch tells of each worker that comes and goes, in other processes too', async () => {

@@ -1,4 +1,5 @@
-import { type Client, DistributedRuntime, DynamoError, type RequestCancelled, type RequestContext } from 'dynamo-node';
+import { type Client, DistributedRuntime, DynamoError, type NatsTls, type RequestCancelled, type RequestContext, type RuntimeOptions } from 'dynamo-node';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
@@ -35,6 +36,31 @@ function workerIn(discovery: object, path: string): Child {
   const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path, runtime: { discovery, ...planes() } })]);
   onTestFinished(() => child.stop());
   return child;
+}
+
+const NATS_TLS_VARIABLES: Record<keyof NatsTls, string> = {
+  caPath: 'NATS_TLS_CA_CERT_PATH',
+  clientCertPath: 'NATS_TLS_CLIENT_CERT_PATH',
+  clientKeyPath: 'NATS_TLS_CLIENT_KEY_PATH',
+  insecure: 'NATS_TLS_INSECURE',
+};
+
+/** Listens to all that goes over a server: gives what tells the subjects of all messages that have come there until it is asked. */
+async function listen({ port }: Server): Promise<() => Promise<string[]>> {
+  let text = '';
+  const socket = connect(port, '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  socket.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  socket.write('CONNECT {"verbose":false}\r\nSUB > 1\r\n');
+  let asked = 0;
+  const subjects = async (): Promise<string[]> => {
+    asked += 1;
+    socket.write('PING\r\n');
+    await waitFor('the pong of NATS', () => text, (seen) => seen.split('PONG\r\n').length > asked);
+    return [...text.matchAll(/^MSG (\S+)/gm)].map(([, subject]) => subject as string);
+  };
+  await subjects();
+  return subjects;
 }
 
 async function clientOf(runtime: DistributedRuntime, path: string): Promise<Numbers> {
@@ -92,7 +118,7 @@ describe('the request plane on NATS', () => {
     expect(await client.unary('x'.repeat(1 << 19))).toBe(1 << 19);
   });
 
-  it('over TLS, with a certificate on both sides', async ({ skip }) => {
+  it.for(['options', 'variables'])('over TLS, with a certificate on both sides, by %s', { timeout: 60_000 }, async (by, { skip }) => {
     skip(opensslMissing !== undefined, opensslMissing);
     const folder = temporaryFolder();
     await certificate(folder, 'authority');
@@ -101,22 +127,24 @@ describe('the request plane on NATS', () => {
     const file = (name: string): string => join(folder, name);
     const tls = await Server.nats('--tlsverify', '--tlscert', file('server.pem'), '--tlskey', file('server.key'), '--tlscacert', file('authority.pem'));
     onTestFinished(() => tls.remove());
-    const natsTls = { caPath: file('authority.pem'), clientCertPath: file('client.pem'), clientKeyPath: file('client.key') };
-    const options = (dir: string, more: object = {}) => ({
-      path: 'nats.tls.generate',
-      runtime: { discovery: { kind: 'file', dir }, ...planes(), natsServer: tls.url.replace('nats:', 'tls:'), natsTls: { ...natsTls, ...more }, connectTimeoutMs: 3000 },
-    });
-    const start = (program: string, args: object): Child => {
-      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify(args)]);
+    const natsServer = tls.url.replace('nats:', 'tls:');
+    const own = { caPath: file('authority.pem'), clientCertPath: file('client.pem'), clientKeyPath: file('client.key') };
+    const dir = temporaryFolder();
+    const start = (program: string, more: NatsTls = {}): Child => {
+      const natsTls: NatsTls = { ...own, ...more };
+      const { natsServer: _, ...rest } = planes();
+      const runtime = { discovery: { kind: 'file', dir }, ...rest, connectTimeoutMs: 3000, ...(by === 'options' ? { natsServer, natsTls } : {}) };
+      const told = Object.entries(natsTls).map(([name, value]) => [NATS_TLS_VARIABLES[name as keyof NatsTls], String(value)]);
+      const env = by === 'options' ? {} : { NATS_SERVER: natsServer, ...Object.fromEntries(told) };
+      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify({ path: 'nats.tls.generate', runtime })], { env });
       onTestFinished(() => child.stop());
       return child;
     };
-    const dir = temporaryFolder();
-    await start('worker', options(dir)).event('ready');
-    expect(await start('one-call', options(dir)).event('called')).toMatchObject({ items: [0, 1, 2].map((index) => ({ call: 1, index })) });
-    expect(await start('one-call', options(dir, { caPath: file('stranger.pem'), insecure: true })).event('called')).toMatchObject({ items: expect.any(Array) });
+    await start('worker').event('ready');
+    expect(await start('one-call').event('called')).toMatchObject({ items: [0, 1, 2].map((index) => ({ call: 1, index })) });
+    expect(await start('one-call', { caPath: file('stranger.pem'), insecure: true }).event('called')).toMatchObject({ items: expect.any(Array) });
     for (const other of [{ caPath: file('stranger.pem') }, { clientCertPath: file('stranger.pem'), clientKeyPath: file('stranger.key') }]) {
-      const refused = start('one-call', options(dir, other));
+      const refused = start('one-call', other);
       expect((await refused.exit()).code, refused.output).not.toBe(0);
       expect(refused.output).toMatch(/DYN_|nats/i);
     }
@@ -182,6 +210,47 @@ describe('the event plane on NATS', () => {
     await using root = await runtime.namespace('nats').publisher<number>('ticks');
     await root.publish(-1);
     expect((await within(5000, 'the event of the namespace', other)).value.data).toBe(-1);
+  });
+});
+
+describe('a process that is told of NATS', () => {
+  it.each<[string, (url: string) => NodeJS.ProcessEnv, (url: string) => RuntimeOptions, RegExp[]]>([
+    ['requests', (url) => ({ NATS_SERVER: url, DYN_REQUEST_PLANE: 'nats' }), (natsServer) => ({ natsServer, requestPlane: 'nats' }), [/^env_worker\.generate/]],
+    ['events', (url) => ({ NATS_SERVER: url, DYN_EVENT_PLANE: 'nats' }), (natsServer) => ({ natsServer, eventPlane: 'nats' }), [/^namespace\.env\.ticks$/]],
+    ['both', (url) => ({ NATS_SERVER: url, DYN_REQUEST_PLANE: 'nats', DYN_EVENT_PLANE: 'nats' }), (natsServer) => ({ natsServer, requestPlane: 'nats', eventPlane: 'nats' }), [/^env_worker\.generate/, /^namespace\.env\.ticks$/]],
+    ['neither', (url) => ({ NATS_SERVER: url }), (natsServer) => ({ natsServer }), []],
+  ])('by variables alone does what it does by options: %s', async (_, env, options, expected) => {
+    const subjects = await listen(nats);
+    const ways = [
+      { env: { DYN_DISCOVERY_BACKEND: 'mem', DYN_TCP_RPC_HOST: '127.0.0.1', DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1', DYN_EVENT_PLANE_HOST: '127.0.0.1', ...env(nats.url) } },
+      { env: { OPTIONS: JSON.stringify({ discovery: { kind: 'mem' }, host: '127.0.0.1', ...options(nats.url) }) } },
+    ];
+    const configs: unknown[] = [];
+    for (const way of ways) {
+      const before = (await subjects()).length;
+      const child = Child.program('test/helpers/programs/from-environment.ts', [], way);
+      onTestFinished(() => child.stop());
+      const { config, answer, heard } = await child.event('described');
+      expect({ answer, heard }).toEqual({ answer: 'HELLO', heard: 'tick' });
+      configs.push(config);
+      expect(await child.exit()).toMatchObject({ code: 0 });
+      // Answers come back over NATS too, to an inbox of their own.
+      const seen = (await subjects()).slice(before).filter((subject) => !subject.startsWith('_INBOX.'));
+      expect(seen.filter((subject) => !expected.some((one) => one.test(subject)))).toEqual([]);
+      for (const one of expected) expect(seen).toContainEqual(expect.stringMatching(one));
+    }
+    expect(configs[0]).toEqual(configs[1]);
+  });
+
+  it.each([
+    ['$NATS_SERVER', { NATS_SERVER: 'nats://127.0.0.1:1' }, {}],
+    ['natsServer', {}, { natsServer: 'nats://127.0.0.1:1' }],
+  ])('does not start where %s is of no server', async (_, env, options) => {
+    const more = { OPTIONS: JSON.stringify({ discovery: { kind: 'mem' }, host: '127.0.0.1', connectTimeoutMs: 1000, ...options }) };
+    const child = Child.program('test/helpers/programs/from-environment.ts', [], { env: { ...env, ...more } });
+    onTestFinished(() => child.stop());
+    expect(await child.exit()).toMatchObject({ code: 1 });
+    expect(child.output).toContain('no connection within 1000 ms to NATS at nats://127.0.0.1:1');
   });
 });
 
