@@ -3,7 +3,7 @@ import { packArgs, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { DynamoError } from '../errors.js';
+import { ClosedError, DynamoError } from '../errors.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import { type PolicyCounts, PolicyHost, type RoutingPolicy } from '../router/policy.js';
@@ -59,6 +59,10 @@ abstract class Entrypoint implements AsyncDisposable {
     const timeoutMs = checkClose(`${this.#what}.close`, options, 1);
     this.#closing ??= this.#close(timeoutMs ?? CLOSE_TIMEOUT_MS);
     return this.#closing;
+  }
+
+  protected checkOpen(operation: string): void {
+    if (this.#closing !== undefined) throw new ClosedError(`the ${this.#what}`, operation);
   }
 
   async #close(timeoutMs: number): Promise<void> {
@@ -149,10 +153,18 @@ export class Frontend extends Entrypoint {
 
   /** The names of the models that can be asked now. Plain HTTP only. */
   async models(options: { readonly signal?: AbortSignal } = {}): Promise<string[]> {
+    const path = 'frontend.models';
+    checkOptions(`${path} options`, options, ['signal']);
+    if (options.signal !== undefined) checkSignal(`${path} options.signal`, options.signal);
+    this.checkOpen(path);
     if (!this.url.startsWith('http:')) {
-      throw new DynamoError('NotImplemented', `frontend.models: expected a plain HTTP frontend, got ${this.url}`);
+      throw new DynamoError('NotImplemented', `${path}: expected a plain HTTP frontend, got ${this.url}`);
     }
-    const response = await fetch(`${this.url}/v1/models`, { signal: options.signal ?? null });
+    const response = await fetch(`${this.url}/v1/models`, { signal: options.signal ?? null }).catch((error: Error) => {
+      options.signal?.throwIfAborted();
+      this.checkOpen(path);
+      throw new DynamoError('Unavailable', `${path}: ${this.url} does not answer: ${String(error.cause ?? error)}`);
+    });
     const { data } = (await response.json()) as { data: { id: string }[] };
     return data.map(({ id }) => id);
   }

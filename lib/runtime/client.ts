@@ -44,7 +44,7 @@ export interface RequestOptions {
   readonly parent?: RequestContext | null;
 }
 
-const KNOWN = ['instanceId', 'fallback', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts', 'parent', 'annotated'];
+const KNOWN = ['instanceId', 'fallback', 'id', 'metadata', 'signal', 'timeoutMs', 'attempts', 'parent'];
 
 /** What `waitForInstances` waits for, and how long. */
 export interface WaitOptions {

@@ -1,3 +1,4 @@
+import { createServer } from 'node:net';
 import { checkBoolean, checkClose, checkFunction, checkString } from '../addon/check.js';
 import { pack, packItem, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
@@ -27,6 +28,13 @@ interface Created {
 /** How long a server may take to answer before a word is said of it. */
 const WARN_MS = 3000;
 
+async function canListen(port: number, host: string): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false)).listen(port, host, () => server.close(() => resolve(true)));
+  });
+}
+
 /**
  * A process's connection to a Dynamo deployment: discovery, the planes that requests and events travel on, metrics.
  *
@@ -50,7 +58,11 @@ export class DistributedRuntime implements AsyncDisposable {
   static async create(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
     const operation = 'DistributedRuntime.create';
     const args = pack(createArgs(options));
-    const { connectTimeoutMs, systemPort } = options;
+    const { connectTimeoutMs, systemPort = -1, systemHost = '0.0.0.0' } = options;
+    const taken = (): Error =>
+      new DynamoError('Unavailable', `${operation}: the status server cannot listen on port ${systemPort} of ${systemHost}`, { reason: 'runtime.bind', operation });
+    // Asked for from the native side it would be fixed for the process, which could not try another.
+    if (systemPort > 0 && !(await canListen(systemPort, systemHost))) throw taken();
     const waiting = setTimeout(() => process.emitWarning(`${operation} waits for ${serversOf(options)}`, { code: 'DYN_WAITING' }), WARN_MS).unref();
     const error = (): Error =>
       new DynamoError('Unavailable', `${operation}: no connection within ${connectTimeoutMs} ms to ${serversOf(options)}`, { reason: 'transport.cannot_connect', operation });
@@ -60,9 +72,9 @@ export class DistributedRuntime implements AsyncDisposable {
       const created = unpack(bytes) as Created;
       fixMaxMessageBytes(created.maxMessageBytes);
       const runtime = new DistributedRuntime(handle, created);
-      if (systemPort === undefined || systemPort < 0 || runtime.systemAddress !== undefined) return runtime;
+      if (systemPort < 0 || runtime.systemAddress !== undefined) return runtime;
       await runtime.close();
-      throw new DynamoError('Unavailable', `${operation}: the status server cannot listen on port ${systemPort} of ${options.systemHost ?? '0.0.0.0'}`, { reason: 'runtime.bind', operation });
+      throw taken();
     } finally {
       clearTimeout(waiting);
     }

@@ -36,7 +36,8 @@ export class ResponseStream<T> extends PullIterator<T> {
 export class RetriedPull implements Pullable {
   #current: PullStream;
   #left: number;
-  #killed = false;
+  /** Nobody wants another attempt. */
+  #over = false;
   #started = false;
 
   constructor(
@@ -54,7 +55,7 @@ export class RetriedPull implements Pullable {
         this.#started ||= items.length > 0;
         return items;
       } catch (error) {
-        const again = DynamoError.is(error) && error.retryable && !this.#started && !this.#killed && this.#left > 0;
+        const again = DynamoError.is(error) && error.retryable && !this.#started && !this.#over && this.#left > 0;
         if (!again) throw error;
         this.#left -= 1;
         this.#current = this.open();
@@ -63,11 +64,12 @@ export class RetriedPull implements Pullable {
   }
 
   stop(): void {
+    this.#over = true;
     this.#current.stop();
   }
 
   kill(): void {
-    this.#killed = true;
+    this.#over = true;
     this.#current.kill();
   }
 }

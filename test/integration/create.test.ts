@@ -15,12 +15,15 @@ async function silentServer(port: number): Promise<number> {
   return (server.address() as { port: number }).port;
 }
 
-it('a port of the status server that is taken is an error, and leaves no runtime behind', async () => {
+it('a port of the status server that is taken is an error, leaves no runtime behind, and another may be tried', async () => {
   const port = 20_000 + (process.pid % 10_000);
   await silentServer(port);
-  const dir = temporaryFolder();
-  const made = DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1', systemPort: port, systemHost: '127.0.0.1' });
+  const status = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1', systemHost: '127.0.0.1' } as const;
+  const made = DistributedRuntime.create({ ...status, systemPort: port });
   await expect(made).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', message: expect.stringContaining(`the status server cannot listen on port ${port} of 127.0.0.1`) });
+  const other = await DistributedRuntime.create({ ...status, systemPort: 0 });
+  expect(other.systemAddress).toMatch(/^127\.0\.0\.1:/);
+  await other.close();
 });
 
 it('a server that does not answer is named while create waits for it, and by the error at its limit', { timeout: 30_000 }, async () => {

@@ -93,6 +93,17 @@ describe('a frontend', () => {
     expect(() => runtime.endpoint('a.b.c')).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
   });
 
+  it('says of what is asked of it that it is closed, or that it is asked amiss', async () => {
+    const started = await frontend({});
+    await expect(started.models(3 as never)).rejects.toThrow('frontend.models options: expected an object, got 3');
+    await expect(started.models({ nope: 1 } as never)).rejects.toThrow(/frontend.models options.nope: unknown option/);
+    await expect(started.models({ signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    await started.close();
+    const closed = { code: 'DYN_CLOSED', message: 'the Frontend is closed' };
+    await expect(started.models()).rejects.toMatchObject(closed);
+    await expect(started.waitForModel('echo')).rejects.toMatchObject(closed);
+  });
+
   it('answers with the built-in echo', async () => {
     const started = await frontend({ engine: { kind: 'echo', modelName: 'echo' } });
     expect(await started.models()).toEqual(['echo']);
