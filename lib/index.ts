@@ -171,7 +171,7 @@ export { healthCheckFromEnvironment } from './runtime/health-check.js';
 export type { Instance, InstanceChange } from './runtime/instance.js';
 export { type LogLevel, type LogLine, type LogOptions, openLog, type OpenLog } from './runtime/log.js';
 export { prometheusNames } from './runtime/metric-names.js';
-export { Counter, Gauge, Histogram, type HistogramOptions, type MetricOptions, Metrics, MetricsText } from './runtime/metrics.js';
+export { Counter, Gauge, Histogram, type HistogramOptions, type MetricOptions, Metrics, MetricsText, type MetricsTextOptions } from './runtime/metrics.js';
 export { ResponseStream } from './runtime/response.js';
 export {
   type BidirectionalHandler,

@@ -77,7 +77,7 @@ export interface Native {
   runtimeSubscribe: Async<Handle>;
   runtimeMetric: Sync<Handle>;
   runtimeMetrics: Sync<Bytes | undefined>;
-  runtimeMetricsText: Sync<Handle>;
+  runtimeMetricsText: Sync<Handle | [undefined, Handle, Handle]>;
   runtimeSetHealth: Sync<undefined>;
   runtimeEngineRoute: Sync<Handle>;
   metricChange: Sync<undefined>;

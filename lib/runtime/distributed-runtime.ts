@@ -11,7 +11,7 @@ import { createArgs, type RuntimeOptions, serversOf } from './config.js';
 import { Endpoint, Namespace } from './endpoint.js';
 import { type Instance, instancesFrom } from './instance.js';
 import { fixMaxMessageBytes, maxMessageBytes } from './limits.js';
-import { expose, Metrics } from './metrics.js';
+import { endTexts, expose, Metrics } from './metrics.js';
 import type { ServedEndpoint } from './serve.js';
 
 /** @inline */
@@ -202,6 +202,7 @@ export class DistributedRuntime implements AsyncDisposable {
     await invoke(native.runtimeClose, 'runtime.close', { handle, a: timeoutMs ?? 0 });
     await Promise.all(served);
     for (const inbox of this.#routes) inbox.close();
+    endTexts(handle);
     for (const end of [...this.#ends]) end();
   }
 

@@ -1,7 +1,9 @@
-import { checkArray, checkNumber, checkOptions, checkString, checkStringMap } from '../addon/check.js';
+import { checkArray, checkFunction, checkInteger, checkNumber, checkOptions, checkString, checkStringMap } from '../addon/check.js';
 import { pack, text, textBytes } from '../addon/codec.js';
+import { Inbox, type InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
+import { failureFrom } from '../errors.js';
 import type { Scope } from './events.js';
 
 /** Name, help and labels of a metric. */
@@ -91,13 +93,52 @@ export class Histogram<Label extends string = never> extends Metric<Label> {
   }
 }
 
-/** Prometheus text of your own beside Dynamo's: `/metrics` shows what was set last, and never waits for JavaScript. */
+/** Where text of your own comes from; without `render` from `set` alone. */
+export interface MetricsTextOptions {
+  /**
+   * Gives the text, in Prometheus's exposition format, whenever `/metrics` is read, such as the `metrics` of a `prom-client`
+   * registry. Where it throws, the text is left out and the log says why.
+   */
+  readonly render?: () => string | Promise<string>;
+  /** How long `/metrics` waits for `render`; past it the last text is shown. @default 100 */
+  readonly timeLimitMs?: number;
+}
+
+const DEFAULT_LIMIT_MS = 100;
+const MOST_LIMIT_MS = 60_000;
+const NO_BYTES = new Uint8Array();
+
+/** Prometheus text of your own beside Dynamo's: `/metrics` shows what was set or rendered last. */
 export class MetricsText {
   readonly #handle: Handle;
+  readonly #inbox: Inbox | undefined;
 
   /** @internal */
-  constructor(runtime: Handle, scope: Scope) {
-    this.#handle = invokeSync(native.runtimeMetricsText, 'metrics.text', { handle: runtime, args: pack(scope) });
+  constructor(runtime: Handle, scope: Scope, options: MetricsTextOptions) {
+    const path = 'metrics.text options';
+    checkOptions(path, options, ['render', 'timeLimitMs']);
+    const { render, timeLimitMs = DEFAULT_LIMIT_MS } = options;
+    if (render !== undefined) checkFunction(`${path}.render`, render);
+    checkInteger(`${path}.timeLimitMs`, timeLimitMs, 1, MOST_LIMIT_MS);
+    const args = pack({ ...scope, ...(render === undefined ? {} : { timeLimitMs }) });
+    const made = invokeSync(native.runtimeMetricsText, 'metrics.text', { handle: runtime, args });
+    const [, handle, inbox] = Array.isArray(made) ? made : [undefined, made];
+    this.#handle = handle;
+    if (inbox === undefined || render === undefined) return;
+    const request = async ({ sink }: InboxRequest): Promise<void> => {
+      try {
+        this.set(await render());
+        await sink.write(NO_BYTES, false, true);
+      } catch (error) {
+        sink.end(failureFrom(error));
+      }
+    };
+    this.#inbox = new Inbox(inbox, { request, lost: () => {} }, { concurrency: 1, background: true });
+  }
+
+  /** @internal */
+  end(): void {
+    this.#inbox?.close();
   }
 
   /** Replaces the text, in Prometheus's exposition format. */
@@ -109,6 +150,12 @@ export class MetricsText {
 
 /** The texts of each runtime: a scrape shows them whether or not the program still holds the object. */
 const shown = new WeakMap<Handle, MetricsText[]>();
+
+/** Nobody reads the texts of a runtime that is closed. */
+export function endTexts(runtime: Handle): void {
+  for (const text of shown.get(runtime) ?? []) text.end();
+  shown.delete(runtime);
+}
 
 /**
  * The metrics of one place in the hierarchy.
@@ -143,8 +190,8 @@ export class Metrics {
   }
 
   /** A place for text of your own, shown behind the others' for as long as the runtime is there. */
-  text(): MetricsText {
-    const text = new MetricsText(this.#runtime, this.#scope);
+  text(options: MetricsTextOptions = {}): MetricsText {
+    const text = new MetricsText(this.#runtime, this.#scope, options);
     shown.set(this.#runtime, [...(shown.get(this.#runtime) ?? []), text]);
     return text;
   }

@@ -2,6 +2,7 @@ import { type LogLine, openLog } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
+import { waitFor } from '../helpers/wait.js';
 
 const status = { systemPort: 0, systemHost: '127.0.0.1' };
 
@@ -25,6 +26,40 @@ describe('metrics', () => {
     expect(text).toContain('own_text 7');
     expect(text).toMatch(/dynamo_component_requests_total\{[^}]*model="tiny"[^}]*\} 1/);
     expect(runtime.metricsText()).toContain('dynamo_component_my_load');
+  });
+
+  it('of your own are rendered for each reader, who waits no longer than the limit and then has the last', async () => {
+    const runtime = await testRuntime(status);
+    const read = async (): Promise<string | undefined> => {
+      const text = await (await fetch(`http://${runtime.systemAddress}/metrics`)).text();
+      return /^rendered (.*)$/m.exec(text)?.[1];
+    };
+    let count = 0;
+    let render: () => string | Promise<string> = () => `rendered ${++count}\n`;
+    runtime.metrics.text({ render: () => render(), timeLimitMs: 2000 });
+    expect([await read(), await read()]).toEqual(['1', '2']);
+    expect(runtime.metricsText()).toContain('rendered 2');
+    render = async () => `rendered ${await Promise.resolve('later')}\n`;
+    expect(await read()).toBe('later');
+    render = () => new Promise(() => {});
+    expect(await read()).toBe('later');
+  });
+
+  it('of your own are left out where they cannot be rendered', async () => {
+    const runtime = await testRuntime(status);
+    const lines: string[] = [];
+    const log = openLog({ filter: 'error', write: ({ message }) => lines.push(message) });
+    onTestFinished(() => log.close());
+    const renders = [() => { throw new Error('no registry'); }, () => 7 as never];
+    runtime.metrics.text({ render: () => renders.shift()!() });
+    runtime.metrics.text({ render: () => 'rendered 1\n' });
+    for (const told of ['no registry', 'expected a string, got 7']) {
+      expect(await (await fetch(`http://${runtime.systemAddress}/metrics`)).text()).toMatch(/^rendered 1$/m);
+      await waitFor('the line', () => lines, (seen) => seen.some((line) => line.includes(told)));
+    }
+    for (const [wrong, message] of [[{ render: 1 }, 'render: expected a function, got 1'], [{ timeLimitMs: 0 }, 'timeLimitMs: expected'], [{ limit: 1 }, 'limit: unknown option']] as const) {
+      expect(() => runtime.metrics.text(wrong as never)).toThrow(`metrics.text options.${message}`);
+    }
   });
 
   it('of a runtime, a namespace and a component carry the labels of their place and no others', async () => {

@@ -345,9 +345,9 @@ void dyn_worker_wait(const dyn_call *call);
 // Leaves discovery, waits the crates' grace period, lets what runs end, cleans the engine up, and completes. Idempotent.
 void dyn_worker_close(const dyn_call *call);
 
-// Opens the log of the process, once; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`).
-// Gives a `PullStream` of lines `{level, target, message, time, dropped}`. A process that had a log
-// already keeps it, with its filter.
+// Opens the log of the process; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`), from now on
+// that of all who have it open. Gives a `PullStream` of lines `{level, target, message, time, dropped}`, each of which goes to
+// one of them. A process that had a log already, of another library, keeps that, with its filter.
 dyn_reply dyn_log_open(const dyn_call *call);
 
 // `args`: `AttachedArgs`, of the workers' endpoint. Gives an `Attached`, and with a policy its `Inbox` and the `HostPolicy`.
@@ -547,7 +547,7 @@ dyn_reply dyn_runtime_metric(const dyn_call *call);
 // `args`: `{verb, value, labels}` with the labels' values in the order of their names.
 dyn_reply dyn_metric_change(const dyn_call *call);
 
-// `args`: a place. Gives a `MetricsText`, whose last text every scrape reads: no scrape ever waits for the host.
+// Gives a `MetricsText` whose text every scrape shows; behind it the `Inbox` through which the host is asked to set it.
 dyn_reply dyn_runtime_metrics_text(const dyn_call *call);
 
 // The payload is the new text, in UTF-8.

@@ -5,6 +5,7 @@
 compile_error!("build in native/core: its .cargo/config.toml sets --cfg tokio_unstable, which dynamo-runtime needs");
 
 pub mod abi;
+mod ask;
 mod framed;
 mod inbox;
 mod kvbm;

@@ -3,25 +3,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use dynamo_kv_router::plugins::worker_selection::{
     WorkerCandidates, WorkerInputView, WorkerInputs, WorkerPicker, WorkerScorer, WorkerSelectionContext,
     WorkerSelectionPolicy, WorkerSelectionPolicyError, WorkerSelectionPolicyFactory,
 };
 use dynamo_runtime::metrics::MetricsHierarchy;
-use futures::Stream;
 use prometheus::CounterVec;
 use rmp::encode as mp;
 use serde::{Deserialize, Serialize};
 
 use super::costs::{Facts, Request as CostRequest, Terms, Weights, pick, terms};
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, reply};
-use crate::inbox::{Answer, Inbox, Request};
-use crate::sink::Sent;
+use crate::ask::{Answered, ask};
+use crate::inbox::{Inbox, Request};
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -96,24 +92,13 @@ impl HostPolicy {
 
     /// The host's costs, or `None` where the default's hold.
     fn ask(&self, snapshot: Vec<u8>, count: usize) -> Option<Vec<f64>> {
-        let deadline = Instant::now() + self.limit;
-        let Ok(answer) = self.inbox.send(Request::new("score", snapshot)) else {
-            self.count(2);
-            return None;
-        };
-        // The caller is a task of tokio's: its thread hands its other tasks on first, those that carry the question to the
-        // host among them.
-        let waited = match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
-            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| wait(answer, deadline)),
-            _ => wait(answer, deadline),
-        };
-        let costs = match waited {
-            Waited::Late => {
+        let costs = match ask(&self.inbox, Request::new("score", snapshot), self.limit) {
+            Answered::Late => {
                 self.count(1);
                 return None;
             }
-            Waited::Failed => None,
-            Waited::Answered(bytes) => costs(&bytes, count),
+            Answered::Failed(_) => None,
+            Answered::InTime(bytes) => costs(&bytes, count),
         };
         self.count(if costs.is_some() { 0 } else { 2 });
         costs
@@ -124,38 +109,6 @@ fn costs(bytes: &[u8], count: usize) -> Option<Vec<f64>> {
     let costs: Vec<f64> =
         bytes.chunks_exact(8).map(|word| f64::from_le_bytes(word.try_into().unwrap_or_default())).collect();
     (bytes.len() == count * 8 && costs.iter().all(|cost| cost.is_finite())).then_some(costs)
-}
-
-enum Waited {
-    Answered(Bytes),
-    Failed,
-    Late,
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Waits on the calling thread. An answer given up on tells the host that nobody reads it.
-fn wait(mut answer: Answer, deadline: Instant) -> Waited {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        match std::pin::Pin::new(&mut answer).poll_next(&mut context) {
-            Poll::Ready(Some(Sent::Data(framed) | Sent::Annotated(framed))) => return Waited::Answered(framed.item()),
-            Poll::Ready(_) => return Waited::Failed,
-            Poll::Pending => {}
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Waited::Late;
-        }
-        std::thread::park_timeout(left);
-    }
 }
 
 struct HostScorer {

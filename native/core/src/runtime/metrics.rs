@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use dynamo_runtime::metrics::MetricsHierarchy;
 use parking_lot::Mutex;
@@ -8,6 +9,8 @@ use serde::Deserialize;
 use super::Runtime;
 use super::endpoint::{Path, Place};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
+use crate::ask::{Answered, ask};
+use crate::inbox::{Inbox, Request};
 
 impl Place {
     fn hierarchy(&self) -> &dyn MetricsHierarchy {
@@ -113,21 +116,53 @@ pub unsafe extern "C" fn dyn_metric_change(call: *const dyn_call) -> dyn_reply {
 }
 
 /// Prometheus text of the host's own, appended to what `/metrics` shows.
-pub struct MetricsText(Mutex<String>);
+pub struct MetricsText {
+    last: Mutex<String>,
+    /// Where the host is asked to set it anew, and how long a scrape waits for that.
+    renderer: Option<(Arc<Inbox>, Duration)>,
+}
 
-/// `args`: a place. Gives a `MetricsText`, whose last text every scrape reads: no scrape ever waits for the host.
+/// The host has little to say to `render`: it sets the text.
+const ANSWER_BYTES: usize = 1 << 10;
+
+impl MetricsText {
+    /// The text for a scrape. The host's own thread cannot wait for itself: to it the last text is shown.
+    fn scraped(&self) -> anyhow::Result<String> {
+        if let Some((inbox, limit)) = &self.renderer
+            && tokio::runtime::Handle::try_current().is_ok()
+            && let Answered::Failed(failure) = ask(inbox, Request::new("render", Vec::new()), *limit)
+        {
+            anyhow::bail!(failure.message);
+        }
+        Ok(self.last.lock().clone())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricsTextArgs {
+    #[serde(flatten)]
+    path: Path,
+    /// The host renders the text, asked by each scrape, which waits no longer than this.
+    time_limit_ms: Option<u64>,
+}
+
+/// Gives a `MetricsText` whose text every scrape shows; behind it the `Inbox` through which the host is asked to set it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_metrics_text(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
             let runtime = call.handle::<Runtime>()?;
-            let place = call.args::<Path>()?.place(&runtime)?;
-            let text = Arc::new(MetricsText(Mutex::default()));
+            let args = call.args::<MetricsTextArgs>()?;
+            let place = args.path.place(&runtime)?;
+            let renderer = args.time_limit_ms.map(|ms| (Inbox::new(ANSWER_BYTES), Duration::from_millis(ms)));
+            let inbox = renderer.as_ref().map(|(inbox, _)| Handle::new(inbox.clone()));
+            let text = Arc::new(MetricsText { last: Mutex::default(), renderer });
             let scraped = Arc::downgrade(&text);
             place.hierarchy().get_metrics_registry().add_expfmt_callback(Arc::new(move || {
-                Ok(scraped.upgrade().map(|text| text.0.lock().clone()).unwrap_or_default())
+                scraped.upgrade().map_or_else(|| Ok(String::new()), |text| text.scraped())
             }));
-            Ok(Reply::handle(Handle::new(text)))
+            Ok(Reply::with_handles(Vec::new(), [Handle::new(text)].into_iter().chain(inbox).collect()))
         })
     }
 }
@@ -139,7 +174,7 @@ pub unsafe extern "C" fn dyn_metrics_text_set(call: *const dyn_call) -> dyn_repl
         reply(call, |call: &Call| {
             let text = std::str::from_utf8(call.payload())
                 .map_err(|error| Failure::invalid(format!("text: expected UTF-8: {error}")))?;
-            *call.handle::<MetricsText>()?.0.lock() = text.to_string();
+            *call.handle::<MetricsText>()?.last.lock() = text.to_string();
             Ok(Reply::unit())
         })
     }
