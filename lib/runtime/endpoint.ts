@@ -5,10 +5,11 @@ import type { Handle } from '../addon/native.js';
 import { Client, type ClientOptions } from './client.js';
 import { type Event, EventPublisher, type Scope, subscribe } from './events.js';
 import { Metrics } from './metrics.js';
-import { type BidirectionalHandler, type Handler, type ServedEndpoint, type ServeOptions, serveBidirectional, serveHandler } from './serve.js';
+import { type BidirectionalHandler, type Handler, type ServedAt, type ServedEndpoint, type ServeOptions, serveBidirectional, serveHandler } from './serve.js';
 
 /** The owner of a native runtime; the handle throws once it is closed. */
 export interface Owner {
+  readonly config: { readonly responsePlane: 'tcp' | 'quic' };
   handle(operation: string): Handle;
   /** Takes over what is served, to close it with the runtime. */
   adopt(served: ServedEndpoint): ServedEndpoint;
@@ -101,6 +102,10 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
     return this.#handle;
   }
 
+  #at(operation: string): ServedAt {
+    return { endpoint: this.handle(operation), responsePlane: this.owner.config.responsePlane };
+  }
+
   /**
    * Serves the endpoint; resolves once its instance can be called. One runtime serves an endpoint name once.
    *
@@ -116,12 +121,12 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
    * @throws DynamoError `DYN_CONFLICT` where this runtime serves an endpoint of this name already
    */
   async serve(handler: Handler<Request, Response>, options: ServeOptions<Request> = {}): Promise<ServedEndpoint> {
-    return this.owner.adopt(await serveHandler(this.handle('endpoint.serve'), handler, options));
+    return this.owner.adopt(await serveHandler(this.#at('endpoint.serve'), handler, options));
   }
 
   /** Serves requests that are streams themselves. */
   async serveBidirectional(handler: BidirectionalHandler<Request, Response>, options: ServeOptions<Request> = {}): Promise<ServedEndpoint> {
-    return this.owner.adopt(await serveBidirectional(this.handle('endpoint.serveBidirectional'), handler, options));
+    return this.owner.adopt(await serveBidirectional(this.#at('endpoint.serveBidirectional'), handler, options));
   }
 
   /** A client that finds the endpoint's instances wherever they are. */

@@ -10,7 +10,7 @@ import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, dataOf } from './annotated.js';
 import { type RequestCancelled, type RequestContext, ServedContext, runInContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
-import { checkSize, maxMessageBytes } from './limits.js';
+import { checkSize, itemLimit, type SizeLimit } from './limits.js';
 
 /** What a handler gives back: a stream of items, or one item. */
 export type HandlerResult<Response> =
@@ -129,7 +129,7 @@ class Requests implements InboxHandler {
 
   constructor(
     private readonly call: Call,
-    private readonly maxItemBytes: number,
+    private readonly limit: SizeLimit,
   ) {}
 
   request(request: InboxRequest): Promise<void> {
@@ -179,7 +179,7 @@ class Requests implements InboxHandler {
 
   #packed(value: unknown): Uint8Array {
     const bytes = packItem('endpoint.serve', 'an item of the response', value instanceof Annotated ? value.wire() : value);
-    checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.maxItemBytes);
+    checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.limit);
     return bytes;
   }
 
@@ -210,13 +210,19 @@ function isIterable(value: unknown): value is AsyncIterable<unknown> | Iterable<
   return Symbol.asyncIterator in value || (Symbol.iterator in value && 'next' in value);
 }
 
-async function serve(endpoint: Handle, call: Call, bidirectional: boolean, options: ServeOptions<unknown>): Promise<ServedEndpoint> {
+/** The endpoint, and how its runtime sends responses. */
+export interface ServedAt {
+  readonly endpoint: Handle;
+  readonly responsePlane: 'tcp' | 'quic';
+}
+
+async function serve(at: ServedAt, call: Call, bidirectional: boolean, options: ServeOptions<unknown>): Promise<ServedEndpoint> {
   const { concurrency = 1024, metricsLabels, healthCheck, gracefulShutdown, highWaterBytes, maxItemBytes } = options;
   checkInteger(`${PATH}.concurrency`, concurrency, 1);
   if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
   if (gracefulShutdown !== undefined) checkBoolean(`${PATH}.gracefulShutdown`, gracefulShutdown);
   if (highWaterBytes !== undefined) checkInteger(`${PATH}.highWaterBytes`, highWaterBytes, 1);
-  if (maxItemBytes !== undefined) checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, maxMessageBytes());
+  if (maxItemBytes !== undefined) checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, itemLimit(at.responsePlane).bytes);
   const args = packValue('endpoint.serve', 'options.healthCheck', {
     metricsLabels: Object.entries(metricsLabels ?? {}),
     gracefulShutdown,
@@ -224,9 +230,9 @@ async function serve(endpoint: Handle, call: Call, bidirectional: boolean, optio
     bidirectional,
     highWaterBytes,
   });
-  const [bytes, handle, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: endpoint, args });
+  const [bytes, handle, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: at.endpoint, args });
   const { instance } = unpack(bytes) as { instance: unknown };
-  const requests = new Requests(call, maxItemBytes ?? maxMessageBytes());
+  const requests = new Requests(call, itemLimit(at.responsePlane, maxItemBytes));
   return new ServedEndpoint(instanceFrom(instance), handle, inbox, requests, concurrency);
 }
 
@@ -247,13 +253,13 @@ function readerOf<Request>(options: ServeOptions<Request>): (request: unknown) =
 }
 
 export function serveHandler<Request, Response>(
-  endpoint: Handle,
+  at: ServedAt,
   handler: Handler<Request, Response>,
   options: ServeOptions<Request>,
 ): Promise<ServedEndpoint> {
   checkFunction('endpoint.serve handler', handler);
   const read = readerOf(options);
-  return serve(endpoint, ({ payload }, context) => handler(read(unpack(payload)), context), false, options);
+  return serve(at, ({ payload }, context) => handler(read(unpack(payload)), context), false, options);
 }
 
 /**
@@ -266,7 +272,7 @@ export type BidirectionalHandler<Request, Response> = (
 ) => HandlerResult<Response>;
 
 export function serveBidirectional<Request, Response>(
-  endpoint: Handle,
+  at: ServedAt,
   handler: BidirectionalHandler<Request, Response>,
   options: ServeOptions<Request>,
 ): Promise<ServedEndpoint> {
@@ -285,5 +291,5 @@ export function serveBidirectional<Request, Response>(
     signal.addEventListener('abort', leave, { once: true });
     return handler(requests, context);
   };
-  return serve(endpoint, call, true, options);
+  return serve(at, call, true, options);
 }

@@ -42,7 +42,8 @@ Napi::Value block_view(const Napi::CallbackInfo& info) {
   napi_value view = nullptr;
   napi_status status = napi_create_external_arraybuffer(env, reinterpret_cast<void*>(reply.number), length, release,
                                                         storage, &view);
-  if (status != napi_ok) {
+  if (status == napi_generic_failure) throw Napi::Error::New(env);
+  if (still_ours(status)) {
     dyn_handle_free(storage);
     throw Napi::Error::New(env, "views of blocks need a runtime that allows external buffers");
   }

@@ -63,6 +63,10 @@ constexpr auto CLOSE_LIMIT = std::chrono::seconds(2);
 class NixlPending final : public Pending {
  public:
   explicit NixlPending(NixlEnvironment& environment) : environment_(environment) {}
+  // What an environment that is gone was not told of has no handle there that could be collected.
+  ~NixlPending() override {
+    for (const auto& object : reply_.objects) object->collected();
+  }
   bool failed() const override { return reply_.failed; }
   napi_value to_js(napi_env env) override {
     environment_.end(op());
@@ -139,7 +143,9 @@ Napi::Value region_view(const Napi::CallbackInfo& info) {
   auto* held = new std::shared_ptr<nixl::Storage>(std::move(storage));
   auto release = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<nixl::Storage>*>(hint); };
   napi_value view = nullptr;
-  if (napi_create_external_arraybuffer(info.Env(), data, bytes, release, held, &view) != napi_ok) {
+  const napi_status status = napi_create_external_arraybuffer(info.Env(), data, bytes, release, held, &view);
+  if (status == napi_generic_failure) throw Napi::Error::New(info.Env());
+  if (still_ours(status)) {
     delete held;
     throw Napi::Error::New(info.Env(), "views of regions need a runtime that allows external buffers");
   }

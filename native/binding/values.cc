@@ -13,12 +13,13 @@ constexpr size_t external_bytes = 16 * 1024;
 
 struct Owned {
   dyn_bytes bytes;
+  bool counted = false;
 };
 
 void free_owned(napi_env env, void*, void* hint) {
   auto* owned = static_cast<Owned*>(hint);
   int64_t adjusted = 0;
-  napi_adjust_external_memory(env, -static_cast<int64_t>(owned->bytes.len), &adjusted);
+  if (owned->counted) napi_adjust_external_memory(env, -static_cast<int64_t>(owned->bytes.len), &adjusted);
   dyn_bytes_free(owned->bytes);
   delete owned;
 }
@@ -31,8 +32,10 @@ napi_value bytes_to_js(napi_env env, dyn_bytes bytes) {
     if (status == napi_ok) {
       int64_t adjusted = 0;
       napi_adjust_external_memory(env, static_cast<int64_t>(bytes.len), &adjusted);
+      owned->counted = true;
       return value;
     }
+    if (!still_ours(status)) return nullptr;
     // Runtimes with a V8 sandbox allow no external buffers.
     delete owned;
   }

@@ -8,6 +8,10 @@
 
 namespace dynamo {
 
+// Whether what a failed `napi_create_external_buffer` or `_arraybuffer` was given is still the caller's to free. Behind its own checks Node has
+// called the finalizer by then, or will.
+inline bool still_ours(napi_status status) { return status != napi_ok && status != napi_generic_failure; }
+
 // A handle as an External that frees it when collected. Tagged: any other External is refused.
 napi_value handle_to_js(napi_env env, dyn_handle* handle);
 

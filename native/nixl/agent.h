@@ -129,6 +129,7 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
 
   std::shared_ptr<Executor> executor_ = std::make_shared<Executor>();
   std::atomic<bool> closing_{false};
+  bool torn_down_ = false;
 
   // With the library taken.
   std::unordered_map<uint64_t, RegionRef> regions_;

@@ -153,6 +153,8 @@ void Agent::retire(const PeerRef& peer, Failure why) {
 
 void Agent::retired(const PeerRef& peer) {
   peer->invalidate_dependents(*peer->gone);
+  // One that was connected anew meanwhile is not to be forgotten with it.
+  if (const auto found = peers_.find(peer->name); found != peers_.end() && found->second != peer) return;
   call().invalidate_remote_md(ref, peer->name.c_str());
 }
 

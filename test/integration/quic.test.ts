@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { DynamoError, RequestCancelled } from '../../lib/index.js';
 import { Child } from '../helpers/child.js';
+import { expectConversations } from '../helpers/conversation.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { deployments } from '../helpers/serving.js';
 
@@ -56,6 +57,11 @@ describe('responses over QUIC', () => {
     });
     for await (const item of client.generate(null)) if (item === 10) break;
     await expect.poll(() => reason, { timeout: 10_000 }).toBeInstanceOf(RequestCancelled);
+  });
+
+  it('answer requests that are streams, whole or left', async () => {
+    const here = deployment({ responsePlane: 'quic' });
+    await expectConversations(await here.runtime(), await here.runtime(), 'test.quic.conversation');
   });
 
   it('are asked for by a variable as by an option, and both sides must ask', async () => {

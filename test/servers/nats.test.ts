@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished }
 
 import { certificate, opensslMissing } from '../helpers/certificates.js';
 import { Child } from '../helpers/child.js';
+import { expectConversations } from '../helpers/conversation.js';
 import type { NumbersItem, NumbersRequest } from '../helpers/numbers.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { Server, serversMissing } from '../helpers/servers.js';
@@ -118,6 +119,11 @@ describe('the request plane on NATS', () => {
     expect(await client.unary('x'.repeat(1 << 19))).toBe(1 << 19);
   });
 
+  it('a request that is a stream comes whole, and does not look so where its caller left', async () => {
+    const dir = temporaryFolder();
+    await expectConversations(await runtimeIn(dir), await runtimeIn(dir), 'nats.conversation.generate');
+  });
+
   it.for(['options', 'variables'])('over TLS, with a certificate on both sides, by %s', { timeout: 60_000 }, async (by, { skip }) => {
     skip(opensslMissing !== undefined, opensslMissing);
     const folder = temporaryFolder();
@@ -189,6 +195,20 @@ describe('the request plane on NATS', () => {
 });
 
 describe('the event plane on NATS', () => {
+  it('an event larger than the server takes is a typed error, and the next one arrives', async () => {
+    const runtime = await runtimeIn(temporaryFolder());
+    const place = runtime.namespace('nats').component('large');
+    await using events = await place.subscribe<Uint8Array>('bytes');
+    await using publisher = await place.publisher<Uint8Array>('bytes');
+    await expect(publisher.publish(new Uint8Array(2 << 20))).rejects.toMatchObject({
+      code: 'DYN_PAYLOAD_TOO_LARGE',
+      message: expect.stringMatching(/has 209\d{4} bytes with what is around it, the NATS server takes 1048576 \(max_payload/),
+      details: { type: 'size_limit', limit: 1 << 20, actual: expect.any(Number), variable: 'max_payload' },
+    });
+    await publisher.publish(Uint8Array.of(7));
+    expect((await within(20_000, 'the next event', events.next())).value.data).toEqual(Uint8Array.of(7));
+  });
+
   it('events arrive in order, without a gap, in their own scope only', async () => {
     const runtime = await runtimeIn(temporaryFolder());
     const component = runtime.namespace('nats').component('events');

@@ -74,19 +74,23 @@ impl<S: tracing::Subscriber> Layer<S> for ToRing {
             dropped,
         });
         drop(ring);
-        RING.arrived.notify_one();
+        RING.arrived.notify_waiters();
     }
 }
 
 async fn next(ring: Arc<Ring>) -> Option<(Result<Item, Failure>, Arc<Ring>)> {
-    loop {
-        let line = ring.lines.lock().0.pop_front();
-        if let Some(line) = line {
-            let item = rmp_serde::to_vec_named(&line).map(|bytes| Item::Data(bytes.into())).map_err(Failure::internal);
-            return Some((item, ring));
+    let line = loop {
+        let arrived = ring.arrived.notified();
+        tokio::pin!(arrived);
+        // From here on it hears of lines, also of one that another reader takes.
+        arrived.as_mut().enable();
+        if let Some(line) = ring.lines.lock().0.pop_front() {
+            break line;
         }
-        ring.arrived.notified().await;
-    }
+        arrived.await;
+    };
+    let item = rmp_serde::to_vec_named(&line).map(|bytes| Item::Data(bytes.into())).map_err(Failure::internal);
+    Some((item, ring))
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, Failure> {

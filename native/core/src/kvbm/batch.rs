@@ -87,7 +87,8 @@ impl<T: Tier> Table<T> {
     pub fn remove(&mut self, id: u64) -> Option<Batch<T>> {
         let slot = self.find(id)?;
         let batch = slot.batch.take()?;
-        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        // An id is never 0, which tells of none.
+        slot.generation = ((slot.generation + 1) & GENERATION_MASK).max(1);
         self.free.push(id as u32 & (MOST_SLOTS as u32 - 1));
         Some(batch)
     }

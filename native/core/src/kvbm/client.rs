@@ -338,6 +338,8 @@ impl<T: Tier> Pool for Client<T> {
 
     fn reset_on_release(&self, id: u64, reset: bool) -> Result<(), Failure> {
         if reset {
+            // No release that goes without the journal's news is under way behind this.
+            let _journal = self.shared.journal.as_ref().map(|journal| journal.lock());
             self.shared.may_reset.store(true, Ordering::Relaxed);
         }
         self.table.lock().registered(id)?.iter().for_each(|block| block.set_evict_on_reset(reset));

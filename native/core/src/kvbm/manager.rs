@@ -170,13 +170,16 @@ impl<T: Tier> Shared<T> {
     /// Drops guards of registered blocks, and tells of those that this removes.
     fn release<G>(&self, guards: Vec<G>, hash: fn(&G) -> PositionalLineageHash) {
         match &self.journal {
-            Some(journal) if self.may_reset.load(Ordering::Relaxed) => {
+            Some(journal) => {
                 let mut journal = journal.lock();
+                if !self.may_reset.load(Ordering::Relaxed) {
+                    return drop_each(guards);
+                }
                 let hashes: Vec<_> = guards.iter().map(hash).collect();
                 drop_each(guards);
                 journal.removed(hashes.into_iter().filter(|&hash| !self.is_present(hash)));
             }
-            _ => drop_each(guards),
+            None => drop_each(guards),
         }
     }
 

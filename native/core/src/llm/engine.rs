@@ -124,13 +124,16 @@ impl HostEngine {
             return Ok(());
         }
         let whole = async {
-            if self.has("drain")
-                && let Err(error) = self.call("drain", Bytes::new()).await
-            {
-                tracing::warn!(%error, "engine.drain failed");
-            }
+            let idle = async {
+                if self.has("drain")
+                    && let Err(error) = self.call("drain", Bytes::new()).await
+                {
+                    tracing::warn!(%error, "engine.drain failed");
+                }
+                self.running.idle().await;
+            };
             // Four fifths of the time for what still runs; what is left is the engine's to release itself in.
-            if tokio::time::timeout(self.cleanup_limit * 4 / 5, self.running.idle()).await.is_err() {
+            if tokio::time::timeout(self.cleanup_limit * 4 / 5, idle).await.is_err() {
                 tracing::warn!("requests were still running when the engine had to be cleaned up");
             }
             if self.has("cleanup") {

@@ -152,12 +152,13 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
                 let stop = CancellationToken::new();
                 let running = worker.run_with_drt(endpoint.runtime.drt.clone(), stop.clone());
                 let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
-                let served = endpoint.endpoint.clone();
+                let (served, runtime) = (endpoint.endpoint.clone(), endpoint.runtime.clone());
                 let task = Task::spawn(async move {
                     let ended = running.await;
                     // The crate leaves the card to the end of the runtime, which may yet serve other endpoints.
                     let detached = LocalModel::detach_from_endpoint(&served, None);
                     let _ = tokio::time::timeout(DETACH_LIMIT, detached).await;
+                    runtime.served.lock().remove(served.name());
                     ending_publishers.clear();
                     ending_inbox.close();
                     ended.map_err(|error| Failure::from(&error))

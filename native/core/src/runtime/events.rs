@@ -45,6 +45,20 @@ pub unsafe extern "C" fn dyn_runtime_publisher(call: *const dyn_call) {
     }
 }
 
+/// An event that NATS does not take is told by its client's words alone.
+fn unpublished(error: anyhow::Error) -> Failure {
+    let text = format!("{error:#}");
+    let sizes = text.split_once("Payload size limit of ").and_then(|(_, rest)| {
+        let (limit, rest) = rest.split_once(" exceeded by message size of ")?;
+        let actual = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+        Some((limit.parse::<u64>().ok()?, actual.parse::<u64>().ok()?))
+    });
+    let Some((limit, actual)) = sizes else { return Failure::from(error) };
+    let message = format!("the event has {actual} bytes with what is around it, the NATS server takes {limit} (max_payload in its configuration)");
+    let details = Some(serde_json::json!({"type": "size_limit", "limit": limit, "actual": actual, "variable": "max_payload"}));
+    Failure { details, ..Failure::new("PayloadTooLarge", "request.payload_too_large", message) }
+}
+
 /// Publishes the payload, which is MessagePack as the crates would encode it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_publisher_publish(call: *const dyn_call) {
@@ -53,7 +67,7 @@ pub unsafe extern "C" fn dyn_publisher_publish(call: *const dyn_call) {
             let publisher = call.handle::<Publisher>()?.0.lock().clone().ok_or_else(|| Failure::closed("the publisher"))?;
             let payload = call.payload().to_vec();
             Ok(async move {
-                publisher.publish_bytes(payload).await?;
+                publisher.publish_bytes(payload).await.map_err(unpublished)?;
                 Ok(Reply::unit())
             })
         })
