@@ -41,7 +41,8 @@ export interface ServeEngineOptions {
   readonly toolCallParser?: string;
   /** The parser of reasoning in the model's text, one of `modelParsers().reasoning`, such as `deepseek_r1`. */
   readonly reasoningParser?: string;
-  readonly defaultThinkingMode?: string;
+  /** What the chat template is told of thinking where the client says nothing of it. @default nothing */
+  readonly defaultThinkingMode?: 'enabled' | 'disabled';
   /** @default true */
   readonly excludeToolsWhenToolChoiceNone?: boolean;
   /** Keep an index of this worker's own KV blocks, from which routers recover lost events. @default true */
@@ -73,9 +74,11 @@ export interface ServeEngineOptions {
 
 const OPERATION = 'serveEngine';
 const PATH = `${OPERATION} options`;
-const STRINGS = ['modelPath', 'modelName', 'chatTemplate', 'toolCallParser', 'reasoningParser', 'defaultThinkingMode', 'kvStateEndpoint'];
+const STRINGS = ['modelPath', 'modelName', 'chatTemplate', 'toolCallParser', 'reasoningParser', 'kvStateEndpoint'];
 const BOOLEANS = ['raw', 'routeToEncoder', 'excludeToolsWhenToolChoiceNone', 'localIndexer', 'kvRouting'];
 const OBJECTS = ['structuralTag', 'mediaDecoder', 'mediaFetcher'];
+/** Source: `StructuralTagConfig::from_value_strict` in `dynamo-llm`. What it does not know the crates would pass over in silence. */
+const STRUCTURAL_TAG = ['scope', 'schema', 'allow_tool_calls_with_structured_output', 'exclude_special_tokens', 'reasoning_boundary', 'tool_arguments_any_order'];
 const KNOWN = [
   ...STRINGS,
   ...BOOLEANS,
@@ -83,6 +86,7 @@ const KNOWN = [
   'modelTypes',
   'modelInput',
   'workerType',
+  'defaultThinkingMode',
   'kvBlocks',
   'metricsLabels',
   'healthCheck',
@@ -100,7 +104,10 @@ function check(options: ServeEngineOptions): void {
   for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${PATH}.${name}`, values[name]);
   for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
   checkParsers(PATH, { toolCall: options.toolCallParser, reasoning: options.reasoningParser });
-  const { modelTypes, modelInput, workerType, metricsLabels } = options;
+  const { modelTypes, modelInput, workerType, defaultThinkingMode, structuralTag, metricsLabels } = options;
+  if (structuralTag !== undefined) checkObject(`${PATH}.structuralTag`, structuralTag, STRUCTURAL_TAG);
+  // Frontends pass over another word, with a warning at each request.
+  if (defaultThinkingMode !== undefined) checkOneOf(`${PATH}.defaultThinkingMode`, defaultThinkingMode, ['enabled', 'disabled']);
   if (modelTypes !== undefined) checkModelTypes(`${PATH}.modelTypes`, modelTypes);
   if (modelInput !== undefined) checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
   if (workerType !== undefined) checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);

@@ -155,6 +155,39 @@ describe('options of serveEngine', () => {
     expect(JSON.stringify(free.asked[0]?.sampling_options.guided_decoding ?? null)).not.toMatch(/structural_tag/);
   });
 
+  it.each([
+    ['a tool may be called', { scope: 'always' }, {}, /"at_least_one":false/],
+    ['a tool must be called', { scope: 'always' }, { tool_choice: 'required' }, /"at_least_one":true/],
+    ['no tool may be called', { scope: 'always' }, { tool_choice: 'none' }, /^null$/],
+    ['a tool may be called, and the tag is for those that must', { scope: 'auto' }, {}, /^null$/],
+    ['a tool must be called, and there is no tag', undefined, { tool_choice: 'required' }, /^\{"json":/],
+  ])('structuralTag reaches the engine as its scope says, where %s', async (_, structuralTag, body, expected) => {
+    const says = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
+    const options = { toolCallParser: 'hermes', ...(structuralTag === undefined ? {} : { structuralTag }) };
+    const { engine } = await ask(says, options, { tools, ...body });
+    expect(JSON.stringify(engine.asked[0]?.sampling_options.guided_decoding ?? null)).toMatch(expected);
+  });
+
+  it.each([
+    ['nothing', undefined],
+    ['enabled', 'enabled'],
+    ['disabled', 'disabled'],
+  ] as const)('defaultThinkingMode tells the chat template of thinking where the client does not: %s', async (expected, mode) => {
+    const chatTemplate = join(temporaryFolder(), 'template.jinja');
+    writeFileSync(chatTemplate, "{{ messages[0]['content'] }}: {{ thinking_mode | default('nothing') }} {{ enable_thinking | default('nothing') }}");
+    const here = deployment();
+    await here.serve(new Parrot('yes'), { chatTemplate, ...(mode === undefined ? {} : { defaultThinkingMode: mode }) });
+    const frontend = await here.frontend();
+    await frontend.waitForModel('parrot');
+    const prompt = async (body: object): Promise<unknown> => {
+      const events = await (await chat(frontend, { model: 'parrot', stream: true, nvext: { annotations: ['formatted_prompt'] }, ...body })).text();
+      return JSON.parse(/^event: formatted_prompt\n: (.*)$/m.exec(events)?.[1] ?? 'null');
+    };
+    expect(await prompt({})).toBe(`hello there: ${expected} ${{ nothing: 'nothing', enabled: 'True', disabled: 'False' }[expected]}`);
+    expect(await prompt({ chat_template_args: { enable_thinking: true } })).toMatch(/ True$/);
+    expect(await prompt({ thinking: { type: 'disabled' } })).toMatch(/ False$/);
+  });
+
   it('cleanupTimeoutMs is all that a cleanup without end gets', async () => {
     class Stuck extends CountingEngine {
       override cleanup() {
@@ -180,6 +213,9 @@ describe('options of serveEngine', () => {
     [{ modelTypes: [] }, 'options.modelTypes: expected a list of model types, got an empty array'],
     [{ modelInput: 'token' }, 'options.modelInput: expected one of text, tokens, tensor, got "token"'],
     [{ mediaDecoder: 'jpeg' }, 'options.mediaDecoder: expected an object, got "jpeg"'],
+    [{ defaultThinkingMode: 'on' }, 'options.defaultThinkingMode: expected one of enabled, disabled, got "on"'],
+    [{ structuralTag: { scop: 'always' } }, 'options.structuralTag.scop: unknown option; known are scope, schema'],
+    [{ structuralTag: { scope: 'sometimes' } }, 'serveEngine structuralTag: unknown variant `sometimes`'],
     [{ metricsLabels: { a: 1 } }, 'options.metricsLabels.a: expected a string, got 1'],
     [{ modelpath: 'x' }, 'options.modelpath: unknown option; known are modelPath'],
   ])('%j is refused', async (options, message) => {
