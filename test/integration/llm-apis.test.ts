@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { type RawEngine, registerModel, unregisterModel, updateModelTaints } from '../../lib/index.js';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { type PreprocessedRequest, type RawEngine, registerModel, unregisterModel, updateModelTaints } from '../../lib/index.js';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { chat, deployments, post } from '../helpers/serving.js';
@@ -142,6 +142,51 @@ describe('a LoRA adapter', () => {
     await unregisterModel(endpoint, { loraName: 'adapter' });
     await waitFor('the models', () => frontend.models(), (models) => models.join() === 'base');
     expect((await chat(frontend, { model: 'base' })).status).toBe(200);
+  });
+});
+
+describe('maxGpuLoraCount', () => {
+  it.each<[string, number | undefined, number | undefined, number]>([
+    ['one of an engine', 1, undefined, 1],
+    ['two of an engine', 2, undefined, 2],
+    ['one of an adapter', undefined, 1, 1],
+    ['two of an adapter', undefined, 2, 2],
+    ['one of an engine before two of an adapter', 1, 2, 1],
+  ])('is how many adapters a worker has room for, where a frontend spreads them: %s', { timeout: 60_000 }, async (name, ofEngine, ofAdapter, replicas) => {
+    onTestFinished(() => void vi.unstubAllEnvs());
+    vi.stubEnv('DYN_LORA_ENABLED', 'true');
+    vi.stubEnv('DYN_LORA_ALLOCATION_TIMESTEP_SECS', '1');
+    const here = deployment();
+    // The gauges are the process's, by endpoint and adapter.
+    const adapters = ['first', 'second'].map((adapter) => `${adapter}-${name.replaceAll(' ', '-')}`);
+    const asked: string[][] = [[], []];
+    const limit = (maxGpuLoraCount: number | undefined) => (maxGpuLoraCount === undefined ? {} : { maxGpuLoraCount });
+    for (const of of asked) {
+      const { runtime } = await here.serve({
+        start: () => ({ model: 'base', llm: { contextLength: 4096, ...limit(ofEngine) } }),
+        async *generate({ routing }: PreprocessedRequest) {
+          of.push(String(routing?.['lora_name']));
+          yield { token_ids: [300], finish_reason: 'stop' };
+        },
+      });
+      for (const adapter of adapters) await registerModel(runtime.endpoint('test.backend.generate'), { modelPath, modelName: adapter, lora: { name: adapter, ...limit(ofAdapter) } });
+    }
+    const frontend = await here.frontend({ router: { mode: 'round_robin' } });
+    for (const adapter of adapters) await frontend.waitForModel(adapter);
+    const ask = async (times: number): Promise<void> => {
+      for (const model of adapters) for (let time = 0; time < times; time++) expect((await chat(frontend, { model })).status).toBe(200);
+    };
+    await ask(4);
+    const figures = async (): Promise<unknown> => {
+      const text = await (await fetch(`${frontend.url}/metrics`)).text();
+      const gauge = (what: string, adapter: string): string | undefined => new RegExp(`^dynamo_frontend_lora_${what}\\{.*lora="${adapter}"\\} (\\d+)$`, 'm').exec(text)?.[1];
+      return adapters.map((adapter) => [gauge('is_active', adapter), gauge('replica_factor', adapter)]);
+    };
+    await waitFor('the places of the adapters', figures, (seen) => JSON.stringify(seen) === JSON.stringify(adapters.map(() => ['1', String(replicas)])), 25_000);
+    const before = asked.map(({ length }) => length);
+    await ask(4);
+    const homes = adapters.map((adapter) => asked.filter((of, index) => of.slice(before[index]).includes(adapter)).length);
+    expect(homes).toEqual([replicas, replicas]);
   });
 });
 

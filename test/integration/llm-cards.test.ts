@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { type EngineWorker, type Frontend, type LLMEngine, type LlmRegistration, type ModelOptions, type PreprocessedRequest, registerModel, unregisterModel } from '../../lib/index.js';
+import { computeBlockHashes, computeSequenceHashes, type EngineWorker, type Frontend, type LLMEngine, type LlmRegistration, type ModelOptions, type PreprocessedRequest, registerModel, unregisterModel } from '../../lib/index.js';
 import { spell } from '../helpers/parrot.js';
-import { cardOf, chat, type Deployment, deployments } from '../helpers/serving.js';
+import { cardOf, chat, type Deployment, deployments, post } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
@@ -196,6 +196,32 @@ describe('what an engine says of itself at its start', () => {
     const ranks = (): number[] => [...new Set(asked.map(({ routing }) => routing?.['dp_rank'] as number))].sort();
     await waitFor('all ranks', async () => (expect(await status(frontend)).toBe(200), ranks()), (seen) => seen.length === 3);
     expect(ranks()).toEqual([4, 5, 6]);
+  });
+
+  it.each([true, false])('as enableEagle %s is how a router by KV reads the blocks that it publishes', async (enableEagle) => {
+    const here = deployment();
+    let worker: EngineWorker | undefined;
+    const llm = { kvCacheBlockSize: 16, totalKvBlocks: 256, contextLength: 4096, enableEagle };
+    await here.serve({ ...engine(llm), start: (given) => ((worker = given), { model: 'card', llm }), kvEventSources: () => [{ kind: 'push' }] });
+    const frontend = await here.frontend({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
+    await frontend.waitForModel('card');
+    // One token more than four blocks: a block of pairs has the first token of the next one.
+    const [known, strange] = [300, 400].map((from) => Array.from({ length: 65 }, (_, index) => from + index)) as [number[], number[]];
+    const store = (tokens: number[], eagle: boolean): boolean | undefined => {
+      const hashes = computeBlockHashes(tokens.slice(0, eagle ? 65 : 64), 16, { eagle });
+      const blocks = Array.from(computeSequenceHashes(hashes), (block_hash, index) => ({ block_hash, tokens_hash: hashes[index] as bigint }));
+      expect(blocks).toHaveLength(4);
+      return worker?.publishKvEvents([{ event_id: tokens[0] as number, data: { stored: { parent_hash: null, start_position: 0, blocks } } }]);
+    };
+    expect([store(strange, !enableEagle), store(known, enableEagle)]).toEqual([true, true]);
+    const hitRate = async (prompt: number[]): Promise<number> => {
+      const response = await post(frontend, '/v1/completions', { model: 'card', prompt, max_tokens: 1, nvext: { extra_fields: ['timing'] } });
+      const body = await response.text();
+      expect(response.status, body).toBe(200);
+      return (JSON.parse(body) as { nvext: { timing: { kv_hit_rate: number } } }).nvext.timing.kv_hit_rate;
+    };
+    expect(await waitFor('a hit', () => hitRate(known), (rate) => rate > 0)).toBeGreaterThan(0.7);
+    expect(await hitRate(strange)).toBe(0);
   });
 
   it.each([
