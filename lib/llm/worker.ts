@@ -56,7 +56,11 @@ export interface ServeEngineOptions {
   readonly metricsLabels?: Readonly<Record<string, string>>;
   /** A request that the canary sends to see whether the engine answers. */
   readonly healthCheck?: unknown;
-  /** `StructuralTagConfig` in the crates' own field names. */
+  /**
+   * `StructuralTagConfig` in the crates' own field names. A frontend that cannot do what it asks for leaves the model out and
+   * says so in its log alone: `exclude_special_tokens`, `tool_arguments_any_order` and
+   * `allow_tool_calls_with_structured_output` need its `$DYN_PARSER_VERSION=2`, and a tool-call parser that this has.
+   */
   readonly structuralTag?: Readonly<Record<string, unknown>>;
   /** `MediaDecoder` and `MediaFetcher` in the crates' own field names, each with its defaults: the frontend decodes media. */
   readonly mediaDecoder?: Readonly<Record<string, unknown>>;

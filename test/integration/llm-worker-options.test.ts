@@ -1,12 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { type EngineWorker, KV_ROUTER_DEFAULTS, type KvRouterConfig, type LLMEngine, modelParsers, registerModel, type ServeEngineOptions } from '../../lib/index.js';
+import { type EngineWorker, KV_ROUTER_DEFAULTS, type KvRouterConfig, type LLMEngine, modelParsers, openLog, registerModel, type ServeEngineOptions } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { Parrot, spell } from '../helpers/parrot.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { cardOf, chat, deployments } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 
@@ -166,6 +167,18 @@ describe('options of serveEngine', () => {
     const options = { toolCallParser: 'hermes', ...(structuralTag === undefined ? {} : { structuralTag }) };
     const { engine } = await ask(says, options, { tools, ...body });
     expect(JSON.stringify(engine.asked[0]?.sampling_options.guided_decoding ?? null)).toMatch(expected);
+  });
+
+  it('structuralTag that a frontend cannot do keeps the model out, and the log says why', async () => {
+    const lines: string[] = [];
+    const log = openLog({ filter: 'warn', write: ({ message }) => void lines.push(message) });
+    onTestFinished(() => log.close());
+    const here = deployment();
+    await here.serve(new Parrot('yes'), { toolCallParser: 'hermes', structuralTag: { exclude_special_tokens: true } });
+    const frontend = await here.frontend();
+    await waitFor('the reason', () => lines, (seen) => seen.some((line) => line.includes('structural_tag.exclude_special_tokens requires DYN_PARSER_VERSION=2')));
+    expect(await frontend.models()).toEqual([]);
+    expect((await chat(frontend, { model: 'parrot' })).status).toBe(404);
   });
 
   it.each([
