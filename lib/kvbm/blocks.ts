@@ -1,4 +1,4 @@
-import { checkInteger, wrongType } from '../addon/check.js';
+import { checkBoolean, checkInteger, wrongType } from '../addon/check.js';
 import { invoke, native } from '../addon/invoke.js';
 import { Blocks } from './batch.js';
 import { BlockStateError, blockError, call } from './errors.js';
@@ -215,6 +215,7 @@ export class RegisteredBlocks extends Blocks {
   /** Whether the blocks are emptied by their last release (`true`) or stay to be found. @default the manager's `resetOnRelease` */
   resetOnRelease(reset: boolean): void {
     const operation = 'blocks.resetOnRelease';
+    checkBoolean(`${operation} reset`, reset);
     call(native.blocksResetOnRelease, operation, this.manager.handle(operation), this.id(operation), reset ? 1 : 0);
   }
 }

@@ -1,9 +1,9 @@
-import { checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
+import { checkBoolean, checkInstance, checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError, DynamoError } from '../errors.js';
-import type { NixlAgent } from '../nixl/agent.js';
+import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
 import type { Blocks } from './batch.js';
 import { checkBlocks, MutableBlocks, RegisteredBlocks, rethrow, type ScatteredBlocks, scattered } from './blocks.js';
@@ -250,7 +250,9 @@ export class BlockManager implements Disposable, BlockEventSource {
    */
   events(options: { readonly snapshot?: boolean } = {}): AsyncIterableIterator<BlockEvent> & AsyncDisposable {
     checkOptions('manager.events options', options, ['snapshot']);
-    const handle = call(native.blocksEvents, 'manager.events', this.handle('manager.events'), options.snapshot === true ? 1 : 0);
+    const { snapshot = false } = options;
+    checkBoolean('manager.events options.snapshot', snapshot);
+    const handle = call(native.blocksEvents, 'manager.events', this.handle('manager.events'), snapshot ? 1 : 0);
     return eventStream(handle, this.tier);
   }
 
@@ -263,6 +265,7 @@ export class BlockManager implements Disposable, BlockEventSource {
    */
   registerWith(agent: NixlAgent): Promise<MemoryRegion> {
     const operation = 'manager.registerWith';
+    checkInstance(`${operation} agent`, agent, NixlAgent);
     const handle = this.handle(operation);
     if (this.region !== undefined) {
       if (this.region.agent !== agent) throw new TypeError(`${operation} agent: expected '${this.region.agent.name}', whose region it is, got '${agent.name}'`);

@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions } from '../addon/check.js';
+import { checkArray, checkInstance, checkInteger, checkOneOf, checkOptions, wrongType } from '../addon/check.js';
 import { packArgs } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -62,6 +62,8 @@ export class BlockRegistry {
    * exact. Does not count as a use.
    */
   presence(names: TokenSequence | LineageHashes, tiers: readonly Tier[] = ['device', 'host', 'disk']): Uint8Array {
+    checkArray('registry.presence tiers', tiers, 'tiers');
+    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) wrongType('registry.presence names', 'a TokenSequence or LineageHashes', names);
     let mask = 0;
     for (const [index, tier] of tiers.entries()) {
       checkOneOf(`registry.presence tiers[${index}]`, tier, ['device', 'host', 'disk']);
@@ -79,17 +81,18 @@ export class BlockRegistry {
 
   /** How often each block was used lately, 0 to 15; all 0 without the option `frequency`. */
   frequency(names: LineageHashes): Uint8Array {
-    return this.#frequency(names, 0);
+    return this.#frequency('registry.frequency', names, 0);
   }
 
   /** Counts a use of each block. Gives what `frequency` then does. */
   touch(names: LineageHashes): Uint8Array {
-    return this.#frequency(names, 1);
+    return this.#frequency('registry.touch', names, 1);
   }
 
-  #frequency(names: LineageHashes, touch: number): Uint8Array {
+  #frequency(operation: string, names: LineageHashes, touch: number): Uint8Array {
+    checkInstance(`${operation} names`, names, LineageHashes);
     if (names.length === 0) return new Uint8Array();
-    return Uint8Array.from(call(native.registryFrequency, 'registry.frequency', this.handle, 0, touch, null, names.bytes) ?? []);
+    return Uint8Array.from(call(native.registryFrequency, operation, this.handle, 0, touch, null, names.bytes) ?? []);
   }
 
   /** Names in use. */

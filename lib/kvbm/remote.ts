@@ -1,4 +1,4 @@
-import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal } from '../addon/check.js';
+import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
 import { ClosedError, DynamoError, shown } from '../errors.js';
 import type { BlockList } from '../nixl/blocks.js';
 import { NixlAgent } from '../nixl/agent.js';
@@ -254,7 +254,7 @@ export class RemoteBlocks implements AsyncDisposable {
     const { signal, timeoutMs = 5000 } = options;
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
     checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
-    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) throw new TypeError(`${operation} names: expected a TokenSequence or LineageHashes`);
+    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) wrongType(`${operation} names`, 'a TokenSequence or LineageHashes', names);
     this.#open(operation);
     const wanted = names instanceof TokenSequence ? names.lineageHashes(first) : names.slice(first);
     if (wanted.length === 0) return undefined;

@@ -157,21 +157,21 @@ export class TokenSequence implements Disposable {
   }
 
   /** Hash of each full block's tokens alone: the router's `LocalBlockHash`. */
-  blockHashes(first = 0, count = this.blockCount - first): BigUint64Array {
+  blockHashes(first = 0, count?: number): BigUint64Array {
     return this.#words('sequence.blockHashes', first, count, 0);
   }
 
   /** Hash of the sequence up to and with each full block: the router's `ExternalSequenceBlockHash`. */
-  sequenceHashes(first = 0, count = this.blockCount - first): BigUint64Array {
+  sequenceHashes(first = 0, count?: number): BigUint64Array {
     return this.#words('sequence.sequenceHashes', first, count, 1);
   }
 
   /** The full blocks' names in a `BlockManager`. */
-  lineageHashes(first = 0, count = this.blockCount - first): LineageHashes {
+  lineageHashes(first = 0, count?: number): LineageHashes {
     const operation = 'sequence.lineageHashes';
-    this.#checkRange(operation, first, count);
+    const length = this.#checkRange(operation, first, count);
     const handle = this.handle(operation);
-    const bytes = count > 0 ? call(native.sequenceHashes, operation, handle, pair(first, count), 2) : undefined;
+    const bytes = length > 0 ? call(native.sequenceHashes, operation, handle, pair(first, length), 2) : undefined;
     return new LineageHashes(bytes ?? new Uint8Array());
   }
 
@@ -195,17 +195,21 @@ export class TokenSequence implements Disposable {
     return new TokenSequence([], { blockSize: this.blockSize }, { handle, length: this.#length });
   }
 
-  #words(operation: string, first: number, count: number, kind: number): BigUint64Array {
-    this.#checkRange(operation, first, count);
-    const words = new BigUint64Array(count);
+  #words(operation: string, first: number, count: number | undefined, kind: number): BigUint64Array {
+    const length = this.#checkRange(operation, first, count);
+    const words = new BigUint64Array(length);
     const handle = this.handle(operation);
-    if (count > 0) call(native.sequenceHashes, operation, handle, pair(first, count), kind, words);
+    if (length > 0) call(native.sequenceHashes, operation, handle, pair(first, length), kind, words);
     return words;
   }
 
-  #checkRange(operation: string, first: number, count: number): void {
+  /** How many blocks are meant: all from `first` on where that is left out. */
+  #checkRange(operation: string, first: number, count: number | undefined): number {
     checkInteger(`${operation} first`, first, 0, this.blockCount);
-    checkInteger(`${operation} count`, count, 0, this.blockCount - first);
+    const most = this.blockCount - first;
+    if (count === undefined) return most;
+    checkInteger(`${operation} count`, count, 0, most);
+    return count;
   }
 
   #flush(): void {

@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions, checkString, checkStringMap } from '../addon/check.js';
+import { checkArray, checkInteger, checkOneOf, checkOptions, checkString, checkStringMap, wrongType } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -76,7 +76,7 @@ export class NixlAgent implements AsyncDisposable {
     if (name === '' || name.includes('\0')) throw new RangeError(`${operation} name: expected a name, got ${JSON.stringify(name)}`);
     checkOptions(path, options, CREATE);
     const { backends = { UCX: {} }, progressDelayUs = 10_000, listenPort, telemetry = false, library = loadNixl() } = options;
-    if (!(library instanceof NixlLibrary)) throw new TypeError(`${path}.library: expected what loadNixl gave`);
+    if (!(library instanceof NixlLibrary)) wrongType(`${path}.library`, 'what loadNixl gave', library);
     checkInteger(`${path}.progressDelayUs`, progressDelayUs, 1000);
     if (listenPort !== undefined) checkInteger(`${path}.listenPort`, listenPort, 1, 65535);
     checkOptions(`${path}.backends`, backends, Object.keys(backends));
@@ -167,7 +167,7 @@ export class NixlAgent implements AsyncDisposable {
    */
   async connect(metadata: Uint8Array, limit: WaitLimit = {}): Promise<NixlPeer> {
     const operation = 'agent.connect';
-    if (!(metadata instanceof Uint8Array)) throw new TypeError(`${operation} metadata: expected a Uint8Array`);
+    if (!(metadata instanceof Uint8Array)) wrongType(`${operation} metadata`, 'a Uint8Array', metadata);
     const options = onlyLimited(operation, limit);
     return NixlPeer.of(this, await invoke(native.nixlAgentConnect, operation, { handle: this.open(operation), payload: metadata }, options));
   }
@@ -344,6 +344,7 @@ export class NixlAgent implements AsyncDisposable {
     const options = onlyLimited(operation, limit);
     checkOneOf(`${operation} memory`, memory, MEMORY_TYPES);
     checkString(`${operation} backend`, backend);
+    checkArray(`${operation} keys`, keys, 'strings');
     for (const [index, key] of keys.entries()) checkString(`${operation} keys[${index}]`, key);
     const args = pack({ backend, memory: MEMORY_TYPES.indexOf(memory), metas: keys });
     return unpack(await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args }, options)) as (Record<string, string> | null)[];

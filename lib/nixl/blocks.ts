@@ -1,10 +1,10 @@
-import { checkInteger, checkOneOf } from '../addon/check.js';
+import { checkInteger, checkOneOf, wrongType } from '../addon/check.js';
 import { type CallParts, invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { kept, onlyLimited, waited, type WaitLimit } from './limit.js';
-import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
+import { MEMORY_TYPES, MemoryRegion, MemorySlice, type MemoryType } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
 import type { LocalMemory, TransferOperation } from './plan.js';
 
@@ -69,7 +69,7 @@ export function transferParts(
   checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
   agent.open(path);
   for (const [name, list] of [['local', local], ['remote', remote]] as const) {
-    if (!(list instanceof BlockList) || list.agent !== agent) throw new TypeError(`${path} ${name}: expected a block list of the agent '${agent.name}'`);
+    if (!(list instanceof BlockList) || list.agent !== agent) wrongType(`${path} ${name}`, `a block list of the agent '${agent.name}'`, list);
   }
   if (local.peer !== undefined) throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
   const payload = indexPayload(path, localIndices, remoteIndices);
@@ -79,7 +79,7 @@ export function transferParts(
 /** Both sides' indices as the native side takes them. */
 function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint8Array {
   for (const [name, list] of [['localIndices', local], ['remoteIndices', remote]] as const) {
-    if (!(list instanceof Int32Array)) throw new TypeError(`${path} ${name}: expected an Int32Array`);
+    if (!(list instanceof Int32Array)) wrongType(`${path} ${name}`, 'an Int32Array', list);
   }
   if (local.length !== remote.length) throw new RangeError(`${path} remoteIndices: expected ${local.length} as on the local side, got ${remote.length}`);
   if (local.length === 0) throw new RangeError(`${path} localIndices: expected at least one, got none`);
@@ -110,16 +110,17 @@ export function blocksOf(
   const numbers: number[] = [];
   const first = runs[0] as LocalMemory | RemoteMemory;
   const peer = first instanceof RemoteMemory ? first.peer : undefined;
-  const kind = first instanceof MemorySlice ? first.region.memory : first.memory;
+  // What is neither is refused below.
+  const kind = first instanceof MemorySlice ? first.region.memory : ((first as MemoryRegion | RemoteMemory | null)?.memory as MemoryType);
   for (const [index, run] of runs.entries()) {
     const path = `${operation} memory[${index}]`;
     let [id, start, device] = [0, 0, 0];
     if (run instanceof RemoteMemory) {
-      if (run.peer !== peer || run.peer.agent !== agent) throw new TypeError(`${path}: expected memory of one peer of the agent '${agent.name}'`);
+      if (run.peer !== peer || run.peer.agent !== agent) wrongType(path, `memory of one peer of the agent '${agent.name}'`, run);
       [start, device] = [run.at, run.device];
     } else {
       const region = run instanceof MemorySlice ? run.region : run;
-      if (!(region instanceof MemoryRegion) || region.agent !== agent || peer !== undefined) throw new TypeError(`${path}: expected a region of the agent '${agent.name}'`);
+      if (!(region instanceof MemoryRegion) || region.agent !== agent || peer !== undefined) wrongType(path, `a region of the agent '${agent.name}'`, run);
       region.open(path);
       [id, start, device] = [region.id, run instanceof MemorySlice ? run.offset : 0, region.device];
     }

@@ -28,6 +28,18 @@ export type NixlFeature =
   | 'memView'
   | 'detailedStatus';
 
+const FEATURES: readonly NixlFeature[] = [
+  'preparedLists',
+  'partialMetadata',
+  'metadataExchange',
+  'telemetry',
+  'cost',
+  'queryMemory',
+  'customParam',
+  'memView',
+  'detailedStatus',
+];
+
 /** How the mock behaves; the settings hold for the process, for transfers posted from then on. */
 export interface MockKnobs {
   /** Whether a post is done when it returns; `random` draws. @default 'random' */
@@ -135,6 +147,7 @@ export class NixlLibrary {
 
   /** Whether all that a feature needs is there. */
   supports(feature: NixlFeature): boolean {
+    checkOneOf('library.supports feature', feature, FEATURES);
     return this.features[feature]?.length === 0;
   }
 }

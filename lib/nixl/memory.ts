@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, wrongType } from '../addon/check.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { NixlError } from '../errors.js';
@@ -34,10 +34,12 @@ export interface RegionToken {
   readonly bytes: number;
 }
 
-export function checkRange(path: string, offset: number, bytes: number, whole: number): void {
-  if (Number.isInteger(offset) && Number.isInteger(bytes) && offset >= 0 && bytes >= 0 && offset + bytes <= whole) return;
+/** How many bytes are meant: all from `offset` on where that is left out. */
+export function checkRange(path: string, offset: number, bytes: number | undefined, whole: number): number {
   checkInteger(`${path} offset`, offset, 0, whole);
+  if (bytes === undefined) return whole - offset;
   checkInteger(`${path} bytes`, bytes, 0, whole - offset);
+  return bytes;
 }
 
 /** A run of bytes of a registered region. */
@@ -50,9 +52,9 @@ export class MemorySlice {
   ) {}
 
   /** A part of it, from `offset` on. */
-  slice(offset: number, bytes: number = this.bytes - offset): MemorySlice {
-    checkRange('slice', offset, bytes, this.bytes);
-    return new MemorySlice(this.region, this.offset + offset, bytes);
+  slice(offset: number, bytes?: number): MemorySlice {
+    const length = checkRange('slice', offset, bytes, this.bytes);
+    return new MemorySlice(this.region, this.offset + offset, length);
   }
 }
 
@@ -108,9 +110,8 @@ export class MemoryRegion implements AsyncDisposable {
   }
 
   /** A part of it, from `offset` on. */
-  slice(offset: number, bytes: number = this.bytes - offset): MemorySlice {
-    checkRange('region.slice', offset, bytes, this.bytes);
-    return new MemorySlice(this, offset, bytes);
+  slice(offset: number, bytes?: number): MemorySlice {
+    return new MemorySlice(this, offset, checkRange('region.slice', offset, bytes, this.bytes));
   }
 
   /** Where it is, for a peer that has the agent's metadata. */
@@ -128,18 +129,18 @@ export class MemoryRegion implements AsyncDisposable {
   /** Copies bytes into it, also into a device's memory. A limit ends the wait: the bytes may come later. */
   async upload(data: Uint8Array, offset = 0, limit: WaitLimit = {}): Promise<void> {
     const operation = 'region.upload';
-    if (!(data instanceof Uint8Array)) throw new TypeError(`${operation} data: expected a Uint8Array`);
+    if (!(data instanceof Uint8Array)) wrongType(`${operation} data`, 'a Uint8Array', data);
     checkRange(operation, offset, data.byteLength, this.bytes);
     const options = onlyLimited(operation, limit);
     await invoke(native.nixlRegionWrite, operation, { handle: this.handle(operation), a: offset, payload: data }, options);
   }
 
   /** A copy of its bytes, also of a device's memory. */
-  async download(offset = 0, bytes: number = this.bytes - offset, limit: WaitLimit = {}): Promise<Uint8Array> {
+  async download(offset = 0, bytes?: number, limit: WaitLimit = {}): Promise<Uint8Array> {
     const operation = 'region.download';
-    checkRange(operation, offset, bytes, this.bytes);
+    const length = checkRange(operation, offset, bytes, this.bytes);
     const options = onlyLimited(operation, limit);
-    return invoke(native.nixlRegionRead, operation, { handle: this.handle(operation), a: offset, b: bytes }, options);
+    return invoke(native.nixlRegionRead, operation, { handle: this.handle(operation), a: offset, b: length }, options);
   }
 
   /**

@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, checkString } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, checkString, wrongType } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
@@ -23,9 +23,9 @@ export class RemoteMemory {
   }
 
   /** A part of it, from `offset` on. */
-  slice(offset: number, bytes: number = this.bytes - offset): RemoteMemory {
-    checkRange('slice', offset, bytes, this.bytes);
-    return new RemoteMemory(this.peer, this.at + offset, bytes, this.memory, this.device);
+  slice(offset: number, bytes?: number): RemoteMemory {
+    const length = checkRange('slice', offset, bytes, this.bytes);
+    return new RemoteMemory(this.peer, this.at + offset, length, this.memory, this.device);
   }
 }
 
@@ -87,6 +87,6 @@ const utf8 = new TextEncoder();
 
 export function messageBytes(path: string, message: Uint8Array | string): Uint8Array {
   if (typeof message === 'string') return utf8.encode(message);
-  if (!(message instanceof Uint8Array)) throw new TypeError(`${path}: expected a Uint8Array or a string`);
+  if (!(message instanceof Uint8Array)) wrongType(path, 'a Uint8Array or a string', message);
   return message;
 }

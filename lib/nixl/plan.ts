@@ -1,3 +1,4 @@
+import { wrongType } from '../addon/check.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
@@ -34,7 +35,7 @@ const regionOf = (memory: LocalMemory): MemoryRegion => (memory instanceof Memor
 const placeOf = (path: string, side: 'local' | 'remote', index: number): string => `${path} ${side}${index === -1 ? '' : `[${index}]`}`;
 
 function checkLocal(path: string, side: 'local' | 'remote', index: number, agent: NixlAgent, local: unknown): asserts local is LocalMemory {
-  if (!isLocal(local)) throw new TypeError(`${placeOf(path, side, index)}: expected a MemoryRegion or a slice of one`);
+  if (!isLocal(local)) wrongType(placeOf(path, side, index), 'a MemoryRegion or a slice of one', local);
   const region = regionOf(local);
   if (region.agent !== agent) {
     throw new TypeError(`${placeOf(path, side, index)}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`);
@@ -50,7 +51,7 @@ function peerOf(path: string, index: number, agent: NixlAgent, target: unknown):
     );
   }
   if (!isLocal(target)) {
-    throw new TypeError(`${placeOf(path, 'remote', index)}: expected memory of a peer (peer.memory(descriptor)), or a region of this agent`);
+    wrongType(placeOf(path, 'remote', index), 'memory of a peer (peer.memory(descriptor)), or a region of this agent', target);
   }
   checkLocal(path, 'remote', index, agent, target);
   return agent.self;
@@ -86,7 +87,7 @@ export function planOf(
 ): Plan {
   const locals = Array.isArray(local) ? (local as readonly LocalMemory[]) : undefined;
   const targets = Array.isArray(target) ? (target as readonly TransferTarget[]) : undefined;
-  if ((locals === undefined) !== (targets === undefined)) throw new TypeError(`${path}: expected one run on both sides, or a list on both`);
+  if ((locals === undefined) !== (targets === undefined)) throw new TypeError(`${path}: expected one run on both sides, or a list on both, got one of each`);
   const count = locals === undefined ? 1 : locals.length;
   if (targets !== undefined && targets.length !== count) throw new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`);
   if (count === 0) throw new RangeError(`${path} local: expected at least one run, got none`);

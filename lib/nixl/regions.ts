@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
@@ -54,7 +54,7 @@ export class Regions {
 
   async registerMany(agent: NixlAgent, sources: readonly MemorySource[], options: RegisterOptions): Promise<MemoryRegion[]> {
     const operation = 'agent.registerMany';
-    if (!Array.isArray(sources)) throw new TypeError(`${operation} sources: expected an array`);
+    if (!Array.isArray(sources)) wrongType(`${operation} sources`, 'an array', sources);
     if (sources.length === 0) return [];
     const registrations = sources.map((source, index) => registrationOf(`${operation} sources[${index}]`, source));
     const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
@@ -121,9 +121,9 @@ export function unpinAtEnd(handle: Handle, ids: Iterable<number>): void {
 
 /** Checks regions of one kind that metadata are to tell, and gives them in the native form. */
 export function regionsPayload(path: string, agent: NixlAgent, regions: readonly MemoryRegion[]): { a: number; payload: Uint8Array } {
-  if (!Array.isArray(regions)) throw new TypeError(`${path}: expected an array`);
+  if (!Array.isArray(regions)) wrongType(path, 'an array', regions);
   for (const [index, region] of regions.entries()) {
-    if (!(region instanceof MemoryRegion) || region.agent !== agent) throw new TypeError(`${path}[${index}]: expected a region of the agent '${agent.name}'`);
+    if (!(region instanceof MemoryRegion) || region.agent !== agent) wrongType(`${path}[${index}]`, `a region of the agent '${agent.name}'`, region);
     region.open(path);
     if (region.memory !== regions[0]?.memory) throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as before, got ${region.memory}`);
   }

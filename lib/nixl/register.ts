@@ -1,6 +1,6 @@
 import { markAsUntransferable } from 'node:worker_threads';
 
-import { checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { native } from '../addon/invoke.js';
 import { MEMORY_TYPES, type MemoryType } from './memory.js';
 
@@ -101,7 +101,7 @@ export function registrationOf(path: string, source: MemorySource): Registration
   }
   checkOptions(path, source, ['address', 'bytes', 'memory', 'device', 'meta']);
   const { address, bytes, memory, device = 0, meta = '' } = source as unknown as AddressSource;
-  if (typeof address !== 'bigint') throw new TypeError(`${path}.address: expected a bigint`);
+  if (typeof address !== 'bigint') wrongType(`${path}.address`, 'a bigint', address);
   checkInteger(`${path}.bytes`, bytes, 1);
   if (address < 0n || address + BigInt(bytes) > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw new RangeError(`${path}.address: expected memory below 2^53, got ${bytes} bytes at ${address}`);

@@ -1,4 +1,4 @@
-import { checkInstanceId, checkInteger, checkObject, checkOneOf } from '../addon/check.js';
+import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf } from '../addon/check.js';
 import { hashWords, words } from './words.js';
 
 /** Where a block lies, in the crates' own names. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
@@ -59,6 +59,7 @@ const NONE = new BigUint64Array(0);
 
 /** As `native/core/src/router/words.rs` reads them. Without `workerId` events are a publisher's own. */
 export function encodeEvents(path: string, events: readonly KvEvent[], numbered: boolean): BigUint64Array {
+  checkArray(path, events, 'events');
   const runs = events.map((event, index) => {
     checkObject(`${path}[${index}]`, event);
     checkOneOf(`${path}[${index}].kind`, event.kind, KINDS);

@@ -110,11 +110,13 @@ export class KvPublisher implements AsyncDisposable {
     tokensHashes: BigUint64Array | readonly bigint[],
     options: { readonly parentHash?: bigint | null; readonly startPosition?: number | null; readonly tier?: StorageTier } = {},
   ): void {
+    checkOptions('kvPublisher.stored options', options, ['parentHash', 'startPosition', 'tier']);
     this.publish([{ kind: 'stored', blockHashes, tokensHashes, ...options }]);
   }
 
   /** Blocks are there no more. */
   removed(blockHashes: BigUint64Array | readonly bigint[], options: { readonly tier?: StorageTier } = {}): void {
+    checkOptions('kvPublisher.removed options', options, ['tier']);
     this.publish([{ kind: 'removed', blockHashes, ...options }]);
   }
 

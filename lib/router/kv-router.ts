@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { checkInstance, checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
+import { checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -164,6 +164,7 @@ export class KvRouter implements AsyncDisposable {
   /** Chooses a worker and counts the request there until `free`. */
   async reserve(request: RoutingRequest): Promise<RoutingDecision & { readonly id: string }> {
     const operation = 'kvRouter.reserve';
+    checkObject(`${operation} request`, request);
     const id = request.id ?? randomUUID();
     const decision = decisionFrom(await invoke(native.attachedSelect, operation, this.#parts(operation, { ...request, id }, { book: true })));
     return { ...decision, id };

@@ -1,4 +1,4 @@
-import { checkInstanceId, checkInteger } from '../addon/check.js';
+import { checkBoolean, checkInstanceId, checkInteger, checkOptions } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -48,8 +48,10 @@ export class RadixTree implements Disposable {
   findMatches(hashes: BigUint64Array | readonly bigint[], options: { readonly earlyExit?: boolean } = {}): OverlapScores {
     const operation = 'radixTree.findMatches';
     const payload = asBytes(hashWords(`${operation} hashes`, hashes));
-    const a = options.earlyExit === true ? 1 : 0;
-    return new OverlapScores(invokeSync(native.radixTreeMatch, operation, { handle: this.#open(operation), payload, a }));
+    checkOptions(`${operation} options`, options, ['earlyExit']);
+    const { earlyExit = false } = options;
+    checkBoolean(`${operation} options.earlyExit`, earlyExit);
+    return new OverlapScores(invokeSync(native.radixTreeMatch, operation, { handle: this.#open(operation), payload, a: earlyExit ? 1 : 0 }));
   }
 
   /** Forgets a worker, or one rank of it. */

@@ -1,4 +1,4 @@
-import { checkInstanceId, checkInteger, checkOptions, checkString } from '../addon/check.js';
+import { checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
 import { pack, packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -60,6 +60,11 @@ export interface SelectionDecision extends RoutingDecision {
 const DEFAULT = 'default';
 const PATH = 'selectionService';
 
+function checkPool(operation: string, pool: { readonly model?: string; readonly group?: string }): void {
+  checkOptions(`${operation} pool`, pool, ['model', 'group']);
+  for (const name of ['model', 'group'] as const) if (pool[name] !== undefined) checkString(`${operation} pool.${name}`, pool[name]);
+}
+
 /**
  * Dynamo's KV router without a runtime: workers and their events are told to it, it chooses and keeps the books. Source:
  * `dynamo-kv-router` `services/selection`.
@@ -114,6 +119,7 @@ export class SelectionService implements AsyncDisposable {
   /** Adds a worker, or changes what is known of it. */
   async putWorker(worker: SelectionWorker): Promise<void> {
     const operation = `${PATH}.putWorker`;
+    checkObject(`${operation} worker`, worker);
     checkInstanceId(`${operation} worker.workerId`, worker.workerId);
     checkInteger(`${operation} worker.blockSize`, worker.blockSize, 1, 0xffff_ffff);
     const args = packArgs({
@@ -150,13 +156,16 @@ export class SelectionService implements AsyncDisposable {
 
   /** Ids of the workers that may be chosen. */
   async workerIds(pool: { readonly model?: string; readonly group?: string } = {}): Promise<bigint[]> {
-    const records = await this.#query<{ worker_id: number | bigint }[]>(`${PATH}.workerIds`, { verb: 'workers', ...pool });
+    const operation = `${PATH}.workerIds`;
+    checkPool(operation, pool);
+    const records = await this.#query<{ worker_id: number | bigint }[]>(operation, { verb: 'workers', ...pool });
     return records.map(({ worker_id }) => BigInt(worker_id)).sort((a, b) => (a < b ? -1 : 1));
   }
 
   /** Applies cache events of a pool's workers, a worker's in their order. Resolves when choices see them. */
   async apply(events: readonly RouterEvent[], pool: { readonly model?: string; readonly group?: string } = {}): Promise<void> {
     const operation = `${PATH}.apply`;
+    checkPool(operation, pool);
     const payload = asBytes(encodeEvents(`${operation} events`, events, false));
     const args = pack({ model_name: pool.model ?? DEFAULT, routing_group: pool.group ?? DEFAULT });
     await invoke(native.selectionApply, operation, { handle: this.#open(operation), args, payload });
@@ -226,12 +235,14 @@ export class SelectionService implements AsyncDisposable {
   }
 
   /** Begins to exchange requests with another router, `tcp://host:port`. False where it did already. */
-  addPeer(endpoint: string): Promise<boolean> {
+  async addPeer(endpoint: string): Promise<boolean> {
+    checkString(`${PATH}.addPeer endpoint`, endpoint);
     return this.#query(`${PATH}.addPeer`, { verb: 'addPeer', endpoint });
   }
 
   /** Ends the exchange. False where there was none. */
-  removePeer(endpoint: string): Promise<boolean> {
+  async removePeer(endpoint: string): Promise<boolean> {
+    checkString(`${PATH}.removePeer endpoint`, endpoint);
     return this.#query(`${PATH}.removePeer`, { verb: 'removePeer', endpoint });
   }
 

@@ -17,6 +17,7 @@ import {
   KvPublisher,
   KvRouter,
   registerModel,
+  type ServedEndpoint,
   serveEngine,
   unregisterModel,
   updateModelTaints,
@@ -33,6 +34,27 @@ const note = (error: unknown): void => void unhandled.push(error);
 let runtime: DistributedRuntime;
 let endpoint: Endpoint<unknown, unknown>;
 let client: Client<unknown, unknown>;
+/** What is made for the methods of what a runtime and its endpoints give. */
+let made: Awaited<ReturnType<typeof make>>;
+
+async function make(served: ServedEndpoint) {
+  const at = runtime.endpoint('bad.engine.tokens');
+  const worker = await serveEngine(at, { start: () => ({ model: 'bad', llm: { kvCacheBlockSize: 16, totalKvBlocks: 16 } }), async *generate() {} });
+  await worker.ready;
+  return {
+    served,
+    worker,
+    frontend: await Frontend.start({ discovery: { kind: 'mem' } }, { host: '127.0.0.1', port: 0 }),
+    counter: runtime.metrics.counter({ name: 'bad_counter', help: 'x' }),
+    gauge: runtime.metrics.gauge({ name: 'bad_gauge', help: 'x' }),
+    histogram: runtime.metrics.histogram({ name: 'bad_histogram', help: 'x' }),
+    firstTokens: await FirstTokenSource.open(at, 'decode'),
+    forwardPass: await ForwardPassPublisher.open(at),
+    kvPublisher: await KvPublisher.create(at, { blockSize: 16 }),
+    kvRouter: await KvRouter.create(at, { blockSize: 16 }),
+    load: await WorkerMetricsPublisher.create(at),
+  };
+}
 /** What the handler does with a request. */
 let answer: (request: never, context: { signal: AbortSignal }) => unknown = (request) => request;
 
@@ -40,12 +62,16 @@ beforeAll(async () => {
   process.on('unhandledRejection', note);
   runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1', systemPort: 0, systemHost: '127.0.0.1' });
   endpoint = runtime.endpoint('bad.worker.generate');
-  await endpoint.serve(((request: never, context: { signal: AbortSignal }) => answer(request, context)) as never);
+  const served = await endpoint.serve(((request: never, context: { signal: AbortSignal }) => answer(request, context)) as never);
   client = await endpoint.client();
   await client.waitForInstances({ timeoutMs: 5000 });
+  made = await make(served);
 });
 
 afterAll(async () => {
+  const { frontend, firstTokens, forwardPass, kvPublisher, kvRouter, load, worker } = made;
+  for (const one of [firstTokens, forwardPass, kvPublisher, kvRouter, load, worker]) await one.close();
+  await frontend.close({ timeoutMs: 5000 });
   await runtime.close({ timeoutMs: 5000 });
   process.off('unhandledRejection', note);
   expect(unhandled).toEqual([]);
@@ -80,12 +106,20 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['namespace.component', (wrong) => runtime.namespace('bad').component(wrong), (value) => value === 'x'],
   ['namespace.publisher', (wrong) => runtime.namespace('bad').publisher(wrong), isString],
   ['namespace.subscribe', (wrong) => runtime.namespace('bad').subscribe(wrong), isString],
+  ['runtime.close', (wrong) => runtime.close(wrong), isPlain],
+  ['served.close', (wrong) => made.served.close(wrong), isPlain],
+  ['worker.close', (wrong) => made.worker.close(wrong), isPlain],
+  ['frontend.close', (wrong) => made.frontend.close(wrong), isPlain],
+  ['frontend.models', (wrong) => made.frontend.models(wrong), isPlain],
+  ['frontend.waitForModel', (wrong) => made.frontend.waitForModel(wrong), isString],
+  ['frontend.waitForModel options', (wrong) => made.frontend.waitForModel('bad', wrong), isPlain],
   ['component.endpoint', (wrong) => runtime.namespace('bad').component('worker').endpoint(wrong), (value) => value === 'x'],
   ['endpoint.serve', (wrong) => endpoint.serve(wrong), isFunction],
   ['endpoint.serve options', (wrong) => endpoint.serve(() => 1, wrong), isPlain],
   ['endpoint.serveBidirectional', (wrong) => endpoint.serveBidirectional(wrong), isFunction],
   ['endpoint.client', (wrong) => endpoint.client(wrong), isPlain],
   ['client.generate options', (wrong) => client.generate(1, wrong), isPlain],
+  ['client.generateAnnotated options', (wrong) => client.generateAnnotated(1, wrong), isPlain],
   ['client.unary options', (wrong) => client.unary(1, wrong), isPlain],
   ['client.collect options', (wrong) => client.collect(1, wrong), isPlain],
   ['client.bidirectional', (wrong) => client.bidirectional(wrong), (value) => typeof value === 'object' && value !== null],
@@ -93,7 +127,13 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['metrics.counter', (wrong) => runtime.metrics.counter(wrong)],
   ['metrics.gauge', (wrong) => runtime.metrics.gauge(wrong)],
   ['metrics.histogram', (wrong) => runtime.metrics.histogram(wrong)],
-  ['metrics.text set', (wrong) => runtime.metrics.text().set(wrong), isString],
+  ['metricsText.set', (wrong) => runtime.metrics.text().set(wrong), isString],
+  ['counter.increment', (wrong) => made.counter.increment(wrong), isAmount],
+  ['counter.increment labels', (wrong) => made.counter.increment(1, wrong), isPlain],
+  ['gauge.set', (wrong) => made.gauge.set(wrong), isNumber],
+  ['gauge.set labels', (wrong) => made.gauge.set(1, wrong), isPlain],
+  ['gauge.add', (wrong) => made.gauge.add(wrong), isNumber],
+  ['histogram.observe', (wrong) => made.histogram.observe(wrong), isNumber],
   ['new Annotated', (wrong) => new Annotated(wrong), isPlain],
   ['new DynamoError', (wrong) => new DynamoError(wrong, 'x')],
   ['closeOnSignal', (wrong) => closeOnSignal(wrong), isFunction],
@@ -117,6 +157,23 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['KvRouter.create', (wrong) => KvRouter.create(wrong, { blockSize: 16 })],
   ['KvRouter.create options', (wrong) => KvRouter.create(endpoint, wrong)],
   ['WorkerMetricsPublisher.create', (wrong) => WorkerMetricsPublisher.create(wrong)],
+  ['firstTokens.notify', (wrong) => made.firstTokens.notify(wrong), isString],
+  ['firstTokens.notify dpRank', (wrong) => made.firstTokens.notify('x', wrong), (value) => value === undefined || value === 0],
+  ['forwardPass.publish', (wrong) => made.forwardPass.publish(wrong)],
+  ['kvPublisher.publish', (wrong) => made.kvPublisher.publish(wrong), isEmpty],
+  ['kvPublisher.stored', (wrong) => made.kvPublisher.stored(wrong, []), isEmpty],
+  ['kvPublisher.stored tokensHashes', (wrong) => made.kvPublisher.stored([], wrong), isEmpty],
+  ['kvPublisher.stored options', (wrong) => made.kvPublisher.stored([], [], wrong), isPlain],
+  ['kvPublisher.removed', (wrong) => made.kvPublisher.removed(wrong), isEmpty],
+  ['kvPublisher.removed options', (wrong) => made.kvPublisher.removed([], wrong), isPlain],
+  ['workerMetricsPublisher.publish', (wrong) => made.load.publish(wrong)],
+  ['kvRouter.select', (wrong) => made.kvRouter.select(wrong)],
+  ['kvRouter.reserve', (wrong) => made.kvRouter.reserve(wrong)],
+  ['kvRouter.explain', (wrong) => made.kvRouter.explain(wrong)],
+  ['kvRouter.overlapScores', (wrong) => made.kvRouter.overlapScores(wrong)],
+  ['kvRouter.potentialLoads', (wrong) => made.kvRouter.potentialLoads(wrong)],
+  ['kvRouter.prefillCompleted', (wrong) => made.kvRouter.prefillCompleted(wrong), isString],
+  ['kvRouter.free', (wrong) => made.kvRouter.free(wrong), isString],
   ['unregisterModel options', (wrong) => unregisterModel(endpoint, wrong), isPlain],
   ['fetchModel', (wrong) => fetchModel(wrong), isString],
   ['Frontend.start options', (wrong) => Frontend.start({ discovery: { kind: 'mem' } }, wrong), isPlain],
@@ -124,6 +181,15 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
 
 function isPlain(value: unknown): boolean {
   return value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value));
+}
+function isEmpty(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number' && !Number.isNaN(value);
+}
+function isAmount(value: unknown): boolean {
+  return value === undefined || (isNumber(value) && (value as number) >= 0);
 }
 function isString(value: unknown): boolean {
   return typeof value === 'string';
