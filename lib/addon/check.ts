@@ -1,3 +1,4 @@
+import { constants } from 'node:buffer';
 import { existsSync } from 'node:fs';
 
 import { DynamoError, shown } from '../errors.js';
@@ -123,4 +124,10 @@ export function checkName(path: string, value: unknown): asserts value is string
   if (!NAME.test(value)) {
     throw new RangeError(`${path}: expected a name of a-z, 0-9, - and _, got ${shown(value)}`);
   }
+}
+
+/** Before a view of memory that is not JavaScript's own is made: Node.js 20 has none of more than 4 GiB. */
+export function checkViewBytes(path: string, bytes: number): void {
+  const most = constants.MAX_LENGTH;
+  if (bytes > most) throw new RangeError(`${path}: expected at most ${most} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`);
 }

@@ -1,4 +1,4 @@
-import { checkBoolean, checkInstance, checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
+import { checkBoolean, checkInstance, checkInteger, checkOptions, checkSignal, checkViewBytes, wrongType } from '../addon/check.js';
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -273,6 +273,7 @@ export class BlockManager implements Disposable, BlockEventSource {
     }
     let region = this.#regions.get(agent);
     if (region === undefined) {
+      checkViewBytes(operation, this.blockCount * this.blockBytes);
       region = agent.register(call(native.blockView, operation, handle, 0, 0));
       this.#regions.set(agent, region);
       region.catch(() => this.#regions.delete(agent));

@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, wrongType } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, checkViewBytes, wrongType } from '../addon/check.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { NixlError } from '../errors.js';
@@ -103,6 +103,7 @@ export class MemoryRegion implements AsyncDisposable {
     if (this.#owned !== undefined) return this.#owned;
     if (this.#view === undefined && !this.isOpen) return this.memory === 'DRAM' ? new Uint8Array() : null;
     if (this.#view === undefined) {
+      checkViewBytes('region.view', this.bytes);
       const buffer = native.nixlRegionView(this.handle('region.view'));
       this.#view = buffer === null ? null : new Uint8Array(buffer);
     }

@@ -3,6 +3,7 @@
 #include "../nixl/entries.h"
 #include "mailbox.h"
 #include "nixl_values.h"
+#include "values.h"
 
 namespace dynamo {
 

@@ -79,7 +79,10 @@ void Agent::check_feature(std::string_view name, const std::string& without) con
 
 void Agent::begin_close(TaskRef closed) {
   const bool posted = executor_->post([self = shared_from_this(), closed] {
-    if (closed != nullptr && self->torn_down_) return closed->settle(Reply::of_number(0));
+    if (closed != nullptr && self->torn_down_) {
+      closed->settle(Reply::of_number(0));
+      return;
+    }
     if (closed != nullptr) self->closed_.push_back(closed);
     if (self->closing_.exchange(true)) return;
     const auto why = Failure::closed("the agent '" + self->options.name + "'");

@@ -1,3 +1,4 @@
+import { constants } from 'node:buffer';
 import { statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { BlockManager, BlockTiers, loadNixl, type MockKnobs, NixlAgent, type NixlLibrary, type RegisteredBlocks } from 'dynamo-node';
@@ -13,6 +14,19 @@ async function agentOn(library: NixlLibrary, backends: Record<string, Record<str
   onTestFinished(async () => void (await agent.close()));
   return agent;
 }
+
+it('more memory than a view may have is refused with both sizes, and stays usable without one', async ({ skip }) => {
+  const bytes = 5 * 2 ** 30;
+  skip(constants.MAX_LENGTH > bytes, `Node.js ${process.versions.node} has views of that size`);
+  const agent = await agentOn(libraryOf('mock'), { UCX: {} });
+  const manager = hostManager({ blockCount: bytes / BLOCK_BYTES, storage: { kind: 'memory' } });
+  expect(() => manager.registerWith(agent)).toThrow(`manager.registerWith: expected at most ${constants.MAX_LENGTH} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`);
+  using blocks = manager.allocateOrThrow(2);
+  expect(blocks.bytes(1).length).toBe(BLOCK_BYTES);
+  const region = await agent.allocate(bytes);
+  expect(() => region.view).toThrow(/^region.view: expected at most/);
+  await agent.write(region.slice(bytes - 4096), agent.self.memory(region.descriptor()).slice(0, 4096));
+});
 
 describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads and writes, with %s', (kind) => {
   beforeEach(({ skip }) => {

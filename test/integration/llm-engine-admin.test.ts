@@ -115,6 +115,17 @@ describe("an engine's own metrics", () => {
   });
 });
 
+describe('the end of an engine', () => {
+  it('comes to its cleanup though it drains for ever', async () => {
+    const engine = new CountingEngine('drained');
+    let cleaned = false;
+    const ends = Object.assign(engine, { drain: () => new Promise<void>(() => {}), cleanup: () => void (cleaned = true) });
+    const { worker } = await deployment().serve(ends, { cleanupTimeoutMs: 1000 });
+    await worker.close();
+    expect(cleaned).toBe(true);
+  });
+});
+
 describe('a worker behind a frontend', () => {
   it('gets no request while it sleeps', async () => {
     const here = deployment(status);

@@ -81,6 +81,23 @@ describe('what goes wrong below', () => {
     expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
   });
 
+  it('a peer that is connected again while its disconnection waits for a transfer stays connected', async () => {
+    const { a, b, mine, theirs, peer, remote } = await pairWith({ completion: 'delayed', latencyUs: 1_500_000 });
+    const metadata = await b.metadata();
+    const writing = a.write(mine, remote);
+    writing.catch(() => {});
+    await expect(peer.disconnect({ timeoutMs: 50 })).rejects.toMatchObject({ reason: 'nixl.deadline' });
+    const again = await a.connect(metadata);
+    expect(again.generation).toBe(peer.generation + 1);
+    await writing.catch(() => {});
+    // What the disconnection does comes behind the end of the transfer, before what is asked next.
+    await a.metadata();
+    loadNixl({ mode: 'mock', mock: {} });
+    pattern(viewOf(mine), 3);
+    await a.write(mine, again.memory(theirs.descriptor()));
+    expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+  });
+
   it('a dead peer is told as lost', async () => {
     const { a, b, mine, remote, peer } = await pairWith({});
     await a.write(mine, remote);
