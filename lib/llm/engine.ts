@@ -19,6 +19,7 @@ export interface LlmRegistration {
   readonly maxNumSeqs?: number;
   /** Most tokens of one step over all requests. */
   readonly maxNumBatchedTokens?: number;
+  /** LoRA adapters that this worker has room for; a frontend with `$DYN_LORA_ENABLED` spreads them by it. @default what the adapters' own cards say */
   readonly maxGpuLoraCount?: number;
   /** Data-parallel ranks of this worker. @default 1 */
   readonly dataParallelSize?: number;
