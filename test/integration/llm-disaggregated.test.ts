@@ -40,3 +40,21 @@ it('a prefill worker hands what it made to the decode worker, which answers', as
   expect(asked.at(-1)).toMatchObject({ token_ids: last.token_ids, stop_conditions: { max_tokens: 1 } });
   expect(last.stop_conditions.max_tokens).toBe(3);
 });
+
+it('a prefill worker is cleaned up once its engine says that nobody reads its blocks any more', async () => {
+  const told: string[] = [];
+  const engine: LLMEngine = {
+    start: () => ({ model: 'parts', llm: { contextLength: 4096, kvCacheBlockSize: 16, totalKvBlocks: 256 } }),
+    async *generate() {},
+    isQuiescent() {
+      const quiet = told.length === 2;
+      told.push(quiet ? 'quiet' : 'read');
+      return quiet;
+    },
+    cleanup: () => void told.push('cleanup'),
+  };
+  const { worker } = await deployment().serve(engine, { workerType: 'prefill' });
+  expect(told).toEqual([]);
+  await worker.close();
+  expect(told).toEqual(['read', 'read', 'quiet', 'cleanup']);
+});
