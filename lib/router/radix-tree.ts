@@ -42,8 +42,8 @@ export class RadixTree implements Disposable {
   }
 
   /**
-   * Who has the first blocks of a prompt. `earlyExit` stops at the first block that one worker alone has: that worker's score
-   * is then a lower bound.
+   * Who has the first blocks of a prompt. `earlyExit` stops at the first fork of the tree before which one rank alone has the
+   * last blocks: its score is then a lower bound, and the highest all the same. Without such a fork the scores are whole.
    */
   findMatches(hashes: BigUint64Array | readonly bigint[], options: { readonly earlyExit?: boolean } = {}): OverlapScores {
     const operation = 'radixTree.findMatches';

@@ -68,6 +68,22 @@ describe('a radix tree', () => {
     expect(copy.size).toBe(tree.size);
   });
 
+  it('ends early, where it is asked to, behind what one worker alone has up to a fork', () => {
+    using tree = new RadixTree();
+    const other = computeBlockHashes(tokens.map((id, at) => (at < 16 ? id : id + 1000)), 4);
+    const fork = { tokensHashes: other.subarray(4), blockHashes: computeSequenceHashes(other).subarray(4) };
+    const early = () => rows(tree.findMatches(hashes, { earlyExit: true }));
+    // Without a fork its score is whole.
+    tree.apply([stored(1n, 0, 2), stored(1n, 2, 16), stored(2n, 0, 2)]);
+    expect(early()).toEqual(['1/0=16', '2/0=2']);
+    tree.apply([stored(1n, 4, 16, fork as never)]);
+    expect(early()).toEqual(['1/0=4', '2/0=2']);
+    expect(rows(tree.findMatches(hashes))).toEqual(['1/0=16', '2/0=2']);
+    // Behind the fork as long as two have the beginning.
+    tree.apply([stored(2n, 2, 6)]);
+    expect(early()).toEqual(['1/0=16', '2/0=6']);
+  });
+
   it('throws once it is disposed of', () => {
     const tree = new RadixTree();
     tree.dispose();
