@@ -1,6 +1,12 @@
 /** What must hold of a block manager, in plain TypeScript: which block is where, and which goes next. */
 
-type Policy = 'lineage' | 'lineage-fifo' | 'lru' | 'fifo';
+type Policy = 'lineage' | 'lineage-fifo' | 'lru' | 'fifo' | { readonly multiLru: readonly [number, number, number] };
+
+export interface BlockModelOptions {
+  readonly resetOnRelease?: boolean;
+  /** How often a block was used, for `multiLru`: counted approximately, so it is the registry's to say. */
+  readonly uses?: (name: bigint) => number;
+}
 
 /** One holder's share of a registered block, as the crates count it. */
 export interface Held {
@@ -38,8 +44,13 @@ class Inactive {
   readonly blocks = new Map<bigint, number>();
   /** Leaves in the order of becoming one. */
   #leaves: bigint[] = [];
+  /** By name, of `multiLru`: the level of uses at which it became inactive. */
+  readonly #levels = new Map<bigint, number>();
 
-  constructor(readonly policy: Policy) {}
+  constructor(
+    readonly policy: Policy,
+    private readonly uses: (name: bigint) => number,
+  ) {}
 
   #children(name: bigint): bigint[] {
     return [...this.blocks.keys()].filter((other) => isChild(other, name));
@@ -51,6 +62,7 @@ class Inactive {
 
   add(name: bigint, id: number): void {
     this.blocks.set(name, id);
+    if (typeof this.policy === 'object') this.#levels.set(name, this.policy.multiLru.filter((least) => this.uses(name) >= least).length);
     const parent = this.#parent(name);
     this.#leaves = this.#leaves.filter((leaf) => leaf !== parent);
     if (this.#children(name).length === 0) this.#leaves.push(name);
@@ -68,12 +80,17 @@ class Inactive {
 
   evict(): [bigint, number] {
     const names = [...this.blocks.keys()];
+    const least = (): bigint | undefined => {
+      const level = Math.min(...names.map((one) => this.#levels.get(one) as number));
+      return names.find((one) => this.#levels.get(one) === level);
+    };
     const name = {
+      multiLru: least,
       lru: () => names[0],
       fifo: () => names[0],
       lineage: () => names.find((one) => this.#children(one).length === 0),
       'lineage-fifo': () => this.#leaves[0],
-    }[this.policy]();
+    }[typeof this.policy === 'object' ? 'multiLru' : this.policy]();
     return [name as bigint, this.remove(name as bigint) as number];
   }
 }
@@ -84,15 +101,18 @@ export class BlockModel {
   readonly empty: number[];
   readonly #inactive: Inactive;
   readonly #active = new Map<bigint, Held>();
+  readonly #resetOnRelease: boolean;
   evictions = 0;
 
   constructor(
     readonly blockCount: number,
     readonly policy: Policy,
     readonly duplicates: 'allow' | 'reject',
+    { resetOnRelease = false, uses = () => 0 }: BlockModelOptions = {},
   ) {
+    this.#resetOnRelease = resetOnRelease;
     this.empty = Array.from({ length: blockCount }, (_, id) => id);
-    this.#inactive = new Inactive(policy);
+    this.#inactive = new Inactive(policy, uses);
   }
 
   get available(): number {
@@ -169,6 +189,16 @@ export class BlockModel {
     return names.map((name) => this.#acquire(name));
   }
 
+  /** A repeated name is found once. */
+  scan(names: readonly bigint[]): (Held | undefined)[] {
+    const seen = new Set<bigint>();
+    return names.map((name) => {
+      if (seen.has(name)) return undefined;
+      seen.add(name);
+      return this.#acquire(name);
+    });
+  }
+
   clone(blocks: readonly Held[]): Held[] {
     for (const one of blocks) one.refs += 1;
     return [...blocks];
@@ -194,7 +224,8 @@ export class BlockModel {
       this.#release(one.primary);
     } else {
       this.#active.delete(one.name);
-      this.#inactive.add(one.name, one.id);
+      if (this.#resetOnRelease) this.empty.push(one.id);
+      else this.#inactive.add(one.name, one.id);
     }
   }
 

@@ -25,10 +25,10 @@ function same(what: string, got: unknown, expected: unknown): void {
 }
 
 /** Makes random calls on a manager and its model, and fails where the two differ. Gives what a reader of the steps may count. */
-export function tryManager({ manager, model, steps, seed }: Trial): { allocated: number; refused: number; evicted: number; duplicated: number } {
+export function tryManager({ manager, model, steps, seed }: Trial): { allocated: number; refused: number; evicted: number; duplicated: number; scanned: number } {
   const random = randomNumbers(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
-  const counts = { allocated: 0, refused: 0, evicted: 0, duplicated: 0 };
+  const counts = { allocated: 0, refused: 0, evicted: 0, duplicated: 0, scanned: 0 };
   const mutable: Batch<MutableBlocks, number[]>[] = [];
   const staged: (Batch<StagedBlocks, number[]> & { names: bigint[] })[] = [];
   const registered: Batch<RegisteredBlocks, Held[]>[] = [];
@@ -92,6 +92,19 @@ export function tryManager({ manager, model, steps, seed }: Trial): { allocated:
       let next = 0;
       same('positions', [...found.positions], expected.map((one) => (one === undefined ? -1 : next++)));
       hold(found.blocks, expected.filter((one) => one !== undefined));
+    }],
+    [5, () => {
+      using one = sequence();
+      using other = sequence();
+      // Of two prompts, which may share a beginning: some names come twice.
+      const names = [...one.lineageHashes(), ...other.lineageHashes()];
+      const found = manager.scan(LineageHashes.from(names), below(2) === 0);
+      const expected = model.scan(names);
+      let next = 0;
+      same('scanned positions', [...found.positions], expected.map((one) => (one === undefined ? -1 : next++)));
+      const scanned = expected.filter((one) => one !== undefined);
+      counts.scanned += scanned.length;
+      hold(found.blocks, scanned);
     }],
     [5, () => {
       const batch = registered[below(registered.length)];

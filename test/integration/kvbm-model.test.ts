@@ -1,28 +1,45 @@
-import { BlockManager, type Eviction, type MutableBlocks, type RegisteredBlocks, StagedBlocks } from 'dynamo-node';
+import { BlockManager, type BlockManagerOptions, BlockRegistry, type Eviction, LineageHashes, type MutableBlocks, type RegisteredBlocks, StagedBlocks } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { BlockModel } from '../helpers/block-model.js';
 import { tryManager } from '../helpers/block-trial.js';
 
-const POLICIES = ['lineage', 'lineage-fifo', 'lru', 'fifo'] as const;
+const LEVELS = [2, 4, 8] as const;
+const POLICIES = ['lineage', 'lineage-fifo', 'lru', 'fifo', { multiLru: LEVELS }] as const;
 const blockCount = 24;
 const STEPS = 6000;
 
-function testManager(eviction: Eviction, duplicates: 'allow' | 'reject'): BlockManager {
-  const manager = new BlockManager({ tier: 'host', blockCount, blockSize: 4, eviction, duplicates });
+function testManager(eviction: Eviction, duplicates: 'allow' | 'reject', options: Partial<BlockManagerOptions> = {}): BlockManager {
+  const registry = typeof eviction === 'object' ? new BlockRegistry({ frequency: 'small' }) : new BlockRegistry();
+  const manager = new BlockManager({ tier: 'host', blockCount, blockSize: 4, eviction, duplicates, registry, ...options });
   onTestFinished(() => manager.dispose());
   return manager;
 }
 
 describe('a manager does what its model says, whatever it is asked', () => {
   it.each(POLICIES.flatMap((policy) => (['allow', 'reject'] as const).map((duplicates) => [policy, duplicates] as const)))(
-    'evicting by %s, duplicates: %s',
+    'evicting by %o, duplicates: %s',
     (policy, duplicates) => {
-      const model = new BlockModel(blockCount, policy, duplicates);
-      const counts = tryManager({ manager: testManager(policy, duplicates), model, steps: STEPS, seed: 42 });
+      const manager = testManager(policy, duplicates);
+      const levels = new Set<number>();
+      const uses = (name: bigint): number => {
+        const count = manager.registry.frequency(LineageHashes.from([name]))[0] as number;
+        levels.add(LEVELS.filter((least) => count >= least).length);
+        return count;
+      };
+      const model = new BlockModel(blockCount, policy, duplicates, { uses });
+      const counts = tryManager({ manager, model, steps: STEPS, seed: 42 });
       // Nothing of what the steps are for was left out.
       for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
+      expect(levels.size).toBe(typeof policy === 'object' ? 4 : 0);
     },
   );
+
+  it.each(['allow', 'reject'] as const)('emptying what is released, duplicates: %s', (duplicates) => {
+    const model = new BlockModel(blockCount, 'lru', duplicates, { resetOnRelease: true });
+    const { evicted, ...counts } = tryManager({ manager: testManager('lru', duplicates, { resetOnRelease: true }), model, steps: STEPS, seed: 42 });
+    for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
+    expect(evicted).toBe(0);
+  });
 });
 
 describe('the trial finds', () => {
