@@ -7,7 +7,9 @@ import {
   KvPublisher,
   KvRouter,
   type KvRouterOptions,
+  type RoutingRequest,
   type ServedEngine,
+  updateModelTaints,
   WorkerMetricsPublisher,
 } from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
@@ -27,6 +29,14 @@ interface Worker {
   readonly runtime: DistributedRuntime;
   readonly worker: ServedEngine;
   readonly publisher: KvPublisher;
+}
+
+/** Has two data-parallel ranks. */
+class RankedEngine extends CountingEngine {
+  override start() {
+    const config = super.start();
+    return { ...config, llm: { ...config.llm, dataParallelSize: 2 } };
+  }
 }
 
 async function worker(deployment: Deployment): Promise<Worker> {
@@ -137,6 +147,50 @@ describe('a router on an endpoint', () => {
     await waitFor('their end', () => active(two), (sum) => sum === 0);
   });
 
+  it('honours the taints of its workers’ cards, those that a request needs and those that it prefers', async () => {
+    const deployment = deploy();
+    const [one, two, three] = [await worker(deployment), await worker(deployment), await worker(deployment)];
+    const kv = await router(deployment);
+    await updateModelTaints(two.runtime.endpoint(PATH), ['gold']);
+    await updateModelTaints(three.runtime.endpoint(PATH), ['spot']);
+    const gold = { tokens: prompt, requiredTaints: ['gold'] };
+    const excluded = async () => new Map((await kv.explain({ ...gold, allowedWorkerIds: [two.id, three.id] }).catch(() => undefined))?.candidates.map((each) => [each.workerId, each.excluded]));
+    await waitFor('the taint', excluded, (seen) => seen.size === 3 && seen.get(two.id) === null);
+    expect(await excluded()).toEqual(new Map([[one.id, 'not allowed by the request'], [two.id, null], [three.id, 'lacks a required taint']]));
+    expect((await kv.explain(gold)).reason).toBe('it is the only worker that may get the request');
+    const chosen = (request: RoutingRequest) => kv.select(request).then(({ workerId }) => workerId, () => undefined);
+    // The books hear of a card for themselves.
+    await waitFor('the taint in the books', () => chosen(gold), (id) => id === two.id);
+    for (let round = 0; round < 5; round++) expect(await chosen(gold)).toBe(two.id);
+
+    const preferring = async () => {
+      const { candidates, winner } = await kv.explain({ tokens: prompt, preferredTaints: { spot: 0.5, gold: -0.5 } });
+      return { winner: winner.workerId, multipliers: new Map(candidates.map(({ workerId, taintMultiplier }) => [workerId, taintMultiplier])) };
+    };
+    await waitFor('the other taint', preferring, ({ winner }) => winner === three.id);
+    const of = (weight: number): unknown => expect.closeTo(Math.exp(-Math.tanh(weight)), 6);
+    expect((await preferring()).multipliers).toEqual(new Map([[one.id, 1], [two.id, of(-0.5)], [three.id, of(0.5)]]));
+    await waitFor('the other taint in the books', () => chosen({ tokens: prompt, requiredTaints: ['spot'] }), (id) => id === three.id);
+    for (let round = 0; round < 5; round++) expect(await chosen({ tokens: prompt, preferredTaints: { spot: 0.5 } })).toBe(three.id);
+  });
+
+  it('explains where a request of an adapter goes, by the blocks of that adapter', async () => {
+    const deployment = deploy();
+    const [one, two] = [await worker(deployment), await worker(deployment)];
+    const kv = await router(deployment);
+    const poet = computeBlockHashes(prompt, BLOCK_SIZE, { loraName: 'poet' });
+    await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 0 }, () => one.publisher.stored(names, tokensHashes));
+    const explained = async () => {
+      const { candidates, winner } = await kv.explain({ tokens: prompt, loraName: 'poet' });
+      return { winner: winner.workerId, blocks: new Map(candidates.map(({ workerId, deviceBlocks }) => [workerId, deviceBlocks])) };
+    };
+    await waitFor('the blocks of the adapter', () => (two.publisher.stored(computeSequenceHashes(poet), poet), explained()), ({ blocks }) => blocks.get(two.id) === 10);
+    expect(await explained()).toEqual({ winner: two.id, blocks: new Map([[one.id, 0], [two.id, 10]]) });
+    expect((await kv.select({ tokens: prompt, loraName: 'poet' })).workerId).toBe(two.id);
+    expect((await kv.explain({ tokens: prompt })).winner.workerId).toBe(one.id);
+    expect((await kv.potentialLoads({ tokens: prompt })).every(({ activeRequests }) => activeRequests === 0)).toBe(true);
+  });
+
   it('draws among workers that a policy gives the same score, and the least wins whatever the order', async () => {
     const deployment = deploy();
     const three = [await worker(deployment), await worker(deployment), await worker(deployment)].map(({ id }) => id);
@@ -193,6 +247,32 @@ describe('a router on an endpoint', () => {
 });
 
 describe('a publisher', () => {
+  it('tells of the one rank whose events these are', async () => {
+    const deployment = deploy();
+    const { runtime } = await deployment.serve(new RankedEngine('counting'));
+    const publishers = [0, 1].map((dpRank) => KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, dpRank }));
+    const [first, second] = await Promise.all(publishers) as [KvPublisher, KvPublisher];
+    for (const publisher of [first, second]) onTestFinished(() => publisher.close());
+    const kv = await router(deployment);
+    const blocks = async () => (await kv.overlapScores({ tokens: prompt })).map(({ dpRank, deviceBlocks }) => [dpRank, deviceBlocks]).sort().join(' ');
+    const stored = (of: KvPublisher, count: number) => of.stored(names.subarray(0, count), tokensHashes.subarray(0, count));
+    await waitFor('the blocks of each rank', () => (stored(first, 3), stored(second, 7), blocks()), (seen) => seen === '0,3 1,7');
+    expect(await kv.select({ tokens: prompt })).toMatchObject({ workerId: runtime.instanceId, dpRank: 1, cachedTokens: 7 * BLOCK_SIZE });
+    second.cleared();
+    await waitFor('the end of one rank’s', blocks, (seen) => seen === '0,3 1,0');
+    expect((await kv.select({ tokens: prompt })).dpRank).toBe(0);
+  });
+
+  it('tells of the blocks of a worker that it names', async () => {
+    const deployment = deploy();
+    const [{ runtime: one }, { runtime: two }] = [await deployment.serve(new CountingEngine('counting')), await deployment.serve(new CountingEngine('counting'))];
+    const publisher = await KvPublisher.create((await deployment.runtime()).endpoint(PATH), { blockSize: BLOCK_SIZE, workerId: two.instanceId });
+    onTestFinished(() => publisher.close());
+    const kv = await router(deployment);
+    await hears(kv, { [String(one.instanceId)]: 0, [String(two.instanceId)]: 10 }, () => publisher.stored(names, tokensHashes));
+    expect((await kv.select({ tokens: prompt })).workerId).toBe(two.instanceId);
+  });
+
   it('checks what it is given, and is of no use once it is closed', async () => {
     const deployment = deploy();
     const runtime = await deployment.runtime();
