@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type {
   BlockEvent,
+  BlockEventSource,
   CompletionUsage,
   EngineConfig,
   EngineWorker,
@@ -26,7 +27,6 @@ const MAX_SEQUENCES = 32;
 export class TinyLlamaEngine implements LLMEngine {
   #model: Llama | undefined;
   #pool: KvPool | undefined;
-  #events: AsyncIterableIterator<BlockEvent> | undefined;
 
   /** @param cache by default blocks of 64 tokens, as many as 32 sequences of the model's full length take */
   constructor(
@@ -40,8 +40,9 @@ export class TinyLlamaEngine implements LLMEngine {
     const blockSize = this.cache.blockSize ?? BLOCK_SIZE;
     const blockCount = this.cache.blockCount ?? (MAX_SEQUENCES * maxPositions) / blockSize;
     this.#pool = new KvPool(this.#model.config, { blockSize, blockCount });
-    this.#events = this.#pool.manager.events();
-    if (worker !== undefined) void publish(this.#events, worker);
+    if (worker !== undefined) {
+      publish(this.#pool.manager, worker).catch((error: unknown) => console.error('routers hear no more of the KV cache:', error));
+    }
     return {
       model: this.name,
       llm: { contextLength: maxPositions, kvCacheBlockSize: blockSize, totalKvBlocks: blockCount, maxNumSeqs: MAX_SEQUENCES },
@@ -93,20 +94,24 @@ export class TinyLlamaEngine implements LLMEngine {
 
   async cleanup(): Promise<void> {
     this.#model = undefined;
-    await this.#events?.return?.();
     this.#pool?.dispose();
   }
 }
 
-/** Tells the router what the cache holds; until the worker serves nobody asks. */
-async function publish(events: AsyncIterable<BlockEvent>, worker: EngineWorker): Promise<void> {
-  for await (const event of events) {
-    const told = eventOf(event);
-    if (told !== undefined) worker.publishKvEvents([told]);
+/** Tells routers what the cache holds, until it is disposed of; until the worker serves nobody asks. */
+export async function publish(cache: BlockEventSource, worker: Pick<EngineWorker, 'publishKvEvents'>): Promise<void> {
+  for (let lost = true; lost; ) {
+    lost = false;
+    // Where more changed than was read a snapshot begins anew, by what clears all that was told.
+    for await (const event of cache.events({ snapshot: true })) {
+      lost = event.kind === 'lost';
+      if (event.kind === 'lost') break;
+      worker.publishKvEvents([eventOf(event)]);
+    }
   }
 }
 
-function eventOf(event: BlockEvent): KvCacheEvent | undefined {
+function eventOf(event: Exclude<BlockEvent, { kind: 'lost' }>): KvCacheEvent {
   switch (event.kind) {
     case 'stored': {
       const blocks = Array.from(event.blockHashes, (hash, index) => ({ block_hash: hash, tokens_hash: event.tokensHashes[index] as bigint }));
@@ -114,8 +119,8 @@ function eventOf(event: BlockEvent): KvCacheEvent | undefined {
     }
     case 'removed':
       return { event_id: event.eventId, data: { removed: { block_hashes: [...event.blockHashes] } } };
-    default:
-      return undefined;
+    case 'cleared':
+      return { event_id: event.eventId, data: 'cleared' };
   }
 }
 

@@ -1,11 +1,12 @@
-import { BlockManager } from 'dynamo-node';
+import { BlockManager, type KvCacheEvent, TokenSequence } from 'dynamo-node';
 import { afterEach, describe, expect, it } from 'vitest';
-import { modelPath, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
+import { modelPath, publish, TinyLlamaEngine } from '../../examples/tiny-llama/engine.js';
 import { Llama } from '../../examples/tiny-llama/model.js';
 import { KvPool, type PagedKvCache } from '../../examples/tiny-llama/paged-cache.js';
 import { DistributedRuntime, Frontend, serveEngine } from '../../lib/index.js';
 import { compareAnswers } from '../helpers/cached-answers.js';
 import { privateCluster } from '../helpers/cluster.js';
+import { waitFor } from '../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
@@ -38,6 +39,34 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     pool.close(first as NonNullable<typeof first>);
     expect((await waited).length).toBe(1);
     expect(pool.manager).toBeInstanceOf(BlockManager);
+  });
+
+  it('tells what it holds as it is, though its blocks changed faster than was read', async () => {
+    using manager = new BlockManager({ tier: 'device', blockCount: 8, blockSize: 8, events: { capacity: 2 } });
+    const told = new Set<bigint>();
+    let clears = 0;
+    const publishKvEvents = (events: readonly KvCacheEvent[]): boolean => {
+      for (const { data } of events) {
+        if (data === 'cleared') {
+          told.clear();
+          clears += 1;
+        } else if ('stored' in data) for (const { block_hash } of data.stored.blocks) told.add(BigInt(block_hash));
+        else for (const hash of data.removed.block_hashes) told.delete(BigInt(hash));
+      }
+      return true;
+    };
+    const published = publish(manager, { publishKvEvents });
+    await waitFor('the first snapshot', () => clears);
+    let last: bigint[] = [];
+    for (let seed = 1; seed <= 20; seed++) {
+      using sequence = new TokenSequence(Array<number>(64).fill(seed), { blockSize: 8 });
+      manager.allocateOrThrow(8).stage(sequence).register().dispose();
+      last = [...sequence.sequenceHashes()].sort();
+    }
+    await waitFor('what is there', () => [...told].sort().join(), (names) => names === last.join());
+    expect(clears).toBeGreaterThan(1);
+    manager.dispose();
+    await published;
   });
 
   it('gives sequences that are open at once the same blocks of their common beginning', async () => {
