@@ -251,6 +251,28 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     await waitFor('the end', has, (blocks) => blocks === 0);
   }, 60_000);
 
+  it('of an engine’s own ZMQ events those of the wanted topic reach routers, and no others', async () => {
+    const deployment = deploy();
+    const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], dirOf(deployment));
+    onTestFinished(() => engine.stop());
+    const endpoint = `tcp://127.0.0.1:${Number((await engine.event('ready'))['port'])}`;
+    const { runtime } = await deployment.serve(new CountingEngine('counting'));
+    const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE, zmq: { endpoint, topic: 'wanted' } });
+    onTestFinished(() => publisher.close());
+    await using router = await KvRouter.create((await deployment.runtime()).endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
+    const [wanted, other] = [promptOf(0, 0), promptOf(1, 0)].map((tokens) => tokens.slice(0, BLOCK_SIZE)) as [number[], number[]];
+    const has = async (tokens: number[]) => (await router.overlapScores({ tokens }).catch(() => []))[0]?.deviceBlocks;
+    const stored = (topic: string, hash: number, token_ids: number[]) =>
+      engine.send({ topic, events: [{ type: 'BlockStored', block_hashes: [hash], parent_block_hash: null, token_ids, block_size: BLOCK_SIZE, lora_id: null }] });
+    await waitFor('the block of the topic', () => (stored('wanted', 11, wanted), has(wanted)), (blocks) => blocks === 1);
+    // The other is told first: heard at all it would be there by then.
+    const later = promptOf(2, 0).slice(0, BLOCK_SIZE);
+    stored('other', 21, other);
+    stored('wanted', 31, later);
+    await waitFor('a later block of the topic', () => has(later), (blocks) => blocks === 1);
+    expect(await has(other)).toBe(0);
+  }, 60_000);
+
   it('an engine’s own ZMQ events reach a selection service that is told where they are', async () => {
     const cluster = privateCluster();
     onTestFinished(() => cluster.remove());

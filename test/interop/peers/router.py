@@ -49,7 +49,7 @@ async def relay(endpoint):
     async for command in commands():
         packed = command.get("packed")
         batch = bytes.fromhex(packed) if packed else msgspec.msgpack.encode([0.5, command["events"], None])
-        socket.send_multipart([b"", struct.pack(">Q", sequence), batch])
+        socket.send_multipart([command.get("topic", "").encode(), struct.pack(">Q", sequence), batch])
         sequence += 1
     finish()
 
