@@ -273,6 +273,27 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     expect(await has(other)).toBe(0);
   }, 60_000);
 
+  it.each([['are replayed to a selection service that is told where', true], ['are lost to one that is not', false]])('an engine’s own ZMQ events that were missed %s', async (_, replays) => {
+    const cluster = privateCluster();
+    onTestFinished(() => cluster.remove());
+    const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
+    onTestFinished(() => engine.stop());
+    const { port, replay } = await engine.event('ready');
+    await using router = await SelectionService.create();
+    const replayEndpoint = replays ? { replayEndpoint: `tcp://127.0.0.1:${Number(replay)}` } : {};
+    await router.putWorker({ workerId: 1n, blockSize: BLOCK_SIZE, kvEventsEndpoints: [`tcp://127.0.0.1:${Number(port)}`], ...replayEndpoint });
+    const [first, missed, last] = [0, 1, 2].map((group) => promptOf(group, 0).slice(0, BLOCK_SIZE)) as [number[], number[], number[]];
+    const has = async (tokens: number[]) => (await router.overlapScores({ tokens }))[0]?.deviceBlocks;
+    const stored = (hash: number, token_ids: number[], more = {}) =>
+      engine.send({ ...more, events: [{ type: 'BlockStored', block_hashes: [hash], parent_block_hash: null, token_ids, block_size: BLOCK_SIZE, lora_id: null }] });
+    await waitFor('the first block', () => (stored(11, first), has(first)), (blocks) => blocks === 1);
+    stored(21, missed, { missed: true });
+    stored(31, last);
+    // What is missing comes before the event that shows it.
+    await waitFor('the block after it', () => has(last), (blocks) => blocks === 1);
+    expect(await has(missed)).toBe(replays ? 1 : 0);
+  }, 60_000);
+
   it('an engine’s own ZMQ events reach a selection service that is told where they are', async () => {
     const cluster = privateCluster();
     onTestFinished(() => cluster.remove());

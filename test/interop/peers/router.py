@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 import sys
+import threading
 
 from dynamo.llm import RadixTree, compute_block_hash_for_seq
 from lines import commands, emit, finish
@@ -42,15 +43,29 @@ async def relay(endpoint):
     import msgspec
     import zmq
 
-    socket = zmq.Context().socket(zmq.PUB)
+    context = zmq.Context()
+    socket = context.socket(zmq.PUB)
     port = socket.bind_to_random_port(endpoint)
-    emit("ready", port=port)
-    sequence = 0
+    replaying = context.socket(zmq.ROUTER)
+    replay_port = replaying.bind_to_random_port(endpoint)
+    batches = []
+
+    def replay_missed():
+        while True:
+            asker, _, first = replaying.recv_multipart()
+            for sequence in range(struct.unpack(">Q", first)[0], len(batches)):
+                replaying.send_multipart([asker, b"", struct.pack(">Q", sequence), batches[sequence]])
+            replaying.send_multipart([asker, b"", b"\xff" * 8, b""])
+
+    threading.Thread(target=replay_missed, daemon=True).start()
+    emit("ready", port=port, replay=replay_port)
     async for command in commands():
         packed = command.get("packed")
         batch = bytes.fromhex(packed) if packed else msgspec.msgpack.encode([0.5, command["events"], None])
-        socket.send_multipart([command.get("topic", "").encode(), struct.pack(">Q", sequence), batch])
-        sequence += 1
+        batches.append(batch)
+        # One that is missed is kept to be replayed, and not sent.
+        if not command.get("missed"):
+            socket.send_multipart([command.get("topic", "").encode(), struct.pack(">Q", len(batches) - 1), batch])
     finish()
 
 
