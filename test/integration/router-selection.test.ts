@@ -12,6 +12,7 @@ import {
   type RouterEvent,
   type RoutingBatch,
   type RoutingPolicy,
+  type RoutingRequest,
   SelectionService,
   type SelectionServiceOptions,
 } from '../../lib/index.js';
@@ -106,6 +107,15 @@ describe('the selection service', () => {
       [3n, null],
     ]);
     await expect(router.select({ tokens: prompt, requiredTaints: ['gone'] })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+  });
+
+  it('counts for one request as that request has it', async () => {
+    const router = await service({}, [1n]);
+    await router.reserve({ tokens: prompt });
+    const load = async (override: NonNullable<RoutingRequest['override']>) => (await router.potentialLoads({ tokens: prompt, override }))[0];
+    expect(await load({})).toMatchObject({ potentialPrefillTokens: 2 * prompt.length, potentialDecodeBlocks: 10 });
+    expect(await load({ trackPrefillTokens: false })).toMatchObject({ potentialPrefillTokens: prompt.length });
+    expect(await load({ assumeKvReuse: false })).toMatchObject({ potentialDecodeBlocks: 20 });
   });
 
   it('says what is wrong, in types', async () => {
