@@ -111,7 +111,8 @@ const NO_BYTES = new Uint8Array();
 /** Prometheus text of your own beside Dynamo's: `/metrics` shows what was set or rendered last. */
 export class MetricsText {
   readonly #handle: Handle;
-  readonly #inbox: Inbox | undefined;
+  /** @internal Through which it is asked to render. */
+  readonly inbox: Inbox | undefined;
 
   /** @internal */
   constructor(runtime: Handle, scope: Scope, options: MetricsTextOptions) {
@@ -133,12 +134,7 @@ export class MetricsText {
         sink.end(failureFrom(error));
       }
     };
-    this.#inbox = new Inbox(inbox, { request, lost: () => {} }, { concurrency: 1, background: true });
-  }
-
-  /** @internal */
-  end(): void {
-    this.#inbox?.close();
+    this.inbox = new Inbox(inbox, { request, lost: () => {} }, { concurrency: 1, background: true });
   }
 
   /** Replaces the text, in Prometheus's exposition format. */
@@ -153,7 +149,7 @@ const shown = new WeakMap<Handle, MetricsText[]>();
 
 /** Nobody reads the texts of a runtime that is closed. */
 export function endTexts(runtime: Handle): void {
-  for (const text of shown.get(runtime) ?? []) text.end();
+  for (const text of shown.get(runtime) ?? []) text.inbox?.close();
   shown.delete(runtime);
 }
 
