@@ -14,6 +14,7 @@ import {
 } from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { connected } from '../helpers/heard.js';
 import { type Deployment, deployments } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -58,7 +59,7 @@ const overlaps = async (of: KvRouter) =>
 
 /** What is published before a router has connected to the publisher may pass it by: `tell` is called until it hears. */
 const hears = (of: KvRouter, wanted: Record<string, number>, tell = () => {}) =>
-  waitFor(`overlaps ${JSON.stringify(wanted)}`, () => (tell(), overlaps(of)), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()));
+  waitFor(`overlaps ${JSON.stringify(wanted)}`, () => (tell(), overlaps(of)), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()), 30_000);
 
 describe('a router on an endpoint', () => {
   it('sends a request to the worker that published its prefix', async () => {
@@ -66,8 +67,8 @@ describe('a router on an endpoint', () => {
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
-    // Published once, so that one removal is their end: the router has heard of others by then.
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 1 }, () => two.publisher.stored(names.subarray(0, 1), tokensHashes.subarray(0, 1)));
+    await connected(kv, two.publisher, two.id);
+    // Published once, so that one removal is their end.
     two.publisher.stored(names.subarray(0, 6), tokensHashes.subarray(0, 6));
     two.publisher.stored(names.subarray(6, 8), tokensHashes.subarray(6, 8), { parentHash: names[5] as bigint, startPosition: 6 });
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 8 });
@@ -106,8 +107,10 @@ describe('a router on an endpoint', () => {
     const deployment = deploy();
     const one = await worker(deployment);
     one.publisher.stored(names, tokensHashes);
-    await hears(await router(deployment), { [String(one.id)]: 10 });
-    await hears(await router(deployment), { [String(one.id)]: 10 });
+    for (const kv of [await router(deployment), await router(deployment)]) {
+      await connected(kv, one.publisher, one.id);
+      await hears(kv, { [String(one.id)]: 10 });
+    }
   });
 
   it('forgets a worker that is gone, and what a publisher that is gone had published', async () => {
@@ -196,7 +199,7 @@ describe('a router on an endpoint', () => {
     const three = [await worker(deployment), await worker(deployment), await worker(deployment)].map(({ id }) => id);
     const [, second, third] = three;
     const scores = new Map<bigint, number>();
-    const policy = { timeLimitMs: 500, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => scores.get(id) ?? 1) };
+    const policy = { timeLimitMs: 1000, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => scores.get(id) ?? 1) };
     const kv = await router(deployment, { policy });
     await hears(kv, Object.fromEntries(three.map((id) => [String(id), 0])));
     const chosen = async () => new Set(await Promise.all(Array.from({ length: 100 }, async () => (await kv.select({ tokens: prompt })).workerId)));
@@ -210,7 +213,7 @@ describe('a router on an endpoint', () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const runtime = await deployment.runtime();
-    const policy = { timeLimitMs: 500, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)) };
+    const policy = { timeLimitMs: 1000, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)) };
     const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy });
     onTestFinished(() => kv.close());
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
@@ -227,7 +230,7 @@ describe('a router on an endpoint', () => {
     const score = (): number[] => {
       throw new Error('no score today');
     };
-    const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy: { timeLimitMs: 500, score } });
+    const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy: { timeLimitMs: 1000, score } });
     onTestFinished(() => kv.close());
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
     for (let round = 0; round < 3; round++) expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);

@@ -2,6 +2,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { computeBlockHashes, computeSequenceHashes, KvPublisher, KvRouter, type RoutingExplanation, type RoutingRequest, SelectionService } from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { connected } from '../helpers/heard.js';
 import { deployments } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -99,10 +100,12 @@ describe('an explanation under load agrees with itself', () => {
   const deploy = deployments();
   it('of a router on an endpoint', async () => {
     const deployment = deploy();
+    const published: [KvPublisher, bigint][] = [];
     for (const which of [0, 1]) {
       const { runtime } = await deployment.serve(new CountingEngine('counting'));
       const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
       onTestFinished(() => publisher.close());
+      published.push([publisher, runtime.instanceId]);
       for (const tokens of prompts.filter((_, prompt) => prompt % 2 === which)) {
         const { blockHashes, tokensHashes } = blocksOf(tokens, 8);
         publisher.stored(blockHashes, tokensHashes);
@@ -110,8 +113,9 @@ describe('an explanation under load agrees with itself', () => {
     }
     const runtime = await deployment.runtime();
     await using router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
+    for (const [publisher, id] of published) await connected(router, publisher, id);
     const homes = async () => Promise.all(prompts.map(async (tokens) => (await router.overlapScores({ tokens })).filter(({ deviceBlocks }) => deviceBlocks === 8).length));
-    await waitFor('a home of each prompt', homes, (counts) => counts.every((count) => count === 1));
+    await waitFor('a home of each prompt', homes, (counts) => counts.every((count) => count === 1), 30_000);
     await explainUnderLoad(router);
   }, 60_000);
 });

@@ -225,7 +225,7 @@ describe('an explanation', () => {
 describe('a routing policy in TypeScript', () => {
   const scored: RoutingBatch[] = [];
   const prefers = (wanted: bigint): RoutingPolicy => ({
-    timeLimitMs: 500,
+    timeLimitMs: 1000,
     score: (batch) => {
       scored.push(batch);
       return Array.from(batch.workerIds, (id) => (id === wanted ? 0 : 1));
@@ -268,7 +268,7 @@ describe('a routing policy in TypeScript', () => {
     ['gives too few costs', () => [1]],
     ['gives no finite cost', ({ costs }) => costs.map(() => Number.NaN)],
   ])('that %s leaves it to the default costs, counted', async (_, score) => {
-    const router = await service({ policy: { timeLimitMs: 500, score } });
+    const router = await service({ policy: { timeLimitMs: 1000, score } });
     await router.apply([stored(2n, 8)]);
     expect((await router.select({ tokens: prompt })).workerId).toBe(2n);
     expect(router.policyCounts).toEqual({ scored: 0, timedOut: 0, failed: 1 });

@@ -7,6 +7,7 @@ import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
 import { pythonPeer } from '../helpers/child.js';
 import { freePort, privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
+import { inARow } from '../helpers/heard.js';
 import { kserveInfer } from '../helpers/kserve.js';
 import { missingPeers, type Peer, startPeer } from '../helpers/peers.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -75,7 +76,7 @@ async function untilServed(python: Peer, url: string, model: string): Promise<vo
 
 async function known(url: string, model: string, group: number): Promise<void> {
   let index = 1000;
-  await waitFor(`a router that knows group ${group}`, () => ask(url, model, promptOf(group, index++)), ({ cached }) => cached >= BLOCKS * BLOCK_SIZE);
+  await inARow(`a router that knows group ${group}`, async () => (await ask(url, model, promptOf(group, index++))).cached >= BLOCKS * BLOCK_SIZE);
 }
 
 describeUnless(missingPeers, 'with the Python wheels', () => {
