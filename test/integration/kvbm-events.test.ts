@@ -23,7 +23,7 @@ function store(manager: BlockManager, sequence: TokenSequence, first = 0): Regis
 
 async function take(events: AsyncIterator<BlockEvent>, count: number): Promise<BlockEvent[]> {
   const taken: BlockEvent[] = [];
-  while (taken.length < count) taken.push((await within(5000, `event ${taken.length} of ${count}`, events.next(), () => taken)).value as BlockEvent);
+  while (taken.length < count) taken.push((await within(20_000, `event ${taken.length} of ${count}`, events.next(), () => taken)).value as BlockEvent);
   return taken;
 }
 

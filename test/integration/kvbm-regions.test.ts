@@ -163,7 +163,7 @@ describe('blocks are held until no byte can be on its way', () => {
   const knobs = (mock: MockKnobs): NixlLibrary => loadNixl({ mode: 'mock', mock: { fakeGpus: 1, ...mock } });
   afterEach(() => void knobs({}));
 
-  const heldBack = { completion: 'delayed', latencyUs: 100_000 } as const;
+  const heldBack = { completion: 'delayed', latencyUs: 2_000_000 } as const;
 
   async function tiers() {
     const agent = await agentOn(knobs({}), { UCX: {} });
@@ -200,7 +200,7 @@ describe('blocks are held until no byte can be on its way', () => {
     stored.dispose();
     expect([device.available, host.available, target.disposed]).toEqual([4, 4, false]);
     expect(() => target.bytes(0)).toThrow(expect.objectContaining({ name: 'BlockStateError' }));
-    await waitFor('the source', () => device.available, (available) => available === 8);
+    await waitFor('the source', () => device.available, (available) => available === 8, 30_000);
     expect(target.bytes(0).length).toBe(BLOCK_BYTES);
     target.dispose();
     expect(host.available).toBe(8);
@@ -226,7 +226,8 @@ describe('blocks are held until no byte can be on its way', () => {
   it('though the agent was closed', async () => {
     const { agent, device, host, stored } = await tiers();
     const target = host.allocateOrThrow(4);
-    knobs(heldBack);
+    // An agent waits for a second at most.
+    knobs({ ...heldBack, latencyUs: 100_000 });
     const copied = host.copy(stored, target);
     const closed = agent.close();
     stored.dispose();

@@ -122,12 +122,12 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
   });
 
   it('are held for their reader: nothing evicts them meanwhile, and an expiry gives them back', async () => {
-    const { runtime, owner, shared } = await pair({ mostLeaseMs: 50 });
+    const { runtime, owner, shared } = await pair({ mostLeaseMs: 3000 });
     store(owner, sequenceOf(6)).dispose();
     const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
     const { lease } = (await client.unary({ op: 'find', names: sequenceOf(6).lineageHashes().bytes, leaseMs: 60_000 })) as { lease: number };
     expect([owner.allocate(3), shared.leases]).toEqual([null, 1]);
-    await waitFor('the lease', () => shared.leases, (leases) => leases === 0);
+    await waitFor('the lease', () => shared.leases, (leases) => leases === 0, 30_000);
     expect(await client.unary({ op: 'release', lease })).toEqual({ held: false });
     expect(owner.allocateOrThrow(8).length).toBe(8);
     await expect(client.unary({ op: 'steal' } as never)).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST' });
@@ -192,13 +192,13 @@ describe('blocks that are pulled no longer are held until no byte can be on its 
     const both = await pairOf('mock');
     const sequence = sequenceOf(4);
     store(both.owner, sequence).dispose();
-    knobs({ completion: 'delayed', latencyUs: 1_200_000 });
+    knobs({ completion: 'delayed', latencyUs: 5_000_000 });
     return { ...both, sequence };
   }
 
   async function comeBack({ owner, reader, remote, sequence }: Awaited<ReturnType<typeof held>>): Promise<void> {
     expect([remote.statistics(), reader.available]).toEqual([{ pulled: 0, discarded: 1, quarantined: 4 }, 4]);
-    await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0);
+    await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0, 30_000);
     expect(reader.matchPrefix(sequence)).toBeUndefined();
     knobs({});
     using pulled = await remote.pull(sequence);
@@ -220,7 +220,7 @@ describe('blocks that are pulled no longer are held until no byte can be on its 
   it('though their time was over', async () => {
     const both = await held();
     const late = { code: 'DYN_DEADLINE_EXCEEDED', reason: 'kvbm.pull_timeout', operation: 'remote.pull' };
-    await expect(both.remote.pull(both.sequence, 0, { timeoutMs: 500 })).rejects.toMatchObject(late);
+    await expect(both.remote.pull(both.sequence, 0, { timeoutMs: 2500 })).rejects.toMatchObject(late);
     await comeBack(both);
   });
 });

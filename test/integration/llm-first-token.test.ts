@@ -86,7 +86,7 @@ it('a decode worker is told to abort behind its first token, not before', async 
       await new Promise((resolve) => setTimeout(resolve, 300));
       before = aborted.length;
       its.notifyFirstToken();
-      await waitFor('the abort', () => aborted.length > 0, Boolean, 900);
+      await waitFor('the abort', () => aborted.length > 0, Boolean, 10_000);
       yield { token_ids: [], finish_reason: 'cancelled' };
     },
     abort: (id) => void aborted.push(id),

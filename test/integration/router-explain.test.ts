@@ -95,7 +95,7 @@ describe('an explanation under load agrees with itself', () => {
     await explainUnderLoad(router);
     const { winner } = await router.explain({ tokens: prompts[0] as Uint32Array });
     expect((await router.reserve({ tokens: prompts[0] as Uint32Array })).workerId).toBe(winner.workerId);
-  }, 60_000);
+  }, 180_000);
 
   const deploy = deployments();
   it('of a router on an endpoint', async () => {
@@ -117,5 +117,5 @@ describe('an explanation under load agrees with itself', () => {
     const homes = async () => Promise.all(prompts.map(async (tokens) => (await router.overlapScores({ tokens })).filter(({ deviceBlocks }) => deviceBlocks === 8).length));
     await waitFor('a home of each prompt', homes, (counts) => counts.every((count) => count === 1), 30_000);
     await explainUnderLoad(router);
-  }, 60_000);
+  }, 180_000);
 });
