@@ -30,4 +30,4 @@ it('the example shows two workers, their shared prefixes, and the router’s rea
   expect(text).toMatch(/^→ .*×1 +[\d.]+$/m);
   expect(text).toMatch(/worker \d+: the least cost, .* blocks of credit for its cache/);
   expect(text.split('\n').length).toBeLessThan(24);
-}, 60_000);
+}, 180_000);
