@@ -262,6 +262,7 @@ export class BlockManager implements Disposable, BlockEventSource {
    * that region, with its agent alone.
    *
    * @throws TypeError where the manager has neither memory nor a region of the agent
+   * @throws RangeError where its memory is more than a view may have: 4 GiB in Node.js 20. A storage of kind region has no such limit
    */
   registerWith(agent: NixlAgent): Promise<MemoryRegion> {
     const operation = 'manager.registerWith';

@@ -98,6 +98,7 @@ export class MemoryRegion implements AsyncDisposable {
   /**
    * The bytes themselves, without a copy: of allocated host memory, or what was registered. Null for memory that only a
    * device can read and for files. Empty after `release`.
+   * @throws RangeError where it is more than a view may have: 4 GiB in Node.js 20
    */
   get view(): Uint8Array | null {
     if (this.#owned !== undefined) return this.#owned;
