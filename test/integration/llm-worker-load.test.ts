@@ -65,7 +65,7 @@ describe('concurrency of serveEngine', () => {
   it('refuses what still waits when its time to finish is over', async () => {
     const here = deployment();
     const engine = new HeldEngine('held');
-    const { worker } = await here.serve(engine, { concurrency: 1 });
+    const { worker } = await here.serve(engine, { concurrency: 1, cleanupTimeoutMs: 1000 });
     const client = await clientOf(here);
     const first = client.collect(request).catch((error: unknown) => error);
     await waitFor('the first', () => engine.running, (running) => running === 1);
