@@ -25,6 +25,8 @@ export interface ChildOptions {
 }
 
 const DRAIN_MS = 2000;
+/** A process may have to load the addon, or Python its wheel, on a machine with other things to do. */
+const START_MS = 120_000;
 
 const running = new Set<ChildProcess>();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
@@ -103,7 +105,7 @@ export class Child {
   }
 
   /** The next event of this name, with these fields, that was not given before. */
-  async event(name: string, fields: Readonly<Record<string, unknown>> = {}, timeoutMs = 20_000): Promise<ChildEvent> {
+  async event(name: string, fields: Readonly<Record<string, unknown>> = {}, timeoutMs = START_MS): Promise<ChildEvent> {
     const wanted = Object.entries({ event: name, ...fields });
     const find = (): ChildEvent | undefined =>
       this.events.find((one) => !this.#taken.has(one) && wanted.every(([key, value]) => one[key] === value));
@@ -119,7 +121,7 @@ export class Child {
     return event;
   }
 
-  async exit(timeoutMs = 20_000): Promise<Exit> {
+  async exit(timeoutMs = START_MS): Promise<Exit> {
     return within(timeoutMs, `${this.#name}: its exit`, this.exited, () => ({ events: this.events.slice(-20), output: this.output }));
   }
 

@@ -71,7 +71,7 @@ export class Server {
       `${this.program} on port ${this.port}`,
       async () => ({ accepts: await this.#isReady(), isRunning: child.isRunning, output: child.output }),
       (state) => state.accepts || !state.isRunning,
-      20_000,
+      60_000,
     );
     if (!child.isRunning) throw new Error(`${this.program} ended at its start: ${child.output}`);
   }

@@ -9,7 +9,7 @@ export async function waitFor<T>(
   what: string,
   observe: () => T | Promise<T>,
   done: (state: T) => boolean = Boolean,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
@@ -20,17 +20,24 @@ export async function waitFor<T>(
   }
 }
 
-const STILL_MS = 400;
+const STILL_LOOKS = 50;
 
-/** The count of what has begun and then stood still, as a producer that is held back does. */
+/** The count of what has begun and then stood still, as a producer that is held back does: looks are counted, since a pause of this process is one of its producer too. */
 export async function waitForPause(what: string, count: () => number | Promise<number>, timeoutMs?: number): Promise<number> {
-  let [last, since] = [await count(), performance.now()];
-  const observe = async (): Promise<{ count: number; stillMs: number }> => {
+  let [last, still] = [await count(), 0];
+  const observe = async (): Promise<{ count: number; still: number }> => {
     const now = await count();
-    if (now !== last) [last, since] = [now, performance.now()];
-    return { count: now, stillMs: performance.now() - since };
+    [last, still] = [now, now === last ? still + 1 : 0];
+    return { count: now, still };
   };
-  return (await waitFor(what, observe, (state) => state.count > 0 && state.stillMs >= STILL_MS, timeoutMs)).count;
+  return (await waitFor(what, observe, (state) => state.count > 0 && state.still >= STILL_LOOKS, timeoutMs)).count;
+}
+
+/** The least of up to three measurements, of which one below `most` is enough: a loaded machine may hold up any one. */
+export async function least(most: number, measure: () => Promise<number>): Promise<number> {
+  let found = Number.POSITIVE_INFINITY;
+  for (let tries = 0; tries < 3 && found >= most; tries++) found = Math.min(found, await measure());
+  return found;
 }
 
 /** Settles as `promise` does, or at the deadline fails with the state of that moment. */
@@ -42,7 +49,9 @@ export async function within<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state())}`)), timeoutMs);
+    const fail = (): void => reject(new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state())}`));
+    // Behind a pause of this process timers come first, and then what has settled meanwhile.
+    timer = setTimeout(() => setImmediate(() => setImmediate(fail)), timeoutMs);
   });
   try {
     return await Promise.race([promise, late]);

@@ -71,7 +71,7 @@ async function served<Request, Response>(handler: BidirectionalHandler<Request, 
   const endpoint = runtime.endpoint<Request, Response>('test.worker.both');
   await endpoint.serveBidirectional(handler, options);
   const client = await endpoint.client();
-  await client.waitForInstances({ timeoutMs: 10_000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   return client;
 }
 
@@ -217,22 +217,32 @@ describe('a bidirectional call', () => {
         over += 1;
       }
     });
+    let underWay = 0;
     for (let round = 0; round < 20; round++) {
       const controller = new AbortController();
+      let begin = (): void => {};
+      const begun = new Promise<void>((resolve) => (begin = resolve));
       const requests = async function* (): AsyncGenerator<number> {
         yield 1;
-        await new Promise((resolve) => setTimeout(resolve, 40 + round));
+        await begun;
+        await new Promise((resolve) => setTimeout(resolve, 20 + round));
         if (how === 'broken') throw new Error('no more paper');
         await new Promise(() => {});
       };
       const stream = client.bidirectional(requests(), how === 'late' ? { timeoutMs: 400 + round } : { signal: controller.signal });
-      expect((await stream.next()).value).toBe(0);
+      const first = await stream.next().catch((error: DynamoError) => error);
+      // On a loaded machine the time may be over before it is under way.
+      if (how === 'late' && first instanceof DynamoError && first.code === 'DYN_DEADLINE_EXCEEDED') continue;
+      expect(first).toMatchObject({ value: 0 });
+      underWay += 1;
+      begin();
       if (how === 'aborted') setTimeout(() => controller.abort(new Error('enough')), round);
       await expect(stream.collect()).rejects.toThrow();
     }
-    await waitFor('the handlers', () => over, (count) => count === 20, 20_000);
+    await waitFor('the handlers', () => over, (count) => count >= underWay);
+    expect(underWay).toBeGreaterThan(0);
     expect(whole).not.toContain(true);
-  }, 60_000);
+  });
 
   it('fails with what its own requests throw, and the handler sees their end', async () => {
     const { client, observed } = await echo();
@@ -278,7 +288,7 @@ describe('a bidirectional call', () => {
     for (let index = 0; index < COUNT; index++) expect((await stream.next()).value).toHaveLength(ITEM.byteLength);
     over();
     expect(await stream.next()).toEqual({ done: true, value: undefined });
-  }, 60_000);
+  });
 });
 
 describe('the worker of a bidirectional call', () => {
@@ -290,7 +300,7 @@ describe('the worker of a bidirectional call', () => {
     await worker.event('ready');
     const runtime = await testRuntime({ discovery: { kind: 'file', dir } });
     const client = await runtime.endpoint<number, number>(path).client();
-    await client.waitForInstances({ timeoutMs: 10_000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
     return { worker, client, ...(await begun(client)) };
   }
 
@@ -325,11 +335,11 @@ describe('the worker of a bidirectional call', () => {
       observed.ended = true;
     });
     const client = await endpoint.client();
-    await client.waitForInstances({ timeoutMs: 10_000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
     const { requests, stream } = await begun(client);
     const rest = stream.collect().catch((error: unknown) => error);
     await serving.close({ timeoutMs: 50 });
-    expect(await waitFor('the end of the handler', () => end(observed))).toBe('shutdown');
+    await waitFor('the end of the handler', () => end(observed), (how) => how === 'shutdown');
     await rest;
     await waitFor('the requests', () => requests.returned);
   });

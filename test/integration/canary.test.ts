@@ -17,7 +17,7 @@ afterEach(async () => {
 
 const health = async (): Promise<number> => (await fetch(`http://${runtime?.systemAddress}/health`)).status;
 
-it('the canary asks an endpoint with a health check, whose answer is what /health says', { timeout: 60_000 }, async () => {
+it('the canary asks an endpoint with a health check, whose answer is what /health says', async () => {
   runtime = await DistributedRuntime.create(options);
   const asked: unknown[] = [];
   let state: 'well' | 'failing' | 'silent' = 'well';
@@ -40,7 +40,7 @@ it('the canary asks an endpoint with a health check, whose answer is what /healt
   await waitFor('an endpoint that does not answer', health, (status) => status === 503, 20_000);
 });
 
-it('the canary of an engine asks it what its healthCheck says', { timeout: 60_000 }, async () => {
+it('the canary of an engine asks it what its healthCheck says', async () => {
   runtime = await DistributedRuntime.create(options);
   const asked: number[][] = [];
   const engine: LLMEngine = {

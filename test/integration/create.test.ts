@@ -1,11 +1,12 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 
 import { DistributedRuntime } from 'dynamo-node';
 import { expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../helpers/child.js';
+import { threadsNamed } from '../helpers/nixl/held.js';
 import { temporaryFolder } from '../helpers/runtime.js';
+import { waitFor } from '../helpers/wait.js';
 
 /** A server that takes connections and says nothing. */
 async function silentServer(port: number): Promise<number> {
@@ -26,7 +27,7 @@ it('a port of the status server that is taken is an error, leaves no runtime beh
   await other.close();
 });
 
-it('a server that does not answer is named while create waits for it, and by the error at its limit', { timeout: 30_000 }, async () => {
+it('a server that does not answer is named while create waits for it, and by the error at its limit', async () => {
   const warnings: string[] = [];
   const note = (warning: Error): void => void warnings.push(`${(warning as { code?: string }).code} ${warning.message}`);
   process.on('warning', note);
@@ -49,17 +50,14 @@ it('a watch ends with its runtime', async () => {
 });
 
 it('workerThreads is how many threads the native side works with', async () => {
-  const threads = async (workerThreads: number): Promise<number> => {
+  const threads = async (workerThreads: number): Promise<() => number> => {
     const runtime = { discovery: { kind: 'mem' }, host: '127.0.0.1', workerThreads };
     const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path: 'create.threads.generate', runtime })]);
     onTestFinished(() => child.stop());
     await child.event('ready');
-    const names = readdirSync(`/proc/${child.pid}/task`).map((task) => readFileSync(`/proc/${child.pid}/task/${task}/comm`, 'utf8'));
-    return names.filter((name) => name.startsWith('tokio')).length;
+    return () => threadsNamed('tokio', child.pid).length;
   };
   const [few, many] = [await threads(2), await threads(34)];
   // Beside them are some for what blocks, which come and go.
-  expect(few).toBeGreaterThanOrEqual(2);
-  expect(many - few).toBeGreaterThan(24);
-  expect(many - few).toBeLessThan(40);
+  await waitFor('the threads', () => [few(), many()] as const, ([ofTwo, ofMany]) => ofTwo >= 2 && ofMany - ofTwo > 24 && ofMany - ofTwo < 40);
 });

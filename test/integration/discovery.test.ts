@@ -14,7 +14,7 @@ it('two runtimes of one process find each other in a folder, and see each other 
   expect((await changes.next()).value).toMatchObject({ type: 'resync', instances: [] });
   const served = await worker.endpoint<string, string>('pair.worker.generate').serve((text) => text.toUpperCase());
   expect((await changes.next()).value).toMatchObject({ type: 'added', instance: { instanceId: worker.instanceId, codec: 'msgpack' } });
-  await client.waitForInstances({ timeoutMs: 5000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   expect(await client.unary('hello')).toBe('HELLO');
   expect(await client.unary('hello', { instanceId: worker.instanceId })).toBe('HELLO');
   await expect(client.unary('hello', { instanceId: 7n })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
@@ -39,7 +39,7 @@ async function twoWorkers(mode: RouterMode) {
     });
   }
   const client = await (workers[0] as DistributedRuntime).endpoint<boolean, string>('modes.worker.generate').client({ mode });
-  await client.waitForInstances({ count: 2, timeoutMs: 5000 });
+  await client.waitForInstances({ count: 2, timeoutMs: 30_000 });
   const oneByOne = async (count: number): Promise<string[]> => {
     const answers: string[] = [];
     while (answers.length < count) answers.push(await client.unary(false));
@@ -91,7 +91,7 @@ it('an instance that is asked for and gone has its request taken by one of its f
   };
   const [gone, near, far] = [await serve('gone'), await serve('near'), await serve('far')];
   const client = await (await testRuntime({ discovery })).endpoint<null, string>('fallback.worker.generate').client();
-  await client.waitForInstances({ count: 3, timeoutMs: 10_000 });
+  await client.waitForInstances({ count: 3, timeoutMs: 30_000 });
   const ask = (fallback?: 'any' | readonly bigint[]) => client.unary(null, { instanceId: gone.id, ...(fallback === undefined ? {} : { fallback }) });
   expect(await Promise.all([ask(), ask('any'), ask([near.id])])).toEqual(['gone', 'gone', 'gone']);
 

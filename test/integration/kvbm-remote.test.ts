@@ -192,7 +192,7 @@ describe('blocks that are pulled no longer are held until no byte can be on its 
     const both = await pairOf('mock');
     const sequence = sequenceOf(4);
     store(both.owner, sequence).dispose();
-    knobs({ completion: 'delayed', latencyUs: 5_000_000 });
+    knobs({ completion: 'delayed', latencyUs: 6_000_000 });
     return { ...both, sequence };
   }
 
@@ -220,7 +220,7 @@ describe('blocks that are pulled no longer are held until no byte can be on its 
   it('though their time was over', async () => {
     const both = await held();
     const late = { code: 'DYN_DEADLINE_EXCEEDED', reason: 'kvbm.pull_timeout', operation: 'remote.pull' };
-    await expect(both.remote.pull(both.sequence, 0, { timeoutMs: 2500 })).rejects.toMatchObject(late);
+    await expect(both.remote.pull(both.sequence, 0, { timeoutMs: 3000 })).rejects.toMatchObject(late);
     await comeBack(both);
   });
 });

@@ -11,7 +11,7 @@ const BLOCKS = 64;
 const THREADS = 4;
 
 describe.each(['mock', 'ucx'] as const)('a thread that copies blocks through NIXL, with %s,', (kind) => {
-  it('is terminated in the middle of a copy: the blocks come back as they were', { timeout: 60_000 }, async ({ skip }) => {
+  it('is terminated in the middle of a copy: the blocks come back as they were', async ({ skip }) => {
     const missing = kind === 'ucx' ? nixlMissing() : undefined;
     skip(missing !== undefined, missing);
     const manager = hostManager({ blockCount: BLOCKS });

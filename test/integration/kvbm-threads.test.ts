@@ -20,7 +20,7 @@ it('threads that share a manager never see a block that is not theirs or not wha
     expect(Math.min(checked, stored)).toBeGreaterThan(50);
   }
   expect(manager.statistics()).toMatchObject({ available: 32, mutableReferences: 0, registeredReferences: 0 });
-}, 60_000);
+});
 
 it('what a thread held comes back when the thread is terminated', async () => {
   const manager = sharedManager(16);

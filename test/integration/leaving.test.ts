@@ -39,7 +39,7 @@ describe('a worker is told how its caller left', () => {
   it('stopped, where it asked to stop', async () => {
     const { endpoint, kinds } = await endless();
     const client = await endpoint.client();
-    await client.waitForInstances({ timeoutMs: 5000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
     await Promise.all(
       Array.from({ length: TIMES }, async (_, index) => {
         const stream = client.generate(null);

@@ -13,7 +13,7 @@ async function pair(options: object, handler: (size: number) => unknown) {
   const endpoint = runtime.endpoint<unknown, Uint8Array>('limits.worker.generate');
   await endpoint.serve(handler as never, options);
   const client = await endpoint.client();
-  await client.waitForInstances({ timeoutMs: 5000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   return { runtime, client };
 }
 
@@ -69,8 +69,8 @@ it('highWaterBytes of an endpoint is how far a handler runs ahead of its reader'
     return yielded;
   };
   const [little, much] = [await ahead(64 * 1024), await ahead(64 << 20)];
-  expect(much - little).toBeGreaterThan(900);
-  expect(much - little).toBeLessThan(1200);
+  expect(much - little).toBeGreaterThan(700);
+  expect(much - little).toBeLessThan(1500);
 });
 
 it('a thread that comes later holds to what the process has fixed', async () => {

@@ -58,7 +58,7 @@ it('an engine tells of it before its first item', async () => {
   const { router, prefillTokens } = await counted(here);
   const idle = await prefillTokens();
   const client = await (await here.runtime()).endpoint(PATH).client();
-  await client.waitForInstances({ timeoutMs: 5000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   const { id, dpRank } = await router.reserve({ tokens: prompt });
   const request = { model: 'slow', token_ids: [...prompt], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, eos_token_ids: [], annotations: [], routing: { dp_rank: dpRank } };
   const answer = client.collect(request, { id });
@@ -86,14 +86,14 @@ it('a decode worker is told to abort behind its first token, not before', async 
       await new Promise((resolve) => setTimeout(resolve, 300));
       before = aborted.length;
       its.notifyFirstToken();
-      await waitFor('the abort', () => aborted.length > 0, Boolean, 10_000);
+      await waitFor('the abort', () => aborted.length > 0);
       yield { token_ids: [], finish_reason: 'cancelled' };
     },
     abort: (id) => void aborted.push(id),
   };
   await here.serve(engine, { workerType: 'decode' });
   const client = await (await here.runtime()).endpoint(PATH).client();
-  await client.waitForInstances({ timeoutMs: 5000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   const request = { model: 'decode', token_ids: [1, 2, 3], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, eos_token_ids: [], annotations: [], prefill_result: { disaggregated_params: {} } };
   const stream = client.generate(request, { id: 'mine' });
   await waitFor('the request', () => context !== undefined);

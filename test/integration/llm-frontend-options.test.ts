@@ -6,6 +6,7 @@ import type { ChatChunk, HttpFrontendOptions, ProcessorFactory } from '../../lib
 import { CountingEngine } from '../helpers/engines.js';
 import { temporaryFolder } from '../helpers/runtime.js';
 import { chat, deployments, post, serverSentEvents } from '../helpers/serving.js';
+import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 
@@ -61,8 +62,7 @@ describe('options of the HTTP frontend', () => {
   it('metricsPrefix renames the metrics', async () => {
     const { frontend } = await counting({ metricsPrefix: 'own_frontend' });
     await (await chat(frontend, { model: 'counting', max_tokens: 1 })).text();
-    const text = await (await fetch(`${frontend.url}/metrics`)).text();
-    expect(text).toMatch(/^own_frontend_requests_total\{/m);
+    const text = await waitFor('the count', async () => (await fetch(`${frontend.url}/metrics`)).text(), (all) => /^own_frontend_requests_total\{/m.test(all));
     expect(text).not.toMatch(/^dynamo_frontend_requests_total\{/m);
   });
 

@@ -26,9 +26,11 @@ it('gives first tokens on a kept connection as soon as they are there', async ()
   await here.serve(new CountingEngine('counter'));
   const frontend = await here.frontend();
   await frontend.waitForModel('counter');
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  onTestFinished(() => agent.destroy());
-  const times: number[] = [];
-  for (let turn = 0; turn < 12; turn++) times.push(await firstBytes(frontend, agent));
-  expect(Math.min(...times.slice(2)), `${times.map(Math.round).join(', ')} ms`).toBeLessThan(30);
+  const kept = new Agent({ keepAlive: true, maxSockets: 1 });
+  const fresh = new Agent();
+  onTestFinished(() => kept.destroy());
+  const times: [kept: number, fresh: number][] = [];
+  for (let turn = 0; turn < 12; turn++) times.push([await firstBytes(frontend, kept), await firstBytes(frontend, fresh)]);
+  const behind = times.slice(2).map(([one, other]) => one - other);
+  expect(Math.min(...behind), `${times.map((both) => both.map(Math.round).join(' and ')).join(', ')} ms`).toBeLessThan(30);
 });

@@ -80,4 +80,4 @@ it('a session is over when nobody has asked in it for so long', async () => {
     expect(await ask('one')).toBe(200);
     return away.engine.seen.length - before;
   });
-}, 60_000);
+});

@@ -27,7 +27,7 @@ describe('a frontend on the terminal', () => {
   it('converses', async () => {
     const command = `exec script --quiet --flush --command '${process.execPath} --import tsx ${program} text' /dev/null >&2`;
     const child = start('sh', ['-c', command]);
-    await waitFor('the prompt', () => plain(child.output), (output) => output.includes('User'));
+    await waitFor('the prompt', () => plain(child.output), (output) => output.includes('User'), 120_000);
     for (const said of ['alpha beta', 'gamma delta']) {
       const before = plain(child.output).length;
       child.write(`${said}\r`);

@@ -14,7 +14,7 @@ const deployment = () => made({ systemPort: 0, systemHost: '127.0.0.1' });
 /** A client of the worker itself: no frontend holds anything back, and requests are as a frontend makes them. */
 async function clientOf(here: Deployment) {
   const client = await (await here.runtime()).endpoint<object, LLMEngineOutput>('test.backend.generate').client();
-  await client.waitForInstances({ timeoutMs: 10_000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   return client;
 }
 

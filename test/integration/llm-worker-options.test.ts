@@ -215,7 +215,7 @@ describe('options of serveEngine', () => {
     const took = performance.now() - began;
     expect(engine.cleaned).toBe(1);
     expect(took).toBeGreaterThan(290);
-    expect(took).toBeLessThan(5000);
+    expect(took).toBeLessThan(30_000);
   });
 
   it.each([

@@ -108,7 +108,7 @@ describe('serveEngine', () => {
     const { cluster, worker } = await served(engine);
     const frontend = await frontendOf(cluster);
     await frontend.waitForModel('counting');
-    const response = ask(frontend, { max_tokens: 50 });
+    const response = ask(frontend, { max_tokens: 500 });
     await waitFor('the request', () => worker.inFlight, (running) => running === 1);
     await worker.close();
     expect(engine.cleaned).toBe(1);

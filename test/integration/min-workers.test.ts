@@ -16,7 +16,7 @@ it('a KV router of minInitialWorkers: 2 is there once it has two', async () => {
   onTestFinished(async () => (await making).close());
   await deployment.serve(new CountingEngine('counting'));
   const client = await runtime.endpoint(PATH).client();
-  await client.waitForInstances({ timeoutMs: 10_000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   await new Promise((resolve) => setTimeout(resolve, 500));
   expect(made).toBeUndefined();
   await deployment.serve(new CountingEngine('counting'));
@@ -26,4 +26,4 @@ it('a KV router of minInitialWorkers: 2 is there once it has two', async () => {
   const { runtime: another } = deploy({ minInitialWorkers: 2, codec: 'msgpack', systemPort: -1, canary: false, maxMessageBytes: 32 << 20 });
   await another();
   await expect(deploy({ minInitialWorkers: 1 }).runtime()).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringContaining('DYN_ROUTER_MIN_INITIAL_WORKERS=1') });
-}, 60_000);
+});

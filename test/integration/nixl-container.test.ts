@@ -21,7 +21,7 @@ async function reportUnder(command: readonly string[], required = 'any', env: No
   return child.event('report', {}, 60_000);
 }
 
-describe('a process under limits of its machine', { timeout: 120_000 }, () => {
+describe('a process under limits of its machine', () => {
   beforeEach((context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);

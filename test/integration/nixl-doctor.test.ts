@@ -9,7 +9,7 @@ import { root } from '../helpers/project.js';
 
 useTransport('ucx');
 
-describe('nixlDoctor', { timeout: 120_000 }, () => {
+describe('nixlDoctor', () => {
   test('tells of the library, its plugins and UCX', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) return context.skip(missing);

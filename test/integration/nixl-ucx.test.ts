@@ -23,7 +23,7 @@ describe('NIXL on UCX', () => {
     ['worker_id=1', undefined],
     ['worker_id=99', 'Invalid worker_id 99'],
     ['worker_id=one', 'Failed to parse worker_id'],
-  ])('hands UCX its own parameter: %s', { timeout: 90_000 }, async (parameter, complaint) => {
+  ])('hands UCX its own parameter: %s', async (parameter, complaint) => {
     const child = Child.program('test/helpers/nixl/programs/custom.ts', [parameter], { env: { NIXL_LOG_LEVEL: 'WARN' } });
     onTestFinished(() => child.stop());
     expect(await child.event('done', {}, 60_000)).toMatchObject({ bytes: 4096 });

@@ -19,12 +19,12 @@ describe('metrics', () => {
     const client = await endpoint.client();
     await client.waitForInstances();
     await client.unary(null);
-    const text = await (await fetch(`http://${runtime.systemAddress}/metrics`)).text();
+    const counted = /dynamo_component_requests_total\{[^}]*model="tiny"[^}]*\} 1/;
+    const text = await waitFor('the count', async () => (await fetch(`http://${runtime.systemAddress}/metrics`)).text(), (all) => counted.test(all));
     expect(text).toMatch(/dynamo_component_my_requests_total\{[^}]*dynamo_endpoint="generate"[^}]*kind="a"[^}]*\} 2/);
     expect(text).toMatch(/dynamo_component_my_load\{[^}]*device="cpu"[^}]*\} 0.5/);
     expect(text).toMatch(/dynamo_component_my_seconds_bucket\{[^}]*le="1"[^}]*\} 1/);
     expect(text).toContain('own_text 7');
-    expect(text).toMatch(/dynamo_component_requests_total\{[^}]*model="tiny"[^}]*\} 1/);
     expect(runtime.metricsText()).toContain('dynamo_component_my_load');
   });
 

@@ -10,7 +10,7 @@ async function pair<Request, Response>(
   const endpoint = runtime.endpoint<Request, Response>('test.worker.generate');
   await endpoint.serve(handler);
   const client = await endpoint.client();
-  await client.waitForInstances({ timeoutMs: 5000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   return { client, endpoint };
 }
 
@@ -153,7 +153,7 @@ describe('a served endpoint', () => {
     await endpoint.unregister();
     await expect.poll(() => client.instances().length).toBe(0);
     await endpoint.register();
-    await client.waitForInstances({ timeoutMs: 5000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
     expect(await client.unary(null)).toBe(1);
   });
 

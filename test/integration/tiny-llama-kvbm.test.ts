@@ -16,7 +16,7 @@ afterEach(async () => {
 });
 
 describe('the tiny Llama with its KV cache in blocks', () => {
-  it('answers as without a cache, though prefixes are shared and blocks are evicted', { timeout: 120_000 }, async () => {
+  it('answers as without a cache, though prefixes are shared and blocks are evicted', async () => {
     const result = await compareAnswers(60, 1);
     expect(result.different).toEqual([]);
     expect(result.equal + result.ties).toBe(60);
@@ -88,7 +88,7 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     expect(pool.manager.available).toBe(16);
   });
 
-  it('tells an OpenAI client how many tokens of its prompt were cached', { timeout: 60_000 }, async () => {
+  it('tells an OpenAI client how many tokens of its prompt were cached', async () => {
     const cluster = privateCluster();
     closing.push(() => cluster.remove());
     const runtime = await DistributedRuntime.create(cluster.options);

@@ -66,7 +66,7 @@ describe('the trace context of a call', () => {
       return next === undefined ? 'last' : next.unary(null);
     });
     const client = await made.client();
-    await client.waitForInstances({ timeoutMs: 10_000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
     return client;
   }
 

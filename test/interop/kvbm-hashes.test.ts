@@ -7,7 +7,7 @@ import { temporaryFolder } from '../helpers/runtime.js';
 
 beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
-it('hashes blocks as the wheel does, whatever the tokens, the adapter and the salt', { timeout: 60_000 }, async () => {
+it('hashes blocks as the wheel does, whatever the tokens, the adapter and the salt', async () => {
   const python = pythonPeer('hashes.py', [], temporaryFolder());
   onTestFinished(() => python.stop());
   await python.event('ready');

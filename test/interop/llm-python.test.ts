@@ -14,7 +14,7 @@ const START_UP_MS = 90_000;
 const closing: (() => Promise<unknown> | void)[] = [];
 afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
-}, 60_000);
+});
 
 function cluster() {
   const made = privateCluster();

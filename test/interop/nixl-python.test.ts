@@ -34,7 +34,7 @@ describe('NIXL between Node.js and Python', () => {
     if (missing !== undefined) context.skip(missing);
   });
 
-  it('Node.js reads, writes and notifies Python', { timeout: 90_000 }, async () => {
+  it('Node.js reads, writes and notifies Python', async () => {
     const agent = await agentOf('ucx', 'node');
     const mine = await agent.allocate(BYTES);
     const { child, metadata, descriptor } = await startPython(uniqueName('python'));
@@ -55,7 +55,7 @@ describe('NIXL between Node.js and Python', () => {
     expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
   });
 
-  it('Python reads, writes and notifies Node.js, whose metadata it takes as it is', { timeout: 90_000 }, async () => {
+  it('Python reads, writes and notifies Node.js, whose metadata it takes as it is', async () => {
     const agent = await agentOf('ucx', 'node');
     const mine = await agent.allocate(BYTES);
     const { child } = await startPython(uniqueName('python'));
@@ -63,12 +63,12 @@ describe('NIXL between Node.js and Python', () => {
     expect(await told(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') })).toMatchObject({ name: agent.name });
     await told(child, { do: 'fill', seed: 3 });
     expect(await told(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' })).toMatchObject({ state: 'DONE' });
-    expect(Buffer.from((await within(10_000, 'the message', messages.next())).value.data).toString()).toBe('written');
+    expect(Buffer.from((await within(20_000, 'the message', messages.next())).value.data).toString()).toBe('written');
     expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
     pattern(viewOf(mine), 4);
     expect(await told(child, { do: 'read', descriptor: mine.descriptor() })).toMatchObject({ state: 'DONE' });
     expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
     child.send({ do: 'notify', text: 'read' });
-    expect(Buffer.from((await within(10_000, 'the message', messages.next())).value.data).toString()).toBe('read');
+    expect(Buffer.from((await within(20_000, 'the message', messages.next())).value.data).toString()).toBe('read');
   });
 });

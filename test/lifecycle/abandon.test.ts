@@ -12,7 +12,6 @@ const MOST_TURNS = 20;
 
 it.each(['killed', 'stopped'] as const)(
   `${CALLS} calls %s at any moment of their start leave no handler running: each is told, whatever it waits for`,
-  { timeout: 60_000 },
   async (how) => {
     const folder = temporaryFolder();
     const path = 'abandon.worker.generate';
@@ -22,7 +21,7 @@ it.each(['killed', 'stopped'] as const)(
     await worker.event('ready');
     const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
     const client = await runtime.endpoint<NumbersRequest, NumbersItem>(path).client();
-    await client.waitForInstances({ timeoutMs: 10_000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
 
     let call = 0;
     const lane = async (): Promise<void> => {

@@ -19,7 +19,7 @@ async function withOwner(): Promise<{ owner: Child; reader: BlockManager; remote
   await owner.event('ready');
   const runtime = await testRuntime({ discovery: { kind: 'file', dir } });
   const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client({ mode: 'direct' });
-  const [instance] = await client.waitForInstances({ timeoutMs: 10_000 });
+  const [instance] = await client.waitForInstances({ timeoutMs: 30_000 });
   const reader = new BlockManager({ tier: 'host', blockCount: 32, blockSize: 16, layout, storage: { kind: 'memory', checksums: true } });
   onTestFinished(() => reader.dispose());
   const agent = await NixlAgent.create(uniqueName('reader'), { library: libraryOf('ucx') });
@@ -29,7 +29,7 @@ async function withOwner(): Promise<{ owner: Child; reader: BlockManager; remote
   return { owner, reader, remote, sequence };
 }
 
-it('blocks are pulled from another process, and a pull from one that is dead is an error', { timeout: 60_000 }, async () => {
+it('blocks are pulled from another process, and a pull from one that is dead is an error', async () => {
   const { owner, reader, remote, sequence } = await withOwner();
   const pulled = await remote.pull(sequence.lineageHashes(0, 4), 0, { timeoutMs: 20_000 });
   expect(pulled?.length).toBe(4);
@@ -41,7 +41,7 @@ it('blocks are pulled from another process, and a pull from one that is dead is 
   expect(reader.available).toBe(32);
 });
 
-it('an owner that dies while its blocks are read gives an error and never a block', { timeout: 60_000 }, async () => {
+it('an owner that dies while its blocks are read gives an error and never a block', async () => {
   const { owner, reader, remote, sequence } = await withOwner();
   (await remote.pull(sequence.lineageHashes(0, 1), 0, { timeoutMs: 20_000 }))?.dispose();
   const allocate = reader.allocate.bind(reader);

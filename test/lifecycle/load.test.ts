@@ -39,17 +39,17 @@ const cases: [where: string, change: string, reason: string][] = [
 ];
 
 describe('a process that cannot load the addon is told why, and what is supported', () => {
-  it.each(cases)('on %s', { timeout: 60_000 }, async (_where, change, reason) => {
+  it.each(cases)('on %s', async (_where, change, reason) => {
     expect(await importBehind(change)).toBe(`dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`);
   });
 
-  it('with an older glibc', { timeout: 60_000 }, async () => {
+  it('with an older glibc', async () => {
     const linker = "process.dlopen = () => { throw new Error(\"/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.36' not found\"); };";
     const message = await importBehind(`${linker} process.report.getReport = () => ({ header: { glibcVersionRuntime: '2.35' } });`, 'any');
     expect(message).toBe(`dynamo-node cannot load its native addon: glibc 2.35 is too old; ${SUPPORTED}`);
   });
 
-  it('with a checkout that is not built, or a file that is no addon', { timeout: 60_000 }, async () => {
+  it('with a checkout that is not built, or a file that is no addon', async () => {
     for (const addon of [undefined, 'not an addon']) {
       expect(await importBehind('', addon)).toContain('no usable binary was found in prebuilds/ or build/Release');
     }

@@ -6,7 +6,7 @@ import { expect, it, onTestFinished } from 'vitest';
 
 import { execute, root } from '../helpers/project.js';
 
-it("the README's worker and its caller run as they stand there, and end by themselves", { timeout: 60_000 }, async () => {
+it("the README's worker and its caller run as they stand there, and end by themselves", async () => {
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-readme-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   mkdirSync(join(folder, 'node_modules'));

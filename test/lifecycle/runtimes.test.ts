@@ -15,7 +15,7 @@ it('a runtime is opened again behind the close of the last one, as often as want
     const endpoint = runtime.endpoint<number, number>('again.worker.generate');
     await endpoint.serve((value) => value + round);
     const client = await endpoint.client();
-    await client.waitForInstances({ timeoutMs: 5000 });
+    await client.waitForInstances({ timeoutMs: 30_000 });
     expect(client.instances().map(({ instanceId }) => instanceId)).toEqual([runtime.instanceId]);
     expect(await client.unary(1)).toBe(1 + round);
     await runtime.close();
@@ -31,7 +31,7 @@ it('several runtimes of a process find and call each other by file discovery, un
   for (const [index, runtime] of runtimes.entries()) await runtime.endpoint<null, number>('several.worker.generate').serve(() => index);
   for (const runtime of runtimes) {
     const client = await runtime.endpoint<null, number>('several.worker.generate').client();
-    const instances = await client.waitForInstances({ count: 3, timeoutMs: 5000 });
+    const instances = await client.waitForInstances({ count: 3, timeoutMs: 30_000 });
     expect(new Set(instances.map(({ address }) => address.split('/')[0])).size).toBe(1);
     const answers = await Promise.all(runtimes.map(({ instanceId }) => client.unary(null, { instanceId })));
     expect(answers).toEqual([0, 1, 2]);
@@ -45,7 +45,7 @@ it('the close of one runtime leaves the others of its process at work', async ()
   await staying.endpoint<null, string>('leaving.worker.generate').serve(() => 'stayed');
   await leaving.endpoint<null, string>('leaving.worker.generate').serve(() => 'left');
   const client = await staying.endpoint<null, string>('leaving.worker.generate').client();
-  await client.waitForInstances({ count: 2, timeoutMs: 5000 });
+  await client.waitForInstances({ count: 2, timeoutMs: 30_000 });
   await leaving.close();
   await waitFor('the instances of the client', () => client.instances(), (instances) => instances.length === 1);
   expect(await Promise.all(Array.from({ length: 20 }, () => client.unary(null)))).toEqual(Array.from({ length: 20 }, () => 'stayed'));
@@ -75,7 +75,7 @@ it('an endpoint is served until it is closed, whether or not anybody keeps what 
     await endpoint.serve(() => 1);
     return endpoint.client();
   })();
-  await client.waitForInstances({ timeoutMs: 5000 });
+  await client.waitForInstances({ timeoutMs: 30_000 });
   for (let round = 0; round < 10; round++) {
     collectGarbage();
     await turn();

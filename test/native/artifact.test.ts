@@ -22,7 +22,7 @@ describe('the addon file', () => {
     folder = await mkdtemp(join(tmpdir(), 'dynamo-artifact-'));
     stripped = join(folder, 'dynamo_node.node');
     await execute('strip', ['-o', stripped, addonFile()]);
-  }, 120_000);
+  });
 
   afterAll(() => rm(folder, { recursive: true }));
 
@@ -30,7 +30,7 @@ describe('the addon file', () => {
     expect((await stat(stripped)).size).toBeLessThanOrEqual(budgetBytes.stripped);
   });
 
-  test('is within its budget when gzipped', { timeout: 120_000 }, async () => {
+  test('is within its budget when gzipped', async () => {
     let bytes = 0;
     for await (const chunk of createReadStream(stripped).pipe(createGzip())) bytes += (chunk as Buffer).length;
     expect(bytes).toBeLessThanOrEqual(budgetBytes.gzipped);

@@ -24,7 +24,7 @@ describe('the addon with NIXL only', () => {
     await execute('npx', ['cmake-js', 'compile', '-d', 'native', '-O', join(FOLDER, 'cmake'), ...options], { cwd: root, maxBuffer: 64 * 1024 * 1024 });
   }, BUILD_MS);
 
-  test('is built without Rust, is loaded, and moves bytes', { timeout: 60_000 }, async () => {
+  test('is built without Rust, is loaded, and moves bytes', async () => {
     const env = { ...process.env, DYNAMO_NODE_PREBUILD: FOLDER };
     const { stdout } = await execute(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', MOVE], { cwd: root, env });
     const { wrote, functions } = JSON.parse(stdout) as { wrote: number; functions: string[] };

@@ -16,7 +16,7 @@ async function listening(name: string): Promise<NixlAgent> {
 }
 
 describe('metadata that agents exchange by themselves', () => {
-  it('goes through sockets, fetched and sent', { timeout: 60_000 }, async (context) => {
+  it('goes through sockets, fetched and sent', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     const [portA, portB] = [await freePort(), await freePort()];
@@ -38,7 +38,7 @@ describe('metadata that agents exchange by themselves', () => {
     expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
   });
 
-  it('goes through sockets in part: what is not told cannot be reached', { timeout: 60_000 }, async (context) => {
+  it('goes through sockets in part: what is not told cannot be reached', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     const [a, portB] = [await listening('a'), await freePort()];
@@ -63,7 +63,7 @@ describe('metadata that agents exchange by themselves', () => {
     expect(sameBytes(viewOf(hidden), viewOf(theirs))).toBe(true);
   });
 
-  it('does not keep a process whose etcd is not there: each call ends by its limit or with an error', { timeout: 120_000 }, async (context) => {
+  it('does not keep a process whose etcd is not there: each call ends by its limit or with an error', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     const env = { NIXL_ETCD_ENDPOINTS: `http://127.0.0.1:${await freePort()}`, NIXL_LOG_LEVEL: 'FATAL' };
@@ -71,11 +71,11 @@ describe('metadata that agents exchange by themselves', () => {
     onTestFinished(() => child.stop());
     const { fetched, sent, closeMs } = await child.event('done', {}, 90_000);
     expect([fetched, sent]).toEqual(['nixl.deadline', 'done']);
-    expect(closeMs).toBeLessThan(4000);
+    expect(closeMs).toBeLessThan(15_000);
     expect(await child.exit()).toMatchObject({ code: 0, signal: null });
   });
 
-  it('goes through etcd, whole', { timeout: 60_000 }, async (context) => {
+  it('goes through etcd, whole', async (context) => {
     const missing = nixlMissing() ?? serversMissing('etcd');
     if (missing !== undefined) context.skip(missing);
     const etcd = await Server.etcd();

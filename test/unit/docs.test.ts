@@ -107,14 +107,14 @@ const filesOf = (folder: string, pattern: RegExp): string[] =>
 const moduleOf = (place: string): string => join(root, `${place.replaceAll(/[^\w-]/g, '_')}.ts`);
 
 describe('the reference', () => {
-  test('is made of the doc comments without a warning: every exported name has one', { timeout: 120_000 }, async () => {
+  test('is made of the doc comments without a warning: every exported name has one', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'dynamo-docs-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     await execute(process.execPath, ['node_modules/typedoc/bin/typedoc', '--out', folder, '--logLevel', 'Warn'], { cwd: root });
     expect(readFileSync(join(folder, 'classes/DistributedRuntime.html'), 'utf8')).toContain('connection to a Dynamo deployment');
   });
 
-  test('has examples that compile, as do those of the guides', { timeout: 120_000 }, () => {
+  test('has examples that compile, as do those of the guides', () => {
     const examples = ['README.md', ...filesOf('docs', /^\w+\.md$/), ...filesOf('examples', /\.md$/), ...filesOf('lib', /\.ts$/)].flatMap(examplesOf);
     expect(examples.map(([place]) => place.replace(/:.*/, ''))).toEqual(expect.arrayContaining(['README.md', 'lib/llm/engine.ts']));
     const modules = new Map(examples.map(([place, code]) => [moduleOf(place), code]));
@@ -122,7 +122,7 @@ describe('the reference', () => {
     expect(complaints(modules)).toEqual([]);
   });
 
-  test('would not compile with an example that uses what is not there', { timeout: 120_000 }, () => {
+  test('would not compile with an example that uses what is not there', () => {
     const modules = new Map([[moduleOf('planted'), "import { Endpoint, Endpiont } from 'dynamo-node';\nexport type A = Endpoint | Endpiont;\n"]]);
     expect(complaints(modules)).toEqual([expect.stringContaining("no exported member named 'Endpiont'")]);
   });

@@ -18,7 +18,7 @@ async function testGpu(env: NodeJS.ProcessEnv): Promise<Outcome> {
   );
 }
 
-test('the GPU tests say why they skip on a machine without a GPU', { timeout: 60_000 }, async (context) => {
+test('the GPU tests say why they skip on a machine without a GPU', async (context) => {
   if (missingGpu === undefined) context.skip('this machine has a GPU');
   const { code, stdout } = await testGpu({});
   expect(code).toBe(0);
@@ -26,7 +26,7 @@ test('the GPU tests say why they skip on a machine without a GPU', { timeout: 60
   expect(stdout).toMatch(/\n0 passed, 0 failed, [1-9]\d* skipped\n$/);
 });
 
-test('the GPU tests fail on a machine without a GPU under REQUIRE_GPU=1', { timeout: 60_000 }, async (context) => {
+test('the GPU tests fail on a machine without a GPU under REQUIRE_GPU=1', async (context) => {
   if (missingGpu === undefined) context.skip('this machine has a GPU');
   const { code, stdout } = await testGpu({ REQUIRE_GPU: '1' });
   expect(code).toBe(1);

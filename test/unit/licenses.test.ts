@@ -25,7 +25,7 @@ describe('the licences of what is shipped', () => {
     expect(refusalOf({ name: 'planted', license: 'MIT' }, ['Permission is hereby granted ...'])).toBeUndefined();
   });
 
-  test('are all allowed, and the notices name each crate and carry the texts', { timeout: 120_000 }, async () => {
+  test('are all allowed, and the notices name each crate and carry the texts', async () => {
     await installRust();
     const [crates, packages] = [linkedCrates(), runtimePackages()];
     expect(refusals(crates, packages)).toEqual([]);

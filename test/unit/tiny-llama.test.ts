@@ -85,7 +85,7 @@ describe('the bundled checkpoint', () => {
 });
 
 describe('the model against transformers', () => {
-  it('takes the same greedy tokens with the same probabilities', { timeout: 180_000 }, () => {
+  it('takes the same greedy tokens with the same probabilities', () => {
     let steps = 0;
     let closeCalls = 0;
     for (const { name, promptTokenIds, tokenIds, gaps, logprobs } of fixture.cases) {
@@ -108,7 +108,7 @@ describe('the model against transformers', () => {
     expect(closeCalls).toBeLessThanOrEqual(steps / 100);
   });
 
-  it('gives the same logits however a prompt is cut and whatever the block size', { timeout: 30_000 }, () => {
+  it('gives the same logits however a prompt is cut and whatever the block size', () => {
     const promptTokenIds = caseNamed('long system message').promptTokenIds.slice(0, 250);
     const whole = model.forward(promptTokenIds, model.createCache());
     const cache = model.createCache(7);

@@ -24,16 +24,16 @@ export function held(): Held {
   };
 }
 
-/** The names of this process's threads that begin so; those of agents are called by their agent's name, cut. */
-export function threadsNamed(prefix: string): string[] {
+/** The names of a process's threads that begin so; those of agents are called by their agent's name, cut. */
+export function threadsNamed(prefix: string, process: number | 'self' = 'self'): string[] {
   const name = (thread: string): string => {
     try {
-      return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8').trim();
+      return readFileSync(`/proc/${process}/task/${thread}/comm`, 'utf8').trim();
     } catch {
       return ''; // It has ended meanwhile.
     }
   };
-  return readdirSync('/proc/self/task').map(name).filter((one) => one.startsWith(prefix));
+  return readdirSync(`/proc/${process}/task`).map(name).filter((one) => one.startsWith(prefix));
 }
 
 /** What may come and go beside NIXL: threads of the runtime, files of the test runner, memory that an allocator keeps. */
@@ -43,6 +43,6 @@ const SPARE = { files: 4, threads: 2, rssMiB: 48 };
 export async function expectBaseline(before: Held, what: string, rssMiB = SPARE.rssMiB): Promise<void> {
   const done = (now: Held): boolean =>
     now.files <= before.files + SPARE.files && now.threads <= before.threads + SPARE.threads && now.rssMiB <= before.rssMiB + rssMiB;
-  const after = await waitFor(`${what}: no more held than ${JSON.stringify(before)}`, held, done);
+  const after = await waitFor(`${what}: no more held than ${JSON.stringify(before)}`, held, done, 60_000);
   console.log(`${what}: ${JSON.stringify(before)} before, ${JSON.stringify(after)} after`);
 }

@@ -19,7 +19,7 @@ export function describeNotifications(kind: Kind): void {
         }
       })();
       for (const message of sent) await peer.notify(message);
-      await within(10_000, 'the messages', reading, () => received.length);
+      await within(30_000, 'the messages', reading, () => received.length);
       expect(received).toEqual(sent);
     });
 
@@ -41,7 +41,7 @@ export function describeNotifications(kind: Kind): void {
       for (let round = 0; round < 5; round++) {
         pattern(viewOf(mine), round);
         const written = a.write(mine, remote, { notify: Uint8Array.of(round) });
-        const { value } = await within(10_000, 'the message', messages.next());
+        const { value } = await within(30_000, 'the message', messages.next());
         expect([...value.data]).toEqual([round]);
         expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
         await written;

@@ -110,7 +110,7 @@ export function describeProcesses(kind: Kind, times: number): void {
       await told(child, { do: 'pattern', seed: 3 });
       const messages = agent.notifications();
       await told(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' });
-      expect(Buffer.from((await within(10_000, 'the message', messages.next())).value.data).toString()).toBe('written');
+      expect(Buffer.from((await within(30_000, 'the message', messages.next())).value.data).toString()).toBe('written');
       expect(hashOf(viewOf(mine))).toBe((await told(child, { do: 'hash' }))['hash']);
       child.send({ do: 'receive' });
       await peer.notify('thanks');
@@ -173,11 +173,11 @@ export function describeProcesses(kind: Kind, times: number): void {
         const { prepared, running } = await enter(state, meeting);
         child.kill('SIGSTOP');
         const late = prepared.post({ timeoutMs: 100, notify: 'awake' }).then(() => 'done', (error: NixlError) => error.reason);
-        await within(5000, 'a transfer within the agent', agent.write(mine.slice(0, 4096), local));
+        await within(30_000, 'a transfer within the agent', agent.write(mine.slice(0, 4096), local));
         expect(['done', 'nixl.deadline']).toContain(await late);
         child.kill('SIGCONT');
         await expectHonest(running, () => state === 'reading' && expectBlocks(viewOf(mine), seed, 'a read of a peer that was stopped'));
-        await within(10_000, 'a transfer with the peer that goes on', agent.write(mine, meeting.remote));
+        await within(30_000, 'a transfer with the peer that goes on', agent.write(mine, meeting.remote));
         expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
         await prepared.release();
       }
@@ -196,9 +196,9 @@ export function describeProcesses(kind: Kind, times: number): void {
       await agent.write(mine.slice(0, 4096), remote.slice(0, 4096));
       old.child.kill('SIGSTOP');
       const writing = agent.write(mine, remote).then(() => 'done', (error: NixlError) => error.reason);
-      const peer = await within(10_000, 'the peer that was started anew', connect(agent, anew.ready));
+      const peer = await within(30_000, 'the peer that was started anew', connect(agent, anew.ready));
       expect(peer.generation).toBe(2);
-      const outcome = await within(10_000, 'the end of the transfer', writing);
+      const outcome = await within(30_000, 'the end of the transfer', writing);
       // Where this process copies by itself it needs no peer that runs.
       expect(kind === 'ucx' ? ['done', 'nixl.peer_restarted'] : ['nixl.peer_restarted']).toContain(outcome);
       await expectBlocksMove({ agent, mine, remote: peer.memory(anew.ready.descriptor) }, anew.child, 6);
