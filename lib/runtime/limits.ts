@@ -4,11 +4,8 @@ const VARIABLE = 'DYN_TCP_MAX_MESSAGE_SIZE';
 const DEFAULT_BYTES = 32 * 1024 * 1024;
 /** What the transport puts around a payload: addresses, ids, metadata. */
 const ENVELOPE_BYTES = 16 * 1024;
-
 /** What Dynamo takes in one frame over QUIC, whatever the variable says. */
 const QUIC_BYTES = 32 * 1024 * 1024;
-
-let fixed = DEFAULT_BYTES - ENVELOPE_BYTES;
 
 /** The most that a packed message may have, and who says so. */
 export interface SizeLimit {
@@ -17,27 +14,30 @@ export interface SizeLimit {
   readonly variable?: string;
 }
 
+const transportLimit = (bytes: number): SizeLimit => ({ bytes: bytes - ENVELOPE_BYTES, layer: `the transport's (${VARIABLE})`, variable: VARIABLE });
+
+const QUIC_LIMIT: SizeLimit = { bytes: QUIC_BYTES - ENVELOPE_BYTES, layer: 'that of responses over QUIC' };
+
+let fixed = transportLimit(DEFAULT_BYTES);
+
 /** What the crates hold to, which they read once in a process. */
 export function fixMaxMessageBytes(bytes: number): void {
-  fixed = bytes - ENVELOPE_BYTES;
+  fixed = transportLimit(bytes);
 }
 
 /** The largest request or response item in bytes, as the transport's own limit allows. */
 export function maxMessageBytes(): number {
-  return fixed;
+  return fixed.bytes;
 }
-
-const transportLimit = (): SizeLimit => ({ bytes: fixed, layer: `the transport's (${VARIABLE})`, variable: VARIABLE });
 
 /** The limit of an item of a response. */
 export function itemLimit(responsePlane: 'tcp' | 'quic', own?: number): SizeLimit {
   if (own !== undefined) return { bytes: own, layer: 'options.maxItemBytes' };
-  const quic = QUIC_BYTES - ENVELOPE_BYTES;
-  return responsePlane === 'quic' && quic < fixed ? { bytes: quic, layer: 'that of responses over QUIC' } : transportLimit();
+  return responsePlane === 'quic' && QUIC_LIMIT.bytes < fixed.bytes ? QUIC_LIMIT : fixed;
 }
 
 /** Throws before anything is sent where a packed message is over a limit. */
-export function checkSize(operation: string, what: string, actual: number, limit: SizeLimit = transportLimit()): void {
+export function checkSize(operation: string, what: string, actual: number, limit: SizeLimit = fixed): void {
   const { bytes, layer, variable } = limit;
   if (actual <= bytes) return;
   throw new DynamoError('PayloadTooLarge', `${operation}: ${what} has ${actual} bytes packed, the limit is ${bytes}, ${layer}`, {
