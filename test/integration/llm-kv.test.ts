@@ -30,6 +30,9 @@ describe('an engine that publishes', () => {
     expect(worker.publishKvEvents([], 5)).toBe(false);
     expect(worker.publishLoad({ kvUsedBlocks: 64, kvTotalBlocks: 256 })).toBe(true);
     await waitFor('the gauge', () => runtime.metricsText(), (text) => /gpu_cache_usage\S* 0\.25/.test(text));
+    expect(await runtime.metricsText()).not.toMatch(/kv_cache_hit_rate/);
+    expect(worker.publishLoad({ kvUsedBlocks: 64, kvTotalBlocks: 256, gpuCacheUsage: 0.75, kvCacheHitRate: 0.125 })).toBe(true);
+    await waitFor('the gauges', () => runtime.metricsText(), (text) => /gpu_cache_usage\S* 0\.75/.test(text) && /kv_cache_hit_rate\S* 0\.125/.test(text));
     expect(() => worker.publishKvEvents([{ event_id: 1, data: 'gone' } as never])).toThrow(TypeError);
   });
 

@@ -1,6 +1,7 @@
 import { type LogLine, openLog } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
+import { Child } from '../helpers/child.js';
 import { testRuntime } from '../helpers/runtime.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -30,19 +31,18 @@ describe('metrics', () => {
 
   it('of your own are rendered for each reader, who waits no longer than the limit and then has the last', async () => {
     const runtime = await testRuntime(status);
-    const read = async (): Promise<string | undefined> => {
+    const read = async (): Promise<string[]> => {
       const text = await (await fetch(`http://${runtime.systemAddress}/metrics`)).text();
-      return /^rendered (.*)$/m.exec(text)?.[1];
+      return text.split('\n').filter((line) => /^(rendered|late) /.test(line));
     };
     let count = 0;
     let render: () => string | Promise<string> = () => `rendered ${++count}\n`;
-    runtime.metrics.text({ render: () => render(), timeLimitMs: 2000 });
-    expect([await read(), await read()]).toEqual(['1', '2']);
+    runtime.metrics.text({ render: () => render(), timeLimitMs: 60_000 });
+    expect([await read(), await read()]).toEqual([['rendered 1'], ['rendered 2']]);
     expect(runtime.metricsText()).toContain('rendered 2');
-    render = async () => `rendered ${await Promise.resolve('later')}\n`;
-    expect(await read()).toBe('later');
-    render = () => new Promise(() => {});
-    expect(await read()).toBe('later');
+    render = async () => `rendered ${await Promise.resolve('3')}\n`;
+    runtime.metrics.text({ render: () => new Promise(() => {}), timeLimitMs: 50 }).set('late 7\n');
+    expect(await read()).toEqual(['rendered 3', 'late 7']);
   });
 
   it('of your own are left out where they cannot be rendered', async () => {
@@ -51,8 +51,8 @@ describe('metrics', () => {
     const log = openLog({ filter: 'error', write: ({ message }) => lines.push(message) });
     onTestFinished(() => log.close());
     const renders = [() => { throw new Error('no registry'); }, () => 7 as never];
-    runtime.metrics.text({ render: () => renders.shift()!() });
-    runtime.metrics.text({ render: () => 'rendered 1\n' });
+    runtime.metrics.text({ render: () => renders.shift()!(), timeLimitMs: 60_000 });
+    runtime.metrics.text({ render: () => 'rendered 1\n', timeLimitMs: 60_000 });
     for (const told of ['no registry', 'expected a string, got 7']) {
       expect(await (await fetch(`http://${runtime.systemAddress}/metrics`)).text()).toMatch(/^rendered 1$/m);
       await waitFor('the line', () => lines, (seen) => seen.some((line) => line.includes(told)));
@@ -113,6 +113,14 @@ describe('health', () => {
     expect(await health()).toBe(503);
   });
 
+  it('server says the same on /live as on /health', async () => {
+    const runtime = await testRuntime(status);
+    const asked = async (path: string): Promise<number> => (await fetch(`http://${runtime.systemAddress}${path}`)).status;
+    expect([await asked('/live'), await asked('/health')]).toEqual([503, 503]);
+    runtime.setHealthy(true);
+    expect([await asked('/live'), await asked('/health')]).toEqual([200, 200]);
+  });
+
   it('server answers routes of our own', async () => {
     const runtime = await testRuntime(status);
     runtime.engineRoute('control/profile', (body) => ({ got: body }));
@@ -123,6 +131,9 @@ describe('health', () => {
       fetch(`http://${runtime.systemAddress}/engine/${route}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
     expect(await (await post('control/profile', { on: true })).json()).toEqual({ got: { on: true } });
     expect((await post('control/fail', {})).ok).toBe(false);
+    const got = await fetch(`http://${runtime.systemAddress}/engine/control/profile`);
+    expect([got.status, await got.json()]).toEqual([200, { got: {} }]);
+    expect((await fetch(`http://${runtime.systemAddress}/engine/control/nothing`)).status).toBe(404);
     expect(() => runtime.engineRoute('control/profile', () => null)).toThrow(/already registered/);
   });
 });
@@ -140,6 +151,15 @@ describe('the process', () => {
     await runtime.close();
     await expect.poll(() => lines.some((line) => line.startsWith('info ') && line.includes('shutdown'))).toBe(true);
     log.close();
+  });
+
+  it('writes its log to standard error where it is told nothing else, and says how many lines were lost unread', async () => {
+    const child = Child.program('test/helpers/programs/log.ts');
+    onTestFinished(() => child.stop());
+    const { line } = await child.event('lost', {}, 60_000);
+    expect(line).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z [A-Z]+ [\w:]+: .* \([1-9]\d* lines lost\)$/s);
+    expect(await child.exit(60_000)).toMatchObject({ code: 0 });
+    expect(child.output).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z (TRACE|DEBUG|INFO) [\w:]+: /m);
   });
 
   it('has the filter of its log that was given last', async () => {
