@@ -34,8 +34,31 @@ struct Line {
 }
 
 #[derive(Default)]
+struct Lines {
+    kept: VecDeque<Line>,
+    /// How many went before the first of them.
+    lost: u64,
+}
+
+impl Lines {
+    fn push(&mut self, line: Line) {
+        if self.kept.len() == CAPACITY {
+            self.kept.pop_front();
+            self.lost += 1;
+        }
+        self.kept.push_back(line);
+    }
+
+    fn pop(&mut self) -> Option<Line> {
+        let mut line = self.kept.pop_front()?;
+        line.dropped = std::mem::take(&mut self.lost);
+        Some(line)
+    }
+}
+
+#[derive(Default)]
 struct Ring {
-    lines: Mutex<(VecDeque<Line>, u64)>,
+    lines: Mutex<Lines>,
     arrived: Notify,
 }
 
@@ -60,20 +83,14 @@ impl<S: tracing::Subscriber> Layer<S> for ToRing {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let mut message = Message::default();
         event.record(&mut message);
-        let mut ring = RING.lines.lock();
-        if ring.0.len() == CAPACITY {
-            ring.0.pop_front();
-            ring.1 += 1;
-        }
-        let dropped = std::mem::take(&mut ring.1);
-        ring.0.push_back(Line {
+        let line = Line {
             level: event.metadata().level().as_str(),
             target: event.metadata().target().to_string(),
             message: message.0,
             time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64() * 1000.0),
-            dropped,
-        });
-        drop(ring);
+            dropped: 0,
+        };
+        RING.lines.lock().push(line);
         RING.arrived.notify_waiters();
     }
 }
@@ -84,7 +101,7 @@ async fn next(ring: Arc<Ring>) -> Option<(Result<Item, Failure>, Arc<Ring>)> {
         tokio::pin!(arrived);
         // From here on it hears of lines, also of one that another reader takes.
         arrived.as_mut().enable();
-        if let Some(line) = ring.lines.lock().0.pop_front() {
+        if let Some(line) = ring.lines.lock().pop() {
             break line;
         }
         arrived.await;
@@ -110,6 +127,37 @@ pub fn install() {
     LazyLock::force(&FILTER);
 }
 
+/// How many read the log.
+static READERS: Mutex<usize> = Mutex::new(0);
+
+/// Counts as one of them until it is dropped; behind the last nothing is written or kept.
+struct Reader;
+
+impl Reader {
+    fn open(wanted: EnvFilter) -> Result<Self, Failure> {
+        let mut readers = READERS.lock();
+        if let Some(handle) = FILTER.as_ref() {
+            handle.reload(wanted).map_err(Failure::internal)?;
+        }
+        *readers += 1;
+        Ok(Self)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut readers = READERS.lock();
+        *readers -= 1;
+        if *readers > 0 {
+            return;
+        }
+        if let (Some(handle), Ok(off)) = (FILTER.as_ref(), filter("off")) {
+            let _ = handle.reload(off);
+        }
+        *RING.lines.lock() = Lines::default();
+    }
+}
+
 /// Opens the log of the process; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`), from now on
 /// that of all who have it open. Gives a `PullStream` of lines `{level, target, message, time, dropped}`, each of which goes to
 /// one of them. A process that had a log already, of another library, keeps that, with its filter.
@@ -117,11 +165,10 @@ pub fn install() {
 pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let filter = filter(std::str::from_utf8(call.payload()).unwrap_or_default())?;
-            if let Some(handle) = FILTER.as_ref() {
-                handle.reload(filter).map_err(Failure::internal)?;
-            }
-            let lines = futures::stream::unfold(RING.clone(), next);
+            let reader = Reader::open(filter(std::str::from_utf8(call.payload()).unwrap_or_default())?)?;
+            let lines = futures::stream::unfold((RING.clone(), reader), |(ring, reader)| async move {
+                next(ring).await.map(|(line, ring)| (line, (ring, reader)))
+            });
             Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(lines)))))
         })
     }
