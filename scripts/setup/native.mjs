@@ -10,14 +10,20 @@ const require = createRequire(import.meta.url);
 const logFile = '.setup/native.log';
 const tailLines = 40;
 
-/** What a line of the build's output says about its state. Lines of a `transient` kind stay out of the log. */
+/** Lines of a `transient` kind stay out of the log. */
 const states = [
-  { line: /^\s*Building \[.*\] (\d+)\/(\d+): (.+)$/, say: ([, done, all, names]) => `${done}/${all} crates, ${names.split(/[,(]/)[0]}`, transient: true },
+  { line: /^\s*Building \[.*\] (\d+)\/(\d+): (.+)$/, say: ([, done, all, names]) => `${done}/${all} crates, ${names.split(/[,(]/)[0].trim()}`, transient: true },
   { line: /^\s*Downloading \[.*\]/, say: () => 'downloading crates', transient: true },
   { line: /^\s*Downloaded (\S+)/, say: ([, name]) => `downloading ${name}` },
   { line: /^\[(\d+)\/(\d+)\] Building CXX object .*\/(\S+)\.o$/, say: ([, done, all, name]) => `C++ ${done}/${all}, ${name}` },
   { line: /^\[\d+\/\d+\] Linking/, say: () => 'linking' },
 ];
+
+/** What a line of the build's output says of its state, and whether it is worth no line in the log; undefined for other lines. */
+export function stateOf(line) {
+  const state = states.find(({ line: pattern }) => pattern.test(line));
+  return state && { text: state.say(state.line.exec(line)), transient: state.transient === true };
+}
 
 const commands = {
   build: () => [require.resolve('node-gyp/bin/node-gyp.js'), 'configure', 'build', '--release'],
@@ -40,8 +46,8 @@ export async function buildNative(kind = 'build') {
   let rest = '';
 
   const onLine = (line) => {
-    const state = states.find(({ line: pattern }) => pattern.test(line));
-    if (state) progress.text = state.say(state.line.exec(line));
+    const state = stateOf(line);
+    if (state) progress.text = state.text;
     if (state?.transient || line.trim() === '') return;
     writeSync(log, `${line}\n`);
     tail.push(line);

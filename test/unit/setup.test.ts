@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 
+import { stateOf } from '../../scripts/setup/native.mjs';
 import { ensure, steps } from '../../scripts/setup/steps.mjs';
 import { execute, root } from '../helpers/project.js';
 
@@ -90,4 +91,16 @@ describe('the set-up', () => {
     expect(rest).toEqual(['false']);
     expect(existsSync(join(folder, '.setup/nixl'))).toBe(false);
   });
+});
+
+test.each([
+  ['    Building [=======>     ] 812/1005: dynamo-llm, dynamo-runtime(build)      ', { text: '812/1005 crates, dynamo-llm', transient: true }],
+  ['    Building [=====================> ] 1004/1005: dynamo-core                ', { text: '1004/1005 crates, dynamo-core', transient: true }],
+  [' Downloading [===>     ] 3/9: serde', { text: 'downloading crates', transient: true }],
+  ['  Downloaded serde v1.0.0', { text: 'downloading serde', transient: false }],
+  ['[18/42] Building CXX object CMakeFiles/dynamo_nixl.dir/nixl/transfer.cc.o', { text: 'C++ 18/42, transfer.cc', transient: false }],
+  ['[45/45] Linking CXX shared module dynamo_node.node', { text: 'linking', transient: false }],
+  ['   Compiling dynamo-core v0.1.0', undefined],
+])('the progress of the build is read from its lines: %s', (line, state) => {
+  expect(stateOf(line)).toEqual(state);
 });
