@@ -11,8 +11,7 @@ const WARM_ITEMS = ITEMS / 4;
 const HIGH_WATER_BYTES = 1 << 20;
 /** The crates' own, of 64 frames each: one behind the worker's sink, one before the reader. */
 const QUEUES_BYTES = 2 * 64 * ITEM_BYTES;
-/** With room for what the heap of a process does by itself. */
-const MOST_BYTES = 2 * HIGH_WATER_BYTES + QUEUES_BYTES + (14 << 20);
+const MOST_BYTES = 2 * HIGH_WATER_BYTES + QUEUES_BYTES;
 /** While a gigabyte is read at full speed its items lie beside the heap until V8 collects them, which it does each 60 MiB or so where it has the time. */
 const MOST_READING_BYTES = ITEMS * ITEM_BYTES / 4;
 
