@@ -1,7 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-const folders = (process.env.DYNAMO_TEST_FOLDERS ?? 'unit,native,integration,servers,interop,lifecycle,types').split(',');
+const folders = (process.env.DYNAMO_TEST_FOLDERS ?? 'unit,native,integration,servers,interop,lifecycle,types').split(
+  ',',
+);
 
 const library = fileURLToPath(new URL('lib/index.ts', import.meta.url));
 
@@ -19,7 +21,16 @@ export default defineConfig({
       extends: true as const,
       test:
         name === 'types'
-          ? { name, include: [], typecheck: { enabled: true, only: true, include: ['test/types/**/*.test-d.ts'], tsconfig: 'tsconfig.check.json' } }
+          ? {
+              name,
+              include: [],
+              typecheck: {
+                enabled: true,
+                only: true,
+                include: ['test/types/**/*.test-d.ts'],
+                tsconfig: 'tsconfig.check.json',
+              },
+            }
           : { name, include: [`test/${name}/**/*.test.ts`] },
     })),
   },

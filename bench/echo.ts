@@ -94,7 +94,8 @@ function cases(): Case[] {
       }),
     ),
   );
-  const same = (one: Case, other: Case): boolean => one.kind === other.kind && one.bytes === other.bytes && one.atATime === other.atATime;
+  const same = (one: Case, other: Case): boolean =>
+    one.kind === other.kind && one.bytes === other.bytes && one.atATime === other.atATime;
   return all.filter((one, index) => all.findIndex((other) => same(one, other)) === index);
 }
 
@@ -105,25 +106,48 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
   };
   const nodeServer = Peer.node('node server', dir, 'node.mjs', 'serve', 'node');
   const grpcServer = Peer.node('grpc-js server', dir, 'grpc.mjs', 'serve');
-  const pythonServer = pythonMissing === undefined ? Peer.python('python server', dir, 'echo.py', 'serve', 'python') : undefined;
+  const pythonServer =
+    pythonMissing === undefined ? Peer.python('python server', dir, 'echo.py', 'serve', 'python') : undefined;
   const rustServer = Peer.compiled('rust server', dir, 'echo_peer', 'serve', 'rust');
-  const [{ port }] = await Promise.all([start(grpcServer), start(nodeServer), start(rustServer), pythonServer && start(pythonServer)]);
+  const [{ port }] = await Promise.all([
+    start(grpcServer),
+    start(nodeServer),
+    start(rustServer),
+    pythonServer && start(pythonServer),
+  ]);
   const pairs: Pair[] = [
     { name: 'node-node', caller: Peer.node('node caller', dir, 'node.mjs', 'call', 'node'), server: nodeServer },
-    { name: 'grpc-grpc', caller: Peer.node('grpc-js caller', dir, 'grpc.mjs', 'call', String(port)), server: grpcServer },
+    {
+      name: 'grpc-grpc',
+      caller: Peer.node('grpc-js caller', dir, 'grpc.mjs', 'call', String(port)),
+      server: grpcServer,
+    },
     { name: 'rust-rust', caller: Peer.compiled('rust caller', dir, 'echo_peer', 'call', 'rust'), server: rustServer },
   ];
   if (pythonServer !== undefined) {
     pairs.push(
-      { name: 'node-python', caller: Peer.node('node caller of python', dir, 'node.mjs', 'call', 'python'), server: pythonServer },
-      { name: 'python-python', caller: Peer.python('python caller', dir, 'echo.py', 'call', 'python'), server: pythonServer },
+      {
+        name: 'node-python',
+        caller: Peer.node('node caller of python', dir, 'node.mjs', 'call', 'python'),
+        server: pythonServer,
+      },
+      {
+        name: 'python-python',
+        caller: Peer.python('python caller', dir, 'echo.py', 'call', 'python'),
+        server: pythonServer,
+      },
     );
   }
   await Promise.all(pairs.map(({ caller }) => start(caller)));
   return pairs;
 }
 
-async function measure({ caller, server }: Pair, { kind, atATime, bytes, count }: Case, warmUpMs: number, ms: number): Promise<Round> {
+async function measure(
+  { caller, server }: Pair,
+  { kind, atATime, bytes, count }: Case,
+  warmUpMs: number,
+  ms: number,
+): Promise<Round> {
   const command = { kind, concurrency: atATime, bytes, count };
   await caller.ask({ ...command, ms: warmUpMs });
   const before = [caller, server].map((peer) => peer.cpu());
@@ -147,7 +171,8 @@ function side(rounds: readonly Round[], name: 'caller' | 'server'): SideFigure {
 }
 
 function figures(one: Case, rounds: ReadonlyMap<PairName, readonly Round[]>): Figure[] {
-  const rates = (name: PairName): number[] => (rounds.get(name) as Round[]).map(({ items, seconds }) => items / seconds);
+  const rates = (name: PairName): number[] =>
+    (rounds.get(name) as Round[]).map(({ items, seconds }) => items / seconds);
   return [...rounds].map(([pair, all]) => ({
     ...one,
     pair,
@@ -178,12 +203,15 @@ async function measureAll(pairs: readonly Pair[], { quick }: Effort): Promise<Fi
     }
     const found = figures(one, got);
     all.push(...found);
-    console.log(`  ${label(one).padEnd(24)} ${found.map(({ pair, perSecond }) => `${pair} ${perSecond.median}`).join('  ')}`);
+    console.log(
+      `  ${label(one).padEnd(24)} ${found.map(({ pair, perSecond }) => `${pair} ${perSecond.median}`).join('  ')}`,
+    );
   }
   return all;
 }
 
-const size = (bytes: number): string => (bytes >= 1_000_000 ? `${bytes / 1_000_000} MB` : bytes >= 1000 ? `${bytes / 1000} KB` : `${bytes} B`);
+const size = (bytes: number): string =>
+  bytes >= 1_000_000 ? `${bytes / 1_000_000} MB` : bytes >= 1000 ? `${bytes / 1000} KB` : `${bytes} B`;
 
 function label({ kind, concurrency, atATime, bytes }: Case): string {
   return `${kind} ${size(bytes)} x ${atATime === concurrency ? concurrency : `${atATime} (limited)`}`;
@@ -192,9 +220,16 @@ function label({ kind, concurrency, atATime, bytes }: Case): string {
 /** What one unary call at a time takes longer than in Rust, where the payload is small. */
 function addedLatency(all: readonly Figure[], wake: number): Goal {
   const p50 = (pair: PairName, bytes: number): number =>
-    all.find((one) => one.kind === 'unary' && one.pair === pair && one.concurrency === 1 && one.bytes === bytes)?.p50Ms.median as number;
-  const added = PAYLOADS.slice(0, 2).map(({ bytes }) => round((p50('node-node', bytes) - p50('rust-rust', bytes)) * 1000));
-  return { goal: 'added p50 over Rust at most 50 us (100 B and 10 KB, one at a time)', got: `${added.join(' and ')} us, where a sleeping thread runs ${wake} us after it is woken`, met: added.every((each) => each <= 50) };
+    all.find((one) => one.kind === 'unary' && one.pair === pair && one.concurrency === 1 && one.bytes === bytes)?.p50Ms
+      .median as number;
+  const added = PAYLOADS.slice(0, 2).map(({ bytes }) =>
+    round((p50('node-node', bytes) - p50('rust-rust', bytes)) * 1000),
+  );
+  return {
+    goal: 'added p50 over Rust at most 50 us (100 B and 10 KB, one at a time)',
+    got: `${added.join(' and ')} us, where a sleeping thread runs ${wake} us after it is woken`,
+    met: added.every((each) => each <= 50),
+  };
 }
 
 function goals(all: readonly Figure[], wake: number): Goal[] {
@@ -223,7 +258,11 @@ function goals(all: readonly Figure[], wake: number): Goal[] {
 function rows(all: readonly Figure[]): Row[] {
   return cases().map((one) => {
     const found = new Map(
-      all.filter(({ kind, concurrency, bytes }) => kind === one.kind && concurrency === one.concurrency && bytes === one.bytes).map((each) => [each.pair, each]),
+      all
+        .filter(
+          ({ kind, concurrency, bytes }) => kind === one.kind && concurrency === one.concurrency && bytes === one.bytes,
+        )
+        .map((each) => [each.pair, each]),
     );
     const node = found.get('node-node') as Figure;
     const cell = (pair: PairName): string => {
@@ -246,7 +285,12 @@ function rows(all: readonly Figure[]): Row[] {
   });
 }
 
-function measured(all: readonly Figure[], pairs: readonly PairName[], wake: number, settings: Record<string, unknown>): Measured {
+function measured(
+  all: readonly Figure[],
+  pairs: readonly PairName[],
+  wake: number,
+  settings: Record<string, unknown>,
+): Measured {
   return {
     settings: { ...settings, wakeMicros: wake },
     figures: all,
@@ -259,10 +303,28 @@ function measured(all: readonly Figure[], pairs: readonly PairName[], wake: numb
         .filter((one) => one.kind === kind)
         .map((one) => ({
           name: [size(one.bytes), `x ${one.atATime}`],
-          values: pairs.map((pair) => all.find((each) => each.pair === pair && each.kind === kind && each.bytes === one.bytes && each.concurrency === one.concurrency)?.perSecond),
+          values: pairs.map(
+            (pair) =>
+              all.find(
+                (each) =>
+                  each.pair === pair &&
+                  each.kind === kind &&
+                  each.bytes === one.bytes &&
+                  each.concurrency === one.concurrency,
+              )?.perSecond,
+          ),
         })),
     })),
-    columns: ['Node to Node, 1/s', 'p50 / p99, ms', 'Node to Python', 'Python to Python', 'grpc-js', 'Rust to Rust', 'JS + native CPU, us', 'RSS, MiB'],
+    columns: [
+      'Node to Node, 1/s',
+      'p50 / p99, ms',
+      'Node to Python',
+      'Python to Python',
+      'grpc-js',
+      'Rust to Rust',
+      'JS + native CPU, us',
+      'RSS, MiB',
+    ],
     rows: rows(all),
   };
 }
@@ -275,9 +337,19 @@ export const echo: Bench = async (effort) => {
   try {
     const wake = await wakeMicros();
     const pairs = await startPairs(dir, peers);
-    const idle = Object.fromEntries(pairs.map(({ name, caller, server }) => [name, { callerMiB: caller.memory().rssMiB, serverMiB: server.memory().rssMiB }]));
+    const idle = Object.fromEntries(
+      pairs.map(({ name, caller, server }) => [
+        name,
+        { callerMiB: caller.memory().rssMiB, serverMiB: server.memory().rssMiB },
+      ]),
+    );
     const all = await measureAll(pairs, effort);
-    const peak = Object.fromEntries(pairs.map(({ name, caller, server }) => [name, { callerMiB: caller.memory().peakMiB, serverMiB: server.memory().peakMiB }]));
+    const peak = Object.fromEntries(
+      pairs.map(({ name, caller, server }) => [
+        name,
+        { callerMiB: caller.memory().peakMiB, serverMiB: server.memory().peakMiB },
+      ]),
+    );
     const names = (Object.keys(LABELS) as PairName[]).filter((name) => pairs.some((pair) => pair.name === name));
     return measured(all, names, wake, {
       ...(effort.quick ? QUICK : SETTINGS),

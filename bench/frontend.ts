@@ -63,17 +63,29 @@ async function waitForModels(url: string, workers: ReadonlyMap<Worker, Peer>): P
     const seen = data.map(({ id }) => id);
     const missing = [...workers].filter(([name]) => !seen.includes(name));
     if (missing.length === 0) return;
-    if (Date.now() > deadline) throw new Error(missing.map(([name, { log }]) => `no model of the worker ${name}:\n${log}`).join('\n'));
+    if (Date.now() > deadline)
+      throw new Error(missing.map(([name, { log }]) => `no model of the worker ${name}:\n${log}`).join('\n'));
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
 function startWorkers(dir: string, folder: string): Map<Worker, Peer> {
   const model = `${root}examples/tiny-llama/model`;
-  const workers = new Map<Worker, Peer>([['typescript', Peer.node('typescript worker', dir, 'worker.mjs', model, 'typescript')]]);
+  const workers = new Map<Worker, Peer>([
+    ['typescript', Peer.node('typescript worker', dir, 'worker.mjs', model, 'typescript')],
+  ]);
   if (pythonMissing !== undefined) return workers;
   workers.set('python', Peer.python('python worker', dir, 'worker.py', model, 'python'));
-  const args = ['--model-path', withMockerVocabulary(model, folder), '--model-name', 'mocker', '--endpoint', 'dyn://mocker.backend.generate', '--speedup-ratio', '1000000'];
+  const args = [
+    '--model-path',
+    withMockerVocabulary(model, folder),
+    '--model-name',
+    'mocker',
+    '--endpoint',
+    'dyn://mocker.backend.generate',
+    '--speedup-ratio',
+    '1000000',
+  ];
   return workers.set('mocker', Peer.pythonModule('mocker', dir, 'dynamo.mocker', ...args));
 }
 
@@ -85,10 +97,13 @@ async function measureAll(caller: Peer, workers: readonly Worker[], { quick }: E
     for (let round = 0; round < rounds; round++) {
       for (let index = 0; index < workers.length; index++) {
         const worker = workers[(index + round) % workers.length] as Worker;
-        got.get(worker)?.push(await caller.ask<Sample>({ model: worker, tokens: TOKENS, prompt: PROMPT, ...one, warmUpMs, ms }));
+        got
+          .get(worker)
+          ?.push(await caller.ask<Sample>({ model: worker, tokens: TOKENS, prompt: PROMPT, ...one, warmUpMs, ms }));
       }
     }
-    const rates = (worker: Worker): number[] => (got.get(worker) as Sample[]).map(({ calls, seconds }) => calls / seconds);
+    const rates = (worker: Worker): number[] =>
+      (got.get(worker) as Sample[]).map(({ calls, seconds }) => calls / seconds);
     for (const [worker, samples] of got) {
       figures.push({
         ...one,
@@ -109,15 +124,17 @@ function label({ concurrency, rate, keepAlive }: Case): string {
 }
 
 function rows(figures: readonly Figure[]): Row[] {
-  return figures.map(({ worker, requestsPerSecond, tokensPerSecond, firstP50Ms, firstP99Ms, typescriptOverThis, ...one }) => ({
-    what: `${LABELS[worker]} ${label(one)}`,
-    cells: [
-      String(requestsPerSecond.median),
-      String(tokensPerSecond.median),
-      `${firstP50Ms.median} / ${firstP99Ms.median}`,
-      worker === 'typescript' ? '' : `${typescriptOverThis.median}x`,
-    ],
-  }));
+  return figures.map(
+    ({ worker, requestsPerSecond, tokensPerSecond, firstP50Ms, firstP99Ms, typescriptOverThis, ...one }) => ({
+      what: `${LABELS[worker]} ${label(one)}`,
+      cells: [
+        String(requestsPerSecond.median),
+        String(tokensPerSecond.median),
+        `${firstP50Ms.median} / ${firstP99Ms.median}`,
+        worker === 'typescript' ? '' : `${typescriptOverThis.median}x`,
+      ],
+    }),
+  );
 }
 
 /** Streaming chat through one frontend, before workers of each kind. */
@@ -134,15 +151,24 @@ export const frontend: Bench = async (effort) => {
     const { url } = (await server.started()) as { url: string };
     const caller = Peer.node('caller', dir, 'chat.mjs', url);
     peers.push(caller);
-    await Promise.all([caller, ...[...workers].filter(([name]) => name !== 'mocker').map(([, peer]) => peer)].map((peer) => peer.started()));
+    await Promise.all(
+      [caller, ...[...workers].filter(([name]) => name !== 'mocker').map(([, peer]) => peer)].map((peer) =>
+        peer.started(),
+      ),
+    );
     await waitForModels(url, workers);
     const figures = await measureAll(caller, [...workers.keys()], effort);
-    const memory = Object.fromEntries([['frontend', server.memory()], ...[...workers].map(([name, peer]) => [name, peer.memory()])]);
+    const memory = Object.fromEntries([
+      ['frontend', server.memory()],
+      ...[...workers].map(([name, peer]) => [name, peer.memory()]),
+    ]);
     const kinds = [...workers.keys()];
     const groups = (value: (figure: Figure) => Spread) =>
       CASES.map((one) => ({
         name: [label(one)],
-        values: kinds.map((kind) => figures.filter((each) => each.worker === kind && label(each) === label(one)).map(value)[0]),
+        values: kinds.map(
+          (kind) => figures.filter((each) => each.worker === kind && label(each) === label(one)).map(value)[0],
+        ),
       }));
     const series = kinds.map((kind) => LABELS[kind]);
     return {
@@ -151,15 +177,26 @@ export const frontend: Bench = async (effort) => {
         tokens: TOKENS,
         promptCharacters: PROMPT.length,
         loop: 'closed, or open where it says a second; drain included; median of interleaved rounds',
-        mocker: 'python -m dynamo.mocker --speedup-ratio 1000000: its engine is Rust, no Python is on the way of a token',
+        mocker:
+          'python -m dynamo.mocker --speedup-ratio 1000000: its engine is Rust, no Python is on the way of a token',
         memory,
         notMeasured: pythonMissing === undefined ? {} : { python: pythonMissing, mocker: pythonMissing },
       },
       figures,
       goals: [],
       charts: [
-        { title: `Streaming chat, ${TOKENS} tokens: requests a second`, logarithmic: false, series, groups: groups((one) => one.requestsPerSecond) },
-        { title: 'Time to the first token, p50, ms', logarithmic: false, series, groups: groups((one) => one.firstP50Ms) },
+        {
+          title: `Streaming chat, ${TOKENS} tokens: requests a second`,
+          logarithmic: false,
+          series,
+          groups: groups((one) => one.requestsPerSecond),
+        },
+        {
+          title: 'Time to the first token, p50, ms',
+          logarithmic: false,
+          series,
+          groups: groups((one) => one.firstP50Ms),
+        },
       ],
       columns: ['requests/s', 'tokens/s', 'first token p50 / p99, ms', 'TypeScript over this'],
       rows: rows(figures),

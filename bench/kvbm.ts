@@ -1,7 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BlockManager, computeBlockHashes, type MutableBlocks, type RegisteredBlocks, TokenSequence } from 'dynamo-node';
+import {
+  BlockManager,
+  computeBlockHashes,
+  type MutableBlocks,
+  type RegisteredBlocks,
+  TokenSequence,
+} from 'dynamo-node';
 import { pack } from '../lib/addon/codec.js';
 import { invokeSync, native } from '../lib/addon/invoke.js';
 import { Peer, pythonMissing } from './lib/peer.js';
@@ -34,7 +40,10 @@ function timed(calls: number, work: () => void): number {
 }
 
 function sequenceOf(count: number, seed: number): TokenSequence {
-  return new TokenSequence(Uint32Array.from({ length: count * BLOCK_SIZE }, (_, index) => seed * 7919 + index), { blockSize: BLOCK_SIZE });
+  return new TokenSequence(
+    Uint32Array.from({ length: count * BLOCK_SIZE }, (_, index) => seed * 7919 + index),
+    { blockSize: BLOCK_SIZE },
+  );
 }
 
 /** Nanoseconds a call through this package, of exactly what the crate's side does. */
@@ -47,7 +56,12 @@ function ours(what: What, count: number, calls: number): number {
       sequence.dispose();
     });
   }
-  using manager = new BlockManager({ tier: 'host', blockCount: BLOCK_COUNT, blockSize: BLOCK_SIZE, resetOnRelease: what === 'register' });
+  using manager = new BlockManager({
+    tier: 'host',
+    blockCount: BLOCK_COUNT,
+    blockSize: BLOCK_SIZE,
+    resetOnRelease: what === 'register',
+  });
   if (what === 'allocate') return timed(calls, () => manager.allocate(count)?.dispose());
   if (what === 'register') return registered(manager, count, calls);
   using sequence = sequenceOf(count, 1);
@@ -98,7 +112,10 @@ const NAMES: Record<What, string> = {
 
 async function measure(what: What, count: number, rounds: number, wheel: Peer | undefined): Promise<Case> {
   const once = crate(what, count, what === 'hash' ? 5 : 256);
-  const calls = Math.max(what === 'register' ? Math.floor(BLOCK_COUNT / count) : 5, Math.ceil(MEASURE_NS / once / (rounds === 1 ? 20 : 1)));
+  const calls = Math.max(
+    what === 'register' ? Math.floor(BLOCK_COUNT / count) : 5,
+    Math.ceil(MEASURE_NS / once / (rounds === 1 ? 20 : 1)),
+  );
   const [mine, theirs, python]: number[][] = [[], [], []];
   const alone: number[] = [];
   const tokens = Uint32Array.from({ length: count }, (_, index) => index);
@@ -108,14 +125,29 @@ async function measure(what: What, count: number, rounds: number, wheel: Peer | 
     for (const side of index % 2 === 0 ? both : both.reverse()) side();
     if (wheel !== undefined) {
       const wheelCalls = Math.max(2, Math.ceil(calls / 20));
-      const { seconds } = await wheel.ask<{ seconds: number }>({ tokens: count, calls: wheelCalls, block_size: BLOCK_SIZE });
+      const { seconds } = await wheel.ask<{ seconds: number }>({
+        tokens: count,
+        calls: wheelCalls,
+        block_size: BLOCK_SIZE,
+      });
       python?.push((seconds * 1e9) / wheelCalls);
       alone.push(timed(calls, () => computeBlockHashes(tokens, BLOCK_SIZE)));
     }
   }
-  const result = { what, count, oursNs: spread(mine as number[]), crateNs: spread(theirs as number[]), part: ratio(theirs as number[], mine as number[]) };
+  const result = {
+    what,
+    count,
+    oursNs: spread(mine as number[]),
+    crateNs: spread(theirs as number[]),
+    part: ratio(theirs as number[], mine as number[]),
+  };
   if (wheel === undefined) return result;
-  return { ...result, hashesNs: spread(alone), wheelNs: spread(python as number[]), timesWheel: ratio(python as number[], alone) };
+  return {
+    ...result,
+    hashesNs: spread(alone),
+    wheelNs: spread(python as number[]),
+    timesWheel: ratio(python as number[], alone),
+  };
 }
 
 function goalsOf(cases: readonly Case[]): Goal[] {
@@ -123,10 +155,19 @@ function goalsOf(cases: readonly Case[]): Goal[] {
   const batch = worst(cases.filter(({ what, count }) => what !== 'hash' && count >= 32));
   const hash = worst(cases.filter(({ what }) => what === 'hash'));
   const wheel = cases.flatMap(({ timesWheel }) => (timesWheel === undefined ? [] : [timesWheel.median]));
-  const said = (one: Case | undefined): string => (one === undefined ? 'none' : `at least ${one.part.median} (${NAMES[one.what]}, ${one.count})`);
+  const said = (one: Case | undefined): string =>
+    one === undefined ? 'none' : `at least ${one.part.median} (${NAMES[one.what]}, ${one.count})`;
   return [
-    { goal: `batches of 32 and more at ${GOAL_BATCH} of the crate's speed`, got: said(batch), met: batch !== undefined && batch.part.median >= GOAL_BATCH },
-    { goal: `hashing at ${GOAL_HASH} of the crate's speed`, got: said(hash), met: hash !== undefined && hash.part.median >= GOAL_HASH },
+    {
+      goal: `batches of 32 and more at ${GOAL_BATCH} of the crate's speed`,
+      got: said(batch),
+      met: batch !== undefined && batch.part.median >= GOAL_BATCH,
+    },
+    {
+      goal: `hashing at ${GOAL_HASH} of the crate's speed`,
+      got: said(hash),
+      met: hash !== undefined && hash.part.median >= GOAL_HASH,
+    },
     {
       goal: `hashing at least ${GOAL_WHEEL} times as fast as the wheel`,
       got: wheel.length === 0 ? (pythonMissing ?? 'not measured') : `${Math.min(...wheel)} times`,
@@ -154,7 +195,13 @@ export const kvbm: Bench = async ({ quick }) => {
   const title = (one: Case): string => `${NAMES[one.what]} x ${one.count}`;
   const microseconds = ({ median: nanoseconds }: Spread): string => String(round(nanoseconds / 1000));
   return {
-    settings: { blockSize: BLOCK_SIZE, blockCount: BLOCK_COUNT, rounds, measureMs: MEASURE_NS / 1e6, eviction: 'lineage' },
+    settings: {
+      blockSize: BLOCK_SIZE,
+      blockCount: BLOCK_COUNT,
+      rounds,
+      measureMs: MEASURE_NS / 1e6,
+      eviction: 'lineage',
+    },
     figures: cases,
     goals: goalsOf(cases),
     charts: [
@@ -162,13 +209,21 @@ export const kvbm: Bench = async ({ quick }) => {
         title: "Speed, as a part of the crate's",
         logarithmic: false,
         series: ['dynamo-node'],
-        groups: cases.map((one) => ({ name: [NAMES[one.what].split(' ')[0] as string, String(one.count)], values: [one.part] })),
+        groups: cases.map((one) => ({
+          name: [NAMES[one.what].split(' ')[0] as string, String(one.count)],
+          values: [one.part],
+        })),
       },
     ],
     columns: ['here, us', 'crate, us', "part of the crate's speed", 'hashes alone, times the wheel'],
     rows: cases.map((one) => ({
       what: title(one),
-      cells: [microseconds(one.oursNs), microseconds(one.crateNs), `${one.part.median} (${one.part.min} to ${one.part.max})`, one.timesWheel === undefined ? '' : String(one.timesWheel.median)],
+      cells: [
+        microseconds(one.oursNs),
+        microseconds(one.crateNs),
+        `${one.part.median} (${one.part.min} to ${one.part.max})`,
+        one.timesWheel === undefined ? '' : String(one.timesWheel.median),
+      ],
     })),
   };
 };

@@ -73,23 +73,57 @@ function all(most: number): Asked[] {
     const bandwidth = BANDWIDTH.filter((bytes) => bytes <= most).map((bytes): Asked => {
       const window = bytes * WINDOW <= WINDOW_BYTES ? WINDOW : 1;
       const memcpy = { verb: 'copy', bytes, count: 1 };
-      return { what: `bandwidth, ${sizeOf(bytes)}`, place, bytes, unit: 'GB/s', command: { verb: 'post', place, bytes, window }, memcpy };
+      return {
+        what: `bandwidth, ${sizeOf(bytes)}`,
+        place,
+        bytes,
+        unit: 'GB/s',
+        command: { verb: 'post', place, bytes, window },
+        memcpy,
+      };
     });
     const latency = LATENCY.flatMap((bytes) =>
       (['inline', 'executor'] as const).map((how): Asked => {
         const command = { verb: 'post', place, bytes, window: 1 };
         const node = { ...command, thread: how === 'inline' ? 'javascript' : 'agent' };
-        return { what: `latency ${how}, ${sizeOf(bytes)}`, place, bytes, unit: 'us', command, node, memcpy: { verb: 'copy', bytes, count: 1 } };
+        return {
+          what: `latency ${how}, ${sizeOf(bytes)}`,
+          place,
+          bytes,
+          unit: 'us',
+          command,
+          node,
+          memcpy: { verb: 'copy', bytes, count: 1 },
+        };
       }),
     );
     const blocks = { bytes: 64 * KIB, count: 256, window: 1 };
     return [
       ...bandwidth,
       ...latency,
-      { what: '256 scattered blocks of 64 KiB', place, bytes: blocks.bytes * blocks.count, unit: 'GB/s', command: { verb: 'blocks', place, ...blocks }, memcpy: { verb: 'copy', ...blocks } },
-      { what: 'create, post, release, 4 KiB', place, bytes: 4 * KIB, unit: 'us', command: { verb: 'create', place, bytes: 4 * KIB } },
+      {
+        what: '256 scattered blocks of 64 KiB',
+        place,
+        bytes: blocks.bytes * blocks.count,
+        unit: 'GB/s',
+        command: { verb: 'blocks', place, ...blocks },
+        memcpy: { verb: 'copy', ...blocks },
+      },
+      {
+        what: 'create, post, release, 4 KiB',
+        place,
+        bytes: 4 * KIB,
+        unit: 'us',
+        command: { verb: 'create', place, bytes: 4 * KIB },
+      },
     ];
-  }).concat({ what: 'registration of 10000 regions of 4 KiB', place: 'one', bytes: 0, unit: 'ms', command: { verb: 'register', bytes: 4 * KIB, count: 10_000 } });
+  }).concat({
+    what: 'registration of 10000 regions of 4 KiB',
+    place: 'one',
+    bytes: 0,
+    unit: 'ms',
+    command: { verb: 'register', bytes: 4 * KIB, count: 10_000 },
+  });
 }
 
 /** Runs one program, with all others off the processors: an agent of the wheel's keeps a core busy by itself. */
@@ -170,9 +204,16 @@ async function waitingOf(dir: string, rounds: number, ms: number): Promise<Sprea
   }
 }
 
-async function ownOf(dir: string, movers: Movers, most: number, rounds: number, ms: number): Promise<Omit<Own, 'idle' | 'rssMiB'>> {
+async function ownOf(
+  dir: string,
+  movers: Movers,
+  most: number,
+  rounds: number,
+  ms: number,
+): Promise<Omit<Own, 'idle' | 'rssMiB'>> {
   const moves: { p99Ms: number; maxMs: number; gigabytesPerSecond: number }[] = [];
-  for (let index = 0; index < rounds; index++) moves.push(await turn(movers.node, { verb: 'loop', bytes: most, count: LOOP_BYTES / most }));
+  for (let index = 0; index < rounds; index++)
+    moves.push(await turn(movers.node, { verb: 'loop', bytes: most, count: LOOP_BYTES / most }));
   await turn(movers.node, { verb: 'listen' });
   return {
     loop: {
@@ -185,7 +226,8 @@ async function ownOf(dir: string, movers: Movers, most: number, rounds: number, 
   };
 }
 
-const named = ({ what, place }: Case): string => (what.startsWith('registration') ? what : `${what}, ${PLACE_NAMES[place]}`);
+const named = ({ what, place }: Case): string =>
+  what.startsWith('registration') ? what : `${what}, ${PLACE_NAMES[place]}`;
 
 function shown(one: Case, side: Side): string {
   const ns = one.ns[side]?.median;
@@ -194,16 +236,24 @@ function shown(one: Case, side: Side): string {
 }
 
 function rowsOf(cases: readonly Case[], { loop, idle, listening, waiting, rssMiB }: Own): Row[] {
-  const times = (part: Spread | undefined): string => (part === undefined ? '' : `${part.median} (${part.min} to ${part.max})`);
+  const times = (part: Spread | undefined): string =>
+    part === undefined ? '' : `${part.median} (${part.min} to ${part.max})`;
   const percent = (part: Spread | undefined): string => (part === undefined ? '' : String(round(part.median * 100)));
   const sides = ['node', 'c', 'python'] as const;
   return [
     ...cases.map((one) => ({
       what: `${named(one)}, ${one.unit}`,
-      cells: [...(['node', 'c', 'python', 'memcpy'] as const).map((side) => shown(one, side)), times(one.of.c), times(one.of.python)],
+      cells: [
+        ...(['node', 'c', 'python', 'memcpy'] as const).map((side) => shown(one, side)),
+        times(one.of.c),
+        times(one.of.python),
+      ],
     })),
     { what: 'timers 1 ms apart while 1 GiB moves, p99, ms', cells: [String(loop.p99Ms.median), '', '', '', '', ''] },
-    { what: 'processor of an idle agent, % of a core', cells: [...sides.map((side) => percent(idle[side])), '', '', ''] },
+    {
+      what: 'processor of an idle agent, % of a core',
+      cells: [...sides.map((side) => percent(idle[side])), '', '', ''],
+    },
     { what: 'processor with a reader of notifications, % of a core', cells: [percent(listening), '', '', '', '', ''] },
     { what: `processor of ${WAITING} waiting transfers, % of a core`, cells: [percent(waiting), '', '', '', '', ''] },
     { what: 'RSS with an agent, MiB', cells: [...sides.map((side) => String(rssMiB[side] ?? '')), '', '', ''] },
@@ -245,7 +295,14 @@ export const nixl: Bench = async ({ quick }) => {
     const own: Own = { rssMiB, idle, ...(await ownOf(dir, movers, most, rounds, idleMs)) };
     const bandwidths = cases.filter(({ what }) => what.startsWith('bandwidth'));
     return {
-      settings: { library: path.replace(/^.*\/site-packages\//, ''), rounds, measureMs: ms, idleMs, operation: 'WRITE', window: WINDOW },
+      settings: {
+        library: path.replace(/^.*\/site-packages\//, ''),
+        rounds,
+        measureMs: ms,
+        idleMs,
+        operation: 'WRITE',
+        window: WINDOW,
+      },
       figures: [...cases, { what: 'alone', ...own }],
       goals: goalsOf(cases, own),
       charts: [
@@ -253,15 +310,20 @@ export const nixl: Bench = async ({ quick }) => {
           title: 'Two processes: speed, as a part of the C++ program on the same library',
           logarithmic: false,
           series: ['dynamo-node'],
-          groups: bandwidths.filter(({ place }) => place === 'two').map((one) => ({ name: [sizeOf(one.bytes)], values: [one.of.c] })),
+          groups: bandwidths
+            .filter(({ place }) => place === 'two')
+            .map((one) => ({ name: [sizeOf(one.bytes)], values: [one.of.c] })),
         },
         {
-          title: 'Awaited, inline and through the agent\'s thread: us, one process',
+          title: "Awaited, inline and through the agent's thread: us, one process",
           logarithmic: false,
           series: ['dynamo-node', 'C++', 'Python'],
           groups: cases
             .filter(({ what, place }) => what.startsWith('latency') && place === 'one')
-            .map((one) => ({ name: one.what.replace('latency ', '').split(', '), values: (['node', 'c', 'python'] as const).map((side) => microseconds(one.ns[side])) })),
+            .map((one) => ({
+              name: one.what.replace('latency ', '').split(', '),
+              values: (['node', 'c', 'python'] as const).map((side) => microseconds(one.ns[side])),
+            })),
         },
       ],
       columns: ['Node.js', 'C++', 'Python', 'memcpy', 'part of the speed of C++', 'times Python'],
@@ -274,5 +336,7 @@ export const nixl: Bench = async ({ quick }) => {
 };
 
 function microseconds(ns: Spread | undefined): Spread | undefined {
-  return ns === undefined ? undefined : { median: round(ns.median / 1e3), min: round(ns.min / 1e3), max: round(ns.max / 1e3) };
+  return ns === undefined
+    ? undefined
+    : { median: round(ns.median / 1e3), min: round(ns.min / 1e3), max: round(ns.max / 1e3) };
 }

@@ -1,7 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { computeBlockHashes, computeSequenceHashes, KvIndexer, RadixTree, type RouterEvent, SelectionService } from 'dynamo-node';
+import {
+  computeBlockHashes,
+  computeSequenceHashes,
+  KvIndexer,
+  RadixTree,
+  type RouterEvent,
+  SelectionService,
+} from 'dynamo-node';
 import { buildPeer, Peer, pythonMissing } from './lib/peer.js';
 import type { Bench } from './lib/result.js';
 import { ratio, round, type Spread, spread } from './lib/stats.js';
@@ -47,18 +54,29 @@ async function warm(call: () => unknown, ms: number): Promise<Figures> {
 /** The same hashes in every run; chains of one seed are one prompt. */
 function chain(seed: number, blocks: number): BigUint64Array {
   let state = BigInt(seed + 1);
-  return BigUint64Array.from({ length: blocks }, () => (state = BigInt.asUintN(64, state * 6364136223846793005n + 1442695040888963407n)));
+  return BigUint64Array.from(
+    { length: blocks },
+    () => (state = BigInt.asUintN(64, state * 6364136223846793005n + 1442695040888963407n)),
+  );
 }
 
 function stored(worker: number, seed: number, blocks: number, have = blocks): RouterEvent {
   const tokensHashes = chain(seed, blocks).subarray(0, have);
-  return { kind: 'stored', workerId: BigInt(worker), blockHashes: computeSequenceHashes(tokensHashes), tokensHashes, startPosition: 0 };
+  return {
+    kind: 'stored',
+    workerId: BigInt(worker),
+    blockHashes: computeSequenceHashes(tokensHashes),
+    tokensHashes,
+    startPosition: 0,
+  };
 }
 
 /** What the wheel's side has: half of the workers have a prompt's whole chain, the others half of it. */
 function held(blocks: number): RouterEvent[] {
   return Array.from({ length: PROMPTS }, (_, prompt) =>
-    Array.from({ length: WORKERS }, (_, worker) => stored(worker, prompt, blocks, worker % 2 === 0 ? blocks : blocks / 2)),
+    Array.from({ length: WORKERS }, (_, worker) =>
+      stored(worker, prompt, blocks, worker % 2 === 0 ? blocks : blocks / 2),
+    ),
   ).flat();
 }
 
@@ -69,7 +87,9 @@ function cycle<T>(items: readonly T[]): () => T {
 
 /** Chains that are new to each worker; a new tree once all workers have all. */
 function applying(blocks: number, batch: number): () => void {
-  const events = Array.from({ length: WORKERS }, (_, worker) => Array.from({ length: 256 }, (_, seed) => stored(worker, seed, blocks))).flat();
+  const events = Array.from({ length: WORKERS }, (_, worker) =>
+    Array.from({ length: 256 }, (_, seed) => stored(worker, seed, blocks)),
+  ).flat();
   let tree = new RadixTree();
   let at = 0;
   return () => {
@@ -106,16 +126,31 @@ const asked = (peer: Peer, verb: string, blocks: number, ms: number): Promise<Fi
 /** What is selected for: a prompt that one of the workers has. */
 const SELECTED_BLOCKS = 32;
 const LANES = 32;
-const SELECTIONS = { 'select, 1 at a time': 'select', 'reserve and free, 1 at a time': 'reserve', [`select, ${LANES} at a time`]: 'selectMany' };
+const SELECTIONS = {
+  'select, 1 at a time': 'select',
+  'reserve and free, 1 at a time': 'reserve',
+  [`select, ${LANES} at a time`]: 'selectMany',
+};
 
 /** The whole choice, with its queue. */
 async function selections(ms: number): Promise<Figures[]> {
   await using router = await SelectionService.create();
-  for (let worker = 0; worker < WORKERS; worker++) await router.putWorker({ workerId: BigInt(worker), blockSize: BLOCK_SIZE });
-  const prompts = Array.from({ length: PROMPTS }, (_, prompt) => Uint32Array.from({ length: SELECTED_BLOCKS * BLOCK_SIZE }, (_, at) => prompt * 1_000_003 + at));
+  for (let worker = 0; worker < WORKERS; worker++)
+    await router.putWorker({ workerId: BigInt(worker), blockSize: BLOCK_SIZE });
+  const prompts = Array.from({ length: PROMPTS }, (_, prompt) =>
+    Uint32Array.from({ length: SELECTED_BLOCKS * BLOCK_SIZE }, (_, at) => prompt * 1_000_003 + at),
+  );
   for (const [at, tokens] of prompts.entries()) {
     const tokensHashes = computeBlockHashes(tokens, BLOCK_SIZE);
-    await router.apply([{ kind: 'stored', workerId: BigInt(at % WORKERS), blockHashes: computeSequenceHashes(tokensHashes), tokensHashes, startPosition: 0 }]);
+    await router.apply([
+      {
+        kind: 'stored',
+        workerId: BigInt(at % WORKERS),
+        blockHashes: computeSequenceHashes(tokensHashes),
+        tokensHashes,
+        startPosition: 0,
+      },
+    ]);
   }
   const next = cycle(prompts);
   const select = (): Promise<unknown> => router.select({ tokens: next() });
@@ -151,7 +186,10 @@ export const router: Bench = async ({ quick }) => {
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
   const wheel = Peer.python('wheel', dir, 'index.py');
   const crate = Peer.compiled('crate', dir, 'index_peer');
-  const peer = (of: Peer, verb: string): Case => (blocks, ms) => asked(of, verb, blocks, ms);
+  const peer =
+    (of: Peer, verb: string): Case =>
+    (blocks, ms) =>
+      asked(of, verb, blocks, ms);
   const cases: Record<string, Case> = {
     ...CASES,
     'apply, crate': peer(crate, 'apply'),
@@ -166,19 +204,25 @@ export const router: Bench = async ({ quick }) => {
     await Promise.all([wheel.started(), crate.started()]);
     for (let turn = 0; turn < rounds; turn++) {
       for (const blocks of BLOCKS) {
-        for (const [name, measure] of Object.entries(cases)) note(`${name}, ${blocks} blocks`, await measure(blocks, ms));
+        for (const [name, measure] of Object.entries(cases))
+          note(`${name}, ${blocks} blocks`, await measure(blocks, ms));
       }
       const ours = await selections(ms);
       for (const [index, [name, verb]] of Object.entries(SELECTIONS).entries()) {
         note(name, ours[index] as Figures);
-        for (const [who, of] of [['crate', crate], ['wheel', wheel]] as const) note(`${name}, ${who}`, await asked(of, verb, SELECTED_BLOCKS, ms));
+        for (const [who, of] of [
+          ['crate', crate],
+          ['wheel', wheel],
+        ] as const)
+          note(`${name}, ${who}`, await asked(of, verb, SELECTED_BLOCKS, ms));
       }
     }
   } finally {
     await Promise.all([wheel.stop(), crate.stop()]);
     rmSync(dir, { recursive: true, force: true });
   }
-  const of = (name: string, field: keyof Figures): number[] => (got.get(name) as Figures[]).map((figures) => figures[field]);
+  const of = (name: string, field: keyof Figures): number[] =>
+    (got.get(name) as Figures[]).map((figures) => figures[field]);
   // The median call of each side: other load on the machine stretches a few calls, which the mean would show.
   const times = (theirs: string, ours: string): Spread => ratio(of(theirs, 'p50Us'), of(ours, 'p50Us'));
   const finds = BLOCKS.map((blocks) => ({
@@ -187,10 +231,24 @@ export const router: Bench = async ({ quick }) => {
     index: times(`find, wheel, ${blocks} blocks`, `find, KvIndexer in place, ${blocks} blocks`),
   }));
   const text = (spread: Spread): string => String(spread.median);
-  const names = [...BLOCKS.flatMap((blocks) => Object.keys(cases).map((name) => `${name}, ${blocks} blocks`)), ...[...got.keys()].filter((name) => !name.endsWith(' blocks'))];
-  const fields = (name: string) => ({ perSecond: spread(of(name, 'perSecond')), p50Us: spread(of(name, 'p50Us')), p99Us: spread(of(name, 'p99Us')) });
+  const names = [
+    ...BLOCKS.flatMap((blocks) => Object.keys(cases).map((name) => `${name}, ${blocks} blocks`)),
+    ...[...got.keys()].filter((name) => !name.endsWith(' blocks')),
+  ];
+  const fields = (name: string) => ({
+    perSecond: spread(of(name, 'perSecond')),
+    p50Us: spread(of(name, 'p50Us')),
+    p99Us: spread(of(name, 'p99Us')),
+  });
   return {
-    settings: { rounds, ms, blockSize: BLOCK_SIZE, workers: WORKERS, prompts: PROMPTS, selectedBlocks: SELECTED_BLOCKS },
+    settings: {
+      rounds,
+      ms,
+      blockSize: BLOCK_SIZE,
+      workers: WORKERS,
+      prompts: PROMPTS,
+      selectedBlocks: SELECTED_BLOCKS,
+    },
     figures: names.map((what) => ({ what, ...fields(what) })),
     goals: finds.map(({ blocks, tree, index }) => ({
       goal: `find_matches of ${blocks} blocks at least ${GOAL_FIND} times as fast as the wheel, by the median call`,
@@ -202,7 +260,10 @@ export const router: Bench = async ({ quick }) => {
         title: 'Calls a second',
         logarithmic: true,
         series: BLOCKS.map((blocks) => `${blocks} blocks`),
-        groups: Object.keys(cases).map((name) => ({ name: name.split(', '), values: BLOCKS.map((blocks) => spread(of(`${name}, ${blocks} blocks`, 'perSecond'))) })),
+        groups: Object.keys(cases).map((name) => ({
+          name: name.split(', '),
+          values: BLOCKS.map((blocks) => spread(of(`${name}, ${blocks} blocks`, 'perSecond'))),
+        })),
       },
     ],
     columns: ['1/s', 'p50, us', 'p99, us'],

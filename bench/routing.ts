@@ -58,7 +58,19 @@ const MOCKERS: Pool = {
   start(dir, folder) {
     const model = ['--model-path', join(folder, 'model'), '--model-name', this.model];
     const cache = ['--block-size', String(this.blockSize), '--num-gpu-blocks-override', String(blocksOf(this))];
-    return [Peer.pythonModule('mocker', dir, 'dynamo.mocker', ...model, ...cache, '--num-workers', String(this.workers), '--speedup-ratio', '1')];
+    return [
+      Peer.pythonModule(
+        'mocker',
+        dir,
+        'dynamo.mocker',
+        ...model,
+        ...cache,
+        '--num-workers',
+        String(this.workers),
+        '--speedup-ratio',
+        '1',
+      ),
+    ];
   },
 };
 
@@ -73,7 +85,9 @@ const LLAMAS: Pool = {
   requests: 2 * GROUPS,
   seconds: 25,
   start(dir) {
-    return Array.from({ length: this.workers }, (_, index) => Peer.node(`llama ${index}`, dir, 'llama.mjs', String(this.blockSize), String(blocksOf(this))));
+    return Array.from({ length: this.workers }, (_, index) =>
+      Peer.node(`llama ${index}`, dir, 'llama.mjs', String(this.blockSize), String(blocksOf(this))),
+    );
   },
 };
 
@@ -86,7 +100,11 @@ interface Measured {
 }
 
 /** The first rate that round-robin bears. */
-async function kneeOf(client: Client, { workers, requests }: Pool, seconds: number): Promise<{ knee: number; idleTtftMs: number }> {
+async function kneeOf(
+  client: Client,
+  { workers, requests }: Pool,
+  seconds: number,
+): Promise<{ knee: number; idleTtftMs: number }> {
   const { ttftMs } = await client.closed(1, GROUPS);
   const { perSecond } = await client.closed(4 * workers, requests);
   for (let knee = START * perSecond; ; knee *= STEP) {
@@ -101,7 +119,11 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
   const deployments = pool.modes.map((name, index) => {
     const dir = join(folder, `${pool.workers}-${index}`);
     mkdirSync(dir);
-    return { name, workers: pool.start(dir, folder), frontend: Peer.node(`frontend ${name}`, dir, 'routing.mjs', JSON.stringify(MODES[name])) };
+    return {
+      name,
+      workers: pool.start(dir, folder),
+      frontend: Peer.node(`frontend ${name}`, dir, 'routing.mjs', JSON.stringify(MODES[name])),
+    };
   });
   const got = new Map<Mode, Sample[]>(pool.modes.map((name) => [name, []]));
   try {
@@ -112,12 +134,22 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
       await client.served(() => workers.map(({ log }) => log).join('\n'));
       await client.closed(pool.workers, quick ? GROUPS : pool.requests);
     }
-    const { knee, idleTtftMs } = await kneeOf(clients.get('round-robin') as Client, quick ? { ...pool, requests: GROUPS } : pool, seconds);
+    const { knee, idleTtftMs } = await kneeOf(
+      clients.get('round-robin') as Client,
+      quick ? { ...pool, requests: GROUPS } : pool,
+      seconds,
+    );
     for (let run = 0; run < runs; run++) {
       const plan = arrivals(100 + run, knee * LOAD, seconds, GROUPS);
       for (const [name, client] of clients) got.get(name)?.push(await client.open(plan));
     }
-    return { pool, kneePerSecond: round(knee), idleTtftMs: round(idleTtftMs), ratePerSecond: round(knee * LOAD), runs: got };
+    return {
+      pool,
+      kneePerSecond: round(knee),
+      idleTtftMs: round(idleTtftMs),
+      ratePerSecond: round(knee * LOAD),
+      runs: got,
+    };
   } finally {
     for (const { frontend } of deployments) await frontend.stop();
     for (const { workers } of deployments) for (const worker of workers) await worker.terminate();
@@ -139,7 +171,11 @@ async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCas
   const all: SimulatedCase[] = [];
   for (const { room, answerTokens } of cases) {
     const prompts = { ...MOCKERS.prompts, answerTokens };
-    const simulator = new Simulator(folder, { ...MOCKERS, prompts, blocksOfAWorker: blocksOf({ ...MOCKERS, prompts, room }) });
+    const simulator = new Simulator(folder, {
+      ...MOCKERS,
+      prompts,
+      blocksOfAWorker: blocksOf({ ...MOCKERS, prompts, room }),
+    });
     const knee = await simulator.knee(1, KNEE);
     const ttftMs = {} as Record<Mode, number>;
     for (const name of NAMES) {
@@ -147,7 +183,14 @@ async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCas
       const runs: number[] = [];
       for (const seed of quick ? [100] : [100, 101, 102]) {
         const plan = arrivals(seed, knee * LOAD, 20, GROUPS);
-        runs.push((await simulator.run(plan, { mode: mode as 'kv' | 'round_robin', ...(config === undefined ? {} : { config }) })).mean_ttft_ms);
+        runs.push(
+          (
+            await simulator.run(plan, {
+              mode: mode as 'kv' | 'round_robin',
+              ...(config === undefined ? {} : { config }),
+            })
+          ).mean_ttft_ms,
+        );
       }
       ttftMs[name] = round(median(runs));
     }
@@ -156,19 +199,31 @@ async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCas
   return all;
 }
 
-const of = ({ runs }: Measured, mode: Mode, field: keyof Sample): number[] => (runs.get(mode) ?? []).map((run) => run[field]);
+const of = ({ runs }: Measured, mode: Mode, field: keyof Sample): number[] =>
+  (runs.get(mode) ?? []).map((run) => run[field]);
 
 function goalsOf(measured: Measured): Goal[] {
   return measured.pool.modes.slice(1).map((mode) => {
     const left = ratio(of(measured, mode, 'ttftMs'), of(measured, 'round-robin', 'ttftMs'));
-    return { goal: `${measured.pool.name}, ${mode}: at most half the mean time to the first token of round-robin`, got: `${left.median} of it, ${left.min} to ${left.max}`, met: left.median <= GOAL };
+    return {
+      goal: `${measured.pool.name}, ${mode}: at most half the mean time to the first token of round-robin`,
+      got: `${left.median} of it, ${left.min} to ${left.max}`,
+      met: left.median <= GOAL,
+    };
   });
 }
 
 function rowsOf(measured: Measured): Row[] {
   const shown = ({ median: middle, min, max }: Spread): string => `${middle} (${min} to ${max})`;
-  const row = (what: string, field: keyof Sample): Row => ({ what: `${measured.pool.name}: ${what}`, cells: NAMES.map((mode) => (measured.runs.has(mode) ? shown(spread(of(measured, mode, field))) : '')) });
-  return [row('mean time to the first token, ms', 'ttftMs'), row('p99, ms', 'p99Ms'), row('share of prompts that was cached', 'cachedShare')];
+  const row = (what: string, field: keyof Sample): Row => ({
+    what: `${measured.pool.name}: ${what}`,
+    cells: NAMES.map((mode) => (measured.runs.has(mode) ? shown(spread(of(measured, mode, field))) : '')),
+  });
+  return [
+    row('mean time to the first token, ms', 'ttftMs'),
+    row('p99, ms', 'p99Ms'),
+    row('share of prompts that was cached', 'cachedShare'),
+  ];
 }
 
 /** Time to the first token where prompts share prefixes: by KV against round-robin, before the same workers. */
@@ -184,13 +239,39 @@ export const routing: Bench = async (effort) => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  const told = all.map(({ pool: { name, workers, prompts, blockSize, room, seconds }, kneePerSecond, idleTtftMs, ratePerSecond }) => ({
-    ...{ name, workers, ...prompts, blockSize, prefixesInAWorker: room, seconds: effort.quick ? seconds / 8 : seconds, idleTtftMs, kneePerSecond, ratePerSecond },
-  }));
+  const told = all.map(
+    ({ pool: { name, workers, prompts, blockSize, room, seconds }, kneePerSecond, idleTtftMs, ratePerSecond }) => ({
+      ...{
+        name,
+        workers,
+        ...prompts,
+        blockSize,
+        prefixesInAWorker: room,
+        seconds: effort.quick ? seconds / 8 : seconds,
+        idleTtftMs,
+        kneePerSecond,
+        ratePerSecond,
+      },
+    }),
+  );
   return {
-    settings: { modes: MODES, loadOfKnee: LOAD, kneeTimesIdle: KNEE, arrivals: 'Poisson, each of a random group; the same for all modes of a run', pools: told },
+    settings: {
+      modes: MODES,
+      loadOfKnee: LOAD,
+      kneeTimesIdle: KNEE,
+      arrivals: 'Poisson, each of a random group; the same for all modes of a run',
+      pools: told,
+    },
     figures: [
-      ...all.flatMap((measured) => measured.pool.modes.map((mode) => ({ pool: measured.pool.name, mode, ttftMs: spread(of(measured, mode, 'ttftMs')), p99Ms: spread(of(measured, mode, 'p99Ms')), cachedShare: spread(of(measured, mode, 'cachedShare')) }))),
+      ...all.flatMap((measured) =>
+        measured.pool.modes.map((mode) => ({
+          pool: measured.pool.name,
+          mode,
+          ttftMs: spread(of(measured, mode, 'ttftMs')),
+          p99Ms: spread(of(measured, mode, 'p99Ms')),
+          cachedShare: spread(of(measured, mode, 'cachedShare')),
+        })),
+      ),
       ...simulated,
     ],
     goals: all.flatMap(goalsOf),
@@ -198,7 +279,10 @@ export const routing: Bench = async (effort) => {
       title: `Time to the first token, ${measured.pool.name}, ${measured.ratePerSecond} requests a second, ms`,
       logarithmic: false,
       series: ['mean', 'p99'],
-      groups: measured.pool.modes.map((mode) => ({ name: mode.split(', '), values: [spread(of(measured, mode, 'ttftMs')), spread(of(measured, mode, 'p99Ms'))] })),
+      groups: measured.pool.modes.map((mode) => ({
+        name: mode.split(', '),
+        values: [spread(of(measured, mode, 'ttftMs')), spread(of(measured, mode, 'p99Ms'))],
+      })),
     })),
     columns: NAMES,
     rows: [

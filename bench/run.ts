@@ -8,7 +8,10 @@ import type { Bench } from './lib/result.js';
 
 const NAMES = ['start', 'echo', 'frontend', 'router', 'routing', 'kvbm', 'nixl'] as const;
 
-const { values: options, positionals } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean', default: false } } });
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false } },
+});
 const names = positionals.length === 0 ? [...NAMES] : positionals;
 const unknown = names.find((name) => !(NAMES as readonly string[]).includes(name));
 if (unknown !== undefined) fail(`no bench ${unknown}; there are ${NAMES.join(', ')}`);
@@ -44,7 +47,8 @@ async function run(name: string): Promise<void> {
   writeFileSync(`${results}/${name}.json`, `${JSON.stringify(record, undefined, 2)}\n`);
   const caption = `${date.slice(0, 10)}; ${cores} cores of ${cpu}; Node.js ${versions['node']}; Dynamo ${versions['dynamo']}; bars: median, lines: least to most`;
   writeFileSync(`${results}/${name}.svg`, svg(charts, caption));
-  for (const { goal, got, met } of rest.goals) console.log(`  ${met === true ? 'met' : met === false ? 'missed' : met}: ${goal}: ${got}`);
+  for (const { goal, got, met } of rest.goals)
+    console.log(`  ${met === true ? 'met' : met === false ? 'missed' : met}: ${goal}: ${got}`);
   console.log(`${name}: ${tookSeconds} s, load ${load()}`);
 }
 

@@ -14,7 +14,10 @@ const GOAL_MIB = 120;
 /** From the start of a process to its end, in milliseconds. */
 function lifetime(program: string): number {
   const begin = performance.now();
-  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { cwd: root, encoding: 'utf8' });
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    cwd: root,
+    encoding: 'utf8',
+  });
   if (status !== 0) throw new Error(`the process ended with ${status}: ${stderr}`);
   return performance.now() - begin;
 }
@@ -63,10 +66,19 @@ export const start: Bench = async ({ quick }) => {
     ],
     goals: [
       { goal: `import at most ${GOAL_MS} ms`, got: `${importMs.median} ms`, met: importMs.median <= GOAL_MS },
-      { goal: `idle RSS at most ${GOAL_MIB} MB`, got: `${round(withClient.median * 1.048576)} MB`, met: withClient.median * 1.048576 <= GOAL_MIB },
+      {
+        goal: `idle RSS at most ${GOAL_MIB} MB`,
+        got: `${round(withClient.median * 1.048576)} MB`,
+        met: withClient.median * 1.048576 <= GOAL_MIB,
+      },
     ],
     charts: [
-      { title: "import 'dynamo-node' over an empty Node.js, ms", logarithmic: false, series: ['dynamo-node'], groups: [{ name: ['import'], values: [importMs] }] },
+      {
+        title: "import 'dynamo-node' over an empty Node.js, ms",
+        logarithmic: false,
+        series: ['dynamo-node'],
+        groups: [{ name: ['import'], values: [importMs] }],
+      },
       {
         title: 'Resident memory, idle, MiB',
         logarithmic: false,
@@ -82,8 +94,14 @@ export const start: Bench = async ({ quick }) => {
     rows: [
       { what: 'import, ms', cells: [String(importMs.median), `${importMs.min} to ${importMs.max}`] },
       { what: 'RSS of Node.js alone, MiB', cells: [String(bare.median), `${bare.min} to ${bare.max}`] },
-      { what: 'RSS after the import, MiB', cells: [String(afterImport.median), `${afterImport.min} to ${afterImport.max}`] },
-      { what: 'RSS of an idle runtime with a client, MiB', cells: [String(withClient.median), `${withClient.min} to ${withClient.max}`] },
+      {
+        what: 'RSS after the import, MiB',
+        cells: [String(afterImport.median), `${afterImport.min} to ${afterImport.max}`],
+      },
+      {
+        what: 'RSS of an idle runtime with a client, MiB',
+        cells: [String(withClient.median), `${withClient.min} to ${withClient.max}`],
+      },
     ],
   };
 };

@@ -109,7 +109,10 @@ export class DynamoError extends Error {
   readonly retryable: boolean;
 
   constructor(errorClass: ErrorClass, message: string, options: DynamoErrorOptions = {}) {
-    if (!isClass(errorClass)) throw new TypeError(`DynamoError class: expected one of ${Object.keys(CLASSES).join(', ')}, got ${shown(errorClass)}`);
+    if (!isClass(errorClass))
+      throw new TypeError(
+        `DynamoError class: expected one of ${Object.keys(CLASSES).join(', ')}, got ${shown(errorClass)}`,
+      );
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     Object.defineProperty(this, brand, { value: true });
     const { code, retryable } = CLASSES[errorClass];
@@ -134,7 +137,10 @@ export class ClosedError extends DynamoError {
   override readonly code: ErrorCode = 'DYN_CLOSED';
 
   constructor(what: string, operation?: string) {
-    super('Conflict', `${what} is closed`, { reason: 'request.conflict', ...(operation === undefined ? {} : { operation }) });
+    super('Conflict', `${what} is closed`, {
+      reason: 'request.conflict',
+      ...(operation === undefined ? {} : { operation }),
+    });
   }
 }
 
@@ -168,7 +174,12 @@ export function errorFrom(failure: Failure, operation: string): Error {
   if (failure.class === 'BadArgument') return new TypeError(`${operation} ${failure.message}`);
   if (failure.class === 'Closed') return new ClosedError(failure.message.replace(/ is closed$/, ''), operation);
   const errorClass = isClass(failure.class) ? failure.class : 'Internal';
-  if (failure.nixl !== undefined) return new NixlError(errorClass, `${operation}: ${failure.message}`, { reason: failure.reason ?? '', operation, ...failure.nixl });
+  if (failure.nixl !== undefined)
+    return new NixlError(errorClass, `${operation}: ${failure.message}`, {
+      reason: failure.reason ?? '',
+      operation,
+      ...failure.nixl,
+    });
   return new DynamoError(errorClass, failure.message || failure.reason || failure.class, {
     reason: failure.reason ?? '',
     kind: failure.kind ?? '',

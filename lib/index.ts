@@ -1,9 +1,16 @@
-export { ClosedError, DynamoError, type DynamoErrorOptions, type ErrorClass, type ErrorCode, NixlError } from './errors.js';
+export {
+  ClosedError,
+  DynamoError,
+  type DynamoErrorOptions,
+  type ErrorClass,
+  type ErrorCode,
+  NixlError,
+} from './errors.js';
 export { MutableBlocks, RegisteredBlocks, type ScatteredBlocks, StagedBlocks, WeakBlocks } from './kvbm/blocks.js';
-export { BlockChecksumError, BlockLayoutError, BlocksExhaustedError, BlockStateError } from './kvbm/errors.js';
+export { BlockChecksumError, BlockLayoutError, BlockStateError, BlocksExhaustedError } from './kvbm/errors.js';
 export type { BlockEvent, BlockEventSource, BlockEventTier, Tier } from './kvbm/events.js';
 export { LineageHashes } from './kvbm/hashes.js';
-export { blockBytes, type BlockLayout, type BlockStorage, type ElementType, type LayerRange } from './kvbm/layout.js';
+export { type BlockLayout, type BlockStorage, blockBytes, type ElementType, type LayerRange } from './kvbm/layout.js';
 export { BlockManager, type CopyOptions } from './kvbm/manager.js';
 export type { BlockManagerOptions, Eviction } from './kvbm/options.js';
 export { PagedSequence, type PagedSequenceOptions } from './kvbm/paged.js';
@@ -18,7 +25,7 @@ export {
   type ShareRequest,
   type ShareResponse,
 } from './kvbm/remote.js';
-export { type MultimodalRun, type Tokens, TokenSequence, type TokenSequenceOptions } from './kvbm/sequence.js';
+export { type MultimodalRun, TokenSequence, type TokenSequenceOptions, type Tokens } from './kvbm/sequence.js';
 export type { BlockStatistics } from './kvbm/statistics.js';
 export { BlockTiers, type BlockTiersOptions, type BlockTiersStatistics } from './kvbm/tiers.js';
 export type {
@@ -58,16 +65,24 @@ export {
   MODEL_INPUTS,
   MODEL_TYPES,
   type ModelInput,
-  modelParsers,
   type ModelOptions,
   type ModelType,
+  modelParsers,
   registerModel,
   unregisterModel,
   updateModelTaints,
   WORKER_TYPES,
   type WorkerType,
 } from './llm/model.js';
-export type { ChatChunk, ChatRequest, ProcessedModel, Processor, ProcessorContext, ProcessorFactory, TokenRequest } from './llm/processor.js';
+export type {
+  ChatChunk,
+  ChatRequest,
+  ProcessedModel,
+  Processor,
+  ProcessorContext,
+  ProcessorFactory,
+  TokenRequest,
+} from './llm/processor.js';
 export type {
   CompletionUsage,
   FinishReason,
@@ -81,46 +96,33 @@ export type {
 } from './llm/protocol.js';
 export type { BusyThresholds, FrontendRouterMode, RouterOptions } from './llm/router-options.js';
 export type { FrontendRoute, FrontendRoutes, FrontendState, RouteContext } from './llm/routes.js';
-export { ServedEngine, serveEngine, type ServeEngineOptions } from './llm/worker.js';
-export { KV_ROUTER_DEFAULTS, type KvRouterConfig } from './router/config.js';
-export {
-  type ClearedEvent,
-  type KvEvent,
-  type RemovedEvent,
-  type RouterEvent,
-  STORAGE_TIERS,
-  type StorageTier,
-  type StoredEvent,
-} from './router/events.js';
-export { formatExplanation, type RoutingCandidate, type RoutingExplanation } from './router/explanation.js';
-export { computeBlockHashes, computeSequenceHashes, type HashOptions, type MultimodalObject } from './router/hashing.js';
-export { type IndexerKind, KvIndexer, type KvIndexerOptions } from './router/kv-indexer.js';
-export { KvPublisher, type KvPublisherOptions, type WorkerLoad, WorkerMetricsPublisher, type ZmqSource } from './router/kv-publisher.js';
-export { KvRouter, type KvRouterOptions, type PotentialLoad, type RouterBaseOptions, type WorkerOverlap } from './router/kv-router.js';
-export type { OverlapScores } from './router/overlap.js';
-export type { PolicyCounts, RoutingBatch, RoutingPolicy } from './router/policy.js';
-export { RadixTree } from './router/radix-tree.js';
-export { type ReplayOptions, type ReplayPool, type ReplayReport, replayTrace, type SimulatedEngine } from './router/replay.js';
-export type { RoutingDecision, RoutingOverride, RoutingRequest, WorkerRank } from './router/routing-request.js';
-export {
-  type SelectionDecision,
-  type SelectionRequest,
-  SelectionService,
-  type SelectionServiceOptions,
-  type SelectionWorker,
-} from './router/selection-service.js';
+export { ServedEngine, type ServeEngineOptions, serveEngine } from './llm/worker.js';
 export { NixlAgent } from './nixl/agent.js';
-export type { AllocateOptions, MetadataOptions, NixlAgentOptions, NixlPlugin, PeerAddress, RegisterOptions } from './nixl/agent-options.js';
+export type {
+  AllocateOptions,
+  MetadataOptions,
+  NixlAgentOptions,
+  NixlPlugin,
+  PeerAddress,
+  RegisterOptions,
+} from './nixl/agent-options.js';
 export { BlockList } from './nixl/blocks.js';
-export { nixlDoctor, type NixlDoctorOptions, type NixlPluginReport, type NixlProblem, type NixlReport, type UcxReport } from './nixl/doctor.js';
+export {
+  type NixlDoctorOptions,
+  type NixlPluginReport,
+  type NixlProblem,
+  type NixlReport,
+  nixlDoctor,
+  type UcxReport,
+} from './nixl/doctor.js';
 export { formatNixlReport } from './nixl/doctor-text.js';
 export {
   type NixlEvidence,
-  nixlExplain,
   type NixlExplainOptions,
   type NixlExplanation,
   type NixlPair,
   type NixlRequirement,
+  nixlExplain,
 } from './nixl/explain.js';
 export {
   loadNixl,
@@ -154,14 +156,70 @@ export {
   type CostEstimate,
   type PostOptions,
   PreparedTransfer,
+  type PrepareOptions,
   type TransferOptions,
   type TransferResult,
-  type PrepareOptions,
   type TransferSetup,
   type TransferTelemetry,
 } from './nixl/transfer.js';
+export { KV_ROUTER_DEFAULTS, type KvRouterConfig } from './router/config.js';
+export {
+  type ClearedEvent,
+  type KvEvent,
+  type RemovedEvent,
+  type RouterEvent,
+  STORAGE_TIERS,
+  type StorageTier,
+  type StoredEvent,
+} from './router/events.js';
+export { formatExplanation, type RoutingCandidate, type RoutingExplanation } from './router/explanation.js';
+export {
+  computeBlockHashes,
+  computeSequenceHashes,
+  type HashOptions,
+  type MultimodalObject,
+} from './router/hashing.js';
+export { type IndexerKind, KvIndexer, type KvIndexerOptions } from './router/kv-indexer.js';
+export {
+  KvPublisher,
+  type KvPublisherOptions,
+  type WorkerLoad,
+  WorkerMetricsPublisher,
+  type ZmqSource,
+} from './router/kv-publisher.js';
+export {
+  KvRouter,
+  type KvRouterOptions,
+  type PotentialLoad,
+  type RouterBaseOptions,
+  type WorkerOverlap,
+} from './router/kv-router.js';
+export type { OverlapScores } from './router/overlap.js';
+export type { PolicyCounts, RoutingBatch, RoutingPolicy } from './router/policy.js';
+export { RadixTree } from './router/radix-tree.js';
+export {
+  type ReplayOptions,
+  type ReplayPool,
+  type ReplayReport,
+  replayTrace,
+  type SimulatedEngine,
+} from './router/replay.js';
+export type { RoutingDecision, RoutingOverride, RoutingRequest, WorkerRank } from './router/routing-request.js';
+export {
+  type SelectionDecision,
+  type SelectionRequest,
+  SelectionService,
+  type SelectionServiceOptions,
+  type SelectionWorker,
+} from './router/selection-service.js';
 export { Annotated, type AnnotatedFields } from './runtime/annotated.js';
-export { Client, type ClientOptions, type RequestOptions, type RouterMode, type WaitOptions } from './runtime/client.js';
+export {
+  Client,
+  type ClientOptions,
+  type RequestOptions,
+  type RouterMode,
+  type WaitOptions,
+} from './runtime/client.js';
 export type { Discovery, NatsTls, RuntimeOptions, TransportTls } from './runtime/config.js';
 export { type CancelKind, currentRequest, RequestCancelled, type RequestContext } from './runtime/context.js';
 export { DistributedRuntime, type Versions, versions } from './runtime/distributed-runtime.js';
@@ -169,9 +227,18 @@ export { Component, Endpoint, Namespace } from './runtime/endpoint.js';
 export { type Event, EventPublisher, type Scope } from './runtime/events.js';
 export { healthCheckFromEnvironment } from './runtime/health-check.js';
 export type { Instance, InstanceChange } from './runtime/instance.js';
-export { type LogLevel, type LogLine, type LogOptions, openLog, type OpenLog } from './runtime/log.js';
+export { type LogLevel, type LogLine, type LogOptions, type OpenLog, openLog } from './runtime/log.js';
 export { prometheusNames } from './runtime/metric-names.js';
-export { Counter, Gauge, Histogram, type HistogramOptions, type MetricOptions, Metrics, MetricsText, type MetricsTextOptions } from './runtime/metrics.js';
+export {
+  Counter,
+  Gauge,
+  Histogram,
+  type HistogramOptions,
+  type MetricOptions,
+  Metrics,
+  MetricsText,
+  type MetricsTextOptions,
+} from './runtime/metrics.js';
 export { ResponseStream } from './runtime/response.js';
 export {
   type BidirectionalHandler,

@@ -59,12 +59,14 @@ export function breaches(checkout = root) {
   const found = [];
   const lib = resolve(checkout, 'lib');
   for (const path of filesOf(lib, /\.[cm]?ts$/)) {
-    for (const [, specifier] of readFileSync(path, 'utf8').matchAll(imports)) found.push(breachOfImport(relative(lib, path), specifier));
+    for (const [, specifier] of readFileSync(path, 'utf8').matchAll(imports))
+      found.push(breachOfImport(relative(lib, path), specifier));
   }
   for (const folder of Object.keys(forbiddenIncludes)) {
     const base = resolve(checkout, 'native', folder);
     for (const path of filesOf(base, /\.(cc?|h|hh|cpp|hpp)$/)) {
-      for (const [, header] of readFileSync(path, 'utf8').matchAll(includes)) found.push(breachOfInclude(folder, relative(base, path), header));
+      for (const [, header] of readFileSync(path, 'utf8').matchAll(includes))
+        found.push(breachOfInclude(folder, relative(base, path), header));
     }
   }
   return found.filter(Boolean);

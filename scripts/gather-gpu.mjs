@@ -1,6 +1,16 @@
 // npm run gather:gpu [-- --out FOLDER] [--addon FILE] [--cudart FILE] [--no-node] [--tar]
 // Gathers the GPU tests and all that they need into one folder, for a machine that has a driver and nothing else.
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildSmallAddon, cudaRuntime } from './gather/build.mjs';
@@ -42,7 +52,8 @@ function sizeOf(path) {
 
 await main(async () => {
   const { out } = options;
-  if (existsSync(out) && readdirSync(out).length > 0 && !existsSync(join(out, 'run.sh'))) throw new SetUpError(`${out} is there and no folder of this script`);
+  if (existsSync(out) && readdirSync(out).length > 0 && !existsSync(join(out, 'run.sh')))
+    throw new SetUpError(`${out} is there and no folder of this script`);
   const addon = options.addon ?? (await buildSmallAddon());
   const cudart = options.cudart ?? (await cudaRuntime());
   rmSync(out, { recursive: true, force: true });
@@ -63,7 +74,8 @@ await main(async () => {
   chmodSync(join(out, 'run.sh'), 0o755);
 
   const mib = (path) => `${Math.round(sizeOf(path) / 2 ** 20)} MiB`;
-  for (const part of ['bin', 'build', '.peers', 'system', 'node_modules', 'lib', 'test']) if (existsSync(join(out, part))) console.log(`${part.padEnd(14)}${mib(join(out, part))}`);
+  for (const part of ['bin', 'build', '.peers', 'system', 'node_modules', 'lib', 'test'])
+    if (existsSync(join(out, part))) console.log(`${part.padEnd(14)}${mib(join(out, part))}`);
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   console.log(`dynamo-node ${version} for a machine with a GPU: ${out}, ${mib(out)}; there: sh run.sh`);
   if (!options.tar) return;

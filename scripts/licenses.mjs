@@ -29,18 +29,20 @@ export const reviewed = {
   'aws-lc-sys': 'The Jitter Entropy library in it is offered under BSD-3-Clause or GPL-2.0: taken under BSD-3-Clause.',
   colored: 'MPL-2.0, linked unmodified: its source is the published crate.',
   'option-ext': 'MPL-2.0, linked unmodified: its source is the published crate.',
-  'zeromq-src': "libzmq is LGPL-3.0 with its authors' exception, which lets it be linked statically whatever the other licences.",
+  'zeromq-src':
+    "libzmq is LGPL-3.0 with its authors' exception, which lets it be linked statically whatever the other licences.",
   'zstd-sys': 'zstd is offered under BSD-3-Clause or GPL-2.0: taken under BSD-3-Clause.',
 };
 
 /** What is in the addon and comes from no crate. */
 const otherParts = [
-  "The Rust standard library: MIT OR Apache-2.0, The Rust Project Developers",
+  'The Rust standard library: MIT OR Apache-2.0, The Rust Project Developers',
   'node-addon-api: MIT, Node.js API collaborators',
   'libstdc++ and libgcc: GPL-3.0-or-later WITH GCC-exception-3.1, Free Software Foundation',
 ];
 
-const copyleft = /GNU (?:LESSER |AFFERO |LIBRARY )?GENERAL PUBLIC LICENSE|Mozilla Public License|Eclipse Public License|European Union Public Licence/i;
+const copyleft =
+  /GNU (?:LESSER |AFFERO |LIBRARY )?GENERAL PUBLIC LICENSE|Mozilla Public License|Eclipse Public License|European Union Public Licence/i;
 
 /** Whether an SPDX expression can be met with allowed licences alone. Cargo's older `A/B` means `A OR B`. */
 export function isAllowed(expression) {
@@ -69,22 +71,41 @@ const isMacro = ({ targets }) => targets.some(({ kind }) => kind.includes('proc-
 
 /** The crates whose code is in the addon: all reached by normal dependencies, and the C sources that `*-src` crates carry. */
 export function linkedCrates() {
-  const args = ['metadata', '--locked', '--offline', '--format-version', '1', '--filter-platform', 'x86_64-unknown-linux-gnu'];
-  const options = { cwd: join(root, 'native/core'), encoding: 'utf8', maxBuffer: 256 * 1024 * 1024, stdio: ['ignore', 'pipe', 'inherit'] };
+  const args = [
+    'metadata',
+    '--locked',
+    '--offline',
+    '--format-version',
+    '1',
+    '--filter-platform',
+    'x86_64-unknown-linux-gnu',
+  ];
+  const options = {
+    cwd: join(root, 'native/core'),
+    encoding: 'utf8',
+    maxBuffer: 256 * 1024 * 1024,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  };
   const { packages, resolve } = JSON.parse(execFileSync('cargo', args, options));
   const byId = new Map(packages.map((crate) => [crate.id, crate]));
   const dependencies = new Map(resolve.nodes.map(({ id, deps }) => [id, deps]));
-  const isLinked = ({ pkg, dep_kinds }) => dep_kinds.some(({ kind }) => kind === null) || byId.get(pkg).name.endsWith('-src');
+  const isLinked = ({ pkg, dep_kinds }) =>
+    dep_kinds.some(({ kind }) => kind === null) || byId.get(pkg).name.endsWith('-src');
 
   const linked = new Set();
   const visit = (id) => {
     if (linked.has(id) || isMacro(byId.get(id))) return;
     linked.add(id);
-    dependencies.get(id).filter(isLinked).forEach(({ pkg }) => visit(pkg));
+    dependencies
+      .get(id)
+      .filter(isLinked)
+      .forEach(({ pkg }) => visit(pkg));
   };
   visit(resolve.root);
   linked.delete(resolve.root);
-  return [...linked].map((id) => byId.get(id)).sort((a, b) => a.name.localeCompare(b.name) || a.version.localeCompare(b.version));
+  return [...linked]
+    .map((id) => byId.get(id))
+    .sort((a, b) => a.name.localeCompare(b.name) || a.version.localeCompare(b.version));
 }
 
 const nameOf = ({ name, version }) => `${name} ${version}`;
@@ -124,7 +145,9 @@ export function refusalOf({ name, license }, texts = []) {
   if (!license) return 'has no licence';
   if (!isAllowed(license)) return `has the licence ${license}, which is not on the list of scripts/licenses.mjs`;
   const found = texts.map((text) => copyleft.exec(text)?.[0]).find(Boolean);
-  return found && `carries the text of the ${found}: read it, then add the crate to \`reviewed\` of scripts/licenses.mjs`;
+  return (
+    found && `carries the text of the ${found}: read it, then add the crate to \`reviewed\` of scripts/licenses.mjs`
+  );
 }
 
 /** Every crate and package that may not be shipped, and each review that is about none that is linked. */
@@ -133,7 +156,10 @@ export function refusals(crates, packages) {
   const parts = [...crates.map((crate) => [crate, textsOf(crate)]), ...packages.map((one) => [one, []])];
   const stale = Object.keys(reviewed).filter((name) => !crates.some((crate) => crate.name === name));
   return [
-    ...parts.map(([part, texts]) => [part, refusalOf(part, texts)]).filter(([, why]) => why).map(([part, why]) => `${nameOf(part)} ${why}`),
+    ...parts
+      .map(([part, texts]) => [part, refusalOf(part, texts)])
+      .filter(([, why]) => why)
+      .map(([part, why]) => `${nameOf(part)} ${why}`),
     ...stale.map((name) => `${name} is reviewed in scripts/licenses.mjs, but is not linked`),
   ];
 }
@@ -145,7 +171,9 @@ function describe(crate) {
 }
 
 export function notices(crates, packages) {
-  const texts = [...licenseTexts(crates)].map(([text, names]) => `${'-'.repeat(80)}\n${[...names].join(', ')}\n\n${text}\n`);
+  const texts = [...licenseTexts(crates)].map(
+    ([text, names]) => `${'-'.repeat(80)}\n${[...names].join(', ')}\n\n${text}\n`,
+  );
   return [
     'The native addon of dynamo-node contains these crates, and behind the list the licence texts that they carry.',
     crates.map(describe).join('\n'),

@@ -37,7 +37,8 @@ export function generator(seed: number): () => number {
 export function arrivals(seed: number, rate: number, seconds: number, groups: number): Arrival[] {
   const random = generator(seed);
   const all: Arrival[] = [];
-  for (let at = 0; (at -= Math.log(1 - random()) / rate) < seconds; ) all.push({ at, group: Math.floor(random() * groups) });
+  for (let at = 0; (at -= Math.log(1 - random()) / rate) < seconds; )
+    all.push({ at, group: Math.floor(random() * groups) });
   return all;
 }
 
@@ -59,8 +60,14 @@ export class Client {
 
   #prompt(group: number, index: number): number[] {
     const { prefixTokens, suffixTokens } = this.prompts;
-    const prefix = Array.from({ length: prefixTokens }, (_, at) => FIRST_ID + ((at * 7 + group * 131 + (at >> 6) * group) % IDS));
-    return [...prefix, ...Array.from({ length: suffixTokens }, (_, at) => FIRST_ID + ((index * 37 + at * 11 + (at >> 3) * index) % IDS))];
+    const prefix = Array.from(
+      { length: prefixTokens },
+      (_, at) => FIRST_ID + ((at * 7 + group * 131 + (at >> 6) * group) % IDS),
+    );
+    return [
+      ...prefix,
+      ...Array.from({ length: suffixTokens }, (_, at) => FIRST_ID + ((index * 37 + at * 11 + (at >> 3) * index) % IDS)),
+    ];
   }
 
   /** Milliseconds to the first event of a streamed answer, and how many of the prompt's tokens were cached. */
@@ -74,7 +81,14 @@ export class Client {
       stream_options: { include_usage: true },
     });
     const begin = performance.now();
-    const sent = request({ agent, port: this.port, host: '127.0.0.1', path: '/v1/completions', method: 'POST', headers: { 'content-type': 'application/json' } });
+    const sent = request({
+      agent,
+      port: this.port,
+      host: '127.0.0.1',
+      path: '/v1/completions',
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+    });
     sent.end(body);
     const [response] = (await once(sent, 'response')) as [IncomingMessage];
     let [ms, text] = [0, ''];
@@ -89,7 +103,13 @@ export class Client {
   /** Waits until it is served. */
   async served(log: () => string): Promise<void> {
     for (const deadline = Date.now() + 60_000; ; ) {
-      if (await this.ask(0).then(() => true, () => false)) return;
+      if (
+        await this.ask(0).then(
+          () => true,
+          () => false,
+        )
+      )
+        return;
       if (Date.now() > deadline) throw new Error(`the workers do not answer:\n${log()}`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }

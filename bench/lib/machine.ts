@@ -28,13 +28,18 @@ export function load(): number {
 
 export function versionsOfAll(): Record<string, string> {
   const { dynamoNode, dynamo } = versions();
-  const grpc = JSON.parse(readFileSync(`${root}node_modules/@grpc/grpc-js/package.json`, 'utf8')) as { version: string };
+  const grpc = JSON.parse(readFileSync(`${root}node_modules/@grpc/grpc-js/package.json`, 'utf8')) as {
+    version: string;
+  };
   return { dynamoNode, dynamo, node: process.versions.node, grpcJs: grpc.version, ...pythonVersions() };
 }
 
 function pythonVersions(): Record<string, string> {
   if (pythonMissing !== undefined) return {};
-  const code = 'import platform, importlib.metadata as m; print(platform.python_version(), m.version("ai-dynamo-runtime"), m.version("uvloop"))';
-  const [python, wheel, uvloop] = execFileSync(`${root}.peers/bin/python`, ['-c', code], { encoding: 'utf8' }).trim().split(' ');
+  const code =
+    'import platform, importlib.metadata as m; print(platform.python_version(), m.version("ai-dynamo-runtime"), m.version("uvloop"))';
+  const [python, wheel, uvloop] = execFileSync(`${root}.peers/bin/python`, ['-c', code], { encoding: 'utf8' })
+    .trim()
+    .split(' ');
   return { python: python as string, aiDynamoRuntime: wheel as string, uvloop: uvloop as string };
 }

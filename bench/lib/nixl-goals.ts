@@ -5,10 +5,20 @@ import { round } from './stats.js';
 const MIB = 1024 * 1024;
 
 /** The case that is furthest from its goal. */
-function worst(cases: readonly Case[], value: (one: Case) => number | undefined): { value: number; name: string } | undefined {
+function worst(
+  cases: readonly Case[],
+  value: (one: Case) => number | undefined,
+): { value: number; name: string } | undefined {
   const all = cases.flatMap((one) => {
     const found = value(one);
-    return found === undefined ? [] : [{ value: found, name: `${one.what}${one.bytes === 0 ? '' : `, ${one.place === 'one' ? 'one process' : 'two processes'}`}` }];
+    return found === undefined
+      ? []
+      : [
+          {
+            value: found,
+            name: `${one.what}${one.bytes === 0 ? '' : `, ${one.place === 'one' ? 'one process' : 'two processes'}`}`,
+          },
+        ];
   });
   return all.sort((a, b) => a.value - b.value)[0];
 }
@@ -17,7 +27,11 @@ function atLeast(goal: string, least: number, cases: readonly Case[], value: (on
   const found = worst(cases, value);
   if (found === undefined) return { goal, got: 'no such peer here', met: 'not measured' };
   const reached = cases.filter((one) => (value(one) ?? Number.POSITIVE_INFINITY) >= least).length;
-  return { goal, got: `at least ${found.value} (${found.name}); reached in ${reached} of ${cases.length} rows`, met: found.value >= least };
+  return {
+    goal,
+    got: `at least ${found.value} (${found.name}); reached in ${reached} of ${cases.length} rows`,
+    met: found.value >= least,
+  };
 }
 
 function atMost(goal: string, most: number, value: number, unit: string): Goal {
@@ -29,10 +43,20 @@ export function goalsOf(cases: readonly Case[], own: Own): Goal[] {
   const most = (prefix: string, value: (one: Case) => number): number => Math.max(...named(prefix).map(value));
   const us = (one: Case): number => (one.ns.node?.median ?? 0) / 1e3;
   return [
-    atLeast('0.95 of the C++ program at 1 MiB and more', 0.95, named('bandwidth').filter(({ bytes }) => bytes >= MIB), ({ of }) => of.c?.median),
+    atLeast(
+      '0.95 of the C++ program at 1 MiB and more',
+      0.95,
+      named('bandwidth').filter(({ bytes }) => bytes >= MIB),
+      ({ of }) => of.c?.median,
+    ),
     atMost('4 KiB awaited at most 8 us where it completes inline', 8, most('latency inline, 4 KiB', us), 'us'),
     atMost("4 KiB awaited at most 16 us through the agent's thread", 16, most('latency executor, 4 KiB', us), 'us'),
-    atMost('4 KiB inline at most 1.1 of the C++ program', 1.1, most('latency inline, 4 KiB', ({ of }) => 1 / (of.c?.median ?? 0)), 'times'),
+    atMost(
+      '4 KiB inline at most 1.1 of the C++ program',
+      1.1,
+      most('latency inline, 4 KiB', ({ of }) => 1 / (of.c?.median ?? 0)),
+      'times',
+    ),
     atLeast('ahead of Python in each row', 1, cases, ({ of }) => of.python?.median),
     atLeast('3 times Python on create, post, release at 4 KiB', 3, named('create'), ({ of }) => of.python?.median),
     atMost('an idle agent takes less than 1% of a core', 1, (own.idle.node?.median ?? Number.NaN) * 100, '%'),

@@ -8,14 +8,18 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 const python = `${root}.peers/bin/python`;
 
 /** Why the Python peers cannot run, or undefined where they can. */
-export const pythonMissing = existsSync(python) ? undefined : 'no Python peers in .peers: run `npm test` or `npm run setup -- --test`';
+export const pythonMissing = existsSync(python)
+  ? undefined
+  : 'no Python peers in .peers: run `npm test` or `npm run setup -- --test`';
 
 /** A program beside the addon: Rust on the crates alone, of native/core/examples, or C++ on NIXL's library alone. */
 type CompiledPeer = 'echo_peer' | 'index_peer' | 'nixl_peer';
 
 /** Builds a compiled peer, in the folder and with the flags of the addon. */
 export function buildPeer(peer: CompiledPeer): void {
-  execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', peer], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', peer], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
 }
 
 /** What the crates and the wheels read: everything on loopback, found through a folder. */
@@ -104,7 +108,8 @@ export class Peer {
   /** Memory now, and the most there has been, in MiB. */
   memory(): { rssMiB: number; peakMiB: number } {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
-    const field = (name: string): number => Math.round(Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / 1024);
+    const field = (name: string): number =>
+      Math.round(Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / 1024);
     return { rssMiB: field('VmRSS'), peakMiB: field('VmHWM') };
   }
 
@@ -112,7 +117,10 @@ export class Peer {
   cpu(): { mainMs: number; otherMs: number } {
     const spent = { mainMs: 0, otherMs: 0 };
     for (const thread of readdirSync(`/proc/${this.pid}/task`)) {
-      const [user, system] = readFileSync(`/proc/${this.pid}/task/${thread}/stat`, 'utf8').replace(/^.*\) /, '').split(' ').slice(11, 13);
+      const [user, system] = readFileSync(`/proc/${this.pid}/task/${thread}/stat`, 'utf8')
+        .replace(/^.*\) /, '')
+        .split(' ')
+        .slice(11, 13);
       spent[Number(thread) === this.pid ? 'mainMs' : 'otherMs'] += (Number(user) + Number(system)) * TICK_MS;
     }
     return spent;
@@ -121,7 +129,11 @@ export class Peer {
   /** Processor time spent so far, in milliseconds, by the scheduler's own account: short turns count too. */
   busyMs(): number {
     const threads = readdirSync(`/proc/${this.pid}/task`);
-    return threads.reduce((sum, thread) => sum + Number(readFileSync(`/proc/${this.pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6, 0);
+    return threads.reduce(
+      (sum, thread) =>
+        sum + Number(readFileSync(`/proc/${this.pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6,
+      0,
+    );
   }
 
   /** Takes it off the processors until `resume`. */
@@ -151,7 +163,10 @@ export class Peer {
     const ready = this.#answers.shift();
     if (ready !== undefined) return Promise.resolve(ready);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${this.#name}: no answer within ${timeoutMs} ms\n${this.#log}`)), timeoutMs);
+      const timer = setTimeout(
+        () => reject(new Error(`${this.#name}: no answer within ${timeoutMs} ms\n${this.#log}`)),
+        timeoutMs,
+      );
       const settled = (): void => {
         clearTimeout(timer);
         this.#waiting = undefined;

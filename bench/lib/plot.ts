@@ -18,17 +18,19 @@ const PANEL = 340;
 const AREA = { left: 70, right: 20, top: 66, bottom: 52 };
 const TICKS = 5;
 
-function escape(text: string): string {
+function escapeXml(text: string): string {
   return text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 }
 
 function text(x: number, y: number, content: string, anchor = 'middle', attributes = ''): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" ${attributes}>${escape(content)}</text>`;
+  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" ${attributes}>${escapeXml(content)}</text>`;
 }
 
 /** Where values lie: 0 at the bottom of the area, 1 at its top. */
 function scale({ logarithmic, groups }: Chart): { at(value: number): number; ticks: number[] } {
-  const all = groups.flatMap(({ values }) => values.flatMap((value) => (value === undefined ? [] : [value.min, value.max])));
+  const all = groups.flatMap(({ values }) =>
+    values.flatMap((value) => (value === undefined ? [] : [value.min, value.max])),
+  );
   const most = Math.max(...all, Number.MIN_VALUE);
   if (logarithmic) {
     const low = Math.floor(Math.log10(Math.min(...all)));
@@ -41,7 +43,10 @@ function scale({ logarithmic, groups }: Chart): { at(value: number): number; tic
   const step = 10 ** Math.floor(Math.log10(most / TICKS));
   const nice = [1, 2, 5, 10].map((factor) => factor * step).find((candidate) => most / candidate <= TICKS) as number;
   const count = Math.ceil(most / nice);
-  return { at: (value) => value / (nice * count), ticks: Array.from({ length: count + 1 }, (_, index) => index * nice) };
+  return {
+    at: (value) => value / (nice * count),
+    ticks: Array.from({ length: count + 1 }, (_, index) => index * nice),
+  };
 }
 
 function number(value: number): string {
@@ -80,7 +85,9 @@ function panel(chart: Chart, top: number): string {
         `<rect x="${left.toFixed(1)}" y="${y(value.median).toFixed(1)}" width="${(bar - 1).toFixed(1)}" height="${(bottom - y(value.median)).toFixed(1)}" fill="${colour}"/>`,
       );
       const centre = (left + (bar - 1) / 2).toFixed(1);
-      parts.push(`<line x1="${centre}" x2="${centre}" y1="${y(value.min).toFixed(1)}" y2="${y(value.max).toFixed(1)}" stroke="#333" stroke-width="1.2"/>`);
+      parts.push(
+        `<line x1="${centre}" x2="${centre}" y1="${y(value.min).toFixed(1)}" y2="${y(value.max).toFixed(1)}" stroke="#333" stroke-width="1.2"/>`,
+      );
     }
   }
   return parts.join('\n');

@@ -55,5 +55,8 @@ export function writeReadme(folder: string, names: readonly string[]): void {
   const text = readFileSync(path, 'utf8');
   const [before, after] = [text.indexOf(BEGIN), text.indexOf(END)];
   if (before < 0 || after < before) throw new Error(`${path}: expected ${BEGIN} and ${END}`);
-  writeFileSync(path, `${text.slice(0, before + BEGIN.length)}\n\n${recorded.map(section).join('\n\n')}\n\n${text.slice(after)}`);
+  writeFileSync(
+    path,
+    `${text.slice(0, before + BEGIN.length)}\n\n${recorded.map(section).join('\n\n')}\n\n${text.slice(after)}`,
+  );
 }

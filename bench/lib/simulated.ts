@@ -1,6 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { replayTrace, type ReplayOptions, type ReplayReport } from 'dynamo-node';
+import { type ReplayOptions, type ReplayReport, replayTrace } from 'dynamo-node';
 import { type Arrival, arrivals, type Prompts } from './arrivals.js';
 
 /** Of a search for the knee: from this rate on, so much more each time. */
@@ -29,7 +29,12 @@ export class Simulator {
       const shared = Array.from({ length: prefix }, (_, block) => group * prefix + block);
       const own = Array.from({ length: suffix }, (_, block) => prompts.groups * prefix + index * suffix + block);
       const { prefixTokens, suffixTokens, answerTokens } = prompts;
-      return JSON.stringify({ timestamp: at * 1000, input_length: prefixTokens + suffixTokens, output_length: answerTokens, hash_ids: [...shared, ...own] });
+      return JSON.stringify({
+        timestamp: at * 1000,
+        input_length: prefixTokens + suffixTokens,
+        output_length: answerTokens,
+        hash_ids: [...shared, ...own],
+      });
     });
     const path = join(this.folder, 'trace.jsonl');
     writeFileSync(path, `${lines.join('\n')}\n`);
@@ -41,7 +46,12 @@ export class Simulator {
     const engine = { engine: { backend: 'vllm', block_size: blockSize, num_gpu_blocks: blocksOfAWorker } };
     const trace = this.#trace(plan);
     try {
-      return await replayTrace({ trace, traceBlockSize: blockSize, pool: { kind: 'aggregated', workers, engine }, ...router });
+      return await replayTrace({
+        trace,
+        traceBlockSize: blockSize,
+        pool: { kind: 'aggregated', workers, engine },
+        ...router,
+      });
     } finally {
       rmSync(trace);
     }
@@ -50,7 +60,8 @@ export class Simulator {
   /** The greatest rate at which round-robin's mean time to the first token is at most `times` that of hardly any load. */
   async knee(seed: number, times: number): Promise<number> {
     const mean = async (rate: number): Promise<number> =>
-      (await this.run(arrivals(seed, rate, TRACE_SECONDS, this.of.prompts.groups), { mode: 'round_robin' })).mean_ttft_ms;
+      (await this.run(arrivals(seed, rate, TRACE_SECONDS, this.of.prompts.groups), { mode: 'round_robin' }))
+        .mean_ttft_ms;
     const idle = await mean(1);
     let rate = FIRST_RATE;
     while ((await mean(rate * STEP)) <= times * idle) rate *= STEP;

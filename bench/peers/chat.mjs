@@ -12,7 +12,11 @@ function chat(body, agent) {
     let firstMs;
     let tokens;
     let pending = '';
-    const call = request(target, { method: 'POST', agent, headers: { 'content-type': 'application/json', 'content-length': body.length } });
+    const call = request(target, {
+      method: 'POST',
+      agent,
+      headers: { 'content-type': 'application/json', 'content-length': body.length },
+    });
     call.on('error', reject);
     call.on('response', (response) => {
       response.setEncoding('utf8');
@@ -22,12 +26,14 @@ function chat(body, agent) {
         for (const line of lines) {
           if (!line.startsWith('data: {')) continue;
           firstMs ??= performance.now() - begin;
-          if (line.includes('"completion_tokens"')) tokens = JSON.parse(line.slice('data: '.length)).usage.completion_tokens;
+          if (line.includes('"completion_tokens"'))
+            tokens = JSON.parse(line.slice('data: '.length)).usage.completion_tokens;
         }
       });
       response.on('error', reject);
       response.on('end', () => {
-        if (response.statusCode !== 200 || tokens === undefined) reject(new Error(`${response.statusCode}: ${pending}`));
+        if (response.statusCode !== 200 || tokens === undefined)
+          reject(new Error(`${response.statusCode}: ${pending}`));
         else resolve({ firstMs, tokens });
       });
     });

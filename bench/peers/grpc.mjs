@@ -1,6 +1,7 @@
 // grpc.mjs serve | grpc.mjs call PORT. Messages are the MessagePack that dynamo-node sends too.
-import { credentials, makeGenericClientConstructor, Server, ServerCredentials } from '@grpc/grpc-js';
+
 import { once } from 'node:events';
+import { credentials, makeGenericClientConstructor, Server, ServerCredentials } from '@grpc/grpc-js';
 import { Packr } from 'msgpackr';
 import { answerCommands, expectSame, measure, tell, textOf } from './load.mjs';
 
@@ -32,7 +33,9 @@ if (role === 'serve') {
     },
   });
   const bound = await new Promise((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, got) => (error ? reject(error) : resolve(got))),
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, got) =>
+      error ? reject(error) : resolve(got),
+    ),
   );
   tell({ port: bound });
   await answerCommands(() => ({}));
@@ -40,7 +43,9 @@ if (role === 'serve') {
 } else {
   const Client = makeGenericClientConstructor(service, 'Bench');
   const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
-  await new Promise((resolve, reject) => client.waitForReady(Date.now() + 30_000, (error) => (error ? reject(error) : resolve())));
+  await new Promise((resolve, reject) =>
+    client.waitForReady(Date.now() + 30_000, (error) => (error ? reject(error) : resolve())),
+  );
   const calls = {
     unary: (bytes) => {
       const text = textOf(bytes);

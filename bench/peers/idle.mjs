@@ -8,7 +8,10 @@ if (state !== 'nothing') {
   if (state === 'client') {
     const runtime = await DistributedRuntime.create();
     const client = await runtime.endpoint('idle.bench.echo').client();
-    close.push(() => client.close(), () => runtime.close());
+    close.push(
+      () => client.close(),
+      () => runtime.close(),
+    );
   }
 }
 tell({ ready: true });

@@ -1,6 +1,7 @@
 // llama.mjs BLOCK_SIZE BLOCK_COUNT: a worker with the tiny Llama, its cache that large
-import { register } from 'tsx/esm/api';
+
 import { DistributedRuntime, serveEngine } from 'dynamo-node';
+import { register } from 'tsx/esm/api';
 import { answerCommands, tell } from './load.mjs';
 
 register();
@@ -8,7 +9,11 @@ const { modelPath, TinyLlamaEngine } = await import('../../examples/tiny-llama/e
 
 const [blockSize, blockCount] = process.argv.slice(2).map(Number);
 const runtime = await DistributedRuntime.create();
-const worker = await serveEngine(runtime.endpoint('llama.backend.generate'), new TinyLlamaEngine('served', { blockSize, blockCount }), { modelPath });
+const worker = await serveEngine(
+  runtime.endpoint('llama.backend.generate'),
+  new TinyLlamaEngine('served', { blockSize, blockCount }),
+  { modelPath },
+);
 await worker.ready;
 tell({ ready: true });
 await answerCommands(() => ({}));

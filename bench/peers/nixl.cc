@@ -21,7 +21,8 @@ const Functions* table = nullptr;
 const Functions& call() { return *table; }
 
 void check(Status status, const char* what) {
-  if (status != Status::ok) throw std::runtime_error(std::string(what) + ": status " + std::to_string(static_cast<int>(status)));
+  if (status != Status::ok)
+    throw std::runtime_error(std::string(what) + ": status " + std::to_string(static_cast<int>(status)));
 }
 
 // The value of a field of a flat line of JSON, without its quotes.
@@ -38,7 +39,8 @@ size_t number(const std::string& line, const std::string& name) { return std::st
 
 std::string bytes_of_hex(const std::string& hex) {
   std::string bytes;
-  for (size_t i = 0; i < hex.size(); i += 2) bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i < hex.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return bytes;
 }
 
@@ -58,7 +60,8 @@ void register_runs(AgentRef agent, uintptr_t address, size_t bytes, size_t count
   RegistrationListRef list = nullptr;
   check(call().create_reg_dlist(Memory::dram, &list), "create_reg_dlist");
   for (size_t i = 0; i < count; i++) call().reg_dlist_add_desc(list, address + i * bytes, bytes, 0, nullptr, 0);
-  check(registers ? call().register_mem(agent, list, nullptr) : call().deregister_mem(agent, list, nullptr), "register_mem");
+  check(registers ? call().register_mem(agent, list, nullptr) : call().deregister_mem(agent, list, nullptr),
+        "register_mem");
   call().destroy_reg_dlist(list);
 }
 
@@ -146,7 +149,9 @@ class Mover {
     PreparedListRef theirs = prepared(place.agent, place.address, bytes, count);
     return [this, count, mine, theirs, from = scattered(count, 0), to = scattered(count, 1)] {
       RequestRef request = nullptr;
-      check(call().make_xfer_req(agent_, Operation::write, mine, from.data(), count, theirs, to.data(), count, &request, nullptr), "make_xfer_req");
+      check(call().make_xfer_req(agent_, Operation::write, mine, from.data(), count, theirs, to.data(), count, &request,
+                                 nullptr),
+            "make_xfer_req");
       run(request);
       release(request);
     };
@@ -190,7 +195,8 @@ class Mover {
     TransferListRef mine = list_of(local_->address, bytes);
     TransferListRef theirs = list_of(place.address, bytes);
     RequestRef request = nullptr;
-    check(call().create_xfer_req(agent_, Operation::write, mine, theirs, place.agent.c_str(), &request, nullptr), "create_xfer_req");
+    check(call().create_xfer_req(agent_, Operation::write, mine, theirs, place.agent.c_str(), &request, nullptr),
+          "create_xfer_req");
     call().destroy_xfer_dlist(mine);
     call().destroy_xfer_dlist(theirs);
     return request;
@@ -243,7 +249,8 @@ std::string measured(double ms, const std::function<void()>& work) {
   repeat(ms, 2, work, took);
   const std::chrono::duration<double, std::nano> all = Clock::now() - begin;
   std::nth_element(took.begin(), took.begin() + static_cast<std::ptrdiff_t>(took.size() / 2), took.end());
-  return "{\"meanNs\":" + std::to_string(all.count() / static_cast<double>(took.size())) + ",\"p50Ns\":" + std::to_string(took[took.size() / 2]) + "}";
+  return "{\"meanNs\":" + std::to_string(all.count() / static_cast<double>(took.size())) +
+         ",\"p50Ns\":" + std::to_string(took[took.size() / 2]) + "}";
 }
 
 void tell(const std::string& answer) { std::cout << "{\"bench\":" << answer << "}" << std::endl; }
@@ -270,7 +277,10 @@ int main(int argc, char** argv) {
         const std::string took = std::to_string(mover.registers(line));
         tell("{\"meanNs\":" + took + ",\"p50Ns\":" + took + "}");
       } else {
-        const auto work = verb == "post" ? mover.posts(line) : verb == "create" ? mover.creates(line) : verb == "blocks" ? mover.blocks(line) : mover.copies(line);
+        const auto work = verb == "post"     ? mover.posts(line)
+                          : verb == "create" ? mover.creates(line)
+                          : verb == "blocks" ? mover.blocks(line)
+                                             : mover.copies(line);
         tell(measured(static_cast<double>(number(line, "ms")), work));
       }
     } catch (const std::exception& error) {

@@ -19,27 +19,39 @@ async function filled(owner, bytes) {
 
 if (role !== 'mover') {
   const region = await filled(agent, Number(argument));
-  tell({ metadata: Buffer.from(await agent.metadata()).toString('hex'), address: Number(region.address), library: agent.library.path });
+  tell({
+    metadata: Buffer.from(await agent.metadata()).toString('hex'),
+    address: Number(region.address),
+    library: agent.library.path,
+  });
 } else {
   tell({ ready: true });
 }
 
-const scattered = (count, shift) => Int32Array.from({ length: count }, (_, index) => (index * 101 + shift * 37) % count);
+const scattered = (count, shift) =>
+  Int32Array.from({ length: count }, (_, index) => (index * 101 + shift * 37) % count);
 
 /** Each gives what is done over and over, one lane for each that is under way at a time. */
 const works = {
   /** `window` at a time. */
   async post({ place, bytes, window, thread }) {
     const transfers = [];
-    while (transfers.length < window) transfers.push(await agent.prepare('WRITE', local.slice(0, bytes), places[place].slice(0, bytes)));
+    while (transfers.length < window)
+      transfers.push(await agent.prepare('WRITE', local.slice(0, bytes), places[place].slice(0, bytes)));
     const options = thread === 'agent' ? { inline: false } : undefined;
-    return { lanes: transfers.map((transfer) => () => transfer.post(options)), end: () => Promise.all(transfers.map((transfer) => transfer.release())) };
+    return {
+      lanes: transfers.map((transfer) => () => transfer.post(options)),
+      end: () => Promise.all(transfers.map((transfer) => transfer.release())),
+    };
   },
   async create({ place, bytes }) {
     return { lanes: [() => agent.write(local.slice(0, bytes), places[place].slice(0, bytes))] };
   },
   async blocks({ place, bytes, count, window }) {
-    const [mine, theirs] = [await agent.blocks(local.slice(0, count * bytes), bytes), await agent.blocks(places[place].slice(0, count * bytes), bytes)];
+    const [mine, theirs] = [
+      await agent.blocks(local.slice(0, count * bytes), bytes),
+      await agent.blocks(places[place].slice(0, count * bytes), bytes),
+    ];
     const [from, to] = [scattered(count, 0), scattered(count, 1)];
     return {
       lanes: Array.from({ length: window }, () => () => agent.transferBlocks('WRITE', mine, from, theirs, to)),
@@ -98,11 +110,18 @@ const answers = {
     const delay = monitorEventLoopDelay({ resolution: 1 });
     delay.enable();
     const begin = performance.now();
-    const all = await Promise.all(Array.from({ length: count }, () => agent.write(local.slice(0, bytes), places.two.slice(0, bytes))));
+    const all = await Promise.all(
+      Array.from({ length: count }, () => agent.write(local.slice(0, bytes), places.two.slice(0, bytes))),
+    );
     const seconds = (performance.now() - begin) / 1000;
     delay.disable();
     const moved = all.reduce((sum, one) => sum + one.bytes, 0);
-    return { p99Ms: delay.percentile(99) / 1e6, maxMs: delay.max / 1e6, timers: delay.count, gigabytesPerSecond: moved / seconds / 1e9 };
+    return {
+      p99Ms: delay.percentile(99) / 1e6,
+      maxMs: delay.max / 1e6,
+      timers: delay.count,
+      gigabytesPerSecond: moved / seconds / 1e9,
+    };
   },
   /** A reader of notifications that waits. */
   async listen() {
@@ -111,10 +130,13 @@ const answers = {
   },
   /** Transfers that wait for a peer that is stopped. */
   async hold({ bytes, count }) {
-    for (let index = 0; index < count; index++) void agent.read(local.slice(index * bytes, bytes), places.two.slice(index * bytes, bytes)).catch(() => {});
+    for (let index = 0; index < count; index++)
+      void agent.read(local.slice(index * bytes, bytes), places.two.slice(index * bytes, bytes)).catch(() => {});
     return {};
   },
 };
 
-await answerCommands(async (asked) => (asked.verb in works ? measured(asked.ms, await works[asked.verb](asked)) : answers[asked.verb](asked)));
+await answerCommands(async (asked) =>
+  asked.verb in works ? measured(asked.ms, await works[asked.verb](asked)) : answers[asked.verb](asked),
+);
 process.exit();

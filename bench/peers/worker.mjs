@@ -5,7 +5,10 @@ import { answerCommands, tell } from './load.mjs';
 const [modelPath, name] = process.argv.slice(2);
 
 const engine = {
-  start: () => ({ model: name, llm: { contextLength: 4096, kvCacheBlockSize: 64, totalKvBlocks: 4096, maxNumSeqs: 256 } }),
+  start: () => ({
+    model: name,
+    llm: { contextLength: 4096, kvCacheBlockSize: 64, totalKvBlocks: 4096, maxNumSeqs: 256 },
+  }),
   async *generate({ token_ids: prompt, stop_conditions: { max_tokens: count } }) {
     for (let index = 0; index < count; index++) yield { token_ids: [prompt[index % prompt.length]] };
     yield { token_ids: [], finish_reason: 'length' };

@@ -3,7 +3,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DistributedRuntime, type EngineWorker, formatExplanation, Frontend, KvRouter, type LLMEngineOutput, type PreprocessedRequest, type RequestContext, serveEngine } from 'dynamo-node';
+import {
+  DistributedRuntime,
+  type EngineWorker,
+  Frontend,
+  formatExplanation,
+  KvRouter,
+  type LLMEngineOutput,
+  type PreprocessedRequest,
+  type RequestContext,
+  serveEngine,
+} from 'dynamo-node';
 import { modelPath, TinyLlamaEngine } from '../tiny-llama/engine.js';
 
 const BLOCK_SIZE = 16;
@@ -57,13 +67,19 @@ const router = await KvRouter.create(runtime.endpoint(ENDPOINT), { blockSize: BL
 process.once('SIGINT', () => void close());
 
 await frontend.waitForModel('tiny-llama');
-console.log(`Two workers, blocks of ${BLOCK_SIZE} tokens. ${[...names].map(([id, name]) => `${name} is ${id}`).join(', ')}.\n`);
+console.log(
+  `Two workers, blocks of ${BLOCK_SIZE} tokens. ${[...names].map(([id, name]) => `${name} is ${id}`).join(', ')}.\n`,
+);
 console.log('prompt           worker  prompt tokens  cached tokens');
 for (const [index, question] of QUESTIONS.entries()) {
   // Both at once, so that the first two part ways: the router sees the load of the one when it places the other.
-  const rows = await Promise.all((['blue', 'green'] as const).map(async (manual) => ({ manual, ...(await ask(manual, question)) })));
+  const rows = await Promise.all(
+    (['blue', 'green'] as const).map(async (manual) => ({ manual, ...(await ask(manual, question)) })),
+  );
   for (const { manual, cached, worker, tokens } of rows) {
-    console.log(`${`${manual}, question ${index + 1}`.padEnd(19)}${worker}${String(tokens.length).padStart(17)}${String(cached).padStart(15)}`);
+    console.log(
+      `${`${manual}, question ${index + 1}`.padEnd(19)}${worker}${String(tokens.length).padStart(17)}${String(cached).padStart(15)}`,
+    );
     await heard(tokens);
   }
 }
@@ -73,17 +89,27 @@ console.log(formatExplanation(await router.explain({ tokens })));
 if (process.argv.includes('--once')) await close();
 else console.log(`\n${frontend.url} goes on answering; Ctrl-C ends it.`);
 
-async function ask(manual: keyof typeof MANUALS, question: string): Promise<{ cached: number; worker: string; tokens: Uint32Array }> {
-  const messages = [{ role: 'system', content: MANUALS[manual] }, { role: 'user', content: question }];
+async function ask(
+  manual: keyof typeof MANUALS,
+  question: string,
+): Promise<{ cached: number; worker: string; tokens: Uint32Array }> {
+  const messages = [
+    { role: 'system', content: MANUALS[manual] },
+    { role: 'user', content: question },
+  ];
   const response = await fetch(`${frontend.url}/v1/chat/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ model: 'tiny-llama', messages, max_tokens: 4, temperature: 0 }),
   });
   if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-  const { usage } = (await response.json()) as { usage: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens?: number } } };
+  const { usage } = (await response.json()) as {
+    usage: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens?: number } };
+  };
   // The two manuals differ in length, and so do their prompts.
-  const { worker, tokens } = answered.findLast(({ tokens }) => tokens.length === usage.prompt_tokens) as (typeof answered)[0];
+  const { worker, tokens } = answered.findLast(
+    ({ tokens }) => tokens.length === usage.prompt_tokens,
+  ) as (typeof answered)[0];
   return { cached: usage.prompt_tokens_details?.cached_tokens ?? 0, worker, tokens };
 }
 

@@ -9,9 +9,12 @@ import { loadNixl, type MemoryDescriptor, NixlAgent, nixlExplain } from 'dynamo-
 const BLOCK_BYTES = 64 * 1024;
 const ROUNDS = 5;
 
-const { values: args } = parseArgs({ options: { blocks: { type: 'string', default: '1000' }, once: { type: 'boolean', default: false } } });
+const { values: args } = parseArgs({
+  options: { blocks: { type: 'string', default: '1000' }, once: { type: 'boolean', default: false } },
+});
 const blocks = Number(args.blocks);
-if (!Number.isInteger(blocks) || blocks < 1 || blocks > 10_000) fail(`--blocks: expected a number from 1 to 10000, got ${args.blocks}`);
+if (!Number.isInteger(blocks) || blocks < 1 || blocks > 10_000)
+  fail(`--blocks: expected a number from 1 to 10000, got ${args.blocks}`);
 
 interface Ready {
   readonly metadata: string;
@@ -19,7 +22,11 @@ interface Ready {
 }
 
 const library = loadNixl({ mode: 'auto' });
-const decode = fork(fileURLToPath(new URL('decode.ts', import.meta.url)), [String(blocks), String(BLOCK_BYTES), library.kind]);
+const decode = fork(fileURLToPath(new URL('decode.ts', import.meta.url)), [
+  String(blocks),
+  String(BLOCK_BYTES),
+  library.kind,
+]);
 const ended = once(decode, 'exit').then(() => Promise.reject(new Error('the receiver ended early')));
 ended.catch(() => {});
 const answers = on(decode, 'message');
@@ -41,18 +48,34 @@ try {
   let bestMs = Number.POSITIVE_INFINITY;
   for (let round = 0; round < ROUNDS; round++) {
     const last = round === ROUNDS - 1;
-    const { durationMs } = await prefill.transferBlocks('WRITE', mine, from, theirs, to, last ? { notify: 'blocks 0 to end' } : {});
+    const { durationMs } = await prefill.transferBlocks(
+      'WRITE',
+      mine,
+      from,
+      theirs,
+      to,
+      last ? { notify: 'blocks 0 to end' } : {},
+    );
     if (!last) bestMs = Math.min(bestMs, durationMs);
   }
-  const { transport, evidence, detail } = await nixlExplain({ peer: Buffer.from(metadata, 'base64'), remote: descriptor }, { library });
+  const { transport, evidence, detail } = await nixlExplain(
+    { peer: Buffer.from(metadata, 'base64'), remote: descriptor },
+    { library },
+  );
   const { notified, wrong } = await answer<{ notified: string; wrong: number }>();
 
   const bytes = blocks * BLOCK_BYTES;
   const rate = (ms: number): string => `${(bytes / ms / 1e6).toFixed(1)} GB/s`;
-  console.log(`moved     ${blocks} blocks of 64 KiB from process ${process.pid} to process ${decode.pid}, ${(bytes / 2 ** 20).toFixed(1)} MiB`);
-  console.log(`carried   by ${library.kind === 'real' ? `NIXL, ${library.path}` : "the mock: NIXL's library is not installed here"}`);
+  console.log(
+    `moved     ${blocks} blocks of 64 KiB from process ${process.pid} to process ${decode.pid}, ${(bytes / 2 ** 20).toFixed(1)} MiB`,
+  );
+  console.log(
+    `carried   by ${library.kind === 'real' ? `NIXL, ${library.path}` : "the mock: NIXL's library is not installed here"}`,
+  );
   console.log(`transport ${transport} (${evidence}: ${detail})`);
-  console.log(`checked   every byte there: ${wrong === 0 ? 'all as sent' : `${wrong} blocks are wrong`}, after its message '${notified}'`);
+  console.log(
+    `checked   every byte there: ${wrong === 0 ? 'all as sent' : `${wrong} blocks are wrong`}, after its message '${notified}'`,
+  );
   console.log(`speed     ${rate(bestMs)}, best of ${ROUNDS - 1} (${bestMs.toFixed(2)} ms)`);
   console.log(`memcpy    ${rate(copyMs(view))} in this process`);
   if (wrong !== 0) process.exitCode = 1;

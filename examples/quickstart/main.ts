@@ -12,19 +12,24 @@ import { DynamoError, Frontend } from 'dynamo-node';
 const MODEL = 'tiny-llama';
 const QUESTION = 'What is a block of the KV cache?';
 
-const { values: args } = parseArgs({ options: { port: { type: 'string', default: '8000' }, once: { type: 'boolean', default: false } } });
+const { values: args } = parseArgs({
+  options: { port: { type: 'string', default: '8000' }, once: { type: 'boolean', default: false } },
+});
 const port = Number(args.port);
-if (!Number.isInteger(port) || port < 0 || port > 65535) fail(`--port: expected a number from 0 to 65535, got ${args.port}`);
+if (!Number.isInteger(port) || port < 0 || port > 65535)
+  fail(`--port: expected a number from 0 to 65535, got ${args.port}`);
 
 const dir = mkdtempSync(join(tmpdir(), 'dynamo-quickstart-'));
 process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
 
-const frontend = await Frontend.start({ discovery: { kind: 'file', dir }, host: '127.0.0.1' }, { host: '127.0.0.1', port }).catch(
-  (error: unknown) => {
-    if (DynamoError.is(error) && error.reason === 'frontend.bind') fail(`${error.message}. Choose another with --port N.`);
-    throw error;
-  },
-);
+const frontend = await Frontend.start(
+  { discovery: { kind: 'file', dir }, host: '127.0.0.1' },
+  { host: '127.0.0.1', port },
+).catch((error: unknown) => {
+  if (DynamoError.is(error) && error.reason === 'frontend.bind')
+    fail(`${error.message}. Choose another with --port N.`);
+  throw error;
+});
 
 const workers = [startWorker(), startWorker()];
 let closing: Promise<void> | undefined;
@@ -35,7 +40,9 @@ try {
   await frontend.waitForModel(MODEL);
   console.log(`frontend  ${frontend.url} (process ${process.pid})`);
   for (const { pid } of workers) console.log(`worker    ${MODEL} in TypeScript (process ${pid})`);
-  console.log(`\n  curl -N ${frontend.url}/v1/chat/completions -H 'content-type: application/json' -d '${JSON.stringify(request(QUESTION))}'\n`);
+  console.log(
+    `\n  curl -N ${frontend.url}/v1/chat/completions -H 'content-type: application/json' -d '${JSON.stringify(request(QUESTION))}'\n`,
+  );
   console.log(`question: ${QUESTION}`);
   await printAnswer(QUESTION);
 } catch (error) {
@@ -72,7 +79,13 @@ async function ready(worker: ChildProcess): Promise<void> {
 }
 
 function request(question: string): object {
-  return { model: MODEL, messages: [{ role: 'user', content: question }], max_tokens: 200, temperature: 0, stream: true };
+  return {
+    model: MODEL,
+    messages: [{ role: 'user', content: question }],
+    max_tokens: 200,
+    temperature: 0,
+    stream: true,
+  };
 }
 
 async function printAnswer(question: string): Promise<void> {
@@ -89,7 +102,9 @@ async function printAnswer(question: string): Promise<void> {
     pending = lines.pop() ?? '';
     for (const line of lines) {
       if (!line.startsWith('data: {')) continue;
-      const { choices } = JSON.parse(line.slice('data: '.length)) as { choices: { delta: { content?: string | null } }[] };
+      const { choices } = JSON.parse(line.slice('data: '.length)) as {
+        choices: { delta: { content?: string | null } }[];
+      };
       process.stdout.write(choices[0]?.delta.content ?? '');
     }
   }

@@ -118,7 +118,9 @@ function tokenIds(value: unknown, vocabSize: number): readonly number[] {
   const ids: unknown[] = value === undefined || value === null ? [] : Array.isArray(value) ? value : [value];
   for (const id of ids) {
     if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= vocabSize) {
-      throw new RangeError(`config.json eos_token_id: expected ids from 0 to ${vocabSize - 1}, got ${JSON.stringify(id)}`);
+      throw new RangeError(
+        `config.json eos_token_id: expected ids from 0 to ${vocabSize - 1}, got ${JSON.stringify(id)}`,
+      );
     }
   }
   return ids as number[];

@@ -13,7 +13,7 @@ import type {
   PreprocessedRequest,
   RequestContext,
 } from 'dynamo-node';
-import { generate, type GenerateOptions, type TokenEvent } from './generate.js';
+import { type GenerateOptions, generate, type TokenEvent } from './generate.js';
 import { Llama } from './model.js';
 import { KvPool, type KvPoolOptions } from './paged-cache.js';
 
@@ -41,11 +41,18 @@ export class TinyLlamaEngine implements LLMEngine {
     const blockCount = this.cache.blockCount ?? (MAX_SEQUENCES * maxPositions) / blockSize;
     this.#pool = new KvPool(this.#model.config, { blockSize, blockCount });
     if (worker !== undefined) {
-      publish(this.#pool.manager, worker).catch((error: unknown) => console.error('routers hear no more of the KV cache:', error));
+      publish(this.#pool.manager, worker).catch((error: unknown) =>
+        console.error('routers hear no more of the KV cache:', error),
+      );
     }
     return {
       model: this.name,
-      llm: { contextLength: maxPositions, kvCacheBlockSize: blockSize, totalKvBlocks: blockCount, maxNumSeqs: MAX_SEQUENCES },
+      llm: {
+        contextLength: maxPositions,
+        kvCacheBlockSize: blockSize,
+        totalKvBlocks: blockCount,
+        maxNumSeqs: MAX_SEQUENCES,
+      },
     };
   }
 
@@ -114,8 +121,14 @@ export async function publish(cache: BlockEventSource, worker: Pick<EngineWorker
 function eventOf(event: Exclude<BlockEvent, { kind: 'lost' }>): KvCacheEvent {
   switch (event.kind) {
     case 'stored': {
-      const blocks = Array.from(event.blockHashes, (hash, index) => ({ block_hash: hash, tokens_hash: event.tokensHashes[index] as bigint }));
-      return { event_id: event.eventId, data: { stored: { parent_hash: event.parentHash, start_position: event.startPosition, blocks } } };
+      const blocks = Array.from(event.blockHashes, (hash, index) => ({
+        block_hash: hash,
+        tokens_hash: event.tokensHashes[index] as bigint,
+      }));
+      return {
+        event_id: event.eventId,
+        data: { stored: { parent_hash: event.parentHash, start_position: event.startPosition, blocks } },
+      };
     }
     case 'removed':
       return { event_id: event.eventId, data: { removed: { block_hashes: [...event.blockHashes] } } };
@@ -124,7 +137,11 @@ function eventOf(event: Exclude<BlockEvent, { kind: 'lost' }>): KvCacheEvent {
   }
 }
 
-function token(index: number, { tokenId, logprob, topLogprobs = [] }: TokenEvent, withLogprobs: boolean): LLMEngineOutput {
+function token(
+  index: number,
+  { tokenId, logprob, topLogprobs = [] }: TokenEvent,
+  withLogprobs: boolean,
+): LLMEngineOutput {
   if (!withLogprobs) return { token_ids: [tokenId], index };
   const top = topLogprobs.map((each, at) => ({ rank: at + 1, token_id: each.tokenId, logprob: each.logprob }));
   return { token_ids: [tokenId], index, log_probs: [logprob], top_logprobs: [top] };

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { KvCache } from './cache.js';
 import { checkTokenIds, type Llama } from './model.js';
-import { Sampler, type Choice, type SamplingOptions } from './sampling.js';
+import { type Choice, Sampler, type SamplingOptions } from './sampling.js';
 
 /** Why an answer ended: the model's own end token, `maxTokens` or the model's positions, a stop token, the signal. */
 export type FinishReason = 'eos' | 'length' | 'stop' | 'cancelled';
@@ -55,9 +55,7 @@ export function generate(
   const prompt = Array.from(promptTokenIds);
   if (prompt.length === 0) throw new TypeError('generate promptTokenIds: expected at least one token, got none');
   if (prompt.length >= maxPositions) {
-    throw new RangeError(
-      `generate promptTokenIds: expected at most ${maxPositions - 1} tokens, got ${prompt.length}`,
-    );
+    throw new RangeError(`generate promptTokenIds: expected at most ${maxPositions - 1} tokens, got ${prompt.length}`);
   }
   checkTokenIds(prompt, vocabSize, 'generate promptTokenIds');
   checkTokenIds(options.stopTokenIds ?? [], vocabSize, 'generate options.stopTokenIds');

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { LocalKvCache, type KvCache } from './cache.js';
-import { loadConfig, type LlamaConfig } from './config.js';
+import { type KvCache, LocalKvCache } from './cache.js';
+import { type LlamaConfig, loadConfig } from './config.js';
 import { addWeighted, dot, matmul, rmsNorm, softmax } from './math.js';
 import { loadSafetensors, type Tensor } from './safetensors.js';
 
@@ -55,9 +55,7 @@ export class Llama {
       };
     });
     this.#norm = take(tensors, 'model.norm.weight', [hiddenSize]);
-    this.#head = config.tiedEmbeddings
-      ? this.#embedding
-      : take(tensors, 'lm_head.weight', [vocabSize, hiddenSize]);
+    this.#head = config.tiedEmbeddings ? this.#embedding : take(tensors, 'lm_head.weight', [vocabSize, hiddenSize]);
   }
 
   /**

@@ -47,7 +47,9 @@ export class PagedKvCache implements KvCache, Disposable {
     const [rowSize, { blockSize }] = [this.#rowSize, this];
     const tokens = keys.length / rowSize;
     if (!Number.isInteger(tokens) || values.length !== keys.length || this.#length + tokens > this.#paged.length) {
-      throw new RangeError(`KvCache.append: expected whole rows of ${rowSize} floats, for tokens that have begun, got ${keys.length} and ${values.length}`);
+      throw new RangeError(
+        `KvCache.append: expected whole rows of ${rowSize} floats, for tokens that have begun, got ${keys.length} and ${values.length}`,
+      );
     }
     for (let row = 0; row < tokens; ) {
       const position = this.#length + row;
@@ -81,7 +83,10 @@ export class PagedKvCache implements KvCache, Disposable {
     if (known !== undefined) return known;
     const { buffer, byteOffset } = this.#paged.page(block);
     const size = this.blockSize * this.#rowSize;
-    const rows = Array.from({ length: 2 * this.#layers }, (_, index) => new Float32Array(buffer, byteOffset + index * size * 4, size));
+    const rows = Array.from(
+      { length: 2 * this.#layers },
+      (_, index) => new Float32Array(buffer, byteOffset + index * size * 4, size),
+    );
     this.#pages[block] = rows;
     return rows;
   }
@@ -113,7 +118,14 @@ export class KvPool implements Disposable {
   constructor(config: LlamaConfig, options: KvPoolOptions) {
     const { layers, kvHeads, headDim } = config;
     const layout = { layers, heads: kvHeads, headDim, elementType: 'float32' } as const;
-    const settings: BlockManagerOptions = { ...options, tier: 'device', layout, storage: { kind: 'memory' }, duplicates: 'reject', events: true };
+    const settings: BlockManagerOptions = {
+      ...options,
+      tier: 'device',
+      layout,
+      storage: { kind: 'memory' },
+      duplicates: 'reject',
+      events: true,
+    };
     this.manager = new BlockManager(settings);
     this.#config = config;
   }
@@ -126,7 +138,9 @@ export class KvPool implements Disposable {
   async open(prompt: Tokens, tokens: number, count: number, signal?: AbortSignal): Promise<PagedKvCache[]> {
     const { blockCount, blockSize } = this.manager;
     if (Math.ceil(tokens / blockSize) * count > blockCount) {
-      throw new RangeError(`the KV cache has ${blockCount} blocks of ${blockSize} tokens: ${count} answers of ${tokens} tokens do not fit`);
+      throw new RangeError(
+        `the KV cache has ${blockCount} blocks of ${blockSize} tokens: ${count} answers of ${tokens} tokens do not fit`,
+      );
     }
     const before = this.#turn;
     let done = (): void => {};

@@ -157,9 +157,11 @@ function within(name: string, value: number, low: number, high: number): number 
   }
   if (value < low || value > high || !Number.isFinite(value)) {
     const wanted =
-      low === -Infinity ? 'a finite number'
-      : low === 0 ? `a number from 0${high === Infinity ? '' : ` to ${high}`}`
-      : `a number above 0${high === Infinity ? '' : ` to ${high}`}`;
+      low === -Infinity
+        ? 'a finite number'
+        : low === 0
+          ? `a number from 0${high === Infinity ? '' : ` to ${high}`}`
+          : `a number above 0${high === Infinity ? '' : ` to ${high}`}`;
     throw new RangeError(`sampling options.${name}: expected ${wanted}, got ${value}`);
   }
   return value;

@@ -9,7 +9,11 @@ export function wrongType(path: string, expected: string, value: unknown): never
   throw new TypeError(`${path}: expected ${expected}, got ${shown(value)}`);
 }
 
-export function checkObject(path: string, value: unknown, known?: readonly string[]): asserts value is Record<string, unknown> {
+export function checkObject(
+  path: string,
+  value: unknown,
+  known?: readonly string[],
+): asserts value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) wrongType(path, 'an object', value);
   const unknown = known === undefined ? undefined : Object.keys(value).find((key) => !known.includes(key));
   if (unknown !== undefined) throw new TypeError(`${path}.${unknown}: unknown option; known are ${known?.join(', ')}`);
@@ -33,7 +37,11 @@ export function checkArray(path: string, value: unknown, of: string): asserts va
 }
 
 /** An object of one of this package's classes. */
-export function checkInstance(path: string, value: unknown, Class: { readonly name: string; [Symbol.hasInstance](value: unknown): boolean }): void {
+export function checkInstance(
+  path: string,
+  value: unknown,
+  Class: { readonly name: string; [Symbol.hasInstance](value: unknown): boolean },
+): void {
   if (!(value instanceof Class)) wrongType(path, `an object of ${Class.name}`, value);
 }
 
@@ -44,7 +52,10 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
 /** A path of something that is there. */
 export function checkPath(path: string, value: unknown): asserts value is string {
   checkString(path, value);
-  if (!existsSync(value)) throw new DynamoError('NotFound', `${path}: expected the path of something that is there, got ${shown(value)}`, { reason: 'request.not_found' });
+  if (!existsSync(value))
+    throw new DynamoError('NotFound', `${path}: expected the path of something that is there, got ${shown(value)}`, {
+      reason: 'request.not_found',
+    });
 }
 
 /** Checks a model's folder, or its name on the model hub: only what looks like a path must be there. */
@@ -62,7 +73,12 @@ export const MOST_MS = 2 ** 31 - 1;
 
 export const MOST_U32 = 2 ** 32 - 1;
 
-export function checkInteger(path: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): asserts value is number {
+export function checkInteger(
+  path: string,
+  value: unknown,
+  least: number,
+  most = Number.MAX_SAFE_INTEGER,
+): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'an integer', value);
   if (!Number.isSafeInteger(value) || value < least || value > most) {
     throw new RangeError(`${path}: expected an integer from ${least} to ${most}, got ${value}`);
@@ -74,7 +90,12 @@ export function checkNumber(path: string, value: unknown): asserts value is numb
 }
 
 /** A finite number of a range. */
-export function checkRange(path: string, value: unknown, least: number, most = Number.MAX_VALUE): asserts value is number {
+export function checkRange(
+  path: string,
+  value: unknown,
+  least: number,
+  most = Number.MAX_VALUE,
+): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'a number', value);
   const range = most === Number.MAX_VALUE ? `a finite number from ${least} on` : `a number from ${least} to ${most}`;
   if (!(value >= least && value <= most)) throw new RangeError(`${path}: expected ${range}, got ${value}`);
@@ -113,7 +134,10 @@ const TOPIC = /^[\w-]+(\.[\w-]+)*$/;
 /** A topic becomes a part of a subject of NATS, where a space ends it and `*` and `>` stand for others. */
 export function checkTopic(path: string, value: unknown): asserts value is string {
   checkString(path, value);
-  if (!TOPIC.test(value)) throw new RangeError(`${path}: expected letters, digits, _ and -, in parts with dots between, got ${JSON.stringify(value)}`);
+  if (!TOPIC.test(value))
+    throw new RangeError(
+      `${path}: expected letters, digits, _ and -, in parts with dots between, got ${JSON.stringify(value)}`,
+    );
 }
 
 const NAME = /^[a-z0-9_-]+$/;
@@ -129,5 +153,8 @@ export function checkName(path: string, value: unknown): asserts value is string
 /** Before a view of memory that is not JavaScript's own is made: Node.js 20 has none of more than 4 GiB. */
 export function checkViewBytes(path: string, bytes: number): void {
   const most = constants.MAX_LENGTH;
-  if (bytes > most) throw new RangeError(`${path}: expected at most ${most} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`);
+  if (bytes > most)
+    throw new RangeError(
+      `${path}: expected at most ${most} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`,
+    );
 }

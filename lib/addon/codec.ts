@@ -3,7 +3,17 @@ import { addExtension, Packr, RESET_BUFFER_MODE, Unpackr } from 'msgpackr';
 import { DynamoError, shown } from '../errors.js';
 
 /** Token ids, hashes, vectors: arrays of numbers to every peer. Only bytes travel as bytes. */
-const NUMERIC = [Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array, BigUint64Array, BigInt64Array];
+const NUMERIC = [
+  Int8Array,
+  Uint16Array,
+  Int16Array,
+  Uint32Array,
+  Int32Array,
+  Float32Array,
+  Float64Array,
+  BigUint64Array,
+  BigInt64Array,
+];
 
 /** Whether it is this module that packs now. */
 let packing = false;
@@ -12,8 +22,13 @@ let packing = false;
  * The codec's extensions hold for every user of it in the process. This one matches nothing while others pack: they may want
  * the same arrays in a form of their own.
  */
-const numericHere = { [Symbol.hasInstance]: (value: unknown): boolean => packing && NUMERIC.some((Class) => value instanceof Class) };
-addExtension({ Class: numericHere, write: (value: ArrayLike<number | bigint>) => Array.from<number | bigint>(value) } as unknown as Parameters<typeof addExtension>[0]);
+const numericHere = {
+  [Symbol.hasInstance]: (value: unknown): boolean => packing && NUMERIC.some((Class) => value instanceof Class),
+};
+addExtension({
+  Class: numericHere,
+  write: (value: ArrayLike<number | bigint>) => Array.from<number | bigint>(value),
+} as unknown as Parameters<typeof addExtension>[0]);
 
 /**
  * MessagePack as Dynamo's peers write and read it: maps with string keys, no extensions of the codec's own. Integers
@@ -77,11 +92,14 @@ function rewritten(value: unknown, replace: (leaf: unknown) => unknown): unknown
     const items = value.map((item) => rewritten(item, replace));
     return items.some((item, index) => item !== value[index]) ? items : value;
   }
-  if (value instanceof Map) return new Map([...value].map(([key, item]) => [rewritten(key, replace), rewritten(item, replace)]));
+  if (value instanceof Map)
+    return new Map([...value].map(([key, item]) => [rewritten(key, replace), rewritten(item, replace)]));
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return replace(value);
   const entries = Object.entries(value);
   const changed = entries.map(([key, item]) => [replace(key) as string, rewritten(item, replace)] as const);
-  return changed.some(([key, item], index) => key !== entries[index]?.[0] || item !== entries[index]?.[1]) ? Object.fromEntries(changed) : value;
+  return changed.some(([key, item], index) => key !== entries[index]?.[0] || item !== entries[index]?.[1])
+    ? Object.fromEntries(changed)
+    : value;
 }
 
 /**
@@ -89,7 +107,11 @@ function rewritten(value: unknown, replace: (leaf: unknown) => unknown): unknown
  * count there: whole ones are integers here.
  */
 export function packArgs(value: unknown): Uint8Array {
-  return pack(rewritten(value, (leaf) => (Number.isSafeInteger(leaf) && !fits32Bits(leaf as number) ? BigInt(leaf as number) : leaf)));
+  return pack(
+    rewritten(value, (leaf) =>
+      Number.isSafeInteger(leaf) && !fits32Bits(leaf as number) ? BigInt(leaf as number) : leaf,
+    ),
+  );
 }
 
 function fits32Bits(value: number): boolean {
@@ -99,7 +121,8 @@ function fits32Bits(value: number): boolean {
 /** Why the codec does not take a value. */
 function unpackable(error: unknown): string {
   if (!(error instanceof Error)) return shown(error);
-  if (error instanceof RangeError && error.message.includes('call stack')) return 'it refers to itself, or is nested too deep';
+  if (error instanceof RangeError && error.message.includes('call stack'))
+    return 'it refers to itself, or is nested too deep';
   if (error.message.includes('too large to fit')) return 'it has a bigint beyond 64 bits';
   return error.message;
 }
@@ -109,7 +132,9 @@ export function packValue(operation: string, what: string, value: unknown, packe
   try {
     return packer(value);
   } catch (error) {
-    throw new TypeError(`${operation}: ${what} cannot be written as MessagePack: ${unpackable(error)}`, { cause: error });
+    throw new TypeError(`${operation}: ${what} cannot be written as MessagePack: ${unpackable(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -140,7 +165,12 @@ export function unpackAt(bytes: Uint8Array, start: number, end: number): unknown
   return packr.unpack(bytes, range);
 }
 
-const framing = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'auto' as 'number', copyBuffers: false });
+const framing = new Unpackr({
+  useRecords: false,
+  mapsAsObjects: true,
+  int64AsType: 'auto' as 'number',
+  copyBuffers: false,
+});
 
 /** Like `unpack`, but its byte arrays are views of `bytes`: for what the native side frames, never for a user's value. */
 export function unpackFraming(bytes: Uint8Array): unknown {

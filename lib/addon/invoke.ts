@@ -87,7 +87,8 @@ export function invoke<Result>(
     };
     const giveUp = (reason: unknown): void => {
       forget();
-      if (options.lossless === true) waiting.set(op, (failed, value) => (failed ? reject(reason) : resolve(value as Result)));
+      if (options.lossless === true)
+        waiting.set(op, (failed, value) => (failed ? reject(reason) : resolve(value as Result)));
       else waiting.delete(op);
       native.cancel(op);
       if (options.lossless !== true) reject(reason);

@@ -23,13 +23,17 @@ function unsupported(): string | undefined {
 /** Why a supported machine failed to load it. */
 function explain(cause: unknown): string {
   const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
-  if (header.glibcVersionRuntime === undefined) return 'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm';
+  if (header.glibcVersionRuntime === undefined)
+    return 'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm';
   if (/GLIBC_[\d.]+' not found/.test(String(cause))) return `glibc ${header.glibcVersionRuntime} is too old`;
   return 'no usable binary was found in prebuilds/ or build/Release: reinstall the package, or run `npm run build:native` in a checkout';
 }
 
 function failure(reason: string, cause?: unknown): Error {
-  return new Error(`dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`, cause === undefined ? undefined : { cause });
+  return new Error(
+    `dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`,
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 function load(): Native {

@@ -95,7 +95,10 @@ export class PullStream {
       return [];
     }
     const parts = { handle, a: min, b: this.#limits };
-    const { items, last, error } = batchFrom(await invoke(native.streamPull, this.#operation, parts, { background: this.#background }), this.#operation);
+    const { items, last, error } = batchFrom(
+      await invoke(native.streamPull, this.#operation, parts, { background: this.#background }),
+      this.#operation,
+    );
     if (last) this.#handle = undefined;
     this.#error = error;
     return error !== undefined && items.length === 0 ? this.pull() : items;

@@ -1,4 +1,4 @@
-import { type Failure } from '../errors.js';
+import type { Failure } from '../errors.js';
 import { pack } from './codec.js';
 import { invoke, invokeSync, native } from './invoke.js';
 import type { Bytes, Handle } from './native.js';
@@ -43,6 +43,9 @@ export class Sink {
   }
 
   end(failure?: Failure): void {
-    invokeSync(native.sinkEnd, 'sink.end', { handle: this.#handle, args: failure === undefined ? undefined : pack(failure) });
+    invokeSync(native.sinkEnd, 'sink.end', {
+      handle: this.#handle,
+      args: failure === undefined ? undefined : pack(failure),
+    });
   }
 }

@@ -24,13 +24,13 @@ export interface LentBatch {
 export abstract class Blocks implements Disposable {
   declare readonly manager: BlockManager;
   /** 0 once the blocks are gone, or lent. */
-  private declare batch: number;
-  private declare words: Words;
-  private declare offset: number;
-  private declare count: number;
-  private declare known: Uint32Array | undefined;
-  private declare views: (ArrayBuffer | undefined)[] | undefined;
-  private declare taken: string | undefined;
+  declare private batch: number;
+  declare private words: Words;
+  declare private offset: number;
+  declare private count: number;
+  declare private known: Uint32Array | undefined;
+  declare private views: (ArrayBuffer | undefined)[] | undefined;
+  declare private taken: string | undefined;
 
   /** @internal */
   constructor(manager: BlockManager, id: number, words: Words, offset: number, count: number) {

@@ -1,9 +1,9 @@
 import { checkBoolean, checkInteger, wrongType } from '../addon/check.js';
 import { invoke, native } from '../addon/invoke.js';
 import { Blocks } from './batch.js';
+import type { Words } from './crossing.js';
 import { BlockStateError, blockError, call } from './errors.js';
 import { LineageHashes } from './hashes.js';
-import type { Words } from './crossing.js';
 import type { BlockManager } from './manager.js';
 import { readBlock, writeBlock } from './region.js';
 import { packPair, pair, TokenSequence } from './sequence.js';
@@ -80,7 +80,16 @@ export class MutableBlocks extends Blocks {
     const { manager } = this;
     const { words, offset } = manager.room(count);
     const range = packPair(first, count);
-    const id = call(native.blocksCommit, operation, manager.handle(operation), this.id(operation), offset, words, range, sequence.handle(operation));
+    const id = call(
+      native.blocksCommit,
+      operation,
+      manager.handle(operation),
+      this.id(operation),
+      offset,
+      words,
+      range,
+      sequence.handle(operation),
+    );
     manager.used(count);
     this.detach();
     this.become(this.ids.subarray(count));
@@ -131,7 +140,7 @@ export class StagedBlocks extends Blocks {
 
 /** Blocks that can be found by their names, held: they are not evicted while this object has them. */
 export class RegisteredBlocks extends Blocks {
-  private declare staged: Uint32Array | undefined;
+  declare private staged: Uint32Array | undefined;
 
   /** @internal */
   constructor(manager: BlockManager, id: number, words: Words, offset: number, count: number, staged?: Uint32Array) {
@@ -177,7 +186,13 @@ export class RegisteredBlocks extends Blocks {
     const operation = 'blocks.clone';
     checkInteger(`${operation} start`, start, 0, this.length);
     checkInteger(`${operation} end`, end, start, this.length);
-    const id = call(native.blocksClone, operation, this.manager.handle(operation), this.id(operation), pair(start, end - start));
+    const id = call(
+      native.blocksClone,
+      operation,
+      this.manager.handle(operation),
+      this.id(operation),
+      pair(start, end - start),
+    );
     const [words, offset] = this.place;
     return new RegisteredBlocks(this.manager, id, words, offset + start, end - start);
   }
@@ -203,13 +218,17 @@ export class RegisteredBlocks extends Blocks {
   /** @internal The checksums, for each block 8 bytes a layer; 0 where the manager keeps none. */
   checksums(): Uint8Array {
     const operation = 'blocks.checksums';
-    return call(native.blocksChecksums, operation, this.manager.handle(operation), this.id(operation)) ?? new Uint8Array();
+    return (
+      call(native.blocksChecksums, operation, this.manager.handle(operation), this.id(operation)) ?? new Uint8Array()
+    );
   }
 
   /** @internal Hash of the tokens and sequence hash of the parent, 8 bytes each a block; nothing where they are not known. */
   identities(): Uint8Array {
     const operation = 'blocks.identities';
-    return call(native.blocksIdentities, operation, this.manager.handle(operation), this.id(operation)) ?? new Uint8Array();
+    return (
+      call(native.blocksIdentities, operation, this.manager.handle(operation), this.id(operation)) ?? new Uint8Array()
+    );
   }
 
   /** Whether the blocks are emptied by their last release (`true`) or stay to be found. @default the manager's `resetOnRelease` */
@@ -263,7 +282,11 @@ function hashesOf(blocks: Blocks): LineageHashes {
 }
 
 /** Takes the blocks from `at` on away; gives what an object of theirs is made of. */
-function splitOff(blocks: Blocks, at: number, become: (ids: Uint32Array) => void): [id: number, words: Uint32Array, offset: number, count: number] {
+function splitOff(
+  blocks: Blocks,
+  at: number,
+  become: (ids: Uint32Array) => void,
+): [id: number, words: Uint32Array, offset: number, count: number] {
   const operation = 'blocks.split';
   checkInteger(`${operation} at`, at, 0, blocks.length);
   const id = call(native.blocksSplit, operation, blocks.manager.handle(operation), blocks.id(operation), at);
@@ -286,7 +309,10 @@ function joinTo<B extends Blocks>(blocks: B, more: B, become: (ids: Uint32Array)
 }
 
 export function checkBlocks<B extends Blocks>(path: string, blocks: B, Kind: new (...parts: never[]) => B): void {
-  if (!(blocks instanceof Kind)) throw new TypeError(`${path}: expected ${Kind.name}, got ${blocks === null ? 'null' : ((blocks as object | undefined)?.constructor?.name ?? typeof blocks)}`);
+  if (!(blocks instanceof Kind))
+    throw new TypeError(
+      `${path}: expected ${Kind.name}, got ${blocks === null ? 'null' : ((blocks as object | undefined)?.constructor?.name ?? typeof blocks)}`,
+    );
 }
 
 export function rethrow(error: unknown): never {

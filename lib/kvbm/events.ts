@@ -1,5 +1,5 @@
-import { PullIterator, PullStream } from '../addon/pull.js';
 import type { Handle } from '../addon/native.js';
+import { PullIterator, PullStream } from '../addon/pull.js';
 import { wordsAt } from './hashes.js';
 
 /** Where a manager's blocks lie. */
@@ -59,7 +59,15 @@ export function eventFrom(bytes: Uint8Array, tier: Tier): BlockEvent {
     case 0: {
       const parentHash = view.getBigUint64(32, true) === 1n ? view.getBigUint64(24, true) : null;
       const startPosition = Number(view.getBigUint64(16, true));
-      return { ...base, kind: 'stored', eventId, parentHash, startPosition, blockHashes: hashes(0), tokensHashes: hashes(count) };
+      return {
+        ...base,
+        kind: 'stored',
+        eventId,
+        parentHash,
+        startPosition,
+        blockHashes: hashes(0),
+        tokensHashes: hashes(count),
+      };
     }
     case 1:
       return { ...base, kind: 'removed', eventId, blockHashes: hashes(0) };
@@ -71,5 +79,7 @@ export function eventFrom(bytes: Uint8Array, tier: Tier): BlockEvent {
 }
 
 export function eventStream(handle: Handle, tier: Tier): PullIterator<BlockEvent> {
-  return new PullIterator(new PullStream(handle, 'blocks.events', { background: true }), ({ bytes }) => eventFrom(bytes, tier));
+  return new PullIterator(new PullStream(handle, 'blocks.events', { background: true }), ({ bytes }) =>
+    eventFrom(bytes, tier),
+  );
 }

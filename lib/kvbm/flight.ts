@@ -14,7 +14,13 @@ export async function limited<T>(promise: Promise<T>, { operation, ms, signal }:
   if (ms === undefined && signal === undefined) return promise;
   let stop = (): void => {};
   const ended = new Promise<never>((_, reject) => {
-    const late = (): void => reject(new DynamoError('DeadlineExceeded', `${operation}: the blocks were not read in time`, { reason: 'kvbm.pull_timeout', operation }));
+    const late = (): void =>
+      reject(
+        new DynamoError('DeadlineExceeded', `${operation}: the blocks were not read in time`, {
+          reason: 'kvbm.pull_timeout',
+          operation,
+        }),
+      );
     const timer = ms === undefined ? undefined : setTimeout(late, Math.max(0, ms));
     const onAbort = (): void => reject(signal?.reason);
     if (signal?.aborted === true) onAbort();

@@ -38,13 +38,16 @@ export class LineageHashes {
 
   /** The names of a list of 128-bit numbers. */
   static from(values: Iterable<bigint>): LineageHashes {
-    if (typeof values?.[Symbol.iterator] !== 'function') wrongType('LineageHashes.from values', 'an iterable of bigints', values);
+    if (typeof values?.[Symbol.iterator] !== 'function')
+      wrongType('LineageHashes.from values', 'an iterable of bigints', values);
     const list = [...values];
     const bytes = new Uint8Array(list.length * BYTES);
     const view = new DataView(bytes.buffer);
     for (const [index, value] of list.entries()) {
-      if (typeof value !== 'bigint') throw new TypeError(`LineageHashes.from [${index}]: expected a bigint, got ${typeof value}`);
-      if (value < 0n || value >= 1n << 128n) throw new RangeError(`LineageHashes.from [${index}]: expected 0 to 2^128-1, got ${value}`);
+      if (typeof value !== 'bigint')
+        throw new TypeError(`LineageHashes.from [${index}]: expected a bigint, got ${typeof value}`);
+      if (value < 0n || value >= 1n << 128n)
+        throw new RangeError(`LineageHashes.from [${index}]: expected 0 to 2^128-1, got ${value}`);
       view.setBigUint64(index * BYTES, value >> 64n);
       view.setBigUint64(index * BYTES + 8, value & 0xffff_ffff_ffff_ffffn);
     }

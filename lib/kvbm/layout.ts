@@ -60,12 +60,19 @@ export function checkLayout(path: string, layout: BlockLayout): void {
 }
 
 /** Says of what managers' blocks are: equal texts are equal layouts. */
-export function layoutText({ layout, blockSize }: { readonly layout: BlockLayout | undefined; readonly blockSize: number }): string {
+export function layoutText({
+  layout,
+  blockSize,
+}: {
+  readonly layout: BlockLayout | undefined;
+  readonly blockSize: number;
+}): string {
   return JSON.stringify({ ...layout, blockSize }, ['layers', 'outer', 'blockSize', 'heads', 'headDim', 'elementType']);
 }
 
 export function checkLayers(path: string, layers: LayerRange, { layers: count }: BlockLayout): void {
-  if (!Array.isArray(layers) || layers.length !== 2) wrongType(path, 'the first layer and the one behind the last', layers);
+  if (!Array.isArray(layers) || layers.length !== 2)
+    wrongType(path, 'the first layer and the one behind the last', layers);
   checkInteger(`${path}[0]`, layers[0], 0, count - 1);
   checkInteger(`${path}[1]`, layers[1], layers[0] + 1, count);
 }
@@ -79,7 +86,8 @@ export function checkStorage(path: string, storage: BlockStorage, tier: Tier, by
   if (storage.kind === 'file') checkString(`${path}.path`, storage.path);
   if (storage.kind === 'region') checkRegion(`${path}.region`, storage.region, bytes);
   const right = storage.kind === 'file' || storage.kind === 'region' ? tierOf(storage) : tier;
-  if (tier !== right) throw new TypeError(`${path}: expected a manager of the tier ${right} for it, got one of the tier ${tier}`);
+  if (tier !== right)
+    throw new TypeError(`${path}: expected a manager of the tier ${right} for it, got one of the tier ${tier}`);
   if (storage.checksums !== undefined && typeof storage.checksums !== 'boolean') {
     wrongType(`${path}.checksums`, 'a boolean', storage.checksums);
   }
@@ -92,6 +100,8 @@ function tierOf(storage: BlockStorage): Tier {
 function checkRegion(path: string, region: MemoryRegion, bytes: number): void {
   if (!(region instanceof MemoryRegion)) wrongType(path, 'a MemoryRegion', region);
   region.open(path);
-  if (region.memory !== 'VRAM' && region.memory !== 'FILE') throw new TypeError(`${path}: expected VRAM or FILE, got ${region.memory}; host memory is the kind memory`);
-  if (region.bytes < bytes) throw new RangeError(`${path}: expected ${bytes} bytes at least, all blocks', got ${region.bytes}`);
+  if (region.memory !== 'VRAM' && region.memory !== 'FILE')
+    throw new TypeError(`${path}: expected VRAM or FILE, got ${region.memory}; host memory is the kind memory`);
+  if (region.bytes < bytes)
+    throw new RangeError(`${path}: expected ${bytes} bytes at least, all blocks', got ${region.bytes}`);
 }

@@ -1,4 +1,12 @@
-import { checkBoolean, checkInstance, checkInteger, checkOptions, checkSignal, checkViewBytes, wrongType } from '../addon/check.js';
+import {
+  checkBoolean,
+  checkInstance,
+  checkInteger,
+  checkOptions,
+  checkSignal,
+  checkViewBytes,
+  wrongType,
+} from '../addon/check.js';
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -8,10 +16,10 @@ import type { MemoryRegion } from '../nixl/memory.js';
 import type { Blocks } from './batch.js';
 import { checkBlocks, MutableBlocks, RegisteredBlocks, rethrow, type ScatteredBlocks, scattered } from './blocks.js';
 import { Crossing, type Words } from './crossing.js';
-import { BlockLayoutError, BlocksExhaustedError, BlockStateError, call } from './errors.js';
+import { BlockLayoutError, BlockStateError, BlocksExhaustedError, call } from './errors.js';
 import { type BlockEvent, type BlockEventSource, eventStream, type Tier } from './events.js';
 import { bigWords, LineageHashes } from './hashes.js';
-import { blockBytes, type BlockLayout, type BlockStorage, checkLayers, type LayerRange, layoutText } from './layout.js';
+import { type BlockLayout, type BlockStorage, blockBytes, checkLayers, type LayerRange, layoutText } from './layout.js';
 import { type BlockManagerOptions, type Settings, settingsOf } from './options.js';
 import { carrierOf, copyThroughNixl } from './region.js';
 import { BlockRegistry } from './registry.js';
@@ -74,7 +82,8 @@ export class BlockManager implements Disposable, BlockEventSource {
     this.tier = settings.tier;
     this.blockCount = settings.blockCount;
     this.blockSize = settings.blockSize;
-    this.registry = attached === undefined ? (options.registry ?? new BlockRegistry()) : BlockRegistry.of(attached.registry);
+    this.registry =
+      attached === undefined ? (options.registry ?? new BlockRegistry()) : BlockRegistry.of(attached.registry);
     if (settings.layout === undefined || settings.layout === null) this.layout = undefined;
     else {
       const { pageSize: _, ...layout } = settings.layout;
@@ -83,9 +92,15 @@ export class BlockManager implements Disposable, BlockEventSource {
     this.blockBytes = this.layout === undefined ? 0 : blockBytes(this.layout, this.blockSize);
     this.storage = settings.storage?.kind;
     this.region = attached === undefined && options.storage?.kind === 'region' ? options.storage.region : undefined;
-    if (this.region !== undefined && taken.has(this.region)) throw new DynamoError('Conflict', 'BlockManager options.storage.region: another manager has its blocks in it', { reason: 'kvbm.region', operation: 'BlockManager' });
+    if (this.region !== undefined && taken.has(this.region))
+      throw new DynamoError('Conflict', 'BlockManager options.storage.region: another manager has its blocks in it', {
+        reason: 'kvbm.region',
+        operation: 'BlockManager',
+      });
     this.tellsEvents = typeof settings.eventCapacity === 'number';
-    this.#handle = attached?.handle ?? invokeSync(native.blocksCreate, 'BlockManager', { args: packArgs(settings), other: this.registry.handle });
+    this.#handle =
+      attached?.handle ??
+      invokeSync(native.blocksCreate, 'BlockManager', { args: packArgs(settings), other: this.registry.handle });
     this.#crossing = new Crossing(this.#handle);
     if (this.region !== undefined) taken.add(this.region);
     collected.register(this, `a block manager of the tier ${this.tier}`, this);
@@ -115,7 +130,8 @@ export class BlockManager implements Disposable, BlockEventSource {
    * @returns null where there are not as many
    */
   allocate(count: number): MutableBlocks | null {
-    if (!Number.isInteger(count) || count < 1 || count > this.blockCount) checkInteger('manager.allocate count', count, 1);
+    if (!Number.isInteger(count) || count < 1 || count > this.blockCount)
+      checkInteger('manager.allocate count', count, 1);
     if (count > this.blockCount) return null;
     if (this.#handle === undefined) this.handle('manager.allocate');
     const crossing = this.#crossing;
@@ -146,7 +162,15 @@ export class BlockManager implements Disposable, BlockEventSource {
       id = crossing.match(operation, names.handle(operation), pair(first, most), most);
     } else {
       const { words, offset } = crossing.room(most + 1);
-      id = call(native.blocksMatch, operation, this.handle(operation), 0, offset, words, names.slice(first, first + most).bytes);
+      id = call(
+        native.blocksMatch,
+        operation,
+        this.handle(operation),
+        0,
+        offset,
+        words,
+        names.slice(first, first + most).bytes,
+      );
     }
     if (id === 0) return undefined;
     const { words } = crossing;
@@ -213,16 +237,28 @@ export class BlockManager implements Disposable, BlockEventSource {
     const { layers, signal } = options;
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
     const source = from.manager;
-    if (to.manager !== this) throw new BlockStateError(`${operation}: the blocks to write are of another manager`, operation);
+    if (to.manager !== this)
+      throw new BlockStateError(`${operation}: the blocks to write are of another manager`, operation);
     const [expected, got] = [layoutText(source), layoutText(this)];
-    if (expected !== got) throw new BlockLayoutError(`${operation}: expected the layout ${expected}, as the source has, got ${got}`, operation);
+    if (expected !== got)
+      throw new BlockLayoutError(
+        `${operation}: expected the layout ${expected}, as the source has, got ${got}`,
+        operation,
+      );
     const { layout } = this;
     if (layers !== undefined && layout !== undefined) checkLayers(`${operation} options.layers`, layers, layout);
-    const parts = { handle: source.handle(operation), other: this.handle(operation), a: from.id(operation), b: to.id(operation) };
-    if (from.length !== to.length) throw new TypeError(`${operation} to: expected ${from.length}, as the source has, got ${to.length} blocks`);
+    const parts = {
+      handle: source.handle(operation),
+      other: this.handle(operation),
+      a: from.id(operation),
+      b: to.id(operation),
+    };
+    if (from.length !== to.length)
+      throw new TypeError(`${operation} to: expected ${from.length}, as the source has, got ${to.length} blocks`);
     signal?.throwIfAborted();
     const agent = carrierOf(operation, source, this);
-    if (agent !== undefined) return await copyThroughNixl(agent, from, to, layers ?? [0, layout?.layers ?? 0], signal).catch(rethrow);
+    if (agent !== undefined)
+      return await copyThroughNixl(agent, from, to, layers ?? [0, layout?.layers ?? 0], signal).catch(rethrow);
     to.detach();
     const args = layers === undefined ? undefined : packPair(layers[0], layers[1] - layers[0]);
     await invoke(native.blocksCopy, operation, { ...parts, args }, { signal }).catch(rethrow);
@@ -240,7 +276,9 @@ export class BlockManager implements Disposable, BlockEventSource {
 
   /** Empties every inactive block: nothing but what is held can be found from then on. */
   drainInactive(): { readonly drained: number; readonly held: number } {
-    const [drained, held] = bigWords(call(native.blocksDrain, 'manager.drainInactive', this.handle('manager.drainInactive')));
+    const [drained, held] = bigWords(
+      call(native.blocksDrain, 'manager.drainInactive', this.handle('manager.drainInactive')),
+    );
     return { drained: Number(drained), held: Number(held) };
   }
 
@@ -269,7 +307,10 @@ export class BlockManager implements Disposable, BlockEventSource {
     checkInstance(`${operation} agent`, agent, NixlAgent);
     const handle = this.handle(operation);
     if (this.region !== undefined) {
-      if (this.region.agent !== agent) throw new TypeError(`${operation} agent: expected '${this.region.agent.name}', whose region it is, got '${agent.name}'`);
+      if (this.region.agent !== agent)
+        throw new TypeError(
+          `${operation} agent: expected '${this.region.agent.name}', whose region it is, got '${agent.name}'`,
+        );
       return Promise.resolve(this.region);
     }
     let region = this.#regions.get(agent);

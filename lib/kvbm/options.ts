@@ -1,6 +1,6 @@
 import { checkInteger, checkOneOf, checkOptions, wrongType } from '../addon/check.js';
 import type { Tier } from './events.js';
-import { blockBytes, type BlockLayout, type BlockStorage, checkLayout, checkStorage } from './layout.js';
+import { type BlockLayout, type BlockStorage, blockBytes, checkLayout, checkStorage } from './layout.js';
 import { BlockRegistry, eventCapacity } from './registry.js';
 
 /**
@@ -8,7 +8,12 @@ import { BlockRegistry, eventCapacity } from './registry.js';
  * became one first; `lru`: the least recently used; `fifo`: the first that became inactive; `multiLru`: the least used, by
  * counts of uses that part four levels, and needs a registry with `frequency`. Source: `kvbm-logical` `pools/inactive`.
  */
-export type Eviction = 'lineage' | 'lineage-fifo' | 'lru' | 'fifo' | { readonly multiLru: readonly [number, number, number] };
+export type Eviction =
+  | 'lineage'
+  | 'lineage-fifo'
+  | 'lru'
+  | 'fifo'
+  | { readonly multiLru: readonly [number, number, number] };
 
 /** A tier's blocks: how many, of what size, what they hold, and which go first. */
 export interface BlockManagerOptions {
@@ -31,7 +36,18 @@ export interface BlockManagerOptions {
   readonly storage?: BlockStorage;
 }
 
-const KNOWN = ['tier', 'blockCount', 'blockSize', 'registry', 'eviction', 'duplicates', 'resetOnRelease', 'events', 'layout', 'storage'];
+const KNOWN = [
+  'tier',
+  'blockCount',
+  'blockSize',
+  'registry',
+  'eviction',
+  'duplicates',
+  'resetOnRelease',
+  'events',
+  'layout',
+  'storage',
+];
 
 /** A storage as the native side keeps it, which knows no regions. */
 interface StorageSettings {
@@ -63,17 +79,31 @@ export interface Settings {
 export function settingsOf(options: BlockManagerOptions): Settings {
   const path = 'BlockManager options';
   checkOptions(path, options, KNOWN);
-  const { tier, blockCount, blockSize, registry, eviction = 'lineage', duplicates = 'allow', resetOnRelease = false, events, layout, storage } = options;
+  const {
+    tier,
+    blockCount,
+    blockSize,
+    registry,
+    eviction = 'lineage',
+    duplicates = 'allow',
+    resetOnRelease = false,
+    events,
+    layout,
+    storage,
+  } = options;
   checkOneOf(`${path}.tier`, tier, ['device', 'host', 'disk']);
   checkInteger(`${path}.blockCount`, blockCount, 1, 2 ** 24 - 2);
   checkInteger(`${path}.blockSize`, blockSize, 1, 1024);
-  if ((blockSize & (blockSize - 1)) !== 0) throw new RangeError(`${path}.blockSize: expected a power of 2, got ${blockSize}`);
-  if (registry !== undefined && !(registry instanceof BlockRegistry)) wrongType(`${path}.registry`, 'a BlockRegistry', registry);
+  if ((blockSize & (blockSize - 1)) !== 0)
+    throw new RangeError(`${path}.blockSize: expected a power of 2, got ${blockSize}`);
+  if (registry !== undefined && !(registry instanceof BlockRegistry))
+    wrongType(`${path}.registry`, 'a BlockRegistry', registry);
   let thresholds: readonly number[] | undefined;
   if (typeof eviction === 'object') {
     checkOptions(`${path}.eviction`, eviction, ['multiLru']);
     thresholds = eviction.multiLru;
-    if (!Array.isArray(thresholds) || thresholds.length !== 3) wrongType(`${path}.eviction.multiLru`, 'three counts', thresholds);
+    if (!Array.isArray(thresholds) || thresholds.length !== 3)
+      wrongType(`${path}.eviction.multiLru`, 'three counts', thresholds);
     let least = 1;
     for (const [index, count] of thresholds.entries()) {
       checkInteger(`${path}.eviction.multiLru[${index}]`, count, least, 13 + index);

@@ -3,7 +3,7 @@ import { ClosedError } from '../errors.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockStateError } from './errors.js';
 import { BlockManager } from './manager.js';
-import { type Tokens, TokenSequence, type TokenSequenceOptions, tokenWords } from './sequence.js';
+import { TokenSequence, type TokenSequenceOptions, type Tokens, tokenWords } from './sequence.js';
 
 /** A paged sequence's options: those of its tokens, and of its pages. */
 export interface PagedSequenceOptions extends Omit<TokenSequenceOptions, 'blockSize'> {
@@ -45,7 +45,13 @@ export class PagedSequence implements Disposable {
 
   private constructor(
     readonly manager: BlockManager,
-    state: { tokens: TokenSequence; registered: RegisteredBlocks | undefined; tail: Tail | undefined; computed: number; cachedTokens: number },
+    state: {
+      tokens: TokenSequence;
+      registered: RegisteredBlocks | undefined;
+      tail: Tail | undefined;
+      computed: number;
+      cachedTokens: number;
+    },
     copyPage: ((from: number, to: number) => void) | undefined,
   ) {
     this.tokens = state.tokens;
@@ -82,7 +88,11 @@ export class PagedSequence implements Disposable {
     }
     const cachedTokens = cached * blockSize;
     const tail = blocks === undefined ? undefined : { blocks, owners: 1 };
-    return new PagedSequence(manager, { tokens: sequence, registered, tail, computed: cachedTokens, cachedTokens }, copyPage);
+    return new PagedSequence(
+      manager,
+      { tokens: sequence, registered, tail, computed: cachedTokens, cachedTokens },
+      copyPage,
+    );
   }
 
   /** Tokens, whether their rows are written or not. */
@@ -113,7 +123,8 @@ export class PagedSequence implements Disposable {
   append(tokens: number | Tokens): boolean {
     const operation = 'paged.append';
     this.#open(operation);
-    const added = typeof tokens === 'number' ? tokenWords(operation, [tokens]) : tokenWords(`${operation} tokens`, tokens);
+    const added =
+      typeof tokens === 'number' ? tokenWords(operation, [tokens]) : tokenWords(`${operation} tokens`, tokens);
     if (added.length === 0) return true;
     if (!this.reserve(added.length)) return false;
     if (added.length === 1) this.tokens.append(added[0] as number);
@@ -217,11 +228,20 @@ export class PagedSequence implements Disposable {
     const operation = 'paged.fork';
     this.#open(operation);
     if (this.#computed !== this.length) {
-      throw new BlockStateError(`${operation}: expected all ${this.length} tokens to be committed, got ${this.#computed}`, operation);
+      throw new BlockStateError(
+        `${operation}: expected all ${this.length} tokens to be committed, got ${this.#computed}`,
+        operation,
+      );
     }
     const { cachedTokens } = this;
     if (this.#tail !== undefined) this.#tail.owners += 1;
-    const state = { tokens: this.tokens.clone(), registered: this.#registered?.clone(), tail: this.#tail, computed: this.#computed, cachedTokens };
+    const state = {
+      tokens: this.tokens.clone(),
+      registered: this.#registered?.clone(),
+      tail: this.#tail,
+      computed: this.#computed,
+      cachedTokens,
+    };
     return new PagedSequence(this.manager, state, this.#copyPage);
   }
 

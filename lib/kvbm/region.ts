@@ -12,7 +12,8 @@ import { pair } from './sequence.js';
 const layersOf = ({ layout }: BlockManager): number => layout?.layers ?? 0;
 
 function regionOf(path: string, { region }: BlockManager): MemoryRegion {
-  if (region === undefined) throw new TypeError(`${path}: expected a manager whose region is this thread's, got one of another thread's`);
+  if (region === undefined)
+    throw new TypeError(`${path}: expected a manager whose region is this thread's, got one of another thread's`);
   return region;
 }
 
@@ -27,20 +28,37 @@ export function carrierOf(path: string, source: BlockManager, target: BlockManag
   const regions = both.filter(({ storage }) => storage === 'region').map((manager) => regionOf(path, manager));
   if (regions.length === 0) return undefined;
   const other = both.find(({ storage }) => storage !== 'region' && storage !== 'memory');
-  if (other !== undefined) throw new TypeError(`${path}: expected memory or a region beside a region, got ${other.storage === undefined ? 'no storage' : "a manager's own file"}`);
+  if (other !== undefined)
+    throw new TypeError(
+      `${path}: expected memory or a region beside a region, got ${other.storage === undefined ? 'no storage' : "a manager's own file"}`,
+    );
   const [first, second] = regions as [MemoryRegion, MemoryRegion?];
-  if (second !== undefined && second.agent !== first.agent) throw new TypeError(`${path}: expected regions of one agent, got one of '${first.agent.name}' and one of '${second.agent.name}'`);
-  if (second !== undefined && first.memory === 'FILE' && second.memory === 'FILE') throw new TypeError(`${path}: expected memory on one side, got two files`);
+  if (second !== undefined && second.agent !== first.agent)
+    throw new TypeError(
+      `${path}: expected regions of one agent, got one of '${first.agent.name}' and one of '${second.agent.name}'`,
+    );
+  if (second !== undefined && first.memory === 'FILE' && second.memory === 'FILE')
+    throw new TypeError(`${path}: expected memory on one side, got two files`);
   return first.agent;
 }
 
 /** Both have for each block a checksum a layer; 0 where none is known. */
-function compare(operation: string, layers: number, [first, end]: LayerRange, expected: BigUint64Array, got: BigUint64Array): void {
+function compare(
+  operation: string,
+  layers: number,
+  [first, end]: LayerRange,
+  expected: BigUint64Array,
+  got: BigUint64Array,
+): void {
   const wrong = expected.findIndex((checksum, index) => {
     const layer = index % layers;
     return layer >= first && layer < end && checksum !== 0n && checksum !== got[index];
   });
-  if (wrong >= 0) throw new BlockChecksumError(`${operation}: block ${Math.floor(wrong / layers)}: its bytes are not those that were stored`, operation);
+  if (wrong >= 0)
+    throw new BlockChecksumError(
+      `${operation}: block ${Math.floor(wrong / layers)}: its bytes are not those that were stored`,
+      operation,
+    );
 }
 
 /**
@@ -49,11 +67,18 @@ function compare(operation: string, layers: number, [first, end]: LayerRange, ex
  *
  * @throws BlockChecksumError
  */
-export function settleChecksums(operation: string, manager: BlockManager, batch: number, checksums: BigUint64Array, range: LayerRange = [0, layersOf(manager)]): void {
+export function settleChecksums(
+  operation: string,
+  manager: BlockManager,
+  batch: number,
+  checksums: BigUint64Array,
+  range: LayerRange = [0, layersOf(manager)],
+): void {
   const layers = layersOf(manager);
   const handle = manager.handle(operation);
   if (manager.storage !== 'region') {
-    if (checksums.some((checksum) => checksum !== 0n)) compare(operation, layers, range, checksums, bigWords(call(native.blocksDigest, operation, handle, batch)));
+    if (checksums.some((checksum) => checksum !== 0n))
+      compare(operation, layers, range, checksums, bigWords(call(native.blocksDigest, operation, handle, batch)));
     return;
   }
   const [first, end] = range;
@@ -61,7 +86,12 @@ export function settleChecksums(operation: string, manager: BlockManager, batch:
   call(native.blocksNote, operation, handle, batch, pair(first, end - first), new Uint8Array(kept.buffer));
 }
 
-function slicesOf(manager: BlockManager, region: MemoryRegion, ids: Uint32Array, [first, end]: LayerRange): MemorySlice[] {
+function slicesOf(
+  manager: BlockManager,
+  region: MemoryRegion,
+  ids: Uint32Array,
+  [first, end]: LayerRange,
+): MemorySlice[] {
   const { blockBytes } = manager;
   const layerBytes = blockBytes / layersOf(manager);
   return Array.from(ids, (id) => region.slice(id * blockBytes + first * layerBytes, (end - first) * layerBytes));
@@ -71,7 +101,13 @@ function slicesOf(manager: BlockManager, region: MemoryRegion, ids: Uint32Array,
  * Copies blocks of which those of one manager at least lie in a region. Both are held until no byte can be on its way any
  * more, whoever waits for it.
  */
-export function copyThroughNixl(agent: NixlAgent, from: RegisteredBlocks, to: MutableBlocks, range: LayerRange, signal: AbortSignal | undefined): Promise<void> {
+export function copyThroughNixl(
+  agent: NixlAgent,
+  from: RegisteredBlocks,
+  to: MutableBlocks,
+  range: LayerRange,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const operation = 'manager.copy';
   const [source, target] = [from.manager, to.manager];
   const held = from.clone();
@@ -104,7 +140,11 @@ export function copyThroughNixl(agent: NixlAgent, from: RegisteredBlocks, to: Mu
 }
 
 /** A file's bytes go through memory that is registered for it. */
-async function throughMemory(agent: NixlAgent, bytes: Uint8Array, move: (memory: MemoryRegion) => Promise<unknown>): Promise<void> {
+async function throughMemory(
+  agent: NixlAgent,
+  bytes: Uint8Array,
+  move: (memory: MemoryRegion) => Promise<unknown>,
+): Promise<void> {
   const memory = await agent.register(bytes);
   try {
     await move(memory);
@@ -124,16 +164,28 @@ export async function readBlock(operation: string, blocks: RegisteredBlocks, ind
   if (region.memory === 'FILE') await throughMemory(region.agent, bytes, (memory) => region.agent.read(memory, from));
   const layers = layersOf(manager);
   const handle = manager.handle(operation);
-  compare(operation, layers, [0, layers], bigWords(held.checksums()), bigWords(call(native.blocksDigest, operation, handle, 0, 0, bytes)));
+  compare(
+    operation,
+    layers,
+    [0, layers],
+    bigWords(held.checksums()),
+    bigWords(call(native.blocksDigest, operation, handle, 0, 0, bytes)),
+  );
   return bytes;
 }
 
 /** Writes all of a mutable block in a region, and keeps its checksums. */
-export async function writeBlock(operation: string, blocks: MutableBlocks, index: number, data: Uint8Array): Promise<void> {
+export async function writeBlock(
+  operation: string,
+  blocks: MutableBlocks,
+  index: number,
+  data: Uint8Array,
+): Promise<void> {
   const { manager } = blocks;
   const region = regionOf(operation, manager);
   const { agent } = region;
-  if (data.length !== manager.blockBytes) throw new TypeError(`${operation} bytes: expected ${manager.blockBytes}, a block's, got ${data.length}`);
+  if (data.length !== manager.blockBytes)
+    throw new TypeError(`${operation} bytes: expected ${manager.blockBytes}, a block's, got ${data.length}`);
   const at = (blocks.ids[index] as number) * manager.blockBytes;
   const lent = blocks.lend(operation);
   const land = manager.fly();
@@ -142,7 +194,9 @@ export async function writeBlock(operation: string, blocks: MutableBlocks, index
     // The caller may go on with the array.
     const bytes = data.slice();
     const isFile = region.memory === 'FILE';
-    const sending = isFile ? throughMemory(agent, bytes, (memory) => agent.write(memory, region.slice(at, bytes.length))) : region.upload(bytes, at);
+    const sending = isFile
+      ? throughMemory(agent, bytes, (memory) => agent.write(memory, region.slice(at, bytes.length)))
+      : region.upload(bytes, at);
     isOver = await landed(sending, agent);
     await sending;
     const handle = manager.handle(operation);

@@ -28,7 +28,11 @@ export type RegistryEvent =
 const BITS: Record<Tier, number> = { device: 1, host: 2, disk: 4 };
 const MOST_EVENTS = 2 ** 24;
 
-export function eventCapacity(path: string, events: boolean | { readonly capacity: number } | undefined, standard: number): number | undefined {
+export function eventCapacity(
+  path: string,
+  events: boolean | { readonly capacity: number } | undefined,
+  standard: number,
+): number | undefined {
   if (events === undefined || typeof events === 'boolean') return events === true ? standard : undefined;
   checkOptions(path, events, ['capacity']);
   checkInteger(`${path}.capacity`, events.capacity, 1, MOST_EVENTS);
@@ -63,7 +67,8 @@ export class BlockRegistry {
    */
   presence(names: TokenSequence | LineageHashes, tiers: readonly Tier[] = ['device', 'host', 'disk']): Uint8Array {
     checkArray('registry.presence tiers', tiers, 'tiers');
-    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) wrongType('registry.presence names', 'a TokenSequence or LineageHashes', names);
+    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes))
+      wrongType('registry.presence names', 'a TokenSequence or LineageHashes', names);
     let mask = 0;
     for (const [index, tier] of tiers.entries()) {
       checkOneOf(`registry.presence tiers[${index}]`, tier, ['device', 'host', 'disk']);
@@ -74,7 +79,16 @@ export class BlockRegistry {
     const operation = 'registry.presence';
     const bits =
       names instanceof TokenSequence
-        ? call(native.registryPresence, operation, this.handle, pair(0, count), names.blockSize, null, null, names.handle(operation))
+        ? call(
+            native.registryPresence,
+            operation,
+            this.handle,
+            pair(0, count),
+            names.blockSize,
+            null,
+            null,
+            names.handle(operation),
+          )
         : call(native.registryPresence, operation, this.handle, 0, 0, null, names.bytes);
     return Uint8Array.from(bits ?? [], (bit) => ((bit & mask) === 0 ? 0 : 1));
   }
@@ -103,9 +117,16 @@ export class BlockRegistry {
   /** The crate's own events, from now on. Leaving the loop ends it. Needs the option `events`. */
   events(): AsyncIterableIterator<RegistryEvent> & AsyncDisposable {
     const handle = call(native.registryEvents, 'registry.events', this.handle);
-    return new PullIterator<RegistryEvent>(new PullStream(handle, 'registry.events', { background: true }), ({ bytes }) => {
-      if (bytes[0] === 2) return { kind: 'lost', count: Number(new DataView(bytes.buffer, bytes.byteOffset + 1).getBigUint64(0, true)) };
-      return { kind: bytes[0] === 0 ? 'created' : 'removed', hash: new LineageHashes(bytes.subarray(1)).at(0) };
-    });
+    return new PullIterator<RegistryEvent>(
+      new PullStream(handle, 'registry.events', { background: true }),
+      ({ bytes }) => {
+        if (bytes[0] === 2)
+          return {
+            kind: 'lost',
+            count: Number(new DataView(bytes.buffer, bytes.byteOffset + 1).getBigUint64(0, true)),
+          };
+        return { kind: bytes[0] === 0 ? 'created' : 'removed', hash: new LineageHashes(bytes.subarray(1)).at(0) };
+      },
+    );
   }
 }

@@ -1,7 +1,7 @@
 import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
 import { ClosedError, DynamoError, shown } from '../errors.js';
-import type { BlockList } from '../nixl/blocks.js';
 import { NixlAgent } from '../nixl/agent.js';
+import type { BlockList } from '../nixl/blocks.js';
 import type { MemoryDescriptor } from '../nixl/memory.js';
 import { Client } from '../runtime/client.js';
 import { Endpoint } from '../runtime/endpoint.js';
@@ -85,7 +85,12 @@ export class SharedBlocks implements AsyncDisposable {
   ) {}
 
   /** Registers the manager's memory with the agent and serves the endpoint. */
-  static async serve(manager: BlockManager, agent: NixlAgent, endpoint: ShareEndpoint, options: ShareOptions = {}): Promise<SharedBlocks> {
+  static async serve(
+    manager: BlockManager,
+    agent: NixlAgent,
+    endpoint: ShareEndpoint,
+    options: ShareOptions = {},
+  ): Promise<SharedBlocks> {
     const path = 'SharedBlocks.serve options';
     checkInstance('SharedBlocks.serve manager', manager, BlockManager);
     checkInstance('SharedBlocks.serve agent', agent, NixlAgent);
@@ -95,7 +100,10 @@ export class SharedBlocks implements AsyncDisposable {
     checkInteger(`${path}.mostLeaseMs`, mostLeaseMs, 1, 2 ** 31 - 1);
     checkInteger(`${path}.mostLeases`, mostLeases, 1);
     const region = await manager.registerWith(agent);
-    if (region.memory === 'FILE') throw new TypeError('SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach');
+    if (region.memory === 'FILE')
+      throw new TypeError(
+        'SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach',
+      );
     // A region may be longer than its blocks.
     const memory = { ...region.descriptor(), bytes: manager.blockCount * manager.blockBytes };
     const shared = new SharedBlocks(manager, agent, memory, { mostLeaseMs, mostLeases });
@@ -117,13 +125,21 @@ export class SharedBlocks implements AsyncDisposable {
       case 'release':
         return { held: this.#end(request.lease) };
       default:
-        throw new DynamoError('InvalidRequest', `shared blocks: expected op describe, find or release, got ${String((request as { op?: unknown }).op)}`);
+        throw new DynamoError(
+          'InvalidRequest',
+          `shared blocks: expected op describe, find or release, got ${String((request as { op?: unknown }).op)}`,
+        );
     }
   }
 
   async #describe(): Promise<Description> {
     const { manager, memory } = this;
-    return { layout: layoutText(manager), blockBytes: manager.blockBytes, metadata: await this.agent.metadata(), memory };
+    return {
+      layout: layoutText(manager),
+      blockBytes: manager.blockBytes,
+      metadata: await this.agent.metadata(),
+      memory,
+    };
   }
 
   #find(names: LineageHashes, leaseMs: number): Found {
@@ -187,8 +203,14 @@ const IDENTITY_BYTES = 16;
 
 /** An owner of another version, or one that is none. */
 function checkFound(operation: string, { ids }: Found, most: number): void {
-  const isAnswer = Array.isArray(ids) && ids.length > 0 && ids.length <= most && ids.every((id) => Number.isInteger(id) && id >= 0);
-  if (!isAnswer) throw new DynamoError('BackendProtocol', `${operation}: expected the ids of 1 to ${most} blocks from the owner, got ${shown(ids)}`, { reason: 'kvbm.answer', operation });
+  const isAnswer =
+    Array.isArray(ids) && ids.length > 0 && ids.length <= most && ids.every((id) => Number.isInteger(id) && id >= 0);
+  if (!isAnswer)
+    throw new DynamoError(
+      'BackendProtocol',
+      `${operation}: expected the ids of 1 to ${most} blocks from the owner, got ${shown(ids)}`,
+      { reason: 'kvbm.answer', operation },
+    );
 }
 
 function lost(message: string): DynamoError {
@@ -221,17 +243,28 @@ export class RemoteBlocks implements AsyncDisposable {
    *
    * @throws BlockLayoutError where its layout is another
    */
-  static async connect(manager: BlockManager, agent: NixlAgent, client: Client<ShareRequest, ShareResponse>, instanceId: bigint): Promise<RemoteBlocks> {
+  static async connect(
+    manager: BlockManager,
+    agent: NixlAgent,
+    client: Client<ShareRequest, ShareResponse>,
+    instanceId: bigint,
+  ): Promise<RemoteBlocks> {
     checkInstance('RemoteBlocks.connect manager', manager, BlockManager);
     checkInstance('RemoteBlocks.connect agent', agent, NixlAgent);
     checkInstance('RemoteBlocks.connect client', client, Client);
     checkInstanceId('RemoteBlocks.connect instanceId', instanceId);
     const region = await manager.registerWith(agent);
     const description = (await client.unary({ op: 'describe' }, { instanceId })) as Description;
-    if (region.memory === 'FILE') throw new TypeError('RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill');
+    if (region.memory === 'FILE')
+      throw new TypeError(
+        'RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill',
+      );
     const ours = layoutText(manager);
     if (description.layout !== ours || description.blockBytes !== manager.blockBytes) {
-      throw new BlockLayoutError(`RemoteBlocks.connect: expected the layout ${ours}, got ${description.layout}`, 'RemoteBlocks.connect');
+      throw new BlockLayoutError(
+        `RemoteBlocks.connect: expected the layout ${ours}, got ${description.layout}`,
+        'RemoteBlocks.connect',
+      );
     }
     const peer = await agent.connect(description.metadata);
     const mine = await agent.blocks(region.slice(0, manager.blockCount * manager.blockBytes), manager.blockBytes);
@@ -248,13 +281,18 @@ export class RemoteBlocks implements AsyncDisposable {
    * @throws DynamoError `DYN_BACKEND_PROTOCOL` where the owner's answer is none to what was asked
    * @throws BlockChecksumError where both keep checksums and they differ
    */
-  async pull(names: TokenSequence | LineageHashes, first = 0, options: PullOptions = {}): Promise<RegisteredBlocks | undefined> {
+  async pull(
+    names: TokenSequence | LineageHashes,
+    first = 0,
+    options: PullOptions = {},
+  ): Promise<RegisteredBlocks | undefined> {
     const operation = 'remote.pull';
     checkOptions(`${operation} options`, options, ['signal', 'timeoutMs']);
     const { signal, timeoutMs = 5000 } = options;
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
     checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
-    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes)) wrongType(`${operation} names`, 'a TokenSequence or LineageHashes', names);
+    if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes))
+      wrongType(`${operation} names`, 'a TokenSequence or LineageHashes', names);
     this.#open(operation);
     const wanted = names instanceof TokenSequence ? names.lineageHashes(first) : names.slice(first);
     if (wanted.length === 0) return undefined;
@@ -277,15 +315,30 @@ export class RemoteBlocks implements AsyncDisposable {
       return undefined;
     }
     const { length } = found.ids;
-    const known = { names: wanted.slice(0, length), identities: identities?.subarray(0, length * IDENTITY_BYTES) ?? found.identities };
+    const known = {
+      names: wanted.slice(0, length),
+      identities: identities?.subarray(0, length * IDENTITY_BYTES) ?? found.identities,
+    };
     return await this.#fill(target, known, found, until - performance.now(), signal);
   }
 
-  async #fill(target: MutableBlocks, { names, identities }: Known, found: Found, leftMs: number, signal: AbortSignal | undefined): Promise<RegisteredBlocks> {
+  async #fill(
+    target: MutableBlocks,
+    { names, identities }: Known,
+    found: Found,
+    leftMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<RegisteredBlocks> {
     const operation = 'remote.pull';
     const land = this.manager.fly();
     // Neither signal nor limit goes to the transfer: a transfer that is given up still writes, so its end must be seen.
-    const reading = this.agent.transferBlocks('READ', this.mine, Int32Array.from(target.ids), this.theirs, Int32Array.from(found.ids));
+    const reading = this.agent.transferBlocks(
+      'READ',
+      this.mine,
+      Int32Array.from(target.ids),
+      this.theirs,
+      Int32Array.from(found.ids),
+    );
     let isOver = false;
     const over = landed(reading, this.agent).then((known) => {
       isOver = known;
@@ -319,7 +372,10 @@ export class RemoteBlocks implements AsyncDisposable {
   }
 
   async #release(lease: number): Promise<boolean> {
-    const released = (await this.client.unary({ op: 'release', lease }, { instanceId: this.instanceId, timeoutMs: 5000 })) as Released;
+    const released = (await this.client.unary(
+      { op: 'release', lease },
+      { instanceId: this.instanceId, timeoutMs: 5000 },
+    )) as Released;
     return released.held;
   }
 

@@ -55,7 +55,8 @@ function checkRuns(path: string, runs: readonly MultimodalRun[]): void {
   if (!Array.isArray(runs)) wrongType(path, 'an array of runs', runs);
   for (const [index, run] of runs.entries()) {
     checkObject(`${path}[${index}]`, run, ['hash', 'offset', 'length']);
-    if (typeof run.hash !== 'bigint') throw new TypeError(`${path}[${index}].hash: expected a bigint, got ${typeof run.hash}`);
+    if (typeof run.hash !== 'bigint')
+      throw new TypeError(`${path}[${index}].hash: expected a bigint, got ${typeof run.hash}`);
     checkInteger(`${path}[${index}].offset`, run.offset, 0);
     checkInteger(`${path}[${index}].length`, run.length, 1);
   }
@@ -91,7 +92,8 @@ export class TokenSequence implements Disposable {
     const plain = salt === undefined && loraName === undefined && multimodal === undefined;
     const args = plain ? undefined : pack({ salt, loraName, multimodal: multimodal ?? [] });
     this.blockSize = blockSize;
-    this.#handle = copied?.handle ?? invokeSync(native.sequenceCreate, 'TokenSequence', { payload: words, args, a: blockSize });
+    this.#handle =
+      copied?.handle ?? invokeSync(native.sequenceCreate, 'TokenSequence', { payload: words, args, a: blockSize });
     this.#length = copied?.length ?? words.length;
   }
 
@@ -108,7 +110,8 @@ export class TokenSequence implements Disposable {
   /** Adds one token. Gives the index of the block that this completes, if it does. */
   append(token: number): number | undefined {
     if (this.#handle === undefined) this.handle('sequence.append');
-    if (!Number.isInteger(token) || token < 0 || token > MOST_TOKEN) checkInteger('sequence.append token', token, 0, MOST_TOKEN);
+    if (!Number.isInteger(token) || token < 0 || token > MOST_TOKEN)
+      checkInteger('sequence.append token', token, 0, MOST_TOKEN);
     (this.#pending ??= new Uint32Array(this.blockSize))[this.#pendingCount++] = token;
     this.#length += 1;
     if (this.#length % this.blockSize === 0) {
@@ -127,7 +130,10 @@ export class TokenSequence implements Disposable {
   }
 
   /** Adds tokens. Gives the range of blocks that this completes, `end` without, if it does. */
-  extend(tokens: Tokens, options: { readonly multimodal?: readonly MultimodalRun[] } = {}): { start: number; end: number } | undefined {
+  extend(
+    tokens: Tokens,
+    options: { readonly multimodal?: readonly MultimodalRun[] } = {},
+  ): { start: number; end: number } | undefined {
     checkOptions('sequence.extend options', options, ['multimodal']);
     const { multimodal } = options;
     if (multimodal !== undefined) checkRuns('sequence.extend options.multimodal', multimodal);
@@ -153,7 +159,9 @@ export class TokenSequence implements Disposable {
     checkInteger('sequence.tokens start', start, 0, this.#length);
     checkInteger('sequence.tokens end', end, start, this.#length);
     const bytes = call(native.sequenceTokens, 'sequence.tokens', this.handle('sequence.tokens'), start, end);
-    return bytes === undefined ? new Uint32Array() : new Uint32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 4);
+    return bytes === undefined
+      ? new Uint32Array()
+      : new Uint32Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / 4);
   }
 
   /** Hash of each full block's tokens alone: the router's `LocalBlockHash`. */
@@ -180,13 +188,16 @@ export class TokenSequence implements Disposable {
     const before = Math.min(first, 1);
     const parents = this.sequenceHashes(first - before, count - 1 + before);
     const words = new BigUint64Array(2 * count);
-    for (const [index, hash] of this.blockHashes(first, count).entries()) words.set([hash, parents[index - 1 + before] ?? 0n], 2 * index);
+    for (const [index, hash] of this.blockHashes(first, count).entries())
+      words.set([hash, parents[index - 1 + before] ?? 0n], 2 * index);
     return new Uint8Array(words.buffer);
   }
 
   /** What salt and adapter make of the hashes' seed; 1337 without either. */
   saltHash(): bigint {
-    return bigWords(call(native.sequenceHashes, 'sequence.saltHash', this.handle('sequence.saltHash'), 0, 3))[0] as bigint;
+    return bigWords(
+      call(native.sequenceHashes, 'sequence.saltHash', this.handle('sequence.saltHash'), 0, 3),
+    )[0] as bigint;
   }
 
   /** A sequence of its own with the same tokens, salt and runs. */

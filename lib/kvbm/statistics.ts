@@ -49,5 +49,7 @@ const STATISTICS = [
 /** From words in the order of the native side's. */
 export function statisticsOf(bytes: Uint8Array | undefined): BlockStatistics {
   const words = bigWords(bytes);
-  return Object.fromEntries(STATISTICS.map((name, index) => [name, Number(words[index])])) as unknown as BlockStatistics;
+  return Object.fromEntries(
+    STATISTICS.map((name, index) => [name, Number(words[index])]),
+  ) as unknown as BlockStatistics;
 }

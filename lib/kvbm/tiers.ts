@@ -3,7 +3,7 @@ import { ClosedError } from '../errors.js';
 import { checkBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
 import type { Tier } from './events.js';
-import { LineageHashes } from './hashes.js';
+import type { LineageHashes } from './hashes.js';
 import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
 import { carrierOf } from './region.js';
@@ -88,12 +88,18 @@ export class BlockTiers implements AsyncDisposable {
       checkNumber(`${path}.watermarks.low`, watermarks.low);
       checkNumber(`${path}.watermarks.high`, watermarks.high);
       if (!(watermarks.low >= 0 && watermarks.low <= watermarks.high && watermarks.high <= 1)) {
-        throw new RangeError(`${path}.watermarks: expected 0 <= low <= high <= 1, got ${watermarks.low} and ${watermarks.high}`);
+        throw new RangeError(
+          `${path}.watermarks: expected 0 <= low <= high <= 1, got ${watermarks.low} and ${watermarks.high}`,
+        );
       }
     }
-    if (DEPTH[upper.tier] >= DEPTH[lower.tier]) throw new TypeError(`BlockTiers lower: expected a tier below ${upper.tier} (device, host, disk), got ${lower.tier}`);
+    if (DEPTH[upper.tier] >= DEPTH[lower.tier])
+      throw new TypeError(
+        `BlockTiers lower: expected a tier below ${upper.tier} (device, host, disk), got ${lower.tier}`,
+      );
     const layouts = [upper, lower].map(layoutText);
-    if (layouts[0] !== layouts[1]) throw new BlockLayoutError(`BlockTiers: expected equal layouts, got ${layouts.join(' and ')}`, 'BlockTiers');
+    if (layouts[0] !== layouts[1])
+      throw new BlockLayoutError(`BlockTiers: expected equal layouts, got ${layouts.join(' and ')}`, 'BlockTiers');
     carrierOf('BlockTiers', upper, lower);
     this.#options = { presence, minFrequency, watermarks, batchBlocks, queueBlocks };
   }

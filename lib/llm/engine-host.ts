@@ -8,7 +8,16 @@ import { DynamoError, failureFrom, shown } from '../errors.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
 import { checkSize } from '../runtime/limits.js';
 import { defined } from './args.js';
-import type { EngineBase, EngineConfig, EngineWorker, GenerateContext, KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
+import type {
+  EngineBase,
+  EngineConfig,
+  EngineWorker,
+  GenerateContext,
+  KvCacheEvent,
+  LLMEngine,
+  LoadSnapshot,
+  RawEngine,
+} from './engine.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
 
 /** What the native side is told of an engine; see `EngineTraits` in `native/core/src/llm/engine.rs`. */
@@ -22,12 +31,21 @@ export interface EngineTraits {
 /** The metadata key under which the native side names an engine. */
 const ENGINE_KEY = '\0engine';
 
-const METHODS = ['abort', 'drain', 'isQuiescent', 'cleanup', 'kvEventSources', 'setupMetrics', 'validateEngineControl'] as const;
+const METHODS = [
+  'abort',
+  'drain',
+  'isQuiescent',
+  'cleanup',
+  'kvEventSources',
+  'setupMetrics',
+  'validateEngineControl',
+] as const;
 
 export function traitsOf(path: string, engine: EngineBase): EngineTraits {
   const methods = engine as unknown as Record<string, unknown>;
   checkObject(path, engine);
-  for (const method of ['start', 'generate', ...METHODS.filter((name) => methods[name] !== undefined)]) checkFunction(`${path}.${method}`, methods[method]);
+  for (const method of ['start', 'generate', ...METHODS.filter((name) => methods[name] !== undefined)])
+    checkFunction(`${path}.${method}`, methods[method]);
   for (const [table, commands] of Object.entries({ controls: engine.controls, updates: engine.updates })) {
     if (commands === undefined) continue;
     checkObject(`${path}.${table}`, commands);
@@ -98,7 +116,12 @@ export class EngineHost implements InboxHandler {
       const { [ENGINE_KEY]: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
       if (request.method === 'generate') await this.#generateInTurn(engine, request, metadata);
-      else await request.sink.write(packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request), packArgs), false, true);
+      else
+        await request.sink.write(
+          packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request), packArgs),
+          false,
+          true,
+        );
     } catch (error) {
       request.sink.end(failureFrom(error));
     }
@@ -150,7 +173,10 @@ export class EngineHost implements InboxHandler {
   async #generateInTurn(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
     const fate = this.#ended ? 'shutdown' : await this.#turn(request.id);
     if (fate === 'left') return request.sink.end();
-    if (fate === 'shutdown') return request.sink.end(failureFrom(new DynamoError('Unavailable', 'the worker is closing', { reason: 'backend.engine_shutdown' })));
+    if (fate === 'shutdown')
+      return request.sink.end(
+        failureFrom(new DynamoError('Unavailable', 'the worker is closing', { reason: 'backend.engine_shutdown' })),
+      );
     try {
       await this.#generate(engine, request, metadata);
     } finally {
@@ -180,7 +206,8 @@ export class EngineHost implements InboxHandler {
     try {
       const asked = this.raw ? unpack(request.payload) : preprocessed(request.payload);
       const items = runInContext(context, () => (engine as RawEngine).generate(asked, context));
-      if (!isAsyncIterable(items)) throw mistake('engine.generate', `engine.generate: expected an async iterable, got ${shown(items)}`);
+      if (!isAsyncIterable(items))
+        throw mistake('engine.generate', `engine.generate: expected an async iterable, got ${shown(items)}`);
       const generation = items[Symbol.asyncIterator]() as Generation;
       running.generation = generation;
       for (;;) {
@@ -234,10 +261,14 @@ function preprocessed(payload: Uint8Array): PreprocessedRequest {
 
 /** An item as the crates read it: token ids in an array. */
 function wireOutput(output: unknown): unknown {
-  if (typeof output !== 'object' || output === null) throw mistake('engine.generate', `engine.generate item: expected an object, got ${shown(output)}`);
+  if (typeof output !== 'object' || output === null)
+    throw mistake('engine.generate', `engine.generate item: expected an object, got ${shown(output)}`);
   const { token_ids } = output as LLMEngineOutput;
   if (Array.isArray(token_ids)) return output;
   if (token_ids === undefined) return { ...output, token_ids: [] };
   if (token_ids instanceof Uint32Array) return { ...output, token_ids: Array.from(token_ids) };
-  throw mistake('engine.generate', `engine.generate item.token_ids: expected an array or a Uint32Array of token ids, got ${shown(token_ids)}`);
+  throw mistake(
+    'engine.generate',
+    `engine.generate item.token_ids: expected an array or a Uint32Array of token ids, got ${shown(token_ids)}`,
+  );
 }

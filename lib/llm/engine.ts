@@ -105,7 +105,13 @@ export interface EngineMetrics {
 /** Where the KV cache events of one rank come from. */
 export type KvEventSource =
   /** A ZMQ publisher of the engine's own. */
-  | { readonly kind: 'zmq'; readonly endpoint: string; readonly topic?: string; readonly dpRank?: number; readonly imageTokenId?: number }
+  | {
+      readonly kind: 'zmq';
+      readonly endpoint: string;
+      readonly topic?: string;
+      readonly dpRank?: number;
+      readonly imageTokenId?: number;
+    }
   /** `EngineWorker.publishKvEvents`. */
   | { readonly kind: 'push'; readonly dpRank?: number };
 

@@ -31,7 +31,9 @@ export class FirstTokenSource implements AsyncDisposable {
     const operation = 'FirstTokenSource.open';
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkOneOf(`${operation} workerType`, workerType, TYPES);
-    return new FirstTokenSource(await invoke(native.firstTokenOpen, operation, { handle: endpoint.handle(operation), args: pack(workerType) }));
+    return new FirstTokenSource(
+      await invoke(native.firstTokenOpen, operation, { handle: endpoint.handle(operation), args: pack(workerType) }),
+    );
   }
 
   /** `dpRank`: the data-parallel rank that the router chose, `routing.dp_rank` of the request. Call it once a request. */

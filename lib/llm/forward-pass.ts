@@ -1,4 +1,12 @@
-import { checkFunction, checkInstance, checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../addon/check.js';
+import {
+  checkFunction,
+  checkInstance,
+  checkInteger,
+  checkNumber,
+  checkObject,
+  checkOptions,
+  checkString,
+} from '../addon/check.js';
 import { pack, packArgs, textBytes } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -55,7 +63,14 @@ export interface ForwardPassMetrics {
   readonly queued: Required<QueuedWork>;
 }
 
-const QUEUED = ['prefillRequests', 'prefillTokens', 'prefillLengthVariance', 'decodeRequests', 'decodeKvTokens', 'decodeKvVariance'];
+const QUEUED = [
+  'prefillRequests',
+  'prefillTokens',
+  'prefillLengthVariance',
+  'decodeRequests',
+  'decodeKvTokens',
+  'decodeKvVariance',
+];
 const SCHEDULED = [...QUEUED, 'prefillKvTokens'];
 const VARIANCES = ['prefillLengthVariance', 'decodeKvVariance'];
 
@@ -82,7 +97,10 @@ export class ForwardPassPublisher implements AsyncDisposable {
   }
 
   /** Publishes for an endpoint. `ranks`: data-parallel ranks, 1 by default. `workerId`: the endpoint's instance id by default. */
-  static async open(endpoint: Endpoint, options: { readonly ranks?: number; readonly workerId?: string } = {}): Promise<ForwardPassPublisher> {
+  static async open(
+    endpoint: Endpoint,
+    options: { readonly ranks?: number; readonly workerId?: string } = {},
+  ): Promise<ForwardPassPublisher> {
     const operation = 'ForwardPassPublisher.open';
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkOptions(`${operation} options`, options, ['ranks', 'workerId']);
@@ -90,7 +108,9 @@ export class ForwardPassPublisher implements AsyncDisposable {
     checkInteger(`${operation} options.ranks`, ranks, 1, 1 << 16);
     if (workerId !== undefined) checkString(`${operation} options.workerId`, workerId);
     const args = pack(defined({ ranks, workerId }));
-    return new ForwardPassPublisher(await invoke(native.forwardPassOpen, operation, { handle: endpoint.handle(operation), args }));
+    return new ForwardPassPublisher(
+      await invoke(native.forwardPassOpen, operation, { handle: endpoint.handle(operation), args }),
+    );
   }
 
   /** Publishes what one pass of a rank did, and what waits. */
@@ -179,7 +199,15 @@ function queuedFrom(wire: WireWork): Required<QueuedWork> {
   };
 }
 
-function metricsFrom({ version, worker_id, dp_rank, counter_id, wall_time, scheduled_requests, queued_requests }: Wire): ForwardPassMetrics {
+function metricsFrom({
+  version,
+  worker_id,
+  dp_rank,
+  counter_id,
+  wall_time,
+  scheduled_requests,
+  queued_requests,
+}: Wire): ForwardPassMetrics {
   return {
     version,
     workerId: worker_id,
@@ -204,7 +232,11 @@ export class ForwardPassSubscriber implements AsyncDisposable {
   readonly #changes: AsyncIterableIterator<InstanceChange>;
   readonly #client: Client;
 
-  private constructor(events: AsyncIterableIterator<Event<Wire>>, client: Client, received: (metrics: ForwardPassMetrics) => void) {
+  private constructor(
+    events: AsyncIterableIterator<Event<Wire>>,
+    client: Client,
+    received: (metrics: ForwardPassMetrics) => void,
+  ) {
     this.#events = events;
     this.#client = client;
     this.#changes = client.watch();
@@ -213,7 +245,10 @@ export class ForwardPassSubscriber implements AsyncDisposable {
   }
 
   /** `received` is told of each pass; what it throws is not caught. */
-  static async open(endpoint: Endpoint, received: (metrics: ForwardPassMetrics) => void = () => {}): Promise<ForwardPassSubscriber> {
+  static async open(
+    endpoint: Endpoint,
+    received: (metrics: ForwardPassMetrics) => void = () => {},
+  ): Promise<ForwardPassSubscriber> {
     const operation = 'ForwardPassSubscriber.open';
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkFunction(`${operation} received`, received);

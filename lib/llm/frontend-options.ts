@@ -1,9 +1,19 @@
-import { checkBoolean, checkFunction, checkInteger, checkObject, checkOneOf, checkOptions, checkPath, checkString, MOST_U32 } from '../addon/check.js';
+import {
+  checkBoolean,
+  checkFunction,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkOptions,
+  checkPath,
+  checkString,
+  MOST_U32,
+} from '../addon/check.js';
 import { DynamoError } from '../errors.js';
 import { policyArgs } from '../router/policy.js';
 import { defined } from './args.js';
 import type { ProcessorFactory } from './processor.js';
-import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
+import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
 import { checkRoutes, type FrontendRoutes } from './routes.js';
 
 /** Who answers a frontend's requests. */
@@ -89,7 +99,20 @@ export interface TextFrontendOptions extends FrontendBaseOptions {
 /** How a frontend is started: by its `input`, HTTP unless told otherwise. */
 export type FrontendOptions = HttpFrontendOptions | GrpcFrontendOptions | TextFrontendOptions;
 
-const BASE = ['input', 'engine', 'router', 'kvCacheBlockSize', 'migrationLimit', 'migrationMaxTokens', 'namespace', 'namespacePrefix', 'requestTemplate', 'tokenizer', 'tokenizerFallback', 'metricsPrefix'];
+const BASE = [
+  'input',
+  'engine',
+  'router',
+  'kvCacheBlockSize',
+  'migrationLimit',
+  'migrationMaxTokens',
+  'namespace',
+  'namespacePrefix',
+  'requestTemplate',
+  'tokenizer',
+  'tokenizerFallback',
+  'metricsPrefix',
+];
 const KNOWN = {
   http: [
     ...BASE,
@@ -109,7 +132,13 @@ const KNOWN = {
   stdin: BASE,
 };
 const STRINGS = ['host', 'namespace', 'namespacePrefix', 'requestTemplate', 'metricsPrefix'];
-const BOOLEANS = ['tokenizerFallback', 'anthropicApi', 'stripAnthropicPreamble', 'streamingToolDispatch', 'streamingReasoningDispatch'];
+const BOOLEANS = [
+  'tokenizerFallback',
+  'anthropicApi',
+  'stripAnthropicPreamble',
+  'streamingToolDispatch',
+  'streamingReasoningDispatch',
+];
 /** The least and the most of each. */
 const INTEGERS: Record<string, [number, number]> = {
   port: [0, 65535],
@@ -153,11 +182,22 @@ export function frontendArgs(path: string, options: FrontendOptions): Record<str
   for (const [name, choices] of Object.entries(CHOICES)) {
     if (values[name] !== undefined) checkOneOf(`${path}.${name}`, values[name], choices);
   }
-  const { engine = { kind: 'workers' }, router, tls, migrationMaxTokens, processor, routes, ...rest } = options as HttpFrontendOptions;
+  const {
+    engine = { kind: 'workers' },
+    router,
+    tls,
+    migrationMaxTokens,
+    processor,
+    routes,
+    ...rest
+  } = options as HttpFrontendOptions;
   if (router !== undefined) checkRouter(`${path}.router`, router);
   const policy = router?.policy;
   if (policy !== undefined && (input !== 'http' || engine.kind !== 'workers')) {
-    throw new DynamoError('NotImplemented', `${path}.router.policy: Dynamo takes a policy on an HTTP frontend before workers only, got ${input} before ${engine.kind}`);
+    throw new DynamoError(
+      'NotImplemented',
+      `${path}.router.policy: Dynamo takes a policy on an HTTP frontend before workers only, got ${input} before ${engine.kind}`,
+    );
   }
   if (tls !== undefined) checkTls(`${path}.tls`, tls);
   if (processor !== undefined) checkFunction(`${path}.processor`, processor);

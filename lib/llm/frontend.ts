@@ -1,14 +1,23 @@
-import { checkClose, checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, checkString, MOST_U32 } from '../addon/check.js';
+import {
+  checkClose,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkOptions,
+  checkSignal,
+  checkString,
+  MOST_U32,
+} from '../addon/check.js';
 import { packArgs, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError, DynamoError } from '../errors.js';
+import { type PolicyCounts, PolicyHost, type RoutingPolicy } from '../router/policy.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
-import { type PolicyCounts, PolicyHost, type RoutingPolicy } from '../router/policy.js';
 import { defined } from './args.js';
-import { frontendArgs, type FrontendOptions, type HttpFrontendOptions } from './frontend-options.js';
+import { type FrontendOptions, frontendArgs, type HttpFrontendOptions } from './frontend-options.js';
 import { ProcessorHost } from './processor.js';
 import { RouteHost } from './routes.js';
 
@@ -87,7 +96,11 @@ async function start<T>(
   const own = runtime instanceof DistributedRuntime ? runtime : await DistributedRuntime.create(runtime);
   try {
     const parts = { handle: own.handle(operation), args: packArgs(args) };
-    const [bytes, handle, routes, processors, processing, ...policy] = await invoke(native.entrypointStart, operation, parts);
+    const [bytes, handle, routes, processors, processing, ...policy] = await invoke(
+      native.entrypointStart,
+      operation,
+      parts,
+    );
     const { host, port } = unpack(bytes) as Pick<Started, 'host' | 'port'>;
     const [inbox, counter] = policy;
     const scoring: Started['scoring'] = inbox === undefined || counter === undefined ? undefined : [inbox, counter];
@@ -115,7 +128,13 @@ export class Frontend extends Entrypoint {
 
   readonly #policy: PolicyHost | undefined;
 
-  private constructor(handle: Handle, runtime: DistributedRuntime, url: string, port: number, policy: PolicyHost | undefined) {
+  private constructor(
+    handle: Handle,
+    runtime: DistributedRuntime,
+    url: string,
+    port: number,
+    policy: PolicyHost | undefined,
+  ) {
     super(handle, runtime, 'Frontend');
     this.url = url;
     this.port = port;
@@ -140,7 +159,12 @@ export class Frontend extends Entrypoint {
         void new Inbox(started.processing, host, inbox).ended.then(() => host.end());
       }
       const scheme = options.input === 'grpc' ? 'grpc' : args['tlsCertPath'] === undefined ? 'http' : 'https';
-      const name = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host.replace(/[[\]]/g, '')}]` : host;
+      const name =
+        host === '0.0.0.0' || host === '::'
+          ? '127.0.0.1'
+          : host.includes(':')
+            ? `[${host.replace(/[[\]]/g, '')}]`
+            : host;
       const policy = started.scoring && new PolicyHost(...started.scoring, options.router?.policy as RoutingPolicy);
       return new Frontend(handle, own, port === 0 ? '' : `${scheme}://${name}:${port}`, port, policy);
     });
@@ -170,7 +194,10 @@ export class Frontend extends Entrypoint {
   }
 
   /** Resolves once a model can be asked: one of its workers is there. Plain HTTP only. */
-  async waitForModel(name: string, options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {}): Promise<void> {
+  async waitForModel(
+    name: string,
+    options: { readonly timeoutMs?: number; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
     const path = 'frontend.waitForModel';
     checkString(`${path} name`, name);
     checkOptions(`${path} options`, options, ['timeoutMs', 'signal']);
@@ -185,7 +212,10 @@ export class Frontend extends Entrypoint {
       signal?.throwIfAborted();
       if (Date.now() > deadline) {
         const seen = models.length === 0 ? 'none' : models.join(', ');
-        throw new DynamoError('DeadlineExceeded', `${path}: no worker of ${name} within ${timeoutMs} ms; models seen: ${seen}`);
+        throw new DynamoError(
+          'DeadlineExceeded',
+          `${path}: no worker of ${name} within ${timeoutMs} ms; models seen: ${seen}`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
@@ -220,27 +250,55 @@ export class BuiltInWorker extends Entrypoint {
   }
 
   /** Serves an engine on an endpoint, `namespace.component.endpoint`. The worker closes its runtime when it ends. */
-  static start(runtime: DistributedRuntime | RuntimeOptions, endpoint: string, engine: BuiltInEngine): Promise<BuiltInWorker> {
+  static start(
+    runtime: DistributedRuntime | RuntimeOptions,
+    endpoint: string,
+    engine: BuiltInEngine,
+  ): Promise<BuiltInWorker> {
     const path = 'BuiltInWorker.start';
     checkString(`${path} endpoint`, endpoint);
     if (!/^[a-z0-9_-]+\.[a-z0-9_-]+\.[a-z0-9_-]+$/.test(endpoint)) {
       throw new RangeError(`${path} endpoint: expected namespace.component.endpoint, got ${JSON.stringify(endpoint)}`);
     }
-    checkObject(`${path} engine`, engine, ['kind', 'modelPath', 'modelName', 'workerType', 'kvCacheBlockSize', 'config']);
+    checkObject(`${path} engine`, engine, [
+      'kind',
+      'modelPath',
+      'modelName',
+      'workerType',
+      'kvCacheBlockSize',
+      'config',
+    ]);
     checkOneOf(`${path} engine.kind`, engine.kind, ['echo', 'mocker']);
     if (engine.kind === 'mocker') checkString(`${path} engine.modelPath`, engine.modelPath);
-    if (engine.kind === 'echo' || engine.modelName !== undefined) checkString(`${path} engine.modelName`, engine.modelName);
-    const { kind, modelName, modelPath, workerType, kvCacheBlockSize, config } = engine as Extract<BuiltInEngine, { kind: 'mocker' }>;
-    if (workerType !== undefined) checkOneOf(`${path} engine.workerType`, workerType, ['aggregated', 'prefill', 'decode']);
+    if (engine.kind === 'echo' || engine.modelName !== undefined)
+      checkString(`${path} engine.modelName`, engine.modelName);
+    const { kind, modelName, modelPath, workerType, kvCacheBlockSize, config } = engine as Extract<
+      BuiltInEngine,
+      { kind: 'mocker' }
+    >;
+    if (workerType !== undefined)
+      checkOneOf(`${path} engine.workerType`, workerType, ['aggregated', 'prefill', 'decode']);
     if (kvCacheBlockSize !== undefined) checkInteger(`${path} engine.kvCacheBlockSize`, kvCacheBlockSize, 1, MOST_U32);
     if (config !== undefined) checkObject(`${path} engine.config`, config);
-    const args = { input: `dyn://${endpoint}`, engine: kind, model: modelPath, modelName, workerType, kvCacheBlockSize, mocker: mockerConfig(path, config, workerType) };
+    const args = {
+      input: `dyn://${endpoint}`,
+      engine: kind,
+      model: modelPath,
+      modelName,
+      workerType,
+      kvCacheBlockSize,
+      mocker: mockerConfig(path, config, workerType),
+    };
     return start(path, runtime, defined(args), (handle, own) => new BuiltInWorker(handle, own, endpoint));
   }
 }
 
 /** The card alone would make it a prefill worker in name: the engine has a part of its own. */
-function mockerConfig(path: string, config: Readonly<Record<string, unknown>> | undefined, workerType: string | undefined): unknown {
+function mockerConfig(
+  path: string,
+  config: Readonly<Record<string, unknown>> | undefined,
+  workerType: string | undefined,
+): unknown {
   if (workerType === undefined) return config;
   const { engine = {} } = config ?? {};
   checkObject(`${path} engine.config.engine`, engine);

@@ -1,9 +1,23 @@
-import { checkArray, checkBoolean, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkSignal, checkString, MOST_U32, wrongType } from '../addon/check.js';
+import {
+  checkArray,
+  checkBoolean,
+  checkInstance,
+  checkInteger,
+  checkModelPath,
+  checkObject,
+  checkOneOf,
+  checkOptions,
+  checkPath,
+  checkSignal,
+  checkString,
+  MOST_U32,
+  wrongType,
+} from '../addon/check.js';
 import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
-import { checkRouter, routerArgs, type RouterOptions } from './router-options.js';
+import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
 
 /** APIs of a frontend that a model can be offered on. Source: `dynamo-llm` `model_type.rs`. */
 export const MODEL_TYPES = [
@@ -129,7 +143,13 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   if (options.modelPath === undefined && options.modelName === undefined) {
     throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);
   }
-  const { modelTypes = ['chat', 'completions'], modelInput = 'tokens', workerType = 'aggregated', needs = [], lora } = options;
+  const {
+    modelTypes = ['chat', 'completions'],
+    modelInput = 'tokens',
+    workerType = 'aggregated',
+    needs = [],
+    lora,
+  } = options;
   checkModelTypes(`${PATH}.modelTypes`, modelTypes);
   checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
   checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
@@ -138,18 +158,24 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   if (options.modelAliases !== undefined) checkArray(`${PATH}.modelAliases`, options.modelAliases, 'names');
   options.modelAliases?.forEach((alias, index) => checkString(`${PATH}.modelAliases[${index}]`, alias));
   if (lora !== undefined) checkLora(`${PATH}.lora`, lora);
-  if (options.kvCacheBlockSize !== undefined) checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1, MOST_U32);
+  if (options.kvCacheBlockSize !== undefined)
+    checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1, MOST_U32);
   if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0, MOST_U32);
   if (options.router !== undefined) checkRouter(`${PATH}.router`, options.router);
-  const args = packValue('registerModel', 'options', {
-    ...defined(options),
-    modelTypes,
-    modelInput,
-    workerType,
-    needs,
-    ...(options.router === undefined ? {} : { router: routerArgs(options.router) }),
-    ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
-  }, packArgs);
+  const args = packValue(
+    'registerModel',
+    'options',
+    {
+      ...defined(options),
+      modelTypes,
+      modelInput,
+      workerType,
+      needs,
+      ...(options.router === undefined ? {} : { router: routerArgs(options.router) }),
+      ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
+    },
+    packArgs,
+  );
   await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
 }
 
@@ -164,13 +190,17 @@ export async function unregisterModel(endpoint: Endpoint, options: { readonly lo
   checkInstance('unregisterModel endpoint', endpoint, Endpoint);
   checkOptions('unregisterModel options', options, ['loraName']);
   if (options.loraName !== undefined) checkString('unregisterModel options.loraName', options.loraName);
-  await invoke(native.modelUnregister, 'unregisterModel', { handle: endpoint.handle('unregisterModel'), args: pack(defined(options)) });
+  await invoke(native.modelUnregister, 'unregisterModel', {
+    handle: endpoint.handle('unregisterModel'),
+    args: pack(defined(options)),
+  });
 }
 
 /** Replaces the taints of an endpoint's model card, by which requests choose or shun workers. */
 export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<string>): Promise<void> {
   checkInstance('updateModelTaints endpoint', endpoint, Endpoint);
-  if (typeof taints === 'string' || typeof taints?.[Symbol.iterator] !== 'function') wrongType('updateModelTaints taints', 'an iterable of strings', taints);
+  if (typeof taints === 'string' || typeof taints?.[Symbol.iterator] !== 'function')
+    wrongType('updateModelTaints taints', 'an iterable of strings', taints);
   const names = [...taints];
   names.forEach((taint, index) => checkString(`updateModelTaints taints[${index}]`, taint));
   const args = pack(names);
@@ -178,7 +208,10 @@ export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<str
 }
 
 /** Fetches a model from the model hub into its cache and gives the folder; a local folder is given back as it is. */
-export async function fetchModel(name: string, options: { readonly ignoreWeights?: boolean; readonly signal?: AbortSignal } = {}): Promise<string> {
+export async function fetchModel(
+  name: string,
+  options: { readonly ignoreWeights?: boolean; readonly signal?: AbortSignal } = {},
+): Promise<string> {
   checkString('fetchModel name', name);
   checkOptions('fetchModel options', options, ['ignoreWeights', 'signal']);
   if (options.ignoreWeights !== undefined) checkBoolean('fetchModel options.ignoreWeights', options.ignoreWeights);

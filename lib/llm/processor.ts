@@ -19,7 +19,12 @@ type Awaitable<T> = T | Promise<T>;
 export interface ProcessedModel {
   readonly name: string;
   /** The worker whose model card came first. */
-  readonly instance: { readonly namespace: string; readonly component: string; readonly endpoint: string; readonly instanceId: bigint };
+  readonly instance: {
+    readonly namespace: string;
+    readonly component: string;
+    readonly endpoint: string;
+    readonly instanceId: bigint;
+  };
   /** The model card in the crates' own field names; its files are local by now. Source: `dynamo-llm` `model_card.rs`. */
   readonly card: Readonly<Record<string, unknown>>;
 }
@@ -27,7 +32,11 @@ export interface ProcessedModel {
 /** A chat request as the client sent it. Source: OpenAI's API, with `dynamo-llm`'s extensions. */
 export interface ChatRequest {
   readonly model: string;
-  readonly messages: readonly { readonly role: string; readonly content?: unknown; readonly [field: string]: unknown }[];
+  readonly messages: readonly {
+    readonly role: string;
+    readonly content?: unknown;
+    readonly [field: string]: unknown;
+  }[];
   readonly stream?: boolean | null;
   readonly max_tokens?: number | null;
   readonly max_completion_tokens?: number | null;
@@ -147,7 +156,11 @@ export class ProcessorHost implements InboxHandler {
 
   async #add({ model, name, instance, card }: Found): Promise<void> {
     const { namespace, component, endpoint, instance_id } = instance;
-    const processor = await this.make({ name, instance: { namespace, component, endpoint, instanceId: BigInt(instance_id) }, card });
+    const processor = await this.make({
+      name,
+      instance: { namespace, component, endpoint, instanceId: BigInt(instance_id) },
+      card,
+    });
     checkObject('processor', processor);
     checkFunction('processor.process', processor.process);
     this.#models.set(model, processor);
@@ -165,24 +178,46 @@ export class ProcessorHost implements InboxHandler {
   }
 
   async #chat(request: InboxRequest): Promise<void> {
-    const { model, call, request: asked } = unpack(request.payload) as { model: number; call: number; request: ChatRequest };
+    const {
+      model,
+      call,
+      request: asked,
+    } = unpack(request.payload) as { model: number; call: number; request: ChatRequest };
     const processor = this.#models.get(model);
     if (processor === undefined) throw new ClosedError('the model');
-    const context = new ChatContext(request.requestId, request.metadata, (tokens) => this.#generate(model, call, tokens));
+    const context = new ChatContext(request.requestId, request.metadata, (tokens) =>
+      this.#generate(model, call, tokens),
+    );
     const running: Running = { context };
     this.#running.set(request.id, running);
     try {
-      await this.#stream(request, running, asked, runInContext(context, () => processor.process(asked, context)));
+      await this.#stream(
+        request,
+        running,
+        asked,
+        runInContext(context, () => processor.process(asked, context)),
+      );
     } finally {
       this.#running.delete(request.id);
     }
   }
 
-  async #stream({ sink, requestId }: InboxRequest, running: Running, asked: ChatRequest, items: AsyncIterable<unknown>): Promise<void> {
-    if (!isAsyncIterable(items)) throw mistake('processor.process', `processor.process: expected an async iterable, got ${shown(items)}`);
+  async #stream(
+    { sink, requestId }: InboxRequest,
+    running: Running,
+    asked: ChatRequest,
+    items: AsyncIterable<unknown>,
+  ): Promise<void> {
+    if (!isAsyncIterable(items))
+      throw mistake('processor.process', `processor.process: expected an async iterable, got ${shown(items)}`);
     const chunks = items[Symbol.asyncIterator]();
     running.chunks = chunks;
-    const defaults = { id: `chatcmpl-${requestId}`, object: 'chat.completion.chunk', created: Math.floor(Date.now() / 1000), model: asked.model };
+    const defaults = {
+      id: `chatcmpl-${requestId}`,
+      object: 'chat.completion.chunk',
+      created: Math.floor(Date.now() / 1000),
+      model: asked.model,
+    };
     for (;;) {
       const { done, value } = await runInContext(running.context, () => chunks.next());
       if (done === true) return sink.end();
@@ -204,7 +239,8 @@ export class ProcessorHost implements InboxHandler {
     checkObject(`${operation} request`, request);
     const payload = packValue(operation, 'the request', request, packBorrowed);
     const handle = invokeSync(native.processorGenerate, operation, { handle: this.handle, payload, a: model, b: call });
-    const decode = ({ bytes }: { bytes: Uint8Array }): LLMEngineOutput => withoutNulls(unpack(bytes) as Record<string, unknown>);
+    const decode = ({ bytes }: { bytes: Uint8Array }): LLMEngineOutput =>
+      withoutNulls(unpack(bytes) as Record<string, unknown>);
     return new ResponseStream<LLMEngineOutput>(new PullStream(handle, operation), decode, () => {}, undefined).start();
   }
 

@@ -56,17 +56,20 @@ export function checkRouter(path: string, value: unknown): asserts value is Rout
   if (kv !== undefined) checkKvRouterConfig(`${path}.kv`, kv);
   if (policy !== undefined) {
     checkPolicy(`${path}.policy`, policy);
-    if (mode !== 'kv') throw new TypeError(`${path}.policy: expected mode kv with a policy, got ${String(mode ?? 'round_robin')}`);
+    if (mode !== 'kv')
+      throw new TypeError(`${path}.policy: expected mode kv with a policy, got ${String(mode ?? 'round_robin')}`);
   }
   if (busy !== undefined) {
     checkObject(`${path}.busy`, busy, ['activeDecodeBlocks', 'activePrefillTokens', 'activePrefillTokensShare']);
     const { activeDecodeBlocks, activePrefillTokens, activePrefillTokensShare } = busy;
     if (activeDecodeBlocks !== undefined) checkRange(`${path}.busy.activeDecodeBlocks`, activeDecodeBlocks, 0, 1);
     if (activePrefillTokens !== undefined) checkInteger(`${path}.busy.activePrefillTokens`, activePrefillTokens, 0);
-    if (activePrefillTokensShare !== undefined) checkRange(`${path}.busy.activePrefillTokensShare`, activePrefillTokensShare, 0);
+    if (activePrefillTokensShare !== undefined)
+      checkRange(`${path}.busy.activePrefillTokensShare`, activePrefillTokensShare, 0);
   }
   checkSessionSeconds(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds);
-  if (sessionAffinityMode !== undefined) checkOneOf(`${path}.sessionAffinityMode`, sessionAffinityMode, ['hard', 'soft']);
+  if (sessionAffinityMode !== undefined)
+    checkOneOf(`${path}.sessionAffinityMode`, sessionAffinityMode, ['hard', 'soft']);
 }
 
 /** As `RouterArgs` of `native/core/src/llm/config.rs` has them. */

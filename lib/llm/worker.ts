@@ -1,4 +1,17 @@
-import { checkBoolean, checkClose, checkInstance, checkInteger, checkModelPath, checkObject, checkOneOf, checkOptions, checkPath, checkString, checkStringMap, MOST_MS } from '../addon/check.js';
+import {
+  checkBoolean,
+  checkClose,
+  checkInstance,
+  checkInteger,
+  checkModelPath,
+  checkObject,
+  checkOneOf,
+  checkOptions,
+  checkPath,
+  checkString,
+  checkStringMap,
+  MOST_MS,
+} from '../addon/check.js';
 import { packArgs, packValue, textBytes } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
@@ -10,7 +23,15 @@ import { Endpoint } from '../runtime/endpoint.js';
 import { defined } from './args.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
-import { checkModelTypes, checkParsers, MODEL_INPUTS, type ModelInput, type ModelType, WORKER_TYPES, type WorkerType } from './model.js';
+import {
+  checkModelTypes,
+  checkParsers,
+  MODEL_INPUTS,
+  type ModelInput,
+  type ModelType,
+  WORKER_TYPES,
+  type WorkerType,
+} from './model.js';
 
 /** How an engine is served. */
 export interface ServeEngineOptions {
@@ -82,7 +103,14 @@ const STRINGS = ['modelPath', 'modelName', 'chatTemplate', 'toolCallParser', 're
 const BOOLEANS = ['raw', 'routeToEncoder', 'excludeToolsWhenToolChoiceNone', 'localIndexer', 'kvRouting'];
 const OBJECTS = ['structuralTag', 'mediaDecoder', 'mediaFetcher'];
 /** Source: `StructuralTagConfig::from_value_strict` in `dynamo-llm`. What it does not know the crates would pass over in silence. */
-const STRUCTURAL_TAG = ['scope', 'schema', 'allow_tool_calls_with_structured_output', 'exclude_special_tokens', 'reasoning_boundary', 'tool_arguments_any_order'];
+const STRUCTURAL_TAG = [
+  'scope',
+  'schema',
+  'allow_tool_calls_with_structured_output',
+  'exclude_special_tokens',
+  'reasoning_boundary',
+  'tool_arguments_any_order',
+];
 const KNOWN = [
   ...STRINGS,
   ...BOOLEANS,
@@ -111,13 +139,15 @@ function check(options: ServeEngineOptions): void {
   const { modelTypes, modelInput, workerType, defaultThinkingMode, structuralTag, metricsLabels } = options;
   if (structuralTag !== undefined) checkObject(`${PATH}.structuralTag`, structuralTag, STRUCTURAL_TAG);
   // Frontends pass over another word, with a warning at each request.
-  if (defaultThinkingMode !== undefined) checkOneOf(`${PATH}.defaultThinkingMode`, defaultThinkingMode, ['enabled', 'disabled']);
+  if (defaultThinkingMode !== undefined)
+    checkOneOf(`${PATH}.defaultThinkingMode`, defaultThinkingMode, ['enabled', 'disabled']);
   if (modelTypes !== undefined) checkModelTypes(`${PATH}.modelTypes`, modelTypes);
   if (modelInput !== undefined) checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
   if (workerType !== undefined) checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
   if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
   for (const name of ['concurrency', 'highWaterBytes', 'cleanupTimeoutMs']) {
-    if (values[name] !== undefined) checkInteger(`${PATH}.${name}`, values[name], 1, name === 'cleanupTimeoutMs' ? MOST_MS : undefined);
+    if (values[name] !== undefined)
+      checkInteger(`${PATH}.${name}`, values[name], 1, name === 'cleanupTimeoutMs' ? MOST_MS : undefined);
   }
 }
 
@@ -192,16 +222,27 @@ export async function serveEngine(
   checkInstance(`${OPERATION} endpoint`, endpoint, Endpoint);
   check(options);
   const { concurrency = 1024, metricsLabels, kvBlocks: _, ...rest } = options;
-  const args = packValue(OPERATION, 'options', {
-    ...defined(rest),
-    metricsLabels: Object.entries(metricsLabels ?? {}),
-    engine: traitsOf(`${OPERATION} engine`, engine),
-  }, packArgs);
+  const args = packValue(
+    OPERATION,
+    'options',
+    {
+      ...defined(rest),
+      metricsLabels: Object.entries(metricsLabels ?? {}),
+      engine: traitsOf(`${OPERATION} engine`, engine),
+    },
+    packArgs,
+  );
   let worker: Handle | undefined;
   const publishing: Publishing = {
     publishKv: (events: readonly KvCacheEvent[], dpRank: number) => {
       const handle = started(worker);
-      return invokeSync(native.workerPublishKv, 'worker.publishKvEvents', { handle, payload: packValue('worker.publishKvEvents', 'the events', events, packArgs), a: dpRank }) === 0;
+      return (
+        invokeSync(native.workerPublishKv, 'worker.publishKvEvents', {
+          handle,
+          payload: packValue('worker.publishKvEvents', 'the events', events, packArgs),
+          a: dpRank,
+        }) === 0
+      );
     },
     publishLoad: (snapshot: LoadSnapshot) => {
       const handle = started(worker);
@@ -209,7 +250,10 @@ export async function serveEngine(
     },
     metricsText: (exposition: string) => {
       checkString('engine metrics setText', exposition);
-      invokeSync(native.workerMetricsText, 'engine metrics setText', { handle: started(worker), payload: textBytes(exposition) });
+      invokeSync(native.workerMetricsText, 'engine metrics setText', {
+        handle: started(worker),
+        payload: textBytes(exposition),
+      });
     },
   };
   const host = new EngineHost(() => engine, options.raw === true, publishing, concurrency);

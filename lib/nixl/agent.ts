@@ -1,13 +1,29 @@
-import { checkArray, checkInteger, checkOneOf, checkOptions, checkString, checkStringMap, wrongType } from '../addon/check.js';
+import {
+  checkArray,
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  checkStringMap,
+  wrongType,
+} from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { ClosedError, DynamoError } from '../errors.js';
-import { type AllocateOptions, addressOf, type MetadataOptions, type NixlAgentOptions, type NixlPlugin, type PeerAddress, type RegisterOptions } from './agent-options.js';
+import {
+  type AllocateOptions,
+  addressOf,
+  type MetadataOptions,
+  type NixlAgentOptions,
+  type NixlPlugin,
+  type PeerAddress,
+  type RegisterOptions,
+} from './agent-options.js';
 import { BlockList, blocksOf, transferParts } from './blocks.js';
 import { loadNixl, NixlLibrary } from './library.js';
-import { LIMIT, limited, onlyLimited, waited, type WaitLimit } from './limit.js';
-import { MEMORY_TYPES, MemoryRegion, type MemoryType } from './memory.js';
+import { LIMIT, limited, onlyLimited, type WaitLimit, waited } from './limit.js';
+import { MEMORY_TYPES, type MemoryRegion, type MemoryType } from './memory.js';
 import { type NotificationOptions, Notifications } from './notifications.js';
 import { NixlPeer, type RemoteMemory } from './peer.js';
 import { pinned } from './pinned.js';
@@ -17,9 +33,9 @@ import type { MemorySource } from './register.js';
 import {
   INLINE_BYTES,
   NO_OPTIONS,
-  postingOf,
   PreparedTransfer,
   type PrepareOptions,
+  postingOf,
   resultOf,
   type TransferOptions,
   type TransferResult,
@@ -73,9 +89,16 @@ export class NixlAgent implements AsyncDisposable {
     const operation = 'NixlAgent.create';
     const path = `${operation} options`;
     checkString(`${operation} name`, name);
-    if (name === '' || name.includes('\0')) throw new RangeError(`${operation} name: expected a name, got ${JSON.stringify(name)}`);
+    if (name === '' || name.includes('\0'))
+      throw new RangeError(`${operation} name: expected a name, got ${JSON.stringify(name)}`);
     checkOptions(path, options, CREATE);
-    const { backends = { UCX: {} }, progressDelayUs = 10_000, listenPort, telemetry = false, library = loadNixl() } = options;
+    const {
+      backends = { UCX: {} },
+      progressDelayUs = 10_000,
+      listenPort,
+      telemetry = false,
+      library = loadNixl(),
+    } = options;
     if (!(library instanceof NixlLibrary)) wrongType(`${path}.library`, 'what loadNixl gave', library);
     checkInteger(`${path}.progressDelayUs`, progressDelayUs, 1000);
     if (listenPort !== undefined) checkInteger(`${path}.listenPort`, listenPort, 1, 65535);
@@ -109,7 +132,9 @@ export class NixlAgent implements AsyncDisposable {
   /** The library's plugins. */
   async plugins(limit: WaitLimit = {}): Promise<NixlPlugin[]> {
     const operation = 'agent.plugins';
-    const plugins = unpack(await invoke(native.nixlAgentPlugins, operation, { handle: this.open(operation) }, onlyLimited(operation, limit))) as {
+    const plugins = unpack(
+      await invoke(native.nixlAgentPlugins, operation, { handle: this.open(operation) }, onlyLimited(operation, limit)),
+    ) as {
       name: string;
       loads: boolean;
       memories?: number[];
@@ -124,12 +149,21 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   /** Adds a backend; once for each name. Peers need the metadata anew. A limit ends the wait: the backend may come later. */
-  async createBackend(name: string, params: Readonly<Record<string, string>> = {}, limit: WaitLimit = {}): Promise<void> {
+  async createBackend(
+    name: string,
+    params: Readonly<Record<string, string>> = {},
+    limit: WaitLimit = {},
+  ): Promise<void> {
     const operation = 'agent.createBackend';
     checkString(`${operation} name`, name);
     checkStringMap(`${operation} params`, params);
     const options = onlyLimited(operation, limit);
-    await invoke(native.nixlAgentBackend, operation, { handle: this.open(operation), args: pack({ name, params }) }, options);
+    await invoke(
+      native.nixlAgentBackend,
+      operation,
+      { handle: this.open(operation), args: pack({ name, params }) },
+      options,
+    );
   }
 
   /** Zeroed memory, registered. */
@@ -157,7 +191,12 @@ export class NixlAgent implements AsyncDisposable {
     const limit = limited(operation, options);
     const handle = this.open(operation);
     if (options.regions === undefined) return invoke(native.nixlAgentMetadata, operation, { handle }, limit);
-    return invoke(native.nixlAgentPartialMetadata, operation, { handle, ...regionsPayload(`${operation} options.regions`, this, options.regions) }, limit);
+    return invoke(
+      native.nixlAgentPartialMetadata,
+      operation,
+      { handle, ...regionsPayload(`${operation} options.regions`, this, options.regions) },
+      limit,
+    );
   }
 
   /**
@@ -169,7 +208,10 @@ export class NixlAgent implements AsyncDisposable {
     const operation = 'agent.connect';
     if (!(metadata instanceof Uint8Array)) wrongType(`${operation} metadata`, 'a Uint8Array', metadata);
     const options = onlyLimited(operation, limit);
-    return NixlPeer.of(this, await invoke(native.nixlAgentConnect, operation, { handle: this.open(operation), payload: metadata }, options));
+    return NixlPeer.of(
+      this,
+      await invoke(native.nixlAgentConnect, operation, { handle: this.open(operation), payload: metadata }, options),
+    );
   }
 
   /**
@@ -180,7 +222,8 @@ export class NixlAgent implements AsyncDisposable {
     const operation = 'agent.sendMetadata';
     checkOptions(`${operation} options`, options, ['regions', ...LIMIT]);
     const limit = limited(operation, options);
-    const part = options.regions === undefined ? {} : regionsPayload(`${operation} options.regions`, this, options.regions);
+    const part =
+      options.regions === undefined ? {} : regionsPayload(`${operation} options.regions`, this, options.regions);
     const args = pack({ ...addressOf(operation, to), partial: options.regions !== undefined });
     await invoke(native.nixlAgentSendMetadata, operation, { handle: this.open(operation), args, ...part }, limit);
   }
@@ -201,23 +244,44 @@ export class NixlAgent implements AsyncDisposable {
   async #fetch(operation: string, name: string, how: object, limit: WaitLimit): Promise<NixlPeer> {
     checkString(`${operation} name`, name);
     const options = onlyLimited(operation, limit);
-    return NixlPeer.of(this, await invoke(native.nixlAgentFetch, operation, { handle: this.open(operation), args: pack({ name, ...how }) }, options));
+    return NixlPeer.of(
+      this,
+      await invoke(
+        native.nixlAgentFetch,
+        operation,
+        { handle: this.open(operation), args: pack({ name, ...how }) },
+        options,
+      ),
+    );
   }
 
   /** Takes the metadata back from etcd, or from a listening peer. */
   async withdrawMetadata(from?: PeerAddress, limit: WaitLimit = {}): Promise<void> {
     const operation = 'agent.withdrawMetadata';
     const options = onlyLimited(operation, limit);
-    await invoke(native.nixlAgentWithdrawMetadata, operation, { handle: this.open(operation), args: pack(addressOf(operation, from)) }, options);
+    await invoke(
+      native.nixlAgentWithdrawMetadata,
+      operation,
+      { handle: this.open(operation), args: pack(addressOf(operation, from)) },
+      options,
+    );
   }
 
   /** Fills the local memory from the other. */
-  read(local: LocalMemory | readonly LocalMemory[], remote: TransferTarget | readonly TransferTarget[], options: TransferOptions = NO_OPTIONS): Promise<TransferResult> {
+  read(
+    local: LocalMemory | readonly LocalMemory[],
+    remote: TransferTarget | readonly TransferTarget[],
+    options: TransferOptions = NO_OPTIONS,
+  ): Promise<TransferResult> {
     return this.#transfer('agent.read', 'READ', local, remote, options);
   }
 
   /** Fills the other memory from the local one. */
-  write(local: LocalMemory | readonly LocalMemory[], remote: TransferTarget | readonly TransferTarget[], options: TransferOptions = NO_OPTIONS): Promise<TransferResult> {
+  write(
+    local: LocalMemory | readonly LocalMemory[],
+    remote: TransferTarget | readonly TransferTarget[],
+    options: TransferOptions = NO_OPTIONS,
+  ): Promise<TransferResult> {
     return this.#transfer('agent.write', 'WRITE', local, remote, options);
   }
 
@@ -251,7 +315,9 @@ export class NixlAgent implements AsyncDisposable {
         if (done !== undefined) return waitFor(operation, done, bytes, limit);
       }
       const parts = { handle, other: peer.handle, a: kinds, args, payload };
-      return invoke(native.nixlTransferStart, operation, parts, limit).then((nanoseconds) => resultOf(bytes, nanoseconds));
+      return invoke(native.nixlTransferStart, operation, parts, limit).then((nanoseconds) =>
+        resultOf(bytes, nanoseconds),
+      );
     } catch (error) {
       return rejected(error);
     }
@@ -270,7 +336,11 @@ export class NixlAgent implements AsyncDisposable {
     const { args, limit } = postingOf(path, options);
     const { peer, kinds, payload } = planOf(path, this, operation, local, remote);
     const parts = { handle, other: peer.handle, a: kinds, args, payload };
-    return waited(limit, async () => PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, parts)), release);
+    return waited(
+      limit,
+      async () => PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, parts)),
+      release,
+    );
   }
 
   /**
@@ -287,7 +357,11 @@ export class NixlAgent implements AsyncDisposable {
     const handle = this.open(operation);
     const { peer, kinds, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
     const parts = { handle, other: peer?.handle, a: kinds, payload };
-    return waited(options, async () => new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts)), release);
+    return waited(
+      options,
+      async () => new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts)),
+      release,
+    );
   }
 
   /**
@@ -324,7 +398,11 @@ export class NixlAgent implements AsyncDisposable {
     const path = 'agent.prepareBlocks';
     const { args, limit } = postingOf(path, options);
     const parts = { ...transferParts(path, this, operation, local, localIndices, remote, remoteIndices), args };
-    return waited(limit, async () => PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, parts)), release);
+    return waited(
+      limit,
+      async () => PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, parts)),
+      release,
+    );
   }
 
   /** The messages that peers send. One reader at a time: a second fails with `nixl.notifications_read`. */
@@ -347,7 +425,9 @@ export class NixlAgent implements AsyncDisposable {
     checkArray(`${operation} keys`, keys, 'strings');
     for (const [index, key] of keys.entries()) checkString(`${operation} keys[${index}]`, key);
     const args = pack({ backend, memory: MEMORY_TYPES.indexOf(memory), metas: keys });
-    return unpack(await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args }, options)) as (Record<string, string> | null)[];
+    return unpack(
+      await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args }, options),
+    ) as (Record<string, string> | null)[];
   }
 
   /**
@@ -371,7 +451,12 @@ export class NixlAgent implements AsyncDisposable {
     this.#regions.end();
     const late = new Error('late');
     try {
-      await invoke(native.nixlAgentClose, 'agent.close', { handle }, { deadline: { ms: deadlineMs, error: () => late } });
+      await invoke(
+        native.nixlAgentClose,
+        'agent.close',
+        { handle },
+        { deadline: { ms: deadlineMs, error: () => late } },
+      );
       for (const id of pinning) pinned.delete(id);
       return { leaked: false };
     } catch (error) {

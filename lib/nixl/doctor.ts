@@ -4,7 +4,14 @@ import { basename, dirname, join } from 'node:path';
 import { checkOptions, checkSignal } from '../addon/check.js';
 import { native } from '../addon/invoke.js';
 import { NixlAgent } from './agent.js';
-import { loadNixl, type NixlCuda, NixlLibrary, NixlLoadError, type NixlLoadOptions, type NixlTried } from './library.js';
+import {
+  loadNixl,
+  type NixlCuda,
+  type NixlLibrary,
+  NixlLoadError,
+  type NixlLoadOptions,
+  type NixlTried,
+} from './library.js';
 import { probe } from './probe.js';
 import type { FilesAnswer, FilesQuestion } from './probe-files.js';
 import { copiesOfUcx, mappedFiles, readSystem, type SystemReport } from './system.js';
@@ -65,7 +72,10 @@ const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(fol
 
 const pluginFolder = (library: string): string => process.env['NIXL_PLUGIN_DIR'] ?? join(dirname(library), 'plugins');
 
-const moduleName = (file: string): string => basename(file).replace(/\.so.*$/, '').replace(/^lib/, '');
+const moduleName = (file: string): string =>
+  basename(file)
+    .replace(/\.so.*$/, '')
+    .replace(/^lib/, '');
 
 /** UCX's folder and the files of its modules, from what the process has loaded. */
 function ucxFiles(mapped: readonly string[]): { folder: string | undefined; modules: string[] } {
@@ -73,31 +83,61 @@ function ucxFiles(mapped: readonly string[]): { folder: string | undefined; modu
   if (core === undefined) return { folder: undefined, modules: [] };
   const folder = dirname(core);
   const modules = process.env['UCX_MODULE_DIR'] ?? join(folder, 'ucx');
-  const files = list(modules).filter((name) => /^lib(uct|ucm|ucx_perftest)_.*\.so(\.\d+)*$/.test(name) && !name.includes('perftest'));
+  const files = list(modules).filter(
+    (name) => /^lib(uct|ucm|ucx_perftest)_.*\.so(\.\d+)*$/.test(name) && !name.includes('perftest'),
+  );
   return { folder, modules: files.map((name) => join(modules, name)) };
 }
 
-function problemsOf(report: Omit<NixlReport, 'problems' | 'ok'>, ucxLoads: boolean, refusal: string | undefined, crash: string): NixlProblem[] {
+function problemsOf(
+  report: Omit<NixlReport, 'problems' | 'ok'>,
+  ucxLoads: boolean,
+  refusal: string | undefined,
+  crash: string,
+): NixlProblem[] {
   const problems: NixlProblem[] = [];
   const { kind, tried, plugins, ucx, system, processVm } = report;
-  if (kind === 'none') problems.push({ what: `libnixl_capi.so was not found: ${tried.length} places were tried`, fix: 'python3 -m venv .peers && .peers/bin/pip install --no-deps nixl-cu12==1.5.1' });
+  if (kind === 'none')
+    problems.push({
+      what: `libnixl_capi.so was not found: ${tried.length} places were tried`,
+      fix: 'python3 -m venv .peers && .peers/bin/pip install --no-deps nixl-cu12==1.5.1',
+    });
   if (refusal !== undefined) {
     const tls = process.env['UCX_TLS'];
-    problems.push({ what: `UCX refuses to begin: ${refusal}`, fix: tls === undefined ? 'UCX_LOG_LEVEL=info tells why' : `UCX_TLS=${tls} may allow too little: add tcp, or give the backend ucx_error_handling_mode=none` });
+    problems.push({
+      what: `UCX refuses to begin: ${refusal}`,
+      fix:
+        tls === undefined
+          ? 'UCX_LOG_LEVEL=info tells why'
+          : `UCX_TLS=${tls} may allow too little: add tcp, or give the backend ucx_error_handling_mode=none`,
+    });
   } else if (kind === 'real' && !ucxLoads) {
     const reason = plugins.find(({ name }) => name === 'UCX')?.reason ?? 'it has no such plugin';
-    problems.push({ what: `the UCX plugin does not load: ${reason}`, fix: 'install the whole wheel, or point NIXL_PLUGIN_DIR to the plugins of this library' });
+    problems.push({
+      what: `the UCX plugin does not load: ${reason}`,
+      fix: 'install the whole wheel, or point NIXL_PLUGIN_DIR to the plugins of this library',
+    });
   }
   if (ucx.copies.length > 0) {
-    problems.push({ what: `the process has more than one copy of UCX: ${ucx.copies.join(', ')}`, fix: 'load the other library that brings UCX (such as MPI) with the same UCX, or in another process' });
+    problems.push({
+      what: `the process has more than one copy of UCX: ${ucx.copies.join(', ')}`,
+      fix: 'load the other library that brings UCX (such as MPI) with the same UCX, or in another process',
+    });
   }
   if (crash !== '') {
-    problems.push({ what: `a process that only loads the files of plugins and of UCX ends: ${crash}`, fix: 'look for libraries that are preloaded or of another version' });
+    problems.push({
+      what: `a process that only loads the files of plugins and of UCX ends: ${crash}`,
+      fix: 'look for libraries that are preloaded or of another version',
+    });
   } else if (!processVm.allowed) {
-    problems.push({ what: `processes may not read each other's memory (${processVm.reason}): on this machine bytes go over TCP`, fix: 'run containers with --cap-add=SYS_PTRACE, or set kernel.yama.ptrace_scope=0' });
+    problems.push({
+      what: `processes may not read each other's memory (${processVm.reason}): on this machine bytes go over TCP`,
+      fix: 'run containers with --cap-add=SYS_PTRACE, or set kernel.yama.ptrace_scope=0',
+    });
   }
   if (system.rdma.devices.length > 0) {
-    for (const what of system.rdma.missing) problems.push({ what: `RDMA: ${what}`, fix: 'see the reason; until then other transports are used' });
+    for (const what of system.rdma.missing)
+      problems.push({ what: `RDMA: ${what}`, fix: 'see the reason; until then other transports are used' });
   }
   return problems;
 }
@@ -136,14 +176,21 @@ export async function nixlDoctor(options: NixlDoctorOptions = {}): Promise<NixlR
   const { found, refusal } = library === undefined ? { found: [], refusal: undefined } : await pluginsOf(library);
   const mapped = library?.kind === 'real' ? mappedFiles() : [];
   const ucx = ucxFiles(mapped);
-  const lame = found.filter(({ loads }) => !loads).map(({ name }) => join(pluginFolder(library?.path ?? ''), `libplugin_${name}.so`));
+  const lame = found
+    .filter(({ loads }) => !loads)
+    .map(({ name }) => join(pluginFolder(library?.path ?? ''), `libplugin_${name}.so`));
   const idle = ucx.modules.filter((file) => !mapped.includes(file));
   const files = [...(library?.kind === 'real' ? lame : []), ...idle];
   const asked: FilesQuestion = { files, address: native.nixlBufferAddress(readable) };
   // What it loads may end it, as a second copy of UCX does: that is a finding, too.
-  const { answer, crash } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, { timeoutMs: PROBE_MS, signal }).then(
+  const { answer, crash } = await probe<FilesAnswer>('nixlDoctor', 'probe-files', asked, {
+    timeoutMs: PROBE_MS,
+    signal,
+  }).then(
     (output) => ({ answer: output.answer, crash: '' }),
-    (error: Error) => (signal?.throwIfAborted(), { answer: { reasons: [], memory: 'not known' }, crash: error.message }),
+    (error: Error) => (
+      signal?.throwIfAborted(), { answer: { reasons: [], memory: 'not known' }, crash: error.message }
+    ),
   );
   const reasonOf = (file: string): string => answer.reasons[files.indexOf(file)] ?? 'not known';
 
@@ -161,7 +208,11 @@ export async function nixlDoctor(options: NixlDoctorOptions = {}): Promise<NixlR
     plugins,
     ucx: {
       folder: ucx.folder,
-      modules: ucx.modules.map((file) => ({ name: moduleName(file), loaded: mapped.includes(file), reason: reasonOf(file) })),
+      modules: ucx.modules.map((file) => ({
+        name: moduleName(file),
+        loaded: mapped.includes(file),
+        reason: reasonOf(file),
+      })),
       copies: copiesOfUcx(mapped.length > 0 ? mapped : mappedFiles()),
     },
     cuda: library?.cuda,
@@ -169,17 +220,28 @@ export async function nixlDoctor(options: NixlDoctorOptions = {}): Promise<NixlR
     processVm: { allowed: answer.memory === '', reason: answer.memory },
   };
   const ucxLoads = plugins.some(({ name, loads }) => name === 'UCX' && loads) && refusal === undefined;
-  return { ok: report.kind === 'real' && ucxLoads && report.ucx.copies.length === 0, ...report, problems: problemsOf(report, ucxLoads, refusal, crash) };
+  return {
+    ok: report.kind === 'real' && ucxLoads && report.ucx.copies.length === 0,
+    ...report,
+    problems: problemsOf(report, ucxLoads, refusal, crash),
+  };
 }
 
 /** The plugins, and why the UCX backend cannot be created though its plugin loads. */
-async function pluginsOf(library: NixlLibrary): Promise<{ found: { name: string; loads: boolean }[]; refusal: string | undefined }> {
+async function pluginsOf(
+  library: NixlLibrary,
+): Promise<{ found: { name: string; loads: boolean }[]; refusal: string | undefined }> {
   const agent = await NixlAgent.create(`doctor-${process.pid}`, { library, backends: {} });
   try {
     const found = await agent.plugins();
     const mayBegin = library.kind === 'real' && found.some(({ name, loads }) => name === 'UCX' && loads);
     // UCX's own libraries and transports are loaded with its first backend.
-    const refusal = mayBegin ? await agent.createBackend('UCX').then(() => undefined, (error: Error) => error.message) : undefined;
+    const refusal = mayBegin
+      ? await agent.createBackend('UCX').then(
+          () => undefined,
+          (error: Error) => error.message,
+        )
+      : undefined;
     return { found, refusal };
   } finally {
     await agent.close();

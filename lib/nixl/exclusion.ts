@@ -1,6 +1,6 @@
 import { NixlError } from '../errors.js';
+import { type ProbeOptions, probe } from './probe.js';
 import type { PairAnswer, PairQuestion } from './probe-pair.js';
-import { probe, type ProbeOptions } from './probe.js';
 import type { NixlTransport } from './protocol-report.js';
 
 /** What was found out without a word of UCX's. */
@@ -40,9 +40,18 @@ export const REPORTING = { UCX_PROTO_INFO: 'y', UCX_LOG_LEVEL: 'warn', UCX_LOG_F
  * this process is. What comes through sockets is TCP. Else each other transport is given to a probe agent of its own, and it
  * is the one with which the bytes come through no socket either. Undefined where none is.
  */
-export async function exclude(operation: string, asked: PairQuestion, first: PairAnswer, limits: Pick<ProbeOptions, 'timeoutMs' | 'signal'>): Promise<Exclusion | undefined> {
+export async function exclude(
+  operation: string,
+  asked: PairQuestion,
+  first: PairAnswer,
+  limits: Pick<ProbeOptions, 'timeoutMs' | 'signal'>,
+): Promise<Exclusion | undefined> {
   if (cameBySocket(first)) {
-    return { transport: 'tcp', evidence: 'by-exclusion', detail: `${first.received} bytes came through TCP sockets while ${first.moved} were moved` };
+    return {
+      transport: 'tcp',
+      evidence: 'by-exclusion',
+      detail: `${first.received} bytes came through TCP sockets while ${first.moved} were moved`,
+    };
   }
   const candidates = candidatesFor(asked);
   const able: NixlTransport[] = [];
@@ -58,7 +67,11 @@ export async function exclude(operation: string, asked: PairQuestion, first: Pai
   if (transport === undefined) return undefined;
   const names = candidates.map(([name]) => name).join(', ');
   if (able.length === 1 && avoidedSockets(first)) {
-    return { transport, evidence: 'by-exclusion', detail: `the bytes come through no socket, and of ${names} only ${transport} carries them so` };
+    return {
+      transport,
+      evidence: 'by-exclusion',
+      detail: `the bytes come through no socket, and of ${names} only ${transport} carries them so`,
+    };
   }
   return { transport, evidence: 'inferred', detail: `of ${names} each of ${able.join(', ')} can carry the bytes` };
 }

@@ -2,7 +2,7 @@ import { checkInteger, checkObject, checkOneOf, checkOptions, checkSignal, check
 import { NixlError } from '../errors.js';
 import { NixlAgent } from './agent.js';
 import { nixlDoctor } from './doctor.js';
-import { exclude, type Exclusion, REPORTING } from './exclusion.js';
+import { type Exclusion, exclude, REPORTING } from './exclusion.js';
 import { loadNixl, NixlLibrary } from './library.js';
 import type { MemoryDescriptor } from './memory.js';
 import { probe } from './probe.js';
@@ -67,23 +67,34 @@ const OPERATION = 'nixlExplain';
 const SPARE_MS = 10_000;
 
 /** What carries only itself when it is all that UCX_TLS allows besides copies within a process. */
-const SINGLE = /^(?:(?:self|cuda_copy),)*(tcp|cma|sysv|posix|rc|rc_x|rc_v|rc_mlx5|dc|dc_x|ud|cuda_ipc)(?:,(?:self|cuda_copy))*$/;
+const SINGLE =
+  /^(?:(?:self|cuda_copy),)*(tcp|cma|sysv|posix|rc|rc_x|rc_v|rc_mlx5|dc|dc_x|ud|cuda_ipc)(?:,(?:self|cuda_copy))*$/;
 
 function onlyAllowed(): Exclusion | undefined {
   const tls = process.env['UCX_TLS'] ?? '';
   const transport = transportOf(`${SINGLE.exec(tls)?.[1] ?? ''}/`);
-  return transport === undefined ? undefined : { transport, evidence: 'by-exclusion', detail: `UCX_TLS=${tls} allows nothing else` };
+  return transport === undefined
+    ? undefined
+    : { transport, evidence: 'by-exclusion', detail: `UCX_TLS=${tls} allows nothing else` };
 }
 
 const refused = (message: string, missing: readonly string[] = []): NixlError =>
-  new NixlError('Unavailable', `${OPERATION}: ${message}${missing.length > 0 ? `. Missing: ${missing.join('; ')}` : ''}`, {
-    reason: 'nixl.transport',
-    operation: OPERATION,
-    details: { missing },
-  });
+  new NixlError(
+    'Unavailable',
+    `${OPERATION}: ${message}${missing.length > 0 ? `. Missing: ${missing.join('; ')}` : ''}`,
+    {
+      reason: 'nixl.transport',
+      operation: OPERATION,
+      details: { missing },
+    },
+  );
 
 /** What this machine lacks for a transport, where that can be told without trying. */
-async function missingFor(required: NixlRequirement, library: NixlLibrary, signal: AbortSignal | undefined): Promise<string[]> {
+async function missingFor(
+  required: NixlRequirement,
+  library: NixlLibrary,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
   if (required === 'cuda_ipc') return library.cuda.available ? [] : [`device: ${library.cuda.reason}`];
   if (required !== 'rdma' && required !== 'gds') return [];
   const report = await nixlDoctor({ library, ...(signal === undefined ? {} : { signal }) });
@@ -93,7 +104,8 @@ async function missingFor(required: NixlRequirement, library: NixlLibrary, signa
     return [`plugin: ${plugin === undefined ? 'the library has no GDS' : `GDS does not load, ${plugin.reason}`}`];
   }
   const verbs = report.ucx.modules.find(({ name }) => name === 'uct_ib');
-  const module = verbs?.loaded === true ? [] : [`module: UCX has no uct_ib here${verbs?.reason ? `, ${verbs.reason}` : ''}`];
+  const module =
+    verbs?.loaded === true ? [] : [`module: UCX has no uct_ib here${verbs?.reason ? `, ${verbs.reason}` : ''}`];
   return [...report.system.rdma.missing, ...module];
 }
 
@@ -104,13 +116,19 @@ function explainFile(backend: string): NixlExplanation {
   return {
     transport: isGds ? 'gds' : 'posix',
     evidence: isGds && !isStrict ? 'inferred' : 'by-exclusion',
-    detail: isGds ? `cuFile${isStrict ? '' : ', which may copy through host memory (CUFILE_ALLOW_COMPAT_MODE=false forbids it)'}` : 'system calls of POSIX',
+    detail: isGds
+      ? `cuFile${isStrict ? '' : ', which may copy through host memory (CUFILE_ALLOW_COMPAT_MODE=false forbids it)'}`
+      : 'system calls of POSIX',
     measured: undefined,
     lost: '',
   };
 }
 
-async function explainMemory(pair: NixlPair, options: NixlExplainOptions, library: NixlLibrary): Promise<NixlExplanation> {
+async function explainMemory(
+  pair: NixlPair,
+  options: NixlExplainOptions,
+  library: NixlLibrary,
+): Promise<NixlExplanation> {
   const { timeoutMs = 30_000, require: required = 'any', signal } = options;
   const isNear = pair.peer instanceof NixlAgent;
   const metadata = pair.peer instanceof NixlAgent ? await pair.peer.metadata() : pair.peer;
@@ -134,16 +152,31 @@ async function explainMemory(pair: NixlPair, options: NixlExplainOptions, librar
     choice !== undefined && reported !== undefined
       ? { transport: reported, evidence: 'reported' as const, detail: `${choice.how} over ${choice.lanes}` }
       : (onlyAllowed() ?? (await exclude(OPERATION, asked, answer, limits)));
-  if (found === undefined) throw refused(`nothing tells what carries the bytes${choice === undefined ? '' : `: UCX names ${choice.lanes}, which is not known`}`);
+  if (found === undefined)
+    throw refused(
+      `nothing tells what carries the bytes${choice === undefined ? '' : `: UCX names ${choice.lanes}, which is not known`}`,
+    );
   if (!isNear) return { ...found, measured, lost };
-  return { ...found, evidence: 'inferred', detail: `${found.detail}, seen from another process: within one it may differ`, measured, lost };
+  return {
+    ...found,
+    evidence: 'inferred',
+    detail: `${found.detail}, seen from another process: within one it may differ`,
+    measured,
+    lost,
+  };
 }
 
 /** @internal Gives what was found where it meets the requirement, and refuses it with the reason where it does not. */
-export function insist(required: NixlRequirement, found: NixlExplanation, missing: readonly string[] = []): NixlExplanation {
+export function insist(
+  required: NixlRequirement,
+  found: NixlExplanation,
+  missing: readonly string[] = [],
+): NixlExplanation {
   if (required === 'any') return found;
-  if (found.transport !== required) throw refused(`${required} was required, but ${found.transport} carries the bytes (${found.detail})`, missing);
-  if (found.evidence === 'inferred') throw refused(`${required} was required, and it is likely but not certain (${found.detail})`, missing);
+  if (found.transport !== required)
+    throw refused(`${required} was required, but ${found.transport} carries the bytes (${found.detail})`, missing);
+  if (found.evidence === 'inferred')
+    throw refused(`${required} was required, and it is likely but not certain (${found.detail})`, missing);
   return found;
 }
 
@@ -163,15 +196,27 @@ export async function nixlExplain(pair: NixlPair, options: NixlExplainOptions = 
   checkString(`${OPERATION} options.fileBackend`, fileBackend);
   if (timeoutMs !== undefined) checkInteger(`${OPERATION} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1 - SPARE_MS);
   if (options.signal !== undefined) checkSignal(`${OPERATION} options.signal`, options.signal);
-  if (!(library instanceof NixlLibrary)) throw new TypeError(`${OPERATION} options.library: expected what loadNixl gave`);
+  if (!(library instanceof NixlLibrary))
+    throw new TypeError(`${OPERATION} options.library: expected what loadNixl gave`);
   if (library.kind === 'mock') {
-    if (required !== 'any') throw refused(`${required} was required, but the library is the mock, which has no transport`);
-    return { transport: 'mock', evidence: 'by-exclusion', detail: 'the mock copies bytes', measured: undefined, lost: '' };
+    if (required !== 'any')
+      throw refused(`${required} was required, but the library is the mock, which has no transport`);
+    return {
+      transport: 'mock',
+      evidence: 'by-exclusion',
+      detail: 'the mock copies bytes',
+      measured: undefined,
+      lost: '',
+    };
   }
   const missing = await missingFor(required, library, options.signal);
   // Memory that may be locked is a limit, not the lack of a way; what cannot be there at all is not tried.
-  if (missing.some((reason) => !reason.startsWith('memlock'))) throw refused(`${required} was required, and this machine cannot have it`, missing);
-  const explained = pair.remote.memory === 'FILE' ? explainFile(fileBackend) : await explainMemory(pair, { ...options, require: required }, library);
+  if (missing.some((reason) => !reason.startsWith('memlock')))
+    throw refused(`${required} was required, and this machine cannot have it`, missing);
+  const explained =
+    pair.remote.memory === 'FILE'
+      ? explainFile(fileBackend)
+      : await explainMemory(pair, { ...options, require: required }, library);
   return insist(required, explained, missing);
 }
 
@@ -179,7 +224,8 @@ function checkPair(pair: NixlPair): void {
   const path = `${OPERATION} pair`;
   checkObject(path, pair, ['peer', 'remote', 'local', 'localDevice']);
   const { peer, remote, local, localDevice } = pair;
-  if (!(peer instanceof Uint8Array || peer instanceof NixlAgent)) throw new TypeError(`${path}.peer: expected a peer's metadata (a Uint8Array) or a NixlAgent`);
+  if (!(peer instanceof Uint8Array || peer instanceof NixlAgent))
+    throw new TypeError(`${path}.peer: expected a peer's metadata (a Uint8Array) or a NixlAgent`);
   checkObject(`${path}.remote`, remote);
   checkInteger(`${path}.remote.bytes`, remote.bytes, 1);
   if (local !== undefined) checkOneOf(`${path}.local`, local, ['DRAM', 'VRAM']);

@@ -64,7 +64,18 @@ export interface MockKnobs {
   readonly fakeGpus?: number;
 }
 
-const KNOBS = ['completion', 'seed', 'polls', 'latencyUs', 'bytesPerSecond', 'lateCopyUs', 'failAt', 'neverComplete', 'dropPeer', 'fakeGpus'];
+const KNOBS = [
+  'completion',
+  'seed',
+  'polls',
+  'latencyUs',
+  'bytesPerSecond',
+  'lateCopyUs',
+  'failAt',
+  'neverComplete',
+  'dropPeer',
+  'fakeGpus',
+];
 
 /** Where the library is looked for, and how it is loaded. */
 export interface NixlLoadOptions {
@@ -124,7 +135,10 @@ export class NixlLoadError extends NixlError {
   ) {
     const places = tried.map(({ path, reason }) => `\n  ${path}: ${reason}`).join('');
     const fix = 'python3 -m venv .peers && .peers/bin/pip install --no-deps nixl-cu12==1.5.1';
-    super('Unavailable', `loadNixl: libnixl_capi.so cannot be loaded. This installs it: ${fix}\nTried:${places}`, { reason: 'nixl.not_loaded', operation: 'loadNixl' });
+    super('Unavailable', `loadNixl: libnixl_capi.so cannot be loaded. This installs it: ${fix}\nTried:${places}`, {
+      reason: 'nixl.not_loaded',
+      operation: 'loadNixl',
+    });
   }
 }
 
@@ -157,7 +171,9 @@ function sitePackages(prefix: string): string[] {
   const lib = join(prefix, 'lib');
   if (!existsSync(lib)) return [];
   const versions = readdirSync(lib).filter((name) => name.startsWith('python3'));
-  return versions.flatMap((name) => [join(lib, name, 'site-packages'), join(lib, name, 'dist-packages')]).filter((folder) => existsSync(folder));
+  return versions
+    .flatMap((name) => [join(lib, name, 'site-packages'), join(lib, name, 'dist-packages')])
+    .filter((folder) => existsSync(folder));
 }
 
 /** The folder itself and all above it. */
@@ -169,7 +185,14 @@ function upwards(folder: string): string[] {
 function pythonFolders(): string[] {
   const { VIRTUAL_ENV, CONDA_PREFIX } = process.env;
   const projects = [...upwards(process.cwd()), dirname(dirname(dirname(fileURLToPath(import.meta.url))))];
-  const prefixes = [VIRTUAL_ENV, CONDA_PREFIX, ...projects.map((folder) => join(folder, '.peers')), join(homedir(), '.local'), '/usr/local', '/usr'];
+  const prefixes = [
+    VIRTUAL_ENV,
+    CONDA_PREFIX,
+    ...projects.map((folder) => join(folder, '.peers')),
+    join(homedir(), '.local'),
+    '/usr/local',
+    '/usr',
+  ];
   return [...new Set(prefixes.filter((prefix) => prefix !== undefined).flatMap(sitePackages))];
 }
 
@@ -182,7 +205,13 @@ function libraryOf(reply: unknown): NixlLibrary | readonly NixlTried[] {
 }
 
 function loadReal(options: NixlLoadOptions): NixlLibrary | readonly NixlTried[] {
-  const { path = '', home = process.env['NIXL_HOME'] ?? '', logLevel = '', deepBind = false, safeEnvironment = true } = options;
+  const {
+    path = '',
+    home = process.env['NIXL_HOME'] ?? '',
+    logLevel = '',
+    deepBind = false,
+    safeEnvironment = true,
+  } = options;
   const args = pack({ path, home, logLevel, deepBind, safeEnvironment, sitePackages: pythonFolders(), system: true });
   const library = libraryOf(invokeSync(native.nixlLibraryLoad, 'loadNixl', { args }));
   if (library instanceof NixlLibrary) loaded.nixl = versionOf(library.path) ?? 'unknown';
@@ -195,7 +224,8 @@ function loadMock(knobs: MockKnobs): NixlLibrary {
 
 function checkKnobs(path: string, knobs: MockKnobs): void {
   checkOptions(path, knobs, KNOBS);
-  if (knobs.completion !== undefined) checkOneOf(`${path}.completion`, knobs.completion, ['random', 'atOnce', 'delayed']);
+  if (knobs.completion !== undefined)
+    checkOneOf(`${path}.completion`, knobs.completion, ['random', 'atOnce', 'delayed']);
   if (knobs.dropPeer !== undefined) checkString(`${path}.dropPeer`, knobs.dropPeer);
   for (const name of ['seed', 'polls', 'latencyUs', 'bytesPerSecond', 'lateCopyUs', 'failAt', 'fakeGpus'] as const) {
     if (knobs[name] !== undefined) checkInteger(`${path}.${name}`, knobs[name], 0);
@@ -212,10 +242,19 @@ function checkKnobs(path: string, knobs: MockKnobs): void {
  * if (library.kind === 'mock') console.log('no NIXL here: bytes move through the mock');
  */
 export function loadNixl(options: NixlLoadOptions = {}): NixlLibrary {
-  checkOptions('loadNixl options', options, ['mode', 'path', 'home', 'logLevel', 'deepBind', 'safeEnvironment', 'mock']);
+  checkOptions('loadNixl options', options, [
+    'mode',
+    'path',
+    'home',
+    'logLevel',
+    'deepBind',
+    'safeEnvironment',
+    'mock',
+  ]);
   const { mode = (process.env['DYNAMO_NIXL'] as NixlMode | undefined) ?? 'real', mock = {} } = options;
   checkOneOf('loadNixl options.mode', mode, MODES);
-  for (const name of ['path', 'home', 'logLevel'] as const) if (options[name] !== undefined) checkString(`loadNixl options.${name}`, options[name]);
+  for (const name of ['path', 'home', 'logLevel'] as const)
+    if (options[name] !== undefined) checkString(`loadNixl options.${name}`, options[name]);
   checkKnobs('loadNixl options.mock', mock);
   if (mode === 'mock') return loadMock(mock);
   const found = loadReal(options);

@@ -19,7 +19,10 @@ export function limited(operation: string, { signal, timeoutMs }: WaitLimit): In
   if (timeoutMs === undefined) return { signal };
   checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
   const error = (): Error =>
-    new NixlError('DeadlineExceeded', `${operation}: not over within ${timeoutMs} ms`, { reason: 'nixl.deadline', operation });
+    new NixlError('DeadlineExceeded', `${operation}: not over within ${timeoutMs} ms`, {
+      reason: 'nixl.deadline',
+      operation,
+    });
   return { signal, deadline: { ms: timeoutMs, error } };
 }
 
@@ -39,7 +42,11 @@ export function kept<T>(work: Promise<T>): Promise<T> {
  * Waits for work no longer than a limit allows. The work itself goes on: it may need its memory until it is over, and what
  * it gives then is handed to `undo`.
  */
-export function waited<T>({ signal, deadline }: InvokeOptions, begin: () => Promise<T>, undo: (late: T) => unknown = () => {}): Promise<T> {
+export function waited<T>(
+  { signal, deadline }: InvokeOptions,
+  begin: () => Promise<T>,
+  undo: (late: T) => unknown = () => {},
+): Promise<T> {
   if (signal?.aborted === true) return Promise.reject(signal.reason);
   if (signal === undefined && deadline === undefined) return begin();
   return new Promise<T>((resolve, reject) => {

@@ -3,7 +3,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { kept, onlyLimited, waited, type WaitLimit } from './limit.js';
+import { kept, onlyLimited, type WaitLimit, waited } from './limit.js';
 import { pinned } from './pinned.js';
 
 /** Kinds of memory, by NIXL's names. Source: `nixl_types.h`. */
@@ -134,7 +134,12 @@ export class MemoryRegion implements AsyncDisposable {
     if (!(data instanceof Uint8Array)) wrongType(`${operation} data`, 'a Uint8Array', data);
     checkRange(operation, offset, data.byteLength, this.bytes);
     const options = onlyLimited(operation, limit);
-    await invoke(native.nixlRegionWrite, operation, { handle: this.handle(operation), a: offset, payload: data }, options);
+    await invoke(
+      native.nixlRegionWrite,
+      operation,
+      { handle: this.handle(operation), a: offset, payload: data },
+      options,
+    );
   }
 
   /** A copy of its bytes, also of a device's memory. */
@@ -157,7 +162,9 @@ export class MemoryRegion implements AsyncDisposable {
       const handle = this.handle(operation);
       this.#close();
       if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
-      this.#released = kept(invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id)));
+      this.#released = kept(
+        invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id)),
+      );
     }
     return waited(options, () => this.#released as Promise<void>);
   }
@@ -169,7 +176,10 @@ export class MemoryRegion implements AsyncDisposable {
   /** @internal Throws where it was released. */
   open(operation: string): void {
     if (this.#isOpen) return;
-    throw new NixlError('InvalidRequest', `${operation}: the region of ${this.bytes} bytes was released`, { reason: 'nixl.region_released', operation });
+    throw new NixlError('InvalidRequest', `${operation}: the region of ${this.bytes} bytes was released`, {
+      reason: 'nixl.region_released',
+      operation,
+    });
   }
 
   /** @internal The handle; throws where it was released. */
@@ -231,7 +241,10 @@ export function openRegionToken(token: RegionToken): SharedRegion {
   checkObject(`${operation} token`, token);
   checkOneOf(`${operation} token.kind`, token.kind, ['dynamo-node.region']);
   checkInteger(`${operation} token.id`, token.id, 1);
-  if (token.process !== process.pid) throw new TypeError(`${operation} token: expected one of this process, ${process.pid}, got one of ${token.process}`);
+  if (token.process !== process.pid)
+    throw new TypeError(
+      `${operation} token: expected one of this process, ${process.pid}, got one of ${token.process}`,
+    );
   const buffer = native.nixlRegionView(invokeSync(native.nixlRegionFind, operation, { a: token.id }));
   if (buffer === null) throw new TypeError(`${operation} token: expected a region of allocated host memory`);
   return new SharedRegion(new Uint8Array(buffer), buffer.byteLength);

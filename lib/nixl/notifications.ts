@@ -64,15 +64,25 @@ export class Notifications implements AsyncIterableIterator<Notification> {
     if (this.#next === this.#queue.length) {
       if (this.#left.signal.aborted || !this.#agent.isOpen) return { done: true, value: undefined };
       this.#signal?.throwIfAborted();
-      const signal = this.#signal === undefined ? this.#left.signal : AbortSignal.any([this.#signal, this.#left.signal]);
+      const signal =
+        this.#signal === undefined ? this.#left.signal : AbortSignal.any([this.#signal, this.#left.signal]);
       try {
         const handle = this.#agent.open('agent.notifications');
-        const batch = await invoke(native.nixlAgentNotifications, 'agent.notifications', { handle, a: this.#most }, { signal, deadline: this.#deadline, background: this.#background, lossless: true });
+        const batch = await invoke(
+          native.nixlAgentNotifications,
+          'agent.notifications',
+          { handle, a: this.#most },
+          { signal, deadline: this.#deadline, background: this.#background, lossless: true },
+        );
         const flat = unpack(batch) as (string | Uint8Array)[];
-        this.#queue = Array.from({ length: flat.length / 2 }, (_, index) => ({ from: flat[index * 2] as string, data: flat[index * 2 + 1] as Uint8Array }));
+        this.#queue = Array.from({ length: flat.length / 2 }, (_, index) => ({
+          from: flat[index * 2] as string,
+          data: flat[index * 2 + 1] as Uint8Array,
+        }));
         this.#next = 0;
       } catch (error) {
-        if (error instanceof ClosedError || (this.#left.signal.aborted && this.#signal?.aborted !== true)) return { done: true, value: undefined };
+        if (error instanceof ClosedError || (this.#left.signal.aborted && this.#signal?.aborted !== true))
+          return { done: true, value: undefined };
         throw error;
       }
     }

@@ -56,9 +56,11 @@ export class NixlPeer {
     checkObject(path, descriptor);
     const { agent, address, bytes, memory, device } = descriptor;
     checkString(`${path}.agent`, agent);
-    if (agent !== this.name) throw new TypeError(`${path}.agent: expected ${JSON.stringify(this.name)}, got ${JSON.stringify(agent)}`);
+    if (agent !== this.name)
+      throw new TypeError(`${path}.agent: expected ${JSON.stringify(this.name)}, got ${JSON.stringify(agent)}`);
     checkString(`${path}.address`, address);
-    if (!/^0x[0-9a-f]+$/i.test(address)) throw new TypeError(`${path}.address: expected hexadecimal such as 0x7f00, got ${JSON.stringify(address)}`);
+    if (!/^0x[0-9a-f]+$/i.test(address))
+      throw new TypeError(`${path}.address: expected hexadecimal such as 0x7f00, got ${JSON.stringify(address)}`);
     checkInteger(`${path}.bytes`, bytes, 0);
     checkOneOf(`${path}.memory`, memory, MEMORY_TYPES);
     checkInteger(`${path}.device`, device, 0);
@@ -70,7 +72,16 @@ export class NixlPeer {
   /** Sends it a message. Resolves when the message was handed over, not when it was read. */
   async notify(message: Uint8Array | string, limit: WaitLimit = {}): Promise<void> {
     const options = onlyLimited('peer.notify', limit);
-    await invoke(native.nixlAgentNotify, 'peer.notify', { handle: this.agent.open('peer.notify'), other: this.handle, payload: messageBytes('peer.notify message', message) }, options);
+    await invoke(
+      native.nixlAgentNotify,
+      'peer.notify',
+      {
+        handle: this.agent.open('peer.notify'),
+        other: this.handle,
+        payload: messageBytes('peer.notify message', message),
+      },
+      options,
+    );
   }
 
   /**

@@ -27,18 +27,28 @@ const ONE_BYTES = new Uint8Array(ONE.buffer);
 
 const kindOf = (memory: (typeof MEMORY_TYPES)[number]): number => MEMORY_TYPES.indexOf(memory);
 
-const isLocal = (memory: unknown): memory is LocalMemory => memory instanceof MemoryRegion || memory instanceof MemorySlice;
+const isLocal = (memory: unknown): memory is LocalMemory =>
+  memory instanceof MemoryRegion || memory instanceof MemorySlice;
 
 const regionOf = (memory: LocalMemory): MemoryRegion => (memory instanceof MemorySlice ? memory.region : memory);
 
 /** Where an argument stands, for an error alone: the usual case builds no string. */
-const placeOf = (path: string, side: 'local' | 'remote', index: number): string => `${path} ${side}${index === -1 ? '' : `[${index}]`}`;
+const placeOf = (path: string, side: 'local' | 'remote', index: number): string =>
+  `${path} ${side}${index === -1 ? '' : `[${index}]`}`;
 
-function checkLocal(path: string, side: 'local' | 'remote', index: number, agent: NixlAgent, local: unknown): asserts local is LocalMemory {
+function checkLocal(
+  path: string,
+  side: 'local' | 'remote',
+  index: number,
+  agent: NixlAgent,
+  local: unknown,
+): asserts local is LocalMemory {
   if (!isLocal(local)) wrongType(placeOf(path, side, index), 'a MemoryRegion or a slice of one', local);
   const region = regionOf(local);
   if (region.agent !== agent) {
-    throw new TypeError(`${placeOf(path, side, index)}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`);
+    throw new TypeError(
+      `${placeOf(path, side, index)}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`,
+    );
   }
   if (!region.isOpen) region.open(placeOf(path, side, index));
 }
@@ -51,7 +61,11 @@ function peerOf(path: string, index: number, agent: NixlAgent, target: unknown):
     );
   }
   if (!isLocal(target)) {
-    wrongType(placeOf(path, 'remote', index), 'memory of a peer (peer.memory(descriptor)), or a region of this agent', target);
+    wrongType(
+      placeOf(path, 'remote', index),
+      'memory of a peer (peer.memory(descriptor)), or a region of this agent',
+      target,
+    );
   }
   checkLocal(path, 'remote', index, agent, target);
   return agent.self;
@@ -72,7 +86,8 @@ function fill(numbers: Float64Array, at: number, local: LocalMemory, target: Tra
   }
 }
 
-const memoryOf = (end: LocalMemory | TransferTarget): number => kindOf(end instanceof MemorySlice ? end.region.memory : end.memory);
+const memoryOf = (end: LocalMemory | TransferTarget): number =>
+  kindOf(end instanceof MemorySlice ? end.region.memory : end.memory);
 
 /**
  * Checks both ends of a transfer and gives it in the native form. The payload of a single run is only good until the next
@@ -87,9 +102,11 @@ export function planOf(
 ): Plan {
   const locals = Array.isArray(local) ? (local as readonly LocalMemory[]) : undefined;
   const targets = Array.isArray(target) ? (target as readonly TransferTarget[]) : undefined;
-  if ((locals === undefined) !== (targets === undefined)) throw new TypeError(`${path}: expected one run on both sides, or a list on both, got one of each`);
+  if ((locals === undefined) !== (targets === undefined))
+    throw new TypeError(`${path}: expected one run on both sides, or a list on both, got one of each`);
   const count = locals === undefined ? 1 : locals.length;
-  if (targets !== undefined && targets.length !== count) throw new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`);
+  if (targets !== undefined && targets.length !== count)
+    throw new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`);
   if (count === 0) throw new RangeError(`${path} local: expected at least one run, got none`);
   const numbers = locals === undefined ? ONE : new Float64Array(count * FIELDS);
   let peer: NixlPeer | undefined;
@@ -101,15 +118,22 @@ export function planOf(
     const at = locals === undefined ? -1 : index;
     checkLocal(path, 'local', at, agent, here);
     const its = peerOf(path, at, agent, there);
-    if (here.bytes !== there.bytes) throw new RangeError(`${placeOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`);
+    if (here.bytes !== there.bytes)
+      throw new RangeError(
+        `${placeOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`,
+      );
     const pair = (operation === 'READ' ? 0 : 1) + memoryOf(here) * 2 ** 8 + memoryOf(there) * 2 ** 16;
     if (peer === undefined) {
       peer = its;
       kinds = pair;
     } else if (its !== peer) {
-      throw new TypeError(`${placeOf(path, 'remote', at)}: expected memory of '${peer.name}' as before, got memory of '${its.name}'; a transfer has one peer`);
+      throw new TypeError(
+        `${placeOf(path, 'remote', at)}: expected memory of '${peer.name}' as before, got memory of '${its.name}'; a transfer has one peer`,
+      );
     } else if (pair !== kinds) {
-      throw new TypeError(`${path}[${index}]: expected the same kinds of memory as before; a transfer has one kind on each side`);
+      throw new TypeError(
+        `${path}[${index}]: expected the same kinds of memory as before; a transfer has one kind on each side`,
+      );
     }
     fill(numbers, index * FIELDS, here, there);
     bytes += here.bytes;
@@ -121,6 +145,9 @@ export function planOf(
 
 export function refuseNotification(path: string, kinds: number): void {
   if (Math.floor(kinds / 2 ** 16) === kindOf('FILE')) {
-    throw new NixlError('NotImplemented', `${path}: a transfer with a file carries no notification`, { reason: 'nixl.not_supported', operation: path });
+    throw new NixlError('NotImplemented', `${path}: a transfer with a file carries no notification`, {
+      reason: 'nixl.not_supported',
+      operation: path,
+    });
   }
 }

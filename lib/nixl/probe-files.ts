@@ -23,10 +23,12 @@ function reasonOf(file: string): string {
   } catch (error) {
     // A library that is no addon was loaded all the same.
     const { message } = error as Error;
-    return /did not self-register|initialize|napi/i.test(message) ? '' : message.split('\n')[0] as string;
+    return /did not self-register|initialize|napi/i.test(message) ? '' : (message.split('\n')[0] as string);
   }
 }
 
 const { files, address } = await question<FilesQuestion>();
-const memory = Buffer.from(invokeSync(native.nixlProcessRead, 'nixlDoctor', { a: process.ppid, b: address })).toString();
+const memory = Buffer.from(
+  invokeSync(native.nixlProcessRead, 'nixlDoctor', { a: process.ppid, b: address }),
+).toString();
 answer({ memory, reasons: files.map(reasonOf) } satisfies FilesAnswer);

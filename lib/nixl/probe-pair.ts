@@ -29,7 +29,10 @@ const SMALL_RUNS = 100;
 const LARGE_RUNS = 5;
 
 const { path, metadata, remote, local, localDevice, params, timeoutMs } = await question<PairQuestion>();
-const agent = await NixlAgent.create(`explain-${process.pid}`, { library: loadNixl({ path }), backends: { UCX: params } });
+const agent = await NixlAgent.create(`explain-${process.pid}`, {
+  library: loadNixl({ path }),
+  backends: { UCX: params },
+});
 const bytes = Math.min(remote.bytes, LARGE_BYTES);
 const buffer = await agent.allocate(bytes, { memory: local, device: localDevice });
 const peer = await agent.connect(new Uint8Array(Buffer.from(metadata, 'base64')), { timeoutMs });

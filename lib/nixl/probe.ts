@@ -37,13 +37,21 @@ export async function question<T>(): Promise<T> {
 /**
  * @internal Runs a program of this folder in a process of its own: what it loads, and how UCX is set up for it, stays there.
  */
-export function probe<T>(operation: string, program: string, asked: unknown, options: ProbeOptions): Promise<ProbeOutput<T>> {
+export function probe<T>(
+  operation: string,
+  program: string,
+  asked: unknown,
+  options: ProbeOptions,
+): Promise<ProbeOutput<T>> {
   const suffix = extname(fileURLToPath(import.meta.url));
   const script = fileURLToPath(new URL(`./${program}${suffix}`, import.meta.url));
   const loader = suffix === '.ts' ? ['--import', 'tsx'] : [];
   const { signal } = options;
   if (signal?.aborted === true) return Promise.reject(signal.reason);
-  const child: ChildProcess = spawn(process.execPath, [...loader, script], { env: { ...process.env, ...options.env }, stdio: 'pipe' });
+  const child: ChildProcess = spawn(process.execPath, [...loader, script], {
+    env: { ...process.env, ...options.env },
+    stdio: 'pipe',
+  });
   return new Promise((resolve, reject) => {
     const parts: string[] = [];
     const errors: string[] = [];
@@ -61,9 +69,20 @@ export function probe<T>(operation: string, program: string, asked: unknown, opt
       if (signal?.aborted === true) return reject(signal.reason);
       const lines = parts.join('').split('\n');
       const found = lines.find(MARKED);
-      if (found !== undefined) return resolve({ ...(JSON.parse(found) as { answer: T }), text: lines.filter((line) => !MARKED(line)).join('\n') });
-      const end = killedBy === 'SIGKILL' ? `it took longer than ${options.timeoutMs} ms` : `it ended with ${killedBy ?? code}`;
-      reject(new NixlError('Unavailable', `${operation}: the probe gave no answer, ${end}: ${errors.join('').trim().slice(-500)}`, { reason: 'nixl.probe', operation }));
+      if (found !== undefined)
+        return resolve({
+          ...(JSON.parse(found) as { answer: T }),
+          text: lines.filter((line) => !MARKED(line)).join('\n'),
+        });
+      const end =
+        killedBy === 'SIGKILL' ? `it took longer than ${options.timeoutMs} ms` : `it ended with ${killedBy ?? code}`;
+      reject(
+        new NixlError(
+          'Unavailable',
+          `${operation}: the probe gave no answer, ${end}: ${errors.join('').trim().slice(-500)}`,
+          { reason: 'nixl.probe', operation },
+        ),
+      );
     });
   });
 }

@@ -1,12 +1,27 @@
 /** What carries the bytes of a transfer. `self` is a copy within a process; `mock` has no transport. */
-export type NixlTransport = 'rdma' | 'tcp' | 'cuda_ipc' | 'cma' | 'shared-memory' | 'cuda_copy' | 'self' | 'gds' | 'posix' | 'mock';
+export type NixlTransport =
+  | 'rdma'
+  | 'tcp'
+  | 'cuda_ipc'
+  | 'cma'
+  | 'shared-memory'
+  | 'cuda_copy'
+  | 'self'
+  | 'gds'
+  | 'posix'
+  | 'mock';
 
 /** @internal One choice of UCX's, for one operation and one connection. */
 export interface ProtocolChoice {
   /** Such as `intra-node cfg#1`. */
   readonly connection: string;
   readonly operation: 'READ' | 'WRITE';
-  readonly ranges: readonly { readonly from: number; readonly to: number; readonly how: string; readonly lanes: string }[];
+  readonly ranges: readonly {
+    readonly from: number;
+    readonly to: number;
+    readonly how: string;
+    readonly lanes: string;
+  }[];
 }
 
 /** The names of UCX's transports within its lanes, the one that leaves the machine first: of two it is what matters. */
@@ -56,7 +71,11 @@ export function parseProtocolReport(text: string): ProtocolChoice[] {
 }
 
 /** @internal What UCX chose for so many bytes: the last word on it, since connections are set up in steps. */
-export function choiceFor(choices: readonly ProtocolChoice[], operation: 'READ' | 'WRITE', bytes: number): { how: string; lanes: string } | undefined {
+export function choiceFor(
+  choices: readonly ProtocolChoice[],
+  operation: 'READ' | 'WRITE',
+  bytes: number,
+): { how: string; lanes: string } | undefined {
   const fitting = choices.filter((choice) => choice.operation === operation && !choice.connection.startsWith('self'));
   return fitting.at(-1)?.ranges.find(({ from, to }) => bytes >= from && bytes <= to);
 }

@@ -16,7 +16,8 @@ function numbersOf(bytes: Bytes): Float64Array {
   return new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
-const releaseAll = (regions: readonly MemoryRegion[]): Promise<unknown> => Promise.all(regions.map((region) => region.release()));
+const releaseAll = (regions: readonly MemoryRegion[]): Promise<unknown> =>
+  Promise.all(regions.map((region) => region.release()));
 
 /** The regions of one agent, until their release. */
 export class Regions {
@@ -37,28 +38,51 @@ export class Regions {
     const limit = limited(operation, options);
     const args = pack({ device: memory === 'VRAM', hugePages, backend });
     const parts = { handle: agent.open(operation), a: bytes, b: device, args };
-    const made = await waited(limit, async () => this.#of(agent, await invoke(native.nixlRegionAllocate, operation, parts), memory, []), releaseAll);
+    const made = await waited(
+      limit,
+      async () => this.#of(agent, await invoke(native.nixlRegionAllocate, operation, parts), memory, []),
+      releaseAll,
+    );
     return made[0] as MemoryRegion;
   }
 
   async register(agent: NixlAgent, source: MemorySource, options: RegisterOptions): Promise<MemoryRegion> {
     const operation = 'agent.register';
     const file = fileOf(`${operation} source`, source);
-    if (file === undefined) return (await this.#register(agent, operation, [registrationOf(`${operation} source`, source)], options))[0] as MemoryRegion;
+    if (file === undefined)
+      return (
+        await this.#register(agent, operation, [registrationOf(`${operation} source`, source)], options)
+      )[0] as MemoryRegion;
     const limit = this.#registering(operation, options);
-    const args = pack({ path: file.path, write: file.access === 'write', create: file.create, backend: options.backend });
+    const args = pack({
+      path: file.path,
+      write: file.access === 'write',
+      create: file.create,
+      backend: options.backend,
+    });
     const parts = { handle: agent.open(operation), a: file.bytes, args };
-    const made = await waited(limit, async () => this.#of(agent, await invoke(native.nixlRegionFile, operation, parts), 'FILE', []), releaseAll);
+    const made = await waited(
+      limit,
+      async () => this.#of(agent, await invoke(native.nixlRegionFile, operation, parts), 'FILE', []),
+      releaseAll,
+    );
     return made[0] as MemoryRegion;
   }
 
-  async registerMany(agent: NixlAgent, sources: readonly MemorySource[], options: RegisterOptions): Promise<MemoryRegion[]> {
+  async registerMany(
+    agent: NixlAgent,
+    sources: readonly MemorySource[],
+    options: RegisterOptions,
+  ): Promise<MemoryRegion[]> {
     const operation = 'agent.registerMany';
     if (!Array.isArray(sources)) wrongType(`${operation} sources`, 'an array', sources);
     if (sources.length === 0) return [];
     const registrations = sources.map((source, index) => registrationOf(`${operation} sources[${index}]`, source));
     const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
-    if (other !== -1) throw new TypeError(`${operation} sources[${other}]: expected ${registrations[0]?.memory} as before, got ${registrations[other]?.memory}`);
+    if (other !== -1)
+      throw new TypeError(
+        `${operation} sources[${other}]: expected ${registrations[0]?.memory} as before, got ${registrations[other]?.memory}`,
+      );
     return this.#register(agent, operation, registrations, options);
   }
 
@@ -68,24 +92,45 @@ export class Regions {
     return limited(operation, options);
   }
 
-  async #register(agent: NixlAgent, operation: string, registrations: readonly Registration[], options: RegisterOptions): Promise<MemoryRegion[]> {
+  async #register(
+    agent: NixlAgent,
+    operation: string,
+    registrations: readonly Registration[],
+    options: RegisterOptions,
+  ): Promise<MemoryRegion[]> {
     const limit = this.#registering(operation, options);
     const { memory } = registrations[0] as Registration;
     const metas = registrations.some(({ meta }) => meta !== '') ? registrations.map(({ meta }) => meta) : undefined;
     const numbers = new Float64Array(registrations.length * REGISTRATION_FIELDS);
-    registrations.forEach(({ address, bytes, device }, index) => numbers.set([address, bytes, device], index * REGISTRATION_FIELDS));
+    registrations.forEach(({ address, bytes, device }, index) =>
+      numbers.set([address, bytes, device], index * REGISTRATION_FIELDS),
+    );
     const args = pack({ metas, backend: options.backend });
-    const parts = { handle: agent.open(operation), a: MEMORY_TYPES.indexOf(memory), payload: new Uint8Array(numbers.buffer), args };
+    const parts = {
+      handle: agent.open(operation),
+      a: MEMORY_TYPES.indexOf(memory),
+      payload: new Uint8Array(numbers.buffer),
+      args,
+    };
     // From here on the library may know the addresses: the buffers stay for as long as the call does, whoever waits for it.
     const owned = registrations.map((registration) => registration.owned);
-    return waited(limit, async () => this.#of(agent, await invoke(native.nixlRegionRegister, operation, parts), memory, owned), releaseAll);
+    return waited(
+      limit,
+      async () => this.#of(agent, await invoke(native.nixlRegionRegister, operation, parts), memory, owned),
+      releaseAll,
+    );
   }
 
   #of(agent: NixlAgent, bytes: Bytes, memory: MemoryType, owned: readonly (Uint8Array | undefined)[]): MemoryRegion[] {
     const numbers = numbersOf(bytes);
     return Array.from({ length: numbers.length / REGION_FIELDS }, (_, index) => {
       const at = index * REGION_FIELDS;
-      const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [number, number, number, number];
+      const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [
+        number,
+        number,
+        number,
+        number,
+      ];
       const own = owned[index];
       if (own !== undefined) {
         pinned.set(id, own.buffer);
@@ -120,12 +165,18 @@ export function unpinAtEnd(handle: Handle, ids: Iterable<number>): void {
 }
 
 /** Checks regions of one kind that metadata are to tell, and gives them in the native form. */
-export function regionsPayload(path: string, agent: NixlAgent, regions: readonly MemoryRegion[]): { a: number; payload: Uint8Array } {
+export function regionsPayload(
+  path: string,
+  agent: NixlAgent,
+  regions: readonly MemoryRegion[],
+): { a: number; payload: Uint8Array } {
   if (!Array.isArray(regions)) wrongType(path, 'an array', regions);
   for (const [index, region] of regions.entries()) {
-    if (!(region instanceof MemoryRegion) || region.agent !== agent) wrongType(`${path}[${index}]`, `a region of the agent '${agent.name}'`, region);
+    if (!(region instanceof MemoryRegion) || region.agent !== agent)
+      wrongType(`${path}[${index}]`, `a region of the agent '${agent.name}'`, region);
     region.open(path);
-    if (region.memory !== regions[0]?.memory) throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as before, got ${region.memory}`);
+    if (region.memory !== regions[0]?.memory)
+      throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as before, got ${region.memory}`);
   }
   const ids = Float64Array.from(regions, ({ id }) => id);
   return { a: MEMORY_TYPES.indexOf(regions[0]?.memory ?? 'DRAM'), payload: new Uint8Array(ids.buffer) };

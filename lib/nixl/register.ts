@@ -63,9 +63,12 @@ type AnyBuffer = ArrayBufferLike & { readonly resizable?: boolean; readonly deta
 
 function ofBuffer(path: string, view: Uint8Array): Registration {
   const buffer = view.buffer as AnyBuffer;
-  if (!(buffer instanceof ArrayBuffer)) throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
-  if (buffer.resizable === true) throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one, whose memory may go`);
-  if (view.byteLength === 0) throw new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`);
+  if (!(buffer instanceof ArrayBuffer))
+    throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
+  if (buffer.resizable === true)
+    throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one, whose memory may go`);
+  if (view.byteLength === 0)
+    throw new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`);
   const address = addressOf(buffer) + view.byteOffset;
   return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view };
 }
@@ -90,7 +93,8 @@ export function fileOf(path: string, source: MemorySource): FileSource | undefin
 export function registrationOf(path: string, source: MemorySource): Registration {
   if (source instanceof Uint8Array) return ofBuffer(path, source);
   if (source instanceof ArrayBuffer) return ofBuffer(path, new Uint8Array(source));
-  if (source instanceof SharedArrayBuffer) throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
+  if (source instanceof SharedArrayBuffer)
+    throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
   checkObject(path, source);
   if ('fd' in source) {
     checkOptions(path, source, ['fd', 'bytes']);

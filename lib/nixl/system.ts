@@ -84,15 +84,22 @@ function rdmaDevice(root: string, name: string): RdmaDevice {
 function rdma(root: string, locked: SystemReport['memlock']): RdmaReport {
   const devices = list(join(root, 'sys/class/infiniband')).map((name) => rdmaDevice(root, name));
   const missing: string[] = [];
-  const hasDriver = existsSync(join(root, 'sys/class/infiniband_verbs')) || /^ib_uverbs /m.test(read(join(root, 'proc/modules')));
+  const hasDriver =
+    existsSync(join(root, 'sys/class/infiniband_verbs')) || /^ib_uverbs /m.test(read(join(root, 'proc/modules')));
   if (devices.length === 0) missing.push('device: there is no RDMA device (/sys/class/infiniband names none)');
-  if (!hasDriver) missing.push('driver: the kernel has not loaded ib_uverbs, through which programs reach RDMA devices');
+  if (!hasDriver)
+    missing.push('driver: the kernel has not loaded ib_uverbs, through which programs reach RDMA devices');
   if (devices.length > 0) {
     const closed = devices.filter(({ file }) => file === undefined).map(({ name }) => name);
-    if (closed.length > 0) missing.push(`device: ${closed.join(', ')} cannot be opened here (no file in /dev/infiniband; give it to the container)`);
-    if (!devices.some(({ ports }) => ports.some(({ state }) => state === 'ACTIVE'))) missing.push('port: no port of an RDMA device is active');
+    if (closed.length > 0)
+      missing.push(
+        `device: ${closed.join(', ')} cannot be opened here (no file in /dev/infiniband; give it to the container)`,
+      );
+    if (!devices.some(({ ports }) => ports.some(({ state }) => state === 'ACTIVE')))
+      missing.push('port: no port of an RDMA device is active');
   }
-  if (locked.softBytes < LEAST_MEMLOCK) missing.push(`memlock: only ${locked.softBytes} bytes may be locked (ulimit -l unlimited, or --ulimit memlock=-1)`);
+  if (locked.softBytes < LEAST_MEMLOCK)
+    missing.push(`memlock: only ${locked.softBytes} bytes may be locked (ulimit -l unlimited, or --ulimit memlock=-1)`);
   return { devices, missing };
 }
 
@@ -138,5 +145,8 @@ export function copiesOfUcx(files: readonly string[]): string[] {
     known.add(existsSync(file) ? realpathSync(file) : file);
     byLibrary.set(library, known);
   }
-  return [...byLibrary.values()].filter(({ size }) => size > 1).flatMap((copies) => [...copies]).sort();
+  return [...byLibrary.values()]
+    .filter(({ size }) => size > 1)
+    .flatMap((copies) => [...copies])
+    .sort();
 }

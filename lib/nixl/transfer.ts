@@ -4,7 +4,7 @@ import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { kept, limited, onlyLimited, waited, type WaitLimit } from './limit.js';
+import { kept, limited, onlyLimited, type WaitLimit, waited } from './limit.js';
 import { messageBytes } from './peer.js';
 
 /** How to make a transfer. */
@@ -58,7 +58,10 @@ export const INLINE_BYTES = 64 * 1024;
 export const NO_OPTIONS: TransferOptions = Object.freeze({});
 const NO_LIMIT = Object.freeze({});
 
-export const resultOf = (bytes: number, nanoseconds: number): TransferResult => ({ bytes, durationMs: nanoseconds / 1e6 });
+export const resultOf = (bytes: number, nanoseconds: number): TransferResult => ({
+  bytes,
+  durationMs: nanoseconds / 1e6,
+});
 
 const KNOWN = ['signal', 'timeoutMs', 'notify', 'inline', 'backend', 'customParam'];
 
@@ -87,8 +90,15 @@ export function postingOf(operation: string, options: TransferOptions): Posting 
 }
 
 /** Waits for a transfer that a call on this thread has begun. */
-export function waitFor(operation: string, handle: Handle, bytes: number, limit: ReturnType<typeof limited>): Promise<TransferResult> {
-  return invoke(native.nixlTransferWait, operation, { handle }, limit).then((nanoseconds) => resultOf(bytes, nanoseconds));
+export function waitFor(
+  operation: string,
+  handle: Handle,
+  bytes: number,
+  limit: ReturnType<typeof limited>,
+): Promise<TransferResult> {
+  return invoke(native.nixlTransferWait, operation, { handle }, limit).then((nanoseconds) =>
+    resultOf(bytes, nanoseconds),
+  );
 }
 
 /**
@@ -132,19 +142,35 @@ export class PreparedTransfer implements AsyncDisposable {
         return Promise.reject(error);
       }
     }
-    return invoke(native.nixlTransferPost, operation, { handle, args }, limit).then((nanoseconds) => resultOf(this.bytes, nanoseconds));
+    return invoke(native.nixlTransferPost, operation, { handle, args }, limit).then((nanoseconds) =>
+      resultOf(this.bytes, nanoseconds),
+    );
   }
 
   /** How long the backend thinks that a run takes. */
   async estimate(limit: WaitLimit = {}): Promise<CostEstimate> {
     const operation = 'transfer.estimate';
-    return unpack(await invoke(native.nixlTransferEstimate, operation, { handle: this.#open(operation) }, onlyLimited(operation, limit))) as CostEstimate;
+    return unpack(
+      await invoke(
+        native.nixlTransferEstimate,
+        operation,
+        { handle: this.#open(operation) },
+        onlyLimited(operation, limit),
+      ),
+    ) as CostEstimate;
   }
 
   /** What the library measured of the last run. The agent must have been created with `telemetry`. */
   async telemetry(limit: WaitLimit = {}): Promise<TransferTelemetry> {
     const operation = 'transfer.telemetry';
-    return unpack(await invoke(native.nixlTransferTelemetry, operation, { handle: this.#open(operation) }, onlyLimited(operation, limit))) as TransferTelemetry;
+    return unpack(
+      await invoke(
+        native.nixlTransferTelemetry,
+        operation,
+        { handle: this.#open(operation) },
+        onlyLimited(operation, limit),
+      ),
+    ) as TransferTelemetry;
   }
 
   /**

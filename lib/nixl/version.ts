@@ -7,7 +7,9 @@ export function versionOf(path: string): string | undefined {
   const wheel = /^\.(nixl_cu\d+)\.mesonpy\.libs$/.exec(basename(folder))?.[1];
   if (wheel !== undefined) {
     const pattern = new RegExp(`^${wheel}-(.+)\\.dist-info$`);
-    return readdirSync(dirname(folder)).map((name) => pattern.exec(name)?.[1]).find((version) => version !== undefined);
+    return readdirSync(dirname(folder))
+      .map((name) => pattern.exec(name)?.[1])
+      .find((version) => version !== undefined);
   }
   const description = join(folder, 'pkgconfig/nixl.pc');
   return existsSync(description) ? /^Version:\s*(\S+)/m.exec(readFileSync(description, 'utf8'))?.[1] : undefined;

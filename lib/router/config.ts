@@ -138,7 +138,8 @@ export function checkKvRouterConfig(path: string, config: unknown): asserts conf
   for (const [name, value] of Object.entries(config)) {
     const wanted = KV_ROUTER_DEFAULTS[name as keyof KvRouterConfig];
     if (value === undefined || wanted === null || typeof value === typeof wanted) {
-      if (typeof value === 'number' && !Number.isFinite(value)) throw new RangeError(`${path}.${name}: expected a finite number, got ${value}`);
+      if (typeof value === 'number' && !Number.isFinite(value))
+        throw new RangeError(`${path}.${name}: expected a finite number, got ${value}`);
       continue;
     }
     throw new TypeError(`${path}.${name}: expected a ${typeof wanted}, got ${value === null ? 'null' : typeof value}`);

@@ -66,11 +66,15 @@ export function encodeEvents(path: string, events: readonly KvEvent[], numbered:
     const hashes = event.kind === 'cleared' ? NONE : hashWords(`${path}[${index}].blockHashes`, event.blockHashes);
     const tokens = event.kind === 'stored' ? hashWords(`${path}[${index}].tokensHashes`, event.tokensHashes) : NONE;
     if (event.kind === 'stored' && tokens.length !== hashes.length) {
-      throw new RangeError(`${path}[${index}].tokensHashes: expected ${hashes.length} hashes, as many as blockHashes, got ${tokens.length}`);
+      throw new RangeError(
+        `${path}[${index}].tokensHashes: expected ${hashes.length} hashes, as many as blockHashes, got ${tokens.length}`,
+      );
     }
     return { hashes, tokens };
   });
-  const out = new BigUint64Array(runs.reduce((sum, { hashes, tokens }) => sum + HEAD_WORDS + hashes.length + tokens.length, 0));
+  const out = new BigUint64Array(
+    runs.reduce((sum, { hashes, tokens }) => sum + HEAD_WORDS + hashes.length + tokens.length, 0),
+  );
   const halves = new Uint32Array(out.buffer);
   let at = 0;
   events.forEach((event, index) => {
@@ -83,7 +87,15 @@ export function encodeEvents(path: string, events: readonly KvEvent[], numbered:
   return out;
 }
 
-function head(path: string, event: KvEvent, numbered: boolean, count: number, out: BigUint64Array, halves: Uint32Array, at: number): void {
+function head(
+  path: string,
+  event: KvEvent,
+  numbered: boolean,
+  count: number,
+  out: BigUint64Array,
+  halves: Uint32Array,
+  at: number,
+): void {
   const { workerId, dpRank = 0 } = event as Partial<RouterEvent>;
   if (workerId !== undefined) checkInstanceId(`${path}.workerId`, workerId);
   checkInteger(`${path}.dpRank`, dpRank, 0, 0xffff_ffff);

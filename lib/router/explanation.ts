@@ -67,7 +67,11 @@ export interface Circumstances {
   readonly affinity: boolean;
 }
 
-export function explanationFrom(crossed: Crossed, request: RoutingRequest, circumstances: Circumstances): RoutingExplanation {
+export function explanationFrom(
+  crossed: Crossed,
+  request: RoutingRequest,
+  circumstances: Circumstances,
+): RoutingExplanation {
   const { workerId, dpRank, candidates: rows, ...rest } = crossed;
   const candidates = rows.map((row) => ({ ...row, workerId: BigInt(row.workerId) }));
   const winner = { workerId: BigInt(workerId), dpRank };
@@ -124,13 +128,33 @@ export function formatExplanation(explanation: RoutingExplanation): string {
   const rows = candidates.map((one) => [
     one.workerId === winner.workerId && one.dpRank === winner.dpRank ? '→' : ' ',
     `${one.workerId}/${one.dpRank}`,
-    ...[one.deviceBlocks, one.hostBlocks, one.diskBlocks, one.overlapCredit, one.prefill, one.decode, one.requests].map(shown),
+    ...[one.deviceBlocks, one.hostBlocks, one.diskBlocks, one.overlapCredit, one.prefill, one.decode, one.requests].map(
+      shown,
+    ),
     `×${shown(one.taintMultiplier)}`,
     one.excluded ?? shown(one.cost),
   ]);
-  const head = ['', 'worker/rank', 'device', 'host', 'disk', 'credit', 'prefill', 'decode', 'requests', 'taints', 'cost'];
-  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] as string).length)));
-  const line = (row: readonly string[]): string => row.map((cell, column) => cell.padStart(widths[column] as number)).join('  ').trimEnd();
+  const head = [
+    '',
+    'worker/rank',
+    'device',
+    'host',
+    'disk',
+    'credit',
+    'prefill',
+    'decode',
+    'requests',
+    'taints',
+    'cost',
+  ];
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] as string).length)),
+  );
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => cell.padStart(widths[column] as number))
+      .join('  ')
+      .trimEnd();
   return [
     `prompt of ${promptTokens} tokens, ${promptBlocks} whole blocks of ${blockSize}`,
     line(head),

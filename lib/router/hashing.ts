@@ -46,7 +46,9 @@ export function computeBlockHashes(
   const path = 'computeBlockHashes';
   checkInteger(`${path} blockSize`, blockSize, 1, 0xffff_ffff);
   const payload = asBytes(tokenWords(`${path} tokens`, tokens));
-  return words(invokeSync(native.hashBlocks, path, { args: hashArgs(`${path} options`, options), payload, a: blockSize }));
+  return words(
+    invokeSync(native.hashBlocks, path, { args: hashArgs(`${path} options`, options), payload, a: blockSize }),
+  );
 }
 
 function hashArgs(path: string, options: HashOptions | undefined): Uint8Array | undefined {
@@ -64,5 +66,7 @@ function hashArgs(path: string, options: HashOptions | undefined): Uint8Array | 
  */
 export function computeSequenceHashes(blockHashes: BigUint64Array | readonly bigint[]): BigUint64Array {
   const path = 'computeSequenceHashes';
-  return words(invokeSync(native.hashSequences, path, { payload: asBytes(hashWords(`${path} blockHashes`, blockHashes)) }));
+  return words(
+    invokeSync(native.hashSequences, path, { payload: asBytes(hashWords(`${path} blockHashes`, blockHashes)) }),
+  );
 }

@@ -60,7 +60,9 @@ export class KvIndexer implements AsyncDisposable {
     this.blockSize = blockSize;
     this.kind = kind;
     const args =
-      kind === 'approximate' ? { kind: 'concurrent', blockSize, threads, jumpSize, ttlMs } : { kind, blockSize, threads, jumpSize };
+      kind === 'approximate'
+        ? { kind: 'concurrent', blockSize, threads, jumpSize, ttlMs }
+        : { kind, blockSize, threads, jumpSize };
     this.#handle = invokeSync(native.indexerCreate, 'KvIndexer', { args: packArgs(args) });
   }
 
@@ -90,7 +92,9 @@ export class KvIndexer implements AsyncDisposable {
   findMatchesSync(hashes: BigUint64Array | readonly bigint[]): OverlapScores {
     const operation = 'indexer.findMatchesSync';
     const payload = asBytes(hashWords(`${operation} hashes`, hashes));
-    return new OverlapScores(invokeSync(native.indexerMatchHere, operation, { handle: this.#open(operation), payload }));
+    return new OverlapScores(
+      invokeSync(native.indexerMatchHere, operation, { handle: this.#open(operation), payload }),
+    );
   }
 
   /** Who has the beginning of a prompt. */
@@ -112,7 +116,10 @@ export class KvIndexer implements AsyncDisposable {
   /** Forgets a worker, or one rank of it. */
   async removeWorker(workerId: bigint, dpRank?: number): Promise<void> {
     const operation = 'indexer.removeWorker';
-    await invoke(native.indexerRemove, operation, { handle: this.#open(operation), ...rankParts(operation, workerId, dpRank) });
+    await invoke(native.indexerRemove, operation, {
+      handle: this.#open(operation),
+      ...rankParts(operation, workerId, dpRank),
+    });
   }
 
   /** Events that build the same index anew: `other.apply(await indexer.dump())`. */

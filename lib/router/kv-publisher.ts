@@ -1,10 +1,17 @@
-import { checkInstance, checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
+import {
+  checkInstance,
+  checkInstanceId,
+  checkInteger,
+  checkObject,
+  checkOptions,
+  checkString,
+} from '../addon/check.js';
 import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/pull.js';
-import { Endpoint } from '../runtime/endpoint.js';
 import type { BlockEventSource } from '../kvbm/events.js';
+import { Endpoint } from '../runtime/endpoint.js';
 import { encodeEvents, type KvEvent, type StorageTier } from './events.js';
 import { Following } from './following.js';
 import { asBytes } from './words.js';
@@ -68,8 +75,26 @@ export class KvPublisher implements AsyncDisposable {
     const operation = 'KvPublisher.create';
     const path = `${operation} options`;
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
-    checkOptions(path, options, ['blockSize', 'dpRank', 'localIndexer', 'batchingMs', 'workerId', 'kvStateEndpoint', 'zmq', 'blocks']);
-    const { blockSize, dpRank = 0, localIndexer = true, batchingMs, workerId, kvStateEndpoint, zmq, blocks = [] } = options;
+    checkOptions(path, options, [
+      'blockSize',
+      'dpRank',
+      'localIndexer',
+      'batchingMs',
+      'workerId',
+      'kvStateEndpoint',
+      'zmq',
+      'blocks',
+    ]);
+    const {
+      blockSize,
+      dpRank = 0,
+      localIndexer = true,
+      batchingMs,
+      workerId,
+      kvStateEndpoint,
+      zmq,
+      blocks = [],
+    } = options;
     checkInteger(`${path}.blockSize`, blockSize, 1, 0xffff_ffff);
     checkInteger(`${path}.dpRank`, dpRank, 0, 0xffff_ffff);
     if (batchingMs !== undefined) checkInteger(`${path}.batchingMs`, batchingMs, 1, 15_000);
@@ -81,7 +106,8 @@ export class KvPublisher implements AsyncDisposable {
     }
     const sources: readonly BlockEventSource[] = Array.isArray(blocks) ? blocks : [blocks];
     for (const [index, { blockSize: size }] of sources.entries()) {
-      if (size !== blockSize) throw new RangeError(`${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${size}`);
+      if (size !== blockSize)
+        throw new RangeError(`${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${size}`);
     }
     const source = zmq && { topic: '', ...zmq };
     const args = packArgs({ blockSize, dpRank, localIndexer, batchingMs, workerId, kvStateEndpoint, zmq: source });
@@ -108,7 +134,11 @@ export class KvPublisher implements AsyncDisposable {
   stored(
     blockHashes: BigUint64Array | readonly bigint[],
     tokensHashes: BigUint64Array | readonly bigint[],
-    options: { readonly parentHash?: bigint | null; readonly startPosition?: number | null; readonly tier?: StorageTier } = {},
+    options: {
+      readonly parentHash?: bigint | null;
+      readonly startPosition?: number | null;
+      readonly tier?: StorageTier;
+    } = {},
   ): void {
     checkOptions('kvPublisher.stored options', options, ['parentHash', 'startPosition', 'tier']);
     this.publish([{ kind: 'stored', blockHashes, tokensHashes, ...options }]);
@@ -161,7 +191,9 @@ export class WorkerMetricsPublisher implements AsyncDisposable {
   static async create(endpoint: Endpoint): Promise<WorkerMetricsPublisher> {
     const operation = 'WorkerMetricsPublisher.create';
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
-    return new WorkerMetricsPublisher(await invoke(native.loadPublisherCreate, operation, { handle: endpoint.handle(operation) }));
+    return new WorkerMetricsPublisher(
+      await invoke(native.loadPublisherCreate, operation, { handle: endpoint.handle(operation) }),
+    );
   }
 
   /** Publishes a load that differs from the rank's last one, at most once a millisecond. */

@@ -8,8 +8,8 @@ import { Endpoint } from '../runtime/endpoint.js';
 import { checkKvRouterConfig, type KvRouterConfig } from './config.js';
 import { decodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
-import { checkPolicy, policyArgs, type PolicyCounts, PolicyHost, type RoutingPolicy } from './policy.js';
-import { requestParts, type RoutingDecision, type RoutingRequest } from './routing-request.js';
+import { checkPolicy, type PolicyCounts, PolicyHost, policyArgs, type RoutingPolicy } from './policy.js';
+import { type RoutingDecision, type RoutingRequest, requestParts } from './routing-request.js';
 
 /** A worker's load if it got the request. */
 export interface PotentialLoad {
@@ -61,7 +61,10 @@ export function checkRouterBase(path: string, { config, workerType, policy }: Ro
 export type Created = Handle | [undefined, Handle, Handle, Handle];
 
 /** The router of what was created, and the host of its policy. */
-export function createdParts(created: Created, policy: RoutingPolicy | undefined): { handle: Handle; host: PolicyHost | undefined } {
+export function createdParts(
+  created: Created,
+  policy: RoutingPolicy | undefined,
+): { handle: Handle; host: PolicyHost | undefined } {
   if (!Array.isArray(created)) return { handle: created, host: undefined };
   const [, handle, inbox, counter] = created;
   return { handle, host: new PolicyHost(inbox, counter, policy as RoutingPolicy) };
@@ -158,7 +161,9 @@ export class KvRouter implements AsyncDisposable {
   /** The worker that a request would go to now. Nothing is booked. */
   async select(request: RoutingRequest): Promise<RoutingDecision> {
     const operation = 'kvRouter.select';
-    return decisionFrom(await invoke(native.attachedSelect, operation, this.#parts(operation, request, { book: false })));
+    return decisionFrom(
+      await invoke(native.attachedSelect, operation, this.#parts(operation, request, { book: false })),
+    );
   }
 
   /** Chooses a worker and counts the request there until `free`. */
@@ -166,7 +171,9 @@ export class KvRouter implements AsyncDisposable {
     const operation = 'kvRouter.reserve';
     checkObject(`${operation} request`, request);
     const id = request.id ?? randomUUID();
-    const decision = decisionFrom(await invoke(native.attachedSelect, operation, this.#parts(operation, { ...request, id }, { book: true })));
+    const decision = decisionFrom(
+      await invoke(native.attachedSelect, operation, this.#parts(operation, { ...request, id }, { book: true })),
+    );
     return { ...decision, id };
   }
 
@@ -229,7 +236,12 @@ export class KvRouter implements AsyncDisposable {
 }
 
 function decisionFrom(bytes: Uint8Array): RoutingDecision {
-  const raw = unpack(bytes) as { worker_id: number | bigint; dp_rank: number; cached_tokens: number; potential_decode_blocks: number };
+  const raw = unpack(bytes) as {
+    worker_id: number | bigint;
+    dp_rank: number;
+    cached_tokens: number;
+    potential_decode_blocks: number;
+  };
   return {
     workerId: BigInt(raw.worker_id),
     dpRank: raw.dp_rank,

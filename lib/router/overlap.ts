@@ -35,9 +35,17 @@ export class OverlapScores {
   }
 
   /** The rows, one object a worker. */
-  *[Symbol.iterator](): IterableIterator<{ readonly workerId: bigint; readonly dpRank: number; readonly score: number }> {
+  *[Symbol.iterator](): IterableIterator<{
+    readonly workerId: bigint;
+    readonly dpRank: number;
+    readonly score: number;
+  }> {
     for (let index = 0; index < this.length; index++) {
-      yield { workerId: this.workerIds[index] as bigint, dpRank: this.dpRanks[index] as number, score: this.scores[index] as number };
+      yield {
+        workerId: this.workerIds[index] as bigint,
+        dpRank: this.dpRanks[index] as number,
+        score: this.scores[index] as number,
+      };
     }
   }
 }

@@ -8,7 +8,11 @@ import { OverlapScores } from './overlap.js';
 import { asBytes, hashWords } from './words.js';
 
 /** The payload and the number under which native functions take a worker or one rank of it. */
-export function rankParts(path: string, workerId: bigint, dpRank: number | undefined): { payload: Uint8Array; a: number } {
+export function rankParts(
+  path: string,
+  workerId: bigint,
+  dpRank: number | undefined,
+): { payload: Uint8Array; a: number } {
   checkInstanceId(`${path} workerId`, workerId);
   if (dpRank !== undefined) checkInteger(`${path} dpRank`, dpRank, 0, 0xffff_fffe);
   return { payload: asBytes(BigUint64Array.of(workerId)), a: dpRank === undefined ? 0 : dpRank + 1 };
@@ -45,19 +49,27 @@ export class RadixTree implements Disposable {
    * Who has the first blocks of a prompt. `earlyExit` stops at the first fork of the tree before which one rank alone has the
    * last blocks: its score is then a lower bound, and the highest all the same. Without such a fork the scores are whole.
    */
-  findMatches(hashes: BigUint64Array | readonly bigint[], options: { readonly earlyExit?: boolean } = {}): OverlapScores {
+  findMatches(
+    hashes: BigUint64Array | readonly bigint[],
+    options: { readonly earlyExit?: boolean } = {},
+  ): OverlapScores {
     const operation = 'radixTree.findMatches';
     const payload = asBytes(hashWords(`${operation} hashes`, hashes));
     checkOptions(`${operation} options`, options, ['earlyExit']);
     const { earlyExit = false } = options;
     checkBoolean(`${operation} options.earlyExit`, earlyExit);
-    return new OverlapScores(invokeSync(native.radixTreeMatch, operation, { handle: this.#open(operation), payload, a: earlyExit ? 1 : 0 }));
+    return new OverlapScores(
+      invokeSync(native.radixTreeMatch, operation, { handle: this.#open(operation), payload, a: earlyExit ? 1 : 0 }),
+    );
   }
 
   /** Forgets a worker, or one rank of it. */
   removeWorker(workerId: bigint, dpRank?: number): void {
     const operation = 'radixTree.removeWorker';
-    invokeSync(native.radixTreeRemove, operation, { handle: this.#open(operation), ...rankParts(operation, workerId, dpRank) });
+    invokeSync(native.radixTreeRemove, operation, {
+      handle: this.#open(operation),
+      ...rankParts(operation, workerId, dpRank),
+    });
   }
 
   /** Events that build the same tree anew. */
@@ -72,7 +84,9 @@ export class RadixTree implements Disposable {
 
   /** Workers that have a block. */
   get workerIds(): bigint[] {
-    return this.#state().workers.map(BigInt).sort((a, b) => (a < b ? -1 : 1));
+    return this.#state()
+      .workers.map(BigInt)
+      .sort((a, b) => (a < b ? -1 : 1));
   }
 
   #state(): { blocks: number; workers: (number | bigint)[] } {

@@ -68,7 +68,17 @@ const KNOWN = [
 
 function check(path: string, request: RoutingRequest, more: readonly string[]): void {
   checkOptions(path, request, [...KNOWN, ...more]);
-  const { id, loraName, cacheSalt, sessionId, expectedOutputTokens, strictPriority, priority, pinned, allowedWorkerIds } = request;
+  const {
+    id,
+    loraName,
+    cacheSalt,
+    sessionId,
+    expectedOutputTokens,
+    strictPriority,
+    priority,
+    pinned,
+    allowedWorkerIds,
+  } = request;
   for (const [name, value] of Object.entries({ id, loraName, cacheSalt, sessionId })) {
     if (value !== undefined) checkString(`${path}.${name}`, value);
   }
@@ -81,8 +91,10 @@ function check(path: string, request: RoutingRequest, more: readonly string[]): 
     checkInstanceId(`${path}.pinned.workerId`, pinned.workerId);
   }
   allowedWorkerIds?.forEach((id, index) => checkInstanceId(`${path}.allowedWorkerIds[${index}]`, id));
-  for (const [taint, weight] of Object.entries(request.preferredTaints ?? {})) checkNumber(`${path}.preferredTaints.${taint}`, weight);
-  if (request.override !== undefined) checkObject(`${path}.override`, request.override, ['assumeKvReuse', 'trackPrefillTokens', 'temperature']);
+  for (const [taint, weight] of Object.entries(request.preferredTaints ?? {}))
+    checkNumber(`${path}.preferredTaints.${taint}`, weight);
+  if (request.override !== undefined)
+    checkObject(`${path}.override`, request.override, ['assumeKvReuse', 'trackPrefillTokens', 'temperature']);
 }
 
 /** What crosses for a request: its tokens, and all else in the crates' own field names. */
@@ -106,7 +118,10 @@ export function requestParts(
     session_id: request.sessionId,
     pinned_worker: pinned && { worker_id: pinned.workerId, dp_rank: pinned.dpRank ?? 0 },
     allowed_worker_ids: request.allowedWorkerIds,
-    routing_constraints: { required_taints: request.requiredTaints ?? [], preferred_taints: request.preferredTaints ?? {} },
+    routing_constraints: {
+      required_taints: request.requiredTaints ?? [],
+      preferred_taints: request.preferredTaints ?? {},
+    },
     router_config_override: override && {
       assume_kv_reuse: override.assumeKvReuse,
       track_prefill_tokens: override.trackPrefillTokens,

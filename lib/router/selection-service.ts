@@ -6,9 +6,17 @@ import { open } from '../addon/pull.js';
 import { checkSessionSeconds } from './config.js';
 import { encodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
-import { checkRouterBase, createdParts, loadsFrom, overlapFrom, type PotentialLoad, type RouterBaseOptions, type WorkerOverlap } from './kv-router.js';
-import { policyArgs, type PolicyCounts, type PolicyHost } from './policy.js';
-import { requestParts, type RoutingDecision, type RoutingRequest } from './routing-request.js';
+import {
+  checkRouterBase,
+  createdParts,
+  loadsFrom,
+  overlapFrom,
+  type PotentialLoad,
+  type RouterBaseOptions,
+  type WorkerOverlap,
+} from './kv-router.js';
+import { type PolicyCounts, type PolicyHost, policyArgs } from './policy.js';
+import { type RoutingDecision, type RoutingRequest, requestParts } from './routing-request.js';
 import { asBytes } from './words.js';
 
 export interface SelectionServiceOptions extends RouterBaseOptions {
@@ -62,7 +70,8 @@ const PATH = 'selectionService';
 
 function checkPool(operation: string, pool: { readonly model?: string; readonly group?: string }): void {
   checkOptions(`${operation} pool`, pool, ['model', 'group']);
-  for (const name of ['model', 'group'] as const) if (pool[name] !== undefined) checkString(`${operation} pool.${name}`, pool[name]);
+  for (const name of ['model', 'group'] as const)
+    if (pool[name] !== undefined) checkString(`${operation} pool.${name}`, pool[name]);
 }
 
 /**
@@ -91,7 +100,14 @@ export class SelectionService implements AsyncDisposable {
   static async create(options: SelectionServiceOptions = {}): Promise<SelectionService> {
     const operation = 'SelectionService.create';
     const path = `${operation} options`;
-    checkOptions(path, options, ['config', 'workerType', 'policy', 'sessionAffinitySeconds', 'replica', 'indexerPeers']);
+    checkOptions(path, options, [
+      'config',
+      'workerType',
+      'policy',
+      'sessionAffinitySeconds',
+      'replica',
+      'indexerPeers',
+    ]);
     checkRouterBase(path, options);
     const { policy, replica, config, workerType, sessionAffinitySeconds, indexerPeers = [] } = options;
     checkSessionSeconds(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds);
@@ -137,7 +153,9 @@ export class SelectionService implements AsyncDisposable {
       kv_events_endpoints: new Map((worker.kvEventsEndpoints ?? []).map((endpoint, rank) => [rank, endpoint])),
       replay_endpoint: worker.replayEndpoint,
     });
-    const record = unpack(await invoke(native.selectionPutWorker, operation, { handle: this.#open(operation), args })) as {
+    const record = unpack(
+      await invoke(native.selectionPutWorker, operation, { handle: this.#open(operation), args }),
+    ) as {
       lifecycle: string;
       not_schedulable_reasons?: string[];
     };
@@ -163,7 +181,10 @@ export class SelectionService implements AsyncDisposable {
   }
 
   /** Applies cache events of a pool's workers, a worker's in their order. Resolves when choices see them. */
-  async apply(events: readonly RouterEvent[], pool: { readonly model?: string; readonly group?: string } = {}): Promise<void> {
+  async apply(
+    events: readonly RouterEvent[],
+    pool: { readonly model?: string; readonly group?: string } = {},
+  ): Promise<void> {
     const operation = `${PATH}.apply`;
     checkPool(operation, pool);
     const payload = asBytes(encodeEvents(`${operation} events`, events, false));

@@ -1,4 +1,5 @@
 import { wrongType } from '../addon/check.js';
+
 /** Arrays of integers as they cross to the native side: little-endian words. */
 
 const little = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
@@ -34,7 +35,8 @@ export function tokenWords(path: string, tokens: Uint32Array | readonly number[]
   if (tokens instanceof Uint32Array) return tokens;
   if (!Array.isArray(tokens)) wrongType(path, 'a Uint32Array or an array of token ids', tokens);
   const wrong = tokens.findIndex((id) => !Number.isInteger(id) || id < 0 || id > 0xffff_ffff);
-  if (wrong !== -1) throw new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${String(tokens[wrong])}`);
+  if (wrong !== -1)
+    throw new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${String(tokens[wrong])}`);
   return Uint32Array.from(tokens);
 }
 

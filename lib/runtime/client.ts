@@ -1,12 +1,23 @@
-import { checkInstanceId, checkInteger, checkObject, checkOptions, checkOneOf, checkSignal, checkString, checkStringMap, MOST_MS, wrongType } from '../addon/check.js';
+import {
+  checkInstanceId,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkOptions,
+  checkSignal,
+  checkString,
+  checkStringMap,
+  MOST_MS,
+  wrongType,
+} from '../addon/check.js';
 import { pack, packBorrowed, packValue } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
-import { invoke, type InvokeOptions, invokeSync, native } from '../addon/invoke.js';
+import { type InvokeOptions, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { batchFrom, open, PullIterator, type PulledItem, PullStream } from '../addon/pull.js';
+import { batchFrom, open, type PulledItem, PullIterator, PullStream } from '../addon/pull.js';
 import { Sink } from '../addon/sink.js';
 import { DynamoError, failureFrom } from '../errors.js';
-import { Annotated, annotatedOf, dataOf } from './annotated.js';
+import { type Annotated, annotatedOf, dataOf } from './annotated.js';
 import { currentRequest, type RequestContext } from './context.js';
 import type { Owner } from './endpoint.js';
 import { changeFrom, type Instance, type InstanceChange, instancesFrom } from './instance.js';
@@ -14,9 +25,22 @@ import { checkSize } from './limits.js';
 import { ResponseStream, RetriedPull } from './response.js';
 
 /** How a client chooses an instance; the names of Dynamo 1.6. KV-aware routing is `KvRouter`. */
-export type RouterMode = 'round_robin' | 'random' | 'power_of_two_choices' | 'least_loaded' | 'device_aware_weighted' | 'direct';
+export type RouterMode =
+  | 'round_robin'
+  | 'random'
+  | 'power_of_two_choices'
+  | 'least_loaded'
+  | 'device_aware_weighted'
+  | 'direct';
 
-const MODES = ['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted', 'direct'] as const;
+const MODES = [
+  'round_robin',
+  'random',
+  'power_of_two_choices',
+  'least_loaded',
+  'device_aware_weighted',
+  'direct',
+] as const;
 
 /** How a client chooses among the instances of its endpoint. */
 export interface ClientOptions {
@@ -95,7 +119,12 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
   }
 
   /** @internal */
-  static async create<Request, Response>(owner: Owner, endpoint: Handle, path: string, options: ClientOptions): Promise<Client<Request, Response>> {
+  static async create<Request, Response>(
+    owner: Owner,
+    endpoint: Handle,
+    path: string,
+    options: ClientOptions,
+  ): Promise<Client<Request, Response>> {
     checkOptions('endpoint.client options', options, ['mode']);
     const { mode = 'round_robin' } = options;
     checkOneOf('endpoint.client options.mode', mode, MODES);
@@ -113,13 +142,21 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     return this.#stream('client.generateAnnotated', request, options, annotatedOf<Response>);
   }
 
-  #stream<T>(operation: string, request: Request, options: RequestOptions, decode: (item: PulledItem) => T | undefined): ResponseStream<T> {
+  #stream<T>(
+    operation: string,
+    request: Request,
+    options: RequestOptions,
+    decode: (item: PulledItem) => T | undefined,
+  ): ResponseStream<T> {
     const call = this.#prepare(operation, options);
     const { attempts = 1 } = options;
     const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
     checkSize(operation, 'the request', payload.byteLength);
     const openOnce = (): PullStream =>
-      new PullStream(invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }), operation);
+      new PullStream(
+        invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }),
+        operation,
+      );
     const source = attempts > 1 ? new RetriedPull(openOnce, attempts) : openOnce();
     let release = (): void => {};
     const stream = new ResponseStream(source, decode, () => release(), call.id);
@@ -159,7 +196,10 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
    * Sends a stream of requests and gives the stream of answers; modes `round_robin` and `random`. Where `requests` throws,
    * the call fails with its error.
    */
-  bidirectional(requests: AsyncIterable<Request>, options: Omit<RequestOptions, 'attempts' | 'instanceId' | 'fallback'> = NO_OPTIONS): ResponseStream<Response> {
+  bidirectional(
+    requests: AsyncIterable<Request>,
+    options: Omit<RequestOptions, 'attempts' | 'instanceId' | 'fallback'> = NO_OPTIONS,
+  ): ResponseStream<Response> {
     const operation = 'client.bidirectional';
     if (this.mode !== 'round_robin' && this.mode !== 'random') {
       throw new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`);
@@ -184,7 +224,10 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     return stream.start();
   }
 
-  #prepare(operation: string, options: RequestOptions): { handle: Handle; args: Uint8Array | undefined; id: string | undefined; signals: AbortSignal[] } {
+  #prepare(
+    operation: string,
+    options: RequestOptions,
+  ): { handle: Handle; args: Uint8Array | undefined; id: string | undefined; signals: AbortSignal[] } {
     const handle = open(this.#handle, 'the client', operation);
     if (options === NO_OPTIONS && this.mode !== 'direct' && currentRequest() === undefined) {
       return { handle, args: undefined, id: undefined, signals: [] };
@@ -206,7 +249,10 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     const metadata = { ...parent?.metadata, ...options.metadata };
     const signals = [signal, parent?.signal].filter((one) => one !== undefined);
     const others = fallback === undefined ? {} : fallback === 'any' ? { fallbackAny: true } : { fallback };
-    const args = id === undefined && instanceId === undefined && Object.keys(metadata).length === 0 ? undefined : pack({ id, metadata, instanceId, ...others });
+    const args =
+      id === undefined && instanceId === undefined && Object.keys(metadata).length === 0
+        ? undefined
+        : pack({ id, metadata, instanceId, ...others });
     return { handle, args, id, signals };
   }
 
@@ -221,7 +267,11 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     open(this.#handle, 'the client', 'client.watch');
     const handle = invokeSync(native.endpointWatch, 'client.watch', { handle: this.endpoint });
     let forget = (): void => {};
-    const changes = new PullIterator(new PullStream(handle, 'client.watch'), ({ bytes }) => changeFrom(bytes), () => forget());
+    const changes = new PullIterator(
+      new PullStream(handle, 'client.watch'),
+      ({ bytes }) => changeFrom(bytes),
+      () => forget(),
+    );
     // Of the ways of discovery only some end their watches with the runtime.
     forget = this.owner.onClose(() => void changes.return());
     return changes;
@@ -239,12 +289,20 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, MOST_MS);
     const [such, any] = runtimeData === undefined ? ['', ''] : [' with such runtimeData', ' of any'];
     const error = (): Error =>
-      deadlineError(operation, `${this.path}: expected ${count} instances${such} within ${timeoutMs} ms, got ${this.#handle === undefined ? 0 : this.instances().length}${any}`);
+      deadlineError(
+        operation,
+        `${this.path}: expected ${count} instances${such} within ${timeoutMs} ms, got ${this.#handle === undefined ? 0 : this.instances().length}${any}`,
+      );
     const limits = { signal, deadline: timeoutMs === undefined ? undefined : { ms: timeoutMs, error } };
     const waiting =
       runtimeData === undefined
         ? invoke(native.clientWait, operation, { handle, a: count }, limits)
-        : invoke(native.clientWaitForData, operation, { handle, a: count, args: packValue(operation, 'options.runtimeData', runtimeData) }, limits);
+        : invoke(
+            native.clientWaitForData,
+            operation,
+            { handle, a: count, args: packValue(operation, 'options.runtimeData', runtimeData) },
+            limits,
+          );
     return instancesFrom(await waiting);
   }
 
@@ -265,7 +323,10 @@ function isIterable(value: unknown): boolean {
 }
 
 function deadlineError(operation: string, message: string): DynamoError {
-  return new DynamoError('DeadlineExceeded', `${operation} ${message}`, { reason: 'request.deadline_exceeded', operation });
+  return new DynamoError('DeadlineExceeded', `${operation} ${message}`, {
+    reason: 'request.deadline_exceeded',
+    operation,
+  });
 }
 
 function overError(operation: string, timeoutMs: number): DynamoError {
@@ -273,7 +334,11 @@ function overError(operation: string, timeoutMs: number): DynamoError {
 }
 
 /** What bounds each of the attempts that together have so much time. */
-function limitsOf(operation: string, signals: readonly AbortSignal[], timeoutMs: number | undefined): () => InvokeOptions {
+function limitsOf(
+  operation: string,
+  signals: readonly AbortSignal[],
+  timeoutMs: number | undefined,
+): () => InvokeOptions {
   if (signals.length === 0 && timeoutMs === undefined) return () => NO_LIMITS;
   const signal = signals.length > 1 ? AbortSignal.any([...signals]) : signals[0];
   if (timeoutMs === undefined) return () => ({ signal });
@@ -283,7 +348,12 @@ function limitsOf(operation: string, signals: readonly AbortSignal[], timeoutMs:
 }
 
 /** Fails the target when a signal aborts or the time is over. Gives what undoes it. */
-function limit(target: Failing, operation: string, signals: readonly AbortSignal[], timeoutMs: number | undefined): () => void {
+function limit(
+  target: Failing,
+  operation: string,
+  signals: readonly AbortSignal[],
+  timeoutMs: number | undefined,
+): () => void {
   const aborted = signals.find((signal) => signal.aborted);
   if (aborted !== undefined) {
     target.fail(aborted.reason);
@@ -296,9 +366,7 @@ function limit(target: Failing, operation: string, signals: readonly AbortSignal
     return () => signal.removeEventListener('abort', listener);
   });
   const timer =
-    timeoutMs === undefined
-      ? undefined
-      : setTimeout(() => target.fail(overError(operation, timeoutMs)), timeoutMs);
+    timeoutMs === undefined ? undefined : setTimeout(() => target.fail(overError(operation, timeoutMs)), timeoutMs);
   return () => {
     clearTimeout(timer);
     for (const remove of listeners) remove();
@@ -321,7 +389,8 @@ class Outgoing {
     if (this.#over) return;
     try {
       const { requests } = this;
-      const iterator = (this.#iterator = Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]());
+      const iterator = (this.#iterator =
+        Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]());
       for (;;) {
         const { done, value } = await iterator.next();
         if (this.#over) return;

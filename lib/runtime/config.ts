@@ -2,7 +2,17 @@ import { accessSync, constants, mkdirSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
-import { checkBoolean, checkInteger, checkObject, checkOptions, checkOneOf, checkString, MOST_MS, MOST_U32, wrongType } from '../addon/check.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  MOST_MS,
+  MOST_U32,
+  wrongType,
+} from '../addon/check.js';
 import { shown } from '../errors.js';
 
 /** Where instances are registered and found. */
@@ -142,7 +152,8 @@ const OPTIONS: Record<keyof RuntimeOptions, { check: Check; variables?: readonly
 function checkHost(path: string, value: unknown): void {
   checkString(path, value);
   const interfaces = networkInterfaces();
-  if (isIP(value) === 0 && !(value in interfaces)) wrongType(path, `an IP address or an interface (${Object.keys(interfaces).join(', ')})`, value);
+  if (isIP(value) === 0 && !(value in interfaces))
+    wrongType(path, `an IP address or an interface (${Object.keys(interfaces).join(', ')})`, value);
 }
 
 /** A folder that cannot be written to would show only when the first endpoint is served, without a reason. */
@@ -152,15 +163,23 @@ function checkFolder(path: string, value: unknown): void {
     mkdirSync(value, { recursive: true });
     accessSync(value, constants.W_OK);
   } catch (cause) {
-    throw new TypeError(`${path}: expected a folder to write to, got ${shown(value)} (${(cause as Error).message})`, { cause });
+    throw new TypeError(`${path}: expected a folder to write to, got ${shown(value)} (${(cause as Error).message})`, {
+      cause,
+    });
   }
 }
 
 /** The servers that a runtime of these options needs, in words. */
 export function serversOf({ discovery, requestPlane, eventPlane, natsServer }: RuntimeOptions): string {
   const kind = discovery?.kind ?? process.env['DYN_DISCOVERY_BACKEND'] ?? 'etcd';
-  const endpoints = (discovery?.kind === 'etcd' ? discovery.endpoints?.join(', ') : undefined) ?? process.env['ETCD_ENDPOINTS'] ?? 'http://localhost:2379';
-  const nats = [requestPlane, eventPlane, process.env['DYN_REQUEST_PLANE'], process.env['DYN_EVENT_PLANE']].includes('nats') || natsServer !== undefined || process.env['NATS_SERVER'] !== undefined;
+  const endpoints =
+    (discovery?.kind === 'etcd' ? discovery.endpoints?.join(', ') : undefined) ??
+    process.env['ETCD_ENDPOINTS'] ??
+    'http://localhost:2379';
+  const nats =
+    [requestPlane, eventPlane, process.env['DYN_REQUEST_PLANE'], process.env['DYN_EVENT_PLANE']].includes('nats') ||
+    natsServer !== undefined ||
+    process.env['NATS_SERVER'] !== undefined;
   const servers = [
     ...(kind === 'etcd' ? [`etcd at ${endpoints}`] : []),
     ...(kind === 'kubernetes' ? ['the API server of Kubernetes'] : []),
@@ -218,13 +237,15 @@ function tlsOf(known: () => Record<string, string>): Check {
       if (value !== undefined) check(`${path}.${name}`, value);
     }
     for (const [one, other] of PAIRS) {
-      if ((tls[one] === undefined) !== (tls[other] === undefined)) throw new TypeError(`${path}: expected ${one} and ${other} together, got one of them`);
+      if ((tls[one] === undefined) !== (tls[other] === undefined))
+        throw new TypeError(`${path}: expected ${one} and ${other} together, got one of them`);
     }
   };
 }
 
 function* tlsSettings(variables: Record<string, string>, tls: object = {}): Generator<[string, string]> {
-  for (const [name, value] of Object.entries(tls)) if (value !== undefined) yield [variables[name] as string, String(value)];
+  for (const [name, value] of Object.entries(tls))
+    if (value !== undefined) yield [variables[name] as string, String(value)];
 }
 
 /** The arguments of `runtimeCreate`. */

@@ -60,12 +60,23 @@ export class DistributedRuntime implements AsyncDisposable {
     const args = pack(createArgs(options));
     const { connectTimeoutMs, systemPort = -1, systemHost = '0.0.0.0' } = options;
     const taken = (): Error =>
-      new DynamoError('Unavailable', `${operation}: the status server cannot listen on port ${systemPort} of ${systemHost}`, { reason: 'runtime.bind', operation });
+      new DynamoError(
+        'Unavailable',
+        `${operation}: the status server cannot listen on port ${systemPort} of ${systemHost}`,
+        { reason: 'runtime.bind', operation },
+      );
     // Asked for from the native side it would be fixed for the process, which could not try another.
     if (systemPort > 0 && !(await canListen(systemPort, systemHost))) throw taken();
-    const waiting = setTimeout(() => process.emitWarning(`${operation} waits for ${serversOf(options)}`, { code: 'DYN_WAITING' }), WARN_MS).unref();
+    const waiting = setTimeout(
+      () => process.emitWarning(`${operation} waits for ${serversOf(options)}`, { code: 'DYN_WAITING' }),
+      WARN_MS,
+    ).unref();
     const error = (): Error =>
-      new DynamoError('Unavailable', `${operation}: no connection within ${connectTimeoutMs} ms to ${serversOf(options)}`, { reason: 'transport.cannot_connect', operation });
+      new DynamoError(
+        'Unavailable',
+        `${operation}: no connection within ${connectTimeoutMs} ms to ${serversOf(options)}`,
+        { reason: 'transport.cannot_connect', operation },
+      );
     const deadline = connectTimeoutMs === undefined ? undefined : { ms: connectTimeoutMs, error };
     try {
       const [bytes, handle] = await invoke(native.runtimeCreate, operation, { args }, { deadline });
@@ -138,7 +149,9 @@ export class DistributedRuntime implements AsyncDisposable {
 
   /** Every endpoint instance that discovery knows, of all namespaces. */
   async instances(): Promise<Instance[]> {
-    return instancesFrom(await invoke(native.runtimeInstances, 'runtime.instances', { handle: this.handle('runtime.instances') }));
+    return instancesFrom(
+      await invoke(native.runtimeInstances, 'runtime.instances', { handle: this.handle('runtime.instances') }),
+    );
   }
 
   /** Metrics at the root of the hierarchy. */
@@ -154,7 +167,10 @@ export class DistributedRuntime implements AsyncDisposable {
   /** What `/health` answers, where no endpoint has a health check of its own: not ready until it is set. */
   setHealthy(healthy: boolean): void {
     checkBoolean('runtime.setHealthy healthy', healthy);
-    invokeSync(native.runtimeSetHealth, 'runtime.setHealthy', { handle: this.handle('runtime.setHealthy'), a: healthy ? 1 : 0 });
+    invokeSync(native.runtimeSetHealth, 'runtime.setHealthy', {
+      handle: this.handle('runtime.setHealthy'),
+      a: healthy ? 1 : 0,
+    });
   }
 
   /** Answers `/engine/{route}` on the status server: JSON in, JSON out. */
@@ -162,7 +178,10 @@ export class DistributedRuntime implements AsyncDisposable {
     const operation = 'runtime.engineRoute';
     checkString(`${operation} route`, route);
     checkFunction(`${operation} handler`, handler);
-    const handle = invokeSync(native.runtimeEngineRoute, operation, { handle: this.handle(operation), args: pack({ route }) });
+    const handle = invokeSync(native.runtimeEngineRoute, operation, {
+      handle: this.handle(operation),
+      args: pack({ route }),
+    });
     const inbox = new Inbox(
       handle,
       {
@@ -225,7 +244,10 @@ export interface Versions {
 
 /** Versions of this package, of Dynamo's crates and protocol, and of NIXL. */
 export function versions(): Versions {
-  const { dynamoCore, ...rest } = unpack(invokeSync(native.versions, 'versions')) as { dynamoCore: string; dynamo: string; protocol: string };
+  const { dynamoCore, ...rest } = unpack(invokeSync(native.versions, 'versions')) as {
+    dynamoCore: string;
+    dynamo: string;
+    protocol: string;
+  };
   return { dynamoNode: dynamoCore, ...rest, ...loaded };
 }
-

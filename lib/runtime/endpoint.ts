@@ -5,7 +5,15 @@ import type { Handle } from '../addon/native.js';
 import { Client, type ClientOptions } from './client.js';
 import { type Event, EventPublisher, type Scope, subscribe } from './events.js';
 import { Metrics } from './metrics.js';
-import { type BidirectionalHandler, type Handler, type ServedAt, type ServedEndpoint, type ServeOptions, serveBidirectional, serveHandler } from './serve.js';
+import {
+  type BidirectionalHandler,
+  type Handler,
+  type ServedAt,
+  type ServedEndpoint,
+  type ServeOptions,
+  serveBidirectional,
+  serveHandler,
+} from './serve.js';
 
 /** The owner of a native runtime; the handle throws once it is closed. */
 export interface Owner {
@@ -125,7 +133,10 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
   }
 
   /** Serves requests that are streams themselves. */
-  async serveBidirectional(handler: BidirectionalHandler<Request, Response>, options: ServeOptions<Request> = {}): Promise<ServedEndpoint> {
+  async serveBidirectional(
+    handler: BidirectionalHandler<Request, Response>,
+    options: ServeOptions<Request> = {},
+  ): Promise<ServedEndpoint> {
     return this.owner.adopt(await serveBidirectional(this.#at('endpoint.serveBidirectional'), handler, options));
   }
 

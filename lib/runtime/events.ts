@@ -53,7 +53,10 @@ export class EventPublisher<T = unknown> implements AsyncDisposable {
   /** Resolves when the event is handed to the transport. */
   async publish(data: T): Promise<void> {
     const handle = open(this.#handle, 'the publisher', 'publisher.publish');
-    await invoke(native.publisherPublish, 'publisher.publish', { handle, payload: packValue('publisher.publish', 'the event', data) });
+    await invoke(native.publisherPublish, 'publisher.publish', {
+      handle,
+      payload: packValue('publisher.publish', 'the event', data),
+    });
   }
 
   /** Leaves discovery. Idempotent. */
@@ -77,7 +80,11 @@ interface Envelope {
 }
 
 /** The events of one topic, from the moment the subscription is made. Leaving the loop ends it. */
-export async function subscribe<T>(runtime: Handle, scope: Scope, topic: string): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
+export async function subscribe<T>(
+  runtime: Handle,
+  scope: Scope,
+  topic: string,
+): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
   checkTopic('subscribe topic', topic);
   const args = pack({ ...scope, topic });
   const handle = await invoke(native.runtimeSubscribe, 'subscribe', { handle: runtime, args });

@@ -23,7 +23,10 @@ export type InstanceChange =
   /** All instances of this moment: sent once behind the first ones, and after discovery was out of reach. */
   | { readonly type: 'resync'; readonly instances: readonly Instance[] };
 
-type Raw = Omit<Instance, 'instanceId' | 'deviceType'> & { instanceId: number | bigint; deviceType: 'cpu' | 'cuda' | null };
+type Raw = Omit<Instance, 'instanceId' | 'deviceType'> & {
+  instanceId: number | bigint;
+  deviceType: 'cpu' | 'cuda' | null;
+};
 
 export function instanceFrom(raw: unknown): Instance {
   const { instanceId, deviceType, ...rest } = raw as Raw;

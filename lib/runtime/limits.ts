@@ -14,7 +14,11 @@ export interface SizeLimit {
   readonly variable?: string;
 }
 
-const transportLimit = (bytes: number): SizeLimit => ({ bytes: bytes - ENVELOPE_BYTES, layer: `the transport's (${VARIABLE})`, variable: VARIABLE });
+const transportLimit = (bytes: number): SizeLimit => ({
+  bytes: bytes - ENVELOPE_BYTES,
+  layer: `the transport's (${VARIABLE})`,
+  variable: VARIABLE,
+});
 
 const QUIC_LIMIT: SizeLimit = { bytes: QUIC_BYTES - ENVELOPE_BYTES, layer: 'that of responses over QUIC' };
 
@@ -40,9 +44,13 @@ export function itemLimit(responsePlane: 'tcp' | 'quic', own?: number): SizeLimi
 export function checkSize(operation: string, what: string, actual: number, limit: SizeLimit = fixed): void {
   const { bytes, layer, variable } = limit;
   if (actual <= bytes) return;
-  throw new DynamoError('PayloadTooLarge', `${operation}: ${what} has ${actual} bytes packed, the limit is ${bytes}, ${layer}`, {
-    reason: 'request.payload_too_large',
-    operation,
-    details: { type: 'size_limit', limit: bytes, actual, ...(variable === undefined ? {} : { variable }) },
-  });
+  throw new DynamoError(
+    'PayloadTooLarge',
+    `${operation}: ${what} has ${actual} bytes packed, the limit is ${bytes}, ${layer}`,
+    {
+      reason: 'request.payload_too_large',
+      operation,
+      details: { type: 'size_limit', limit: bytes, actual, ...(variable === undefined ? {} : { variable }) },
+    },
+  );
 }

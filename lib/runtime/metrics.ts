@@ -1,4 +1,12 @@
-import { checkArray, checkFunction, checkInteger, checkNumber, checkOptions, checkString, checkStringMap } from '../addon/check.js';
+import {
+  checkArray,
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  checkString,
+  checkStringMap,
+} from '../addon/check.js';
 import { pack, text, textBytes } from '../addon/codec.js';
 import { Inbox, type InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
@@ -43,7 +51,8 @@ class Metric<Label extends string> {
     if (buckets !== undefined) checkArray(`${path}.buckets`, buckets, 'numbers');
     buckets?.forEach((bound, index) => {
       checkNumber(`${path}.buckets[${index}]`, bound);
-      if (index > 0 && bound <= (buckets[index - 1] as number)) throw new RangeError(`${path}.buckets[${index}]: expected a bound above ${buckets[index - 1]}, got ${bound}`);
+      if (index > 0 && bound <= (buckets[index - 1] as number))
+        throw new RangeError(`${path}.buckets[${index}]: expected a bound above ${buckets[index - 1]}, got ${bound}`);
     });
     const args = pack({ ...scope, kind, name, help, labelNames, labels: Object.entries(labels), buckets });
     this.#handle = invokeSync(native.runtimeMetric, `metrics.${kind}`, { handle: runtime, args });

@@ -8,7 +8,7 @@ import { type PulledItem, PullIterator, PullStream } from '../addon/pull.js';
 import { turnOver } from '../addon/turn.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, dataOf } from './annotated.js';
-import { type RequestCancelled, type RequestContext, ServedContext, runInContext } from './context.js';
+import { type RequestCancelled, type RequestContext, runInContext, ServedContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
 import { checkSize, itemLimit, type SizeLimit } from './limits.js';
 
@@ -49,7 +49,15 @@ export interface ServeOptions<Request = never> {
 }
 
 const PATH = 'endpoint.serve options';
-const KNOWN = ['parse', 'concurrency', 'metricsLabels', 'healthCheck', 'gracefulShutdown', 'highWaterBytes', 'maxItemBytes'];
+const KNOWN = [
+  'parse',
+  'concurrency',
+  'metricsLabels',
+  'healthCheck',
+  'gracefulShutdown',
+  'highWaterBytes',
+  'maxItemBytes',
+];
 
 /** How long `ServedEndpoint.close` waits. */
 export interface CloseOptions {
@@ -156,7 +164,11 @@ class Requests implements InboxHandler {
     }
   }
 
-  async #stream(request: InboxRequest, running: Running, items: AsyncIterable<unknown> | Iterable<unknown>): Promise<void> {
+  async #stream(
+    request: InboxRequest,
+    running: Running,
+    items: AsyncIterable<unknown> | Iterable<unknown>,
+  ): Promise<void> {
     const { sink } = request;
     const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
     running.finish = () => finish(iterator);
@@ -178,7 +190,11 @@ class Requests implements InboxHandler {
   }
 
   #packed(value: unknown): Uint8Array {
-    const bytes = packItem('endpoint.serve', 'an item of the response', value instanceof Annotated ? value.wire() : value);
+    const bytes = packItem(
+      'endpoint.serve',
+      'an item of the response',
+      value instanceof Annotated ? value.wire() : value,
+    );
     checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.limit);
     return bytes;
   }
@@ -216,13 +232,19 @@ export interface ServedAt {
   readonly responsePlane: 'tcp' | 'quic';
 }
 
-async function serve(at: ServedAt, call: Call, bidirectional: boolean, options: ServeOptions<unknown>): Promise<ServedEndpoint> {
+async function serve(
+  at: ServedAt,
+  call: Call,
+  bidirectional: boolean,
+  options: ServeOptions<unknown>,
+): Promise<ServedEndpoint> {
   const { concurrency = 1024, metricsLabels, healthCheck, gracefulShutdown, highWaterBytes, maxItemBytes } = options;
   checkInteger(`${PATH}.concurrency`, concurrency, 1);
   if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
   if (gracefulShutdown !== undefined) checkBoolean(`${PATH}.gracefulShutdown`, gracefulShutdown);
   if (highWaterBytes !== undefined) checkInteger(`${PATH}.highWaterBytes`, highWaterBytes, 1);
-  if (maxItemBytes !== undefined) checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, itemLimit(at.responsePlane).bytes);
+  if (maxItemBytes !== undefined)
+    checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, itemLimit(at.responsePlane).bytes);
   const args = packValue('endpoint.serve', 'options.healthCheck', {
     metricsLabels: Object.entries(metricsLabels ?? {}),
     gracefulShutdown,
@@ -287,7 +309,8 @@ export function serveBidirectional<Request, Response>(
     const requests = new PullIterator<Request>(stream, item);
     // A handler that waits for the next item of a caller that is gone, or that there is no time for, would wait for ever.
     const { signal } = context;
-    const leave = (): void => ((signal.reason as RequestCancelled).kind === 'killed' ? requests.fail(signal.reason) : void requests.return());
+    const leave = (): void =>
+      (signal.reason as RequestCancelled).kind === 'killed' ? requests.fail(signal.reason) : void requests.return();
     signal.addEventListener('abort', leave, { once: true });
     return handler(requests, context);
   };

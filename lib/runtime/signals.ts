@@ -11,7 +11,9 @@ export function closeOnSignal(
 ): () => void {
   checkFunction('closeOnSignal close', close);
   checkArray('closeOnSignal signals', signals, 'names of signals');
-  signals.forEach((signal, index) => checkOneOf(`closeOnSignal signals[${index}]`, signal, Object.keys(constants.signals)));
+  signals.forEach((signal, index) =>
+    checkOneOf(`closeOnSignal signals[${index}]`, signal, Object.keys(constants.signals)),
+  );
   let closing = false;
   const onSignal = (_: NodeJS.Signals, number: number): void => {
     if (closing) process.exit(128 + number);

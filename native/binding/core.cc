@@ -84,12 +84,12 @@ Napi::Value call_async(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void export_core(Napi::Env env, Napi::Object exports) {
-  for (auto functions : {transport_functions(), runtime_functions(), llm_functions(), router_functions(), kvbm_functions()}) {
+  for (auto functions :
+       {transport_functions(), runtime_functions(), llm_functions(), router_functions(), kvbm_functions()}) {
     for (const Function& function : functions) {
       auto* data = const_cast<Function*>(&function);
-      exports.Set(function.name, function.sync != nullptr
-                                     ? Napi::Function::New(env, call_sync, function.name, data)
-                                     : Napi::Function::New(env, call_async, function.name, data));
+      exports.Set(function.name, function.sync != nullptr ? Napi::Function::New(env, call_sync, function.name, data)
+                                                          : Napi::Function::New(env, call_async, function.name, data));
     }
   }
   export_block_views(env, exports);

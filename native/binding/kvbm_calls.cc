@@ -26,8 +26,8 @@ dyn_call checked_call(const Napi::CallbackInfo& info) {
   throw error;
 }
 
-// An ArrayBuffer over block `b` of the batch `a`, or over all with `a` 0, with the arguments of every function. It keeps the memory mapped, not the block held: the
-// owner of the batch detaches it when the block goes back.
+// An ArrayBuffer over block `b` of the batch `a`, or over all with `a` 0, with the arguments of every function. It
+// keeps the memory mapped, not the block held: the owner of the batch detaches it when the block goes back.
 Napi::Value block_view(const Napi::CallbackInfo& info) {
   napi_env env = info.Env();
   const dyn_call call = checked_call(info);
@@ -40,8 +40,8 @@ Napi::Value block_view(const Napi::CallbackInfo& info) {
   dyn_handles_free(reply.handles, reply.handle_count);
   auto release = [](napi_env, void*, void* held) { dyn_handle_free(static_cast<dyn_handle*>(held)); };
   napi_value view = nullptr;
-  napi_status status = napi_create_external_arraybuffer(env, reinterpret_cast<void*>(reply.number), length, release,
-                                                        storage, &view);
+  napi_status status =
+      napi_create_external_arraybuffer(env, reinterpret_cast<void*>(reply.number), length, release, storage, &view);
   if (status == napi_generic_failure) throw Napi::Error::New(env);
   if (still_ours(status)) {
     dyn_handle_free(storage);
@@ -62,7 +62,8 @@ struct Bound {
   ~Bound() { dyn_handle_free(manager); }
 
   dyn_handle* manager = nullptr;
-  // Words for ids to be written to, and numbers in and out; JavaScript keeps both. Reading them costs less than arguments.
+  // Words for ids to be written to, and numbers in and out; JavaScript keeps both. Reading them costs less than
+  // arguments.
   dyn_slice words = {};
   double* frame = nullptr;
   size_t frame_length = 0;
@@ -88,8 +89,8 @@ dyn_slice noted_in(const Bound& bound) {
   return {reinterpret_cast<const uint8_t*>(bound.frame + IDS), count * sizeof(double)};
 }
 
-// Calls `entry` with what the frame and, if there is one, the argument say: a sequence. `releases`: the entry itself gives
-// back what is noted.
+// Calls `entry` with what the frame and, if there is one, the argument say: a sequence. `releases`: the entry itself
+// gives back what is noted.
 template <dyn_reply (*entry)(const dyn_call*), bool releases>
 napi_value bound_call(napi_env env, napi_callback_info info) {
   napi_value argument = nullptr;

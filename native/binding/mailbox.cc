@@ -11,8 +11,8 @@ std::atomic<uint64_t> next_op{1};
 Mailbox::Mailbox(napi_env env, napi_value deliver) : scope_(next_scope++), env_(env) {
   napi_value name = nullptr;
   napi_create_string_utf8(env, "dynamo-node", NAPI_AUTO_LENGTH, &name);
-  napi_status status = napi_create_threadsafe_function(env, deliver, nullptr, name, 0, 1, nullptr, nullptr, this,
-                                                       drain, &wake_);
+  napi_status status =
+      napi_create_threadsafe_function(env, deliver, nullptr, name, 0, 1, nullptr, nullptr, this, drain, &wake_);
   if (status != napi_ok) throw Napi::Error::New(env);
   napi_unref_threadsafe_function(env, wake_);
 }

@@ -1,7 +1,8 @@
-// The way of completions from any thread to the JavaScript thread of one environment: many posts, one drain a loop turn.
+// The way of completions from any thread to the JavaScript thread of one environment: many posts, one drain a loop
+// turn.
 //
-// Completions may arrive after the environment is gone, so the mailbox outlives it: each running operation holds it, and
-// `close` makes every later post free what it brings.
+// Completions may arrive after the environment is gone, so the mailbox outlives it: each running operation holds it,
+// and `close` makes every later post free what it brings.
 #pragma once
 
 #include <atomic>

@@ -126,7 +126,8 @@ Napi::Value call_async(const Napi::CallbackInfo& info) {
   const uint64_t op = mailbox.begin(*pending, !background);
   // Shared only because a std::function must be copyable; called once.
   auto held = std::make_shared<std::unique_ptr<NixlPending>>(std::move(pending));
-  auto task = std::make_shared<nixl::Task>([held](nixl::Reply reply) { NixlPending::done(std::move(*held), std::move(reply)); });
+  auto task = std::make_shared<nixl::Task>(
+      [held](nixl::Reply reply) { NixlPending::done(std::move(*held), std::move(reply)); });
   environment.begin(op, task);
   function->async(call, std::move(task));
   return Napi::Number::New(info.Env(), static_cast<double>(op));
@@ -189,7 +190,8 @@ void NixlEnvironment::close() {
   }
   for (const auto& agent : agents) agent->begin_close(nullptr);
   const auto limit = nixl::Clock::now() + CLOSE_LIMIT;
-  for (const auto& agent : agents) agent->executor().wait_finished(std::max(nixl::Clock::duration::zero(), limit - nixl::Clock::now()));
+  for (const auto& agent : agents)
+    agent->executor().wait_finished(std::max(nixl::Clock::duration::zero(), limit - nixl::Clock::now()));
 }
 
 void export_nixl(Napi::Env env, Napi::Object exports) {

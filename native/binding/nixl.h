@@ -11,7 +11,8 @@
 
 namespace dynamo {
 
-// What the handles of an environment point to: asked of each handle that comes back, which is much cheaper than a type tag.
+// What the handles of an environment point to: asked of each handle that comes back, which is much cheaper than a type
+// tag.
 using NixlHandles = std::unordered_set<const void*>;
 
 // Only touched on the JavaScript thread.
@@ -26,8 +27,8 @@ class NixlEnvironment {
   // False for an operation that is not NIXL's.
   bool cancel(uint64_t op);
 
-  // At the environment's end: closes every agent, and leaves behind what has not ended after a moment, because the library
-  // may never return.
+  // At the environment's end: closes every agent, and leaves behind what has not ended after a moment, because the
+  // library may never return.
   void close();
 
  private:

@@ -64,7 +64,9 @@ std::span<const uint8_t> nixl_bytes_from_js(napi_env env, napi_value value) {
   return {static_cast<const uint8_t*>(data), length};
 }
 
-uint64_t nixl_number_from_js(napi_env env, napi_value value) { return is_nothing(env, value) ? 0 : op_from_js(env, value); }
+uint64_t nixl_number_from_js(napi_env env, napi_value value) {
+  return is_nothing(env, value) ? 0 : op_from_js(env, value);
+}
 
 napi_value nixl_reply_to_js(napi_env env, nixl::Reply reply) {
   napi_value value = nullptr;

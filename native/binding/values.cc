@@ -85,7 +85,10 @@ dyn_slice bytes_from_js(napi_env env, napi_value value) {
   void* data = nullptr;
   if (is_typed_array) napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr);
   // Words of little-endian bytes are taken as they are: a view of theirs costs more than a small call.
-  const size_t size = type == napi_uint8_array ? 1 : type == napi_uint32_array ? 4 : type == napi_biguint64_array ? 8 : 0;
+  const size_t size = type == napi_uint8_array       ? 1
+                      : type == napi_uint32_array    ? 4
+                      : type == napi_biguint64_array ? 8
+                                                     : 0;
   if (!is_typed_array || size == 0) throw Napi::TypeError::New(env, "bytes: expected a Uint8Array");
   return {static_cast<const uint8_t*>(data), length * size};
 }

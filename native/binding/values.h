@@ -8,8 +8,8 @@
 
 namespace dynamo {
 
-// Whether what a failed `napi_create_external_buffer` or `_arraybuffer` was given is still the caller's to free. Behind its own checks Node has
-// called the finalizer by then, or will.
+// Whether what a failed `napi_create_external_buffer` or `_arraybuffer` was given is still the caller's to free. Behind
+// its own checks Node has called the finalizer by then, or will.
 inline bool still_ours(napi_status status) { return status != napi_ok && status != napi_generic_failure; }
 
 // A handle as an External that frees it when collected. Tagged: any other External is refused.

@@ -73,7 +73,8 @@ void Agent::check_feature(std::string_view name, const std::string& without) con
     if (feature.name != name || feature.available) continue;
     std::string missing;
     for (const auto& symbol : feature.missing) missing += (missing.empty() ? "" : ", ") + symbol;
-    throw Failure{"NotImplemented", "nixl.not_supported", "this library " + without + ": it lacks " + missing, "a newer version of NIXL has it"};
+    throw Failure{"NotImplemented", "nixl.not_supported", "this library " + without + ": it lacks " + missing,
+                  "a newer version of NIXL has it"};
   }
 }
 
@@ -145,7 +146,9 @@ void Agent::tear_down() {
 
 void Agent::create_backend(const std::string& name, const std::map<std::string, std::string>& params) {
   for (const auto& backend : backends) {
-    if (backend.name == name) throw Failure{"Conflict", "nixl.backend_exists", "the agent '" + options.name + "' has the backend " + name + " already"};
+    if (backend.name == name)
+      throw Failure{"Conflict", "nixl.backend_exists",
+                    "the agent '" + options.name + "' has the backend " + name + " already"};
   }
   ParamsRef given = nullptr;
   call().create_params(&given);
@@ -154,8 +157,9 @@ void Agent::create_backend(const std::string& name, const std::map<std::string, 
   const Status status = call().create_backend(ref, name.c_str(), given, &backend.ref);
   call().destroy_params(given);
   if (status != Status::ok) {
-    throw Failure::of_call("create_backend", status, "the backend " + name + " was not created",
-                           "the library's log on stderr has the reason; doctor() tells which plugins load and what they lack");
+    throw Failure::of_call(
+        "create_backend", status, "the backend " + name + " was not created",
+        "the library's log on stderr has the reason; doctor() tells which plugins load and what they lack");
   }
   MemoryListRef memories = nullptr;
   ParamsRef used = nullptr;
@@ -177,7 +181,8 @@ const AgentBackend& Agent::backend_named(const std::string& name) const {
   for (const auto& backend : backends) {
     if (backend.name == name) return backend;
   }
-  throw Failure{"NotFound", "nixl.no_backend", "the agent '" + options.name + "' has no backend " + name, "create it with agent.createBackend"};
+  throw Failure{"NotFound", "nixl.no_backend", "the agent '" + options.name + "' has no backend " + name,
+                "create it with agent.createBackend"};
 }
 
 std::string Agent::backend_for(Memory local, Memory remote) const {

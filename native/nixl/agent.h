@@ -1,9 +1,9 @@
 // A NIXL agent: its thread, what is registered with it, whom it knows and what is under way.
 //
 // Rules. (1) The library is only called with the executor's lock held. (2) Every pointer of the library's is released
-// before what it points into: transfers, prepared lists, regions, the agent, its backends. (3) What the library may still
-// write to is neither unregistered nor freed: a transfer whose caller gave up is polled to its end, and an agent that has
-// one ends after it.
+// before what it points into: transfers, prepared lists, regions, the agent, its backends. (3) What the library may
+// still write to is neither unregistered nor freed: a transfer whose caller gave up is polled to its end, and an agent
+// that has one ends after it.
 #pragma once
 
 #include <deque>
@@ -68,8 +68,8 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   const AgentBackend& backend_named(const std::string& name) const;
   // Optional arguments with these in them; the caller destroys them.
   OptArgsRef options_for(const std::string& backend, const std::string& custom) const;
-  // The backend to name where the caller names none: with several the library may pick one that does not fit. Empty where
-  // it has no choice.
+  // The backend to name where the caller names none: with several the library may pick one that does not fit. Empty
+  // where it has no choice.
   std::string backend_for(Memory local, Memory remote) const;
 
   std::vector<ObjectRef> register_regions(std::vector<std::shared_ptr<Storage>> storages, const std::string& backend);

@@ -7,7 +7,9 @@ namespace {
 
 std::shared_ptr<Agent> agent_of(const Call& call) { return object_as<Agent>(call.handle); }
 
-SocketAddress address_of(const Options& args) { return {args.text("host"), static_cast<uint16_t>(args.integer("port"))}; }
+SocketAddress address_of(const Options& args) {
+  return {args.text("host"), static_cast<uint16_t>(args.integer("port"))};
+}
 
 void pack_params(Packer& packer, const Functions& call, ParamsRef params) {
   std::vector<std::pair<std::string, std::string>> entries;
@@ -63,7 +65,8 @@ std::vector<uint8_t> plugins(const Agent& agent) {
   return packer.take();
 }
 
-std::vector<uint8_t> query(const Agent& agent, const std::string& backend, Memory memory, const std::vector<std::string>& metas) {
+std::vector<uint8_t> query(const Agent& agent, const std::string& backend, Memory memory,
+                           const std::vector<std::string>& metas) {
   const Functions& call = agent.call();
   agent.check_feature("queryMemory", "answers no queries of memory");
   const OptArgsRef args = agent.options_for(agent.backend_named(backend).name, {});
@@ -91,7 +94,9 @@ std::vector<uint8_t> query(const Agent& agent, const std::string& backend, Memor
   call.destroy_query_resp_list(answers);
   call.destroy_reg_dlist(list);
   call.destroy_opt_args(args);
-  if (status != Status::ok) throw Failure::of_call("query_mem", status, "the backend " + backend + " answered no query", "POSIX does for FILE memory");
+  if (status != Status::ok)
+    throw Failure::of_call("query_mem", status, "the backend " + backend + " answered no query",
+                           "POSIX does for FILE memory");
   return packer.take();
 }
 
@@ -153,7 +158,8 @@ void agent_partial_metadata(const Call& call, TaskRef operation) {
 void agent_connect(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = agent_of(call);
-    agent->submit_later(operation, [agent, blob = copy(call.payload)](const TaskRef& running) { agent->connect(blob, running); });
+    agent->submit_later(operation,
+                        [agent, blob = copy(call.payload)](const TaskRef& running) { agent->connect(blob, running); });
   });
 }
 
@@ -161,9 +167,9 @@ void agent_fetch(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = agent_of(call);
     const Options args(call.args);
-    agent->submit_later(operation, [agent, name = args.text("name"), from = address_of(args), accept = args.boolean("accept")](const TaskRef& running) {
-      agent->fetch(name, from, accept, running);
-    });
+    agent->submit_later(operation,
+                        [agent, name = args.text("name"), from = address_of(args), accept = args.boolean("accept")](
+                            const TaskRef& running) { agent->fetch(name, from, accept, running); });
   });
 }
 
@@ -171,8 +177,8 @@ void agent_send_metadata(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = agent_of(call);
     const Options args(call.args);
-    agent->submit(operation, [agent, to = address_of(args), partial = args.boolean("partial"), memory = memory_of(call.a),
-                              ids = numbers_of<double>(call.payload)] {
+    agent->submit(operation, [agent, to = address_of(args), partial = args.boolean("partial"),
+                              memory = memory_of(call.a), ids = numbers_of<double>(call.payload)] {
       std::optional<std::vector<RegionRef>> regions;
       if (partial) regions = regions_named(*agent, ids, memory);
       agent->send_metadata(to, regions, memory);
@@ -212,7 +218,8 @@ void agent_notify(const Call& call, TaskRef operation) {
 void agent_notifications(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = agent_of(call);
-    agent->submit_later(operation, [agent, most = call.a](const TaskRef& running) { agent->pull_notifications(most, running); });
+    agent->submit_later(operation,
+                        [agent, most = call.a](const TaskRef& running) { agent->pull_notifications(most, running); });
   });
 }
 
@@ -220,9 +227,9 @@ void agent_query(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = agent_of(call);
     const Options args(call.args);
-    agent->submit(operation, [agent, backend = args.text("backend"), memory = memory_of(args.integer("memory")), metas = args.list("metas")] {
-      return Reply::of_bytes(query(*agent, backend, memory, metas));
-    });
+    agent->submit(operation,
+                  [agent, backend = args.text("backend"), memory = memory_of(args.integer("memory")),
+                   metas = args.list("metas")] { return Reply::of_bytes(query(*agent, backend, memory, metas)); });
   });
 }
 

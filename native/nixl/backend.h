@@ -36,10 +36,10 @@ struct Backend {
 
   Functions call;
   Kind kind = Kind::real;
-  std::string path;             // of the library as it was loaded; empty for the mock
-  size_t functions = 0;         // how many of the table are there
+  std::string path;      // of the library as it was loaded; empty for the mock
+  size_t functions = 0;  // how many of the table are there
   std::vector<Feature> features;
-  const Cuda* cuda = nullptr;   // never null
+  const Cuda* cuda = nullptr;  // never null
 
   // The finer status of a posted request, or null where this library does not give it.
   Detail (*transfer_detail)(AgentRef agent, RequestRef request) = nullptr;
@@ -57,13 +57,13 @@ struct Tried {
 };
 
 struct LoadOptions {
-  std::string path = {};                   // only this file is tried when it is given
-  std::string home = {};                   // NIXL_HOME: an installation's folder, or one that holds the library
+  std::string path = {};                        // only this file is tried when it is given
+  std::string home = {};                        // NIXL_HOME: an installation's folder, or one that holds the library
   std::vector<std::string> site_packages = {};  // Python's folders, searched for the wheels nixl-cu12 and nixl-cu13
-  bool system = true;                      // the bare soname, /opt/nvidia and the system's folders
-  bool deep_bind = false;                  // RTLD_DEEPBIND; breaks a preloaded malloc and sanitizers
-  bool safe_environment = true;            // see safe_environment()
-  std::string log_level = {};              // NIXL_LOG_LEVEL, read by the library once, when it is loaded
+  bool system = true;                           // the bare soname, /opt/nvidia and the system's folders
+  bool deep_bind = false;                       // RTLD_DEEPBIND; breaks a preloaded malloc and sanitizers
+  bool safe_environment = true;                 // see safe_environment()
+  std::string log_level = {};                   // NIXL_LOG_LEVEL, read by the library once, when it is loaded
 };
 
 struct LoadResult {
@@ -78,9 +78,9 @@ LoadResult load(const LoadOptions& options);
 
 // Sets, where they are unset, UCX_DEBUG_SIGNO=0 (else UCX takes SIGHUP and it no longer ends the process),
 // UCX_HANDLE_ERRORS=none (else a UCX built with handlers may take SIGSEGV, which WebAssembly traps need) and
-// UCX_MEM_MMAP_HOOK_MODE=none (else it tests its hooks with sbrk, which races with every malloc), and NIXL_LOG_LEVEL where
-// a level is given. The environment is the process's: call it before the first load, and prefer a moment when no other
-// thread reads it. load() does so unless told not to; later calls do nothing.
+// UCX_MEM_MMAP_HOOK_MODE=none (else it tests its hooks with sbrk, which races with every malloc), and NIXL_LOG_LEVEL
+// where a level is given. The environment is the process's: call it before the first load, and prefer a moment when no
+// other thread reads it. load() does so unless told not to; later calls do nothing.
 void safe_environment(const std::string& log_level);
 
 struct MockKnobs {

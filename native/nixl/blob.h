@@ -16,9 +16,11 @@ struct MetadataView {
 
 // The damage of a blob whose agent failed to register memory and then told of it all the same: what it registered
 // otherwise can be had in parts.
-inline constexpr const char* POISONED = "its agent once failed to register memory, and the library lists it all the same";
+inline constexpr const char* POISONED =
+    "its agent once failed to register memory, and the library lists it all the same";
 
-// The blob of the real library: a magic, then fields of a tag, a length (u64, little-endian), that many bytes and a bar.
+// The blob of the real library: a magic, then fields of a tag, a length (u64, little-endian), that many bytes and a
+// bar.
 MetadataView inspect_library_metadata(std::string_view blob);
 
 // Appends a checksum, which other programs and the library do not read: they stop where the blob ends.

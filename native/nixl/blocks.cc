@@ -2,7 +2,8 @@
 
 namespace dynamo::nixl {
 
-std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions, Memory memory,
+std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, PeerRef peer,
+                                              std::vector<RegionRef> regions, Memory memory,
                                               const std::vector<Block>& blocks, const std::string& backend) {
   agent->check_feature("preparedLists", "has no prepared lists");
   if (peer != nullptr) agent->check_peer(*peer);
@@ -16,13 +17,19 @@ std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, Peer
     prepared->bytes.push_back(static_cast<uint32_t>(block.bytes));
   }
   const OptArgsRef args = backend.empty() ? nullptr : agent->options_for(backend, {});
-  const Status status = call.prep_xfer_dlist(agent->ref, peer == nullptr ? "" : peer->name.c_str(), list, &prepared->ref, args);
+  const Status status =
+      call.prep_xfer_dlist(agent->ref, peer == nullptr ? "" : peer->name.c_str(), list, &prepared->ref, args);
   if (args != nullptr) call.destroy_opt_args(args);
   call.destroy_xfer_dlist(list);
   if (status != Status::ok) {
-    const std::string whose = peer == nullptr ? "regions of this agent" : "regions that the metadata of '" + peer->name + "' tells";
-    throw Failure{"InvalidRequest", "nixl.range", "the blocks are not all in " + whose,
-                  peer == nullptr ? "" : "a region registered after the exchange needs the metadata anew", "prep_xfer_dlist", status};
+    const std::string whose =
+        peer == nullptr ? "regions of this agent" : "regions that the metadata of '" + peer->name + "' tells";
+    throw Failure{"InvalidRequest",
+                  "nixl.range",
+                  "the blocks are not all in " + whose,
+                  peer == nullptr ? "" : "a region registered after the exchange needs the metadata anew",
+                  "prep_xfer_dlist",
+                  status};
   }
   for (const auto& region : prepared->regions) region->depend(prepared);
   if (peer != nullptr) peer->depend(prepared);
@@ -30,7 +37,9 @@ std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, Peer
   return prepared;
 }
 
-void BlockList::release() { invalidate({"InvalidRequest", "nixl.list_released", "a block list of this transfer was released"}); }
+void BlockList::release() {
+  invalidate({"InvalidRequest", "nixl.list_released", "a block list of this transfer was released"});
+}
 
 void BlockList::invalidate(const Failure& why) {
   if (invalid.has_value()) return;

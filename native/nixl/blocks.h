@@ -16,8 +16,9 @@ class BlockList final : public Dependent {
   };
 
   // Of this agent where `peer` is null. With the library taken.
-  static std::shared_ptr<BlockList> prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions, Memory memory,
-                                            const std::vector<Block>& blocks, const std::string& backend);
+  static std::shared_ptr<BlockList> prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions,
+                                            Memory memory, const std::vector<Block>& blocks,
+                                            const std::string& backend);
   const char* kind() const override { return KIND; }
 
   void release();

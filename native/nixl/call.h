@@ -1,5 +1,5 @@
-// How the entries of this folder are called and how they answer. The binding makes JavaScript values of it; nothing here
-// knows of any.
+// How the entries of this folder are called and how they answer. The binding makes JavaScript values of it; nothing
+// here knows of any.
 #pragma once
 
 #include <atomic>
@@ -36,7 +36,7 @@ struct Failure {
   std::string reason;
   std::string message;
   std::string hint = {};
-  std::string call = {};    // the library's function, without its prefix
+  std::string call = {};  // the library's function, without its prefix
   Status status = Status::ok;
 
   static Failure bad_argument(std::string message) { return {"BadArgument", {}, std::move(message)}; }
@@ -59,8 +59,8 @@ struct Reply {
   static Reply of_failure(const Failure& failure);
 };
 
-// An asynchronous call that waits for its end. Settled exactly once, from any thread, by whoever comes first: the work, or
-// the caller who gives up. The work looks at `settled()` and leaves off where it may.
+// An asynchronous call that waits for its end. Settled exactly once, from any thread, by whoever comes first: the work,
+// or the caller who gives up. The work looks at `settled()` and leaves off where it may.
 class Task {
  public:
   explicit Task(std::function<void(Reply)> done) : done_(std::move(done)) {}

@@ -12,19 +12,22 @@ namespace dynamo::nixl {
 // Copied: the bytes are only borrowed, and need not be aligned.
 template <typename T>
 std::vector<T> numbers_of(std::span<const uint8_t> bytes) {
-  if (bytes.size() % sizeof(T) != 0) throw Failure::bad_argument("payload: expected whole numbers of " + std::to_string(sizeof(T)) + " bytes");
+  if (bytes.size() % sizeof(T) != 0)
+    throw Failure::bad_argument("payload: expected whole numbers of " + std::to_string(sizeof(T)) + " bytes");
   std::vector<T> numbers(bytes.size() / sizeof(T));
   if (!numbers.empty()) std::memcpy(numbers.data(), bytes.data(), bytes.size());
   return numbers;
 }
 
 inline uint64_t whole(double number) {
-  if (!(number >= 0) || number > 9007199254740992.0) throw Failure::bad_argument("payload: expected integers from 0 to 2^53");
+  if (!(number >= 0) || number > 9007199254740992.0)
+    throw Failure::bad_argument("payload: expected integers from 0 to 2^53");
   return static_cast<uint64_t>(number);
 }
 
 inline Memory memory_of(uint64_t number) {
-  if (number > static_cast<uint64_t>(Memory::file)) throw Failure::bad_argument("memory: expected a number from 0 to 4");
+  if (number > static_cast<uint64_t>(Memory::file))
+    throw Failure::bad_argument("memory: expected a number from 0 to 4");
   return static_cast<Memory>(number);
 }
 
@@ -57,7 +60,8 @@ inline std::vector<RegionRef> regions_named(const Agent& agent, const std::vecto
   std::vector<RegionRef> regions;
   for (const double id : ids) {
     regions.push_back(agent.region(whole(id)));
-    if (regions.back()->storage->memory != memory) throw Failure::bad_argument("regions: expected all of one kind of memory");
+    if (regions.back()->storage->memory != memory)
+      throw Failure::bad_argument("regions: expected all of one kind of memory");
   }
   return regions;
 }

@@ -1,4 +1,5 @@
-// What the binding calls. Each takes a `Call`: `handle` is the object that the name begins with, unless it says otherwise.
+// What the binding calls. Each takes a `Call`: `handle` is the object that the name begins with, unless it says
+// otherwise.
 //
 // Lists travel as arrays of 64-bit floats: numbers below 2^53 are exact, and so are the addresses of a process.
 #pragma once
@@ -61,16 +62,19 @@ void region_copy(const Call& call, TaskRef operation);
 // `a`: an id. The region of that id, from any thread.
 Reply region_find(const Call& call);
 
-// handle: the agent; `other`: the peer; `a`: operation, local memory << 8, remote memory << 16; `args`: `{backend?, custom?,
-// notification?}`; `payload`: id of the local region, offset, bytes, remote address, remote device of each run.
+// handle: the agent; `other`: the peer; `a`: operation, local memory << 8, remote memory << 16; `args`: `{backend?,
+// custom?, notification?}`; `payload`: id of the local region, offset, bytes, remote address, remote device of each
+// run.
 //
-// Gives nanoseconds where it was done on this thread, the transfer where it goes on, and nothing where it must be started.
+// Gives nanoseconds where it was done on this thread, the transfer where it goes on, and nothing where it must be
+// started.
 Reply transfer_run(const Call& call);
 // Gives nanoseconds.
 void transfer_start(const Call& call, TaskRef operation);
 // Gives the transfer.
 void transfer_prepare(const Call& call, TaskRef operation);
-// On this thread. Gives nanoseconds, nothing where it goes on, and no bytes where it must be posted with `transfer_post`.
+// On this thread. Gives nanoseconds, nothing where it goes on, and no bytes where it must be posted with
+// `transfer_post`.
 Reply transfer_post_inline(const Call& call);
 // `args`: `{notification?}`. Gives nanoseconds.
 void transfer_post(const Call& call, TaskRef operation);
@@ -80,12 +84,13 @@ void transfer_release(const Call& call, TaskRef operation);
 void transfer_telemetry(const Call& call, TaskRef operation);
 void transfer_estimate(const Call& call, TaskRef operation);
 
-// handle: the agent; `other`: the peer or none; `a`: the memory; `args`: `{backend?}`; `payload`: id of the region (0 for a
-// peer's), offset or address, bytes, device of each block.
+// handle: the agent; `other`: the peer or none; `a`: the memory; `args`: `{backend?}`; `payload`: id of the region (0
+// for a peer's), offset or address, bytes, device of each block.
 void blocks_prepare(const Call& call, TaskRef operation);
 void blocks_release(const Call& call, TaskRef operation);
-// handle: the local list; `other`: the remote one; `a`: the operation; `args` as for `transfer_start`; `payload`: 32-bit
-// indices, all local ones and then all remote ones. `blocks_start` gives nanoseconds, `blocks_transfer` the transfer.
+// handle: the local list; `other`: the remote one; `a`: the operation; `args` as for `transfer_start`; `payload`:
+// 32-bit indices, all local ones and then all remote ones. `blocks_start` gives nanoseconds, `blocks_transfer` the
+// transfer.
 void blocks_start(const Call& call, TaskRef operation);
 void blocks_transfer(const Call& call, TaskRef operation);
 

@@ -11,13 +11,13 @@ namespace {
 
 using std::chrono::microseconds;
 
-// How long the thread stays awake after the last thing that happened: the answer to a completion is often the next post,
-// and waking a thread costs more than the post itself.
+// How long the thread stays awake after the last thing that happened: the answer to a completion is often the next
+// post, and waking a thread costs more than the post itself.
 constexpr auto SPIN = microseconds(60);
 constexpr auto FIRST_REST = microseconds(20);
 
-// How long the thread rests between two looks: half of the time that nothing has happened, up to `usual`; then a hundredth
-// of it, up to `longest`.
+// How long the thread rests between two looks: half of the time that nothing has happened, up to `usual`; then a
+// hundredth of it, up to `longest`.
 struct Rest {
   microseconds usual;
   microseconds longest;

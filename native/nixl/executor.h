@@ -1,7 +1,8 @@
 // One thread that makes every call of the library for one agent, because a call may block: a post copies its whole
 // payload, a connection takes tens of milliseconds, a destroy may never return.
 //
-// The one exception is `try_inline`: a call that is known to be short may run on another thread when the library is free.
+// The one exception is `try_inline`: a call that is known to be short may run on another thread when the library is
+// free.
 #pragma once
 
 #include <atomic>
@@ -29,8 +30,8 @@ class Executor : public std::enable_shared_from_this<Executor> {
     progress,  // something moved: poll again at once
   };
 
-  // `poll` runs with the library taken. The thread ends after a turn in which `finished` was called; it holds the executor,
-  // so that a call that never returns costs a thread and its memory, and nothing else.
+  // `poll` runs with the library taken. The thread ends after a turn in which `finished` was called; it holds the
+  // executor, so that a call that never returns costs a thread and its memory, and nothing else.
   void start(const std::string& name, std::function<Polled()> poll);
 
   // Any thread; false when the executor has finished. Jobs run in their order, each with the library taken.

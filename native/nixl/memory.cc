@@ -16,25 +16,30 @@ const char* name_of(Memory memory) {
 
 }  // namespace
 
-std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Storage>> storages, const std::string& backend) {
+std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Storage>> storages,
+                                               const std::string& backend) {
   const Memory memory = storages.front()->memory;
   if (memory == Memory::vram && !library.cuda->available()) {
     // Tried without a GPU it fails, and the agent's metadata cannot be loaded by anybody from then on.
-    throw Failure{"NotImplemented", "nixl.no_gpu", "device memory cannot be registered: " + library.cuda->unavailable()};
+    throw Failure{"NotImplemented", "nixl.no_gpu",
+                  "device memory cannot be registered: " + library.cuda->unavailable()};
   }
   const bool taken = std::any_of(backends.begin(), backends.end(), [&](const auto& one) {
-    return (backend.empty() || one.name == backend) && std::find(one.memories.begin(), one.memories.end(), memory) != one.memories.end();
+    return (backend.empty() || one.name == backend) &&
+           std::find(one.memories.begin(), one.memories.end(), memory) != one.memories.end();
   });
   if (!taken) {
     throw Failure{"InvalidRequest", "nixl.no_backend",
-                  backend.empty() ? "no backend of the agent '" + options.name + "' takes " + name_of(memory) + " memory"
-                                  : "the backend " + backend + " takes no " + name_of(memory) + " memory or is not there",
+                  backend.empty()
+                      ? "no backend of the agent '" + options.name + "' takes " + name_of(memory) + " memory"
+                      : "the backend " + backend + " takes no " + name_of(memory) + " memory or is not there",
                   "create one that does with agent.createBackend: UCX for DRAM and VRAM, POSIX for FILE"};
   }
   if (memory == Memory::vram) {
     for (const auto& storage : storages) {
       const std::string error = library.cuda->use(static_cast<int>(storage->device));
-      if (!error.empty()) throw Failure{"InvalidRequest", "nixl.no_gpu", "device " + std::to_string(storage->device) + ": " + error};
+      if (!error.empty())
+        throw Failure{"InvalidRequest", "nixl.no_gpu", "device " + std::to_string(storage->device) + ": " + error};
     }
   }
   std::vector<RegionRef> regions;
@@ -51,8 +56,10 @@ std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Stora
   call().destroy_reg_dlist(list);
   if (status != Status::ok) {
     throw Failure::of_call("register_mem", status,
-                           std::to_string(regions.size()) + (regions.size() == 1 ? " region of " : " regions of ") + name_of(memory) + " memory could not be registered",
-                           memory == Memory::file ? "is the file descriptor open, and registered only once?" : "is the address mapped, and memlock large enough?");
+                           std::to_string(regions.size()) + (regions.size() == 1 ? " region of " : " regions of ") +
+                               name_of(memory) + " memory could not be registered",
+                           memory == Memory::file ? "is the file descriptor open, and registered only once?"
+                                                  : "is the address mapped, and memlock large enough?");
   }
   for (const auto& region : regions) regions_.emplace(region->id, region);
   return objects;
@@ -63,7 +70,8 @@ RegistrationListRef Agent::registration_list(const std::vector<RegionRef>& regio
   call().create_reg_dlist(memory, &list);
   for (const auto& region : regions) {
     const Storage& storage = *region->storage;
-    call().reg_dlist_add_desc(list, storage.address, storage.bytes, storage.device, storage.meta.data(), storage.meta.size());
+    call().reg_dlist_add_desc(list, storage.address, storage.bytes, storage.device, storage.meta.data(),
+                              storage.meta.size());
   }
   return list;
 }
@@ -95,7 +103,8 @@ void Agent::finish_release(const RegionRef& region) {
 RegionRef Agent::region(uint64_t id) const {
   const auto found = regions_.find(id);
   if (found == regions_.end() || !found->second->releasing.empty()) {
-    throw Failure{"InvalidRequest", "nixl.region_released", "a region of this transfer was released, or is another agent's"};
+    throw Failure{"InvalidRequest", "nixl.region_released",
+                  "a region of this transfer was released, or is another agent's"};
   }
   return found->second;
 }
@@ -103,8 +112,8 @@ RegionRef Agent::region(uint64_t id) const {
 RegionRef Agent::region_holding(Memory memory, uint64_t device, uintptr_t address, size_t bytes) const {
   for (const auto& [id, region] : regions_) {
     const Storage& storage = *region->storage;
-    if (storage.memory == memory && storage.device == device && region->releasing.empty() && address >= storage.address &&
-        bytes <= storage.bytes && address - storage.address <= storage.bytes - bytes) {
+    if (storage.memory == memory && storage.device == device && region->releasing.empty() &&
+        address >= storage.address && bytes <= storage.bytes && address - storage.address <= storage.bytes - bytes) {
       return region;
     }
   }

@@ -30,7 +30,8 @@ std::vector<uint8_t> description(const std::vector<ObjectRef>& objects) {
   for (const auto& object : objects) {
     const auto& region = static_cast<const Region&>(*object);
     const Storage& storage = *region.storage;
-    for (const uint64_t number : {region.id, static_cast<uint64_t>(storage.address), static_cast<uint64_t>(storage.bytes), storage.device}) {
+    for (const uint64_t number :
+         {region.id, static_cast<uint64_t>(storage.address), static_cast<uint64_t>(storage.bytes), storage.device}) {
       numbers.push_back(static_cast<double>(number));
     }
   }
@@ -39,10 +40,10 @@ std::vector<uint8_t> description(const std::vector<ObjectRef>& objects) {
   return bytes;
 }
 
-// Gives the regions' description alone: of thousands only some are ever asked for as objects, by `region_find`. The regions
-// of a caller who gave up are released again.
-void register_and_settle(const std::shared_ptr<Agent>& agent, std::vector<std::shared_ptr<Storage>> storages, const std::string& backend,
-                         const TaskRef& operation) {
+// Gives the regions' description alone: of thousands only some are ever asked for as objects, by `region_find`. The
+// regions of a caller who gave up are released again.
+void register_and_settle(const std::shared_ptr<Agent>& agent, std::vector<std::shared_ptr<Storage>> storages,
+                         const std::string& backend, const TaskRef& operation) {
   const auto objects = agent->register_regions(std::move(storages), backend);
   share(objects);
   Reply reply = Reply::of_bytes(description(objects));
@@ -54,9 +55,11 @@ void register_and_settle(const std::shared_ptr<Agent>& agent, std::vector<std::s
 
 // Bytes of a region, where they are in it.
 Storage& storage_of(Region& region, uint64_t offset, uint64_t bytes) {
-  if (region.storage == nullptr || !region.releasing.empty()) throw Failure{"InvalidRequest", "nixl.region_released", "the region was released"};
+  if (region.storage == nullptr || !region.releasing.empty())
+    throw Failure{"InvalidRequest", "nixl.region_released", "the region was released"};
   Storage& storage = *region.storage;
-  if (offset > storage.bytes || bytes > storage.bytes - offset) throw Failure::bad_argument("offset: expected bytes within the region");
+  if (offset > storage.bytes || bytes > storage.bytes - offset)
+    throw Failure::bad_argument("offset: expected bytes within the region");
   return storage;
 }
 
@@ -70,8 +73,9 @@ void region_allocate(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = object_as<Agent>(call.handle);
     const Options args(call.args);
-    agent->submit_later(operation, [agent, bytes = call.a, device = static_cast<int>(call.b), on_device = args.boolean("device"),
-                                    huge_pages = args.boolean("hugePages"), backend = args.text("backend")](const TaskRef& running) {
+    agent->submit_later(operation, [agent, bytes = call.a, device = static_cast<int>(call.b),
+                                    on_device = args.boolean("device"), huge_pages = args.boolean("hugePages"),
+                                    backend = args.text("backend")](const TaskRef& running) {
       const Cuda& cuda = *agent->library.cuda;
       if (on_device && !cuda.available()) {
         throw Failure{"NotImplemented", "nixl.no_gpu", "device memory cannot be allocated: " + cuda.unavailable()};
@@ -86,10 +90,11 @@ void region_file(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = object_as<Agent>(call.handle);
     const Options args(call.args);
-    agent->submit_later(operation, [agent, bytes = call.a, path = args.text("path"), write = args.boolean("write"),
-                                    create = args.boolean("create"), backend = args.text("backend")](const TaskRef& running) {
-      register_and_settle(agent, {Storage::open_file(path, write, create, bytes)}, backend, running);
-    });
+    agent->submit_later(
+        operation, [agent, bytes = call.a, path = args.text("path"), write = args.boolean("write"),
+                    create = args.boolean("create"), backend = args.text("backend")](const TaskRef& running) {
+          register_and_settle(agent, {Storage::open_file(path, write, create, bytes)}, backend, running);
+        });
   });
 }
 
@@ -100,11 +105,13 @@ void region_register(const Call& call, TaskRef operation) {
     const Memory memory = memory_of(call.a);
     const auto numbers = numbers_of<double>(call.payload);
     const auto& metas = args.list("metas");
-    if (numbers.empty() || numbers.size() % 3 != 0) throw Failure::bad_argument("payload: expected address, bytes and device of each region");
+    if (numbers.empty() || numbers.size() % 3 != 0)
+      throw Failure::bad_argument("payload: expected address, bytes and device of each region");
     std::vector<std::shared_ptr<Storage>> storages;
     for (size_t i = 0; i < numbers.size(); i += 3) {
       const size_t index = i / 3;
-      storages.push_back(Storage::borrow(whole(numbers[i]), whole(numbers[i + 1]), memory, whole(numbers[i + 2]), index < metas.size() ? metas[index] : ""));
+      storages.push_back(Storage::borrow(whole(numbers[i]), whole(numbers[i + 1]), memory, whole(numbers[i + 2]),
+                                         index < metas.size() ? metas[index] : ""));
     }
     agent->submit_later(operation, [agent, storages, backend = args.text("backend")](const TaskRef& running) {
       register_and_settle(agent, storages, backend, running);
@@ -133,7 +140,8 @@ void region_write(const Call& call, TaskRef operation) {
     agent->submit(operation, [agent, region, offset = call.a, bytes = copy(call.payload)] {
       Storage& storage = storage_of(*region, offset, bytes.size());
       if (storage.memory == Memory::vram) {
-        check_copied(agent->library.cuda->copy_to_device(static_cast<int>(storage.device), storage.address + offset, bytes.data(), bytes.size()));
+        check_copied(agent->library.cuda->copy_to_device(static_cast<int>(storage.device), storage.address + offset,
+                                                         bytes.data(), bytes.size()));
       } else if (storage.memory == Memory::dram) {
         std::memcpy(reinterpret_cast<void*>(storage.address + offset), bytes.data(), bytes.size());
       } else {
@@ -152,7 +160,8 @@ void region_read(const Call& call, TaskRef operation) {
       Storage& storage = storage_of(*region, offset, count);
       std::vector<uint8_t> bytes(count);
       if (storage.memory == Memory::vram) {
-        check_copied(agent->library.cuda->copy_from_device(static_cast<int>(storage.device), bytes.data(), storage.address + offset, count));
+        check_copied(agent->library.cuda->copy_from_device(static_cast<int>(storage.device), bytes.data(),
+                                                           storage.address + offset, count));
       } else if (storage.memory == Memory::dram) {
         std::memcpy(bytes.data(), reinterpret_cast<const void*>(storage.address + offset), count);
       } else {
@@ -176,7 +185,8 @@ void region_copy(const Call& call, TaskRef operation) {
         throw Failure::bad_argument("regions: expected memory of one device");
       }
       const auto begin = Clock::now();
-      check_copied(agent->library.cuda->copy_on_device(static_cast<int>(source.device), target.address, source.address, count));
+      check_copied(
+          agent->library.cuda->copy_on_device(static_cast<int>(source.device), target.address, source.address, count));
       return Reply::of_number(static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - begin).count()));
     });
   });
@@ -187,7 +197,8 @@ Reply region_find(const Call& call) {
   const auto found = shared.find(call.a);
   auto region = found == shared.end() ? nullptr : found->second.lock();
   if (region == nullptr || region->released) {
-    return Reply::of_failure({"InvalidRequest", "nixl.region_released", "the region of this token was released, or is another process's"});
+    return Reply::of_failure(
+        {"InvalidRequest", "nixl.region_released", "the region of this token was released, or is another process's"});
   }
   return Reply::of_object(std::move(region));
 }

@@ -17,14 +17,22 @@ struct Freed {
   void operator()(void* pointer) const { std::free(pointer); }
 };
 
-Failure damaged(const std::string& why) { return {"InvalidRequest", "nixl.metadata", "the metadata is damaged: " + why}; }
-
-Failure refused() {
-  return {"InvalidRequest", "nixl.metadata", "the metadata was refused: its agent shares no backend with this one",
-          "both sides need the same backend and nearly the same version of the library", "load_remote_md", Status::backend};
+Failure damaged(const std::string& why) {
+  return {"InvalidRequest", "nixl.metadata", "the metadata is damaged: " + why};
 }
 
-std::string_view text_of(const std::vector<uint8_t>& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+Failure refused() {
+  return {"InvalidRequest",
+          "nixl.metadata",
+          "the metadata was refused: its agent shares no backend with this one",
+          "both sides need the same backend and nearly the same version of the library",
+          "load_remote_md",
+          Status::backend};
+}
+
+std::string_view text_of(const std::vector<uint8_t>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
@@ -47,13 +55,16 @@ OptArgsRef address_options(const Agent& agent, const SocketAddress& address) {
 
 std::vector<uint8_t> Agent::metadata() const {
   if (backends.empty()) {
-    throw Failure{"InvalidRequest", "nixl.no_backend", "the agent '" + options.name + "' has no backend yet, so nothing to tell", "create one with agent.createBackend"};
+    throw Failure{"InvalidRequest", "nixl.no_backend",
+                  "the agent '" + options.name + "' has no backend yet, so nothing to tell",
+                  "create one with agent.createBackend"};
   }
   void* data = nullptr;
   size_t length = 0;
   const Status status = call().get_local_md(ref, &data, &length);
   if (status != Status::ok) {
-    throw Failure::of_call("get_local_md", status, "the agent '" + options.name + "' has no metadata", "none of its backends connects to other agents");
+    throw Failure::of_call("get_local_md", status, "the agent '" + options.name + "' has no metadata",
+                           "none of its backends connects to other agents");
   }
   return sealed(data, length);
 }
@@ -107,13 +118,16 @@ PeerRef Agent::load(const std::string& blob, const std::string& connection) {
 }
 
 void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
-  if (backends.empty()) throw Failure{"InvalidRequest", "nixl.no_backend", "the agent '" + options.name + "' has no backend to connect with"};
+  if (backends.empty())
+    throw Failure{"InvalidRequest", "nixl.no_backend",
+                  "the agent '" + options.name + "' has no backend to connect with"};
   std::string_view view = text_of(bytes);
   if (!unseal(view)) throw damaged("its checksum does not fit");
   const MetadataView parts = library.inspect_metadata(view);
   if (!parts.damage.empty()) throw damaged(parts.damage);
   if (parts.name == options.name) {
-    throw Failure{"InvalidRequest", "nixl.own_metadata", "the metadata is that of an agent of this name, '" + options.name + "'",
+    throw Failure{"InvalidRequest", "nixl.own_metadata",
+                  "the metadata is that of an agent of this name, '" + options.name + "'",
                   "use agent.self to move bytes within an agent, and give every agent its own name"};
   }
   const std::string blob(view);
@@ -130,7 +144,8 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
   }
   // Loaded over the old one it would be refused, or reach where the old one was.
   const PeerRef old = found->second;
-  retire(old, {"Unavailable", "nixl.peer_restarted", "the peer '" + old->name + "' was started anew", "use the peer that connect() gave for its new metadata"});
+  retire(old, {"Unavailable", "nixl.peer_restarted", "the peer '" + old->name + "' was started anew",
+               "use the peer that connect() gave for its new metadata"});
   const auto limit = Clock::now() + RETIRE_LIMIT;
   wait_for([this, old, blob, connection = parts.connection, connected, limit] {
     if (old->uses > 0 && Clock::now() < limit) return false;
@@ -181,7 +196,9 @@ void Agent::fetch(const std::string& name, const SocketAddress& from, bool accep
       if (args != nullptr) call().destroy_opt_args(args);
       if (status != Status::ok) {
         fetched->fail(Failure::of_call("fetch_remote_md", status, "the metadata of '" + name + "' cannot be asked for",
-                                       from.host.empty() ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?" : "is the host an address of IPv4?"));
+                                       from.host.empty()
+                                           ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?"
+                                           : "is the host an address of IPv4?"));
         return;
       }
     }
@@ -199,7 +216,8 @@ void Agent::fetch(const std::string& name, const SocketAddress& from, bool accep
   if (!known || accept) return begin();
   // What is known of it may be of an agent that has been started anew since.
   const PeerRef old = found->second;
-  retire(old, {"Unavailable", "nixl.peer_restarted", "the metadata of '" + name + "' was fetched anew", "use the peer that the fetch gave"});
+  retire(old, {"Unavailable", "nixl.peer_restarted", "the metadata of '" + name + "' was fetched anew",
+               "use the peer that the fetch gave"});
   const auto limit = Clock::now() + RETIRE_LIMIT;
   wait_for([this, old, begin, limit] {
     if (old->uses > 0 && Clock::now() < limit) return false;
@@ -209,10 +227,12 @@ void Agent::fetch(const std::string& name, const SocketAddress& from, bool accep
   });
 }
 
-void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vector<RegionRef>>& partial, Memory memory) {
+void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vector<RegionRef>>& partial,
+                          Memory memory) {
   check_feature("metadataExchange", "exchanges no metadata");
   if (partial.has_value() && to.host.empty()) {
-    throw Failure{"NotImplemented", "nixl.not_supported", "partial metadata cannot go to etcd: it needs a label, which the library's C API cannot set",
+    throw Failure{"NotImplemented", "nixl.not_supported",
+                  "partial metadata cannot go to etcd: it needs a label, which the library's C API cannot set",
                   "send it to the peer's address, or by hand"};
   }
   const OptArgsRef args = address_options(*this, to);
@@ -226,7 +246,8 @@ void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vect
   }
   if (args != nullptr) call().destroy_opt_args(args);
   if (status != Status::ok) {
-    throw Failure::of_call("send_local_md", status, "the metadata cannot be sent", to.host.empty() ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?" : "");
+    throw Failure::of_call("send_local_md", status, "the metadata cannot be sent",
+                           to.host.empty() ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?" : "");
   }
 }
 

@@ -7,15 +7,20 @@ void Agent::notify(const Peer& peer, const std::vector<uint8_t>& message) {
   check_peer(peer);
   const Status status = call().gen_notif(ref, peer.name.c_str(), message.data(), message.size(), nullptr);
   if (status != Status::ok) {
-    throw Failure{"Unavailable", "nixl.peer_lost", "the notification was not sent to '" + peer.name + "'",
-                  "the peer may have ended: connect to it again", "gen_notif", status};
+    throw Failure{"Unavailable",
+                  "nixl.peer_lost",
+                  "the notification was not sent to '" + peer.name + "'",
+                  "the peer may have ended: connect to it again",
+                  "gen_notif",
+                  status};
   }
 }
 
 // At most one waits at a time: a second would take what the first is waiting for.
 void Agent::pull_notifications(size_t most, TaskRef pulled) {
   if (pulling_ != nullptr && !pulling_->settled()) {
-    throw Failure{"Conflict", "nixl.notifications_read", "the notifications of '" + options.name + "' are read already"};
+    throw Failure{"Conflict", "nixl.notifications_read",
+                  "the notifications of '" + options.name + "' are read already"};
   }
   pulling_ = std::move(pulled);
   pull_most_ = most;

@@ -32,7 +32,9 @@ class Reader {
 
   static bool is_map(uint8_t tag) { return (tag & 0xf0) == 0x80 || tag == 0xde || tag == 0xdf; }
   static bool is_array(uint8_t tag) { return (tag & 0xf0) == 0x90 || tag == 0xdc || tag == 0xdd; }
-  static bool is_text(uint8_t tag) { return (tag & 0xe0) == 0xa0 || (tag >= 0xd9 && tag <= 0xdb) || (tag >= 0xc4 && tag <= 0xc6); }
+  static bool is_text(uint8_t tag) {
+    return (tag & 0xe0) == 0xa0 || (tag >= 0xd9 && tag <= 0xdb) || (tag >= 0xc4 && tag <= 0xc6);
+  }
 
   size_t size(uint8_t fixed, uint8_t mask, uint8_t sized) {
     const uint8_t tag = byte();

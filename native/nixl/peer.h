@@ -22,9 +22,9 @@ class Peer final : public Object, public Held {
   const uint64_t generation;
   const bool is_self;
   // With the library taken.
-  std::optional<Failure> gone;      // why nothing can be sent to it any more
-  bool warm = false;                // something went through: its connection stands, and a post does not wait for it
-  std::string connection;  // of its metadata; empty where none was loaded from bytes
+  std::optional<Failure> gone;  // why nothing can be sent to it any more
+  bool warm = false;            // something went through: its connection stands, and a post does not wait for it
+  std::string connection;       // of its metadata; empty where none was loaded from bytes
   std::string metadata;
 };
 

@@ -1,7 +1,7 @@
 // What the kernel lets this process do, and what it has done: evidence for doctor() and explain().
 #include <dirent.h>
-#include <netinet/in.h>
 #include <linux/tcp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -30,7 +30,8 @@ Reply process_received(const Call&) {
     tcp_info info{};
     socklen_t length = sizeof info;
     // What is no TCP socket refuses the question.
-    if (getsockopt(std::atoi(entry->d_name), IPPROTO_TCP, TCP_INFO, &info, &length) == 0) received += info.tcpi_bytes_received;
+    if (getsockopt(std::atoi(entry->d_name), IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
+      received += info.tcpi_bytes_received;
   }
   closedir(folder);
   return Reply::of_number(received);

@@ -70,16 +70,16 @@ Feature& feature_named(std::vector<Feature>& features, const std::string& name) 
 }
 
 void fill(void* handle, Backend& backend) {
-#define DYNAMO_NIXL_SYMBOL(feature, name, parameters)                                              \
-  {                                                                                                \
-    auto& group = feature_named(backend.features, #feature);                                       \
+#define DYNAMO_NIXL_SYMBOL(feature, name, parameters)                                                     \
+  {                                                                                                       \
+    auto& group = feature_named(backend.features, #feature);                                              \
     backend.call.name = reinterpret_cast<decltype(backend.call.name)>(dlsym(handle, "nixl_capi_" #name)); \
-    if (backend.call.name != nullptr) {                                                            \
-      backend.functions += 1;                                                                      \
-    } else {                                                                                       \
-      group.available = false;                                                                     \
-      group.missing.emplace_back("nixl_capi_" #name);                                              \
-    }                                                                                              \
+    if (backend.call.name != nullptr) {                                                                   \
+      backend.functions += 1;                                                                             \
+    } else {                                                                                              \
+      group.available = false;                                                                            \
+      group.missing.emplace_back("nixl_capi_" #name);                                                     \
+    }                                                                                                     \
   }
   DYNAMO_NIXL_FUNCTIONS(DYNAMO_NIXL_SYMBOL)
 #undef DYNAMO_NIXL_SYMBOL
@@ -178,8 +178,8 @@ void safe_environment(const std::string& log_level) {
   std::call_once(once, [&] {
     setenv("UCX_DEBUG_SIGNO", "0", 0);
     setenv("UCX_HANDLE_ERRORS", "none", 0);
-    // UCX tries its memory hooks out with sbrk(+page) and sbrk(-page). When another thread's malloc grows the heap between the
-    // two, that heap loses its last page: seen as a crash in about one start of forty.
+    // UCX tries its memory hooks out with sbrk(+page) and sbrk(-page). When another thread's malloc grows the heap
+    // between the two, that heap loses its last page: seen as a crash in about one start of forty.
     setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 0);
     if (!log_level.empty()) setenv("NIXL_LOG_LEVEL", log_level.c_str(), 1);
   });

@@ -11,8 +11,8 @@ namespace dynamo::nixl {
 
 class Agent;
 
-// An object of the library's that points into a registration or a connection: a request, a prepared list. It is released
-// before either goes, because the library would follow the pointer.
+// An object of the library's that points into a registration or a connection: a request, a prepared list. It is
+// released before either goes, because the library would follow the pointer.
 class Dependent : public Object {
  public:
   // With the library taken, and nothing of it under way.

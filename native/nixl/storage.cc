@@ -46,7 +46,8 @@ std::shared_ptr<Storage> Storage::allocate(size_t bytes, bool huge_pages) {
                     ? MAP_FAILED
                     : mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) {
-    throw Failure{"CapacityExhausted", "nixl.memory", "cannot allocate " + std::to_string(bytes) + " bytes: " + error_text()};
+    throw Failure{"CapacityExhausted", "nixl.memory",
+                  "cannot allocate " + std::to_string(bytes) + " bytes: " + error_text()};
   }
   const auto first = reinterpret_cast<uintptr_t>(start);
   const uintptr_t aligned = (first + unit - 1) / unit * unit;
@@ -63,7 +64,9 @@ std::shared_ptr<Storage> Storage::allocate_device(const Cuda& cuda, int device, 
   uint64_t address = 0;
   const std::string error = cuda.allocate(device, bytes, &address);
   if (!error.empty()) {
-    throw Failure{"CapacityExhausted", "nixl.memory", "cannot allocate " + std::to_string(bytes) + " bytes on device " + std::to_string(device) + ": " + error};
+    throw Failure{
+        "CapacityExhausted", "nixl.memory",
+        "cannot allocate " + std::to_string(bytes) + " bytes on device " + std::to_string(device) + ": " + error};
   }
   auto memory = std::make_shared<DeviceMemory>();
   memory->cuda = &cuda;
@@ -85,7 +88,8 @@ std::shared_ptr<Storage> Storage::open_file(const std::string& path, bool write,
   return storage;
 }
 
-std::shared_ptr<Storage> Storage::borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device, std::string meta) {
+std::shared_ptr<Storage> Storage::borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device,
+                                         std::string meta) {
   auto storage = std::make_shared<Borrowed>();
   storage->address = address;
   storage->bytes = bytes;

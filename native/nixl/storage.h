@@ -33,7 +33,8 @@ class Storage {
   static std::shared_ptr<Storage> allocate_device(const Cuda& cuda, int device, size_t bytes);
   static std::shared_ptr<Storage> open_file(const std::string& path, bool write, bool create, size_t bytes);
   // What belongs to somebody else, who keeps it.
-  static std::shared_ptr<Storage> borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device, std::string meta);
+  static std::shared_ptr<Storage> borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device,
+                                         std::string meta);
 
  protected:
   Storage() = default;

@@ -73,8 +73,9 @@ void Transfer::create(Piece& piece) {
   if (plan_.local_blocks != nullptr) {
     plan_.local_blocks->check();
     plan_.remote_blocks->check();
-    status = call.make_xfer_req(agent_->ref, plan_.operation, plan_.local_blocks->ref, plan_.local_indices.data() + piece.first, piece.count,
-                                plan_.remote_blocks->ref, plan_.remote_indices.data() + piece.first, piece.count, &piece.request, args);
+    status = call.make_xfer_req(agent_->ref, plan_.operation, plan_.local_blocks->ref,
+                                plan_.local_indices.data() + piece.first, piece.count, plan_.remote_blocks->ref,
+                                plan_.remote_indices.data() + piece.first, piece.count, &piece.request, args);
   } else {
     const TransferListRef local = agent_->local_list(plan_.local_memory);
     const TransferListRef remote = agent_->remote_list(plan_.remote_memory);
@@ -83,7 +84,8 @@ void Transfer::create(Piece& piece) {
       call.xfer_dlist_add_desc(local, run.local, run.bytes, run.local_device);
       call.xfer_dlist_add_desc(remote, run.remote, run.bytes, run.remote_device);
     }
-    status = call.create_xfer_req(agent_->ref, plan_.operation, local, remote, plan_.peer->name.c_str(), &piece.request, args);
+    status = call.create_xfer_req(agent_->ref, plan_.operation, local, remote, plan_.peer->name.c_str(), &piece.request,
+                                  args);
   }
   if (args != nullptr) call.destroy_opt_args(args);
   if (status != Status::ok) {
@@ -97,18 +99,27 @@ Failure Transfer::why_not_created(const Piece& piece, Status status) const {
   const Functions& call = agent_->call();
   const std::string& name = plan_.peer->name;
   const char* function = plan_.local_blocks != nullptr ? "make_xfer_req" : "create_xfer_req";
-  for (size_t i = piece.first; plan_.local_blocks == nullptr && !plan_.peer->is_self && i < piece.first + piece.count; i++) {
+  for (size_t i = piece.first; plan_.local_blocks == nullptr && !plan_.peer->is_self && i < piece.first + piece.count;
+       i++) {
     const Run& run = plan_.runs[i];
     const TransferListRef remote = agent_->remote_list(plan_.remote_memory);
     call.xfer_dlist_add_desc(remote, run.remote, run.bytes, run.remote_device);
     if (call.check_remote_md(agent_->ref, name.c_str(), remote) == Status::ok) continue;
-    return {"InvalidRequest", "nixl.range",
-            "the " + std::to_string(run.bytes) + " bytes at remote address " + std::to_string(run.remote) + " (device " + std::to_string(run.remote_device) +
-                ") are not in one region that the metadata of '" + name + "' tells",
-            "a region registered after the exchange needs the metadata anew", function, status};
+    return {"InvalidRequest",
+            "nixl.range",
+            "the " + std::to_string(run.bytes) + " bytes at remote address " + std::to_string(run.remote) +
+                " (device " + std::to_string(run.remote_device) + ") are not in one region that the metadata of '" +
+                name + "' tells",
+            "a region registered after the exchange needs the metadata anew",
+            function,
+            status};
   }
-  return {"InvalidRequest", "nixl.no_backend", "no backend moves these bytes between '" + agent_->options.name + "' and '" + name + "'",
-          "both sides need one backend that takes both kinds of memory", function, status};
+  return {"InvalidRequest",
+          "nixl.no_backend",
+          "no backend moves these bytes between '" + agent_->options.name + "' and '" + name + "'",
+          "both sides need one backend that takes both kinds of memory",
+          function,
+          status};
 }
 
 Failure Transfer::why_failed(const Piece& piece, const char* function, Status status) const {
@@ -116,23 +127,36 @@ Failure Transfer::why_failed(const Piece& piece, const char* function, Status st
   const auto detail = agent_->library.transfer_detail;
   const bool lost = detail != nullptr && detail(agent_->ref, piece.request) == Detail::remote_disconnect;
   if (lost) {
-    return {"Unavailable", "nixl.peer_lost", "the connection to the peer '" + name + "' is lost", "connect to it again when it is back", function, status};
+    return {"Unavailable",
+            "nixl.peer_lost",
+            "the connection to the peer '" + name + "' is lost",
+            "connect to it again when it is back",
+            function,
+            status};
   }
   if (plan_.peer->gone.has_value()) return *plan_.peer->gone;
-  return {"Unavailable", "nixl.transfer", "the transfer with '" + name + "' failed",
-          "the peer may have ended or released the memory; the library's log on stderr has more", function, status};
+  return {"Unavailable",
+          "nixl.transfer",
+          "the transfer with '" + name + "' failed",
+          "the peer may have ended or released the memory; the library's log on stderr has more",
+          function,
+          status};
 }
 
 bool Transfer::may_run_inline() const {
-  return pieces_.size() == 1 && bytes_ <= INLINE_BYTES && plan_.peer->warm && plan_.local_memory != Memory::vram && plan_.remote_memory != Memory::vram;
+  return pieces_.size() == 1 && bytes_ <= INLINE_BYTES && plan_.peer->warm && plan_.local_memory != Memory::vram &&
+         plan_.remote_memory != Memory::vram;
 }
 
 void Transfer::post(TaskRef operation, std::optional<std::vector<uint8_t>> notification) {
-  if (is_active()) throw Failure{"Conflict", "nixl.active", "the transfer is under way", "await it, or its end after an abort, before it is posted again"};
+  if (is_active())
+    throw Failure{"Conflict", "nixl.active", "the transfer is under way",
+                  "await it, or its end after an abort, before it is posted again"};
   if (invalid_.has_value()) throw *invalid_;
   agent_->check_peer(*plan_.peer);
   for (const auto& region : plan_.regions) {
-    if (!region->releasing.empty()) throw Failure{"InvalidRequest", "nixl.region_released", "a region of this transfer was released"};
+    if (!region->releasing.empty())
+      throw Failure{"InvalidRequest", "nixl.region_released", "a region of this transfer was released"};
   }
   operation_ = std::move(operation);
   notification_ = std::move(notification);
@@ -205,7 +229,8 @@ void Transfer::post_piece(Piece& piece, bool last) {
   try {
     if (plan_.peer->gone.has_value()) throw *plan_.peer->gone;
     if (piece.request == nullptr) create(piece);
-    if (plan_.local_memory == Memory::vram) agent_->library.cuda->use(static_cast<int>(plan_.regions.front()->storage->device));
+    if (plan_.local_memory == Memory::vram)
+      agent_->library.cuda->use(static_cast<int>(plan_.regions.front()->storage->device));
     // The library keeps a request's notification for its next post, unless that has options without one.
     if (last && (notification_.has_value() || keeps_notification_)) args = agent_->options_for({}, {});
     if (last && notification_.has_value()) {
@@ -277,7 +302,8 @@ void Transfer::release() {
   once_ = true;
   if (is_active()) return;
   for (Piece& piece : pieces_) destroy(piece);
-  if (!invalid_.has_value()) invalid_ = Failure{"InvalidRequest", "nixl.transfer_released", "the transfer was released"};
+  if (!invalid_.has_value())
+    invalid_ = Failure{"InvalidRequest", "nixl.transfer_released", "the transfer was released"};
   agent_->drop(shared_from_this());
 }
 
@@ -295,10 +321,15 @@ std::vector<uint8_t> Transfer::telemetry() const {
   TransferTelemetry sum{UINT64_MAX, 0, 0, 0, 0};
   for (const Piece& piece : pieces_) {
     TransferTelemetry one{};
-    const Status status = piece.request == nullptr ? Status::no_telemetry : call.get_xfer_telemetry(agent_->ref, piece.request, &one);
+    const Status status =
+        piece.request == nullptr ? Status::no_telemetry : call.get_xfer_telemetry(agent_->ref, piece.request, &one);
     if (status != Status::ok) {
-      throw Failure{"InvalidRequest", "nixl.no_telemetry", "the transfer has no telemetry", "create the agent with telemetry, and ask when the transfer is done",
-                    "get_xfer_telemetry", status};
+      throw Failure{"InvalidRequest",
+                    "nixl.no_telemetry",
+                    "the transfer has no telemetry",
+                    "create the agent with telemetry, and ask when the transfer is done",
+                    "get_xfer_telemetry",
+                    status};
     }
     sum.start_time_us = std::min(sum.start_time_us, one.start_time_us);
     sum.post_duration_us += one.post_duration_us;

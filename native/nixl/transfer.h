@@ -112,8 +112,8 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   std::optional<Failure> failure_;
   Clock::time_point started_;
   std::optional<uint64_t> elapsed_;
-  // A failed run's memory stays for a moment: the library reports the first failure, and parts of the request may not have
-  // ended with it.
+  // A failed run's memory stays for a moment: the library reports the first failure, and parts of the request may not
+  // have ended with it.
   bool lingering_ = false;
   Clock::time_point lingers_until_;
 };

@@ -27,7 +27,8 @@ std::optional<std::vector<uint8_t>> notification_of(const Options& args) {
 }
 
 Request request_of(const Call& call) {
-  Request request{operation_of(call.a & 0xff), memory_of(call.a >> 8 & 0xff), memory_of(call.a >> 16 & 0xff), {}, {}, {}};
+  Request request{
+      operation_of(call.a & 0xff), memory_of(call.a >> 8 & 0xff), memory_of(call.a >> 16 & 0xff), {}, {}, {}};
   if (call.args.empty()) return request;
   const Options args(call.args);
   request.backend = args.text("backend");
@@ -37,12 +38,14 @@ Request request_of(const Call& call) {
 }
 
 void check_within(const Storage& storage, uint64_t offset, uint64_t bytes) {
-  if (offset > storage.bytes || bytes > storage.bytes - offset) throw Failure::bad_argument("payload: expected bytes within one region");
+  if (offset > storage.bytes || bytes > storage.bytes - offset)
+    throw Failure::bad_argument("payload: expected bytes within one region");
 }
 
 // With the library taken.
 Plan plan_of(const Agent& agent, PeerRef peer, const Request& request, const std::vector<double>& numbers) {
-  if (numbers.empty() || numbers.size() % RUN_FIELDS != 0) throw Failure::bad_argument("payload: expected five numbers for each run");
+  if (numbers.empty() || numbers.size() % RUN_FIELDS != 0)
+    throw Failure::bad_argument("payload: expected five numbers for each run");
   if (peer->agent.lock().get() != &agent) throw Failure::bad_argument("peer: expected one of the same agent");
   Plan plan;
   plan.operation = request.operation;
@@ -61,20 +64,23 @@ Plan plan_of(const Agent& agent, PeerRef peer, const Request& request, const std
     const uint64_t device = whole(numbers[i + 4]);
     if (local == nullptr || static_cast<double>(local->id) != numbers[i]) {
       local = agent.region(whole(numbers[i]));
-      if (local->storage->memory != request.local) throw Failure::bad_argument("payload: expected local regions of one kind of memory");
+      if (local->storage->memory != request.local)
+        throw Failure::bad_argument("payload: expected local regions of one kind of memory");
       plan.regions.push_back(local);
     }
     const Storage& storage = *local->storage;
     check_within(storage, offset, bytes);
     // What moves within the agent pins both ends.
     const auto holds = [&](const RegionRef& region) {
-      return region != nullptr && address >= region->storage->address && bytes <= region->storage->bytes && device == region->storage->device &&
-             address - region->storage->address <= region->storage->bytes - bytes;
+      return region != nullptr && address >= region->storage->address && bytes <= region->storage->bytes &&
+             device == region->storage->device && address - region->storage->address <= region->storage->bytes - bytes;
     };
     if (plan.peer->is_self && !holds(remote)) {
       remote = agent.region_holding(request.remote, device, address, bytes);
       if (remote == nullptr) {
-        throw Failure{"InvalidRequest", "nixl.range", "the " + std::to_string(bytes) + " bytes at address " + std::to_string(address) + " are not in one region of this agent"};
+        throw Failure{"InvalidRequest", "nixl.range",
+                      "the " + std::to_string(bytes) + " bytes at address " + std::to_string(address) +
+                          " are not in one region of this agent"};
       }
       plan.regions.push_back(remote);
     }
@@ -83,7 +89,8 @@ Plan plan_of(const Agent& agent, PeerRef peer, const Request& request, const std
   return plan;
 }
 
-Plan blocks_plan_of(const std::shared_ptr<BlockList>& local, const std::shared_ptr<BlockList>& remote, const Request& request, std::vector<int> indices) {
+Plan blocks_plan_of(const std::shared_ptr<BlockList>& local, const std::shared_ptr<BlockList>& remote,
+                    const Request& request, std::vector<int> indices) {
   local->check();
   remote->check();
   if (local->agent != remote->agent) throw Failure::bad_argument("blocks: expected lists of one agent");
@@ -104,12 +111,19 @@ Plan blocks_plan_of(const std::shared_ptr<BlockList>& local, const std::shared_p
   for (size_t i = 0; i < count; i++) {
     const int here = plan.local_indices[i];
     const int there = plan.remote_indices[i];
-    const auto outside = [](int index, const BlockList& list) { return index < 0 || static_cast<size_t>(index) >= list.bytes.size(); };
-    if (outside(here, *local)) throw Failure::bad_argument("localIndices[" + std::to_string(i) + "]: expected an index below " + std::to_string(local->bytes.size()) + ", got " + std::to_string(here));
-    if (outside(there, *remote)) throw Failure::bad_argument("remoteIndices[" + std::to_string(i) + "]: expected an index below " + std::to_string(remote->bytes.size()) + ", got " + std::to_string(there));
+    const auto outside = [](int index, const BlockList& list) {
+      return index < 0 || static_cast<size_t>(index) >= list.bytes.size();
+    };
+    if (outside(here, *local))
+      throw Failure::bad_argument("localIndices[" + std::to_string(i) + "]: expected an index below " +
+                                  std::to_string(local->bytes.size()) + ", got " + std::to_string(here));
+    if (outside(there, *remote))
+      throw Failure::bad_argument("remoteIndices[" + std::to_string(i) + "]: expected an index below " +
+                                  std::to_string(remote->bytes.size()) + ", got " + std::to_string(there));
     if (local->bytes[static_cast<size_t>(here)] != remote->bytes[static_cast<size_t>(there)]) {
       throw Failure::bad_argument("block " + std::to_string(i) + ": expected the same size on both sides, got " +
-                                  std::to_string(local->bytes[static_cast<size_t>(here)]) + " and " + std::to_string(remote->bytes[static_cast<size_t>(there)]) + " bytes");
+                                  std::to_string(local->bytes[static_cast<size_t>(here)]) + " and " +
+                                  std::to_string(remote->bytes[static_cast<size_t>(there)]) + " bytes");
     }
   }
   return plan;
@@ -141,8 +155,10 @@ void settle_prepared(const std::shared_ptr<Transfer>& transfer, const TaskRef& o
 
 // Where a run on this thread stands when its post has returned.
 Reply reply_of(const std::shared_ptr<Transfer>& transfer, uint64_t when_active) {
-  if (const auto elapsed = transfer->elapsed(); !transfer->running() && elapsed.has_value()) return Reply::of_number(*elapsed);
-  if (const auto& failure = transfer->failure(); !transfer->running() && failure.has_value()) return Reply::of_failure(*failure);
+  if (const auto elapsed = transfer->elapsed(); !transfer->running() && elapsed.has_value())
+    return Reply::of_number(*elapsed);
+  if (const auto& failure = transfer->failure(); !transfer->running() && failure.has_value())
+    return Reply::of_failure(*failure);
   transfer->agent()->executor().wake();
   return when_active == Reply::NO_NUMBER ? Reply::of_object(transfer) : Reply{};
 }
@@ -185,8 +201,10 @@ void transfer_start(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = object_as<Agent>(call.handle);
     const auto peer = object_as<Peer>(call.other);
-    agent->submit_later(operation, [agent, peer, request = request_of(call), numbers = numbers_of<double>(call.payload)](const TaskRef& running) {
-      std::make_shared<Transfer>(agent, plan_of(*agent, peer, request, numbers), true)->post(running, request.notification);
+    agent->submit_later(operation, [agent, peer, request = request_of(call),
+                                    numbers = numbers_of<double>(call.payload)](const TaskRef& running) {
+      std::make_shared<Transfer>(agent, plan_of(*agent, peer, request, numbers), true)
+          ->post(running, request.notification);
     });
   });
 }
@@ -195,7 +213,8 @@ void transfer_prepare(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto agent = object_as<Agent>(call.handle);
     const auto peer = object_as<Peer>(call.other);
-    agent->submit_later(operation, [agent, peer, request = request_of(call), numbers = numbers_of<double>(call.payload)](const TaskRef& running) {
+    agent->submit_later(operation, [agent, peer, request = request_of(call),
+                                    numbers = numbers_of<double>(call.payload)](const TaskRef& running) {
       settle_prepared(prepared(agent, plan_of(*agent, peer, request, numbers)), running);
     });
   });
@@ -220,9 +239,8 @@ Reply transfer_post_inline(const Call& call) {
 void transfer_post(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto transfer = object_as<Transfer>(call.handle);
-    transfer->agent()->submit_later(operation, [transfer, notification = notification_of(Options(call.args))](const TaskRef& running) {
-      transfer->post(running, notification);
-    });
+    transfer->agent()->submit_later(operation, [transfer, notification = notification_of(Options(call.args))](
+                                                   const TaskRef& running) { transfer->post(running, notification); });
   });
 }
 
@@ -266,7 +284,8 @@ void blocks_prepare(const Call& call, TaskRef operation) {
     const Options args(call.args);
     agent->submit_later(operation, [agent, peer, memory = memory_of(call.a), backend = args.text("backend"),
                                     numbers = numbers_of<double>(call.payload)](const TaskRef& running) {
-      if (numbers.empty() || numbers.size() % BLOCK_FIELDS != 0) throw Failure::bad_argument("payload: expected four numbers for each block");
+      if (numbers.empty() || numbers.size() % BLOCK_FIELDS != 0)
+        throw Failure::bad_argument("payload: expected four numbers for each block");
       std::vector<BlockList::Block> blocks;
       std::vector<RegionRef> regions;
       for (size_t i = 0; i < numbers.size(); i += BLOCK_FIELDS) {
@@ -279,7 +298,8 @@ void blocks_prepare(const Call& call, TaskRef operation) {
         }
         if (regions.empty() || static_cast<double>(regions.back()->id) != numbers[i]) {
           regions.push_back(agent->region(whole(numbers[i])));
-          if (regions.back()->storage->memory != memory) throw Failure::bad_argument("blocks: expected regions of one kind of memory");
+          if (regions.back()->storage->memory != memory)
+            throw Failure::bad_argument("blocks: expected regions of one kind of memory");
         }
         const Storage& storage = *regions.back()->storage;
         check_within(storage, at, bytes);
@@ -307,8 +327,10 @@ void blocks_start(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto local = object_as<BlockList>(call.handle);
     const auto remote = object_as<BlockList>(call.other);
-    local->agent->submit_later(operation, [local, remote, request = request_of(call), indices = numbers_of<int>(call.payload)](const TaskRef& running) {
-      std::make_shared<Transfer>(local->agent, blocks_plan_of(local, remote, request, indices), true)->post(running, request.notification);
+    local->agent->submit_later(operation, [local, remote, request = request_of(call),
+                                           indices = numbers_of<int>(call.payload)](const TaskRef& running) {
+      std::make_shared<Transfer>(local->agent, blocks_plan_of(local, remote, request, indices), true)
+          ->post(running, request.notification);
     });
   });
 }
@@ -317,7 +339,8 @@ void blocks_transfer(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto local = object_as<BlockList>(call.handle);
     const auto remote = object_as<BlockList>(call.other);
-    local->agent->submit_later(operation, [local, remote, request = request_of(call), indices = numbers_of<int>(call.payload)](const TaskRef& running) {
+    local->agent->submit_later(operation, [local, remote, request = request_of(call),
+                                           indices = numbers_of<int>(call.payload)](const TaskRef& running) {
       settle_prepared(prepared(local->agent, blocks_plan_of(local, remote, request, indices)), running);
     });
   });

@@ -10,7 +10,8 @@
 namespace dynamo::nixl {
 
 // What nearly every call returns. Versions of the library disagree on which failure is `backend` and which is
-// `not_found` or `invalid_param` (1.3 says `backend` for almost all): tell failures apart before the call, not by these.
+// `not_found` or `invalid_param` (1.3 says `backend` for almost all): tell failures apart before the call, not by
+// these.
 enum class Status : int {
   ok = 0,
   in_progress = 1,
@@ -54,8 +55,8 @@ struct AgentConfig {
   bool enable_listen_thread = false;
   int listen_port = 0;
   ThreadSync thread_sync = ThreadSync::read_write;
-  unsigned num_workers = 1;           // ignored by the library
-  uint64_t pthr_delay_us = 10'000;    // 0 spins one core per agent
+  unsigned num_workers = 1;         // ignored by the library
+  uint64_t pthr_delay_us = 10'000;  // 0 spins one core per agent
   uint64_t lthr_delay_us = 10'000;
   bool capture_telemetry = false;
 };

@@ -9,7 +9,14 @@ const folder = join(root, 'build/gpu');
 /** The addon with NIXL alone: without the Rust core it is a hundredth of the size, and builds in a minute. */
 export async function buildSmallAddon() {
   const addon = join(folder, 'addon');
-  const cmake = [require.resolve('cmake-js/bin/cmake-js'), 'compile', '-d', join(root, 'native'), '-O', join(folder, 'cmake')];
+  const cmake = [
+    require.resolve('cmake-js/bin/cmake-js'),
+    'compile',
+    '-d',
+    join(root, 'native'),
+    '-O',
+    join(folder, 'cmake'),
+  ];
   await run(process.execPath, [...cmake, '--CDDYNAMO_NIXL_ONLY=ON', `--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=${addon}`], {
     env: { ...process.env, ...headersEnvironment() },
   });
@@ -24,7 +31,19 @@ export async function cudaRuntime() {
   const file = join(target, 'nvidia/cuda_runtime/lib/libcudart.so.12');
   if (existsSync(file)) return file;
   const wanted = readFileSync(join(root, 'scripts/gpu.txt'), 'utf8').trim();
-  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '2', '--no-deps', '--target', target, wanted];
+  const pip = [
+    '-m',
+    'pip',
+    'install',
+    '--quiet',
+    '--disable-pip-version-check',
+    '--retries',
+    '2',
+    '--no-deps',
+    '--target',
+    target,
+    wanted,
+  ];
   outputOf(join(root, '.peers/bin/python'), pip);
   if (existsSync(file)) return file;
   console.warn(`${wanted} cannot be had: the machine with the GPU needs a libcudart.so.12 of its own`);

@@ -11,7 +11,9 @@ const LEFT_OUT = /perftest|_ib/;
 function wheelFolder() {
   const lib = join(root, '.peers/lib');
   const versions = existsSync(lib) ? readdirSync(lib) : [];
-  const found = versions.map((name) => join(lib, name, 'site-packages')).find((folder) => existsSync(join(folder, '.nixl_cu12.mesonpy.libs')));
+  const found = versions
+    .map((name) => join(lib, name, 'site-packages'))
+    .find((folder) => existsSync(join(folder, '.nixl_cu12.mesonpy.libs')));
   if (found === undefined) throw new SetUpError('NIXL is not installed: run `npm run setup`');
   return found;
 }
@@ -22,7 +24,9 @@ const GLIBC = /^(ld-linux.*|lib(c|m|dl|pthread|rt|resolv|util|anl))\.so/;
 /** What the linker finds for a program or library; what is not there, such as the driver, is not among it. */
 function needed(file) {
   const resolved = outputOf('ldd', [file]) ?? '';
-  return [...resolved.matchAll(/=> (\S+) \(/g)].map(([, path]) => normalize(path)).filter((path) => !GLIBC.test(basename(path)));
+  return [...resolved.matchAll(/=> (\S+) \(/g)]
+    .map(([, path]) => normalize(path))
+    .filter((path) => !GLIBC.test(basename(path)));
 }
 
 /**
@@ -36,7 +40,9 @@ export function libraries() {
   const roots = [
     join(nixl, 'libnixl_capi.so'),
     ...PLUGINS.map((name) => join(nixl, `plugins/libplugin_${name}.so`)),
-    ...readdirSync(modules).filter((name) => name.includes('.so') && !LEFT_OUT.test(name)).map((name) => join(modules, name)),
+    ...readdirSync(modules)
+      .filter((name) => name.includes('.so') && !LEFT_OUT.test(name))
+      .map((name) => join(modules, name)),
   ];
   const all = [...new Set([...roots, ...[process.execPath, ...roots].flatMap(needed)])];
   const ofWheel = (file) => file.startsWith(folder);

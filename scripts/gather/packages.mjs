@@ -18,7 +18,9 @@ export function packages(names) {
     const folder = found(name, from);
     if (folder === undefined || folders.has(folder)) return;
     folders.add(folder);
-    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8'));
+    const { dependencies = {}, optionalDependencies = {} } = JSON.parse(
+      readFileSync(join(root, folder, 'package.json'), 'utf8'),
+    );
     for (const next of Object.keys({ ...dependencies, ...optionalDependencies })) visit(next, folder);
   };
   for (const name of names) visit(name, '.');

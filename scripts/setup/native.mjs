@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Progress } from './progress.mjs';
 import { headersEnvironment, root, SetUpError } from './process.mjs';
+import { Progress } from './progress.mjs';
 
 const require = createRequire(import.meta.url);
 
@@ -12,10 +12,17 @@ const tailLines = 40;
 
 /** Lines of a `transient` kind stay out of the log. */
 const states = [
-  { line: /^\s*Building \[.*\] (\d+)\/(\d+): (.+)$/, say: ([, done, all, names]) => `${done}/${all} crates, ${names.split(/[,(]/)[0].trim()}`, transient: true },
+  {
+    line: /^\s*Building \[.*\] (\d+)\/(\d+): (.+)$/,
+    say: ([, done, all, names]) => `${done}/${all} crates, ${names.split(/[,(]/)[0].trim()}`,
+    transient: true,
+  },
   { line: /^\s*Downloading \[.*\]/, say: () => 'downloading crates', transient: true },
   { line: /^\s*Downloaded (\S+)/, say: ([, name]) => `downloading ${name}` },
-  { line: /^\[(\d+)\/(\d+)\] Building CXX object .*\/(\S+)\.o$/, say: ([, done, all, name]) => `C++ ${done}/${all}, ${name}` },
+  {
+    line: /^\[(\d+)\/(\d+)\] Building CXX object .*\/(\S+)\.o$/,
+    say: ([, done, all, name]) => `C++ ${done}/${all}, ${name}`,
+  },
   { line: /^\[\d+\/\d+\] Linking/, say: () => 'linking' },
 ];
 
@@ -27,7 +34,14 @@ export function stateOf(line) {
 
 const commands = {
   build: () => [require.resolve('node-gyp/bin/node-gyp.js'), 'configure', 'build', '--release'],
-  prebuild: () => [require.resolve('prebuildify/bin.js'), '--napi', '--strip', '--tag-libc', '--target', process.versions.node],
+  prebuild: () => [
+    require.resolve('prebuildify/bin.js'),
+    '--napi',
+    '--strip',
+    '--tag-libc',
+    '--target',
+    process.versions.node,
+  ],
 };
 
 const environment = {
@@ -74,5 +88,6 @@ export async function buildNative(kind = 'build') {
   closeSync(log);
 
   progress.end(status === 0 ? 'done' : 'failed');
-  if (status !== 0) throw new SetUpError(`${tail.join('\n')}\nThe native build failed (${status}); the whole log is in ${logFile}.`);
+  if (status !== 0)
+    throw new SetUpError(`${tail.join('\n')}\nThe native build failed (${status}); the whole log is in ${logFile}.`);
 }

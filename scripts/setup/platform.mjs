@@ -18,8 +18,12 @@ export function checkPlatform() {
   const unmet = requirements.find(({ met }) => !met());
   if (unmet) throw new SetUpError(`${supported}; this is ${unmet.found()}.`);
 
-  const lacking = flagVariables.find((name) => name in process.env && !/--cfg[^a-z]*tokio_unstable/.test(process.env[name]));
+  const lacking = flagVariables.find(
+    (name) => name in process.env && !/--cfg[^a-z]*tokio_unstable/.test(process.env[name]),
+  );
   if (lacking) {
-    throw new SetUpError(`${lacking} lacks \`--cfg tokio_unstable\`, without which Dynamo does not compile: add it or unset the variable.`);
+    throw new SetUpError(
+      `${lacking} lacks \`--cfg tokio_unstable\`, without which Dynamo does not compile: add it or unset the variable.`,
+    );
   }
 }

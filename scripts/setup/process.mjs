@@ -31,7 +31,11 @@ const addToPath = (folder) => {
 
 /** Where the set-up keeps the Rust that it installed itself, on machines that had none. */
 const ownFolder = join(homedir(), '.cache/dynamo-node/rust');
-export const ownRust = { folder: ownFolder, CARGO_HOME: join(ownFolder, 'cargo'), RUSTUP_HOME: join(ownFolder, 'rustup') };
+export const ownRust = {
+  folder: ownFolder,
+  CARGO_HOME: join(ownFolder, 'cargo'),
+  RUSTUP_HOME: join(ownFolder, 'rustup'),
+};
 
 export function useOwnRust() {
   const { CARGO_HOME, RUSTUP_HOME } = ownRust;
@@ -45,7 +49,11 @@ if (!which('rustup') && existsSync(join(ownRust.CARGO_HOME, 'bin/rustup'))) useO
 
 /** The trimmed standard output of a command, or undefined when it is missing or fails. */
 export function outputOf(command, args, options = {}) {
-  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], ...options });
+  const { status, stdout } = spawnSync(command, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    ...options,
+  });
   return status === 0 ? stdout.trim() : undefined;
 }
 
@@ -55,7 +63,9 @@ export function run(command, args, options = {}) {
     const child = spawn(command, args, { cwd: root, stdio: 'inherit', ...options });
     child.on('error', reject);
     child.on('close', (code, signal) =>
-      code === 0 ? resolve() : reject(new SetUpError(`${command} ${args.join(' ')} failed (${signal ?? `exit code ${code}`})`)),
+      code === 0
+        ? resolve()
+        : reject(new SetUpError(`${command} ${args.join(' ')} failed (${signal ?? `exit code ${code}`})`)),
     );
   });
 }

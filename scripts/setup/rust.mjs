@@ -33,7 +33,10 @@ export async function installRust() {
   await run('rustup', ['toolchain', 'install', pinned(), '--profile', 'minimal', '--no-self-update']);
 
   const installed = pinnedEnvironment();
-  if (!installed) throw new SetUpError(`Rust ${pinned()} is not usable after its installation: try \`rustc --version\` in native/core.`);
+  if (!installed)
+    throw new SetUpError(
+      `Rust ${pinned()} is not usable after its installation: try \`rustc --version\` in native/core.`,
+    );
   return Object.assign(process.env, installed);
 }
 
@@ -55,7 +58,16 @@ async function installRustup() {
   const python = join(venv, 'bin/python');
   try {
     await run('python3', ['-m', 'venv', venv]);
-    await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '-r', 'scripts/rustup.txt']);
+    await run(python, [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--no-deps',
+      '-r',
+      'scripts/rustup.txt',
+    ]);
     await run(python, ['-m', 'puccinialin', '--location', ownRust.folder, '--info-json', join(venv, 'info.json')], {
       env: { ...systemCertificates(), ...process.env },
     });

@@ -12,7 +12,18 @@ async function pipInstall(list) {
     for (const step of ['peers', 'nixl']) rmSync(stampOf(step), { force: true });
     await run('python3', ['-m', 'venv', '--clear', '.peers']);
   }
-  await run(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '2', '--no-deps', '-r', list]);
+  await run(python, [
+    '-m',
+    'pip',
+    'install',
+    '--quiet',
+    '--disable-pip-version-check',
+    '--retries',
+    '2',
+    '--no-deps',
+    '-r',
+    list,
+  ]);
 }
 
 /**
@@ -57,7 +68,11 @@ function* filesOf(path) {
 function digest(inputs) {
   const hash = createHash('sha256');
   for (const file of inputs.flatMap((input) => [...filesOf(input)])) {
-    hash.update(`${file}\0`).update(createHash('sha256').update(readFileSync(join(root, file))).digest());
+    hash.update(`${file}\0`).update(
+      createHash('sha256')
+        .update(readFileSync(join(root, file)))
+        .digest(),
+    );
   }
   return hash.digest('hex');
 }
@@ -66,7 +81,11 @@ const stampOf = (name) => join(root, '.setup', name);
 
 export function isDone(name) {
   const { inputs, output } = steps[name];
-  return existsSync(join(root, output)) && existsSync(stampOf(name)) && readFileSync(stampOf(name), 'utf8') === digest(inputs);
+  return (
+    existsSync(join(root, output)) &&
+    existsSync(stampOf(name)) &&
+    readFileSync(stampOf(name), 'utf8') === digest(inputs)
+  );
 }
 
 /** Runs a step unless it is done. The digest is taken first: a file edited meanwhile makes the step run again. */

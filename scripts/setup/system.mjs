@@ -44,12 +44,15 @@ export async function installPackages({ test }) {
   if (missing.length === 0) return;
 
   const names = missing.map(({ name }) => name);
-  if (!which('apt-get')) throw new SetUpError(`Install what these Debian packages hold, then try again: ${names.join(' ')}`);
+  if (!which('apt-get'))
+    throw new SetUpError(`Install what these Debian packages hold, then try again: ${names.join(' ')}`);
   const services = missing.flatMap(({ service }) => service ?? []);
   if (!isRoot) {
     const commands = ['apt-get update', `apt-get install -y --no-install-recommends ${names.join(' ')}`];
     if (services.length > 0 && hasSystemd()) commands.push(`systemctl disable --now ${services.join(' ')}`);
-    throw new SetUpError(`Some packages are missing. Run this, then try again:\n  sudo sh -c '${commands.join(' && ')}'`);
+    throw new SetUpError(
+      `Some packages are missing. Run this, then try again:\n  sudo sh -c '${commands.join(' && ')}'`,
+    );
   }
 
   console.log(`set-up: installing ${names.join(' ')}`);
@@ -57,7 +60,8 @@ export async function installPackages({ test }) {
   await keepStopped(services);
 
   const still = missing.filter(({ present }) => !present());
-  if (still.length > 0) throw new SetUpError(`Still missing after installation: ${still.map(({ name, what }) => what ?? name).join(', ')}`);
+  if (still.length > 0)
+    throw new SetUpError(`Still missing after installation: ${still.map(({ name, what }) => what ?? name).join(', ')}`);
 }
 
 /** Installs packages without starting the services among them. */

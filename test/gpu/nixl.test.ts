@@ -1,4 +1,4 @@
-import { loadNixl, nixlDoctor, nixlExplain, NixlLoadError } from 'dynamo-node';
+import { loadNixl, NixlLoadError, nixlDoctor, nixlExplain } from 'dynamo-node';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { describeDevice } from '../helpers/nixl/device.js';
@@ -26,11 +26,17 @@ describe('NIXL with a GPU', () => {
   });
   describeDevice('ucx');
 
-  it('explains what carries bytes between device memories, and between a device and the host', { timeout: 120_000 }, async () => {
+  it('explains what carries bytes between device memories, and between a device and the host', {
+    timeout: 120_000,
+  }, async () => {
     const agent = await agentOf('ucx', 'explained');
     for (const memory of ['VRAM', 'DRAM'] as const) {
       const region = await agent.allocate(1 << 20, { memory });
-      const explained = await nixlExplain({ peer: await agent.metadata({ regions: [region] }), remote: region.descriptor(), local: 'VRAM' });
+      const explained = await nixlExplain({
+        peer: await agent.metadata({ regions: [region] }),
+        remote: region.descriptor(),
+        local: 'VRAM',
+      });
       console.log(`${memory} to VRAM: ${explained.transport}, ${explained.evidence}: ${explained.detail}`);
       expect(explained.transport).not.toBe('mock');
       expect(explained.measured?.bytesPerSecond).toBeGreaterThan(50e6);

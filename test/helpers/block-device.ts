@@ -1,7 +1,29 @@
-import { type BlockManager, BlockTiers, NixlAgent, type NixlLibrary, type RegisteredBlocks, RemoteBlocks, SharedBlocks, type ShareRequest, type ShareResponse } from 'dynamo-node';
 import { join } from 'node:path';
+import {
+  type BlockManager,
+  BlockTiers,
+  NixlAgent,
+  type NixlLibrary,
+  type RegisteredBlocks,
+  RemoteBlocks,
+  SharedBlocks,
+  type ShareRequest,
+  type ShareResponse,
+} from 'dynamo-node';
 import { expect, it, onTestFinished } from 'vitest';
-import { areRight, BLOCK_BYTES, blockSize, deviceManager, fileManager, fill, hostManager, LAYER_BYTES, layout, sequenceOf, store } from './blocks.js';
+import {
+  areRight,
+  BLOCK_BYTES,
+  blockSize,
+  deviceManager,
+  fileManager,
+  fill,
+  hostManager,
+  LAYER_BYTES,
+  layout,
+  sequenceOf,
+  store,
+} from './blocks.js';
 import { uniqueName } from './nixl/library.js';
 import { temporaryFolder, testRuntime } from './runtime.js';
 
@@ -31,7 +53,9 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const below = host.allocateOrThrow(5);
     await host.copy(stored, below);
     const kept = below.stageAs(stored).register();
-    expect(Array.from({ length: 5 }, (_, index) => Buffer.compare(kept.view(index), fill(sequence, index)))).toEqual(Array(5).fill(0));
+    expect(Array.from({ length: 5 }, (_, index) => Buffer.compare(kept.view(index), fill(sequence, index)))).toEqual(
+      Array(5).fill(0),
+    );
     stored.dispose();
     device.drainInactive();
     const above = device.allocateOrThrow(5);
@@ -55,7 +79,10 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const sequence = sequenceOf(3);
     const stored = await store(device, sequence);
     const below = disk.allocateOrThrow(3);
-    const copied = await disk.copy(stored, below).then(() => true, (error: unknown) => error);
+    const copied = await disk.copy(stored, below).then(
+      () => true,
+      (error: unknown) => error,
+    );
     if (copied !== true) {
       expect(copied).toMatchObject({ name: 'NixlError' });
       expect(below.disposed).toBe(false);
@@ -69,7 +96,10 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const agent = await agentOn();
     const device = await deviceManager(agent);
     const host = hostManager({ registry: device.registry });
-    const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'), { registry: device.registry, blockCount: 16 });
+    const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'), {
+      registry: device.registry,
+      blockCount: 16,
+    });
     const [upper, lower] = [tiersOf(device, host), tiersOf(host, disk)];
     const sequence = sequenceOf(6);
     const stored = await store(device, sequence);
@@ -78,7 +108,10 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const between = host.matchPrefix(sequence) as RegisteredBlocks;
     expect(await lower.offload(between)).toBe(6);
     between.dispose();
-    const where = (): number[] => [device, host, disk].map(({ tier }) => device.registry.presence(sequence, [tier]).filter((there) => there === 1).length);
+    const where = (): number[] =>
+      [device, host, disk].map(
+        ({ tier }) => device.registry.presence(sequence, [tier]).filter((there) => there === 1).length,
+      );
     expect(where()).toEqual([6, 6, 6]);
     for (const manager of [device, host]) manager.drainInactive();
     expect(await upper.onboard(sequence)).toBeUndefined();
@@ -107,7 +140,8 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
       await host.copy(stored, below, { layers: [layer, layer + 1] });
     }
     const kept = below.stageAs(stored).register();
-    for (let layer = layout.layers - 1; layer >= 0; layer--) await device.copy(kept, above, { layers: [layer, layer + 1] });
+    for (let layer = layout.layers - 1; layer >= 0; layer--)
+      await device.copy(kept, above, { layers: [layer, layer + 1] });
     expect(await areRight(above.stageAs(kept).register(), sequence)).toEqual([true, true, true]);
     await expect(host.copy(stored, host.allocateOrThrow(3), { layers: [2, 5] })).rejects.toThrow(RangeError);
   });
@@ -162,12 +196,18 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const [agent, other] = [await agentOn('a'), await agentOn('b')];
     const region = await agent.allocate(8 * BLOCK_BYTES, { memory: 'VRAM' });
     const storage = { kind: 'region', region } as const;
-    expect(() => hostManager({ storage })).toThrow(/options.storage: expected a manager of the tier device for it, got one of the tier host/);
+    expect(() => hostManager({ storage })).toThrow(
+      /options.storage: expected a manager of the tier device for it, got one of the tier host/,
+    );
     expect(() => hostManager({ tier: 'device', blockCount: 9, storage })).toThrow(RangeError);
     const memory = await agent.allocate(8 * BLOCK_BYTES);
-    expect(() => hostManager({ storage: { kind: 'region', region: memory } })).toThrow(/expected VRAM or FILE, got DRAM/);
+    expect(() => hostManager({ storage: { kind: 'region', region: memory } })).toThrow(
+      /expected VRAM or FILE, got DRAM/,
+    );
     const first = hostManager({ tier: 'device', storage });
-    expect(() => hostManager({ tier: 'device', storage })).toThrow(expect.objectContaining({ code: 'DYN_CONFLICT', reason: 'kvbm.region' }));
+    expect(() => hostManager({ tier: 'device', storage })).toThrow(
+      expect.objectContaining({ code: 'DYN_CONFLICT', reason: 'kvbm.region' }),
+    );
     first.dispose();
     const device = hostManager({ tier: 'device', storage });
     expect(() => device.registerWith(other)).toThrow(TypeError);
@@ -176,15 +216,21 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const own = hostManager({ tier: 'disk', storage: { kind: 'file', path: join(temporaryFolder(), 'own') } });
     const stored = await store(device, sequenceOf(1));
     await expect(elsewhere.copy(stored, elsewhere.allocateOrThrow(1))).rejects.toThrow(/expected regions of one agent/);
-    await expect(own.copy(stored, own.allocateOrThrow(1))).rejects.toThrow(/expected memory or a region beside a region, got a manager's own file/);
+    await expect(own.copy(stored, own.allocateOrThrow(1))).rejects.toThrow(
+      /expected memory or a region beside a region, got a manager's own file/,
+    );
     expect(() => new BlockTiers(device, own)).toThrow(TypeError);
     const narrow = hostManager({ layout: { ...layout, layers: 8, heads: 1 } });
     expect(narrow.blockBytes).toBe(BLOCK_BYTES);
-    await expect(narrow.copy(stored, narrow.allocateOrThrow(1))).rejects.toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
+    await expect(narrow.copy(stored, narrow.allocateOrThrow(1))).rejects.toThrow(
+      expect.objectContaining({ name: 'BlockLayoutError' }),
+    );
     expect(stored.disposed).toBe(false);
     expect(device.blockSize).toBe(blockSize);
     device.dispose();
     await region.release();
-    expect(() => hostManager({ tier: 'device', storage })).toThrow(expect.objectContaining({ reason: 'nixl.region_released' }));
+    expect(() => hostManager({ tier: 'device', storage })).toThrow(
+      expect.objectContaining({ reason: 'nixl.region_released' }),
+    );
   });
 }

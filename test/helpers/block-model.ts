@@ -62,7 +62,8 @@ class Inactive {
 
   add(name: bigint, id: number): void {
     this.blocks.set(name, id);
-    if (typeof this.policy === 'object') this.#levels.set(name, this.policy.multiLru.filter((least) => this.uses(name) >= least).length);
+    if (typeof this.policy === 'object')
+      this.#levels.set(name, this.policy.multiLru.filter((least) => this.uses(name) >= least).length);
     const parent = this.#parent(name);
     this.#leaves = this.#leaves.filter((leaf) => leaf !== parent);
     if (this.#children(name).length === 0) this.#leaves.push(name);

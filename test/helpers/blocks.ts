@@ -1,4 +1,10 @@
-import { BlockManager, type BlockManagerOptions, type NixlAgent, type RegisteredBlocks, TokenSequence } from 'dynamo-node';
+import {
+  BlockManager,
+  type BlockManagerOptions,
+  type NixlAgent,
+  type RegisteredBlocks,
+  TokenSequence,
+} from 'dynamo-node';
 import { onTestFinished } from 'vitest';
 import { randomNumbers } from './random.js';
 
@@ -9,27 +15,44 @@ export const LAYER_BYTES = BLOCK_BYTES / 4;
 
 /** A manager of the host's memory, with checksums. */
 export function hostManager(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({ tier: 'host', blockCount: 8, blockSize, layout, storage: { kind: 'memory', checksums: true }, ...options });
+  const manager = new BlockManager({
+    tier: 'host',
+    blockCount: 8,
+    blockSize,
+    layout,
+    storage: { kind: 'memory', checksums: true },
+    ...options,
+  });
   onTestFinished(() => manager.dispose());
   return manager;
 }
 
 /** A manager of a GPU's memory, with checksums. */
-export async function deviceManager(agent: NixlAgent, options: Partial<BlockManagerOptions> = {}): Promise<BlockManager> {
+export async function deviceManager(
+  agent: NixlAgent,
+  options: Partial<BlockManagerOptions> = {},
+): Promise<BlockManager> {
   const blockCount = options.blockCount ?? 8;
   const region = await agent.allocate(blockCount * BLOCK_BYTES, { memory: 'VRAM' });
   return hostManager({ tier: 'device', blockCount, storage: { kind: 'region', region, checksums: true }, ...options });
 }
 
 /** A manager of a file that the agent reads and writes, with checksums. */
-export async function fileManager(agent: NixlAgent, path: string, options: Partial<BlockManagerOptions> = {}): Promise<BlockManager> {
+export async function fileManager(
+  agent: NixlAgent,
+  path: string,
+  options: Partial<BlockManagerOptions> = {},
+): Promise<BlockManager> {
   const blockCount = options.blockCount ?? 8;
   const region = await agent.register({ path, bytes: blockCount * BLOCK_BYTES, access: 'write', create: true });
   return hostManager({ tier: 'disk', blockCount, storage: { kind: 'region', region, checksums: true }, ...options });
 }
 
 export function sequenceOf(blocks: number, seed = 0): TokenSequence {
-  const sequence = new TokenSequence(Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index), { blockSize });
+  const sequence = new TokenSequence(
+    Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index),
+    { blockSize },
+  );
   onTestFinished(() => sequence.dispose());
   return sequence;
 }
@@ -49,6 +72,9 @@ export async function store(manager: BlockManager, sequence: TokenSequence, firs
 
 /** Whether each block holds what its name says. */
 export async function areRight(blocks: RegisteredBlocks, sequence: TokenSequence, first = 0): Promise<boolean[]> {
-  const all = Array.from({ length: blocks.length }, async (_, index) => Buffer.compare(await blocks.read(index), fill(sequence, first + index)) === 0);
+  const all = Array.from(
+    { length: blocks.length },
+    async (_, index) => Buffer.compare(await blocks.read(index), fill(sequence, first + index)) === 0,
+  );
   return Promise.all(all);
 }

@@ -34,7 +34,15 @@ export async function compareAnswers(count: number, seed: number, atOnce = 6): P
   const below = (limit: number): number => Math.floor(random() * limit);
   const some = (length: number): number[] => Array.from({ length }, () => below(model.config.vocabSize));
   const beginnings = Array.from({ length: 5 }, () => some(16 + below(24)));
-  const result = { equal: 0, ties: 0, different: [] as string[], promptTokens: 0, cachedTokens: 0, evictions: 0, blocksLeft: 0 };
+  const result = {
+    equal: 0,
+    ties: 0,
+    different: [] as string[],
+    promptTokens: 0,
+    cachedTokens: 0,
+    evictions: 0,
+    blocksLeft: 0,
+  };
   const options = { temperature: 0, maxTokens: ANSWER, ignoreEos: true, topLogprobs: 2 };
 
   const one = async (prompt: number[]): Promise<void> => {
@@ -55,7 +63,10 @@ export async function compareAnswers(count: number, seed: number, atOnce = 6): P
   };
 
   for (let asked = 0; asked < count; ) {
-    const group = Array.from({ length: Math.min(atOnce, count - asked) }, () => [...(beginnings[below(beginnings.length)] as number[]), ...some(1 + below(16))]);
+    const group = Array.from({ length: Math.min(atOnce, count - asked) }, () => [
+      ...(beginnings[below(beginnings.length)] as number[]),
+      ...some(1 + below(16)),
+    ]);
     asked += group.length;
     await Promise.all(group.map(one));
   }

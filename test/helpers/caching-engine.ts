@@ -42,7 +42,10 @@ export class CachingEngine extends CountingEngine {
 
   store(tokens: Uint32Array): number {
     const { names, tokensHashes, count } = this.prefix(tokens);
-    const blocks = Array.from(names.subarray(count), (block_hash, index) => ({ block_hash, tokens_hash: tokensHashes[count + index] as bigint }));
+    const blocks = Array.from(names.subarray(count), (block_hash, index) => ({
+      block_hash,
+      tokens_hash: tokensHashes[count + index] as bigint,
+    }));
     for (const { block_hash } of blocks) this.held.add(block_hash);
     if (blocks.length > 0) {
       const stored = { parent_hash: count === 0 ? null : (names[count - 1] as bigint), start_position: count, blocks };

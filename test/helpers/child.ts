@@ -73,7 +73,11 @@ export class Child {
 
   static start(command: string, args: readonly string[], options: ChildOptions = {}): Child {
     const name = [command, ...args].map((part) => part.replace(root, '')).join(' ');
-    const child = spawn(command, args, { cwd: options.cwd ?? root, env: { ...process.env, ...options.env }, stdio: 'pipe' });
+    const child = spawn(command, args, {
+      cwd: options.cwd ?? root,
+      env: { ...process.env, ...options.env },
+      stdio: 'pipe',
+    });
     return new Child(child, name);
   }
 
@@ -116,13 +120,17 @@ export class Child {
       timeoutMs,
     );
     const event = find();
-    if (event === undefined) throw new Error(`${this.#name} ended before its event ${name}: ${JSON.stringify(this.#exit)}\n${this.output}`);
+    if (event === undefined)
+      throw new Error(`${this.#name} ended before its event ${name}: ${JSON.stringify(this.#exit)}\n${this.output}`);
     this.#taken.add(event);
     return event;
   }
 
   async exit(timeoutMs = START_MS): Promise<Exit> {
-    return within(timeoutMs, `${this.#name}: its exit`, this.exited, () => ({ events: this.events.slice(-20), output: this.output }));
+    return within(timeoutMs, `${this.#name}: its exit`, this.exited, () => ({
+      events: this.events.slice(-20),
+      output: this.output,
+    }));
   }
 
   /** Ends it now, if it has not ended. */

@@ -22,17 +22,33 @@ const KEPT = {
 } as const;
 
 /** Runs a process that connects and closes so often, and checks what it holds behind it. */
-export async function connectAndClose(what: keyof typeof KEPT, times: number, warmUp: number, timeoutMs: number): Promise<void> {
-  const args = ['--expose-gc', '--import', 'tsx', join(root, 'test/lifecycle/programs/connect.ts'), what, String(times), String(warmUp)];
+export async function connectAndClose(
+  what: keyof typeof KEPT,
+  times: number,
+  warmUp: number,
+  timeoutMs: number,
+): Promise<void> {
+  const args = [
+    '--expose-gc',
+    '--import',
+    'tsx',
+    join(root, 'test/lifecycle/programs/connect.ts'),
+    what,
+    String(times),
+    String(warmUp),
+  ];
   const child = Child.start(process.execPath, args);
   onTestFinished(() => child.stop());
   const startedAt = performance.now();
   const done = await child.event('done', {}, timeoutMs);
   const [before, after] = [done['before'] as Usage, done['after'] as Usage];
-  const shown = ({ files, threads, rssMiB }: Usage): string => `${files} files, ${threads} threads, ${rssMiB.toFixed(0)} MiB`;
+  const shown = ({ files, threads, rssMiB }: Usage): string =>
+    `${files} files, ${threads} threads, ${rssMiB.toFixed(0)} MiB`;
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   const each = ((after.rssMiB - before.rssMiB) * 1024) / times;
-  console.log(`${times} ${what} connected and closed in ${seconds} s: ${shown(before)} before, ${shown(after)} after, ${each.toFixed(1)} KiB each`);
+  console.log(
+    `${times} ${what} connected and closed in ${seconds} s: ${shown(before)} before, ${shown(after)} after, ${each.toFixed(1)} KiB each`,
+  );
   expect(await child.exit()).toMatchObject({ code: 0, signal: null });
   const { files, kibibytes } = KEPT[what];
   expect(after.files).toBeLessThanOrEqual(before.files + files * times + 2);

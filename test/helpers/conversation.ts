@@ -4,7 +4,11 @@ import { expect } from 'vitest';
 import { waitFor } from './wait.js';
 
 /** A bidirectional call between two runtimes: whole, failed, and left in its midst, which its handler must not take for its end. */
-export async function expectConversations(worker: DistributedRuntime, caller: DistributedRuntime, path: string): Promise<void> {
+export async function expectConversations(
+  worker: DistributedRuntime,
+  caller: DistributedRuntime,
+  path: string,
+): Promise<void> {
   let [left, whole] = [0, 0];
   await worker.endpoint<number, number>(path).serveBidirectional(async function* (requests, { signal }) {
     try {
@@ -36,6 +40,11 @@ export async function expectConversations(worker: DistributedRuntime, caller: Di
     controller.abort(new Error('enough'));
     await expect(answers.next()).rejects.toThrow('enough');
   }
-  await waitFor('the handlers that were left', () => left, (count) => count === 7, 30_000);
+  await waitFor(
+    'the handlers that were left',
+    () => left,
+    (count) => count === 7,
+    30_000,
+  );
   expect(whole).toBe(1);
 }

@@ -1,4 +1,11 @@
-import type { EngineWorker, KvEventSource, LLMEngine, LLMEngineOutput, PreprocessedRequest, RequestContext } from '../../lib/index.js';
+import type {
+  EngineWorker,
+  KvEventSource,
+  LLMEngine,
+  LLMEngineOutput,
+  PreprocessedRequest,
+  RequestContext,
+} from '../../lib/index.js';
 
 /** Gives `max_tokens` tokens, each one that says something. */
 export class CountingEngine implements LLMEngine {
@@ -27,7 +34,11 @@ export class CountingEngine implements LLMEngine {
     yield {
       token_ids: [],
       finish_reason: context.signal.aborted ? 'cancelled' : 'length',
-      completion_usage: { prompt_tokens: request.token_ids.length, completion_tokens: most, total_tokens: request.token_ids.length + most },
+      completion_usage: {
+        prompt_tokens: request.token_ids.length,
+        completion_tokens: most,
+        total_tokens: request.token_ids.length + most,
+      },
     };
   }
 
@@ -69,7 +80,10 @@ export class HeldEngine implements LLMEngine {
   constructor(readonly model: string) {}
 
   start() {
-    return { model: this.model, llm: { contextLength: 4096, kvCacheBlockSize: 16, totalKvBlocks: 256, maxNumBatchedTokens: 100 } };
+    return {
+      model: this.model,
+      llm: { contextLength: 4096, kvCacheBlockSize: 16, totalKvBlocks: 256, maxNumBatchedTokens: 100 },
+    };
   }
 
   async *generate(): AsyncGenerator<LLMEngineOutput> {

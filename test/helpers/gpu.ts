@@ -1,5 +1,5 @@
-import { existsSync, readdirSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 
 import type { TestContext } from 'vitest';
 
@@ -12,7 +12,10 @@ export function gpus(): string[] {
 
 function hasDriverLibrary(): boolean {
   const { stdout } = spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' });
-  return /libcuda\.so\.1\b/.test(stdout ?? '') || (process.env['LD_LIBRARY_PATH'] ?? '').split(':').some((folder) => existsSync(`${folder}/libcuda.so.1`));
+  return (
+    /libcuda\.so\.1\b/.test(stdout ?? '') ||
+    (process.env['LD_LIBRARY_PATH'] ?? '').split(':').some((folder) => existsSync(`${folder}/libcuda.so.1`))
+  );
 }
 
 function missing(): string | undefined {

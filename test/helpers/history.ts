@@ -31,19 +31,26 @@ export class History {
   item(call: number, owner: number, index: number): void {
     const open = this.#open.get(call);
     if (open === undefined) {
-      const [rule, detail] = this.#over.has(call) ? ['no item after the end', 'had ended'] : ['a call starts once', 'never started'];
+      const [rule, detail] = this.#over.has(call)
+        ? ['no item after the end', 'had ended']
+        : ['a call starts once', 'never started'];
       return this.#breach(call, rule as string, `item ${index} of a call that ${detail}`);
     }
     if (owner !== call) this.#breach(call, "items are the call's own", `an item of call ${owner}`);
     else if (index !== open.next) this.#breach(call, 'items come in order', `item ${index}, expected ${open.next}`);
-    else if (index >= open.expected) this.#breach(call, 'no more items than asked for', `item ${index} of ${open.expected}`);
+    else if (index >= open.expected)
+      this.#breach(call, 'no more items than asked for', `item ${index} of ${open.expected}`);
     open.next = Math.max(open.next, index) + 1;
   }
 
   ended(call: number, end: End): void {
     const open = this.#open.get(call);
     if (open === undefined) {
-      return this.#breach(call, 'a call ends exactly once', this.#over.has(call) ? `ended again, ${end}` : `ended ${end}, never started`);
+      return this.#breach(
+        call,
+        'a call ends exactly once',
+        this.#over.has(call) ? `ended again, ${end}` : `ended ${end}, never started`,
+      );
     }
     this.#open.delete(call);
     this.#over.add(call);
@@ -59,7 +66,8 @@ export class History {
 
   /** Every breach, those of calls that never ended among them. */
   finish(): readonly Breach[] {
-    for (const [call, { next }] of this.#open) this.#breach(call, 'a call ends exactly once', `never ended, after ${next} items`);
+    for (const [call, { next }] of this.#open)
+      this.#breach(call, 'a call ends exactly once', `never ended, after ${next} items`);
     this.#open.clear();
     return this.breaches;
   }

@@ -13,6 +13,13 @@ export function kserveInfer(to: Frontend, model: string): (text: string) => Prom
         1: model,
         5: [{ 1: 'text_input', 2: 'BYTES', 3: Uint8Array.of(1), 5: { 8: text } }],
       };
-      client.makeUnaryRequest('/inference.GRPCInferenceService/ModelInfer', encode, decode, message, { deadline: Date.now() + 20_000 }, (error, reply) => (error === null ? resolve(reply) : reject(error)));
+      client.makeUnaryRequest(
+        '/inference.GRPCInferenceService/ModelInfer',
+        encode,
+        decode,
+        message,
+        { deadline: Date.now() + 20_000 },
+        (error, reply) => (error === null ? resolve(reply) : reject(error)),
+      );
     });
 }

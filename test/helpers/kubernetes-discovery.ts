@@ -33,7 +33,8 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     await standIn.stop();
   });
 
-  const setPod = (pod: Pod): void => standIn.setPod({ ...pod, ...(container === undefined ? {} : { containers: [container] }) });
+  const setPod = (pod: Pod): void =>
+    standIn.setPod({ ...pod, ...(container === undefined ? {} : { containers: [container] }) });
 
   async function runtimeHere(): Promise<DistributedRuntime> {
     const runtime = await DistributedRuntime.create({ discovery, host: '127.0.0.1' });
@@ -51,19 +52,31 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
   async function workerIn(pod: { name: string; uid: string }, path: string): Promise<Child> {
     setPod({ ...pod, ready: false });
     const options = { path, runtime: { discovery, host: '127.0.0.1' } };
-    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify(options)], { env: standIn.environment(pod, container) });
+    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify(options)], {
+      env: standIn.environment(pod, container),
+    });
     onTestFinished(() => child.stop());
     await child.event('ready');
     return child;
   }
 
   const endpointsOf = (worker: string): string[] => {
-    const spec = standIn.workers.get(worker)?.['spec'] as { data: { endpoints: Record<string, { endpoint: string }> } } | undefined;
+    const spec = standIn.workers.get(worker)?.['spec'] as
+      | { data: { endpoints: Record<string, { endpoint: string }> } }
+      | undefined;
     return Object.values(spec?.data.endpoints ?? {}).map(({ endpoint }) => endpoint);
   };
-  const none = (client: Numbers): Promise<unknown> => waitFor('the instances', () => client.instances(), (instances) => instances.length === 0, SWEPT_MS);
+  const none = (client: Numbers): Promise<unknown> =>
+    waitFor(
+      'the instances',
+      () => client.instances(),
+      (instances) => instances.length === 0,
+      SWEPT_MS,
+    );
 
-  it('a worker is found while its pod is ready, called from another process, and gone once it leaves', { timeout: 60_000 }, async () => {
+  it('a worker is found while its pod is ready, called from another process, and gone once it leaves', {
+    timeout: 60_000,
+  }, async () => {
     const pod = { name: 'worker-0', uid: 'uid-of-worker-0' };
     const worker = await workerIn(pod, 'kube.plain.generate');
     expect(endpointsOf(metadataOf(pod.name))).toEqual(['generate']);
@@ -73,12 +86,17 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     const client = await clientOf('kube.plain.generate');
     await expect(client.waitForInstances({ timeoutMs: 300 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED' });
     setPod({ ...pod, ready: true });
-    expect(await client.waitForInstances({ timeoutMs: 10_000 })).toMatchObject([{ namespace: 'kube', component: 'plain', endpoint: 'generate', transport: 'tcp' }]);
+    expect(await client.waitForInstances({ timeoutMs: 10_000 })).toMatchObject([
+      { namespace: 'kube', component: 'plain', endpoint: 'generate', transport: 'tcp' },
+    ]);
     expect(await client.collect({ call: 1, items: 3 })).toEqual([0, 1, 2].map((index) => ({ call: 1, index })));
 
     setPod({ ...pod, ready: false });
     await none(client);
-    await expect(client.collect({ call: 2, items: 1 })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', retryable: true });
+    await expect(client.collect({ call: 2, items: 1 })).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      retryable: true,
+    });
     setPod({ ...pod, ready: true });
     await client.waitForInstances({ timeoutMs: 10_000 });
 
@@ -119,7 +137,10 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     const runtime = await runtimeHere();
     standIn.forbidden.add('PATCH');
     const serving = runtime.endpoint('kube.refused.generate').serve(() => 1);
-    await expect(serving).rejects.toMatchObject({ name: 'DynamoError', message: expect.stringContaining('Unable to register service') });
+    await expect(serving).rejects.toMatchObject({
+      name: 'DynamoError',
+      message: expect.stringContaining('Unable to register service'),
+    });
     standIn.forbidden.clear();
     await (await runtime.endpoint('kube.refused.generate').serve(() => 1)).close();
   });

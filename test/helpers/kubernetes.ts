@@ -7,7 +7,14 @@ import { join } from 'node:path';
 interface KubernetesObject {
   apiVersion: string;
   kind: string;
-  metadata: { name: string; namespace: string; uid: string; resourceVersion: string; labels?: Record<string, string>; ownerReferences?: { kind: string; name: string; uid: string }[] };
+  metadata: {
+    name: string;
+    namespace: string;
+    uid: string;
+    resourceVersion: string;
+    labels?: Record<string, string>;
+    ownerReferences?: { kind: string; name: string; uid: string }[];
+  };
   [field: string]: unknown;
 }
 
@@ -32,13 +39,22 @@ export interface Pod {
 const NAMESPACE = 'default';
 const LABELS = { 'nvidia.com/dynamo-discovery-backend': 'kubernetes', 'nvidia.com/dynamo-discovery-enabled': 'true' };
 
-const resource = (apiVersion: string, kind: string): Resource => ({ apiVersion, kind, changed: 1, objects: new Map(), watchers: new Set() });
+const resource = (apiVersion: string, kind: string): Resource => ({
+  apiVersion,
+  kind,
+  changed: 1,
+  objects: new Map(),
+  watchers: new Set(),
+});
 
 const matches = (object: KubernetesObject, selector: string | null): boolean =>
-  (selector ?? '').split(',').filter(Boolean).every((term) => {
-    const [name, value] = term.split('=');
-    return object.metadata.labels?.[name as string] === value;
-  });
+  (selector ?? '')
+    .split(',')
+    .filter(Boolean)
+    .every((term) => {
+      const [name, value] = term.split('=');
+      return object.metadata.labels?.[name as string] === value;
+    });
 
 /**
  * A stand-in for a cluster's API server: the few requests that Dynamo's discovery makes of it (lists and watches of
@@ -49,9 +65,15 @@ export class KubernetesStandIn {
   readonly #server: Server;
   readonly #folder = mkdtempSync(join(tmpdir(), 'dynamo-kubernetes-'));
   readonly #resources: Record<string, Resource> = {
-    [`/apis/discovery.k8s.io/v1/namespaces/${NAMESPACE}/endpointslices`]: resource('discovery.k8s.io/v1', 'EndpointSlice'),
+    [`/apis/discovery.k8s.io/v1/namespaces/${NAMESPACE}/endpointslices`]: resource(
+      'discovery.k8s.io/v1',
+      'EndpointSlice',
+    ),
     [`/api/v1/namespaces/${NAMESPACE}/pods`]: resource('v1', 'Pod'),
-    [`/apis/nvidia.com/v1alpha1/namespaces/${NAMESPACE}/dynamoworkermetadatas`]: resource('nvidia.com/v1alpha1', 'DynamoWorkerMetadata'),
+    [`/apis/nvidia.com/v1alpha1/namespaces/${NAMESPACE}/dynamoworkermetadatas`]: resource(
+      'nvidia.com/v1alpha1',
+      'DynamoWorkerMetadata',
+    ),
   };
   #version = 1;
   /** Methods that are answered 403. */
@@ -115,7 +137,8 @@ export class KubernetesStandIn {
     const uid = this.#of('Pod').objects.get(name)?.metadata.uid;
     for (const kind of ['EndpointSlice', 'Pod']) this.#delete(this.#of(kind), name);
     for (const [worker, { metadata }] of this.workers) {
-      if (metadata.ownerReferences?.some((owner) => owner.uid === uid)) this.#delete(this.#of('DynamoWorkerMetadata'), worker);
+      if (metadata.ownerReferences?.some((owner) => owner.uid === uid))
+        this.#delete(this.#of('DynamoWorkerMetadata'), worker);
     }
   }
 
@@ -136,7 +159,14 @@ export class KubernetesStandIn {
 
   #put(target: Resource, name: string, given: Record<string, unknown>): KubernetesObject {
     const known = target.objects.get(name);
-    const metadata = { uid: `${target.kind}-${++this.#version}`, ...known?.metadata, ...(given['metadata'] as object), name, namespace: NAMESPACE, resourceVersion: String(this.#version) };
+    const metadata = {
+      uid: `${target.kind}-${++this.#version}`,
+      ...known?.metadata,
+      ...(given['metadata'] as object),
+      name,
+      namespace: NAMESPACE,
+      resourceVersion: String(this.#version),
+    };
     const object = { ...given, apiVersion: target.apiVersion, kind: target.kind, metadata } as KubernetesObject;
     target.objects.set(name, object);
     this.#tell(target, known === undefined ? 'ADDED' : 'MODIFIED', object);
@@ -154,15 +184,25 @@ export class KubernetesStandIn {
 
   #tell(target: Resource, type: string, object: KubernetesObject): void {
     target.changed = this.#version;
-    for (const { labels, response } of target.watchers) if (matches(object, labels)) response.write(`${JSON.stringify({ type, object })}\n`);
+    for (const { labels, response } of target.watchers)
+      if (matches(object, labels)) response.write(`${JSON.stringify({ type, object })}\n`);
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '', 'http://stand-in');
     const method = request.method ?? '';
     this.asked.push(`${method} ${url.pathname}`);
-    const send = (status: number, body: object): void => void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
-    const refuse = (code: number, reason: string): void => send(code, { kind: 'Status', apiVersion: 'v1', status: 'Failure', code, reason, message: `${method} ${url.pathname}: ${reason}` });
+    const send = (status: number, body: object): void =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    const refuse = (code: number, reason: string): void =>
+      send(code, {
+        kind: 'Status',
+        apiVersion: 'v1',
+        status: 'Failure',
+        code,
+        reason,
+        message: `${method} ${url.pathname}: ${reason}`,
+      });
     const [path, target] = Object.entries(this.#resources).find(([prefix]) => url.pathname.startsWith(prefix)) ?? [];
     if (path === undefined || target === undefined) return refuse(404, 'NotFound');
     if (this.forbidden.has(method)) return refuse(403, 'Forbidden');
@@ -171,15 +211,24 @@ export class KubernetesStandIn {
     if (method === 'PATCH') {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
-      return send(200, this.#put(target, name, JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>));
+      return send(
+        200,
+        this.#put(target, name, JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>),
+      );
     }
     if (method === 'DELETE') {
       const gone = this.#delete(target, name);
       return gone === undefined ? refuse(404, 'NotFound') : send(200, gone);
     }
-    if (url.searchParams.get('watch') === 'true' || url.searchParams.get('watch') === '1') return this.#watch(target, labels, Number(url.searchParams.get('resourceVersion') ?? 0), response);
+    if (url.searchParams.get('watch') === 'true' || url.searchParams.get('watch') === '1')
+      return this.#watch(target, labels, Number(url.searchParams.get('resourceVersion') ?? 0), response);
     const items = [...target.objects.values()].filter((object) => matches(object, labels));
-    send(200, { apiVersion: target.apiVersion, kind: `${target.kind}List`, metadata: { resourceVersion: String(this.#version) }, items });
+    send(200, {
+      apiVersion: target.apiVersion,
+      kind: `${target.kind}List`,
+      metadata: { resourceVersion: String(this.#version) },
+      items,
+    });
   }
 
   /** Changes before a watch are not kept: its client is told to list again. */
@@ -187,7 +236,14 @@ export class KubernetesStandIn {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     if (from < target.changed) {
-      const object = { kind: 'Status', apiVersion: 'v1', status: 'Failure', code: 410, reason: 'Expired', message: 'The resourceVersion for the provided watch is too old.' };
+      const object = {
+        kind: 'Status',
+        apiVersion: 'v1',
+        status: 'Failure',
+        code: 410,
+        reason: 'Expired',
+        message: 'The resourceVersion for the provided watch is too old.',
+      };
       response.end(`${JSON.stringify({ type: 'ERROR', object })}\n`);
       return;
     }

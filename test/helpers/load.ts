@@ -65,7 +65,8 @@ function plan(call: number, next: () => number): Plan {
 
 class Abort extends Error {}
 
-const isLoss = (error: unknown): boolean => DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE' && error.reason !== '';
+const isLoss = (error: unknown): boolean =>
+  DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE' && error.reason !== '';
 
 /** The error that a plan asks for, if this is it. */
 function isPlanned({ kind, at }: Plan, error: unknown, seen: number): boolean {
@@ -159,7 +160,9 @@ class Workers {
 
   start(): Child {
     const runtime = { discovery: { kind: 'file', dir: this.folder }, host: '127.0.0.1' };
-    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path: this.path, runtime, closeTimeoutMs: 5000 })]);
+    const child = Child.program('test/helpers/programs/worker.ts', [
+      JSON.stringify({ path: this.path, runtime, closeTimeoutMs: 5000 }),
+    ]);
     this.#all.push(child);
     return child;
   }
@@ -177,7 +180,8 @@ class Workers {
     for (const child of this.#all) if (child.isRunning) child.kill('SIGTERM');
     for (const child of this.#all) await child.exit(60_000);
     const closed = this.#all.flatMap((child) => child.events.filter(({ event }) => event === 'closed'));
-    const sum = (...names: string[]): number => closed.flatMap((event) => names.map((name) => event[name] as number)).reduce((a, b) => a + b, 0);
+    const sum = (...names: string[]): number =>
+      closed.flatMap((event) => names.map((name) => event[name] as number)).reduce((a, b) => a + b, 0);
     return { accepted: sum('accepted'), ended: sum('whole', 'failed', 'cut') };
   }
 

@@ -8,7 +8,9 @@ import { root } from './project.js';
 function fetched(): string | undefined {
   const sources = join(process.env['CARGO_HOME'] ?? join(homedir(), '.cargo'), 'registry/src');
   const registries = existsSync(sources) ? readdirSync(sources) : [];
-  const traces = registries.map((registry) => join(sources, registry, 'dynamo-bench-1.6.1/testdata/mooncake_trace_1000.jsonl'));
+  const traces = registries.map((registry) =>
+    join(sources, registry, 'dynamo-bench-1.6.1/testdata/mooncake_trace_1000.jsonl'),
+  );
   return traces.find((trace) => existsSync(trace));
 }
 

@@ -17,7 +17,16 @@ export type Sanitizers = 'address,undefined' | 'thread';
 /** Builds the C++ test programs of native/nixl, again only where a source changed, and gives the folder they are in. */
 export async function buildNixlTests(sanitizers: Sanitizers, ...more: string[]): Promise<string> {
   const folder = join(root, 'build/nixl', [sanitizers.replace(',', '-'), ...more].join('-').replaceAll(/[^\w-]/g, ''));
-  await execute('cmake', ['-S', join(root, 'native/nixl/test'), '-B', folder, '-G', 'Ninja', `-DSANITIZE=${sanitizers}`, ...more]);
+  await execute('cmake', [
+    '-S',
+    join(root, 'native/nixl/test'),
+    '-B',
+    folder,
+    '-G',
+    'Ninja',
+    `-DSANITIZE=${sanitizers}`,
+    ...more,
+  ]);
   await execute('cmake', ['--build', folder], { maxBuffer: 64 * 1024 * 1024 });
   return folder;
 }
@@ -41,7 +50,9 @@ export async function runRows(program: string, args: readonly string[], env: Nod
   );
   const lines = stdout.trimEnd().split('\n');
   const rows = Number(lines.map((line) => SUMMARY.exec(line)?.[1]).find((count) => count !== undefined) ?? 0);
-  const rest = lines.filter((line) => !/^(ok\t|# )/.test(line) && !SUMMARY.test(line) && !/^\[\d+\.\d+\] .* UCX /.test(line));
+  const rest = lines.filter(
+    (line) => !/^(ok\t|# )/.test(line) && !SUMMARY.test(line) && !/^\[\d+\.\d+\] .* UCX /.test(line),
+  );
   const complaints = [...rest, ...stderr.split('\n').filter((line) => line !== '')];
   if (code !== 0) complaints.push(`it ended with ${code}`);
   return { complaints, rows, notes: lines.filter((line) => line.startsWith('# ')).map((line) => line.slice(2)) };

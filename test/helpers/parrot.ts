@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
 import type { LLMEngine, PreprocessedRequest } from '../../lib/index.js';
 
-const { model } = JSON.parse(readFileSync(join(modelPath, 'tokenizer.json'), 'utf8')) as { model: { vocab: Record<string, number> } };
+const { model } = JSON.parse(readFileSync(join(modelPath, 'tokenizer.json'), 'utf8')) as {
+  model: { vocab: Record<string, number> };
+};
 
 /** A text in the tokens of its single characters, as a byte-level vocabulary has them. */
-export const spell = (text: string): number[] => [...text].map((character) => model.vocab[character.replace(' ', 'Ġ').replace('\n', 'Ċ')] as number);
+export const spell = (text: string): number[] =>
+  [...text].map((character) => model.vocab[character.replace(' ', 'Ġ').replace('\n', 'Ċ')] as number);
 
 /** Says the same to everybody, and keeps what it was asked. */
 export class Parrot implements LLMEngine {

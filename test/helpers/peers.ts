@@ -7,7 +7,9 @@ import { root } from './project.js';
 const python = join(root, '.peers/bin/python');
 
 /** Why the Python wheels cannot be asked here, or undefined where they can. */
-export const missingPeers = existsSync(python) ? undefined : 'the Python peers are not installed (npm run setup -- --test)';
+export const missingPeers = existsSync(python)
+  ? undefined
+  : 'the Python peers are not installed (npm run setup -- --test)';
 
 /** The environment in which a process joins a deployment on file discovery. */
 export function peerEnvironment(dir: string): NodeJS.ProcessEnv {

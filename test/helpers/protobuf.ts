@@ -15,13 +15,16 @@ function varint(value: number): number[] {
 }
 
 function field(number: number, value: Value): Buffer {
-  if (typeof value === 'number' || typeof value === 'boolean') return Buffer.from([...varint(number * 8), ...varint(Number(value))]);
+  if (typeof value === 'number' || typeof value === 'boolean')
+    return Buffer.from([...varint(number * 8), ...varint(Number(value))]);
   const bytes = typeof value === 'string' ? Buffer.from(value) : value instanceof Uint8Array ? value : encode(value);
   return Buffer.concat([Buffer.from([...varint(number * 8 + 2), ...varint(bytes.length)]), bytes]);
 }
 
 export function encode(message: Message): Buffer {
-  const values = Object.entries(message).flatMap(([number, value]) => (Array.isArray(value) ? (value as Value[]) : [value as Value]).map((one) => field(Number(number), one)));
+  const values = Object.entries(message).flatMap(([number, value]) =>
+    (Array.isArray(value) ? (value as Value[]) : [value as Value]).map((one) => field(Number(number), one)),
+  );
   return Buffer.concat(values);
 }
 

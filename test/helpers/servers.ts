@@ -16,7 +16,9 @@ function find(program: string): string | undefined {
 /** Why a test that needs these servers cannot run here, or undefined where it can. */
 export function serversMissing(...programs: ('etcd' | 'nats-server')[]): string | undefined {
   const missing = programs.filter((program) => find(program) === undefined);
-  return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')} (node scripts/setup.mjs --test installs what is missing)`;
+  return missing.length === 0
+    ? undefined
+    : `not installed: ${missing.join(', ')} (node scripts/setup.mjs --test installs what is missing)`;
 }
 
 async function accepts(port: number): Promise<boolean> {
@@ -55,7 +57,16 @@ export class Server {
   /** `more`: arguments besides those for its address and its data. */
   static async nats(...more: string[]): Promise<Server> {
     const port = await freePort();
-    const server = new Server(port, 'nats-server', (folder) => ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', folder, ...more]);
+    const server = new Server(port, 'nats-server', (folder) => [
+      '-a',
+      '127.0.0.1',
+      '-p',
+      String(port),
+      '-js',
+      '-sd',
+      folder,
+      ...more,
+    ]);
     await server.start();
     return server;
   }

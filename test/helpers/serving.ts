@@ -3,7 +3,17 @@ import { join } from 'node:path';
 
 import { afterEach } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { DistributedRuntime, Frontend, type HttpFrontendOptions, type LLMEngine, type RawEngine, type RuntimeOptions, type ServedEngine, serveEngine, type ServeEngineOptions } from '../../lib/index.js';
+import {
+  DistributedRuntime,
+  Frontend,
+  type HttpFrontendOptions,
+  type LLMEngine,
+  type RawEngine,
+  type RuntimeOptions,
+  type ServedEngine,
+  type ServeEngineOptions,
+  serveEngine,
+} from '../../lib/index.js';
 import { privateCluster } from './cluster.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
@@ -12,7 +22,10 @@ export interface Deployment {
   readonly options: RuntimeOptions;
   runtime(): Promise<DistributedRuntime>;
   /** Serves an engine on a runtime of its own and waits until it is ready. */
-  serve(engine: LLMEngine | RawEngine, options?: ServeEngineOptions & { readonly endpoint?: string }): Promise<{ worker: ServedEngine; runtime: DistributedRuntime }>;
+  serve(
+    engine: LLMEngine | RawEngine,
+    options?: ServeEngineOptions & { readonly endpoint?: string },
+  ): Promise<{ worker: ServedEngine; runtime: DistributedRuntime }>;
   frontend(options?: HttpFrontendOptions): Promise<Frontend>;
 }
 
@@ -55,7 +68,8 @@ export function deployments(): (options?: RuntimeOptions) => Deployment {
 export function cardOf({ options }: Deployment, instanceId: bigint): Record<string, unknown> {
   const folder = join((options.discovery as { dir: string }).dir, 'v1/mdc');
   const file = readdirSync(folder).find((name) => name.includes(instanceId.toString(16)));
-  return (JSON.parse(readFileSync(join(folder, file as string), 'utf8')) as { card_json: Record<string, unknown> }).card_json;
+  return (JSON.parse(readFileSync(join(folder, file as string), 'utf8')) as { card_json: Record<string, unknown> })
+    .card_json;
 }
 
 /** Posts JSON to a frontend. */
@@ -70,7 +84,12 @@ export function post({ url }: Frontend, path: string, body: object, init: Reques
 }
 
 export function chat(frontend: Frontend, body: object, init?: RequestInit): Promise<Response> {
-  return post(frontend, '/v1/chat/completions', { messages: [{ role: 'user', content: 'hello there' }], ...body }, init);
+  return post(
+    frontend,
+    '/v1/chat/completions',
+    { messages: [{ role: 'user', content: 'hello there' }], ...body },
+    init,
+  );
 }
 
 /** The events of a response that streams: their names, where they have one, and their data. */
@@ -81,7 +100,11 @@ export async function serverSentEvents(response: Response): Promise<{ event: str
     .filter((block) => block.includes('data:') || block.includes('event:'))
     .map((block) => {
       const lines = block.split('\n');
-      const field = (name: string): string | undefined => lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+      const field = (name: string): string | undefined =>
+        lines
+          .find((line) => line.startsWith(`${name}:`))
+          ?.slice(name.length + 1)
+          .trim();
       return { event: field('event'), data: field('data') ?? '' };
     });
 }

@@ -10,6 +10,8 @@ export async function terminateThreads(count: number, timeoutMs: number): Promis
   const startedAt = performance.now();
   const { started, threads, files } = await child.event('done', {}, timeoutMs);
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
-  console.log(`${String(started)} threads terminated in ${seconds} s; left are ${String(threads)} threads and ${String(files)} open files`);
+  console.log(
+    `${String(started)} threads terminated in ${seconds} s; left are ${String(threads)} threads and ${String(files)} open files`,
+  );
   return child.exit();
 }

@@ -43,7 +43,8 @@ export class Traffic {
       let failure: unknown;
       try {
         for await (const item of this.client.generate({ call, items, paceMs }, options)) {
-          if (item.call !== call || item.index !== seen) throw new Error(`call ${call}: expected item ${seen}, got ${JSON.stringify(item)}`);
+          if (item.call !== call || item.index !== seen)
+            throw new Error(`call ${call}: expected item ${seen}, got ${JSON.stringify(item)}`);
           seen += 1;
         }
         if (seen !== items) throw new Error(`call ${call}: ended whole with ${seen} of ${items} items`);

@@ -2,7 +2,8 @@ import { inspect } from 'node:util';
 
 const INTERVAL_MS = 20;
 
-const shown = (state: unknown): string => inspect(state, { depth: 5, breakLength: 120, maxArrayLength: 40, maxStringLength: 4000 });
+const shown = (state: unknown): string =>
+  inspect(state, { depth: 5, breakLength: 120, maxArrayLength: 40, maxStringLength: 4000 });
 
 /** The first state that is `done`. At the deadline it fails with the last state that was seen. */
 export async function waitFor<T>(
@@ -15,7 +16,8 @@ export async function waitFor<T>(
   for (;;) {
     const state = await observe();
     if (done(state)) return state;
-    if (performance.now() >= deadline) throw new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state)}`);
+    if (performance.now() >= deadline)
+      throw new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state)}`);
     await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
   }
 }
@@ -23,7 +25,11 @@ export async function waitFor<T>(
 const STILL_LOOKS = 50;
 
 /** The count of what has begun and then stood still, as a producer that is held back does: looks are counted, since a pause of this process is one of its producer too. */
-export async function waitForPause(what: string, count: () => number | Promise<number>, timeoutMs?: number): Promise<number> {
+export async function waitForPause(
+  what: string,
+  count: () => number | Promise<number>,
+  timeoutMs?: number,
+): Promise<number> {
   let [last, still] = [await count(), 0];
   const observe = async (): Promise<{ count: number; still: number }> => {
     const now = await count();
@@ -49,7 +55,8 @@ export async function within<T>(
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    const fail = (): void => reject(new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state())}`));
+    const fail = (): void =>
+      reject(new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state())}`));
     // Behind a pause of this process timers come first, and then what has settled meanwhile.
     timer = setTimeout(() => setImmediate(() => setImmediate(fail)), timeoutMs);
   });

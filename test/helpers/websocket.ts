@@ -25,12 +25,20 @@ export class WebSocketClient {
         }
       };
       read(Buffer.alloc(0));
-      socket.on('data', read).on('error', () => {}).on('close', () => resolve(undefined));
+      socket
+        .on('data', read)
+        .on('error', () => {})
+        .on('close', () => resolve(undefined));
     });
   }
 
   static connect(url: string): Promise<WebSocketClient> {
-    const headers = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': randomBytes(16).toString('base64') };
+    const headers = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': randomBytes(16).toString('base64'),
+    };
     return new Promise((resolve, reject) => {
       request(url, { headers })
         .on('upgrade', (_response, socket, head) => resolve(new WebSocketClient(socket as Socket, head)))
@@ -57,7 +65,10 @@ export class WebSocketClient {
   #write(opcode: number, payload: Buffer): void {
     const mask = randomBytes(4);
     const masked = payload.map((byte, index) => byte ^ (mask[index % 4] as number));
-    const length = payload.length < 126 ? Buffer.of(0x80 | payload.length) : Buffer.of(0x80 | 126, payload.length >> 8, payload.length & 255);
+    const length =
+      payload.length < 126
+        ? Buffer.of(0x80 | payload.length)
+        : Buffer.of(0x80 | 126, payload.length >> 8, payload.length & 255);
     this.#socket.write(Buffer.concat([Buffer.of(0x80 | opcode), length, mask, masked]));
   }
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /** A way over TCP to another port of this machine, which can be cut. */
 export class Wire {
@@ -30,12 +30,17 @@ export class Wire {
   #join(near: Socket, port: number): void {
     if (this.#cut) return void near.destroy();
     const far = connect(port, '127.0.0.1');
-    for (const [one, other] of [[near, far], [far, near]] as const) {
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
       this.#sockets.add(one);
-      one.on('error', () => {}).on('close', () => {
-        this.#sockets.delete(one);
-        other.destroy();
-      });
+      one
+        .on('error', () => {})
+        .on('close', () => {
+          this.#sockets.delete(one);
+          other.destroy();
+        });
       one.pipe(other);
     }
     far.on('data', ({ length }) => (this.received += length));

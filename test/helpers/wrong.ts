@@ -7,9 +7,21 @@ const throws = (): never => {
 };
 
 /** What none of these functions takes for the argument that is tried. */
-export const WRONG = [null, true, Number.NaN, -1, 1n, Symbol('x'), [Symbol('x')], Object.create(null), () => {}, new Proxy({}, { get: throws, has: throws, ownKeys: throws })];
+export const WRONG = [
+  null,
+  true,
+  Number.NaN,
+  -1,
+  1n,
+  Symbol('x'),
+  [Symbol('x')],
+  Object.create(null),
+  () => {},
+  new Proxy({}, { get: throws, has: throws, ownKeys: throws }),
+];
 
-export const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
+export const isObject = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A call with its first argument open, and which of WRONG are right for it, if any. */
 export type Case = [(wrong: never) => unknown, ((value: unknown) => boolean)?];
@@ -25,7 +37,10 @@ export async function expectRefusals([call, right = () => false]: Case): Promise
       (thrown: unknown) => thrown,
     )) as Error;
     if (error.message === 'a trap') continue;
-    expect(error, String(error)).toMatchObject({ name: expect.stringMatching(/^(TypeError|RangeError)$/), message: expect.stringMatching(/: (expected .*, got |unknown option; known are )/s) });
+    expect(error, String(error)).toMatchObject({
+      name: expect.stringMatching(/^(TypeError|RangeError)$/),
+      message: expect.stringMatching(/: (expected .*, got |unknown option; known are )/s),
+    });
   }
   return tried;
 }

@@ -8,12 +8,12 @@ import {
   DistributedRuntime,
   DynamoError,
   type Endpoint,
-  fetchModel,
   FirstTokenSource,
   ForwardPassPublisher,
   ForwardPassRelay,
   ForwardPassSubscriber,
   Frontend,
+  fetchModel,
   KvPublisher,
   KvRouter,
   registerModel,
@@ -39,7 +39,10 @@ let made: Awaited<ReturnType<typeof make>>;
 
 async function make(served: ServedEndpoint) {
   const at = runtime.endpoint('bad.engine.tokens');
-  const worker = await serveEngine(at, { start: () => ({ model: 'bad', llm: { kvCacheBlockSize: 16, totalKvBlocks: 16 } }), async *generate() {} });
+  const worker = await serveEngine(at, {
+    start: () => ({ model: 'bad', llm: { kvCacheBlockSize: 16, totalKvBlocks: 16 } }),
+    async *generate() {},
+  });
   await worker.ready;
   return {
     served,
@@ -60,9 +63,15 @@ let answer: (request: never, context: { signal: AbortSignal }) => unknown = (req
 
 beforeAll(async () => {
   process.on('unhandledRejection', note);
-  runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1', systemPort: 0, systemHost: '127.0.0.1' });
+  runtime = await DistributedRuntime.create({
+    discovery: { kind: 'mem' },
+    host: '127.0.0.1',
+    systemPort: 0,
+    systemHost: '127.0.0.1',
+  });
   endpoint = runtime.endpoint('bad.worker.generate');
-  const served = await endpoint.serve(((request: never, context: { signal: AbortSignal }) => answer(request, context)) as never);
+  const served = await endpoint.serve(((request: never, context: { signal: AbortSignal }) =>
+    answer(request, context)) as never);
   client = await endpoint.client();
   await client.waitForInstances({ timeoutMs: 5000 });
   made = await make(served);
@@ -93,7 +102,28 @@ const cyclic: { self?: unknown } = {};
 cyclic.self = cyclic;
 
 /** Arguments that no function takes. */
-const WRONG = [undefined, null, true, 0, Number.NaN, -1, 2 ** 53, 1n, '', 'x', Symbol('x'), () => {}, [], [1], {}, Object.create(null), cyclic, new Proxy({}, { get: throws, has: throws, ownKeys: throws }), new Date(0), new Map()];
+const WRONG = [
+  undefined,
+  null,
+  true,
+  0,
+  Number.NaN,
+  -1,
+  2 ** 53,
+  1n,
+  '',
+  'x',
+  Symbol('x'),
+  () => {},
+  [],
+  [1],
+  {},
+  Object.create(null),
+  cyclic,
+  new Proxy({}, { get: throws, has: throws, ownKeys: throws }),
+  new Date(0),
+  new Map(),
+];
 
 /** Each exported function and method, its argument left open. Those of an argument that some of WRONG are right for name these. */
 const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boolean][] = [
@@ -113,7 +143,11 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['frontend.models', (wrong) => made.frontend.models(wrong), isPlain],
   ['frontend.waitForModel', (wrong) => made.frontend.waitForModel(wrong), isString],
   ['frontend.waitForModel options', (wrong) => made.frontend.waitForModel('bad', wrong), isPlain],
-  ['component.endpoint', (wrong) => runtime.namespace('bad').component('worker').endpoint(wrong), (value) => value === 'x'],
+  [
+    'component.endpoint',
+    (wrong) => runtime.namespace('bad').component('worker').endpoint(wrong),
+    (value) => value === 'x',
+  ],
   ['endpoint.serve', (wrong) => endpoint.serve(wrong), isFunction],
   ['endpoint.serve options', (wrong) => endpoint.serve(() => 1, wrong), isPlain],
   ['endpoint.serveBidirectional', (wrong) => endpoint.serveBidirectional(wrong), isFunction],
@@ -122,7 +156,11 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['client.generateAnnotated options', (wrong) => client.generateAnnotated(1, wrong), isPlain],
   ['client.unary options', (wrong) => client.unary(1, wrong), isPlain],
   ['client.collect options', (wrong) => client.collect(1, wrong), isPlain],
-  ['client.bidirectional', (wrong) => client.bidirectional(wrong), (value) => typeof value === 'object' && value !== null],
+  [
+    'client.bidirectional',
+    (wrong) => client.bidirectional(wrong),
+    (value) => typeof value === 'object' && value !== null,
+  ],
   ['client.waitForInstances', (wrong) => client.waitForInstances(wrong), isPlain],
   ['metrics.counter', (wrong) => runtime.metrics.counter(wrong)],
   ['metrics.gauge', (wrong) => runtime.metrics.gauge(wrong)],
@@ -137,7 +175,11 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['new Annotated', (wrong) => new Annotated(wrong), isPlain],
   ['new DynamoError', (wrong) => new DynamoError(wrong, 'x')],
   ['closeOnSignal', (wrong) => closeOnSignal(wrong), isFunction],
-  ['closeOnSignal signals', (wrong) => closeOnSignal(async () => {}, wrong), (value) => value === undefined || (Array.isArray(value) && value.length === 0)],
+  [
+    'closeOnSignal signals',
+    (wrong) => closeOnSignal(async () => {}, wrong),
+    (value) => value === undefined || (Array.isArray(value) && value.length === 0),
+  ],
   ['registerModel endpoint', (wrong) => registerModel(wrong, { modelName: 'x' })],
   ['registerModel options', (wrong) => registerModel(endpoint, wrong)],
   ['unregisterModel endpoint', (wrong) => unregisterModel(wrong)],
@@ -151,14 +193,22 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['ForwardPassRelay.open', (wrong) => ForwardPassRelay.open(wrong, 'tcp://127.0.0.1:1')],
   ['ForwardPassRelay.open address', (wrong) => ForwardPassRelay.open(endpoint, wrong), isString],
   ['ForwardPassSubscriber.open', (wrong) => ForwardPassSubscriber.open(wrong)],
-  ['ForwardPassSubscriber.open received', (wrong) => ForwardPassSubscriber.open(endpoint, wrong), (value) => value === undefined || isFunction(value)],
+  [
+    'ForwardPassSubscriber.open received',
+    (wrong) => ForwardPassSubscriber.open(endpoint, wrong),
+    (value) => value === undefined || isFunction(value),
+  ],
   ['KvPublisher.create', (wrong) => KvPublisher.create(wrong, { blockSize: 16 })],
   ['KvPublisher.create options', (wrong) => KvPublisher.create(endpoint, wrong)],
   ['KvRouter.create', (wrong) => KvRouter.create(wrong, { blockSize: 16 })],
   ['KvRouter.create options', (wrong) => KvRouter.create(endpoint, wrong)],
   ['WorkerMetricsPublisher.create', (wrong) => WorkerMetricsPublisher.create(wrong)],
   ['firstTokens.notify', (wrong) => made.firstTokens.notify(wrong), isString],
-  ['firstTokens.notify dpRank', (wrong) => made.firstTokens.notify('x', wrong), (value) => value === undefined || value === 0],
+  [
+    'firstTokens.notify dpRank',
+    (wrong) => made.firstTokens.notify('x', wrong),
+    (value) => value === undefined || value === 0,
+  ],
   ['forwardPass.publish', (wrong) => made.forwardPass.publish(wrong)],
   ['kvPublisher.publish', (wrong) => made.kvPublisher.publish(wrong), isEmpty],
   ['kvPublisher.stored', (wrong) => made.kvPublisher.stored(wrong, []), isEmpty],
@@ -218,12 +268,16 @@ describe('wrong arguments', () => {
     for (const option of ['timeoutMs', 'attempts']) {
       for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0, 0.5, 2 ** 53, '5', 5n, null]) {
         const error = await outcome(() => client.unary(1, { [option]: wrong } as never));
-        expect(error, String(error)).toMatchObject({ message: expect.stringContaining(`client.unary options.${option}: expected an integer`) });
+        expect(error, String(error)).toMatchObject({
+          message: expect.stringContaining(`client.unary options.${option}: expected an integer`),
+        });
       }
     }
     for (const wrong of [-1n, 2n ** 64n, 1, '1']) {
       const error = await outcome(() => client.unary(1, { instanceId: wrong as never }));
-      expect(error).toMatchObject({ message: expect.stringMatching(/options\.instanceId: expected (a bigint from 0|an instance id)/) });
+      expect(error).toMatchObject({
+        message: expect.stringMatching(/options\.instanceId: expected (a bigint from 0|an instance id)/),
+      });
     }
   });
 
@@ -231,8 +285,12 @@ describe('wrong arguments', () => {
     const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
     const served = await other.endpoint('bad.closing.generate').serve(() => 1);
     for (const timeoutMs of [Number.NaN, -1, 2 ** 31, '5', null]) {
-      await expect(served.close({ timeoutMs } as never)).rejects.toThrow('served.close options.timeoutMs: expected an integer');
-      await expect(other.close({ timeoutMs } as never)).rejects.toThrow('runtime.close options.timeoutMs: expected an integer');
+      await expect(served.close({ timeoutMs } as never)).rejects.toThrow(
+        'served.close options.timeoutMs: expected an integer',
+      );
+      await expect(other.close({ timeoutMs } as never)).rejects.toThrow(
+        'runtime.close options.timeoutMs: expected an integer',
+      );
     }
     await expect(other.close({ timeout: 5 } as never)).rejects.toThrow('runtime.close options.timeout: unknown option');
     await served.close({ timeoutMs: 0 });
@@ -242,9 +300,16 @@ describe('wrong arguments', () => {
 
   it('of metadata and ids that text cannot hold are carried or refused, never fatal', async () => {
     answer = (_, context) => ({ ...(context as never as { metadata: object }).metadata });
-    expect(await client.unary(1, { metadata: { key: 'žluť', empty: '', '\u0000': 'nul' } })).toMatchObject({ key: 'žluť', empty: '' });
-    expect(await outcome(() => client.unary(1, { metadata: { lone: '\ud800' }, id: '\udfff' }))).toMatchObject({ lone: '\ufffd' });
-    expect(await outcome(() => client.unary(1, { metadata: { a: 1 } as never }))).toMatchObject({ message: expect.stringContaining('options.metadata.a: expected a string, got 1') });
+    expect(await client.unary(1, { metadata: { key: 'žluť', empty: '', '\u0000': 'nul' } })).toMatchObject({
+      key: 'žluť',
+      empty: '',
+    });
+    expect(await outcome(() => client.unary(1, { metadata: { lone: '\ud800' }, id: '\udfff' }))).toMatchObject({
+      lone: '\ufffd',
+    });
+    expect(await outcome(() => client.unary(1, { metadata: { a: 1 } as never }))).toMatchObject({
+      message: expect.stringContaining('options.metadata.a: expected a string, got 1'),
+    });
   });
 });
 
@@ -257,19 +322,34 @@ describe('payloads', () => {
     ['a value that refers to itself', cyclic],
     ['a symbol', { deep: [Symbol('x')] }],
     ['a bigint of 80 bits', 2n ** 80n],
-    ['a getter that throws', { get now() { return throws(); } }],
+    [
+      'a getter that throws',
+      {
+        get now() {
+          return throws();
+        },
+      },
+    ],
     ['a proxy that throws', new Proxy([], { get: throws })],
   ])('that no wire takes are a TypeError before anything is sent: %s', async (_, request) => {
     for (const call of [() => client.unary(request), () => client.generate(request), () => client.collect(request)]) {
-      expect(await outcome(call)).toMatchObject({ name: 'TypeError', message: expect.stringContaining('the request cannot be written as MessagePack') });
+      expect(await outcome(call)).toMatchObject({
+        name: 'TypeError',
+        message: expect.stringContaining('the request cannot be written as MessagePack'),
+      });
     }
     const events = await runtime.namespace('bad').publisher('topic');
-    expect(await outcome(() => events.publish(request))).toMatchObject({ name: 'TypeError', message: expect.stringContaining('publisher.publish: the event cannot be written') });
+    expect(await outcome(() => events.publish(request))).toMatchObject({
+      name: 'TypeError',
+      message: expect.stringContaining('publisher.publish: the event cannot be written'),
+    });
     async function* items(): AsyncGenerator<unknown> {
       yield request;
     }
     // A generator awaits what it yields, which a proxy may refuse by itself.
-    expect(await outcome(() => client.bidirectional(items()).collect())).toMatchObject({ message: expect.stringMatching(/an item of the request cannot be written|^a trap$/) });
+    expect(await outcome(() => client.bidirectional(items()).collect())).toMatchObject({
+      message: expect.stringMatching(/an item of the request cannot be written|^a trap$/),
+    });
     await events.close();
     expect(await client.unary('still there')).toBe('still there');
   });
@@ -277,7 +357,9 @@ describe('payloads', () => {
   it('that are strange still arrive', async () => {
     answer = (request) => request;
     expect(await client.unary('\ud800 lone')).toBe('\ufffd lone');
-    expect(await client.unary(JSON.parse('{"__proto__": {"polluted": true}, "constructor": 1}') as never)).toMatchObject({ constructor: 1 });
+    expect(
+      await client.unary(JSON.parse('{"__proto__": {"polluted": true}, "constructor": 1}') as never),
+    ).toMatchObject({ constructor: 1 });
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
     expect(await client.unary(new Proxy({ a: [1] }, {}))).toEqual({ a: [1] });
     expect(await client.unary(() => {})).toBeNull();
@@ -300,21 +382,96 @@ describe('payloads', () => {
 
 describe('what a handler does wrong', () => {
   it.each<[string, () => unknown, object]>([
-    ['throws undefined', () => { throw undefined; }, { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' }],
-    ['throws a string', () => { throw 'words'; }, { code: 'DYN_INTERNAL', message: 'words' }],
-    ['throws an object without a prototype', () => { throw Object.create(null); }, { code: 'DYN_INTERNAL', message: 'an object was thrown, which is no Error' }],
-    ['throws a symbol', () => { throw Symbol('s'); }, { code: 'DYN_INTERNAL', message: 'Symbol(s) was thrown, which is no Error' }],
-    ['throws a proxy', () => { throw new Proxy({}, { get: throws, has: throws, getPrototypeOf: throws }); }, { code: 'DYN_INTERNAL' }],
-    ['throws an error that causes itself', () => { const error = new DynamoError('Conflict', 'round') as Error; error.cause = error; throw error; }, { code: 'DYN_CONFLICT', message: 'round' }],
-    ['throws details that no wire takes', () => { throw new DynamoError('Conflict', 'x', { details: cyclic }); }, { code: 'DYN_CONFLICT', message: 'x' }],
-    ['throws a long message', () => { throw new Error('x'.repeat(1 << 20)); }, { code: 'DYN_INTERNAL' }],
-    ['gives a value that refers to itself', () => cyclic, { code: 'DYN_INTERNAL', message: expect.stringContaining('an item of the response cannot be written as MessagePack: it refers to itself') }],
-    ['gives a symbol', () => Symbol('x'), { code: 'DYN_INTERNAL', message: expect.stringContaining('cannot be written') }],
-    ['rejects with nothing', () => Promise.reject(undefined), { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' }],
+    [
+      'throws undefined',
+      () => {
+        throw undefined;
+      },
+      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' },
+    ],
+    [
+      'throws a string',
+      () => {
+        throw 'words';
+      },
+      { code: 'DYN_INTERNAL', message: 'words' },
+    ],
+    [
+      'throws an object without a prototype',
+      () => {
+        throw Object.create(null);
+      },
+      { code: 'DYN_INTERNAL', message: 'an object was thrown, which is no Error' },
+    ],
+    [
+      'throws a symbol',
+      () => {
+        throw Symbol('s');
+      },
+      { code: 'DYN_INTERNAL', message: 'Symbol(s) was thrown, which is no Error' },
+    ],
+    [
+      'throws a proxy',
+      () => {
+        throw new Proxy({}, { get: throws, has: throws, getPrototypeOf: throws });
+      },
+      { code: 'DYN_INTERNAL' },
+    ],
+    [
+      'throws an error that causes itself',
+      () => {
+        const error = new DynamoError('Conflict', 'round') as Error;
+        error.cause = error;
+        throw error;
+      },
+      { code: 'DYN_CONFLICT', message: 'round' },
+    ],
+    [
+      'throws details that no wire takes',
+      () => {
+        throw new DynamoError('Conflict', 'x', { details: cyclic });
+      },
+      { code: 'DYN_CONFLICT', message: 'x' },
+    ],
+    [
+      'throws a long message',
+      () => {
+        throw new Error('x'.repeat(1 << 20));
+      },
+      { code: 'DYN_INTERNAL' },
+    ],
+    [
+      'gives a value that refers to itself',
+      () => cyclic,
+      {
+        code: 'DYN_INTERNAL',
+        message: expect.stringContaining(
+          'an item of the response cannot be written as MessagePack: it refers to itself',
+        ),
+      },
+    ],
+    [
+      'gives a symbol',
+      () => Symbol('x'),
+      { code: 'DYN_INTERNAL', message: expect.stringContaining('cannot be written') },
+    ],
+    [
+      'rejects with nothing',
+      () => Promise.reject(undefined),
+      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' },
+    ],
     ['gives a thenable that throws', () => ({ then: throws }), { message: 'a trap' }],
     ['gives an iterator that throws', () => ({ [Symbol.asyncIterator]: throws }), { message: 'a trap' }],
-    ['gives an iterator that is none', () => ({ [Symbol.asyncIterator]: () => ({}) }), { code: expect.stringMatching(/^DYN_/) }],
-    ['gives an iterator of no results', () => ({ [Symbol.asyncIterator]: () => ({ next: async () => undefined }) }), { code: expect.stringMatching(/^DYN_/) }],
+    [
+      'gives an iterator that is none',
+      () => ({ [Symbol.asyncIterator]: () => ({}) }),
+      { code: expect.stringMatching(/^DYN_/) },
+    ],
+    [
+      'gives an iterator of no results',
+      () => ({ [Symbol.asyncIterator]: () => ({ next: async () => undefined }) }),
+      { code: expect.stringMatching(/^DYN_/) },
+    ],
   ])('is a typed error of its caller, and the endpoint goes on: it %s', async (_, handler, error) => {
     answer = handler as never;
     expect(await outcome(() => client.unary(1))).toMatchObject({ name: 'DynamoError', ...error });
@@ -358,21 +515,33 @@ describe('what a handler does wrong', () => {
     };
     await typed.serve((value) => value * 2, { parse });
     const streams = other.endpoint<number, number>('bad.streams.parsed');
-    await streams.serveBidirectional(async function* (values) {
-      for await (const value of values) yield value * 2;
-    }, { parse });
+    await streams.serveBidirectional(
+      async function* (values) {
+        for await (const value of values) yield value * 2;
+      },
+      { parse },
+    );
     const one = await (typed as Endpoint<unknown, unknown>).client();
     await one.waitForInstances();
     expect(await one.unary('21')).toBe(42);
-    await expect(one.unary(21)).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST', reason: 'request.invalid', message: 'the request was refused: no text: 21' });
+    await expect(one.unary(21)).rejects.toMatchObject({
+      code: 'DYN_INVALID_REQUEST',
+      reason: 'request.invalid',
+      message: 'the request was refused: no text: 21',
+    });
     const many = await (streams as Endpoint<unknown, unknown>).client();
     await many.waitForInstances();
     async function* of(...values: unknown[]): AsyncGenerator<unknown> {
       yield* values;
     }
     expect(await many.bidirectional(of('1', '2')).collect()).toEqual([2, 4]);
-    await expect(many.bidirectional(of('1', 2)).collect()).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST', reason: 'request.invalid' });
-    await expect(typed.serve(() => 1, { parse: 1 as never })).rejects.toThrow('endpoint.serve options.parse: expected a function, got 1');
+    await expect(many.bidirectional(of('1', 2)).collect()).rejects.toMatchObject({
+      code: 'DYN_INVALID_REQUEST',
+      reason: 'request.invalid',
+    });
+    await expect(typed.serve(() => 1, { parse: 1 as never })).rejects.toThrow(
+      'endpoint.serve options.parse: expected a function, got 1',
+    );
   });
 });
 
@@ -394,7 +563,15 @@ describe('what is closed', () => {
     expect(await stream.return()).toEqual({ done: true, value: undefined });
     stream.stop();
     await stream.kill();
-    for (const call of [() => calls.generate(1), () => calls.unary(1), () => calls.collect(1), () => calls.instances(), () => calls.watch(), () => calls.waitForInstances(), () => publisher.publish(1)]) {
+    for (const call of [
+      () => calls.generate(1),
+      () => calls.unary(1),
+      () => calls.collect(1),
+      () => calls.instances(),
+      () => calls.watch(),
+      () => calls.waitForInstances(),
+      () => publisher.publish(1),
+    ]) {
       expect(await outcome(call)).toBeInstanceOf(ClosedError);
     }
     await Promise.all([other.close(), other.close(), other.close({ timeoutMs: 5 })]);
@@ -425,7 +602,12 @@ describe('what is closed', () => {
   });
 
   it('in the midst of everything ends every call, each once', async () => {
-    const other = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1', systemPort: 0, systemHost: '127.0.0.1' });
+    const other = await DistributedRuntime.create({
+      discovery: { kind: 'mem' },
+      host: '127.0.0.1',
+      systemPort: 0,
+      systemHost: '127.0.0.1',
+    });
     const place = other.endpoint<number, number>('bad.midst.generate');
     await place.serve(async function* (value, { signal }) {
       for (let index = 0; !signal.aborted; index++) {
@@ -442,8 +624,12 @@ describe('what is closed', () => {
       ...Array.from({ length: 20 }, (_, index) => calls.collect(index)),
       calls.unary(1),
       calls.waitForInstances({ count: 9 }),
-      (async () => { for await (const _ of watch); })(),
-      (async () => { for await (const _ of events); })(),
+      (async () => {
+        for await (const _ of watch);
+      })(),
+      (async () => {
+        for await (const _ of events);
+      })(),
       place.client(),
       place.unregister(),
       other.instances(),
@@ -455,7 +641,8 @@ describe('what is closed', () => {
     await calls.close();
     const results = await within(10_000, 'the ends', ends);
     for (const result of results) {
-      if (result.status === 'rejected') expect(result.reason, String(result.reason)).toMatchObject({ code: expect.stringMatching(/^DYN_/) });
+      if (result.status === 'rejected')
+        expect(result.reason, String(result.reason)).toMatchObject({ code: expect.stringMatching(/^DYN_/) });
     }
   });
 });

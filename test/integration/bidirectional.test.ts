@@ -1,4 +1,11 @@
-import { type BidirectionalHandler, type Client, DynamoError, type RequestCancelled, type RequestContext, type ServeOptions } from 'dynamo-node';
+import {
+  type BidirectionalHandler,
+  type Client,
+  DynamoError,
+  type RequestCancelled,
+  type RequestContext,
+  type ServeOptions,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../helpers/child.js';
@@ -66,7 +73,10 @@ async function echo(): Promise<{ client: Client<number, number>; observed: Obser
   return { client, observed };
 }
 
-async function served<Request, Response>(handler: BidirectionalHandler<Request, Response>, options: ServeOptions<Request> = {}): Promise<Client<Request, Response>> {
+async function served<Request, Response>(
+  handler: BidirectionalHandler<Request, Response>,
+  options: ServeOptions<Request> = {},
+): Promise<Client<Request, Response>> {
   const runtime = await testRuntime();
   const endpoint = runtime.endpoint<Request, Response>('test.worker.both');
   await endpoint.serveBidirectional(handler, options);
@@ -76,7 +86,10 @@ async function served<Request, Response>(handler: BidirectionalHandler<Request, 
 }
 
 /** A call under way: one item has gone there and back. */
-async function begun(client: Client<number, number>, options: Parameters<Client<number, number>['bidirectional']>[1] = {}) {
+async function begun(
+  client: Client<number, number>,
+  options: Parameters<Client<number, number>['bidirectional']>[1] = {},
+) {
   const requests = new Requests<number>();
   const stream = client.bidirectional(requests, options);
   requests.send(1);
@@ -85,7 +98,8 @@ async function begun(client: Client<number, number>, options: Parameters<Client<
 }
 
 /** How a handler came to its end: by its signal, or by the end of its requests, which comes with a cancel and may be there first. */
-const end = ({ context, ended }: Observed): string | undefined => (ended ? ((context?.signal.reason as RequestCancelled | undefined)?.kind ?? 'by itself') : undefined);
+const end = ({ context, ended }: Observed): string | undefined =>
+  ended ? ((context?.signal.reason as RequestCancelled | undefined)?.kind ?? 'by itself') : undefined;
 
 describe('a bidirectional call', () => {
   it('is a conversation: each side answers what the other has said', async () => {
@@ -103,8 +117,16 @@ describe('a bidirectional call', () => {
 
   it('brings its id, metadata and trace context to the handler', async () => {
     const { client, observed } = await echo();
-    const { requests } = await begun(client, { id: 'call-1', metadata: { tenant: 'žluť', traceparent: '00-1-2-01', tracestate: 'x=1' } });
-    expect(observed.context).toMatchObject({ id: 'call-1', metadata: { tenant: 'žluť' }, traceparent: '00-1-2-01', tracestate: 'x=1' });
+    const { requests } = await begun(client, {
+      id: 'call-1',
+      metadata: { tenant: 'žluť', traceparent: '00-1-2-01', tracestate: 'x=1' },
+    });
+    expect(observed.context).toMatchObject({
+      id: 'call-1',
+      metadata: { tenant: 'žluť' },
+      traceparent: '00-1-2-01',
+      tracestate: 'x=1',
+    });
     requests.end();
   });
 
@@ -135,7 +157,11 @@ describe('a bidirectional call', () => {
     const { client, observed } = await echo();
     const requests = new Requests<number>();
     const stream = client.bidirectional(requests, { timeoutMs: 300 });
-    await expect(stream.collect()).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', operation: 'client.bidirectional', message: expect.stringContaining('300 ms') });
+    await expect(stream.collect()).rejects.toMatchObject({
+      code: 'DYN_DEADLINE_EXCEEDED',
+      operation: 'client.bidirectional',
+      message: expect.stringContaining('300 ms'),
+    });
     await waitFor('the requests', () => requests.returned);
     await waitFor('the handler', () => observed.context === undefined || observed.ended);
   });
@@ -148,7 +174,9 @@ describe('a bidirectional call', () => {
       else stream.stop();
       expect(await stream.next()).toEqual({ done: true, value: undefined });
       await waitFor('the requests', () => requests.returned);
-      expect(await waitFor('the handler', () => end(observed))).toMatch(leave === 'left' ? /killed|stopped|by itself/ : /stopped|by itself/);
+      expect(await waitFor('the handler', () => end(observed))).toMatch(
+        leave === 'left' ? /killed|stopped|by itself/ : /stopped|by itself/,
+      );
     }
   });
 
@@ -205,44 +233,54 @@ describe('a bidirectional call', () => {
     expect(await client.bidirectional([1, 2, 3] as never).collect()).toEqual([1, 2, 3]);
   });
 
-  it.each(['aborted', 'late', 'broken'])('that is %s once it is under way does not look whole to its handler', async (how) => {
-    const whole: boolean[] = [];
-    let over = 0;
-    const client = await served<number, number>(async function* (requests, { signal }) {
-      yield 0;
-      try {
-        for await (const _ of requests);
-        whole.push(!signal.aborted);
-      } finally {
-        over += 1;
+  it.each(['aborted', 'late', 'broken'])(
+    'that is %s once it is under way does not look whole to its handler',
+    async (how) => {
+      const whole: boolean[] = [];
+      let over = 0;
+      const client = await served<number, number>(async function* (requests, { signal }) {
+        yield 0;
+        try {
+          for await (const _ of requests);
+          whole.push(!signal.aborted);
+        } finally {
+          over += 1;
+        }
+      });
+      let underWay = 0;
+      for (let round = 0; round < 20; round++) {
+        const controller = new AbortController();
+        let begin = (): void => {};
+        const begun = new Promise<void>((resolve) => (begin = resolve));
+        const requests = async function* (): AsyncGenerator<number> {
+          yield 1;
+          await begun;
+          await new Promise((resolve) => setTimeout(resolve, 20 + round));
+          if (how === 'broken') throw new Error('no more paper');
+          await new Promise(() => {});
+        };
+        const stream = client.bidirectional(
+          requests(),
+          how === 'late' ? { timeoutMs: 400 + round } : { signal: controller.signal },
+        );
+        const first = await stream.next().catch((error: DynamoError) => error);
+        // On a loaded machine the time may be over before it is under way.
+        if (how === 'late' && first instanceof DynamoError && first.code === 'DYN_DEADLINE_EXCEEDED') continue;
+        expect(first).toMatchObject({ value: 0 });
+        underWay += 1;
+        begin();
+        if (how === 'aborted') setTimeout(() => controller.abort(new Error('enough')), round);
+        await expect(stream.collect()).rejects.toThrow();
       }
-    });
-    let underWay = 0;
-    for (let round = 0; round < 20; round++) {
-      const controller = new AbortController();
-      let begin = (): void => {};
-      const begun = new Promise<void>((resolve) => (begin = resolve));
-      const requests = async function* (): AsyncGenerator<number> {
-        yield 1;
-        await begun;
-        await new Promise((resolve) => setTimeout(resolve, 20 + round));
-        if (how === 'broken') throw new Error('no more paper');
-        await new Promise(() => {});
-      };
-      const stream = client.bidirectional(requests(), how === 'late' ? { timeoutMs: 400 + round } : { signal: controller.signal });
-      const first = await stream.next().catch((error: DynamoError) => error);
-      // On a loaded machine the time may be over before it is under way.
-      if (how === 'late' && first instanceof DynamoError && first.code === 'DYN_DEADLINE_EXCEEDED') continue;
-      expect(first).toMatchObject({ value: 0 });
-      underWay += 1;
-      begin();
-      if (how === 'aborted') setTimeout(() => controller.abort(new Error('enough')), round);
-      await expect(stream.collect()).rejects.toThrow();
-    }
-    await waitFor('the handlers', () => over, (count) => count >= underWay);
-    expect(underWay).toBeGreaterThan(0);
-    expect(whole).not.toContain(true);
-  });
+      await waitFor(
+        'the handlers',
+        () => over,
+        (count) => count >= underWay,
+      );
+      expect(underWay).toBeGreaterThan(0);
+      expect(whole).not.toContain(true);
+    },
+  );
 
   it('fails with what its own requests throw, and the handler sees their end', async () => {
     const { client, observed } = await echo();
@@ -283,7 +321,12 @@ describe('a bidirectional call', () => {
     // A sink holds 16 items, the transport two queues of 64 frames, the sockets up to some 30 MiB.
     expect(await waitForPause('the caller', () => sent)).toBeLessThan(MOST_AHEAD);
     mayRead();
-    await waitFor('the requests', () => read, (count) => count === COUNT, 20_000);
+    await waitFor(
+      'the requests',
+      () => read,
+      (count) => count === COUNT,
+      20_000,
+    );
     expect(await waitForPause('the handler', () => yielded)).toBeLessThan(MOST_AHEAD);
     for (let index = 0; index < COUNT; index++) expect((await stream.next()).value).toHaveLength(ITEM.byteLength);
     over();
@@ -307,7 +350,11 @@ describe('the worker of a bidirectional call', () => {
   it('that is killed is a typed error of its caller, which sends no more', async () => {
     const { worker, requests, stream } = await apart();
     worker.kill('SIGKILL');
-    await expect(stream.next()).rejects.toMatchObject({ name: 'DynamoError', code: 'DYN_UNAVAILABLE', retryable: true });
+    await expect(stream.next()).rejects.toMatchObject({
+      name: 'DynamoError',
+      code: 'DYN_UNAVAILABLE',
+      retryable: true,
+    });
     expect(await stream.next()).toEqual({ done: true, value: undefined });
     await waitFor('the requests', () => requests.returned);
   });
@@ -315,7 +362,12 @@ describe('the worker of a bidirectional call', () => {
   it('that leaves lets the conversation come to its end', async () => {
     const { worker, client, requests, stream } = await apart();
     worker.kill('SIGTERM');
-    await waitFor('its leave', () => client.instances(), ({ length }) => length === 0, 20_000);
+    await waitFor(
+      'its leave',
+      () => client.instances(),
+      ({ length }) => length === 0,
+      20_000,
+    );
     for (let index = 2; index < 20; index++) {
       requests.send(index);
       expect((await stream.next()).value).toBe(index);
@@ -339,7 +391,11 @@ describe('the worker of a bidirectional call', () => {
     const { requests, stream } = await begun(client);
     const rest = stream.collect().catch((error: unknown) => error);
     await serving.close({ timeoutMs: 50 });
-    await waitFor('the end of the handler', () => end(observed), (how) => how === 'shutdown');
+    await waitFor(
+      'the end of the handler',
+      () => end(observed),
+      (how) => how === 'shutdown',
+    );
     await rest;
     await waitFor('the requests', () => requests.returned);
   });

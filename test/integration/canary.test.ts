@@ -7,7 +7,13 @@ process.env['DYN_HEALTH_CHECK_REQUEST_TIMEOUT'] = '1';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
-const options = { discovery: { kind: 'mem' }, host: '127.0.0.1', systemPort: 0, systemHost: '127.0.0.1', canary: true } as const;
+const options = {
+  discovery: { kind: 'mem' },
+  host: '127.0.0.1',
+  systemPort: 0,
+  systemHost: '127.0.0.1',
+  canary: true,
+} as const;
 let runtime: DistributedRuntime | undefined;
 let worker: ServedEngine | undefined;
 afterEach(async () => {
@@ -50,10 +56,23 @@ it('the canary of an engine asks it what its healthCheck says', async () => {
       yield { token_ids: [1], finish_reason: 'stop' };
     },
   };
-  const healthCheck = { model: 'parrot', token_ids: [1, 2, 3], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, eos_token_ids: [], annotations: [] };
+  const healthCheck = {
+    model: 'parrot',
+    token_ids: [1, 2, 3],
+    stop_conditions: { max_tokens: 1 },
+    sampling_options: {},
+    output_options: {},
+    eos_token_ids: [],
+    annotations: [],
+  };
   worker = await serveEngine(runtime.endpoint('canary.engine.generate'), engine, { healthCheck });
   await worker.ready;
-  await waitFor('the canary', () => asked.length, (count) => count > 0, 20_000);
+  await waitFor(
+    'the canary',
+    () => asked.length,
+    (count) => count > 0,
+    20_000,
+  );
   expect(asked[0]).toEqual([1, 2, 3]);
   await waitFor('a healthy worker', health, (status) => status === 200, 20_000);
 });

@@ -1,4 +1,4 @@
-import { type Client, DynamoError, type RequestContext, RequestCancelled } from 'dynamo-node';
+import { type Client, DynamoError, RequestCancelled, type RequestContext } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
@@ -63,7 +63,11 @@ describe('a unary call', () => {
     await expect(waiting).rejects.toBe(reason);
     // Its time may be over before it has reached the handler.
     for (let timeoutMs = 50; signals.length < 2 && timeoutMs < 60_000; timeoutMs *= 2) {
-      const late = { code: 'DYN_DEADLINE_EXCEEDED', operation: 'client.unary', message: expect.stringContaining(`${timeoutMs} ms`) };
+      const late = {
+        code: 'DYN_DEADLINE_EXCEEDED',
+        operation: 'client.unary',
+        message: expect.stringContaining(`${timeoutMs} ms`),
+      };
       await expect(client.unary(0, { timeoutMs })).rejects.toMatchObject(late);
     }
     await expect.poll(() => signals.length > 1 && signals.every(({ aborted }) => aborted)).toBe(true);
@@ -77,7 +81,9 @@ describe('a unary call', () => {
     await expect(other.client.unary(5)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
     expect([calls(), other.calls()]).toEqual([3, 4]);
     const late = await stuck();
-    await expect(late.client.unary(0, { attempts: 1000, timeoutMs: 60 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED' });
+    await expect(late.client.unary(0, { attempts: 1000, timeoutMs: 60 })).rejects.toMatchObject({
+      code: 'DYN_DEADLINE_EXCEEDED',
+    });
   });
 });
 

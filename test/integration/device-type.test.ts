@@ -13,7 +13,13 @@ const path = 'devices.worker.generate';
 
 async function workers(...masks: NodeJS.ProcessEnv[]) {
   const discovery = { kind: 'file', dir: temporaryFolder() } as const;
-  const children = masks.map((env) => Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path, runtime: { discovery, host: '127.0.0.1' } })], { env }));
+  const children = masks.map((env) =>
+    Child.program(
+      'test/helpers/programs/worker.ts',
+      [JSON.stringify({ path, runtime: { discovery, host: '127.0.0.1' } })],
+      { env },
+    ),
+  );
   onTestFinished(async () => void (await Promise.all(children.map((child) => child.stop()))));
   const runtime = await testRuntime({ discovery });
   // Its items are told apart from those of the others by their index.
@@ -21,7 +27,9 @@ async function workers(...masks: NodeJS.ProcessEnv[]) {
     yield { call, index: 100 };
     await new Promise((resolve) => signal.addEventListener('abort', resolve));
   });
-  const ids = await Promise.all(children.map(async (child) => (await child.event('ready', {}, 60_000))['instanceId'] as string));
+  const ids = await Promise.all(
+    children.map(async (child) => (await child.event('ready', {}, 60_000))['instanceId'] as string),
+  );
   return { runtime, ids };
 }
 

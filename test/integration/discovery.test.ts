@@ -13,7 +13,10 @@ it('two runtimes of one process find each other in a folder, and see each other 
   const changes = client.watch();
   expect((await changes.next()).value).toMatchObject({ type: 'resync', instances: [] });
   const served = await worker.endpoint<string, string>('pair.worker.generate').serve((text) => text.toUpperCase());
-  expect((await changes.next()).value).toMatchObject({ type: 'added', instance: { instanceId: worker.instanceId, codec: 'msgpack' } });
+  expect((await changes.next()).value).toMatchObject({
+    type: 'added',
+    instance: { instanceId: worker.instanceId, codec: 'msgpack' },
+  });
   await client.waitForInstances({ timeoutMs: 30_000 });
   expect(await client.unary('hello')).toBe('HELLO');
   expect(await client.unary('hello', { instanceId: worker.instanceId })).toBe('HELLO');
@@ -38,7 +41,9 @@ async function twoWorkers(mode: RouterMode) {
       return names[index] as string;
     });
   }
-  const client = await (workers[0] as DistributedRuntime).endpoint<boolean, string>('modes.worker.generate').client({ mode });
+  const client = await (workers[0] as DistributedRuntime)
+    .endpoint<boolean, string>('modes.worker.generate')
+    .client({ mode });
   await client.waitForInstances({ count: 2, timeoutMs: 30_000 });
   const oneByOne = async (count: number): Promise<string[]> => {
     const answers: string[] = [];
@@ -48,13 +53,17 @@ async function twoWorkers(mode: RouterMode) {
   return { client, names, held, oneByOne };
 }
 
-it.each(['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)('mode %s reaches both instances', async (mode) => {
-  const { client, names } = await twoWorkers(mode);
-  expect(new Set(await Promise.all(Array.from({ length: 64 }, () => client.unary(false))))).toEqual(new Set(names));
-});
+it.each(['round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)(
+  'mode %s reaches both instances',
+  async (mode) => {
+    const { client, names } = await twoWorkers(mode);
+    expect(new Set(await Promise.all(Array.from({ length: 64 }, () => client.unary(false))))).toEqual(new Set(names));
+  },
+);
 
 it('mode round_robin takes turns, and random does not', async () => {
-  const turns = (answers: string[]): number => answers.filter((name, index) => index > 0 && name !== answers[index - 1]).length;
+  const turns = (answers: string[]): number =>
+    answers.filter((name, index) => index > 0 && name !== answers[index - 1]).length;
   expect(turns(await (await twoWorkers('round_robin')).oneByOne(20))).toBe(19);
   const { names, oneByOne } = await twoWorkers('random');
   const answers = await oneByOne(80);
@@ -62,15 +71,18 @@ it('mode round_robin takes turns, and random does not', async () => {
   expect(new Set(answers)).toEqual(new Set(names));
 });
 
-it.each(['power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)('mode %s keeps away from an instance that is busy', async (mode) => {
-  const { client, names, held, oneByOne } = await twoWorkers(mode);
-  const busy = client.unary(true);
-  await expect.poll(() => held.length).toBe(1);
-  const idle = new Set(await oneByOne(20));
-  expect(idle.size).toBe(1);
-  held[0]?.();
-  expect([...idle, await busy].sort()).toEqual([...names].sort());
-});
+it.each(['power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)(
+  'mode %s keeps away from an instance that is busy',
+  async (mode) => {
+    const { client, names, held, oneByOne } = await twoWorkers(mode);
+    const busy = client.unary(true);
+    await expect.poll(() => held.length).toBe(1);
+    const idle = new Set(await oneByOne(20));
+    expect(idle.size).toBe(1);
+    held[0]?.();
+    expect([...idle, await busy].sort()).toEqual([...names].sort());
+  },
+);
 
 it('mode direct needs an instance', async () => {
   const runtime = await testRuntime();
@@ -92,11 +104,16 @@ it('an instance that is asked for and gone has its request taken by one of its f
   const [gone, near, far] = [await serve('gone'), await serve('near'), await serve('far')];
   const client = await (await testRuntime({ discovery })).endpoint<null, string>('fallback.worker.generate').client();
   await client.waitForInstances({ count: 3, timeoutMs: 30_000 });
-  const ask = (fallback?: 'any' | readonly bigint[]) => client.unary(null, { instanceId: gone.id, ...(fallback === undefined ? {} : { fallback }) });
+  const ask = (fallback?: 'any' | readonly bigint[]) =>
+    client.unary(null, { instanceId: gone.id, ...(fallback === undefined ? {} : { fallback }) });
   expect(await Promise.all([ask(), ask('any'), ask([near.id])])).toEqual(['gone', 'gone', 'gone']);
 
   await gone.served.close();
-  await waitFor('the end of one', () => client.instances(), ({ length }) => length === 2);
+  await waitFor(
+    'the end of one',
+    () => client.instances(),
+    ({ length }) => length === 2,
+  );
   expect(await Promise.all(Array.from({ length: 8 }, () => ask([near.id])))).toEqual(Array(8).fill('near'));
   expect(await Promise.all(Array.from({ length: 8 }, () => ask([far.id, gone.id])))).toEqual(Array(8).fill('far'));
   expect(['near', 'far']).toContain(await ask('any'));
@@ -104,8 +121,11 @@ it('an instance that is asked for and gone has its request taken by one of its f
   await expect(ask([gone.id])).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
   await expect(ask([])).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
 
-  await expect(client.unary(null, { fallback: 'any' })).rejects.toThrow(/options\.fallback: expected an instanceId that it stands behind/);
-  for (const wrong of ['all', 7n, ['7'], [-1n], null]) await expect(ask(wrong as never)).rejects.toThrow(/options\.fallback/);
+  await expect(client.unary(null, { fallback: 'any' })).rejects.toThrow(
+    /options\.fallback: expected an instanceId that it stands behind/,
+  );
+  for (const wrong of ['all', 7n, ['7'], [-1n], null])
+    await expect(ask(wrong as never)).rejects.toThrow(/options\.fallback/);
 });
 
 it('a path may be written as Dynamo’s own tools write it', async () => {
@@ -122,7 +142,10 @@ it.each(['A.b.c', 'a b.c.d', 'a.b', 'a.b.c.d', '', 'a..c', 'ä.b.c'])('the path 
 it('waiting for instances ends with its deadline, its signal, or the client', async () => {
   const runtime = await testRuntime();
   const client = await runtime.endpoint('nobody.worker.generate').client();
-  await expect(client.waitForInstances({ timeoutMs: 50 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', message: expect.stringContaining('expected 1 instances within 50 ms, got 0') });
+  await expect(client.waitForInstances({ timeoutMs: 50 })).rejects.toMatchObject({
+    code: 'DYN_DEADLINE_EXCEEDED',
+    message: expect.stringContaining('expected 1 instances within 50 ms, got 0'),
+  });
   const controller = new AbortController();
   const waiting = client.waitForInstances({ signal: controller.signal });
   controller.abort(new Error('enough'));

@@ -18,7 +18,19 @@ async function described(env: Record<string, string>): Promise<Record<string, un
 
 it('a runtime without options is what the environment says', async () => {
   const dir = temporaryFolder();
-  const env = { DYN_DISCOVERY_BACKEND: 'file', DYN_FILE_KV: dir, DYN_REQUEST_PLANE: 'tcp', DYN_RESPONSE_PLANE: 'tcp', DYN_EVENT_PLANE: 'zmq', DYN_REQUEST_PLANE_CODEC: 'json', DYN_TCP_RPC_HOST: '127.0.0.1', DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1', DYN_TCP_MAX_MESSAGE_SIZE: '1000000', DYN_SYSTEM_PORT: '0', DYN_SYSTEM_HOST: '127.0.0.1' };
+  const env = {
+    DYN_DISCOVERY_BACKEND: 'file',
+    DYN_FILE_KV: dir,
+    DYN_REQUEST_PLANE: 'tcp',
+    DYN_RESPONSE_PLANE: 'tcp',
+    DYN_EVENT_PLANE: 'zmq',
+    DYN_REQUEST_PLANE_CODEC: 'json',
+    DYN_TCP_RPC_HOST: '127.0.0.1',
+    DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1',
+    DYN_TCP_MAX_MESSAGE_SIZE: '1000000',
+    DYN_SYSTEM_PORT: '0',
+    DYN_SYSTEM_HOST: '127.0.0.1',
+  };
   expect(await described(env)).toMatchObject({
     config: { discovery: 'file', requestPlane: 'tcp', responsePlane: 'tcp', eventPlane: 'zmq' },
     limits: { maxMessageBytes: 1_000_000 - 16 * 1024 },
@@ -31,8 +43,18 @@ it('a runtime without options is what the environment says', async () => {
 
 it('options are stronger than the environment', async () => {
   const [dir, other] = [temporaryFolder(), temporaryFolder()];
-  const env = { DYN_DISCOVERY_BACKEND: 'etcd', ETCD_ENDPOINTS: 'http://127.0.0.1:1', DYN_FILE_KV: other, DYN_REQUEST_PLANE_CODEC: 'json', OPTIONS: JSON.stringify({ discovery: { kind: 'file', dir }, host: '127.0.0.1', codec: 'msgpack' }) };
-  expect(await described(env)).toMatchObject({ config: { discovery: 'file' }, instance: { codec: 'msgpack' }, answer: 'HELLO' });
+  const env = {
+    DYN_DISCOVERY_BACKEND: 'etcd',
+    ETCD_ENDPOINTS: 'http://127.0.0.1:1',
+    DYN_FILE_KV: other,
+    DYN_REQUEST_PLANE_CODEC: 'json',
+    OPTIONS: JSON.stringify({ discovery: { kind: 'file', dir }, host: '127.0.0.1', codec: 'msgpack' }),
+  };
+  expect(await described(env)).toMatchObject({
+    config: { discovery: 'file' },
+    instance: { codec: 'msgpack' },
+    answer: 'HELLO',
+  });
   expect(readdirSync(other)).toEqual([]);
 });
 

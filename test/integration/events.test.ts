@@ -4,7 +4,11 @@ import { expect, it } from 'vitest';
 import { testRuntime } from '../helpers/runtime.js';
 
 /** Publishes until the subscriber has found the publisher: events before that are lost, which is the plane's promise. */
-async function firstEvent<T>(publisher: EventPublisher<T>, events: AsyncIterator<Event<T>>, data: T): Promise<Event<T>> {
+async function firstEvent<T>(
+  publisher: EventPublisher<T>,
+  events: AsyncIterator<Event<T>>,
+  data: T,
+): Promise<Event<T>> {
   const next = events.next();
   const timer = setInterval(() => void publisher.publish(data), 50);
   try {

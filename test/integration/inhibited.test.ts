@@ -18,13 +18,17 @@ it('an instance that failed is passed over for inhibitedSeconds, and asked again
   const runtime = await testRuntime({ discovery });
   await runtime.endpoint<NumbersRequest, NumbersItem>(path).serve(({ call }) => ({ call, index: 0 }));
   const doomed = program('worker', JSON.stringify({ path, runtime: { discovery, host: '127.0.0.1' } }));
-  const callers = [0, 600].map((inhibitedSeconds) => program('passed-over', JSON.stringify({ discovery, host: '127.0.0.1', inhibitedSeconds }), path, String(CALLS)));
+  const callers = [0, 600].map((inhibitedSeconds) =>
+    program('passed-over', JSON.stringify({ discovery, host: '127.0.0.1', inhibitedSeconds }), path, String(CALLS)),
+  );
   await Promise.all([doomed, ...callers].map((child) => child.event('ready', {}, 60_000)));
   // Killed, it stays in discovery until its lease is over.
   doomed.kill('SIGKILL');
   await doomed.exit();
   for (const caller of callers) caller.send({});
-  const [never = [], long = []] = (await Promise.all(callers.map((caller) => caller.event('called', {}, 60_000)))).map(({ codes }) => codes as string[]);
+  const [never = [], long = []] = (await Promise.all(callers.map((caller) => caller.event('called', {}, 60_000)))).map(
+    ({ codes }) => codes as string[],
+  );
   expect(new Set([...never, ...long])).toEqual(new Set(['DYN_UNAVAILABLE']));
   expect(never.length).toBeGreaterThan(4);
   expect(long.length).toBeLessThan(3);

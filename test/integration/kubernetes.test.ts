@@ -21,7 +21,11 @@ describe('discovery through Kubernetes', () => {
     for (const name of VARIABLES) delete process.env[name];
     Object.assign(process.env, environment);
     const made = DistributedRuntime.create({ discovery: { kind: 'kubernetes', mode: 'pod' }, host: '127.0.0.1' });
-    await expect(made).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'discovery.kubernetes', retryable: true });
+    await expect(made).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      reason: 'discovery.kubernetes',
+      retryable: true,
+    });
     await expect(made).rejects.toThrow(lacking);
   });
 });

@@ -1,4 +1,12 @@
-import { type BlockEvent, BlockManager, type BlockManagerOptions, BlockRegistry, LineageHashes, type RegisteredBlocks, TokenSequence } from 'dynamo-node';
+import {
+  type BlockEvent,
+  BlockManager,
+  type BlockManagerOptions,
+  BlockRegistry,
+  LineageHashes,
+  type RegisteredBlocks,
+  TokenSequence,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { randomNumbers } from '../helpers/random.js';
 import { within } from '../helpers/wait.js';
@@ -12,18 +20,27 @@ function telling(options: Partial<BlockManagerOptions> = {}): BlockManager {
 }
 
 function sequenceOf(tokens: number[]): TokenSequence {
-  const sequence = new TokenSequence(tokens.flatMap((token) => Array<number>(blockSize).fill(token)), { blockSize });
+  const sequence = new TokenSequence(
+    tokens.flatMap((token) => Array<number>(blockSize).fill(token)),
+    { blockSize },
+  );
   onTestFinished(() => sequence.dispose());
   return sequence;
 }
 
 function store(manager: BlockManager, sequence: TokenSequence, first = 0): RegisteredBlocks {
-  return manager.allocateOrThrow(sequence.blockCount - first).stage(sequence, first).register();
+  return manager
+    .allocateOrThrow(sequence.blockCount - first)
+    .stage(sequence, first)
+    .register();
 }
 
 async function take(events: AsyncIterator<BlockEvent>, count: number): Promise<BlockEvent[]> {
   const taken: BlockEvent[] = [];
-  while (taken.length < count) taken.push((await within(20_000, `event ${taken.length} of ${count}`, events.next(), () => taken)).value as BlockEvent);
+  while (taken.length < count)
+    taken.push(
+      (await within(20_000, `event ${taken.length} of ${count}`, events.next(), () => taken)).value as BlockEvent,
+    );
   return taken;
 }
 
@@ -36,8 +53,24 @@ describe('a manager tells', () => {
     store(manager, sequence, 2);
     const [blocks, tokens] = [sequence.sequenceHashes(), sequence.blockHashes()];
     expect(await take(events, 2)).toEqual([
-      { kind: 'stored', tier: 'host_pinned', eventId: 1n, parentHash: null, startPosition: 0, blockHashes: blocks.slice(0, 2), tokensHashes: tokens.slice(0, 2) },
-      { kind: 'stored', tier: 'host_pinned', eventId: 2n, parentHash: blocks[1], startPosition: 2, blockHashes: blocks.slice(2), tokensHashes: tokens.slice(2) },
+      {
+        kind: 'stored',
+        tier: 'host_pinned',
+        eventId: 1n,
+        parentHash: null,
+        startPosition: 0,
+        blockHashes: blocks.slice(0, 2),
+        tokensHashes: tokens.slice(0, 2),
+      },
+      {
+        kind: 'stored',
+        tier: 'host_pinned',
+        eventId: 2n,
+        parentHash: blocks[1],
+        startPosition: 2,
+        blockHashes: blocks.slice(2),
+        tokensHashes: tokens.slice(2),
+      },
     ]);
     expect(first.length).toBe(2);
   });
@@ -57,7 +90,10 @@ describe('a manager tells', () => {
     clone.dispose();
     store(manager, one).dispose();
     manager.drainInactive();
-    const told = (await take(events, 6)).map((event) => [event.kind, 'blockHashes' in event ? [...event.blockHashes] : undefined]);
+    const told = (await take(events, 6)).map((event) => [
+      event.kind,
+      'blockHashes' in event ? [...event.blockHashes] : undefined,
+    ]);
     expect(told).toEqual([
       ['stored', [...hashes]],
       ['removed', [hashes[0]]],
@@ -87,9 +123,9 @@ describe('a manager tells', () => {
     await using events = manager.events({ snapshot: true });
     const [cleared, ...stored] = await take(events, 4);
     expect(cleared?.kind).toBe('cleared');
-    expect(stored.map((event) => event.kind === 'stored' && [event.startPosition, event.parentHash, event.blockHashes[0]])).toEqual(
-      [...sequence.sequenceHashes()].map((hash, index, all) => [index, all[index - 1] ?? null, hash]),
-    );
+    expect(
+      stored.map((event) => event.kind === 'stored' && [event.startPosition, event.parentHash, event.blockHashes[0]]),
+    ).toEqual([...sequence.sequenceHashes()].map((hash, index, all) => [index, all[index - 1] ?? null, hash]));
   });
 
   it('a slow reader how much it lost', async () => {
@@ -105,47 +141,52 @@ describe('a manager tells', () => {
     expect(() => telling({ events: { capacity: 0 } })).toThrow(RangeError);
   });
 
-  it.each(['allow', 'reject'] as const)('a reader that applies the changes has what the manager has, with duplicates: %s', async (duplicates) => {
-    const registry = new BlockRegistry();
-    const manager = telling({ blockCount: 16, duplicates, registry, events: { capacity: 65536 } });
-    await using events = manager.events();
-    const random = randomNumbers(3);
-    const held: RegisteredBlocks[] = [];
-    const names = new Map<bigint, bigint>();
-    for (let step = 0; step < 2000; step++) {
-      const sequence = sequenceOf(Array.from({ length: 1 + Math.floor(random() * 5) }, () => Math.floor(random() * 2)));
-      const hashes = sequence.sequenceHashes();
-      for (const [index, name] of [...sequence.lineageHashes()].entries()) names.set(hashes[index] as bigint, name);
-      const cached = manager.matchPrefix(sequence);
-      if (cached !== undefined) held.push(cached);
-      const first = Math.floor(random() * 2) === 0 ? (cached?.length ?? 0) : 0;
-      const fresh = first < sequence.blockCount ? manager.allocate(sequence.blockCount - first) : null;
-      if (fresh !== null) {
-        const blocks = fresh.stage(sequence, first).register();
-        if (random() < 0.2) blocks.resetOnRelease(random() < 0.5);
-        held.push(blocks);
-      }
-      while (held.length > 0 && random() < 0.6) held.splice(Math.floor(random() * held.length), 1)[0]?.dispose();
-    }
-    const last = sequenceOf([77]);
-    for (const blocks of held) blocks.dispose();
-    store(manager, last);
-    const present = new Set<bigint>();
-    for await (const event of events) {
-      if (event.kind === 'stored') {
-        for (const hash of event.blockHashes) {
-          expect(present.has(hash)).toBe(false);
-          present.add(hash);
+  it.each(['allow', 'reject'] as const)(
+    'a reader that applies the changes has what the manager has, with duplicates: %s',
+    async (duplicates) => {
+      const registry = new BlockRegistry();
+      const manager = telling({ blockCount: 16, duplicates, registry, events: { capacity: 65536 } });
+      await using events = manager.events();
+      const random = randomNumbers(3);
+      const held: RegisteredBlocks[] = [];
+      const names = new Map<bigint, bigint>();
+      for (let step = 0; step < 2000; step++) {
+        const sequence = sequenceOf(
+          Array.from({ length: 1 + Math.floor(random() * 5) }, () => Math.floor(random() * 2)),
+        );
+        const hashes = sequence.sequenceHashes();
+        for (const [index, name] of [...sequence.lineageHashes()].entries()) names.set(hashes[index] as bigint, name);
+        const cached = manager.matchPrefix(sequence);
+        if (cached !== undefined) held.push(cached);
+        const first = Math.floor(random() * 2) === 0 ? (cached?.length ?? 0) : 0;
+        const fresh = first < sequence.blockCount ? manager.allocate(sequence.blockCount - first) : null;
+        if (fresh !== null) {
+          const blocks = fresh.stage(sequence, first).register();
+          if (random() < 0.2) blocks.resetOnRelease(random() < 0.5);
+          held.push(blocks);
         }
-        if (event.blockHashes[0] === last.sequenceHashes()[0]) break;
-      } else if (event.kind === 'removed') {
-        for (const hash of event.blockHashes) expect(present.delete(hash)).toBe(true);
-      } else throw new Error(`unexpected ${event.kind}`);
-    }
-    present.delete(last.sequenceHashes()[0] as bigint);
-    const there = [...names].filter(([, name]) => registry.presence(LineageHashes.from([name]))[0] === 1);
-    expect([...present].sort()).toEqual(there.map(([hash]) => hash).sort());
-  });
+        while (held.length > 0 && random() < 0.6) held.splice(Math.floor(random() * held.length), 1)[0]?.dispose();
+      }
+      const last = sequenceOf([77]);
+      for (const blocks of held) blocks.dispose();
+      store(manager, last);
+      const present = new Set<bigint>();
+      for await (const event of events) {
+        if (event.kind === 'stored') {
+          for (const hash of event.blockHashes) {
+            expect(present.has(hash)).toBe(false);
+            present.add(hash);
+          }
+          if (event.blockHashes[0] === last.sequenceHashes()[0]) break;
+        } else if (event.kind === 'removed') {
+          for (const hash of event.blockHashes) expect(present.delete(hash)).toBe(true);
+        } else throw new Error(`unexpected ${event.kind}`);
+      }
+      present.delete(last.sequenceHashes()[0] as bigint);
+      const there = [...names].filter(([, name]) => registry.presence(LineageHashes.from([name]))[0] === 1);
+      expect([...present].sort()).toEqual(there.map(([hash]) => hash).sort());
+    },
+  );
 });
 
 describe('a registry tells', () => {
@@ -157,7 +198,10 @@ describe('a registry tells', () => {
     store(manager, sequence).dispose();
     manager.drainInactive();
     const name = sequence.lineageHashes().at(0);
-    expect([(await events.next()).value, (await events.next()).value]).toEqual([{ kind: 'created', hash: name }, { kind: 'removed', hash: name }]);
+    expect([(await events.next()).value, (await events.next()).value]).toEqual([
+      { kind: 'created', hash: name },
+      { kind: 'removed', hash: name },
+    ]);
     for (let token = 2; token < 6; token++) {
       store(manager, sequenceOf([token])).dispose();
       manager.drainInactive();

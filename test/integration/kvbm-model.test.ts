@@ -1,4 +1,13 @@
-import { BlockManager, type BlockManagerOptions, BlockRegistry, type Eviction, LineageHashes, type MutableBlocks, type RegisteredBlocks, StagedBlocks } from 'dynamo-node';
+import {
+  BlockManager,
+  type BlockManagerOptions,
+  BlockRegistry,
+  type Eviction,
+  LineageHashes,
+  type MutableBlocks,
+  type RegisteredBlocks,
+  StagedBlocks,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { BlockModel } from '../helpers/block-model.js';
 import { tryManager } from '../helpers/block-trial.js';
@@ -8,35 +17,51 @@ const POLICIES = ['lineage', 'lineage-fifo', 'lru', 'fifo', { multiLru: LEVELS }
 const blockCount = 24;
 const STEPS = 6000;
 
-function testManager(eviction: Eviction, duplicates: 'allow' | 'reject', options: Partial<BlockManagerOptions> = {}): BlockManager {
+function testManager(
+  eviction: Eviction,
+  duplicates: 'allow' | 'reject',
+  options: Partial<BlockManagerOptions> = {},
+): BlockManager {
   const registry = typeof eviction === 'object' ? new BlockRegistry({ frequency: 'small' }) : new BlockRegistry();
-  const manager = new BlockManager({ tier: 'host', blockCount, blockSize: 4, eviction, duplicates, registry, ...options });
+  const manager = new BlockManager({
+    tier: 'host',
+    blockCount,
+    blockSize: 4,
+    eviction,
+    duplicates,
+    registry,
+    ...options,
+  });
   onTestFinished(() => manager.dispose());
   return manager;
 }
 
 describe('a manager does what its model says, whatever it is asked', () => {
-  it.each(POLICIES.flatMap((policy) => (['allow', 'reject'] as const).map((duplicates) => [policy, duplicates] as const)))(
-    'evicting by %o, duplicates: %s',
-    (policy, duplicates) => {
-      const manager = testManager(policy, duplicates);
-      const levels = new Set<number>();
-      const uses = (name: bigint): number => {
-        const count = manager.registry.frequency(LineageHashes.from([name]))[0] as number;
-        levels.add(LEVELS.filter((least) => count >= least).length);
-        return count;
-      };
-      const model = new BlockModel(blockCount, policy, duplicates, { uses });
-      const counts = tryManager({ manager, model, steps: STEPS, seed: 42 });
-      // Nothing of what the steps are for was left out.
-      for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
-      expect(levels.size).toBe(typeof policy === 'object' ? 4 : 0);
-    },
-  );
+  it.each(
+    POLICIES.flatMap((policy) => (['allow', 'reject'] as const).map((duplicates) => [policy, duplicates] as const)),
+  )('evicting by %o, duplicates: %s', (policy, duplicates) => {
+    const manager = testManager(policy, duplicates);
+    const levels = new Set<number>();
+    const uses = (name: bigint): number => {
+      const count = manager.registry.frequency(LineageHashes.from([name]))[0] as number;
+      levels.add(LEVELS.filter((least) => count >= least).length);
+      return count;
+    };
+    const model = new BlockModel(blockCount, policy, duplicates, { uses });
+    const counts = tryManager({ manager, model, steps: STEPS, seed: 42 });
+    // Nothing of what the steps are for was left out.
+    for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
+    expect(levels.size).toBe(typeof policy === 'object' ? 4 : 0);
+  });
 
   it.each(['allow', 'reject'] as const)('emptying what is released, duplicates: %s', (duplicates) => {
     const model = new BlockModel(blockCount, 'lru', duplicates, { resetOnRelease: true });
-    const { evicted, ...counts } = tryManager({ manager: testManager('lru', duplicates, { resetOnRelease: true }), model, steps: STEPS, seed: 42 });
+    const { evicted, ...counts } = tryManager({
+      manager: testManager('lru', duplicates, { resetOnRelease: true }),
+      model,
+      steps: STEPS,
+      seed: 42,
+    });
     for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
     expect(evicted).toBe(0);
   });
@@ -50,7 +75,8 @@ describe('the trial finds', () => {
   };
 
   it('a manager that evicts in another order', () => {
-    for (const eviction of ['lineage', 'lineage-fifo'] as const) expect(trial(() => {}, eviction)).toThrow(/allocated: expected/);
+    for (const eviction of ['lineage', 'lineage-fifo'] as const)
+      expect(trial(() => {}, eviction)).toThrow(/allocated: expected/);
   });
 
   it('a block that is never given back', () => {

@@ -6,7 +6,14 @@ const blockSize = 4;
 const layout = { layers: 1, heads: 1, headDim: 1, elementType: 'float32', outer: 1 } as const;
 
 function testManager(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({ tier: 'host', blockCount: 8, blockSize, layout, storage: { kind: 'memory', checksums: true }, ...options });
+  const manager = new BlockManager({
+    tier: 'host',
+    blockCount: 8,
+    blockSize,
+    layout,
+    storage: { kind: 'memory', checksums: true },
+    ...options,
+  });
   onTestFinished(() => manager.dispose());
   return manager;
 }
@@ -23,7 +30,8 @@ const counted = (count: number): number[] => Array.from({ length: count }, (_, i
 /** Writes what a model would: the rows of the tokens that are not computed, here the tokens themselves. */
 function compute(paged: PagedSequence): void {
   const tokens = paged.tokens.tokens();
-  for (let at = paged.computedTokens; at < paged.length; at++) rows(paged, Math.floor(at / blockSize))[at % blockSize] = tokens[at] as number;
+  for (let at = paged.computedTokens; at < paged.length; at++)
+    rows(paged, Math.floor(at / blockSize))[at % blockSize] = tokens[at] as number;
   paged.commit();
 }
 
@@ -41,7 +49,12 @@ describe('PagedSequence', () => {
   it('has pages for its tokens, and registers those that are full and computed', () => {
     const manager = testManager();
     const paged = create(manager, counted(6));
-    expect([paged.cachedTokens, paged.pageCount, paged.committedPages, [...paged.blockTable()]]).toEqual([0, 2, 0, [0, 1]]);
+    expect([paged.cachedTokens, paged.pageCount, paged.committedPages, [...paged.blockTable()]]).toEqual([
+      0,
+      2,
+      0,
+      [0, 1],
+    ]);
     compute(paged);
     expect([paged.committedPages, paged.computedTokens, [...paged.blockTable()]]).toEqual([1, 6, [0, 1]]);
     expect(paged.append(7) && paged.append([8, 9])).toBe(true);
@@ -136,7 +149,10 @@ describe('PagedSequence', () => {
     const [first, second] = [create(manager, counted(5)), create(manager, counted(5))];
     compute(first);
     compute(second);
-    expect([[...first.blockTable()], [...second.blockTable()]]).toEqual([[0, 1], [0, 3]]);
+    expect([[...first.blockTable()], [...second.blockTable()]]).toEqual([
+      [0, 1],
+      [0, 3],
+    ]);
     expect(computed(second)).toEqual(counted(5));
   });
 
@@ -145,7 +161,14 @@ describe('PagedSequence', () => {
     const paged = create(manager, counted(5));
     paged.dispose();
     paged[Symbol.dispose]();
-    for (const use of [() => paged.append(1), () => paged.page(0), () => paged.commit(), () => paged.fork(), () => paged.blockTable(), () => paged.reserve(1)]) {
+    for (const use of [
+      () => paged.append(1),
+      () => paged.page(0),
+      () => paged.commit(),
+      () => paged.fork(),
+      () => paged.blockTable(),
+      () => paged.reserve(1),
+    ]) {
       expect(use).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
     }
   });
@@ -160,7 +183,10 @@ describe('PagedSequence', () => {
       const one = live[below(live.length)];
       const what = below(10);
       if (what < 3 || one === undefined) {
-        const fresh = PagedSequence.create(manager, Array.from({ length: 1 + below(20) }, (_, index) => (index < 12 ? Math.floor(index / 4) : below(3))));
+        const fresh = PagedSequence.create(
+          manager,
+          Array.from({ length: 1 + below(20) }, (_, index) => (index < 12 ? Math.floor(index / 4) : below(3))),
+        );
         if (fresh === null) counts.refused += 1;
         else {
           counts.cached += fresh.cachedTokens;

@@ -1,9 +1,28 @@
 import { constants } from 'node:buffer';
 import { statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { BlockManager, BlockTiers, loadNixl, type MockKnobs, NixlAgent, type NixlLibrary, type RegisteredBlocks } from 'dynamo-node';
+import {
+  BlockManager,
+  BlockTiers,
+  loadNixl,
+  type MockKnobs,
+  NixlAgent,
+  type NixlLibrary,
+  type RegisteredBlocks,
+} from 'dynamo-node';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { areRight, BLOCK_BYTES, deviceManager, fileManager, fill, hostManager, LAYER_BYTES, layout, sequenceOf, store } from '../helpers/blocks.js';
+import {
+  areRight,
+  BLOCK_BYTES,
+  deviceManager,
+  fileManager,
+  fill,
+  hostManager,
+  LAYER_BYTES,
+  layout,
+  sequenceOf,
+  store,
+} from '../helpers/blocks.js';
 import { libraryOf, nixlMissing, uniqueName } from '../helpers/nixl/library.js';
 import { randomNumbers } from '../helpers/random.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -20,7 +39,9 @@ it('more memory than a view may have is refused with both sizes, and stays usabl
   skip(constants.MAX_LENGTH > bytes, `Node.js ${process.versions.node} has views of that size`);
   const agent = await agentOn(libraryOf('mock'), { UCX: {} });
   const manager = hostManager({ blockCount: bytes / BLOCK_BYTES, storage: { kind: 'memory' } });
-  expect(() => manager.registerWith(agent)).toThrow(`manager.registerWith: expected at most ${constants.MAX_LENGTH} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`);
+  expect(() => manager.registerWith(agent)).toThrow(
+    `manager.registerWith: expected at most ${constants.MAX_LENGTH} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`,
+  );
   using blocks = manager.allocateOrThrow(2);
   expect(blocks.bytes(1).length).toBe(BLOCK_BYTES);
   const region = await agent.allocate(bytes);
@@ -53,10 +74,17 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     await fresh.copy(kept, above, { layers: [2, 3] });
     const part = [2 * LAYER_BYTES, 3 * LAYER_BYTES] as const;
     expect(Buffer.compare(above.bytes(4).subarray(...part), fill(sequence, 4).subarray(...part))).toBe(0);
-    expect(above.bytes(4).subarray(0, part[0]).every((byte) => byte === 0)).toBe(true);
+    expect(
+      above
+        .bytes(4)
+        .subarray(0, part[0])
+        .every((byte) => byte === 0),
+    ).toBe(true);
     await fresh.copy(kept, above);
     const again = above.stageAs(kept).register();
-    expect(Array.from({ length: 5 }, (_, index) => Buffer.compare(again.view(index), fill(sequence, index)))).toEqual(Array(5).fill(0));
+    expect(Array.from({ length: 5 }, (_, index) => Buffer.compare(again.view(index), fill(sequence, index)))).toEqual(
+      Array(5).fill(0),
+    );
   });
 
   it('are an error where the file has lost them half-way, and what was to be written stays mutable', async () => {
@@ -72,7 +100,9 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     using kept = disk.matchPrefix(sequence) as RegisteredBlocks;
     truncateSync(path, 2 * BLOCK_BYTES + 1);
     // A library that counts a short read as one that is done gives bytes that were never stored.
-    await expect(kept.read(3)).rejects.toThrow(expect.objectContaining({ name: expect.stringMatching(/NixlError|BlockChecksumError/) }));
+    await expect(kept.read(3)).rejects.toThrow(
+      expect.objectContaining({ name: expect.stringMatching(/NixlError|BlockChecksumError/) }),
+    );
     const other = hostManager();
     const above = other.allocateOrThrow(4);
     await expect(other.copy(kept, above)).rejects.toThrow();
@@ -99,29 +129,39 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
         using stored = await store(host, sequence, there);
         tiers.enqueue(stored);
       }
-      const found = [...(cached === undefined ? [] : await areRight(cached, sequence)), ...(onboarded === undefined ? [] : await areRight(onboarded, sequence, first))];
+      const found = [
+        ...(cached === undefined ? [] : await areRight(cached, sequence)),
+        ...(onboarded === undefined ? [] : await areRight(onboarded, sequence, first)),
+      ];
       expect(found.every((right) => right)).toBe(true);
       checked += found.length;
     };
-    for (let round = 0; round < 40; round++) await Promise.all(Array.from({ length: 6 }, () => one().catch((error: unknown) => errors.push(error))));
+    for (let round = 0; round < 40; round++)
+      await Promise.all(Array.from({ length: 6 }, () => one().catch((error: unknown) => errors.push(error))));
     await tiers.flush();
     expect(errors).toEqual([]);
     expect(checked).toBeGreaterThan(200);
     expect(tiers.statistics().onboarded).toBeGreaterThan(10);
-    expect([host.statistics(), disk.statistics()]).toMatchObject([{ available: 16, batches: 0 }, { available: 24, batches: 0 }]);
+    expect([host.statistics(), disk.statistics()]).toMatchObject([
+      { available: 16, batches: 0 },
+      { available: 24, batches: 0 },
+    ]);
   });
 
   it('are copied by hundreds at once, each as it is', async () => {
     const disk = await fileManager(await fileAgent(), join(temporaryFolder(), 'blocks'), { blockCount: 256 });
     const host = hostManager({ registry: disk.registry, blockCount: 256 });
     const sequences = Array.from({ length: 256 }, (_, seed) => sequenceOf(1, seed));
-    const kept = await Promise.all(sequences.map(async (sequence) => {
-      using stored = await store(host, sequence);
-      const below = disk.allocateOrThrow(1);
-      await disk.copy(stored, below);
-      return below.stageAs(stored).register();
-    }));
-    for (const [index, blocks] of kept.entries()) expect(await areRight(blocks, sequences[index] as (typeof sequences)[number])).toEqual([true]);
+    const kept = await Promise.all(
+      sequences.map(async (sequence) => {
+        using stored = await store(host, sequence);
+        const below = disk.allocateOrThrow(1);
+        await disk.copy(stored, below);
+        return below.stageAs(stored).register();
+      }),
+    );
+    for (const [index, blocks] of kept.entries())
+      expect(await areRight(blocks, sequences[index] as (typeof sequences)[number])).toEqual([true]);
   });
 });
 
@@ -136,15 +176,24 @@ describe('what the agents are given', () => {
   });
 
   it('is refused where the bytes have no way', async () => {
-    const [agent, other] = [await agentOn(libraryOf('mock'), { POSIX: {} }), await agentOn(libraryOf('mock'), { POSIX: {} })];
+    const [agent, other] = [
+      await agentOn(libraryOf('mock'), { POSIX: {} }),
+      await agentOn(libraryOf('mock'), { POSIX: {} }),
+    ];
     const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'));
     const stored = await store(disk, sequenceOf(1));
     const attached = BlockManager.attach(disk.share());
     onTestFinished(() => attached.dispose());
-    const own = hostManager({ tier: 'disk', storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true } });
+    const own = hostManager({
+      tier: 'disk',
+      storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true },
+    });
     for (const [target, reason] of [
       [await fileManager(agent, join(temporaryFolder(), 'blocks')), /expected memory on one side, got two files/],
-      [await fileManager(other, join(temporaryFolder(), 'blocks')), /expected regions of one agent, got one of 'blocks-/],
+      [
+        await fileManager(other, join(temporaryFolder(), 'blocks')),
+        /expected regions of one agent, got one of 'blocks-/,
+      ],
       [attached, /expected a manager whose region is this thread's, got one of another thread's/],
       [own, /expected memory or a region beside a region, got a manager's own file/],
     ] as const) {
@@ -154,7 +203,9 @@ describe('what the agents are given', () => {
     }
     using found = attached.matchPrefix(sequenceOf(1));
     await expect(found?.read(0)).rejects.toThrow(/expected a manager whose region is this thread's/);
-    expect(() => disk.registerWith(other)).toThrow(/registerWith agent: expected 'blocks-.*', whose region it is, got 'blocks-/);
+    expect(() => disk.registerWith(other)).toThrow(
+      /registerWith agent: expected 'blocks-.*', whose region it is, got 'blocks-/,
+    );
     expect(disk.statistics()).toMatchObject({ available: 7, mutableReferences: 0 });
   });
 });
@@ -179,7 +230,9 @@ describe('blocks are held until no byte can be on its way', () => {
     knobs(heldBack);
     const copied = host.copy(stored, target);
     for (const use of [() => target.stage(sequence), () => target.split(1), () => target.bytes(0)]) {
-      expect(use).toThrow(expect.objectContaining({ name: 'BlockStateError', message: expect.stringMatching(/are lent to a copy/) }));
+      expect(use).toThrow(
+        expect.objectContaining({ name: 'BlockStateError', message: expect.stringMatching(/are lent to a copy/) }),
+      );
     }
     await expect(host.copy(stored, target)).rejects.toThrow(expect.objectContaining({ name: 'BlockStateError' }));
     stored.dispose();
@@ -200,28 +253,40 @@ describe('blocks are held until no byte can be on its way', () => {
     stored.dispose();
     expect([device.available, host.available, target.disposed]).toEqual([4, 4, false]);
     expect(() => target.bytes(0)).toThrow(expect.objectContaining({ name: 'BlockStateError' }));
-    await waitFor('the source', () => device.available, (available) => available === 8, 30_000);
+    await waitFor(
+      'the source',
+      () => device.available,
+      (available) => available === 8,
+      30_000,
+    );
     expect(target.bytes(0).length).toBe(BLOCK_BYTES);
     target.dispose();
     expect(host.available).toBe(8);
-    await expect(host.copy(device.matchPrefix(sequenceOf(4)) as RegisteredBlocks, host.allocateOrThrow(4), { signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before');
+    await expect(
+      host.copy(device.matchPrefix(sequenceOf(4)) as RegisteredBlocks, host.allocateOrThrow(4), {
+        signal: AbortSignal.abort(new Error('before')),
+      }),
+    ).rejects.toThrow('before');
     expect(device.statistics().batches).toBe(1);
   });
 
-  it.each(['before', 'while'])('though the manager was disposed of %s they were sent: another thread has it still, and gets them then', async (when) => {
-    const { agent, host, stored } = await tiers();
-    const other = BlockManager.attach(host.share());
-    onTestFinished(() => other.dispose());
-    const target = host.allocateOrThrow(4);
-    await host.registerWith(agent);
-    knobs(heldBack);
-    const copied = host.copy(stored, target);
-    if (when === 'while') await new Promise(setImmediate);
-    host.dispose();
-    expect(other.available).toBe(4);
-    await expect(copied).rejects.toMatchObject({ code: 'DYN_CLOSED' });
-    expect(other.available).toBe(8);
-  });
+  it.each(['before', 'while'])(
+    'though the manager was disposed of %s they were sent: another thread has it still, and gets them then',
+    async (when) => {
+      const { agent, host, stored } = await tiers();
+      const other = BlockManager.attach(host.share());
+      onTestFinished(() => other.dispose());
+      const target = host.allocateOrThrow(4);
+      await host.registerWith(agent);
+      knobs(heldBack);
+      const copied = host.copy(stored, target);
+      if (when === 'while') await new Promise(setImmediate);
+      host.dispose();
+      expect(other.available).toBe(4);
+      await expect(copied).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+      expect(other.available).toBe(8);
+    },
+  );
 
   it('though the agent was closed', async () => {
     const { agent, device, host, stored } = await tiers();

@@ -1,5 +1,19 @@
 import { join } from 'node:path';
-import { BlockManager, type BlockManagerOptions, type DistributedRuntime, loadNixl, type MockKnobs, type NixlAgent, type RegisteredBlocks, RemoteBlocks, SharedBlocks, type ShareOptions, type ShareRequest, type ShareResponse, TokenSequence } from 'dynamo-node';
+import {
+  BlockManager,
+  type BlockManagerOptions,
+  type DistributedRuntime,
+  loadNixl,
+  type MockKnobs,
+  type NixlAgent,
+  type RegisteredBlocks,
+  RemoteBlocks,
+  SharedBlocks,
+  type ShareOptions,
+  type ShareRequest,
+  type ShareResponse,
+  TokenSequence,
+} from 'dynamo-node';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { layoutText } from '../../lib/kvbm/layout.js';
 import { agentOf, nixlMissing } from '../helpers/nixl/library.js';
@@ -11,13 +25,24 @@ const blockSize = 4;
 const layout = { layers: 2, heads: 2, headDim: 16, elementType: 'float32' } as const;
 
 function testManager(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({ tier: 'host', blockCount: 8, blockSize, layout, storage: { kind: 'memory', checksums: true }, events: true, ...options });
+  const manager = new BlockManager({
+    tier: 'host',
+    blockCount: 8,
+    blockSize,
+    layout,
+    storage: { kind: 'memory', checksums: true },
+    events: true,
+    ...options,
+  });
   onTestFinished(() => manager.dispose());
   return manager;
 }
 
 function sequenceOf(blocks: number, seed = 0): TokenSequence {
-  const sequence = new TokenSequence(Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index), { blockSize });
+  const sequence = new TokenSequence(
+    Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index),
+    { blockSize },
+  );
   onTestFinished(() => sequence.dispose());
   return sequence;
 }
@@ -29,7 +54,8 @@ function fill(sequence: TokenSequence, index: number, bytes: number): Uint8Array
 
 function store(manager: BlockManager, sequence: TokenSequence): RegisteredBlocks {
   const blocks = manager.allocateOrThrow(sequence.blockCount);
-  for (let index = 0; index < blocks.length; index++) blocks.bytes(index).set(fill(sequence, index, manager.blockBytes));
+  for (let index = 0; index < blocks.length; index++)
+    blocks.bytes(index).set(fill(sequence, index, manager.blockBytes));
   return blocks.stage(sequence).register();
 }
 
@@ -41,7 +67,12 @@ interface Pair {
   readonly remote: RemoteBlocks;
 }
 
-async function pairOf(kind: 'mock' | 'ucx', options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}, owning: Partial<BlockManagerOptions> = {}): Promise<Pair> {
+async function pairOf(
+  kind: 'mock' | 'ucx',
+  options: ShareOptions = {},
+  reading: Partial<BlockManagerOptions> = {},
+  owning: Partial<BlockManagerOptions> = {},
+): Promise<Pair> {
   const runtime = await testRuntime();
   const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
   const owner = testManager(owning);
@@ -63,7 +94,8 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
   });
 
   const agent = (name: string): Promise<NixlAgent> => agentOf(kind, name);
-  const pair = (options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<Pair> => pairOf(kind, options, reading);
+  const pair = (options: ShareOptions = {}, reading: Partial<BlockManagerOptions> = {}): Promise<Pair> =>
+    pairOf(kind, options, reading);
 
   it('are found, pulled and registered, byte for byte, with what their events need', async () => {
     const { owner, shared, reader, remote } = await pair();
@@ -72,14 +104,26 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     await using events = reader.events();
     using pulled = await remote.pull(sequence);
     expect(pulled?.length).toBe(4);
-    for (let index = 0; index < 4; index++) expect(Buffer.compare((pulled as RegisteredBlocks).view(index), fill(sequence, index, reader.blockBytes))).toBe(0);
+    for (let index = 0; index < 4; index++)
+      expect(Buffer.compare((pulled as RegisteredBlocks).view(index), fill(sequence, index, reader.blockBytes))).toBe(
+        0,
+      );
     expect(reader.matchPrefix(sequence)?.length).toBe(4);
-    expect((await events.next()).value).toMatchObject({ kind: 'stored', parentHash: null, startPosition: 0, tokensHashes: sequence.blockHashes(0, 4) });
+    expect((await events.next()).value).toMatchObject({
+      kind: 'stored',
+      parentHash: null,
+      startPosition: 0,
+      tokensHashes: sequence.blockHashes(0, 4),
+    });
     using rest = await remote.pull(sequence, 2);
     expect([...(rest as RegisteredBlocks).hashes()]).toEqual([...sequence.lineageHashes(2, 2)]);
     expect(await remote.pull(sequenceOf(2, 9))).toBeUndefined();
     expect(await remote.pull(sequence, 4)).toBeUndefined();
-    expect([shared.leases, owner.available, remote.statistics()]).toEqual([0, 8, { pulled: 6, discarded: 0, quarantined: 0 }]);
+    expect([shared.leases, owner.available, remote.statistics()]).toEqual([
+      0,
+      8,
+      { pulled: 6, discarded: 0, quarantined: 0 },
+    ]);
   });
 
   it('are left where there is no room, and the lease goes', async () => {
@@ -101,7 +145,11 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
       return found;
     };
     await expect(remote.pull(sequence)).rejects.toThrow();
-    await waitFor('the blocks of both', () => [reader.available, owner.available], (available) => available.every((count) => count === 8));
+    await waitFor(
+      'the blocks of both',
+      () => [reader.available, owner.available],
+      (available) => available.every((count) => count === 8),
+    );
     expect([reader.matchPrefix(sequence), remote.statistics().pulled]).toEqual([undefined, 0]);
   });
 
@@ -116,8 +164,16 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
       while (performance.now() < until);
       return allocate(count);
     };
-    await expect(remote.pull(sequence)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'kvbm.lease_lost', retryable: true });
-    await waitFor('the blocks', () => [reader.available, shared.leases], ([available, leases]) => available === 8 && leases === 0);
+    await expect(remote.pull(sequence)).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      reason: 'kvbm.lease_lost',
+      retryable: true,
+    });
+    await waitFor(
+      'the blocks',
+      () => [reader.available, shared.leases],
+      ([available, leases]) => available === 8 && leases === 0,
+    );
     expect(reader.matchPrefix(sequence)).toBeUndefined();
   });
 
@@ -125,9 +181,18 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     const { runtime, owner, shared } = await pair({ mostLeaseMs: 3000 });
     store(owner, sequenceOf(6)).dispose();
     const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
-    const { lease } = (await client.unary({ op: 'find', names: sequenceOf(6).lineageHashes().bytes, leaseMs: 60_000 })) as { lease: number };
+    const { lease } = (await client.unary({
+      op: 'find',
+      names: sequenceOf(6).lineageHashes().bytes,
+      leaseMs: 60_000,
+    })) as { lease: number };
     expect([owner.allocate(3), shared.leases]).toEqual([null, 1]);
-    await waitFor('the lease', () => shared.leases, (leases) => leases === 0, 30_000);
+    await waitFor(
+      'the lease',
+      () => shared.leases,
+      (leases) => leases === 0,
+      30_000,
+    );
     expect(await client.unary({ op: 'release', lease })).toEqual({ held: false });
     expect(owner.allocateOrThrow(8).length).toBe(8);
     await expect(client.unary({ op: 'steal' } as never)).rejects.toMatchObject({ code: 'DYN_INVALID_REQUEST' });
@@ -138,7 +203,9 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     const sequence = sequenceOf(2);
     store(owner, sequence).dispose();
     const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
-    const { lease } = (await client.unary({ op: 'find', names: sequence.lineageHashes().bytes, leaseMs: 60_000 })) as { lease: number };
+    const { lease } = (await client.unary({ op: 'find', names: sequence.lineageHashes().bytes, leaseMs: 60_000 })) as {
+      lease: number;
+    };
     expect(await remote.pull(sequence)).toBeUndefined();
     expect(shared.leases).toBe(1);
     expect(await client.unary({ op: 'release', lease })).toEqual({ held: true });
@@ -163,7 +230,9 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     const client = await endpoint.client({ mode: 'direct' });
     const [instance] = await client.waitForInstances();
     const other = testManager({ layout: { ...layout, layers: 4, heads: 1 } });
-    await expect(RemoteBlocks.connect(other, await agent('reader'), client, instance?.instanceId as bigint)).rejects.toMatchObject({ name: 'BlockLayoutError' });
+    await expect(
+      RemoteBlocks.connect(other, await agent('reader'), client, instance?.instanceId as bigint),
+    ).rejects.toMatchObject({ name: 'BlockLayoutError' });
   });
 
   it('are given up with the signal, and go back when their transfer has ended', async () => {
@@ -180,7 +249,11 @@ describe.each(['mock', 'ucx'] as const)('blocks of another manager, over %s', (k
     // The bytes may be there before the signal.
     if (typeof outcome === 'string') expect(outcome).toBe('enough');
     else outcome?.dispose();
-    await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0);
+    await waitFor(
+      'the blocks',
+      () => [reader.available, owner.available, remote.statistics().quarantined],
+      ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0,
+    );
   });
 });
 
@@ -198,7 +271,12 @@ describe('blocks that are pulled no longer are held until no byte can be on its 
 
   async function comeBack({ owner, reader, remote, sequence }: Awaited<ReturnType<typeof held>>): Promise<void> {
     expect([remote.statistics(), reader.available]).toEqual([{ pulled: 0, discarded: 1, quarantined: 4 }, 4]);
-    await waitFor('the blocks', () => [reader.available, owner.available, remote.statistics().quarantined], ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0, 30_000);
+    await waitFor(
+      'the blocks',
+      () => [reader.available, owner.available, remote.statistics().quarantined],
+      ([ours, theirs, left]) => ours === 8 && theirs === 8 && left === 0,
+      30_000,
+    );
     expect(reader.matchPrefix(sequence)).toBeUndefined();
     knobs({});
     using pulled = await remote.pull(sequence);
@@ -256,15 +334,26 @@ it.each([
   ['what is no id', [0.5]],
   ['nothing that has ids', undefined],
 ])('an owner that answers with %s is refused, and loses nothing', async (_, ids) => {
-  const { reader, remote, released } = await withAnswers({ lease: 7, ids, checksums: new Uint8Array(), identities: new Uint8Array() } as never);
-  await expect(remote.pull(sequenceOf(2))).rejects.toMatchObject({ code: 'DYN_BACKEND_PROTOCOL', reason: 'kvbm.answer', operation: 'remote.pull' });
+  const { reader, remote, released } = await withAnswers({
+    lease: 7,
+    ids,
+    checksums: new Uint8Array(),
+    identities: new Uint8Array(),
+  } as never);
+  await expect(remote.pull(sequenceOf(2))).rejects.toMatchObject({
+    code: 'DYN_BACKEND_PROTOCOL',
+    reason: 'kvbm.answer',
+    operation: 'remote.pull',
+  });
   expect(reader.available).toBe(8);
   await waitFor('the lease’s end', () => released.length > 0);
   expect(released).toEqual([7]);
 });
 
 /** A reader of an owner that answers every search the same. */
-async function withAnswers(answer: ShareResponse): Promise<{ reader: BlockManager; remote: RemoteBlocks; released: number[] }> {
+async function withAnswers(
+  answer: ShareResponse,
+): Promise<{ reader: BlockManager; remote: RemoteBlocks; released: number[] }> {
   const endpoint = (await testRuntime()).endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
   const owner = testManager();
   const agent = await agentOf('mock', 'owner');
@@ -273,13 +362,23 @@ async function withAnswers(answer: ShareResponse): Promise<{ reader: BlockManage
   const served = await endpoint.serve(async (request) => {
     if (request.op === 'find') return answer;
     if (request.op === 'release') return { held: released.push(request.lease) > 0 };
-    return { layout: layoutText(owner), blockBytes: owner.blockBytes, metadata: await agent.metadata(), memory: region.descriptor() };
+    return {
+      layout: layoutText(owner),
+      blockBytes: owner.blockBytes,
+      metadata: await agent.metadata(),
+      memory: region.descriptor(),
+    };
   });
   onTestFinished(() => served.close());
   const client = await endpoint.client({ mode: 'direct' });
   const [instance] = await client.waitForInstances();
   const reader = testManager();
-  const remote = await RemoteBlocks.connect(reader, await agentOf('mock', 'reader'), client, instance?.instanceId as bigint);
+  const remote = await RemoteBlocks.connect(
+    reader,
+    await agentOf('mock', 'reader'),
+    client,
+    instance?.instanceId as bigint,
+  );
   onTestFinished(() => remote.close());
   return { reader, remote, released };
 }
@@ -300,7 +399,9 @@ it('an owner that closes lends nothing more', async () => {
     return match(...names);
   };
   const find = { op: 'find', names: sequence.lineageHashes().bytes, leaseMs: 60_000 } as const;
-  const answers = await Promise.allSettled(Array.from({ length: 20 }, () => client.unary(find) as Promise<{ lease: number }>));
+  const answers = await Promise.allSettled(
+    Array.from({ length: 20 }, () => client.unary(find) as Promise<{ lease: number }>),
+  );
   await closing;
   expect(asked).toBe(1);
   expect(answers.filter((one) => one.status === 'fulfilled' && one.value.lease !== 0).length).toBeLessThan(2);
@@ -322,10 +423,23 @@ it('blocks without memory are neither shared nor pulled into', async () => {
   const endpoint = runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks');
   const client = await endpoint.client({ mode: 'direct' });
   const agent = await agentOf('mock', 'files', { backends: { UCX: {}, POSIX: {} } });
-  const region = await agent.register({ path: join(temporaryFolder(), 'blocks'), bytes: 8 * remote.manager.blockBytes, access: 'write', create: true });
+  const region = await agent.register({
+    path: join(temporaryFolder(), 'blocks'),
+    bytes: 8 * remote.manager.blockBytes,
+    access: 'write',
+    create: true,
+  });
   const inFile = testManager({ tier: 'disk', storage: { kind: 'region', region } });
-  await expect(SharedBlocks.serve(inFile, agent, endpoint)).rejects.toThrow(new TypeError('SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach'));
-  await expect(RemoteBlocks.connect(inFile, agent, client, remote.instanceId)).rejects.toThrow(new TypeError('RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill'));
+  await expect(SharedBlocks.serve(inFile, agent, endpoint)).rejects.toThrow(
+    new TypeError(
+      'SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach',
+    ),
+  );
+  await expect(RemoteBlocks.connect(inFile, agent, client, remote.instanceId)).rejects.toThrow(
+    new TypeError(
+      'RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill',
+    ),
+  );
   const bare = new BlockManager({ tier: 'host', blockCount: 8, blockSize });
   onTestFinished(() => bare.dispose());
   const ownFile = testManager({ tier: 'disk', storage: { kind: 'file', path: join(temporaryFolder(), 'blocks') } });

@@ -27,7 +27,11 @@ describe.each(['mock', 'ucx'] as const)('a thread that copies blocks through NIX
       await new Promise((resolve) => setTimeout(resolve, thread));
       await worker.terminate();
       failed.catch(() => {});
-      await waitFor('the blocks', () => manager.statistics(), ({ available }) => available === BLOCKS);
+      await waitFor(
+        'the blocks',
+        () => manager.statistics(),
+        ({ available }) => available === BLOCKS,
+      );
     }
     using kept = manager.matchPrefix(sequence);
     expect(kept?.length).toBe(BLOCKS);

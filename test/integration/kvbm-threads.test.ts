@@ -28,5 +28,9 @@ it('what a thread held comes back when the thread is terminated', async () => {
   expect((await done).stored).toBe(4);
   expect(manager.available).toBe(8);
   await worker.terminate();
-  await waitFor('the blocks', () => manager.statistics(), ({ available }) => available === 16);
+  await waitFor(
+    'the blocks',
+    () => manager.statistics(),
+    ({ available }) => available === 16,
+  );
 });

@@ -1,5 +1,13 @@
 import { join } from 'node:path';
-import { BlockManager, type BlockManagerOptions, BlockRegistry, BlockTiers, type BlockTiersOptions, type RegisteredBlocks, TokenSequence } from 'dynamo-node';
+import {
+  BlockManager,
+  type BlockManagerOptions,
+  BlockRegistry,
+  BlockTiers,
+  type BlockTiersOptions,
+  type RegisteredBlocks,
+  TokenSequence,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { randomNumbers } from '../helpers/random.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -7,12 +15,22 @@ import { temporaryFolder } from '../helpers/runtime.js';
 const blockSize = 4;
 const layout = { layers: 2, heads: 2, headDim: 8, elementType: 'float16' } as const;
 
-function tiersOf(options: BlockTiersOptions = {}, upper: Partial<BlockManagerOptions> = {}, lower: Partial<BlockManagerOptions> = {}): BlockTiers {
+function tiersOf(
+  options: BlockTiersOptions = {},
+  upper: Partial<BlockManagerOptions> = {},
+  lower: Partial<BlockManagerOptions> = {},
+): BlockTiers {
   const registry = new BlockRegistry({ frequency: 'small' });
   const shared = { blockCount: 8, blockSize, layout, registry };
   const host = new BlockManager({ tier: 'host', storage: { kind: 'memory', checksums: true }, ...shared, ...upper });
   const path = join(temporaryFolder(), 'blocks');
-  const disk = new BlockManager({ tier: 'disk', storage: { kind: 'file', path, checksums: true }, ...shared, blockCount: 32, ...lower });
+  const disk = new BlockManager({
+    tier: 'disk',
+    storage: { kind: 'file', path, checksums: true },
+    ...shared,
+    blockCount: 32,
+    ...lower,
+  });
   const tiers = new BlockTiers(host, disk, options);
   onTestFinished(async () => {
     await tiers.close();
@@ -23,7 +41,10 @@ function tiersOf(options: BlockTiersOptions = {}, upper: Partial<BlockManagerOpt
 }
 
 function sequenceOf(blocks: number, seed = 0): TokenSequence {
-  const sequence = new TokenSequence(Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index), { blockSize });
+  const sequence = new TokenSequence(
+    Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed * 1000 + index),
+    { blockSize },
+  );
   onTestFinished(() => sequence.dispose());
   return sequence;
 }
@@ -37,7 +58,8 @@ function fill(blocks: RegisteredBlocks | TokenSequence, index: number, bytes: nu
 
 function store(manager: BlockManager, sequence: TokenSequence): RegisteredBlocks {
   const blocks = manager.allocateOrThrow(sequence.blockCount);
-  for (let index = 0; index < blocks.length; index++) blocks.bytes(index).set(fill(sequence, index, manager.blockBytes));
+  for (let index = 0; index < blocks.length; index++)
+    blocks.bytes(index).set(fill(sequence, index, manager.blockBytes));
   return blocks.stage(sequence).register();
 }
 
@@ -52,13 +74,24 @@ describe('BlockTiers', () => {
     stored.dispose();
     upper.drainInactive();
     using below = lower.matchPrefix(sequence);
-    for (let index = 0; index < 5; index++) expect(Buffer.compare((await below?.read(index)) as Uint8Array, fill(sequence, index, lower.blockBytes))).toBe(0);
+    for (let index = 0; index < 5; index++)
+      expect(Buffer.compare((await below?.read(index)) as Uint8Array, fill(sequence, index, lower.blockBytes))).toBe(0);
     using up = await tiers.onboard(sequence, 0);
     expect(up?.length).toBe(5);
-    for (let index = 0; index < 5; index++) expect(Buffer.compare((up as RegisteredBlocks).view(index), fill(sequence, index, upper.blockBytes))).toBe(0);
+    for (let index = 0; index < 5; index++)
+      expect(Buffer.compare((up as RegisteredBlocks).view(index), fill(sequence, index, upper.blockBytes))).toBe(0);
     expect(upper.matchPrefix(sequence)?.length).toBe(5);
     expect(await tiers.onboard(sequenceOf(2, 9))).toBeUndefined();
-    expect(tiers.statistics()).toEqual({ offloaded: 5, onboarded: 5, present: 5, infrequent: 0, gone: 0, exhausted: 0, forgotten: 0, queued: 0 });
+    expect(tiers.statistics()).toEqual({
+      offloaded: 5,
+      onboarded: 5,
+      present: 5,
+      infrequent: 0,
+      gone: 0,
+      exhausted: 0,
+      forgotten: 0,
+      queued: 0,
+    });
   });
 
   it('passes over what is used too seldom', async () => {
@@ -71,7 +104,10 @@ describe('BlockTiers', () => {
     tiers.enqueue(tiers.upper.matchPrefix(often) as RegisteredBlocks);
     await tiers.flush();
     expect(tiers.statistics()).toMatchObject({ offloaded: 1, infrequent: 2 });
-    expect([...tiers.lower.registry.presence(often, ['disk']), ...tiers.lower.registry.presence(seldom, ['disk'])]).toEqual([1, 0]);
+    expect([
+      ...tiers.lower.registry.presence(often, ['disk']),
+      ...tiers.lower.registry.presence(seldom, ['disk']),
+    ]).toEqual([1, 0]);
   });
 
   it('waits for the low watermark, and empties the upper tier up to the high one', async () => {
@@ -149,8 +185,13 @@ describe('BlockTiers', () => {
     upper.drainInactive();
     const first = await tiers.onboard(sequence.lineageHashes(0, 2));
     using all = await tiers.onboard(sequence);
-    expect([all?.length, [...(all as RegisteredBlocks).ids.subarray(0, 2)], tiers.statistics().onboarded]).toEqual([6, [...(first as RegisteredBlocks).ids], 6]);
-    for (let index = 0; index < 6; index++) expect(Buffer.compare((all as RegisteredBlocks).view(index), fill(sequence, index, upper.blockBytes))).toBe(0);
+    expect([all?.length, [...(all as RegisteredBlocks).ids.subarray(0, 2)], tiers.statistics().onboarded]).toEqual([
+      6,
+      [...(first as RegisteredBlocks).ids],
+      6,
+    ]);
+    for (let index = 0; index < 6; index++)
+      expect(Buffer.compare((all as RegisteredBlocks).view(index), fill(sequence, index, upper.blockBytes))).toBe(0);
     first?.dispose();
     using again = await tiers.onboard(sequence, 1);
     expect([again?.length, tiers.statistics().onboarded, upper.available, lower.available]).toEqual([5, 6, 2, 32]);
@@ -168,7 +209,8 @@ describe('BlockTiers', () => {
     using stored = store(tiers.upper, sequenceOf(2));
     await tiers.close();
     await tiers.close();
-    const closed = (operation: string) => expect.objectContaining({ name: 'ClosedError', operation: `tiers.${operation}` });
+    const closed = (operation: string) =>
+      expect.objectContaining({ name: 'ClosedError', operation: `tiers.${operation}` });
     expect(() => tiers.enqueue(stored)).toThrow(closed('enqueue'));
     await expect(tiers.offload(stored)).rejects.toThrow(closed('offload'));
     await expect(tiers.onboard(sequenceOf(2))).rejects.toThrow(closed('onboard'));
@@ -245,22 +287,35 @@ describe('BlockTiers', () => {
       const there = first + (onboarded?.length ?? 0);
       using fresh = there === sequence.blockCount ? null : upper.allocate(sequence.blockCount - there);
       if (fresh !== null) {
-        for (let index = 0; index < fresh.length; index++) fresh.bytes(index).set(fill(sequence, there + index, upper.blockBytes));
+        for (let index = 0; index < fresh.length; index++)
+          fresh.bytes(index).set(fill(sequence, there + index, upper.blockBytes));
         using stored = fresh.stage(sequence, there).register();
         tiers.enqueue(stored);
       }
-      for (const [from, blocks] of [[0, cached], [first, onboarded]] as const) {
+      for (const [from, blocks] of [
+        [0, cached],
+        [first, onboarded],
+      ] as const) {
         for (let index = 0; index < (blocks?.length ?? 0); index++) {
-          expect(Buffer.compare(await (blocks as RegisteredBlocks).read(index), fill(sequence, from + index, upper.blockBytes))).toBe(0);
+          expect(
+            Buffer.compare(
+              await (blocks as RegisteredBlocks).read(index),
+              fill(sequence, from + index, upper.blockBytes),
+            ),
+          ).toBe(0);
           checked += 1;
         }
       }
     };
-    for (let round = 0; round < 40; round++) await Promise.all(Array.from({ length: 6 }, () => one().catch((error: unknown) => errors.push(error))));
+    for (let round = 0; round < 40; round++)
+      await Promise.all(Array.from({ length: 6 }, () => one().catch((error: unknown) => errors.push(error))));
     await tiers.flush();
     expect(errors).toEqual([]);
     expect(checked).toBeGreaterThan(200);
     expect(tiers.statistics().onboarded).toBeGreaterThan(10);
-    expect([upper.statistics(), lower.statistics()]).toMatchObject([{ available: 16, batches: 0 }, { available: 24, batches: 0 }]);
+    expect([upper.statistics(), lower.statistics()]).toMatchObject([
+      { available: 16, batches: 0 },
+      { available: 24, batches: 0 },
+    ]);
   });
 });

@@ -1,5 +1,5 @@
-import { DistributedRuntime } from 'dynamo-node';
 import { Worker } from 'node:worker_threads';
+import { DistributedRuntime } from 'dynamo-node';
 import { expect, it } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
@@ -23,9 +23,17 @@ it('maxMessageBytes of the runtime holds both ways, is told, and names itself', 
   expect(maxMessageBytes).toBe(MAX_MESSAGE_BYTES - 16 * 1024);
   expect((await client.unary(maxMessageBytes - 100)).byteLength).toBe(maxMessageBytes - 100);
   const details = { type: 'size_limit', limit: maxMessageBytes };
-  const tooLarge = { code: 'DYN_PAYLOAD_TOO_LARGE', retryable: false, message: expect.stringContaining('DYN_TCP_MAX_MESSAGE_SIZE'), details: expect.objectContaining(details) };
+  const tooLarge = {
+    code: 'DYN_PAYLOAD_TOO_LARGE',
+    retryable: false,
+    message: expect.stringContaining('DYN_TCP_MAX_MESSAGE_SIZE'),
+    details: expect.objectContaining(details),
+  };
   await expect(client.unary(maxMessageBytes + 1)).rejects.toMatchObject(tooLarge);
-  await expect(client.unary(new Uint8Array(maxMessageBytes + 1))).rejects.toMatchObject({ ...tooLarge, operation: 'client.unary' });
+  await expect(client.unary(new Uint8Array(maxMessageBytes + 1))).rejects.toMatchObject({
+    ...tooLarge,
+    operation: 'client.unary',
+  });
 });
 
 it('metadata that put a request over the limit are told as that, by the same name', async () => {
@@ -35,7 +43,9 @@ it('metadata that put a request over the limit are told as that, by the same nam
   await expect(client.unary(payload, { metadata: { note: 'x'.repeat(32 * 1024) } })).rejects.toMatchObject({
     code: 'DYN_PAYLOAD_TOO_LARGE',
     retryable: false,
-    message: expect.stringMatching(/the request and its metadata are larger than the TCP transport takes \(DYN_TCP_MAX_MESSAGE_SIZE\): .*262144/),
+    message: expect.stringMatching(
+      /the request and its metadata are larger than the TCP transport takes \(DYN_TCP_MAX_MESSAGE_SIZE\): .*262144/,
+    ),
     details: { type: 'size_limit', variable: 'DYN_TCP_MAX_MESSAGE_SIZE' },
   });
   expect(await client.unary(payload)).toBe('fits');
@@ -49,9 +59,14 @@ it('maxItemBytes of an endpoint caps each of its items, and no more than the tra
   expect(await client.collect(900)).toHaveLength(2);
   const stream = client.generate(1001);
   expect((await stream.next()).value).toHaveLength(10);
-  await expect(stream.next()).rejects.toMatchObject({ code: 'DYN_PAYLOAD_TOO_LARGE', message: expect.stringMatching(/1004 bytes packed, the limit is 1000, options\.maxItemBytes/) });
+  await expect(stream.next()).rejects.toMatchObject({
+    code: 'DYN_PAYLOAD_TOO_LARGE',
+    message: expect.stringMatching(/1004 bytes packed, the limit is 1000, options\.maxItemBytes/),
+  });
   const runtime = await testRuntime(limited);
-  await expect(runtime.endpoint('limits.other.other').serve(() => 1, { maxItemBytes: MAX_MESSAGE_BYTES })).rejects.toThrow(/maxItemBytes: expected an integer from 1 to 245760/);
+  await expect(
+    runtime.endpoint('limits.other.other').serve(() => 1, { maxItemBytes: MAX_MESSAGE_BYTES }),
+  ).rejects.toThrow(/maxItemBytes: expected an integer from 1 to 245760/);
 });
 
 it('highWaterBytes of an endpoint is how far a handler runs ahead of its reader', async () => {
@@ -85,11 +100,17 @@ it('a thread that comes later holds to what the process has fixed', async () => 
       await runtime.close();
     });`;
   const { DYN_TCP_MAX_MESSAGE_SIZE: _, ...env } = process.env;
-  const worker = new Worker(program, { eval: true, env, workerData: new URL('../../lib/index.ts', import.meta.url).href });
+  const worker = new Worker(program, {
+    eval: true,
+    env,
+    workerData: new URL('../../lib/index.ts', import.meta.url).href,
+  });
   const told = await new Promise((resolve, reject) => worker.on('message', resolve).on('error', reject));
   expect(told).toBe(MAX_MESSAGE_BYTES - 16 * 1024);
   await worker.terminate();
-  await expect(DistributedRuntime.create({ discovery: { kind: 'mem' }, maxMessageBytes: 2 * MAX_MESSAGE_BYTES })).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
+  await expect(
+    DistributedRuntime.create({ discovery: { kind: 'mem' }, maxMessageBytes: 2 * MAX_MESSAGE_BYTES }),
+  ).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
 });
 
 it('gracefulShutdown: false lets the close of the runtime cut off what runs', async () => {
@@ -111,7 +132,10 @@ it('gracefulShutdown: false lets the close of the runtime cut off what runs', as
     );
     const client = await endpoint.client();
     await client.waitForInstances();
-    const answer = client.unary(null).then(() => false, () => true);
+    const answer = client.unary(null).then(
+      () => false,
+      () => true,
+    );
     await waitFor('the handler', () => running);
     const closing = runtime.close({ timeoutMs: 5000 });
     if (gracefulShutdown) release();

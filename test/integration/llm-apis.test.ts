@@ -1,6 +1,12 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { type PreprocessedRequest, type RawEngine, registerModel, unregisterModel, updateModelTaints } from '../../lib/index.js';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
+import {
+  type PreprocessedRequest,
+  type RawEngine,
+  registerModel,
+  unregisterModel,
+  updateModelTaints,
+} from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { chat, deployments, post } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
@@ -8,7 +14,10 @@ import { waitFor } from '../helpers/wait.js';
 const deployment = deployments();
 
 /** A worker that answers an API's requests as they are. */
-async function text(modelType: 'embedding' | 'classify' | 'rerank' | 'pooling' | 'audios' | 'videos', answer: (request: Record<string, unknown>) => unknown) {
+async function text(
+  modelType: 'embedding' | 'classify' | 'rerank' | 'pooling' | 'audios' | 'videos',
+  answer: (request: Record<string, unknown>) => unknown,
+) {
   const here = deployment();
   const runtime = await here.runtime();
   const endpoint = runtime.endpoint<Record<string, unknown>, unknown>('test.text.generate');
@@ -39,7 +48,9 @@ describe('the APIs beside chat, from TypeScript workers', () => {
   });
 
   it('rerank', async () => {
-    const frontend = await text('rerank', ({ documents }) => (documents as string[]).map((document, index) => ({ index, score: document.length, document })));
+    const frontend = await text('rerank', ({ documents }) =>
+      (documents as string[]).map((document, index) => ({ index, score: document.length, document })),
+    );
     const response = await post(frontend, '/v1/rerank', { model: 'words', query: 'q', documents: ['a', 'bcd'] });
     expect(response.status, await response.clone().text()).toBe(200);
     expect(await response.text()).toContain('bcd');
@@ -48,7 +59,10 @@ describe('the APIs beside chat, from TypeScript workers', () => {
   it('classification and pooling', async () => {
     const usage = { prompt_tokens: 1, total_tokens: 1, completion_tokens: 0 };
     const head = { id: 'one', object: 'list', created: 1, model: 'words', usage };
-    const classify = await text('classify', () => ({ ...head, data: [{ index: 0, label: 'good', probs: [0.25, 0.75], num_classes: 2 }] }));
+    const classify = await text('classify', () => ({
+      ...head,
+      data: [{ index: 0, label: 'good', probs: [0.25, 0.75], num_classes: 2 }],
+    }));
     const classes = await post(classify, '/v1/classify', { model: 'words', input: 'fine' });
     expect(classes.status, await classes.clone().text()).toBe(200);
     expect(await classes.json()).toMatchObject({ data: [{ label: 'good', probs: [0.25, 0.75] }] });
@@ -61,11 +75,24 @@ describe('the APIs beside chat, from TypeScript workers', () => {
   it('speech and videos', async () => {
     const sound = Buffer.from('the sound of words');
     const head = { id: 'one', model: 'words', status: 'completed', progress: 100, created: 1 };
-    const speech = await text('audios', () => ({ ...head, object: 'audio.speech', data: [{ output_format: 'mp3', b64_json: sound.toString('base64') }] }));
-    const spoken = await post(speech, '/v1/audio/speech', { model: 'words', input: 'hello', voice: 'alloy', response_format: 'mp3' });
+    const speech = await text('audios', () => ({
+      ...head,
+      object: 'audio.speech',
+      data: [{ output_format: 'mp3', b64_json: sound.toString('base64') }],
+    }));
+    const spoken = await post(speech, '/v1/audio/speech', {
+      model: 'words',
+      input: 'hello',
+      voice: 'alloy',
+      response_format: 'mp3',
+    });
     expect(spoken.status, await spoken.clone().text()).toBe(200);
     expect(Buffer.from(await spoken.arrayBuffer())).toEqual(sound);
-    const films = await text('videos', () => ({ ...head, object: 'video', data: [{ output_format: 'mp4', url: 'https://films.invalid/1' }] }));
+    const films = await text('videos', () => ({
+      ...head,
+      object: 'video',
+      data: [{ output_format: 'mp4', url: 'https://films.invalid/1' }],
+    }));
     const filmed = await post(films, '/v1/videos', { model: 'words', prompt: 'blocks that move' });
     expect(filmed.status, await filmed.clone().text()).toBe(200);
     expect(await filmed.json()).toMatchObject({ data: [{ url: 'https://films.invalid/1' }] });
@@ -84,7 +111,10 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     await here.serve(painter, { raw: true, modelTypes: ['images'] });
     const frontend = await here.frontend();
     await frontend.waitForModel('painter');
-    const response = await post(frontend, '/v1/images/generations', { model: 'painter', prompt: 'a block of the KV cache' });
+    const response = await post(frontend, '/v1/images/generations', {
+      model: 'painter',
+      prompt: 'a block of the KV cache',
+    });
     expect(response.status, await response.clone().text()).toBe(200);
     expect(await response.json()).toMatchObject({ data: [{ url: 'data:image/png;base64,AA==' }] });
     expect(asked).toEqual([expect.objectContaining({ prompt: 'a block of the KV cache' })]);
@@ -96,10 +126,17 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     const frontend = await here.frontend();
     await frontend.waitForModel('counting');
     const completion = await post(frontend, '/v1/completions', { model: 'counting', prompt: 'hello', max_tokens: 3 });
-    expect(await completion.json()).toMatchObject({ object: 'text_completion', usage: { completion_tokens: 3 }, choices: [{ finish_reason: 'length' }] });
+    expect(await completion.json()).toMatchObject({
+      object: 'text_completion',
+      usage: { completion_tokens: 3 },
+      choices: [{ finish_reason: 'length' }],
+    });
     const answer = await post(frontend, '/v1/responses', { model: 'counting', input: 'hello', max_output_tokens: 3 });
     expect(answer.status, await answer.clone().text()).toBe(200);
-    const { output, object } = (await answer.json()) as { object: string; output: { content: { type: string; text: string }[] }[] };
+    const { output, object } = (await answer.json()) as {
+      object: string;
+      output: { content: { type: string; text: string }[] }[];
+    };
     expect(object).toBe('response');
     expect(output[0]?.content[0]).toMatchObject({ type: 'output_text', text: expect.stringMatching(/./) });
   });
@@ -111,7 +148,13 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     await frontend.waitForModel('counting');
     const body = { model: 'counting', max_tokens: 3, messages: [{ role: 'user', content: 'hello' }] };
     const whole = await post(frontend, '/v1/messages', body);
-    expect(await whole.json()).toMatchObject({ type: 'message', role: 'assistant', content: [{ type: 'text' }], stop_reason: 'max_tokens', usage: { output_tokens: 3 } });
+    expect(await whole.json()).toMatchObject({
+      type: 'message',
+      role: 'assistant',
+      content: [{ type: 'text' }],
+      stop_reason: 'max_tokens',
+      usage: { output_tokens: 3 },
+    });
     const events = await (await post(frontend, '/v1/messages', { ...body, stream: true })).text();
     const names = [...events.matchAll(/^event: (\w+)$/gm)].map(([, name]) => name);
     expect(names[0]).toBe('message_start');
@@ -140,7 +183,11 @@ describe('a LoRA adapter', () => {
     for (const model of ['base', 'adapter']) expect((await chat(frontend, { model })).status).toBe(200);
     expect(asked).toEqual([undefined, 'adapter']);
     await unregisterModel(endpoint, { loraName: 'adapter' });
-    await waitFor('the models', () => frontend.models(), (models) => models.join() === 'base');
+    await waitFor(
+      'the models',
+      () => frontend.models(),
+      (models) => models.join() === 'base',
+    );
     expect((await chat(frontend, { model: 'base' })).status).toBe(200);
   });
 });
@@ -152,42 +199,60 @@ describe('maxGpuLoraCount', () => {
     ['one of an adapter', undefined, 1, 1],
     ['two of an adapter', undefined, 2, 2],
     ['one of an engine before two of an adapter', 1, 2, 1],
-  ])('is how many adapters a worker has room for, where a frontend spreads them: %s', { timeout: 60_000 }, async (name, ofEngine, ofAdapter, replicas) => {
-    onTestFinished(() => void vi.unstubAllEnvs());
-    vi.stubEnv('DYN_LORA_ENABLED', 'true');
-    vi.stubEnv('DYN_LORA_ALLOCATION_TIMESTEP_SECS', '1');
-    const here = deployment();
-    // The gauges are the process's, by endpoint and adapter.
-    const adapters = ['first', 'second'].map((adapter) => `${adapter}-${name.replaceAll(' ', '-')}`);
-    const asked: string[][] = [[], []];
-    const limit = (maxGpuLoraCount: number | undefined) => (maxGpuLoraCount === undefined ? {} : { maxGpuLoraCount });
-    for (const of of asked) {
-      const { runtime } = await here.serve({
-        start: () => ({ model: 'base', llm: { contextLength: 4096, ...limit(ofEngine) } }),
-        async *generate({ routing }: PreprocessedRequest) {
-          of.push(String(routing?.['lora_name']));
-          yield { token_ids: [300], finish_reason: 'stop' };
-        },
-      });
-      for (const adapter of adapters) await registerModel(runtime.endpoint('test.backend.generate'), { modelPath, modelName: adapter, lora: { name: adapter, ...limit(ofAdapter) } });
-    }
-    const frontend = await here.frontend({ router: { mode: 'round_robin' } });
-    for (const adapter of adapters) await frontend.waitForModel(adapter);
-    const ask = async (times: number): Promise<void> => {
-      for (const model of adapters) for (let time = 0; time < times; time++) expect((await chat(frontend, { model })).status).toBe(200);
-    };
-    await ask(4);
-    const figures = async (): Promise<unknown> => {
-      const text = await (await fetch(`${frontend.url}/metrics`)).text();
-      const gauge = (what: string, adapter: string): string | undefined => new RegExp(`^dynamo_frontend_lora_${what}\\{.*lora="${adapter}"\\} (\\d+)$`, 'm').exec(text)?.[1];
-      return adapters.map((adapter) => [gauge('is_active', adapter), gauge('replica_factor', adapter)]);
-    };
-    await waitFor('the places of the adapters', figures, (seen) => JSON.stringify(seen) === JSON.stringify(adapters.map(() => ['1', String(replicas)])), 25_000);
-    const before = asked.map(({ length }) => length);
-    await ask(4);
-    const homes = adapters.map((adapter) => asked.filter((of, index) => of.slice(before[index]).includes(adapter)).length);
-    expect(homes).toEqual([replicas, replicas]);
-  });
+  ])(
+    'is how many adapters a worker has room for, where a frontend spreads them: %s',
+    { timeout: 60_000 },
+    async (name, ofEngine, ofAdapter, replicas) => {
+      onTestFinished(() => void vi.unstubAllEnvs());
+      vi.stubEnv('DYN_LORA_ENABLED', 'true');
+      vi.stubEnv('DYN_LORA_ALLOCATION_TIMESTEP_SECS', '1');
+      const here = deployment();
+      // The gauges are the process's, by endpoint and adapter.
+      const adapters = ['first', 'second'].map((adapter) => `${adapter}-${name.replaceAll(' ', '-')}`);
+      const asked: string[][] = [[], []];
+      const limit = (maxGpuLoraCount: number | undefined) => (maxGpuLoraCount === undefined ? {} : { maxGpuLoraCount });
+      for (const of of asked) {
+        const { runtime } = await here.serve({
+          start: () => ({ model: 'base', llm: { contextLength: 4096, ...limit(ofEngine) } }),
+          async *generate({ routing }: PreprocessedRequest) {
+            of.push(String(routing?.['lora_name']));
+            yield { token_ids: [300], finish_reason: 'stop' };
+          },
+        });
+        for (const adapter of adapters)
+          await registerModel(runtime.endpoint('test.backend.generate'), {
+            modelPath,
+            modelName: adapter,
+            lora: { name: adapter, ...limit(ofAdapter) },
+          });
+      }
+      const frontend = await here.frontend({ router: { mode: 'round_robin' } });
+      for (const adapter of adapters) await frontend.waitForModel(adapter);
+      const ask = async (times: number): Promise<void> => {
+        for (const model of adapters)
+          for (let time = 0; time < times; time++) expect((await chat(frontend, { model })).status).toBe(200);
+      };
+      await ask(4);
+      const figures = async (): Promise<unknown> => {
+        const text = await (await fetch(`${frontend.url}/metrics`)).text();
+        const gauge = (what: string, adapter: string): string | undefined =>
+          new RegExp(`^dynamo_frontend_lora_${what}\\{.*lora="${adapter}"\\} (\\d+)$`, 'm').exec(text)?.[1];
+        return adapters.map((adapter) => [gauge('is_active', adapter), gauge('replica_factor', adapter)]);
+      };
+      await waitFor(
+        'the places of the adapters',
+        figures,
+        (seen) => JSON.stringify(seen) === JSON.stringify(adapters.map(() => ['1', String(replicas)])),
+        25_000,
+      );
+      const before = asked.map(({ length }) => length);
+      await ask(4);
+      const homes = adapters.map(
+        (adapter) => asked.filter((of, index) => of.slice(before[index]).includes(adapter)).length,
+      );
+      expect(homes).toEqual([replicas, replicas]);
+    },
+  );
 });
 
 describe('the worker that a request goes to', () => {
@@ -206,19 +271,35 @@ describe('the worker that a request goes to', () => {
   it('is the one that has the taints it asks for', async () => {
     const { runtimes, frontend, seen } = await three({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
     await updateModelTaints((runtimes[1] as (typeof runtimes)[0]).endpoint('test.backend.generate'), ['gold']);
-    const ask = () => chat(frontend, { model: 'counting', max_tokens: 1, nvext: { routing_constraints: { required_taints: ['gold'] } } });
-    await waitFor('a worker with the taint', async () => (await ask()).status, (status) => status === 200);
+    const ask = () =>
+      chat(frontend, {
+        model: 'counting',
+        max_tokens: 1,
+        nvext: { routing_constraints: { required_taints: ['gold'] } },
+      });
+    await waitFor(
+      'a worker with the taint',
+      async () => (await ask()).status,
+      (status) => status === 200,
+    );
     const before = seen();
     for (let index = 0; index < 12; index++) expect((await ask()).status).toBe(200);
     expect(seen().map((count, index) => count - (before[index] as number))).toEqual([0, 12, 0]);
   });
 
   it('stays the same within a session', async () => {
-    const { frontend, seen } = await three({ router: { mode: 'random', sessionAffinitySeconds: 60, sessionAffinityMode: 'soft' } });
-    const ask = (session: string) => chat(frontend, { model: 'counting', max_tokens: 1 }, { headers: { 'x-dynamo-session-id': session } });
+    const { frontend, seen } = await three({
+      router: { mode: 'random', sessionAffinitySeconds: 60, sessionAffinityMode: 'soft' },
+    });
+    const ask = (session: string) =>
+      chat(frontend, { model: 'counting', max_tokens: 1 }, { headers: { 'x-dynamo-session-id': session } });
     for (let index = 0; index < 12; index++) expect((await ask('one')).status).toBe(200);
     expect(seen().sort()).toEqual([0, 0, 12]);
     let index = 0;
-    await waitFor('other sessions elsewhere', async () => (await ask(`other-${index++}`), seen()), (counts) => Math.min(...counts) > 0);
+    await waitFor(
+      'other sessions elsewhere',
+      async () => (await ask(`other-${index++}`), seen()),
+      (counts) => Math.min(...counts) > 0,
+    );
   });
 });

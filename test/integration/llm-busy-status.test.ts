@@ -5,4 +5,5 @@ import { deployments } from '../helpers/serving.js';
 process.env['DYN_HTTP_OVERLOAD_STATUS_CODE'] = '503';
 const deployment = deployments();
 
-it('a frontend whose workers are all busy answers as its environment says', () => busyThenFree(deployment(), { activeDecodeBlocks: 0.5 }, 503));
+it('a frontend whose workers are all busy answers as its environment says', () =>
+  busyThenFree(deployment(), { activeDecodeBlocks: 0.5 }, 503));

@@ -7,7 +7,8 @@ import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
 
-it('a frontend whose workers are all busy answers 529', () => busyThenFree(deployment(), { activeDecodeBlocks: 0.5 }, 529));
+it('a frontend whose workers are all busy answers 529', () =>
+  busyThenFree(deployment(), { activeDecodeBlocks: 0.5 }, 529));
 
 it.each<[string, BusyThresholds]>([
   ['tokens', { activePrefillTokens: 150 }],
@@ -23,17 +24,29 @@ it.each<[string, BusyThresholds]>([
   const ask = async (tokens: number): Promise<number | 'running'> => {
     const before = engine.running;
     const content = `${Math.random()} ${'block '.repeat(tokens)}`;
-    const answer = chat(frontend, { model: 'held', max_tokens: 1, messages: [{ role: 'user', content }] }).then(async (response) => (await response.text(), response.status));
-    const outcome = await waitFor('the request', () => Promise.race([answer, engine.running > before ? ('running' as const) : undefined]));
+    const answer = chat(frontend, { model: 'held', max_tokens: 1, messages: [{ role: 'user', content }] }).then(
+      async (response) => (await response.text(), response.status),
+    );
+    const outcome = await waitFor('the request', () =>
+      Promise.race([answer, engine.running > before ? ('running' as const) : undefined]),
+    );
     if (outcome === 'running') accepted.push(answer);
     return outcome as number | 'running';
   };
   expect(await ask(10)).toBe('running');
   expect(await ask(200)).toBe('running');
-  await waitFor('the refusal', () => ask(10), (outcome) => outcome === 529);
+  await waitFor(
+    'the refusal',
+    () => ask(10),
+    (outcome) => outcome === 529,
+  );
   engine.release();
   expect(new Set(await Promise.all(accepted))).toEqual(new Set([200]));
-  await waitFor('room', () => ask(10), (outcome) => outcome === 'running');
+  await waitFor(
+    'room',
+    () => ask(10),
+    (outcome) => outcome === 'running',
+  );
   engine.release();
   expect(await accepted.at(-1)).toBe(200);
 });

@@ -41,7 +41,12 @@ describe('upstream conformance kit', () => {
       async *generate(request) {
         const images = (request.multi_modal_data?.['image'] ?? []).length;
         const prompt_tokens = request.token_ids.length;
-        yield { token_ids: [], finish_reason: 'stop', encoder_result: { images }, completion_usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens } };
+        yield {
+          token_ids: [],
+          finish_reason: 'stop',
+          encoder_result: { images },
+          completion_usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens },
+        };
       },
     });
     await runConformance('encode', encoder);

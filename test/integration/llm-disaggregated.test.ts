@@ -16,7 +16,11 @@ it('a prefill worker hands what it made to the decode worker, which answers', as
     isQuiescent: () => true,
     async *generate(request) {
       asked.push(request);
-      yield { token_ids: [300], finish_reason: 'length', disaggregated_params: { blocks: [1, 2, 3], prompt: request.token_ids.length } };
+      yield {
+        token_ids: [300],
+        finish_reason: 'length',
+        disaggregated_params: { blocks: [1, 2, 3], prompt: request.token_ids.length },
+      };
     },
   };
   const decode: LLMEngine = {

@@ -5,7 +5,8 @@ import { chat, deployments } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 
 const deployment = deployments();
-const PIXEL = 'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+const PIXEL =
+  'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 
 it('an encode worker sees the media first, and its result comes with the request', async () => {
   const here = deployment();
@@ -15,7 +16,12 @@ it('an encode worker sees the media first, and its result comes with the request
     async *generate(request) {
       looked.push(request);
       const prompt_tokens = request.token_ids.length;
-      yield { token_ids: [], finish_reason: 'stop', encoder_result: { images: (request.multi_modal_data?.['image_url'] ?? []).length }, completion_usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens } };
+      yield {
+        token_ids: [],
+        finish_reason: 'stop',
+        encoder_result: { images: (request.multi_modal_data?.['image_url'] ?? []).length },
+        completion_usage: { prompt_tokens, completion_tokens: 0, total_tokens: prompt_tokens },
+      };
     },
   };
   const mouth = new Parrot('yes');
@@ -27,10 +33,17 @@ it('an encode worker sees the media first, and its result comes with the request
     return response.status;
   };
   const image = { type: 'image_url', image_url: { url: PIXEL } };
-  await waitFor('the refusal while nobody has eyes', () => ask('hello'), (status) => status === 503);
+  await waitFor(
+    'the refusal while nobody has eyes',
+    () => ask('hello'),
+    (status) => status === 503,
+  );
   await here.serve(eyes, { workerType: 'encode', endpoint: 'test.encode.generate' });
   await frontend.waitForModel('parrot');
-  await waitFor('a look', async () => (expect(await ask([{ type: 'text', text: 'what is it?' }, image, image])).toBe(200), looked.length > 0));
+  await waitFor(
+    'a look',
+    async () => (expect(await ask([{ type: 'text', text: 'what is it?' }, image, image])).toBe(200), looked.length > 0),
+  );
   const [seen, said] = [looked.at(-1), mouth.asked.at(-1)] as [PreprocessedRequest, PreprocessedRequest];
   expect(seen.multi_modal_data).toEqual({ image_url: [{ Url: PIXEL }, { Url: PIXEL }] });
   expect(said.encoder_result).toEqual({ images: 2 });

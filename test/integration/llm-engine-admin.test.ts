@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DistributedRuntime, DynamoError, type EngineMetrics } from '../../lib/index.js';
+import { type DistributedRuntime, DynamoError, type EngineMetrics } from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { chat, deployments } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
@@ -49,11 +49,20 @@ describe('the controls of an engine', () => {
     const engine = new Controlled('controlled');
     const { runtime } = await deployment(status).serve(engine);
     expect(await act(runtime, 'control/clear_kv_blocks', { all: true })).toEqual({ status: 'success', cleared: 3 });
-    expect(await act(runtime, 'update/load_weights', { version: 2 })).toEqual({ status: 'success', body: { version: 2 } });
+    expect(await act(runtime, 'update/load_weights', { version: 2 })).toEqual({
+      status: 'success',
+      body: { version: 2 },
+    });
     expect(engine.calls).toEqual(['validate clear_kv_blocks', 'clear {"all":true}']);
-    expect(await act(runtime, 'control/clear_kv_blocks', [])).toMatchObject({ status: 'error', message: expect.stringContaining('JSON object') });
+    expect(await act(runtime, 'control/clear_kv_blocks', [])).toMatchObject({
+      status: 'error',
+      message: expect.stringContaining('JSON object'),
+    });
     expect(JSON.stringify(await act(runtime, 'control/break_down'))).toContain('broken down');
-    const missing = await fetch(`http://${runtime.systemAddress}/engine/control/unknown`, { method: 'POST', body: '{}' });
+    const missing = await fetch(`http://${runtime.systemAddress}/engine/control/unknown`, {
+      method: 'POST',
+      body: '{}',
+    });
     expect(missing.status).toBe(404);
   });
 
@@ -96,7 +105,13 @@ describe("an engine's own metrics", () => {
     const scrape = async () => (await fetch(`http://${runtime.systemAddress}/metrics`)).text();
     expect(await scrape()).toContain('\nown_queue 1\n');
     const { labels, setText } = metrics as EngineMetrics;
-    expect(labels).toMatchObject({ dynamo_namespace: 'test', dynamo_component: 'backend', dynamo_endpoint: 'generate', model: 'measured', model_name: 'measured' });
+    expect(labels).toMatchObject({
+      dynamo_namespace: 'test',
+      dynamo_component: 'backend',
+      dynamo_endpoint: 'generate',
+      model: 'measured',
+      model_name: 'measured',
+    });
     setText('# TYPE own_queue gauge\nown_queue 2\n');
     expect(await scrape()).toContain('\nown_queue 2\n');
     expect(() => setText(3 as never)).toThrow('engine metrics setText: expected a string, got 3');
@@ -119,7 +134,10 @@ describe('the end of an engine', () => {
   it('comes to its cleanup though it drains for ever', async () => {
     const engine = new CountingEngine('drained');
     let cleaned = false;
-    const ends = Object.assign(engine, { drain: () => new Promise<void>(() => {}), cleanup: () => void (cleaned = true) });
+    const ends = Object.assign(engine, {
+      drain: () => new Promise<void>(() => {}),
+      cleanup: () => void (cleaned = true),
+    });
     const { worker } = await deployment().serve(ends, { cleanupTimeoutMs: 1000 });
     await worker.close();
     expect(cleaned).toBe(true);
@@ -133,8 +151,16 @@ describe('a worker behind a frontend', () => {
     const frontend = await here.frontend();
     await frontend.waitForModel('controlled');
     await act(runtime, 'control/sleep');
-    await waitFor('a refusal', async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status, (code) => code === 503);
+    await waitFor(
+      'a refusal',
+      async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status,
+      (code) => code === 503,
+    );
     await act(runtime, 'control/wake_up');
-    await waitFor('an answer', async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status, (code) => code === 200);
+    await waitFor(
+      'an answer',
+      async () => (await chat(frontend, { model: 'controlled', max_tokens: 1 })).status,
+      (code) => code === 200,
+    );
   });
 });

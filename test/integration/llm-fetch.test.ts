@@ -13,19 +13,28 @@ describe('fetchModel', () => {
 
   it('says which folder is not there', async () => {
     for (const missing of ['./nowhere', '/nowhere/at/all']) {
-      await expect(fetchModel(missing)).rejects.toMatchObject({ code: 'DYN_NOT_FOUND', message: expect.stringContaining(missing) });
+      await expect(fetchModel(missing)).rejects.toMatchObject({
+        code: 'DYN_NOT_FOUND',
+        message: expect.stringContaining(missing),
+      });
     }
   });
 
   it('says what kept it from the hub', async () => {
     const fetched = fetchModel('dynamo-node-tests/no-such-model', { ignoreWeights: true });
     await expect(fetched).rejects.toBeInstanceOf(DynamoError);
-    await expect(fetched).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'model.fetch', message: expect.stringContaining('no-such-model') });
+    await expect(fetched).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      reason: 'model.fetch',
+      message: expect.stringContaining('no-such-model'),
+    });
   });
 
   it('is given up with its signal', async () => {
     const reason = new Error('enough');
-    await expect(fetchModel('dynamo-node-tests/no-such-model', { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    await expect(fetchModel('dynamo-node-tests/no-such-model', { signal: AbortSignal.abort(reason) })).rejects.toBe(
+      reason,
+    );
   });
 
   it('checks its arguments', async () => {

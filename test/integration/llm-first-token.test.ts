@@ -1,5 +1,12 @@
 import { expect, it, onTestFinished } from 'vitest';
-import { ClosedError, FirstTokenSource, type GenerateContext, KvRouter, type LLMEngine, type LLMEngineOutput } from '../../lib/index.js';
+import {
+  ClosedError,
+  FirstTokenSource,
+  type GenerateContext,
+  KvRouter,
+  type LLMEngine,
+  type LLMEngineOutput,
+} from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { deployments } from '../helpers/serving.js';
 import { waitFor, waitForPause } from '../helpers/wait.js';
@@ -14,7 +21,11 @@ async function counted(here: ReturnType<typeof deployment>) {
   const runtime = await here.runtime();
   const router = await KvRouter.create(runtime.endpoint(PATH), { blockSize: 16 });
   onTestFinished(() => router.close());
-  await waitFor('the worker', () => router.overlapScores({ tokens: prompt }), (workers) => workers.length === 1);
+  await waitFor(
+    'the worker',
+    () => router.overlapScores({ tokens: prompt }),
+    (workers) => workers.length === 1,
+  );
   const prefillTokens = async (): Promise<number> => {
     const loads = await router.potentialLoads({ tokens: prompt.subarray(0, 1) });
     return loads.reduce((sum, { potentialPrefillTokens }) => sum + potentialPrefillTokens, 0);
@@ -28,13 +39,20 @@ it('a handler tells routers that a request has its first token', async () => {
   await using source = await FirstTokenSource.open(runtime.endpoint(PATH), 'aggregated');
   const { router, prefillTokens } = await counted(here);
   const idle = await prefillTokens();
-  const [one, two] = [await router.reserve({ tokens: prompt }), await router.reserve({ tokens: prompt.map((id) => id + 1000) })];
+  const [one, two] = [
+    await router.reserve({ tokens: prompt }),
+    await router.reserve({ tokens: prompt.map((id) => id + 1000) }),
+  ];
   expect(await prefillTokens()).toBe(idle + 2 * prompt.length);
   // The router hears of a publisher a moment after it came.
-  await waitFor('the end of one prefill', async () => {
-    source.notify(one.id);
-    return prefillTokens();
-  }, (tokens) => tokens === idle + prompt.length);
+  await waitFor(
+    'the end of one prefill',
+    async () => {
+      source.notify(one.id);
+      return prefillTokens();
+    },
+    (tokens) => tokens === idle + prompt.length,
+  );
   source.notify('nobody');
   source.notify(two.id, 7);
   expect(await waitForPause('the books', prefillTokens)).toBe(idle + prompt.length);
@@ -60,7 +78,16 @@ it('an engine tells of it before its first item', async () => {
   const client = await (await here.runtime()).endpoint(PATH).client();
   await client.waitForInstances({ timeoutMs: 30_000 });
   const { id, dpRank } = await router.reserve({ tokens: prompt });
-  const request = { model: 'slow', token_ids: [...prompt], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, eos_token_ids: [], annotations: [], routing: { dp_rank: dpRank } };
+  const request = {
+    model: 'slow',
+    token_ids: [...prompt],
+    stop_conditions: { max_tokens: 1 },
+    sampling_options: {},
+    output_options: {},
+    eos_token_ids: [],
+    annotations: [],
+    routing: { dp_rank: dpRank },
+  };
   const answer = client.collect(request, { id });
   await waitFor('the request', () => context !== undefined);
   expect(await prefillTokens()).toBe(idle + prompt.length);
@@ -94,7 +121,16 @@ it('a decode worker is told to abort behind its first token, not before', async 
   await here.serve(engine, { workerType: 'decode' });
   const client = await (await here.runtime()).endpoint(PATH).client();
   await client.waitForInstances({ timeoutMs: 30_000 });
-  const request = { model: 'decode', token_ids: [1, 2, 3], stop_conditions: { max_tokens: 1 }, sampling_options: {}, output_options: {}, eos_token_ids: [], annotations: [], prefill_result: { disaggregated_params: {} } };
+  const request = {
+    model: 'decode',
+    token_ids: [1, 2, 3],
+    stop_conditions: { max_tokens: 1 },
+    sampling_options: {},
+    output_options: {},
+    eos_token_ids: [],
+    annotations: [],
+    prefill_result: { disaggregated_params: {} },
+  };
   const stream = client.generate(request, { id: 'mine' });
   await waitFor('the request', () => context !== undefined);
   stream.stop();
@@ -105,8 +141,12 @@ it('a decode worker is told to abort behind its first token, not before', async 
 it('wrong arguments and a closed source are errors that say so', async () => {
   const runtime = await deployment().runtime();
   const endpoint = runtime.endpoint(PATH);
-  await expect(FirstTokenSource.open(endpoint, 'prefill' as never)).rejects.toThrow('FirstTokenSource.open workerType: expected one of aggregated, decode, got "prefill"');
-  await expect(FirstTokenSource.open({} as never, 'decode')).rejects.toThrow('FirstTokenSource.open endpoint: expected an object of Endpoint, got an object');
+  await expect(FirstTokenSource.open(endpoint, 'prefill' as never)).rejects.toThrow(
+    'FirstTokenSource.open workerType: expected one of aggregated, decode, got "prefill"',
+  );
+  await expect(FirstTokenSource.open({} as never, 'decode')).rejects.toThrow(
+    'FirstTokenSource.open endpoint: expected an object of Endpoint, got an object',
+  );
   const source = await FirstTokenSource.open(endpoint, 'decode');
   expect(() => source.notify(7 as never)).toThrow('requestId: expected a string, got 7');
   expect(() => source.notify('x', -1)).toThrow('dpRank: expected an integer from 0');

@@ -1,7 +1,14 @@
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { BuiltInWorker, DistributedRuntime, DynamoError, Frontend, type HttpFrontendOptions, serveEngine } from '../../lib/index.js';
+import {
+  BuiltInWorker,
+  DistributedRuntime,
+  DynamoError,
+  Frontend,
+  type HttpFrontendOptions,
+  serveEngine,
+} from '../../lib/index.js';
 import { privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
 
@@ -53,7 +60,9 @@ describe('a frontend', () => {
     const here = cluster();
     const runtime = await DistributedRuntime.create(here.options);
     closing.push(() => runtime.close());
-    const worker = await serveEngine(runtime.endpoint('test.backend.generate'), new CountingEngine('counting', 100), { modelPath });
+    const worker = await serveEngine(runtime.endpoint('test.backend.generate'), new CountingEngine('counting', 100), {
+      modelPath,
+    });
     closing.push(() => worker.close({ timeoutMs: 1000 }));
     const whileAnswering = async (timeoutMs: number): Promise<{ seconds: number; answer: Promise<string> }> => {
       const started = await Frontend.start(here.options, { host: '127.0.0.1', port: 0 });
@@ -61,7 +70,12 @@ describe('a frontend', () => {
       const response = await fetch(`${started.url}/v1/chat/completions`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ model: 'counting', messages: [{ role: 'user', content: 'count' }], max_tokens: 70, stream: true }),
+        body: JSON.stringify({
+          model: 'counting',
+          messages: [{ role: 'user', content: 'count' }],
+          max_tokens: 70,
+          stream: true,
+        }),
       });
       const begun = performance.now();
       await started.close({ timeoutMs });
@@ -81,7 +95,11 @@ describe('a frontend', () => {
     closing.push(() => new Promise((resolve) => taken.close(resolve)));
     const { port } = taken.address() as { port: number };
     const refused = Frontend.start(cluster().options, { host: '127.0.0.1', port });
-    await expect(refused).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'frontend.bind', details: { host: '127.0.0.1', port } });
+    await expect(refused).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      reason: 'frontend.bind',
+      details: { host: '127.0.0.1', port },
+    });
     await expect(refused).rejects.toThrow(`127.0.0.1:${port}`);
   });
 
@@ -130,7 +148,10 @@ describe('a frontend', () => {
 
   it('finds the built-in echo on an endpoint', async () => {
     const made = cluster();
-    const worker = await BuiltInWorker.start(made.options, 'test.backend.generate', { kind: 'echo', modelName: 'echo' });
+    const worker = await BuiltInWorker.start(made.options, 'test.backend.generate', {
+      kind: 'echo',
+      modelName: 'echo',
+    });
     closing.push(() => worker.close());
     await worker.ready;
     const started = await frontend({}, made.options);
@@ -140,7 +161,10 @@ describe('a frontend', () => {
 
   it('sees no model of another namespace than the one asked for', async () => {
     const made = cluster();
-    const worker = await BuiltInWorker.start(made.options, 'here.backend.generate', { kind: 'echo', modelName: 'echo' });
+    const worker = await BuiltInWorker.start(made.options, 'here.backend.generate', {
+      kind: 'echo',
+      modelName: 'echo',
+    });
     closing.push(() => worker.close());
     await worker.ready;
     const elsewhere = await frontend({ namespace: 'there' }, made.options);
@@ -166,19 +190,29 @@ describe('a frontend', () => {
   });
 
   it('refuses options of the crates that they do not know', async () => {
-    const refused = () => Frontend.start(cluster().options, { port: 0, router: { mode: 'kv', kv: { overlap: 1 } as never } });
+    const refused = () =>
+      Frontend.start(cluster().options, { port: 0, router: { mode: 'kv', kv: { overlap: 1 } as never } });
     expect(refused).toThrow(/router\.kv\.overlap: unknown option/);
   });
 
   it('refuses certificates that are not there', async () => {
-    const started = await Frontend.start(cluster().options, { host: '127.0.0.1', port: 0, tls: { certPath: '/none.pem', keyPath: '/none.pem' } });
+    const started = await Frontend.start(cluster().options, {
+      host: '127.0.0.1',
+      port: 0,
+      tls: { certPath: '/none.pem', keyPath: '/none.pem' },
+    });
     closing.push(() => started.close().catch(() => {}));
     await expect(started.ready).rejects.toThrow(/none\.pem/);
     await expect(started.ended).rejects.toBeInstanceOf(DynamoError);
   });
 
   it('serves KServe over gRPC', async () => {
-    const started = await Frontend.start(cluster().options, { input: 'grpc', port: 0, metricsPort: 0, engine: { kind: 'echo', modelName: 'echo' } });
+    const started = await Frontend.start(cluster().options, {
+      input: 'grpc',
+      port: 0,
+      metricsPort: 0,
+      engine: { kind: 'echo', modelName: 'echo' },
+    });
     closing.push(() => started.close());
     await started.ready;
     expect(started.url).toMatch(/^grpc:\/\/127\.0\.0\.1:\d+$/);

@@ -8,14 +8,23 @@ const deployment = deployments();
 
 /** Milliseconds from a request to the first bytes of its stream, which is read to its end. */
 function firstBytes({ url }: Frontend, agent: Agent): Promise<number> {
-  const body = JSON.stringify({ model: 'counter', stream: true, max_tokens: 8, messages: [{ role: 'user', content: 'hello there' }] });
+  const body = JSON.stringify({
+    model: 'counter',
+    stream: true,
+    max_tokens: 8,
+    messages: [{ role: 'user', content: 'hello there' }],
+  });
   const begin = performance.now();
   return new Promise((resolve, reject) => {
-    const asked = request(`${url}/v1/chat/completions`, { method: 'POST', agent, headers: { 'content-type': 'application/json' } }, (response) => {
-      let first: number | undefined;
-      response.on('data', () => (first ??= performance.now() - begin));
-      response.on('end', () => resolve(first as number));
-    });
+    const asked = request(
+      `${url}/v1/chat/completions`,
+      { method: 'POST', agent, headers: { 'content-type': 'application/json' } },
+      (response) => {
+        let first: number | undefined;
+        response.on('data', () => (first ??= performance.now() - begin));
+        response.on('end', () => resolve(first as number));
+      },
+    );
     asked.on('error', reject).end(body);
   });
 }
@@ -30,7 +39,10 @@ it('gives first tokens on a kept connection as soon as they are there', async ()
   const fresh = new Agent();
   onTestFinished(() => kept.destroy());
   const times: [kept: number, fresh: number][] = [];
-  for (let turn = 0; turn < 12; turn++) times.push([await firstBytes(frontend, kept), await firstBytes(frontend, fresh)]);
+  for (let turn = 0; turn < 12; turn++)
+    times.push([await firstBytes(frontend, kept), await firstBytes(frontend, fresh)]);
   const behind = times.slice(2).map(([one, other]) => one - other);
-  expect(Math.min(...behind), `${times.map((both) => both.map(Math.round).join(' and ')).join(', ')} ms`).toBeLessThan(30);
+  expect(Math.min(...behind), `${times.map((both) => both.map(Math.round).join(' and ')).join(', ')} ms`).toBeLessThan(
+    30,
+  );
 });

@@ -25,7 +25,9 @@ async function kserve(here: Deployment) {
   const path = (method: string): string => `/inference.GRPCInferenceService/${method}`;
   const call = (method: string, message: Message = {}): Promise<Fields> =>
     new Promise((resolve, reject) => {
-      client.makeUnaryRequest(path(method), encode, decode, message, (error, reply) => (error === null ? resolve(reply as Fields) : reject(error)));
+      client.makeUnaryRequest(path(method), encode, decode, message, (error, reply) =>
+        error === null ? resolve(reply as Fields) : reject(error),
+      );
     });
   const stream = async (messages: Message[]): Promise<Fields[]> => {
     const duplex = client.makeBidiStreamRequest(path('ModelStreamInfer'), encode, decode);
@@ -35,7 +37,12 @@ async function kserve(here: Deployment) {
     for await (const reply of duplex) replies.push(reply as Fields);
     return replies;
   };
-  const ready = (name: string) => waitFor(`the model ${name}`, async () => (await call('ModelReady', { 1: name })).get(1)?.[0] ?? 0, (state) => state === 1);
+  const ready = (name: string) =>
+    waitFor(
+      `the model ${name}`,
+      async () => (await call('ModelReady', { 1: name })).get(1)?.[0] ?? 0,
+      (state) => state === 1,
+    );
   return { call, stream, ready };
 }
 
@@ -77,7 +84,11 @@ describe('KServe over gRPC', () => {
     const frontend = await Frontend.start(here.options, { input: 'grpc', port: 0, metricsPort });
     closing.push(() => frontend.close({ timeoutMs: 5000 }));
     await frontend.ready;
-    const scrape = () => fetch(`http://127.0.0.1:${metricsPort}/metrics`).then(async (response) => (response.ok ? response.text() : ''), () => '');
+    const scrape = () =>
+      fetch(`http://127.0.0.1:${metricsPort}/metrics`).then(
+        async (response) => (response.ok ? response.text() : ''),
+        () => '',
+      );
     expect(await waitFor('the metrics', scrape)).toMatch(/^dynamo_/m);
   });
 
@@ -100,24 +111,41 @@ describe('KServe over gRPC', () => {
     const { call, ready } = await kserve(here);
     await ready('counting');
     await expect(call('ModelInfer', infer('nobody', 'x'))).rejects.toMatchObject({ code: 5 });
-    await expect(call('ModelInfer', { 1: 'counting' })).rejects.toMatchObject({ code: 3, details: expect.stringContaining('text_input') });
+    await expect(call('ModelInfer', { 1: 'counting' })).rejects.toMatchObject({
+      code: 3,
+      details: expect.stringContaining('text_input'),
+    });
   });
 
   it('hands tensors to a worker in TypeScript', async () => {
     const here = deployment();
     const runtime = await here.runtime();
-    type Tensor = { metadata: { name: string; data_type: string; shape: number[] }; data: { data_type: string; values: number[] } };
+    type Tensor = {
+      metadata: { name: string; data_type: string; shape: number[] };
+      data: { data_type: string; values: number[] };
+    };
     const endpoint = runtime.endpoint<{ model: string; tensors: Tensor[] }, unknown>('test.tensor.generate');
     await endpoint.serve(async function* ({ model, tensors }) {
-      const doubled = tensors.map(({ metadata, data }) => ({ metadata: { ...metadata, name: 'doubled' }, data: { ...data, values: data.values.map((value) => value * 2) } }));
+      const doubled = tensors.map(({ metadata, data }) => ({
+        metadata: { ...metadata, name: 'doubled' },
+        data: { ...data, values: data.values.map((value) => value * 2) },
+      }));
       yield { model, tensors: doubled };
     });
     const tensor = (name: string) => ({ name, data_type: 'Int32', shape: [-1] });
     const tensor_model_config = { name: 'tensors', inputs: [tensor('numbers')], outputs: [tensor('doubled')] };
-    await registerModel(endpoint, { modelName: 'tensors', modelTypes: ['tensor'], modelInput: 'tensor', runtimeConfig: { tensor_model_config } });
+    await registerModel(endpoint, {
+      modelName: 'tensors',
+      modelTypes: ['tensor'],
+      modelInput: 'tensor',
+      runtimeConfig: { tensor_model_config },
+    });
     const { call, ready } = await kserve(here);
     await ready('tensors');
-    const reply = await call('ModelInfer', { 1: 'tensors', 5: [{ 1: 'numbers', 2: 'INT32', 3: Uint8Array.of(3), 5: { 2: Uint8Array.of(1, 2, 3) } }] });
+    const reply = await call('ModelInfer', {
+      1: 'tensors',
+      5: [{ 1: 'numbers', 2: 'INT32', 3: Uint8Array.of(3), 5: { 2: Uint8Array.of(1, 2, 3) } }],
+    });
     const [out] = reply.get(5) as Buffer[];
     const contents = decode(decode(out as Buffer).get(5)?.[0] as Buffer);
     expect(text(decode(out as Buffer).get(1)?.[0])).toBe('doubled');

@@ -34,7 +34,12 @@ async function startWorker(dir: string): Promise<Worker> {
     child.kill('SIGKILL');
     await exited;
   });
-  await waitFor('the worker', () => told, (all) => all.some(({ event }) => event === 'ready'), 120_000);
+  await waitFor(
+    'the worker',
+    () => told,
+    (all) => all.some(({ event }) => event === 'ready'),
+    120_000,
+  );
   return { process: child, told };
 }
 
@@ -42,7 +47,12 @@ async function* streamed(url: string, most: number): AsyncGenerator<{ content: s
   const response = await fetch(`${url}/v1/chat/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'counting', messages: [{ role: 'user', content: 'count' }], max_tokens: most, stream: true }),
+    body: JSON.stringify({
+      model: 'counting',
+      messages: [{ role: 'user', content: 'count' }],
+      max_tokens: most,
+      stream: true,
+    }),
   });
   expect(response.status).toBe(200);
   let pending = '';

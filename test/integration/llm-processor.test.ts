@@ -8,7 +8,9 @@ const deployment = deployments();
 
 /** One character is one token: its code. */
 const encode = (text: string): Uint32Array => Uint32Array.from([...text].map((char) => char.codePointAt(0) as number));
-const said = (content: string, finish_reason: 'stop' | null = null): ChatChunk => ({ choices: [{ index: 0, delta: { role: 'assistant', content }, finish_reason }] });
+const said = (content: string, finish_reason: 'stop' | null = null): ChatChunk => ({
+  choices: [{ index: 0, delta: { role: 'assistant', content }, finish_reason }],
+});
 
 /** Tells the tokens that come as numbers. */
 const telling: ProcessorFactory = ({ name }) => ({
@@ -24,7 +26,10 @@ const telling: ProcessorFactory = ({ name }) => ({
 
 /** Sends the prompt's tokens back. */
 class Parrot extends CountingEngine {
-  override async *generate(request: Parameters<CountingEngine['generate']>[0], context: Parameters<CountingEngine['generate']>[1]) {
+  override async *generate(
+    request: Parameters<CountingEngine['generate']>[0],
+    context: Parameters<CountingEngine['generate']>[1],
+  ) {
     this.seen.push({ id: context.id, metadata: context.metadata });
     yield { token_ids: Array.from(request.token_ids) };
     yield { token_ids: [], finish_reason: 'stop' as const };
@@ -47,15 +52,25 @@ describe('a processor', () => {
     expect(models).toEqual([
       {
         name: 'parrot',
-        instance: { namespace: 'test', component: 'backend', endpoint: 'generate', instanceId: expect.any(BigInt), },
+        instance: { namespace: 'test', component: 'backend', endpoint: 'generate', instanceId: expect.any(BigInt) },
         card: expect.objectContaining({ display_name: 'parrot' }),
       },
     ]);
     const whole = await chat(frontend, { model: 'parrot', messages: [{ role: 'user', content: 'ab' }] });
-    const { id, model, choices } = (await whole.json()) as { id: string; model: string; choices: { message: { content: string }; finish_reason: string }[] };
-    expect({ model, content: choices[0]?.message.content, reason: choices[0]?.finish_reason }).toEqual({ model: 'parrot', content: 'parrot:97 parrot:98 ', reason: 'stop' });
+    const { id, model, choices } = (await whole.json()) as {
+      id: string;
+      model: string;
+      choices: { message: { content: string }; finish_reason: string }[];
+    };
+    expect({ model, content: choices[0]?.message.content, reason: choices[0]?.finish_reason }).toEqual({
+      model: 'parrot',
+      content: 'parrot:97 parrot:98 ',
+      reason: 'stop',
+    });
     expect(id).toBe(`chatcmpl-${engine.seen[0]?.id}`);
-    const events = await serverSentEvents(await chat(frontend, { model: 'parrot', stream: true, messages: [{ role: 'user', content: 'é' }] }));
+    const events = await serverSentEvents(
+      await chat(frontend, { model: 'parrot', stream: true, messages: [{ role: 'user', content: 'é' }] }),
+    );
     expect(events.at(-1)?.data).toBe('[DONE]');
     const contents = events.slice(0, -1).map(({ data }) => (JSON.parse(data) as ChatChunk).choices[0]?.delta.content);
     expect(contents.join('')).toBe('parrot:233 ');
@@ -67,8 +82,15 @@ describe('a processor', () => {
     const frontend = await here.frontend({ processor: telling });
     await frontend.waitForModel('counting');
     await (await chat(frontend, { model: 'counting', max_tokens: 5, stream: true })).text();
-    const counted = [/dynamo_frontend_input_sequence_tokens_sum\{model="counting"\} 11/, /dynamo_frontend_output_sequence_tokens_sum\{model="counting"\} 5/];
-    await waitFor('the counts', async () => (await fetch(`${frontend.url}/metrics`)).text(), (text) => counted.every((one) => one.test(text)));
+    const counted = [
+      /dynamo_frontend_input_sequence_tokens_sum\{model="counting"\} 11/,
+      /dynamo_frontend_output_sequence_tokens_sum\{model="counting"\} 5/,
+    ];
+    await waitFor(
+      'the counts',
+      async () => (await fetch(`${frontend.url}/metrics`)).text(),
+      (text) => counted.every((one) => one.test(text)),
+    );
   });
 
   it.each([
@@ -81,7 +103,9 @@ describe('a processor', () => {
       processor: () => ({
         async *process() {
           for (let index = 0; index < chunks; index++) yield said('x');
-          throw new DynamoError('InvalidRequest', 'for the log', { details: { type: 'message', message: 'not for me' } });
+          throw new DynamoError('InvalidRequest', 'for the log', {
+            details: { type: 'message', message: 'not for me' },
+          });
         },
       }),
     });
@@ -155,13 +179,29 @@ describe('a processor', () => {
     });
     await frontend.waitForModel('counting');
     const abort = new AbortController();
-    const response = await chat(frontend, { model: 'counting', stream: true, max_tokens: 3000 }, { signal: abort.signal });
+    const response = await chat(
+      frontend,
+      { model: 'counting', stream: true, max_tokens: 3000 },
+      { signal: abort.signal },
+    );
     await response.body?.getReader().read();
     abort.abort();
-    await waitFor('the processor', () => ends, (state) => state.length === 2);
+    await waitFor(
+      'the processor',
+      () => ends,
+      (state) => state.length === 2,
+    );
     expect(ends.sort()).toEqual(['killed', 'returned']);
-    await waitFor('the worker', () => worker.inFlight, (running) => running === 0);
-    await waitFor('the abort', () => engine.aborted, (ids) => ids.length === 1);
+    await waitFor(
+      'the worker',
+      () => worker.inFlight,
+      (running) => running === 0,
+    );
+    await waitFor(
+      'the abort',
+      () => engine.aborted,
+      (ids) => ids.length === 1,
+    );
     expect(engine.aborted).toEqual([engine.seen[0]?.id]);
   });
 
@@ -172,14 +212,22 @@ describe('a processor', () => {
     const frontend = await here.frontend({
       processor: () => ({
         async *process(_request, context) {
-          for await (const _ of context.generate({ token_ids: Uint32Array.of(1), stop_conditions: { max_tokens: 3000 } })) break;
+          for await (const _ of context.generate({
+            token_ids: Uint32Array.of(1),
+            stop_conditions: { max_tokens: 3000 },
+          }))
+            break;
           yield said('enough', 'stop');
         },
       }),
     });
     await frontend.waitForModel('counting');
     expect(await (await chat(frontend, { model: 'counting' })).text()).toContain('enough');
-    await waitFor('the worker', () => worker.inFlight, (running) => running === 0);
+    await waitFor(
+      'the worker',
+      () => worker.inFlight,
+      (running) => running === 0,
+    );
   });
 
   it('waits for a client that does not read', async () => {
@@ -209,10 +257,16 @@ describe('a processor', () => {
     const here = deployment();
     const { worker } = await here.serve(new CountingEngine('counting'));
     let closed = 0;
-    const frontend = await here.frontend({ processor: (model) => ({ ...telling(model), close: () => void (closed += 1) }) });
+    const frontend = await here.frontend({
+      processor: (model) => ({ ...telling(model), close: () => void (closed += 1) }),
+    });
     await frontend.waitForModel('counting');
     await worker.close();
-    await waitFor('the close', () => closed, (times) => times === 1);
+    await waitFor(
+      'the close',
+      () => closed,
+      (times) => times === 1,
+    );
     expect(await frontend.models()).toEqual([]);
   });
 
@@ -220,10 +274,16 @@ describe('a processor', () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     let closed = 0;
-    const frontend = await here.frontend({ processor: (model) => ({ ...telling(model), close: () => void (closed += 1) }) });
+    const frontend = await here.frontend({
+      processor: (model) => ({ ...telling(model), close: () => void (closed += 1) }),
+    });
     await frontend.waitForModel('counting');
     await frontend.close();
-    await waitFor('the close', () => closed, (times) => times > 0);
+    await waitFor(
+      'the close',
+      () => closed,
+      (times) => times > 0,
+    );
     expect(closed).toBe(1);
   });
 
@@ -237,7 +297,11 @@ describe('a processor', () => {
       },
     });
     await here.serve(new CountingEngine('counting'));
-    await waitFor('the question', () => asked, (times) => times > 0);
+    await waitFor(
+      'the question',
+      () => asked,
+      (times) => times > 0,
+    );
     expect((await chat(frontend, { model: 'counting' })).status).toBe(404);
   });
 });

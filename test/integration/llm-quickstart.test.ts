@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -13,7 +13,8 @@ import { waitFor } from '../helpers/wait.js';
 const scratch = mkdtempSync(join(tmpdir(), 'quickstart-test-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-const start = (...args: string[]) => run(process.execPath, '--import', 'tsx', join(root, 'examples/quickstart/main.ts'), ...args);
+const start = (...args: string[]) =>
+  run(process.execPath, '--import', 'tsx', join(root, 'examples/quickstart/main.ts'), ...args);
 
 function run(command: string, ...args: string[]) {
   const child = spawn(command, args, {
@@ -75,7 +76,12 @@ describe('the quickstart', () => {
 
   it('prints a curl line that streams an answer as it stands', async () => {
     const { child, output, exited } = start('--port', String(await freePort()));
-    await waitFor('the end of the sample', () => output.text, (text) => text.includes('Ctrl-C'), 50_000);
+    await waitFor(
+      'the end of the sample',
+      () => output.text,
+      (text) => text.includes('Ctrl-C'),
+      50_000,
+    );
     const [line] = output.text.match(/^ *curl .*$/m) as [string];
     const { stdout } = await execute('sh', ['-c', line]);
     expect(stdout).toMatch(/^data: \{.*"content":/m);
@@ -86,12 +92,26 @@ describe('the quickstart', () => {
 
   it('leaves no process and no file after Ctrl-C with answers under way', async () => {
     const { child, output, exited } = start('--port', String(await freePort()));
-    await waitFor('the end of the sample', () => output.text, (text) => text.includes('Ctrl-C'), 50_000);
+    await waitFor(
+      'the end of the sample',
+      () => output.text,
+      (text) => text.includes('Ctrl-C'),
+      50_000,
+    );
     const [, url] = output.text.match(/^frontend +(\S+)/m) as unknown as [string, string];
     // More tokens than are said in the time that it takes to press Ctrl-C.
-    const body = JSON.stringify({ model: 'tiny-llama', messages: [{ role: 'user', content: 'What is KVBM?' }], max_tokens: 3000, stream: true, nvext: { ignore_eos: true } });
-    const ask = () => fetch(`${url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
-    const bodies = await Promise.all(Array.from({ length: 8 }, async () => ((await ask()).body as ReadableStream<Uint8Array>).getReader()));
+    const body = JSON.stringify({
+      model: 'tiny-llama',
+      messages: [{ role: 'user', content: 'What is KVBM?' }],
+      max_tokens: 3000,
+      stream: true,
+      nvext: { ignore_eos: true },
+    });
+    const ask = () =>
+      fetch(`${url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const bodies = await Promise.all(
+      Array.from({ length: 8 }, async () => ((await ask()).body as ReadableStream<Uint8Array>).getReader()),
+    );
     for (const reader of bodies) expect((await reader.read()).done).toBe(false);
     process.kill(-(child.pid as number), 'SIGINT');
     const read = async (reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> => {

@@ -1,6 +1,6 @@
 import type { RealtimeClientEvent, RealtimeServerEvent } from 'openai/resources/realtime/realtime';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DynamoError, registerModel, type RequestContext } from '../../lib/index.js';
+import { DynamoError, type RequestContext, registerModel } from '../../lib/index.js';
 import { deployments } from '../helpers/serving.js';
 import { waitFor } from '../helpers/wait.js';
 import { WebSocketClient } from '../helpers/websocket.js';
@@ -29,9 +29,19 @@ async function session() {
     try {
       for await (const event of events) {
         observed.events.push(event.type);
-        if (event.type === 'session.update') yield { ...ids(), type: 'session.updated', session: event.session } as RealtimeServerEvent;
+        if (event.type === 'session.update')
+          yield { ...ids(), type: 'session.updated', session: event.session } as RealtimeServerEvent;
         if (event.type === 'input_text.append') {
-          for (const delta of event.text.split(' ')) yield { ...ids(), type: 'response.output_text.delta', response_id: 'r', item_id: 'i', output_index: 0, content_index: 0, delta };
+          for (const delta of event.text.split(' '))
+            yield {
+              ...ids(),
+              type: 'response.output_text.delta',
+              response_id: 'r',
+              item_id: 'i',
+              output_index: 0,
+              content_index: 0,
+              delta,
+            };
         }
         if (event.type === 'input_text.commit') throw new DynamoError('CapacityExhausted', 'not for clients');
       }
@@ -47,7 +57,8 @@ async function session() {
   const send = (event: object): void => socket.send(JSON.stringify(event));
   const events = (): RealtimeServerEvent[] => socket.messages.map((text) => JSON.parse(text) as RealtimeServerEvent);
   const received = (count: number) => waitFor('the events', events, (all) => all.length >= count);
-  const update = (model = 'parrot') => send({ type: 'session.update', session: { type: 'realtime', model, output_modalities: ['text'] } });
+  const update = (model = 'parrot') =>
+    send({ type: 'session.update', session: { type: 'realtime', model, output_modalities: ['text'] } });
   return { socket, send, received, update, observed };
 }
 
@@ -56,12 +67,23 @@ describe('the realtime API, before a worker in TypeScript', () => {
     const { socket, send, received, update, observed } = await session();
     expect(await received(1)).toMatchObject([{ type: 'session.created' }]);
     update();
-    expect((await received(2))[1]).toMatchObject({ type: 'session.updated', session: { type: 'realtime', model: 'parrot' } });
+    expect((await received(2))[1]).toMatchObject({
+      type: 'session.updated',
+      session: { type: 'realtime', model: 'parrot' },
+    });
     send({ type: 'input_text.append', text: 'moved in blocks' });
     const deltas = (await received(5)).slice(2);
-    expect(deltas.map((event) => event.type === 'response.output_text.delta' && event.delta)).toEqual(['moved', 'in', 'blocks']);
+    expect(deltas.map((event) => event.type === 'response.output_text.delta' && event.delta)).toEqual([
+      'moved',
+      'in',
+      'blocks',
+    ]);
     send({ type: 'input_audio_buffer.append', audio: 'AAAA' });
-    await waitFor('the audio', () => observed.events, (events) => events.includes('input_audio_buffer.append'));
+    await waitFor(
+      'the audio',
+      () => observed.events,
+      (events) => events.includes('input_audio_buffer.append'),
+    );
     expect(observed.ended).toBe(false);
     socket.close();
     expect(await socket.closed).toBe(1000);

@@ -12,21 +12,40 @@ async function routed(routes: FrontendRoutes) {
   return { here, frontend: await here.frontend({ routes }) };
 }
 
-describe('a route of one\'s own', () => {
+describe("a route of one's own", () => {
   it('gets the request and gives the response', async () => {
     const { frontend } = await routed({
       '/own/echo': (request) => {
         const { pathname, searchParams, host } = new URL(request.url);
         const headers = { 'x-own': 'yes', 'set-cookie': 'a=1', 'x-latin': 'café' };
-        return Response.json({ method: request.method, pathname, query: searchParams.get('q'), host, agent: request.headers.get('x-agent') }, { status: 201, headers });
+        return Response.json(
+          {
+            method: request.method,
+            pathname,
+            query: searchParams.get('q'),
+            host,
+            agent: request.headers.get('x-agent'),
+          },
+          { status: 201, headers },
+        );
       },
       '/own/none': () => new Response(null, { status: 204 }),
     });
     const response = await fetch(`${frontend.url}/own/echo?q=a%20b`, { headers: { 'x-agent': 'test' } });
     expect(response.status).toBe(201);
-    expect(Object.fromEntries(response.headers)).toMatchObject({ 'x-own': 'yes', 'content-type': 'application/json', 'x-latin': 'café' });
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      'x-own': 'yes',
+      'content-type': 'application/json',
+      'x-latin': 'café',
+    });
     expect(response.headers.getSetCookie()).toEqual(['a=1']);
-    expect(await response.json()).toEqual({ method: 'GET', pathname: '/own/echo', query: 'a b', host: frontend.url.slice(7), agent: 'test' });
+    expect(await response.json()).toEqual({
+      method: 'GET',
+      pathname: '/own/echo',
+      query: 'a b',
+      host: frontend.url.slice(7),
+      agent: 'test',
+    });
     expect((await fetch(`${frontend.url}/own/none`)).status).toBe(204);
     expect((await fetch(`${frontend.url}/own/echo`, { method: 'POST', body: '{}' })).status).toBe(405);
     expect((await fetch(`${frontend.url}/own/other`)).status).toBe(404);
@@ -77,7 +96,11 @@ describe('a route of one\'s own', () => {
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     for (const part of ['one', 'two']) {
       const read = reader.read();
-      await waitFor('the reader', () => next, (state) => state.length === 1);
+      await waitFor(
+        'the reader',
+        () => next,
+        (state) => state.length === 1,
+      );
       next(part);
       expect(Buffer.from((await read).value as Uint8Array).toString()).toBe(part);
     }
@@ -128,10 +151,12 @@ describe('a route of one\'s own', () => {
   it('is refused on a path that is none, or is taken', async () => {
     const { options } = deployment();
     const { Frontend } = await import('../../lib/index.js');
-    const start = (routes: unknown) => Frontend.start(options, { host: '127.0.0.1', port: 0, routes: routes as FrontendRoutes });
+    const start = (routes: unknown) =>
+      Frontend.start(options, { host: '127.0.0.1', port: 0, routes: routes as FrontendRoutes });
     const none = () => new Response();
     expect(() => start({ '/x': 1 })).toThrow('Frontend.start options.routes["/x"]: expected a function');
-    for (const path of ['x', '/{id}', '/*rest', '/a b']) await expect(start({ [path]: none })).rejects.toThrow(TypeError);
+    for (const path of ['x', '/{id}', '/*rest', '/a b'])
+      await expect(start({ [path]: none })).rejects.toThrow(TypeError);
     const taken = await start({ '/health': none });
     await expect(taken.ready).rejects.toThrow(/\/health/);
     await taken.close();

@@ -19,12 +19,21 @@ async function bound(router: RouterOptions) {
   const frontend = await here.frontend({ router });
   await frontend.waitForModel('counting');
   const ask = async (session: string): Promise<number> => {
-    const response = await chat(frontend, { model: 'counting', max_tokens: 1 }, { headers: { 'x-dynamo-session-id': session } });
+    const response = await chat(
+      frontend,
+      { model: 'counting', max_tokens: 1 },
+      { headers: { 'x-dynamo-session-id': session } },
+    );
     await response.text();
     return response.status;
   };
   let other = 0;
-  await waitFor('both workers', async () => (expect(await ask(`other-${other++}`)).toBe(200), workers.every(({ engine }) => engine.seen.length > 0)));
+  await waitFor(
+    'both workers',
+    async () => (
+      expect(await ask(`other-${other++}`)).toBe(200), workers.every(({ engine }) => engine.seen.length > 0)
+    ),
+  );
   const seen = () => workers.map(({ engine }) => engine.seen.length);
   const before = seen();
   expect(await ask('one')).toBe(200);
@@ -37,13 +46,22 @@ describe.each(['hard', 'soft'] as const)('a session that is kept %s', (sessionAf
     const { ask, home, away } = await bound({ mode, sessionAffinitySeconds: 60, sessionAffinityMode });
     await home.worker.close();
     const before = away.engine.seen.length;
-    await waitFor('an answer', () => ask('one'), (status) => status === 200);
+    await waitFor(
+      'an answer',
+      () => ask('one'),
+      (status) => status === 200,
+    );
     for (let index = 0; index < 3; index++) expect(await ask('one')).toBe(200);
     expect(away.engine.seen.length).toBe(before + 4);
   });
 
   it(`${sessionAffinityMode === 'hard' ? 'is refused by' : 'moves from'} a worker that is busy`, async () => {
-    const { ask, home } = await bound({ mode: 'kv', sessionAffinitySeconds: 60, sessionAffinityMode, busy: { activeDecodeBlocks: 0.5 } });
+    const { ask, home } = await bound({
+      mode: 'kv',
+      sessionAffinitySeconds: 60,
+      sessionAffinityMode,
+      busy: { activeDecodeBlocks: 0.5 },
+    });
     /** Who answers the session, or the status of its refusal. */
     const answers = async (session = 'one'): Promise<'home' | 'away' | number> => {
       const before = home.engine.seen.length;
@@ -51,12 +69,21 @@ describe.each(['hard', 'soft'] as const)('a session that is kept %s', (sessionAf
       if (status !== 200) return status;
       return home.engine.seen.length > before ? 'home' : 'away';
     };
-    await waitFor('the load', () => (home.engine.use(250), answers()), (by) => by !== 'home');
+    await waitFor(
+      'the load',
+      () => (home.engine.use(250), answers()),
+      (by) => by !== 'home',
+    );
     expect(await answers()).toBe(sessionAffinityMode === 'hard' ? 529 : 'away');
     expect(await answers('new')).toBe('away');
     let other = 0;
-    await waitFor('room at home', () => (home.engine.use(1), answers(`later-${other++}`)), (by) => by === 'home');
-    for (let index = 0; index < 3; index++) expect(await answers()).toBe(sessionAffinityMode === 'hard' ? 'home' : 'away');
+    await waitFor(
+      'room at home',
+      () => (home.engine.use(1), answers(`later-${other++}`)),
+      (by) => by === 'home',
+    );
+    for (let index = 0; index < 3; index++)
+      expect(await answers()).toBe(sessionAffinityMode === 'hard' ? 'home' : 'away');
   });
 });
 

@@ -1,5 +1,5 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
 import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { Child } from '../helpers/child.js';
 import { root } from '../helpers/project.js';
 import { waitFor } from '../helpers/wait.js';
@@ -27,12 +27,21 @@ describe('a frontend on the terminal', () => {
   it('converses', async () => {
     const command = `exec script --quiet --flush --command '${process.execPath} --import tsx ${program} text' /dev/null >&2`;
     const child = start('sh', ['-c', command]);
-    await waitFor('the prompt', () => plain(child.output), (output) => output.includes('User'), 120_000);
+    await waitFor(
+      'the prompt',
+      () => plain(child.output),
+      (output) => output.includes('User'),
+      120_000,
+    );
     for (const said of ['alpha beta', 'gamma delta']) {
       const before = plain(child.output).length;
       child.write(`${said}\r`);
       // Once as it is typed, once as the answer.
-      await waitFor('the answer', () => plain(child.output).slice(before).split(said).length - 1, (times) => times >= 2);
+      await waitFor(
+        'the answer',
+        () => plain(child.output).slice(before).split(said).length - 1,
+        (times) => times >= 2,
+      );
     }
     child.write('\u0003');
     await waitFor('the end', () => child.exited.then(() => true), Boolean);

@@ -24,14 +24,21 @@ describeUnless(opensslMissing, 'a frontend with certificates', () => {
   const cluster = privateCluster();
   beforeAll(async () => {
     await certificate(folder, 'authority');
-    await Promise.all([certificate(folder, 'server', 'authority'), certificate(folder, 'client', 'authority'), certificate(folder, 'stranger')]);
+    await Promise.all([
+      certificate(folder, 'server', 'authority'),
+      certificate(folder, 'client', 'authority'),
+      certificate(folder, 'stranger'),
+    ]);
   });
   afterAll(async () => {
     rmSync(folder, { recursive: true, force: true });
     await cluster.remove();
   });
   const ca = () => readFileSync(file('authority.pem'));
-  const identity = (name: string) => ({ cert: readFileSync(file(`${name}.pem`)), key: readFileSync(file(`${name}.key`)) });
+  const identity = (name: string) => ({
+    cert: readFileSync(file(`${name}.pem`)),
+    key: readFileSync(file(`${name}.key`)),
+  });
 
   it('answers over TLS', async () => {
     const tls = { certPath: file('server.pem'), keyPath: file('server.key') };

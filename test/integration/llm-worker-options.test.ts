@@ -2,7 +2,16 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { type EngineWorker, KV_ROUTER_DEFAULTS, type KvRouterConfig, type LLMEngine, modelParsers, openLog, registerModel, type ServeEngineOptions } from '../../lib/index.js';
+import {
+  type EngineWorker,
+  KV_ROUTER_DEFAULTS,
+  type KvRouterConfig,
+  type LLMEngine,
+  modelParsers,
+  openLog,
+  registerModel,
+  type ServeEngineOptions,
+} from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { Parrot, spell } from '../helpers/parrot.js';
 import { temporaryFolder } from '../helpers/runtime.js';
@@ -12,11 +21,22 @@ import { waitFor } from '../helpers/wait.js';
 const deployment = deployments();
 
 interface Answer {
-  readonly choices: { message: { content: string | null; reasoning_content?: string; tool_calls?: { function: { name: string; arguments: string } }[] }; finish_reason: string }[];
+  readonly choices: {
+    message: {
+      content: string | null;
+      reasoning_content?: string;
+      tool_calls?: { function: { name: string; arguments: string } }[];
+    };
+    finish_reason: string;
+  }[];
   readonly usage: { prompt_tokens: number };
 }
 
-async function ask(says: string, options: ServeEngineOptions, body: object = {}): Promise<{ answer: Answer; engine: Parrot }> {
+async function ask(
+  says: string,
+  options: ServeEngineOptions,
+  body: object = {},
+): Promise<{ answer: Answer; engine: Parrot }> {
   const here = deployment();
   const engine = new Parrot(says);
   await here.serve(engine, options);
@@ -27,17 +47,28 @@ async function ask(says: string, options: ServeEngineOptions, body: object = {})
   return { answer: (await response.json()) as Answer, engine };
 }
 
-const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: { city: { type: 'string' } } } } }];
+const tools = [
+  {
+    type: 'function',
+    function: { name: 'weather', parameters: { type: 'object', properties: { city: { type: 'string' } } } },
+  },
+];
 
 describe('options of serveEngine', () => {
   it('toolCallParser finds the calls of tools in what the model says', async () => {
     const says = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
     const { answer } = await ask(says, { toolCallParser: 'hermes' }, { tools });
     const [choice] = answer.choices;
-    expect(choice).toMatchObject({ finish_reason: 'tool_calls', message: { tool_calls: [{ function: { name: 'weather' } }] } });
+    expect(choice).toMatchObject({
+      finish_reason: 'tool_calls',
+      message: { tool_calls: [{ function: { name: 'weather' } }] },
+    });
     expect(JSON.parse(choice?.message.tool_calls?.[0]?.function.arguments ?? '')).toEqual({ city: 'Bonn' });
     const plain = await ask(says, {}, { tools });
-    expect(plain.answer.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: expect.stringContaining('weather') } });
+    expect(plain.answer.choices[0]).toMatchObject({
+      finish_reason: 'stop',
+      message: { content: expect.stringContaining('weather') },
+    });
   });
 
   it('reasoningParser takes the thoughts apart from the answer', async () => {
@@ -50,13 +81,20 @@ describe('options of serveEngine', () => {
     expect(toolCall).toEqual(expect.arrayContaining(['hermes', 'mistral', 'llama3_json', 'qwen3_coder']));
     expect(reasoning).toEqual(expect.arrayContaining(['deepseek_r1', 'qwen3']));
     const here = deployment();
-    await expect(here.serve(new Parrot(''), { toolCallParser: 'hermes2' })).rejects.toThrow(/serveEngine options\.toolCallParser: expected one of .*hermes.*, got "hermes2"/);
-    await expect(here.serve(new Parrot(''), { reasoningParser: 'qwen' })).rejects.toThrow(/options\.reasoningParser: expected one of/);
+    await expect(here.serve(new Parrot(''), { toolCallParser: 'hermes2' })).rejects.toThrow(
+      /serveEngine options\.toolCallParser: expected one of .*hermes.*, got "hermes2"/,
+    );
+    await expect(here.serve(new Parrot(''), { reasoningParser: 'qwen' })).rejects.toThrow(
+      /options\.reasoningParser: expected one of/,
+    );
   });
 
-  it('chatTemplate takes the place of the model\'s own, in an engine and in a card', async () => {
+  it("chatTemplate takes the place of the model's own, in an engine and in a card", async () => {
     const chatTemplate = join(temporaryFolder(), 'template.jinja');
-    writeFileSync(chatTemplate, "{% for message in messages %}{{ message['content'] }}{{ message['content'] }}{% endfor %}");
+    writeFileSync(
+      chatTemplate,
+      "{% for message in messages %}{{ message['content'] }}{{ message['content'] }}{% endfor %}",
+    );
     const { engine } = await ask('yes', { chatTemplate }, { messages: [{ role: 'user', content: 'zq zq' }] });
     const usual = await ask('yes', {}, { messages: [{ role: 'user', content: 'zq zq' }] });
     expect(engine.asked[0]?.token_ids.length).not.toBe(usual.engine.asked[0]?.token_ids.length);
@@ -77,7 +115,13 @@ describe('options of serveEngine', () => {
 
   it('servedModelName, aliases and modelName are the names that clients use', async () => {
     const named: LLMEngine = {
-      start: () => ({ model: 'house/parrot', servedModelName: 'polly', modelAliases: ['pol'], runtimeData: { feathers: 'green' }, llm: { contextLength: 64, maxNumSeqs: 4 } }),
+      start: () => ({
+        model: 'house/parrot',
+        servedModelName: 'polly',
+        modelAliases: ['pol'],
+        runtimeData: { feathers: 'green' },
+        llm: { contextLength: 64, maxNumSeqs: 4 },
+      }),
       async *generate() {
         yield { token_ids: spell('yes'), finish_reason: 'stop' };
       },
@@ -126,12 +170,19 @@ describe('options of serveEngine', () => {
       }),
     ).toMatchObject({
       needs: [['encode']],
-      runtime_config: { kv_state_endpoint: { namespace: 'test', component: 'state', name: 'events' }, runtime_data: { default_thinking_mode: 'disabled' } },
+      runtime_config: {
+        kv_state_endpoint: { namespace: 'test', component: 'state', name: 'events' },
+        runtime_data: { default_thinking_mode: 'disabled' },
+      },
       media_decoder: { image: { limits: { max_image_width: 64, max_image_height: null } } },
       media_fetcher: { user_agent: 'parrot/1', allow_direct_ip: true, allow_private_ips: false },
     });
     const usual = await card({});
-    expect(usual).toMatchObject({ media_decoder: null, media_fetcher: null, runtime_config: { structural_tag_mode: 'off' } });
+    expect(usual).toMatchObject({
+      media_decoder: null,
+      media_fetcher: null,
+      runtime_config: { structural_tag_mode: 'off' },
+    });
     expect(usual['needs']).not.toEqual([['encode']]);
   });
 
@@ -150,9 +201,16 @@ describe('options of serveEngine', () => {
 
   it('structuralTag binds what the model says to the tools that the client named', async () => {
     const forced = { tools, tool_choice: 'required' };
-    const { engine } = await ask('<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>', { toolCallParser: 'hermes', structuralTag: {} }, forced);
+    const { engine } = await ask(
+      '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>',
+      { toolCallParser: 'hermes', structuralTag: {} },
+      forced,
+    );
     expect(JSON.stringify(engine.asked[0]?.sampling_options.guided_decoding)).toMatch(/structural_tag.*weather/);
-    const { engine: free } = await ask('<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>', { toolCallParser: 'hermes', structuralTag: {} });
+    const { engine: free } = await ask(
+      '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>',
+      { toolCallParser: 'hermes', structuralTag: {} },
+    );
     expect(JSON.stringify(free.asked[0]?.sampling_options.guided_decoding ?? null)).not.toMatch(/structural_tag/);
   });
 
@@ -176,7 +234,12 @@ describe('options of serveEngine', () => {
     const here = deployment();
     await here.serve(new Parrot('yes'), { toolCallParser: 'hermes', structuralTag: { exclude_special_tokens: true } });
     const frontend = await here.frontend();
-    await waitFor('the reason', () => lines, (seen) => seen.some((line) => line.includes('structural_tag.exclude_special_tokens requires DYN_PARSER_VERSION=2')));
+    await waitFor(
+      'the reason',
+      () => lines,
+      (seen) =>
+        seen.some((line) => line.includes('structural_tag.exclude_special_tokens requires DYN_PARSER_VERSION=2')),
+    );
     expect(await frontend.models()).toEqual([]);
     expect((await chat(frontend, { model: 'parrot' })).status).toBe(404);
   });
@@ -185,21 +248,34 @@ describe('options of serveEngine', () => {
     ['nothing', undefined],
     ['enabled', 'enabled'],
     ['disabled', 'disabled'],
-  ] as const)('defaultThinkingMode tells the chat template of thinking where the client does not: %s', async (expected, mode) => {
-    const chatTemplate = join(temporaryFolder(), 'template.jinja');
-    writeFileSync(chatTemplate, "{{ messages[0]['content'] }}: {{ thinking_mode | default('nothing') }} {{ enable_thinking | default('nothing') }}");
-    const here = deployment();
-    await here.serve(new Parrot('yes'), { chatTemplate, ...(mode === undefined ? {} : { defaultThinkingMode: mode }) });
-    const frontend = await here.frontend();
-    await frontend.waitForModel('parrot');
-    const prompt = async (body: object): Promise<unknown> => {
-      const events = await (await chat(frontend, { model: 'parrot', stream: true, nvext: { annotations: ['formatted_prompt'] }, ...body })).text();
-      return JSON.parse(/^event: formatted_prompt\n: (.*)$/m.exec(events)?.[1] ?? 'null');
-    };
-    expect(await prompt({})).toBe(`hello there: ${expected} ${{ nothing: 'nothing', enabled: 'True', disabled: 'False' }[expected]}`);
-    expect(await prompt({ chat_template_args: { enable_thinking: true } })).toMatch(/ True$/);
-    expect(await prompt({ thinking: { type: 'disabled' } })).toMatch(/ False$/);
-  });
+  ] as const)(
+    'defaultThinkingMode tells the chat template of thinking where the client does not: %s',
+    async (expected, mode) => {
+      const chatTemplate = join(temporaryFolder(), 'template.jinja');
+      writeFileSync(
+        chatTemplate,
+        "{{ messages[0]['content'] }}: {{ thinking_mode | default('nothing') }} {{ enable_thinking | default('nothing') }}",
+      );
+      const here = deployment();
+      await here.serve(new Parrot('yes'), {
+        chatTemplate,
+        ...(mode === undefined ? {} : { defaultThinkingMode: mode }),
+      });
+      const frontend = await here.frontend();
+      await frontend.waitForModel('parrot');
+      const prompt = async (body: object): Promise<unknown> => {
+        const events = await (
+          await chat(frontend, { model: 'parrot', stream: true, nvext: { annotations: ['formatted_prompt'] }, ...body })
+        ).text();
+        return JSON.parse(/^event: formatted_prompt\n: (.*)$/m.exec(events)?.[1] ?? 'null');
+      };
+      expect(await prompt({})).toBe(
+        `hello there: ${expected} ${{ nothing: 'nothing', enabled: 'True', disabled: 'False' }[expected]}`,
+      );
+      expect(await prompt({ chat_template_args: { enable_thinking: true } })).toMatch(/ True$/);
+      expect(await prompt({ thinking: { type: 'disabled' } })).toMatch(/ False$/);
+    },
+  );
 
   it('cleanupTimeoutMs is all that a cleanup without end gets', async () => {
     class Stuck extends CountingEngine {
@@ -239,18 +315,44 @@ describe('options of serveEngine', () => {
     [null, 'serveEngine engine: expected an object, got null'],
     [{ start: () => ({}) }, 'serveEngine engine.generate: expected a function, got undefined'],
     [{ start: () => ({}), generate: () => {}, cleanup: 1 }, 'serveEngine engine.cleanup: expected a function, got 1'],
-    [{ start: () => ({}), generate: () => {}, controls: { sleep: true } }, 'serveEngine engine.controls.sleep: expected a function, got true'],
-    [{ start: () => ({}), generate: () => {}, metricsRanks: [-1] }, 'serveEngine engine.metricsRanks[0]: expected an integer from 0'],
+    [
+      { start: () => ({}), generate: () => {}, controls: { sleep: true } },
+      'serveEngine engine.controls.sleep: expected a function, got true',
+    ],
+    [
+      { start: () => ({}), generate: () => {}, metricsRanks: [-1] },
+      'serveEngine engine.metricsRanks[0]: expected an integer from 0',
+    ],
   ])('an engine that is none is refused: %#', async (engine, message) => {
     await expect(deployment().serve(engine as never)).rejects.toThrow(message);
   });
 
   it.each<[string, unknown]>([
     ['gives no items', async () => undefined],
-    ['yields nothing but undefined', async function* () { yield undefined; }],
-    ['yields words for token ids', async function* () { yield { token_ids: 'abc' }; }],
-    ['yields what no wire takes', async function* () { yield { token_ids: [], engine_data: Symbol('x') }; }],
-    ['throws nothing in particular', async function* () { throw undefined; }],
+    [
+      'yields nothing but undefined',
+      async function* () {
+        yield undefined;
+      },
+    ],
+    [
+      'yields words for token ids',
+      async function* () {
+        yield { token_ids: 'abc' };
+      },
+    ],
+    [
+      'yields what no wire takes',
+      async function* () {
+        yield { token_ids: [], engine_data: Symbol('x') };
+      },
+    ],
+    [
+      'throws nothing in particular',
+      async function* () {
+        throw undefined;
+      },
+    ],
   ])('an engine that %s is an error of the worker, not of the client', async (_, generate) => {
     const here = deployment();
     await here.serve({ start: () => ({ model: 'wrong' }), generate } as never);

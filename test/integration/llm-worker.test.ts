@@ -1,6 +1,15 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { DistributedRuntime, DynamoError, Frontend, type LLMEngine, registerModel, serveEngine, type ServeEngineOptions, unregisterModel } from '../../lib/index.js';
+import {
+  DistributedRuntime,
+  DynamoError,
+  Frontend,
+  type LLMEngine,
+  registerModel,
+  type ServeEngineOptions,
+  serveEngine,
+  unregisterModel,
+} from '../../lib/index.js';
 import { privateCluster } from '../helpers/cluster.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { waitFor } from '../helpers/wait.js';
@@ -59,7 +68,11 @@ describe('serveEngine', () => {
     const engine: LLMEngine = {
       start: () => ({ model: 'counting' }),
       async *generate(request, context) {
-        got = { tokens: request.token_ids instanceof Uint32Array && request.token_ids.length, most: request.stop_conditions.max_tokens, id: context.id };
+        got = {
+          tokens: request.token_ids instanceof Uint32Array && request.token_ids.length,
+          most: request.stop_conditions.max_tokens,
+          id: context.id,
+        };
         yield { token_ids: Uint32Array.of(300), finish_reason: 'stop' };
       },
     };
@@ -93,7 +106,9 @@ describe('serveEngine', () => {
       start: () => ({ model: 'counting' }),
       async *generate() {
         for (let index = 0; index < items; index++) yield { token_ids: [300] };
-        throw new DynamoError('InvalidRequest', 'for the log', { details: { type: 'message', message: 'the engine tripped' } });
+        throw new DynamoError('InvalidRequest', 'for the log', {
+          details: { type: 'message', message: 'the engine tripped' },
+        });
       },
     });
     const frontend = await frontendOf(cluster);
@@ -109,7 +124,11 @@ describe('serveEngine', () => {
     const frontend = await frontendOf(cluster);
     await frontend.waitForModel('counting');
     const response = ask(frontend, { max_tokens: 500 });
-    await waitFor('the request', () => worker.inFlight, (running) => running === 1);
+    await waitFor(
+      'the request',
+      () => worker.inFlight,
+      (running) => running === 1,
+    );
     await worker.close();
     expect(engine.cleaned).toBe(1);
     const { choices } = (await (await response).json()) as { choices: { finish_reason: string }[] };
@@ -139,7 +158,11 @@ describe('serveEngine', () => {
     const frontend = await frontendOf(cluster);
     await frontend.waitForModel('counting');
     const response = ask(frontend, { max_tokens: 3000 });
-    await waitFor('the request', () => worker.inFlight, (running) => running === 1);
+    await waitFor(
+      'the request',
+      () => worker.inFlight,
+      (running) => running === 1,
+    );
     await worker.close({ timeoutMs: 100 });
     expect(worker.inFlight).toBe(0);
     await (await response).text();
@@ -159,14 +182,23 @@ describe('registerModel', () => {
     await frontend.waitForModel('plain');
     expect((await ask(frontend, { model: 'plain' })).status).toBe(200);
     await unregisterModel(endpoint);
-    await waitFor('the models', () => frontend.models(), (models) => models.length === 0);
+    await waitFor(
+      'the models',
+      () => frontend.models(),
+      (models) => models.length === 0,
+    );
   });
 
   it('takes a name alone', async () => {
     const { cluster, runtime } = await deployment();
     const endpoint = runtime.endpoint('test.text.generate');
     await endpoint.serve(async function* () {});
-    await registerModel(endpoint, { modelName: 'words', modelInput: 'text', modelTypes: ['chat'], modelAliases: ['mots'] });
+    await registerModel(endpoint, {
+      modelName: 'words',
+      modelInput: 'text',
+      modelTypes: ['chat'],
+      modelAliases: ['mots'],
+    });
     const frontend = await frontendOf(cluster);
     await frontend.waitForModel('words');
   });
@@ -175,7 +207,9 @@ describe('registerModel', () => {
     const { runtime } = await deployment();
     const endpoint = runtime.endpoint('test.text.generate');
     await expect(registerModel(endpoint, {})).rejects.toThrow('registerModel options: expected modelPath or modelName');
-    await expect(registerModel(endpoint, { modelName: 'a', modelTypes: ['chatt' as 'chat'] })).rejects.toThrow('modelTypes[0]');
+    await expect(registerModel(endpoint, { modelName: 'a', modelTypes: ['chatt' as 'chat'] })).rejects.toThrow(
+      'modelTypes[0]',
+    );
     await expect(registerModel(endpoint, { modelName: 'a', tokens: 1 } as object)).rejects.toThrow('unknown option');
     await expect(registerModel(endpoint, { modelPath: './nowhere' })).rejects.toThrow(/nowhere/);
   });

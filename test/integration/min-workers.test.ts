@@ -23,7 +23,16 @@ it('a KV router of minInitialWorkers: 2 is there once it has two', async () => {
   await waitFor('the router', () => made);
   expect(await made?.overlapScores({ tokens: new Uint32Array(32) })).toHaveLength(2);
   // What Dynamo takes by itself is no conflict with what is not set.
-  const { runtime: another } = deploy({ minInitialWorkers: 2, codec: 'msgpack', systemPort: -1, canary: false, maxMessageBytes: 32 << 20 });
+  const { runtime: another } = deploy({
+    minInitialWorkers: 2,
+    codec: 'msgpack',
+    systemPort: -1,
+    canary: false,
+    maxMessageBytes: 32 << 20,
+  });
   await another();
-  await expect(deploy({ minInitialWorkers: 1 }).runtime()).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringContaining('DYN_ROUTER_MIN_INITIAL_WORKERS=1') });
+  await expect(deploy({ minInitialWorkers: 1 }).runtime()).rejects.toMatchObject({
+    code: 'DYN_CONFLICT',
+    message: expect.stringContaining('DYN_ROUTER_MIN_INITIAL_WORKERS=1'),
+  });
 });

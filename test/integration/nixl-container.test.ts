@@ -14,7 +14,11 @@ const PROGRAMS = join(root, 'test/helpers/nixl/programs');
 const NODE = [process.execPath, '--import', 'tsx'];
 
 /** What a process finds that `command` starts under other conditions than this one's. */
-async function reportUnder(command: readonly string[], required = 'any', env: NodeJS.ProcessEnv = {}): Promise<Record<string, any>> {
+async function reportUnder(
+  command: readonly string[],
+  required = 'any',
+  env: NodeJS.ProcessEnv = {},
+): Promise<Record<string, any>> {
   const [program, ...args] = [...command, ...NODE, join(PROGRAMS, 'report.ts'), required];
   const child = Child.start(program as string, args, { env: { NIXL_LOG_LEVEL: 'FATAL', ...env } });
   onTestFinished(() => child.stop());
@@ -49,7 +53,10 @@ describe('a process under limits of its machine', () => {
 
   test('in a PID namespace of its own is told so', async (context) => {
     const unshared = ['unshare', '--pid', '--fork', '--mount-proc'];
-    const refused = await execute('unshare', [...unshared.slice(1), 'true']).then(() => undefined, (error: Error) => error.message);
+    const refused = await execute('unshare', [...unshared.slice(1), 'true']).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
     if (refused !== undefined) return context.skip(`no PID namespace can be made here: ${refused.trim()}`);
     const { system, explained } = await reportUnder(unshared);
     expect(system.ownPidNamespace).toBe(true);
@@ -58,19 +65,31 @@ describe('a process under limits of its machine', () => {
 
   test('with shared memory alone has it, and is told what that loses', async () => {
     const { explained } = await reportUnder([], 'shared-memory', { UCX_TLS: 'posix,sysv' });
-    expect(explained).toMatchObject({ transport: 'shared-memory', evidence: 'reported', lost: expect.stringContaining('that a peer has died is not noticed') });
+    expect(explained).toMatchObject({
+      transport: 'shared-memory',
+      evidence: 'reported',
+      lost: expect.stringContaining('that a peer has died is not noticed'),
+    });
   });
 
   test('with two copies of UCX is told of both', async () => {
     const libraries = join(dirname(dirname(nixlLibrary as string)), 'nixl_cu12.libs');
     const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
-    const [ucm, ucs] = ['libucm-', 'libucs-'].map((start) => readdirSync(libraries).find((name) => name.startsWith(start)) as string) as [string, string];
+    const [ucm, ucs] = ['libucm-', 'libucs-'].map(
+      (start) => readdirSync(libraries).find((name) => name.startsWith(start)) as string,
+    ) as [string, string];
     cpSync(join(libraries, ucm), join(folder, ucm));
     // By another name, as one of another build has, or the linker would take it for NIXL's.
     const other = ucs.replace(/^libucs-\w{4}/, 'libucs-0000');
-    writeFileSync(join(folder, other), Buffer.from(readFileSync(join(libraries, ucs)).toString('latin1').replaceAll(ucs, other), 'latin1'));
-    const { ucx, problems } = await reportUnder([], 'any', { LD_PRELOAD: join(folder, other), UCX_MEM_MMAP_HOOK_MODE: 'none' });
+    writeFileSync(
+      join(folder, other),
+      Buffer.from(readFileSync(join(libraries, ucs)).toString('latin1').replaceAll(ucs, other), 'latin1'),
+    );
+    const { ucx, problems } = await reportUnder([], 'any', {
+      LD_PRELOAD: join(folder, other),
+      UCX_MEM_MMAP_HOOK_MODE: 'none',
+    });
     expect(ucx.copies).toEqual([join(folder, other), join(libraries, ucs)].sort());
     expect(problems[0].what).toContain('more than one copy of UCX');
   });

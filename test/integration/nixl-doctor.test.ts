@@ -1,8 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
-
 import { formatNixlReport, loadNixl, nixlDoctor } from 'dynamo-node';
+import { describe, expect, test } from 'vitest';
 
 import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
 import { root } from '../helpers/project.js';
@@ -21,7 +20,8 @@ describe('nixlDoctor', () => {
     expect(report.ucx.modules.find(({ name }) => name === 'uct_cma')).toMatchObject({ loaded: true });
     expect(report.ucx.copies).toEqual([]);
     // Whatever does not load has its reason in the dynamic linker's words.
-    for (const { name, loads, reason } of report.plugins) expect([name, loads, reason !== ''], name).toEqual([name, loads, !loads]);
+    for (const { name, loads, reason } of report.plugins)
+      expect([name, loads, reason !== ''], name).toEqual([name, loads, !loads]);
     expect(formatNixlReport(report)).toContain(report.path);
   });
 
@@ -56,7 +56,10 @@ describe('nixlDoctor', () => {
     const script = `import { formatNixlReport, nixlDoctor } from './lib/index.js';
       const report = await nixlDoctor({ load: { path: '/nonexistent/libnixl_capi.so' } });
       console.log(JSON.stringify(report.tried), formatNixlReport(report));`;
-    const { stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { cwd: root, encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+      cwd: root,
+      encoding: 'utf8',
+    });
     expect(stderr).toBe('');
     expect(stdout).toContain('[{"path":"/nonexistent/libnixl_capi.so","reason":"no such file"}]');
     expect(stdout).toContain('pip install --no-deps nixl-cu12');

@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { loadNixl, type MemoryDescriptor, type NixlAgent, NixlError, nixlDoctor, nixlExplain } from 'dynamo-node';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-
-import { loadNixl, type MemoryDescriptor, type NixlAgent, nixlDoctor, nixlExplain, NixlError } from 'dynamo-node';
 
 import { exclude, REPORTING } from '../../lib/nixl/exclusion.js';
 import { probe } from '../../lib/nixl/probe.js';
@@ -56,7 +55,10 @@ describe('nixlExplain on UCX', () => {
 
   test('is content with what was required, and refuses all else', async () => {
     const { peer, remote } = await target();
-    expect(await nixlExplain({ peer, remote }, { require: 'cma' })).toMatchObject({ transport: 'cma', evidence: 'reported' });
+    expect(await nixlExplain({ peer, remote }, { require: 'cma' })).toMatchObject({
+      transport: 'cma',
+      evidence: 'reported',
+    });
     const refused = await failure(nixlExplain({ peer, remote }, { require: 'tcp' }));
     expect(refused).toBeInstanceOf(NixlError);
     expect(refused).toMatchObject({ reason: 'nixl.transport', code: 'DYN_UNAVAILABLE' });
@@ -65,14 +67,21 @@ describe('nixlExplain on UCX', () => {
 
   test('ends with its signal, before and during its probes, as the doctor does', async () => {
     const { peer, remote } = await target();
-    for (const ask of [(signal: AbortSignal) => nixlExplain({ peer, remote }, { signal }), (signal: AbortSignal) => nixlDoctor({ signal })]) {
+    for (const ask of [
+      (signal: AbortSignal) => nixlExplain({ peer, remote }, { signal }),
+      (signal: AbortSignal) => nixlDoctor({ signal }),
+    ]) {
       await expect(ask(AbortSignal.abort(new Error('before')))).rejects.toThrow('before');
       const controller = new AbortController();
       const asked = ask(controller.signal);
       setTimeout(() => controller.abort(new Error('enough')), 50);
       await expect(asked).rejects.toThrow('enough');
     }
-    await waitFor('the end of the probes', () => spawnSync('pgrep', ['-P', String(process.pid), '-f', 'probe-(pair|files)'], { encoding: 'utf8' }).stdout, (found) => found === '');
+    await waitFor(
+      'the end of the probes',
+      () => spawnSync('pgrep', ['-P', String(process.pid), '-f', 'probe-(pair|files)'], { encoding: 'utf8' }).stdout,
+      (found) => found === '',
+    );
   });
 
   test('over TCP alone it is TCP', async () => {
@@ -80,12 +89,18 @@ describe('nixlExplain on UCX', () => {
     const { peer, remote } = await target();
     const explained = await nixlExplain({ peer, remote }, { require: 'tcp' });
     expect(explained).toMatchObject({ transport: 'tcp', evidence: 'reported' });
-    expect((await failure(nixlExplain({ peer, remote }, { require: 'cma' }))).message).toContain('cma was required, but tcp');
+    expect((await failure(nixlExplain({ peer, remote }, { require: 'cma' }))).message).toContain(
+      'cma was required, but tcp',
+    );
   });
 
   test('RDMA where there is none is refused with what is missing, not replaced', async (context) => {
     const { peer, remote } = await target();
-    const refused = await failure(nixlExplain({ peer, remote }, { require: 'rdma' }).then((explained) => context.skip(`there is RDMA: ${explained.detail}`)));
+    const refused = await failure(
+      nixlExplain({ peer, remote }, { require: 'rdma' }).then((explained) =>
+        context.skip(`there is RDMA: ${explained.detail}`),
+      ),
+    );
     expect(refused).toMatchObject({ reason: 'nixl.transport' });
     const { missing } = refused.details as { missing: string[] };
     expect(missing.length).toBeGreaterThan(0);
@@ -96,7 +111,10 @@ describe('nixlExplain on UCX', () => {
   test('a GPU transport without a GPU is refused with its reason', async (context) => {
     if (loadNixl().cuda.available) return context.skip('there is a GPU');
     const { peer, remote } = await target();
-    for (const [required, part] of [['cuda_ipc', 'no CUDA driver'], ['gds', 'GDS does not load']] as const) {
+    for (const [required, part] of [
+      ['cuda_ipc', 'no CUDA driver'],
+      ['gds', 'GDS does not load'],
+    ] as const) {
       const refused = await failure(nixlExplain({ peer, remote }, { require: required }));
       expect(refused.message).toContain(part);
     }
@@ -111,7 +129,9 @@ describe('nixlExplain on UCX', () => {
   test('within a process it is inferred, which meets no requirement', async () => {
     const { agent, remote } = await target();
     expect(await nixlExplain({ peer: agent, remote })).toMatchObject({ transport: 'cma', evidence: 'inferred' });
-    expect((await failure(nixlExplain({ peer: agent, remote }, { require: 'cma' }))).message).toContain('likely but not certain');
+    expect((await failure(nixlExplain({ peer: agent, remote }, { require: 'cma' }))).message).toContain(
+      'likely but not certain',
+    );
   });
 
   test.each([
@@ -121,7 +141,15 @@ describe('nixlExplain on UCX', () => {
   ])('%s is found by exclusion where UCX says nothing and UCX_TLS is %j', async (transport, tls, words) => {
     if (tls !== '') process.env['UCX_TLS'] = tls;
     const { peer, remote } = await target();
-    const asked: PairQuestion = { path: loadNixl().path, metadata: Buffer.from(peer).toString('base64'), remote, local: 'DRAM', localDevice: 0, params: {}, timeoutMs: 20_000 };
+    const asked: PairQuestion = {
+      path: loadNixl().path,
+      metadata: Buffer.from(peer).toString('base64'),
+      remote,
+      local: 'DRAM',
+      localDevice: 0,
+      params: {},
+      timeoutMs: 20_000,
+    };
     const { answer } = await probe<PairAnswer>('test', 'probe-pair', asked, { timeoutMs: 60_000 });
     const found = await exclude('test', asked, answer, { timeoutMs: 60_000 });
     expect(found).toMatchObject({ transport, evidence: 'by-exclusion' });
@@ -132,16 +160,21 @@ describe('nixlExplain on UCX', () => {
     ['cma', '', 'the bytes come through no socket'],
     ['tcp', 'tcp', 'UCX_TLS=tcp allows nothing else'],
     ['tcp', 'tcp,self,posix', 'bytes came through TCP sockets'],
-  ] as const)('a requirement of %s is met by exclusion where UCX says nothing and UCX_TLS is %j', async (transport, tls, words) => {
-    silence();
-    if (tls !== '') process.env['UCX_TLS'] = tls;
-    const { peer, remote } = await target();
-    const explained = await nixlExplain({ peer, remote }, { require: transport });
-    expect(explained).toMatchObject({ transport, evidence: 'by-exclusion', detail: expect.stringContaining(words) });
-    expect(explained.measured?.bytesPerSecond).toBeGreaterThan(1e6);
-    const other = transport === 'tcp' ? 'cma' : 'tcp';
-    expect((await failure(nixlExplain({ peer, remote }, { require: other }))).message).toContain(`${other} was required, but ${transport} carries the bytes`);
-  });
+  ] as const)(
+    'a requirement of %s is met by exclusion where UCX says nothing and UCX_TLS is %j',
+    async (transport, tls, words) => {
+      silence();
+      if (tls !== '') process.env['UCX_TLS'] = tls;
+      const { peer, remote } = await target();
+      const explained = await nixlExplain({ peer, remote }, { require: transport });
+      expect(explained).toMatchObject({ transport, evidence: 'by-exclusion', detail: expect.stringContaining(words) });
+      expect(explained.measured?.bytesPerSecond).toBeGreaterThan(1e6);
+      const other = transport === 'tcp' ? 'cma' : 'tcp';
+      expect((await failure(nixlExplain({ peer, remote }, { require: other }))).message).toContain(
+        `${other} was required, but ${transport} carries the bytes`,
+      );
+    },
+  );
 
   test('does not change a byte of the peer', async () => {
     const agent = await agentOf('ucx', 'unchanged');
@@ -153,8 +186,14 @@ describe('nixlExplain on UCX', () => {
 
   test('files are moved by their backend', async () => {
     const { peer, remote } = await target();
-    expect(await nixlExplain({ peer, remote: { ...remote, memory: 'FILE' } })).toMatchObject({ transport: 'posix', evidence: 'by-exclusion' });
-    expect(await nixlExplain({ peer, remote: { ...remote, memory: 'FILE' } }, { fileBackend: 'GDS' })).toMatchObject({ transport: 'gds', evidence: 'inferred' });
+    expect(await nixlExplain({ peer, remote: { ...remote, memory: 'FILE' } })).toMatchObject({
+      transport: 'posix',
+      evidence: 'by-exclusion',
+    });
+    expect(await nixlExplain({ peer, remote: { ...remote, memory: 'FILE' } }, { fileBackend: 'GDS' })).toMatchObject({
+      transport: 'gds',
+      evidence: 'inferred',
+    });
   });
 
   test('a peer that cannot be reached is an error with the reason', async () => {
@@ -177,8 +216,12 @@ describe('nixlExplain on the mock', () => {
 
   test('wrong arguments are refused with their path', async () => {
     const peer = new Uint8Array(1);
-    await expect(nixlExplain({ peer: 'x' as unknown as Uint8Array, remote }, { library })).rejects.toThrow(/nixlExplain pair\.peer/);
-    await expect(nixlExplain({ peer, remote }, { library, require: 'warp' as 'any' })).rejects.toThrow(/options\.require/);
+    await expect(nixlExplain({ peer: 'x' as unknown as Uint8Array, remote }, { library })).rejects.toThrow(
+      /nixlExplain pair\.peer/,
+    );
+    await expect(nixlExplain({ peer, remote }, { library, require: 'warp' as 'any' })).rejects.toThrow(
+      /options\.require/,
+    );
     await expect(nixlExplain({ peer, remote, local: 'FILE' as 'DRAM' }, { library })).rejects.toThrow(/pair\.local/);
     await expect(nixlExplain({ peer, remote }, { library, timeoutMs: 0 })).rejects.toThrow(/options\.timeoutMs/);
   });

@@ -29,7 +29,10 @@ describe('what goes wrong below', () => {
 
   it('a transfer that never ends reaches its deadline; its memory waits, and the close tells what it leaves', async () => {
     const { a, mine, remote } = await pairWith({ completion: 'delayed', neverComplete: true });
-    await expect(a.write(mine, remote, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline' });
+    await expect(a.write(mine, remote, { timeoutMs: 50 })).rejects.toMatchObject({
+      code: 'DYN_DEADLINE_EXCEEDED',
+      reason: 'nixl.deadline',
+    });
     await expect(mine.release({ timeoutMs: 50 })).rejects.toMatchObject({ reason: 'nixl.deadline' });
     expect(viewOf(mine).length).toBe(0);
     expect(await a.close({ deadlineMs: 100 })).toEqual({ leaked: true });
@@ -41,7 +44,9 @@ describe('what goes wrong below', () => {
     const expected = Uint8Array.from(viewOf(mine));
     const controller = new AbortController();
     const writing = a.write(mine, remote, { signal: controller.signal });
-    await expect(a.write(mine.slice(0, 10), remote.slice(0, 10), { timeoutMs: 5 })).rejects.toMatchObject({ reason: 'nixl.deadline' });
+    await expect(a.write(mine.slice(0, 10), remote.slice(0, 10), { timeoutMs: 5 })).rejects.toMatchObject({
+      reason: 'nixl.deadline',
+    });
     controller.abort(new Error('enough'));
     await expect(writing).rejects.toThrow('enough');
     await mine.release();
@@ -67,7 +72,13 @@ describe('what goes wrong below', () => {
     const { a, mine, remote } = await pairWith({});
     loadNixl({ mode: 'mock', mock: { failAt: 1 } });
     const outcomes = [];
-    for (let index = 0; index < 3; index++) outcomes.push(await a.write(mine, remote).then(() => 'done', (error: NixlError) => error.reason));
+    for (let index = 0; index < 3; index++)
+      outcomes.push(
+        await a.write(mine, remote).then(
+          () => 'done',
+          (error: NixlError) => error.reason,
+        ),
+      );
     expect(outcomes).toEqual(['nixl.transfer', 'done', 'done']);
   });
 
@@ -145,14 +156,21 @@ describe('what goes wrong below', () => {
     it('is given up at a limit', async () => {
       const { a, mine, remote, metadata } = await startedAnew({ neverComplete: true });
       a.write(mine, remote).catch(() => {});
-      await expect(a.connect(metadata, { timeoutMs: 30 })).rejects.toMatchObject({ reason: 'nixl.deadline', operation: 'agent.connect' });
+      await expect(a.connect(metadata, { timeoutMs: 30 })).rejects.toMatchObject({
+        reason: 'nixl.deadline',
+        operation: 'agent.connect',
+      });
     });
   });
 
   describe('a limit', () => {
     /** How each call ends by its deadline, and by its signal. */
     async function expectLimits(operation: string, call: (limit: WaitLimit) => Promise<unknown>): Promise<void> {
-      await expect(call({ timeoutMs: 30 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation });
+      await expect(call({ timeoutMs: 30 })).rejects.toMatchObject({
+        code: 'DYN_DEADLINE_EXCEEDED',
+        reason: 'nixl.deadline',
+        operation,
+      });
       await expect(call({ signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow('before');
       const controller = new AbortController();
       const waiting = call({ signal: controller.signal });
@@ -181,7 +199,11 @@ describe('what goes wrong below', () => {
     async function late(call: (limit: WaitLimit) => Promise<unknown>, operation: string): Promise<void> {
       // Timers come next in the loop, and answers behind them.
       await turn();
-      const done = expect(call({ timeoutMs: 1 }), operation).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation });
+      const done = expect(call({ timeoutMs: 1 }), operation).rejects.toMatchObject({
+        code: 'DYN_DEADLINE_EXCEEDED',
+        reason: 'nixl.deadline',
+        operation,
+      });
       for (const until = performance.now() + 20; performance.now() < until; );
       await done;
     }
@@ -198,7 +220,10 @@ describe('what goes wrong below', () => {
       const calls: Record<string, ((limit: WaitLimit) => Promise<unknown>)[]> = {
         'agent.plugins': [(limit) => a.plugins(limit)],
         'agent.allocate': [(limit) => a.allocate(4096, limit)],
-        'agent.register': [(limit) => a.register(buffer, limit), (limit) => a.register({ path: join(folder, 'blocks'), bytes: 4096 }, limit)],
+        'agent.register': [
+          (limit) => a.register(buffer, limit),
+          (limit) => a.register({ path: join(folder, 'blocks'), bytes: 4096 }, limit),
+        ],
         'agent.registerMany': [(limit) => a.registerMany([buffer.subarray(0, 64), buffer.subarray(64, 128)], limit)],
         'agent.metadata': [(limit) => a.metadata(limit), (limit) => a.metadata({ regions: [mine], ...limit })],
         'agent.sendMetadata': [(limit) => a.sendMetadata(to, limit)],
@@ -222,7 +247,9 @@ describe('what goes wrong below', () => {
           controller.abort(new Error('enough'));
           await expect(waiting, operation).rejects.toThrow('enough');
           await expect(call({ signal: AbortSignal.abort(new Error('before')) }), operation).rejects.toThrow('before');
-          await expect(call({ timeoutMs: 0 }), operation).rejects.toThrow(new RegExp(`${operation} options\\.timeoutMs`));
+          await expect(call({ timeoutMs: 0 }), operation).rejects.toThrow(
+            new RegExp(`${operation} options\\.timeoutMs`),
+          );
         }
       }
       await expectBaseline(before, 'calls that were given up');
@@ -240,7 +267,11 @@ describe('what goes wrong below', () => {
       const transfer = await a.prepare('READ', mine, remote);
       const list = await a.blocks(mine, 4096);
       const before = { signal: AbortSignal.abort(new Error('before')) };
-      for (const [what, operation] of [[transfer, 'transfer.post'], [list, 'agent.prepareBlocks'], [mine, 'region.slice']] as const) {
+      for (const [what, operation] of [
+        [transfer, 'transfer.post'],
+        [list, 'agent.prepareBlocks'],
+        [mine, 'region.slice'],
+      ] as const) {
         await expect(what.release(before), operation).rejects.toThrow('before');
         await what.release();
       }
@@ -269,7 +300,11 @@ describe('what goes wrong below', () => {
         let give = (_: string): void => {};
         const undone: string[] = [];
         const work = new Promise<string>((resolve) => (give = resolve));
-        const waiting = waited({ signal: controller.signal }, () => work, (late) => undone.push(late)).then(
+        const waiting = waited(
+          { signal: controller.signal },
+          () => work,
+          (late) => undone.push(late),
+        ).then(
           (value) => `got ${value}`,
           (error: Error) => error.message,
         );
@@ -290,7 +325,11 @@ describe('what goes wrong below', () => {
       const reading = async (): Promise<void> => {
         for await (const { data } of a.notifications({ timeoutMs: 1500 })) read.push(Buffer.from(data).toString());
       };
-      await expect(reading()).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation: 'agent.notifications' });
+      await expect(reading()).rejects.toMatchObject({
+        code: 'DYN_DEADLINE_EXCEEDED',
+        reason: 'nixl.deadline',
+        operation: 'agent.notifications',
+      });
       expect(read).toEqual(['first']);
       await a.self.notify('second');
       for await (const { data } of a.notifications({ timeoutMs: 10_000 })) {
@@ -304,7 +343,11 @@ describe('what goes wrong below', () => {
       const before = held();
       await late((limit) => peer.notify('late', limit), 'peer.notify');
       await late((limit) => NixlAgent.create(uniqueName('late'), { library: a.library, ...limit }), 'NixlAgent.create');
-      await waitFor('the end of the agent', () => (held(), threadsNamed('nixl-late-')), ({ length }) => length === 0);
+      await waitFor(
+        'the end of the agent',
+        () => (held(), threadsNamed('nixl-late-')),
+        ({ length }) => length === 0,
+      );
       await expectBaseline(before, 'an agent that came late');
       const controller = new AbortController();
       const sent = peer.notify('x', { signal: controller.signal });

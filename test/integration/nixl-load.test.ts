@@ -10,11 +10,19 @@ import { temporaryFolder } from '../helpers/runtime.js';
 
 const NOWHERE = '/nowhere/libnixl_capi.so';
 
-const UNSET = { DYNAMO_NIXL: undefined, NIXL_HOME: undefined, UCX_DEBUG_SIGNO: undefined, UCX_HANDLE_ERRORS: undefined, UCX_MEM_MMAP_HOOK_MODE: undefined };
+const UNSET = {
+  DYNAMO_NIXL: undefined,
+  NIXL_HOME: undefined,
+  UCX_DEBUG_SIGNO: undefined,
+  UCX_HANDLE_ERRORS: undefined,
+  UCX_MEM_MMAP_HOOK_MODE: undefined,
+};
 
 /** What a process of its own loads: here the library may be loaded already. */
 async function load(options: NixlLoadOptions, env: NodeJS.ProcessEnv = {}): Promise<ChildEvent> {
-  const child = Child.program('test/helpers/nixl/programs/load.ts', [JSON.stringify(options)], { env: { ...UNSET, ...env } });
+  const child = Child.program('test/helpers/nixl/programs/load.ts', [JSON.stringify(options)], {
+    env: { ...UNSET, ...env },
+  });
   onTestFinished(() => child.stop());
   return child.event('loaded', {}, 60_000);
 }
@@ -52,11 +60,14 @@ describe('the library', () => {
     if (missing !== undefined) context.skip(missing);
   });
 
-  it.each([['lib'], ['lib', 'x86_64-linux-gnu'], ['.nixl_cu12.mesonpy.libs']])('is found below NIXL_HOME: %s', async (...below) => {
-    const { home, path } = installation(...below);
-    expect(await load({}, { NIXL_HOME: home })).toMatchObject({ kind: 'real', path });
-    expect(await load({ home }, { NIXL_HOME: '/nowhere' })).toMatchObject({ kind: 'real', path });
-  });
+  it.each([['lib'], ['lib', 'x86_64-linux-gnu'], ['.nixl_cu12.mesonpy.libs']])(
+    'is found below NIXL_HOME: %s',
+    async (...below) => {
+      const { home, path } = installation(...below);
+      expect(await load({}, { NIXL_HOME: home })).toMatchObject({ kind: 'real', path });
+      expect(await load({ home }, { NIXL_HOME: '/nowhere' })).toMatchObject({ kind: 'real', path });
+    },
+  );
 
   it('is found by its name among the libraries of the system', async () => {
     const { folder, path } = installation('lib');
@@ -64,7 +75,10 @@ describe('the library', () => {
   });
 
   it('is looked for elsewhere where NIXL_HOME is empty', async () => {
-    expect(await load({}, { NIXL_HOME: temporaryFolder(), LD_LIBRARY_PATH: undefined })).toMatchObject({ kind: 'real', path: realpathSync(nixlLibrary as string) });
+    expect(await load({}, { NIXL_HOME: temporaryFolder(), LD_LIBRARY_PATH: undefined })).toMatchObject({
+      kind: 'real',
+      path: realpathSync(nixlLibrary as string),
+    });
   });
 
   it('is loaded in a safe environment, which leaves alone what is set, and nothing else where that is not wanted', async () => {

@@ -1,8 +1,7 @@
 import { beforeEach, describe } from 'vitest';
-
+import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
 import { describeLifetime } from '../helpers/nixl/lifetime.js';
 import { describeLives } from '../helpers/nixl/lives.js';
-import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
 import { describeMetadata } from '../helpers/nixl/metadata.js';
 import { describeMisuse } from '../helpers/nixl/misuse.js';
 import { describeNotifications } from '../helpers/nixl/notifications.js';
@@ -15,6 +14,7 @@ describe('NIXL on UCX over TCP alone', () => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
   });
-  for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse]) part('tcp');
+  for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse])
+    part('tcp');
   describeLives('tcp', 40, 300_000);
 });

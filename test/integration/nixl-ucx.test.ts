@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../helpers/child.js';
+import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
 import { describeLifetime } from '../helpers/nixl/lifetime.js';
 import { describeLives } from '../helpers/nixl/lives.js';
-import { nixlMissing, useTransport } from '../helpers/nixl/library.js';
 import { describeMetadata } from '../helpers/nixl/metadata.js';
 import { describeMisuse } from '../helpers/nixl/misuse.js';
 import { describeNotifications } from '../helpers/nixl/notifications.js';
@@ -16,7 +16,8 @@ describe('NIXL on UCX', () => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
   });
-  for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse]) part('ucx');
+  for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse])
+    part('ucx');
   describeLives('ucx', 200, 300_000);
 
   it.each([
@@ -24,7 +25,9 @@ describe('NIXL on UCX', () => {
     ['worker_id=99', 'Invalid worker_id 99'],
     ['worker_id=one', 'Failed to parse worker_id'],
   ])('hands UCX its own parameter: %s', async (parameter, complaint) => {
-    const child = Child.program('test/helpers/nixl/programs/custom.ts', [parameter], { env: { NIXL_LOG_LEVEL: 'WARN' } });
+    const child = Child.program('test/helpers/nixl/programs/custom.ts', [parameter], {
+      env: { NIXL_LOG_LEVEL: 'WARN' },
+    });
     onTestFinished(() => child.stop());
     expect(await child.event('done', {}, 60_000)).toMatchObject({ bytes: 4096 });
     await child.exit();

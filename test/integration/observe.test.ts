@@ -21,7 +21,11 @@ describe('metrics', () => {
     await client.waitForInstances();
     await client.unary(null);
     const counted = /dynamo_component_requests_total\{[^}]*model="tiny"[^}]*\} 1/;
-    const text = await waitFor('the count', async () => (await fetch(`http://${runtime.systemAddress}/metrics`)).text(), (all) => counted.test(all));
+    const text = await waitFor(
+      'the count',
+      async () => (await fetch(`http://${runtime.systemAddress}/metrics`)).text(),
+      (all) => counted.test(all),
+    );
     expect(text).toMatch(/dynamo_component_my_requests_total\{[^}]*dynamo_endpoint="generate"[^}]*kind="a"[^}]*\} 2/);
     expect(text).toMatch(/dynamo_component_my_load\{[^}]*device="cpu"[^}]*\} 0.5/);
     expect(text).toMatch(/dynamo_component_my_seconds_bucket\{[^}]*le="1"[^}]*\} 1/);
@@ -50,14 +54,27 @@ describe('metrics', () => {
     const lines: string[] = [];
     const log = openLog({ filter: 'error', write: ({ message }) => lines.push(message) });
     onTestFinished(() => log.close());
-    const renders = [() => { throw new Error('no registry'); }, () => 7 as never];
+    const renders = [
+      () => {
+        throw new Error('no registry');
+      },
+      () => 7 as never,
+    ];
     runtime.metrics.text({ render: () => renders.shift()!(), timeLimitMs: 60_000 });
     runtime.metrics.text({ render: () => 'rendered 1\n', timeLimitMs: 60_000 });
     for (const told of ['no registry', 'expected a string, got 7']) {
       expect(await (await fetch(`http://${runtime.systemAddress}/metrics`)).text()).toMatch(/^rendered 1$/m);
-      await waitFor('the line', () => lines, (seen) => seen.some((line) => line.includes(told)));
+      await waitFor(
+        'the line',
+        () => lines,
+        (seen) => seen.some((line) => line.includes(told)),
+      );
     }
-    for (const [wrong, message] of [[{ render: 1 }, 'render: expected a function, got 1'], [{ timeLimitMs: 0 }, 'timeLimitMs: expected'], [{ limit: 1 }, 'limit: unknown option']] as const) {
+    for (const [wrong, message] of [
+      [{ render: 1 }, 'render: expected a function, got 1'],
+      [{ timeLimitMs: 0 }, 'timeLimitMs: expected'],
+      [{ limit: 1 }, 'limit: unknown option'],
+    ] as const) {
       expect(() => runtime.metrics.text(wrong as never)).toThrow(`metrics.text options.${message}`);
     }
   });
@@ -75,11 +92,21 @@ describe('metrics', () => {
       load.add(7, { device: 'gpu' });
     }
     const text = runtime.metricsText();
-    const labels = { runtime: [], namespace: ['namespace'], component: ['namespace', 'component'], endpoint: ['namespace', 'component', 'endpoint'] };
+    const labels = {
+      runtime: [],
+      namespace: ['namespace'],
+      component: ['namespace', 'component'],
+      endpoint: ['namespace', 'component', 'endpoint'],
+    };
     const values = { namespace: 'places', component: 'worker', endpoint: 'generate' };
     for (const [name, has] of Object.entries(labels)) {
-      for (const [device, value] of [['cpu', '4.5'], ['gpu', '7']] as const) {
-        const line = text.split('\n').find((one) => one.includes(`load_of_${name}{`) && one.includes(`device="${device}"`));
+      for (const [device, value] of [
+        ['cpu', '4.5'],
+        ['gpu', '7'],
+      ] as const) {
+        const line = text
+          .split('\n')
+          .find((one) => one.includes(`load_of_${name}{`) && one.includes(`device="${device}"`));
         expect(line).toMatch(new RegExp(` ${value}$`));
         for (const [label, of] of Object.entries(values)) {
           if ((has as string[]).includes(label)) expect(line).toContain(`dynamo_${label}="${of}"`);
@@ -95,9 +122,15 @@ describe('metrics', () => {
     expect(() => counter.increment(-1, { kind: 'a' })).toThrow(/expected 0 or more for a counter, got -1/);
     expect(() => counter.increment(1)).toThrow(/labels.kind: expected a string, got undefined/);
     expect(() => counter.increment(Number.NaN, { kind: 'a' })).toThrow(TypeError);
-    expect(() => counter.increment(1, { kind: 'a', sort: 'b' } as never)).toThrow(/labels\.sort: unknown option; known are kind/);
-    expect(() => metrics.histogram({ name: 'x', help: 'x', buckets: [3, 1] })).toThrow(/buckets\[1\]: expected a bound above 3, got 1/);
-    expect(() => metrics.gauge({ name: 'x', help: 'x', labelNames: 'kind' as never })).toThrow(/labelNames: expected an array of names, got "kind"/);
+    expect(() => counter.increment(1, { kind: 'a', sort: 'b' } as never)).toThrow(
+      /labels\.sort: unknown option; known are kind/,
+    );
+    expect(() => metrics.histogram({ name: 'x', help: 'x', buckets: [3, 1] })).toThrow(
+      /buckets\[1\]: expected a bound above 3, got 1/,
+    );
+    expect(() => metrics.gauge({ name: 'x', help: 'x', labelNames: 'kind' as never })).toThrow(
+      /labelNames: expected an array of names, got "kind"/,
+    );
     expect(() => metrics.counter({ name: 'x', help: 'x', labelNames: ['dynamo_namespace'] })).toThrow();
   });
 });
@@ -115,7 +148,8 @@ describe('health', () => {
 
   it('server says the same on /live as on /health', async () => {
     const runtime = await testRuntime(status);
-    const asked = async (path: string): Promise<number> => (await fetch(`http://${runtime.systemAddress}${path}`)).status;
+    const asked = async (path: string): Promise<number> =>
+      (await fetch(`http://${runtime.systemAddress}${path}`)).status;
     expect([await asked('/live'), await asked('/health')]).toEqual([503, 503]);
     runtime.setHealthy(true);
     expect([await asked('/live'), await asked('/health')]).toEqual([200, 200]);
@@ -128,7 +162,11 @@ describe('health', () => {
       throw new RangeError('no profile');
     });
     const post = (route: string, body: unknown): Promise<Response> =>
-      fetch(`http://${runtime.systemAddress}/engine/${route}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+      fetch(`http://${runtime.systemAddress}/engine/${route}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
     expect(await (await post('control/profile', { on: true })).json()).toEqual({ got: { on: true } });
     expect((await post('control/fail', {})).ok).toBe(false);
     const got = await fetch(`http://${runtime.systemAddress}/engine/control/profile`);
@@ -141,7 +179,10 @@ describe('health', () => {
 describe('the process', () => {
   it('refuses a setting that another runtime has fixed otherwise', async () => {
     await testRuntime(status);
-    await expect(testRuntime({ ...status, systemPort: 12345 })).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringContaining('DYN_SYSTEM_PORT=12345') });
+    await expect(testRuntime({ ...status, systemPort: 12345 })).rejects.toMatchObject({
+      code: 'DYN_CONFLICT',
+      message: expect.stringContaining('DYN_SYSTEM_PORT=12345'),
+    });
   });
 
   it('sends the log of the native side to JavaScript', async () => {

@@ -16,5 +16,7 @@ it('an item beyond what QUIC takes is a typed error where messages may be larger
     details: { type: 'size_limit', limit, actual: limit + 5 },
   });
   expect((await client.unary(limit - 100)).byteLength).toBe(limit - 100);
-  await expect(runtime.endpoint('limits.quic.other').serve(() => 1, { maxItemBytes: limit + 1 })).rejects.toThrow(/maxItemBytes: expected an integer from 1 to 33538048/);
+  await expect(runtime.endpoint('limits.quic.other').serve(() => 1, { maxItemBytes: limit + 1 })).rejects.toThrow(
+    /maxItemBytes: expected an integer from 1 to 33538048/,
+  );
 });

@@ -7,7 +7,9 @@ import { deployments } from '../helpers/serving.js';
 
 const deployment = deployments();
 
-async function connected(handler: (request: unknown, context: import('../../lib/index.js').RequestContext) => AsyncIterable<unknown>) {
+async function connected(
+  handler: (request: unknown, context: import('../../lib/index.js').RequestContext) => AsyncIterable<unknown>,
+) {
   const here = deployment({ responsePlane: 'quic' });
   const [worker, caller] = [await here.runtime(), await here.runtime()];
   expect(worker.config.responsePlane).toBe('quic');
@@ -21,11 +23,16 @@ describe('responses over QUIC', () => {
   it('come whole and in order, many at a time', async () => {
     const client = await connected(async function* (request) {
       const { from, count } = request as { from: number; count: number };
-      for (let index = 0; index < count; index++) yield { index: from + index, big: 2n ** 63n, bytes: Uint8Array.of(1, 2) };
+      for (let index = 0; index < count; index++)
+        yield { index: from + index, big: 2n ** 63n, bytes: Uint8Array.of(1, 2) };
     });
-    const answers = await Promise.all(Array.from({ length: 50 }, (_, from) => client.collect({ from: from * 100, count: 100 })));
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_, from) => client.collect({ from: from * 100, count: 100 })),
+    );
     answers.forEach((items, from) => {
-      expect(items.map((item) => (item as { index: number }).index)).toEqual(Array.from({ length: 100 }, (_, index) => from * 100 + index));
+      expect(items.map((item) => (item as { index: number }).index)).toEqual(
+        Array.from({ length: 100 }, (_, index) => from * 100 + index),
+      );
     });
     expect(answers[0]?.[0]).toMatchObject({ big: 2n ** 63n });
   });
@@ -35,7 +42,9 @@ describe('responses over QUIC', () => {
       for (let index = 0; index < 8; index++) yield new Uint8Array(4 << 20).fill(index);
     });
     const items = (await client.collect(null)) as Uint8Array[];
-    expect(items.map((item) => [item.length, item[0], item.at(-1)])).toEqual(Array.from({ length: 8 }, (_, index) => [4 << 20, index, index]));
+    expect(items.map((item) => [item.length, item[0], item.at(-1)])).toEqual(
+      Array.from({ length: 8 }, (_, index) => [4 << 20, index, index]),
+    );
   });
 
   it('carry errors, before and behind items', async () => {
@@ -43,7 +52,8 @@ describe('responses over QUIC', () => {
       if (request === 'late') yield 1;
       throw new DynamoError('RateLimited', 'not now');
     });
-    for (const when of ['early', 'late']) await expect(client.collect(when)).rejects.toMatchObject({ code: 'DYN_RATE_LIMITED' });
+    for (const when of ['early', 'late'])
+      await expect(client.collect(when)).rejects.toMatchObject({ code: 'DYN_RATE_LIMITED' });
   });
 
   it('tell the worker of a caller that leaves', async () => {
@@ -68,7 +78,11 @@ describe('responses over QUIC', () => {
     const path = 'test.quic.generate';
     const runtime = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1' };
     const start = (program: string, more: object, env: NodeJS.ProcessEnv): Child => {
-      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify({ path, runtime: { ...runtime, ...more } })], { env });
+      const child = Child.program(
+        `test/helpers/programs/${program}.ts`,
+        [JSON.stringify({ path, runtime: { ...runtime, ...more } })],
+        { env },
+      );
       onTestFinished(() => child.stop());
       return child;
     };
@@ -76,9 +90,15 @@ describe('responses over QUIC', () => {
     const items = [0, 1, 2].map((index) => ({ call: 1, index }));
     expect(await start('one-call', {}, { DYN_RESPONSE_PLANE: 'quic' }).event('called')).toMatchObject({ items });
     expect(await start('one-call', { responsePlane: 'quic' }, {}).event('called')).toMatchObject({ items });
-    for (const [more, env] of [[{}, {}], [{ responsePlane: 'tcp' }, { DYN_RESPONSE_PLANE: 'quic' }]]) {
+    for (const [more, env] of [
+      [{}, {}],
+      [{ responsePlane: 'tcp' }, { DYN_RESPONSE_PLANE: 'quic' }],
+    ]) {
       const refused = await start('one-call', more as object, env as NodeJS.ProcessEnv).event('called');
-      expect(refused).toMatchObject({ code: 'DYN_UNAVAILABLE', message: expect.stringContaining('response plane mismatch') });
+      expect(refused).toMatchObject({
+        code: 'DYN_UNAVAILABLE',
+        message: expect.stringContaining('response plane mismatch'),
+      });
     }
   });
 });

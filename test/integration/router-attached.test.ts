@@ -55,11 +55,18 @@ async function router(deployment: Deployment, options: Partial<KvRouterOptions> 
 }
 
 const overlaps = async (of: KvRouter) =>
-  Object.fromEntries((await of.overlapScores({ tokens: prompt })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+  Object.fromEntries(
+    (await of.overlapScores({ tokens: prompt })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]),
+  );
 
 /** What is published before a router has connected to the publisher may pass it by: `tell` is called until it hears. */
 const hears = (of: KvRouter, wanted: Record<string, number>, tell = () => {}) =>
-  waitFor(`overlaps ${JSON.stringify(wanted)}`, () => (tell(), overlaps(of)), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()), 30_000);
+  waitFor(
+    `overlaps ${JSON.stringify(wanted)}`,
+    () => (tell(), overlaps(of)),
+    (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()),
+    30_000,
+  );
 
 describe('a router on an endpoint', () => {
   it('sends a request to the worker that published its prefix', async () => {
@@ -70,13 +77,23 @@ describe('a router on an endpoint', () => {
     await connected(kv, two.publisher, two.id);
     // Published once, so that one removal is their end.
     two.publisher.stored(names.subarray(0, 6), tokensHashes.subarray(0, 6));
-    two.publisher.stored(names.subarray(6, 8), tokensHashes.subarray(6, 8), { parentHash: names[5] as bigint, startPosition: 6 });
+    two.publisher.stored(names.subarray(6, 8), tokensHashes.subarray(6, 8), {
+      parentHash: names[5] as bigint,
+      startPosition: 6,
+    });
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 8 });
-    expect(await kv.select({ tokens: prompt })).toMatchObject({ workerId: two.id, dpRank: 0, cachedTokens: 8 * BLOCK_SIZE });
+    expect(await kv.select({ tokens: prompt })).toMatchObject({
+      workerId: two.id,
+      dpRank: 0,
+      cachedTokens: 8 * BLOCK_SIZE,
+    });
 
     const explanation = await kv.explain({ tokens: prompt });
     expect(explanation.winner).toEqual({ workerId: two.id, dpRank: 0 });
-    expect(explanation.candidates.map(({ workerId, overlapCredit }) => [workerId, overlapCredit])).toEqual([[two.id, 8], [one.id, 0]]);
+    expect(explanation.candidates.map(({ workerId, overlapCredit }) => [workerId, overlapCredit])).toEqual([
+      [two.id, 8],
+      [one.id, 0],
+    ]);
     expect(explanation.reason).toMatch(/8 blocks of credit for its cache \(against 0\)/);
 
     two.publisher.removed(names.subarray(4, 8));
@@ -98,7 +115,11 @@ describe('a router on an endpoint', () => {
     await kv.prefillCompleted('mine');
     await kv.free('mine');
     await kv.free(first.id);
-    await waitFor('empty books', () => kv.potentialLoads({ tokens: prompt }), (loads) => loads.every(({ activeRequests }) => activeRequests === 0));
+    await waitFor(
+      'empty books',
+      () => kv.potentialLoads({ tokens: prompt }),
+      (loads) => loads.every(({ activeRequests }) => activeRequests === 0),
+    );
     expect((await kv.select({ tokens: prompt, pinned: { workerId: one.id } })).workerId).toBe(one.id);
     expect((await kv.select({ tokens: prompt, allowedWorkerIds: [two.id] })).workerId).toBe(two.id);
   });
@@ -139,7 +160,8 @@ describe('a router on an endpoint', () => {
     await worker(deployment);
     const config = { router_replica_sync: true };
     const [one, two] = [await router(deployment, { config }), await router(deployment, { config })];
-    const active = async (of: KvRouter) => (await of.potentialLoads({ tokens: prompt })).reduce((sum, { activeRequests }) => sum + activeRequests, 0);
+    const active = async (of: KvRouter) =>
+      (await of.potentialLoads({ tokens: prompt })).reduce((sum, { activeRequests }) => sum + activeRequests, 0);
     const ids: string[] = [];
     // A replica hears of what comes after it has found the other.
     await waitFor('the other’s requests', async () => {
@@ -147,7 +169,11 @@ describe('a router on an endpoint', () => {
       return active(two);
     });
     for (const id of ids) await one.free(id);
-    await waitFor('their end', () => active(two), (sum) => sum === 0);
+    await waitFor(
+      'their end',
+      () => active(two),
+      (sum) => sum === 0,
+    );
   });
 
   it('honours the taints of its workers’ cards, those that a request needs and those that it prefers', async () => {
@@ -157,24 +183,57 @@ describe('a router on an endpoint', () => {
     await updateModelTaints(two.runtime.endpoint(PATH), ['gold']);
     await updateModelTaints(three.runtime.endpoint(PATH), ['spot']);
     const gold = { tokens: prompt, requiredTaints: ['gold'] };
-    const excluded = async () => new Map((await kv.explain({ ...gold, allowedWorkerIds: [two.id, three.id] }).catch(() => undefined))?.candidates.map((each) => [each.workerId, each.excluded]));
+    const excluded = async () =>
+      new Map(
+        (await kv.explain({ ...gold, allowedWorkerIds: [two.id, three.id] }).catch(() => undefined))?.candidates.map(
+          (each) => [each.workerId, each.excluded],
+        ),
+      );
     await waitFor('the taint', excluded, (seen) => seen.size === 3 && seen.get(two.id) === null);
-    expect(await excluded()).toEqual(new Map([[one.id, 'not allowed by the request'], [two.id, null], [three.id, 'lacks a required taint']]));
+    expect(await excluded()).toEqual(
+      new Map([
+        [one.id, 'not allowed by the request'],
+        [two.id, null],
+        [three.id, 'lacks a required taint'],
+      ]),
+    );
     expect((await kv.explain(gold)).reason).toBe('it is the only worker that may get the request');
-    const chosen = (request: RoutingRequest) => kv.select(request).then(({ workerId }) => workerId, () => undefined);
+    const chosen = (request: RoutingRequest) =>
+      kv.select(request).then(
+        ({ workerId }) => workerId,
+        () => undefined,
+      );
     // The books hear of a card for themselves.
-    await waitFor('the taint in the books', () => chosen(gold), (id) => id === two.id);
+    await waitFor(
+      'the taint in the books',
+      () => chosen(gold),
+      (id) => id === two.id,
+    );
     for (let round = 0; round < 5; round++) expect(await chosen(gold)).toBe(two.id);
 
     const preferring = async () => {
       const { candidates, winner } = await kv.explain({ tokens: prompt, preferredTaints: { spot: 0.5, gold: -0.5 } });
-      return { winner: winner.workerId, multipliers: new Map(candidates.map(({ workerId, taintMultiplier }) => [workerId, taintMultiplier])) };
+      return {
+        winner: winner.workerId,
+        multipliers: new Map(candidates.map(({ workerId, taintMultiplier }) => [workerId, taintMultiplier])),
+      };
     };
     await waitFor('the other taint', preferring, ({ winner }) => winner === three.id);
     const of = (weight: number): unknown => expect.closeTo(Math.exp(-Math.tanh(weight)), 6);
-    expect((await preferring()).multipliers).toEqual(new Map([[one.id, 1], [two.id, of(-0.5)], [three.id, of(0.5)]]));
-    await waitFor('the other taint in the books', () => chosen({ tokens: prompt, requiredTaints: ['spot'] }), (id) => id === three.id);
-    for (let round = 0; round < 5; round++) expect(await chosen({ tokens: prompt, preferredTaints: { spot: 0.5 } })).toBe(three.id);
+    expect((await preferring()).multipliers).toEqual(
+      new Map([
+        [one.id, 1],
+        [two.id, of(-0.5)],
+        [three.id, of(0.5)],
+      ]),
+    );
+    await waitFor(
+      'the other taint in the books',
+      () => chosen({ tokens: prompt, requiredTaints: ['spot'] }),
+      (id) => id === three.id,
+    );
+    for (let round = 0; round < 5; round++)
+      expect(await chosen({ tokens: prompt, preferredTaints: { spot: 0.5 } })).toBe(three.id);
   });
 
   it('explains where a request of an adapter goes, by the blocks of that adapter', async () => {
@@ -185,13 +244,28 @@ describe('a router on an endpoint', () => {
     await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 0 }, () => one.publisher.stored(names, tokensHashes));
     const explained = async () => {
       const { candidates, winner } = await kv.explain({ tokens: prompt, loraName: 'poet' });
-      return { winner: winner.workerId, blocks: new Map(candidates.map(({ workerId, deviceBlocks }) => [workerId, deviceBlocks])) };
+      return {
+        winner: winner.workerId,
+        blocks: new Map(candidates.map(({ workerId, deviceBlocks }) => [workerId, deviceBlocks])),
+      };
     };
-    await waitFor('the blocks of the adapter', () => (two.publisher.stored(computeSequenceHashes(poet), poet), explained()), ({ blocks }) => blocks.get(two.id) === 10);
-    expect(await explained()).toEqual({ winner: two.id, blocks: new Map([[one.id, 0], [two.id, 10]]) });
+    await waitFor(
+      'the blocks of the adapter',
+      () => (two.publisher.stored(computeSequenceHashes(poet), poet), explained()),
+      ({ blocks }) => blocks.get(two.id) === 10,
+    );
+    expect(await explained()).toEqual({
+      winner: two.id,
+      blocks: new Map([
+        [one.id, 0],
+        [two.id, 10],
+      ]),
+    });
     expect((await kv.select({ tokens: prompt, loraName: 'poet' })).workerId).toBe(two.id);
     expect((await kv.explain({ tokens: prompt })).winner.workerId).toBe(one.id);
-    expect((await kv.potentialLoads({ tokens: prompt })).every(({ activeRequests }) => activeRequests === 0)).toBe(true);
+    expect((await kv.potentialLoads({ tokens: prompt })).every(({ activeRequests }) => activeRequests === 0)).toBe(
+      true,
+    );
   });
 
   it('draws among workers that a policy gives the same score, and the least wins whatever the order', async () => {
@@ -199,10 +273,16 @@ describe('a router on an endpoint', () => {
     const three = [await worker(deployment), await worker(deployment), await worker(deployment)].map(({ id }) => id);
     const [, second, third] = three;
     const scores = new Map<bigint, number>();
-    const policy = { timeLimitMs: 1000, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => scores.get(id) ?? 1) };
+    const policy = {
+      timeLimitMs: 1000,
+      score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => scores.get(id) ?? 1),
+    };
     const kv = await router(deployment, { policy });
     await hears(kv, Object.fromEntries(three.map((id) => [String(id), 0])));
-    const chosen = async () => new Set(await Promise.all(Array.from({ length: 100 }, async () => (await kv.select({ tokens: prompt })).workerId)));
+    const chosen = async () =>
+      new Set(
+        await Promise.all(Array.from({ length: 100 }, async () => (await kv.select({ tokens: prompt })).workerId)),
+      );
     scores.set(third as bigint, 2);
     expect(await chosen()).toEqual(new Set(three.slice(0, 2)));
     scores.set(second as bigint, -1);
@@ -213,7 +293,10 @@ describe('a router on an endpoint', () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const runtime = await deployment.runtime();
-    const policy = { timeLimitMs: 1000, score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)) };
+    const policy = {
+      timeLimitMs: 1000,
+      score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)),
+    };
     const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy });
     onTestFinished(() => kv.close());
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
@@ -230,7 +313,10 @@ describe('a router on an endpoint', () => {
     const score = (): number[] => {
       throw new Error('no score today');
     };
-    const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy: { timeLimitMs: 1000, score } });
+    const kv = await KvRouter.create(runtime.endpoint(PATH), {
+      blockSize: BLOCK_SIZE,
+      policy: { timeLimitMs: 1000, score },
+    });
     onTestFinished(() => kv.close());
     await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
     for (let round = 0; round < 3; round++) expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);
@@ -253,14 +339,29 @@ describe('a publisher', () => {
   it('tells of the one rank whose events these are', async () => {
     const deployment = deploy();
     const { runtime } = await deployment.serve(new RankedEngine('counting'));
-    const publishers = [0, 1].map((dpRank) => KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, dpRank }));
-    const [first, second] = await Promise.all(publishers) as [KvPublisher, KvPublisher];
+    const publishers = [0, 1].map((dpRank) =>
+      KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, dpRank }),
+    );
+    const [first, second] = (await Promise.all(publishers)) as [KvPublisher, KvPublisher];
     for (const publisher of [first, second]) onTestFinished(() => publisher.close());
     const kv = await router(deployment);
-    const blocks = async () => (await kv.overlapScores({ tokens: prompt })).map(({ dpRank, deviceBlocks }) => [dpRank, deviceBlocks]).sort().join(' ');
-    const stored = (of: KvPublisher, count: number) => of.stored(names.subarray(0, count), tokensHashes.subarray(0, count));
-    await waitFor('the blocks of each rank', () => (stored(first, 3), stored(second, 7), blocks()), (seen) => seen === '0,3 1,7');
-    expect(await kv.select({ tokens: prompt })).toMatchObject({ workerId: runtime.instanceId, dpRank: 1, cachedTokens: 7 * BLOCK_SIZE });
+    const blocks = async () =>
+      (await kv.overlapScores({ tokens: prompt }))
+        .map(({ dpRank, deviceBlocks }) => [dpRank, deviceBlocks])
+        .sort()
+        .join(' ');
+    const stored = (of: KvPublisher, count: number) =>
+      of.stored(names.subarray(0, count), tokensHashes.subarray(0, count));
+    await waitFor(
+      'the blocks of each rank',
+      () => (stored(first, 3), stored(second, 7), blocks()),
+      (seen) => seen === '0,3 1,7',
+    );
+    expect(await kv.select({ tokens: prompt })).toMatchObject({
+      workerId: runtime.instanceId,
+      dpRank: 1,
+      cachedTokens: 7 * BLOCK_SIZE,
+    });
     second.cleared();
     await waitFor('the end of one rank’s', blocks, (seen) => seen === '0,3 1,0');
     expect((await kv.select({ tokens: prompt })).dpRank).toBe(0);
@@ -268,11 +369,19 @@ describe('a publisher', () => {
 
   it('tells of the blocks of a worker that it names', async () => {
     const deployment = deploy();
-    const [{ runtime: one }, { runtime: two }] = [await deployment.serve(new CountingEngine('counting')), await deployment.serve(new CountingEngine('counting'))];
-    const publisher = await KvPublisher.create((await deployment.runtime()).endpoint(PATH), { blockSize: BLOCK_SIZE, workerId: two.instanceId });
+    const [{ runtime: one }, { runtime: two }] = [
+      await deployment.serve(new CountingEngine('counting')),
+      await deployment.serve(new CountingEngine('counting')),
+    ];
+    const publisher = await KvPublisher.create((await deployment.runtime()).endpoint(PATH), {
+      blockSize: BLOCK_SIZE,
+      workerId: two.instanceId,
+    });
     onTestFinished(() => publisher.close());
     const kv = await router(deployment);
-    await hears(kv, { [String(one.instanceId)]: 0, [String(two.instanceId)]: 10 }, () => publisher.stored(names, tokensHashes));
+    await hears(kv, { [String(one.instanceId)]: 0, [String(two.instanceId)]: 10 }, () =>
+      publisher.stored(names, tokensHashes),
+    );
     expect((await kv.select({ tokens: prompt })).workerId).toBe(two.instanceId);
   });
 
@@ -280,8 +389,12 @@ describe('a publisher', () => {
     const deployment = deploy();
     const runtime = await deployment.runtime();
     const endpoint = runtime.endpoint(PATH);
-    await expect(KvPublisher.create(endpoint, { blockSize: 0 })).rejects.toThrow(/KvPublisher\.create options\.blockSize/);
-    await expect(KvPublisher.create(endpoint, { blockSize: 16, zmq: { topic: 'x' } as never })).rejects.toThrow(/zmq\.endpoint/);
+    await expect(KvPublisher.create(endpoint, { blockSize: 0 })).rejects.toThrow(
+      /KvPublisher\.create options\.blockSize/,
+    );
+    await expect(KvPublisher.create(endpoint, { blockSize: 16, zmq: { topic: 'x' } as never })).rejects.toThrow(
+      /zmq\.endpoint/,
+    );
     const publisher = await KvPublisher.create(endpoint, { blockSize: 16 });
     expect(() => publisher.stored([1n], [])).toThrow(/tokensHashes: expected 1 hashes/);
     await publisher.close();

@@ -1,5 +1,15 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { type BlockEvent, type BlockEventSource, BlockManager, type BlockManagerOptions, KvPublisher, KvRouter, type RoutingRequest, TokenSequence, type TokenSequenceOptions } from '../../lib/index.js';
+import {
+  type BlockEvent,
+  type BlockEventSource,
+  BlockManager,
+  type BlockManagerOptions,
+  KvPublisher,
+  KvRouter,
+  type RoutingRequest,
+  TokenSequence,
+  type TokenSequenceOptions,
+} from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { CANARIES, connected } from '../helpers/heard.js';
@@ -18,7 +28,12 @@ function manager(tier: 'device' | 'host', events: BlockManagerOptions['events'] 
 }
 
 /** Puts a prompt's first blocks into a manager and lets go of them: they stay to be found. */
-function cache(blocks: BlockManager, prompt: Uint32Array, count: number, naming: Omit<TokenSequenceOptions, 'blockSize'> = {}): void {
+function cache(
+  blocks: BlockManager,
+  prompt: Uint32Array,
+  count: number,
+  naming: Omit<TokenSequenceOptions, 'blockSize'> = {},
+): void {
   using sequence = new TokenSequence(prompt, { blockSize: BLOCK_SIZE, ...naming });
   blocks.allocateOrThrow(count).stage(sequence).register().dispose();
 }
@@ -45,7 +60,11 @@ function churn(blocks: BlockManager): typeof tokens {
 }
 
 /** A router that hears what a publisher tells from now on. */
-async function router(deployment: Deployment, { runtime: { instanceId }, worker }: Awaited<ReturnType<Deployment['serve']>>, publisher = worker.kvPublisher as KvPublisher): Promise<KvRouter> {
+async function router(
+  deployment: Deployment,
+  { runtime: { instanceId }, worker }: Awaited<ReturnType<Deployment['serve']>>,
+  publisher = worker.kvPublisher as KvPublisher,
+): Promise<KvRouter> {
   const runtime = await deployment.runtime();
   const made = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
   onTestFinished(() => made.close());
@@ -59,7 +78,12 @@ const overlap = async (of: KvRouter, prompt = tokens, naming: Partial<RoutingReq
 };
 
 const hears = (of: KvRouter, wanted: [number, number], prompt = tokens) =>
-  waitFor(`overlap ${wanted}`, () => overlap(of, prompt), (seen) => String(seen) === String(wanted), 30_000);
+  waitFor(
+    `overlap ${wanted}`,
+    () => overlap(of, prompt),
+    (seen) => String(seen) === String(wanted),
+    30_000,
+  );
 
 describe('a worker whose blocks a manager keeps', () => {
   it('is known by them to routers, with one option', async () => {
@@ -88,9 +112,14 @@ describe('a worker whose blocks a manager keeps', () => {
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
     cache(blocks, tokens, 5, naming);
     const kv = await router(deployment, served);
-    await waitFor('the blocks', () => overlap(kv, tokens, request), (seen) => String(seen) === '5,0');
+    await waitFor(
+      'the blocks',
+      () => overlap(kv, tokens, request),
+      (seen) => String(seen) === '5,0',
+    );
     expect(await overlap(kv)).toEqual([0, 0]);
-    for (const other of [{ loraName: 'critic' }, { cacheSalt: 'other' }, { loraName: 'tenant', cacheSalt: 'poet' }]) expect(await overlap(kv, tokens, other)).toEqual([0, 0]);
+    for (const other of [{ loraName: 'critic' }, { cacheSalt: 'other' }, { loraName: 'tenant', cacheSalt: 'poet' }])
+      expect(await overlap(kv, tokens, other)).toEqual([0, 0]);
     cache(blocks, tokens, 3);
     await hears(kv, [3, 0]);
   });
@@ -99,15 +128,26 @@ describe('a worker whose blocks a manager keeps', () => {
     const deployment = deploy();
     const [device, host] = [manager('device'), manager('host')];
     const served = await deployment.serve(new CountingEngine('counting'));
-    const publisher = await KvPublisher.create(served.runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, blocks: [device, host] });
+    const publisher = await KvPublisher.create(served.runtime.endpoint(PATH), {
+      blockSize: BLOCK_SIZE,
+      blocks: [device, host],
+    });
     onTestFinished(() => publisher.close());
     const kv = await router(deployment, served, publisher);
     cache(device, tokens, 3);
     cache(host, tokens, 6);
     await hears(kv, [3, 3]);
-    expect((await kv.explain({ tokens })).candidates[0]).toMatchObject({ deviceBlocks: 3, hostBlocks: 3, overlapCredit: 3 + 3 * 0.75 });
+    expect((await kv.explain({ tokens })).candidates[0]).toMatchObject({
+      deviceBlocks: 3,
+      hostBlocks: 3,
+      overlapCredit: 3 + 3 * 0.75,
+    });
     device.drainInactive();
-    await waitFor('the device’s end', () => overlap(kv), (seen) => seen?.[0] === 0);
+    await waitFor(
+      'the device’s end',
+      () => overlap(kv),
+      (seen) => seen?.[0] === 0,
+    );
   });
 
   it('is known by its tiers with one option too', async () => {
@@ -148,7 +188,11 @@ describe('a worker whose blocks a manager keeps', () => {
     const last = churn(device);
     await hears(kv, [8, 0], last);
     expect(source.snapshots).toBeGreaterThan(1);
-    await waitFor('the end of the device’s old blocks', () => overlap(kv), (seen) => seen?.[0] === 0);
+    await waitFor(
+      'the end of the device’s old blocks',
+      () => overlap(kv),
+      (seen) => seen?.[0] === 0,
+    );
     cache(device, tokens, 1);
     await hears(kv, [1, 5]);
   });
@@ -162,7 +206,10 @@ describe('a worker whose blocks a manager keeps', () => {
     await hears(kv, [4, 0]);
     blocks.dispose();
     await hears(kv, [0, 0]);
-    const left = async () => (await kv.dump()).flatMap((event) => (event.kind === 'stored' ? [...event.blockHashes] : [])).filter((name) => !CANARIES.has(name));
+    const left = async () =>
+      (await kv.dump())
+        .flatMap((event) => (event.kind === 'stored' ? [...event.blockHashes] : []))
+        .filter((name) => !CANARIES.has(name));
     expect(await left()).toEqual([]);
     served.worker.kvPublisher?.stored([1n], [2n]);
     await waitFor('what is published later', left, ({ length }) => length === 1);
@@ -193,7 +240,11 @@ describe('a worker whose blocks a manager keeps', () => {
     }
     const told: BlockEventSource = { tier: 'device', blockSize: BLOCK_SIZE, events };
     const { worker } = await deployment.serve(new CountingEngine('counting'), { kvBlocks: told });
-    const failure = (of: typeof worker) => Promise.race([of.kvPublisher?.failed.catch((error: Error) => error.message), new Promise((resolve) => setImmediate(resolve, 'none'))]);
+    const failure = (of: typeof worker) =>
+      Promise.race([
+        of.kvPublisher?.failed.catch((error: Error) => error.message),
+        new Promise((resolve) => setImmediate(resolve, 'none')),
+      ]);
     tell(event);
     await worker.kvPublisher?.close();
     expect(await failure(worker)).toBe('none');
@@ -206,6 +257,8 @@ describe('a worker whose blocks a manager keeps', () => {
   it('must have blocks of the size that is published', async () => {
     const deployment = deploy();
     const runtime = await deployment.runtime();
-    await expect(KvPublisher.create(runtime.endpoint(PATH), { blockSize: 64, blocks: manager('device') })).rejects.toThrow(/blocks\[0\]: expected blocks of 64 tokens, got 16/);
+    await expect(
+      KvPublisher.create(runtime.endpoint(PATH), { blockSize: 64, blocks: manager('device') }),
+    ).rejects.toThrow(/blocks\[0\]: expected blocks of 64 tokens, got 16/);
   });
 });

@@ -1,5 +1,13 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { computeBlockHashes, computeSequenceHashes, KvPublisher, KvRouter, type RoutingExplanation, type RoutingRequest, SelectionService } from '../../lib/index.js';
+import {
+  computeBlockHashes,
+  computeSequenceHashes,
+  KvPublisher,
+  KvRouter,
+  type RoutingExplanation,
+  type RoutingRequest,
+  SelectionService,
+} from '../../lib/index.js';
 import { BLOCK_SIZE } from '../helpers/caching-engine.js';
 import { CountingEngine } from '../helpers/engines.js';
 import { connected } from '../helpers/heard.js';
@@ -11,7 +19,9 @@ const PROMPT_BLOCKS = 12;
 const EXPLANATIONS = 2000;
 const LANES = 8;
 
-const prompts = Array.from({ length: PROMPTS }, (_, prompt) => Uint32Array.from({ length: PROMPT_BLOCKS * BLOCK_SIZE }, (_, at) => prompt * 100_000 + at));
+const prompts = Array.from({ length: PROMPTS }, (_, prompt) =>
+  Uint32Array.from({ length: PROMPT_BLOCKS * BLOCK_SIZE }, (_, at) => prompt * 100_000 + at),
+);
 const blocksOf = (tokens: Uint32Array, count: number) => {
   const tokensHashes = computeBlockHashes(tokens, BLOCK_SIZE).subarray(0, count);
   return { tokensHashes, blockHashes: computeSequenceHashes(tokensHashes) };
@@ -51,7 +61,11 @@ class Load {
 
 /** The winner is one of the cheapest of the very candidates that are shown, and what is told of it fits. */
 function expectConsistent({ candidates, winner, reason }: RoutingExplanation): void {
-  const shown = JSON.stringify({ winner, reason, candidates }, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value), 1);
+  const shown = JSON.stringify(
+    { winner, reason, candidates },
+    (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
+    1,
+  );
   const won = candidates.find(({ workerId }) => workerId === winner.workerId);
   const least = Math.min(...candidates.map(({ cost }) => cost));
   expect(won?.cost, shown).toBeCloseTo(least, 9);
@@ -89,7 +103,8 @@ describe('an explanation under load agrees with itself', () => {
     for (const workerId of [1n, 2n, 3n]) {
       await router.putWorker({ workerId, blockSize: BLOCK_SIZE });
       for (const [prompt, tokens] of prompts.entries()) {
-        if (BigInt(prompt % 3) + 1n === workerId) await router.apply([{ kind: 'stored', workerId, ...blocksOf(tokens, 8), startPosition: 0 }]);
+        if (BigInt(prompt % 3) + 1n === workerId)
+          await router.apply([{ kind: 'stored', workerId, ...blocksOf(tokens, 8), startPosition: 0 }]);
       }
     }
     await explainUnderLoad(router);
@@ -114,7 +129,13 @@ describe('an explanation under load agrees with itself', () => {
     const runtime = await deployment.runtime();
     await using router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
     for (const [publisher, id] of published) await connected(router, publisher, id);
-    const homes = async () => Promise.all(prompts.map(async (tokens) => (await router.overlapScores({ tokens })).filter(({ deviceBlocks }) => deviceBlocks === 8).length));
+    const homes = async () =>
+      Promise.all(
+        prompts.map(
+          async (tokens) =>
+            (await router.overlapScores({ tokens })).filter(({ deviceBlocks }) => deviceBlocks === 8).length,
+        ),
+      );
     await waitFor('a home of each prompt', homes, (counts) => counts.every((count) => count === 1), 30_000);
     await explainUnderLoad(router);
   }, 180_000);

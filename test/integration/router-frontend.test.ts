@@ -2,7 +2,13 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../examples/tiny-llama/engine.js';
-import { BuiltInWorker, Frontend, type HttpFrontendOptions, type RouterOptions, type RoutingBatch } from '../../lib/index.js';
+import {
+  BuiltInWorker,
+  Frontend,
+  type HttpFrontendOptions,
+  type RouterOptions,
+  type RoutingBatch,
+} from '../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../helpers/caching-engine.js';
 import { inARow } from '../helpers/heard.js';
 import { kserveInfer } from '../helpers/kserve.js';
@@ -24,7 +30,11 @@ async function two(deployment: Deployment): Promise<{ engines: CachingEngine[]; 
 
 const KV: RouterOptions = { mode: 'kv', kv: { router_temperature: 0 } };
 
-async function frontend(deployment: Deployment, router: RouterOptions, options: HttpFrontendOptions = {}): Promise<Frontend> {
+async function frontend(
+  deployment: Deployment,
+  router: RouterOptions,
+  options: HttpFrontendOptions = {},
+): Promise<Frontend> {
   const started = await deployment.frontend({ router, ...options });
   await started.waitForModel('cached');
   return started;
@@ -34,7 +44,8 @@ async function ask(to: Frontend, prompt: readonly number[]): Promise<number | un
   const response = await post(to, '/v1/completions', { model: 'cached', prompt, max_tokens: 2 });
   const body = await response.text();
   expect(response.status, body).toBe(200);
-  return (JSON.parse(body) as { usage: { prompt_tokens_details?: { cached_tokens?: number } } }).usage.prompt_tokens_details?.cached_tokens;
+  return (JSON.parse(body) as { usage: { prompt_tokens_details?: { cached_tokens?: number } } }).usage
+    .prompt_tokens_details?.cached_tokens;
 }
 
 /** Of each group, how many workers came to hold its prefix: all of them where nobody knows who has it. */
@@ -72,7 +83,9 @@ describe('an HTTP frontend that routes by KV', () => {
     const other = engines[1 - home] as CachingEngine;
     const inSession = async (session: string, prompt: readonly number[]): Promise<void> => {
       const headers = { 'x-dynamo-session-id': session };
-      expect((await post(to, '/v1/completions', { model: 'cached', prompt, max_tokens: 2 }, { headers })).status).toBe(200);
+      expect((await post(to, '/v1/completions', { model: 'cached', prompt, max_tokens: 2 }, { headers })).status).toBe(
+        200,
+      );
     };
     // A session whose first request went to the worker without the prefix, as one of these does.
     let session = 0;
@@ -105,13 +118,16 @@ describe('a KServe frontend that routes by KV', () => {
     onTestFinished(() => to.close({ timeoutMs: 5000 }));
     await to.ready;
     const infer = kserveInfer(to, 'cached');
-    const text = (group: number, index: number): string => `${['Alpha', 'Beta', 'Gamma'][group]} ${'blocks of a cache that lie there '.repeat(40)} ${index}`;
+    const text = (group: number, index: number): string =>
+      `${['Alpha', 'Beta', 'Gamma'][group]} ${'blocks of a cache that lie there '.repeat(40)} ${index}`;
     let index = 1000;
     for (const group of [0, 1, 2]) {
       await inARow(`a router that knows group ${group}`, async () => {
         const before = engines.map(({ cached }) => cached.length);
         await infer(text(group, index++)).catch(() => undefined);
-        return engines.some(({ cached }, which) => cached.slice(before[which]).some((tokens) => tokens > 10 * BLOCK_SIZE));
+        return engines.some(({ cached }, which) =>
+          cached.slice(before[which]).some((tokens) => tokens > 10 * BLOCK_SIZE),
+        );
       });
     }
     const before = engines.map(({ cached }) => cached.length);
@@ -138,7 +154,8 @@ describe('a policy in an HTTP frontend', () => {
         },
       },
     });
-    const cachedAt = ({ workerIds, deviceBlocks }: RoutingBatch, id: bigint | undefined): number => deviceBlocks[workerIds.indexOf(id as bigint)] ?? 0;
+    const cachedAt = ({ workerIds, deviceBlocks }: RoutingBatch, id: bigint | undefined): number =>
+      deviceBlocks[workerIds.indexOf(id as bigint)] ?? 0;
     await waitFor('both workers, and what the first has', async () => {
       await ask(to, promptOf(0, batches.length));
       const last = batches.at(-1) as RoutingBatch;
@@ -155,7 +172,9 @@ describe('a policy in an HTTP frontend', () => {
     expect(batch.costs[row]).toBeLessThan(batch.costs[1 - row] as number);
     expect(to.policyCounts?.scored).toBe(batches.length);
     const metrics = await (await fetch(`${to.url}/metrics`)).text();
-    expect(metrics).toMatch(new RegExp(`router_policy_requests_total\\{[^}]*outcome="scored"[^}]*\\} ${batches.length}`));
+    expect(metrics).toMatch(
+      new RegExp(`router_policy_requests_total\\{[^}]*outcome="scored"[^}]*\\} ${batches.length}`),
+    );
   });
 
   it('that is busy for a second keeps nobody waiting: default costs decide, and it is counted', async () => {
@@ -177,7 +196,11 @@ describe('a policy in an HTTP frontend', () => {
     busy = 1000;
     expect(await ask(to, promptOf(1, 1))).toBe(12 * BLOCK_SIZE);
     busy = 0;
-    await waitFor('the count', () => to.policyCounts, (counts) => (counts?.timedOut ?? 0) > before.timedOut);
+    await waitFor(
+      'the count',
+      () => to.policyCounts,
+      (counts) => (counts?.timedOut ?? 0) > before.timedOut,
+    );
     const metrics = await (await fetch(`${to.url}/metrics`)).text();
     expect(metrics).toMatch(/router_policy_requests_total\{[^}]*outcome="timed_out"[^}]*\} [1-9]/);
   });
@@ -227,9 +250,9 @@ describe('a policy in an HTTP frontend', () => {
     expect(() => Frontend.start(options, { input: 'grpc', port: 0, router: { mode: 'kv', policy } })).toThrow(
       expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }),
     );
-    expect(() => Frontend.start(options, { port: 0, engine: { kind: 'echo' }, router: { mode: 'kv', policy } })).toThrow(
-      expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }),
-    );
+    expect(() =>
+      Frontend.start(options, { port: 0, engine: { kind: 'echo' }, router: { mode: 'kv', policy } }),
+    ).toThrow(expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }));
     expect(() => Frontend.start(options, { port: 0, router: { policy } })).toThrow(/router\.policy: expected mode kv/);
   });
 });

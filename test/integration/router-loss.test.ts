@@ -31,17 +31,30 @@ async function routerOf(deployment: Deployment): Promise<KvRouter> {
 
 /** Blocks of a prompt's beginning that each worker has, as a router believes. */
 const believed = async (router: KvRouter, seed: number): Promise<Record<string, number>> =>
-  Object.fromEntries((await router.overlapScores({ tokens: prompt(seed).tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+  Object.fromEntries(
+    (await router.overlapScores({ tokens: prompt(seed).tokens })).map(({ workerId, deviceBlocks }) => [
+      String(workerId),
+      deviceBlocks,
+    ]),
+  );
 
 const believes = (router: KvRouter, seed: number, wanted: Record<string, number>, meanwhile = () => {}) =>
-  waitFor(`what a router believes of prompt ${seed}`, () => (meanwhile(), believed(router, seed)), (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()), 30_000);
+  waitFor(
+    `what a router believes of prompt ${seed}`,
+    () => (meanwhile(), believed(router, seed)),
+    (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()),
+    30_000,
+  );
 
 /** Puts a wire before the publishers of cache events: who finds them by discovery from now on finds it. */
 async function wired(deployment: Deployment): Promise<Wire> {
   const { dir } = deployment.options.discovery as { dir: string };
   const folder = join(dir, 'v1', 'event_channels');
   // A file that is being written has another name until it is whole.
-  const channels = () => (existsSync(folder) ? readdirSync(folder) : []).filter((name) => decodeURIComponent(name).includes('kv-events')).map((name) => join(folder, name));
+  const channels = () =>
+    (existsSync(folder) ? readdirSync(folder) : [])
+      .filter((name) => decodeURIComponent(name).includes('kv-events'))
+      .map((name) => join(folder, name));
   const [path, ...others] = await waitFor('the channel of cache events', channels, ({ length }) => length > 0);
   expect(others).toEqual([]);
   const told = readFileSync(path as string, 'utf8');
@@ -55,37 +68,49 @@ describe('events that are lost between a publisher and a router', () => {
   it.each([
     ['are replayed', 20],
     ['beyond what a publisher keeps are made up for by all that it has', RING + 200],
-  ])('%s', async (_, lost) => {
-    const deployment = deploy();
-    const { publisher, id } = await publisherOf(deployment);
-    const wire = await wired(deployment);
-    const router = await routerOf(deployment);
-    const store = (seed: number) => publisher.stored(prompt(seed).names, prompt(seed).hashes);
-    await connected(router, publisher, id);
-    store(1);
-    store(2);
-    await believes(router, 2, { [id]: 4 });
+  ])(
+    '%s',
+    async (_, lost) => {
+      const deployment = deploy();
+      const { publisher, id } = await publisherOf(deployment);
+      const wire = await wired(deployment);
+      const router = await routerOf(deployment);
+      const store = (seed: number) => publisher.stored(prompt(seed).names, prompt(seed).hashes);
+      await connected(router, publisher, id);
+      store(1);
+      store(2);
+      await believes(router, 2, { [id]: 4 });
 
-    wire.cut();
-    for (let seed = 10; seed < 10 + lost; seed++) store(seed);
-    publisher.removed(prompt(2).names.subarray(1));
-    // They are published by a task of the publisher's. What it has published another router has from its indexer, past the wire.
-    const aside = await routerOf(deployment);
-    await believes(aside, 2, { [id]: 1 });
-    await aside.close();
-    wire.mend();
-    await waitFor('the router’s next connection', () => wire.received);
-    expect([await believed(router, 1), await believed(router, 2), await believed(router, 10)]).toEqual([{ [id]: 4 }, { [id]: 4 }, { [id]: 0 }]);
+      wire.cut();
+      for (let seed = 10; seed < 10 + lost; seed++) store(seed);
+      publisher.removed(prompt(2).names.subarray(1));
+      // They are published by a task of the publisher's. What it has published another router has from its indexer, past the wire.
+      const aside = await routerOf(deployment);
+      await believes(aside, 2, { [id]: 1 });
+      await aside.close();
+      wire.mend();
+      await waitFor('the router’s next connection', () => wire.received);
+      expect([await believed(router, 1), await believed(router, 2), await believed(router, 10)]).toEqual([
+        { [id]: 4 },
+        { [id]: 4 },
+        { [id]: 0 },
+      ]);
 
-    // The next event shows what is missing; one that comes before the router has subscribed anew is lost too.
-    await believes(router, 10, { [id]: 4 }, () => store(3));
-    await believes(router, 9 + lost, { [id]: 4 });
-    await believes(router, 2, { [id]: 1 });
-    await believes(router, 1, { [id]: 4 });
-    const names = new Set((await router.dump()).flatMap((event) => (event.kind === 'stored' ? [...event.blockHashes] : [])));
-    const wanted = [1, 3, ...Array.from({ length: lost }, (_, index) => 10 + index)].flatMap((seed) => [...prompt(seed).names]);
-    expect(names).toEqual(new Set([...wanted, ...CANARIES, prompt(2).names[0]]));
-  }, 120_000);
+      // The next event shows what is missing; one that comes before the router has subscribed anew is lost too.
+      await believes(router, 10, { [id]: 4 }, () => store(3));
+      await believes(router, 9 + lost, { [id]: 4 });
+      await believes(router, 2, { [id]: 1 });
+      await believes(router, 1, { [id]: 4 });
+      const names = new Set(
+        (await router.dump()).flatMap((event) => (event.kind === 'stored' ? [...event.blockHashes] : [])),
+      );
+      const wanted = [1, 3, ...Array.from({ length: lost }, (_, index) => 10 + index)].flatMap((seed) => [
+        ...prompt(seed).names,
+      ]);
+      expect(names).toEqual(new Set([...wanted, ...CANARIES, prompt(2).names[0]]));
+    },
+    120_000,
+  );
 
   it('stay lost without a local indexer, and nothing wrong is believed', async () => {
     const deployment = deploy();
@@ -120,7 +145,9 @@ describe('a restart', () => {
     // Its events are counted from the start again.
     const second = await KvPublisher.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
     onTestFinished(() => second.close());
-    await believes(router, 5, { [id]: 2 }, () => second.stored(prompt(5).names.subarray(0, 2), prompt(5).hashes.subarray(0, 2)));
+    await believes(router, 5, { [id]: 2 }, () =>
+      second.stored(prompt(5).names.subarray(0, 2), prompt(5).hashes.subarray(0, 2)),
+    );
     expect(await believed(router, 1)).toEqual({ [id]: 0 });
   }, 120_000);
 

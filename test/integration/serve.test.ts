@@ -1,4 +1,13 @@
-import { Annotated, type Client, ClosedError, currentRequest, DynamoError, type Endpoint, type Handler, type RequestContext } from 'dynamo-node';
+import {
+  Annotated,
+  type Client,
+  ClosedError,
+  currentRequest,
+  DynamoError,
+  type Endpoint,
+  type Handler,
+  type RequestContext,
+} from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { testRuntime } from '../helpers/runtime.js';
@@ -76,7 +85,9 @@ describe('a served endpoint', () => {
     });
     const client = await outer.client();
     await client.waitForInstances();
-    expect(await client.unary(null, { id: 'request-1', metadata: { tenant: 'a', traceparent: '00-1-2-01' } })).toBe('inner');
+    expect(await client.unary(null, { id: 'request-1', metadata: { tenant: 'a', traceparent: '00-1-2-01' } })).toBe(
+      'inner',
+    );
     expect(seen).toEqual([{ id: 'request-1', metadata: { tenant: 'a', traceparent: '00-1-2-01' } }]);
   });
 
@@ -90,8 +101,17 @@ describe('a served endpoint', () => {
     });
     const innerClient = await inner.client();
     await innerClient.waitForInstances();
-    const other: RequestContext = { id: 'other', metadata: { tenant: 'b' }, signal: new AbortController().signal, traceparent: undefined, tracestate: undefined };
-    for (const endpoint of [runtime.endpoint<null, string>('test.outer.stream'), runtime.endpoint<null, string>('test.outer.both')]) {
+    const other: RequestContext = {
+      id: 'other',
+      metadata: { tenant: 'b' },
+      signal: new AbortController().signal,
+      traceparent: undefined,
+      tracestate: undefined,
+    };
+    for (const endpoint of [
+      runtime.endpoint<null, string>('test.outer.stream'),
+      runtime.endpoint<null, string>('test.outer.both'),
+    ]) {
       const handler = async function* (_: unknown, { id }: RequestContext): AsyncGenerator<string> {
         yield currentRequest()?.id ?? 'none';
         await new Promise((resolve) => setImmediate(resolve));
@@ -105,7 +125,9 @@ describe('a served endpoint', () => {
       const client = await endpoint.client();
       await client.waitForInstances();
       const options = { id: 'mine', metadata: { tenant: 'a', traceparent: '00-1-2-01', tracestate: 'x=1' } };
-      const answer = both ? client.bidirectional((async function* () {})(), options).collect() : client.collect(null, options);
+      const answer = both
+        ? client.bidirectional((async function* () {})(), options).collect()
+        : client.collect(null, options);
       expect(await answer).toEqual(['mine', 'inner', 'inner', 'inner']);
       expect(seen.splice(0)).toEqual(['mine a 00-1-2-01 x=1', 'other b  ', 'new   ']);
     }
@@ -174,7 +196,10 @@ describe('a served endpoint', () => {
 });
 
 describe('an error of a handler', () => {
-  const error = new DynamoError('NotFound', 'no such block', { reason: 'request.not_found', details: { message: 'block 7' } });
+  const error = new DynamoError('NotFound', 'no such block', {
+    reason: 'request.not_found',
+    details: { message: 'block 7' },
+  });
 
   it.each([
     ['before the first item', 0],
@@ -188,7 +213,12 @@ describe('an error of a handler', () => {
     const failed = (async () => {
       for await (const item of client.generate(null)) seen.push(item);
     })();
-    await expect(failed).rejects.toMatchObject({ name: 'DynamoError', code: 'DYN_NOT_FOUND', reason: 'request.not_found', message: 'no such block' });
+    await expect(failed).rejects.toMatchObject({
+      name: 'DynamoError',
+      code: 'DYN_NOT_FOUND',
+      reason: 'request.not_found',
+      message: 'no such block',
+    });
     expect(seen).toHaveLength(items);
   });
 
@@ -197,7 +227,10 @@ describe('an error of a handler', () => {
       if (fail) throw Object.assign(new Error('database'), { code: 'ECONNREFUSED' });
       return 1;
     });
-    await expect(client.unary(true)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'backend.cannot_connect' });
+    await expect(client.unary(true)).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      reason: 'backend.cannot_connect',
+    });
     expect(await client.unary(false)).toBe(1);
   });
 

@@ -29,7 +29,9 @@ describe('the tiny Llama with its KV cache in blocks', () => {
   it('refuses what its pool could never hold, and lets what waits go on or give up', async () => {
     const { config } = await Llama.load(modelPath);
     using pool = new KvPool(config, { blockCount: 4, blockSize: 8 });
-    await expect(pool.open([1, 2, 3], 40, 1)).rejects.toThrow(/4 blocks of 8 tokens: 1 answers of 40 tokens do not fit/);
+    await expect(pool.open([1, 2, 3], 40, 1)).rejects.toThrow(
+      /4 blocks of 8 tokens: 1 answers of 40 tokens do not fit/,
+    );
     const [first] = await pool.open([1, 2, 3], 24, 1);
     const abort = new AbortController();
     const gaveUp = pool.open([4], 16, 1, abort.signal);
@@ -63,7 +65,11 @@ describe('the tiny Llama with its KV cache in blocks', () => {
       manager.allocateOrThrow(8).stage(sequence).register().dispose();
       last = [...sequence.sequenceHashes()].sort();
     }
-    await waitFor('what is there', () => [...told].sort().join(), (names) => names === last.join());
+    await waitFor(
+      'what is there',
+      () => [...told].sort().join(),
+      (names) => names === last.join(),
+    );
     expect(clears).toBeGreaterThan(1);
     manager.dispose();
     await published;
@@ -96,14 +102,26 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     const engine = new TinyLlamaEngine('tiny-llama', { blockSize: 16, blockCount: 64 });
     const served = await serveEngine(runtime.endpoint('test.backend.generate'), engine, { modelPath });
     closing.push(() => served.close());
-    const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, router: { mode: 'kv', kv: { router_temperature: 0 } } });
+    const frontend = await Frontend.start(cluster.options, {
+      host: '127.0.0.1',
+      port: 0,
+      router: { mode: 'kv', kv: { router_temperature: 0 } },
+    });
     closing.push(() => frontend.close());
     await frontend.waitForModel('tiny-llama');
     const ask = async (content: string): Promise<{ answer: string; prompt: number; cached: number }> => {
       const response = await fetch(`${frontend.url}/v1/chat/completions`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ model: 'tiny-llama', messages: [{ role: 'system', content: 'You know Dynamo and answer in one sentence, the first of its glossary.' }, { role: 'user', content }], max_tokens: 24, temperature: 0 }),
+        body: JSON.stringify({
+          model: 'tiny-llama',
+          messages: [
+            { role: 'system', content: 'You know Dynamo and answer in one sentence, the first of its glossary.' },
+            { role: 'user', content },
+          ],
+          max_tokens: 24,
+          temperature: 0,
+        }),
       });
       const text = await response.text();
       expect(response.status, text).toBe(200);
@@ -111,7 +129,11 @@ describe('the tiny Llama with its KV cache in blocks', () => {
         choices: { message: { content: string } }[];
         usage: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens?: number } };
       };
-      return { answer: choices[0]?.message.content ?? '', prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details?.cached_tokens ?? -1 };
+      return {
+        answer: choices[0]?.message.content ?? '',
+        prompt: usage.prompt_tokens,
+        cached: usage.prompt_tokens_details?.cached_tokens ?? -1,
+      };
     };
     const first = await ask('What is KVBM?');
     const second = await ask('What is KVBM?');

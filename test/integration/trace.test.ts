@@ -1,8 +1,15 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type Client, type DistributedRuntime, type HttpFrontendOptions, openLog, type ProcessorFactory, type RequestContext } from '../../lib/index.js';
+import {
+  type Client,
+  type DistributedRuntime,
+  type HttpFrontendOptions,
+  openLog,
+  type ProcessorFactory,
+  type RequestContext,
+} from '../../lib/index.js';
 import { CountingEngine } from '../helpers/engines.js';
-import { chat, deployments } from '../helpers/serving.js';
 import { testRuntime } from '../helpers/runtime.js';
+import { chat, deployments } from '../helpers/serving.js';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const SPAN = 'b7ad6b7169203331';
@@ -10,7 +17,10 @@ const TRACEPARENT = `00-${TRACE}-${SPAN}-01`;
 const deploy = deployments();
 
 /** A chat with an engine behind a frontend: what the engine sees of the headers. */
-async function seenBehindFrontend(headers: Record<string, string>, options: HttpFrontendOptions = {}): Promise<Readonly<Record<string, string>>> {
+async function seenBehindFrontend(
+  headers: Record<string, string>,
+  options: HttpFrontendOptions = {},
+): Promise<Readonly<Record<string, string>>> {
   const deployment = deploy();
   const engine = new CountingEngine('counting');
   await deployment.serve(engine);
@@ -31,8 +41,15 @@ describe('the trace context of a client over HTTP', () => {
     const processor: ProcessorFactory = () => ({
       async *process(_, context) {
         seen.push(context.traceparent);
-        for await (const { finish_reason } of context.generate({ token_ids: Uint32Array.of(1, 2, 3), stop_conditions: { max_tokens: 2 } })) {
-          yield { choices: [{ index: 0, delta: { content: 'x' }, finish_reason: finish_reason === undefined ? null : 'length' }] };
+        for await (const { finish_reason } of context.generate({
+          token_ids: Uint32Array.of(1, 2, 3),
+          stop_conditions: { max_tokens: 2 },
+        })) {
+          yield {
+            choices: [
+              { index: 0, delta: { content: 'x' }, finish_reason: finish_reason === undefined ? null : 'length' },
+            ],
+          };
         }
       },
     });
@@ -45,7 +62,11 @@ describe('the trace context of a client over HTTP', () => {
     expect((await seenBehindFrontend({ traceparent }))['traceparent']).toBe(traceparent);
   });
 
-  it.each<Record<string, string>>([{}, { traceparent: '00-1-2-01' }, { traceparent: `00-${'0'.repeat(32)}-${SPAN}-01` }])('is none where it is none: %o', async (headers) => {
+  it.each<Record<string, string>>([
+    {},
+    { traceparent: '00-1-2-01' },
+    { traceparent: `00-${'0'.repeat(32)}-${SPAN}-01` },
+  ])('is none where it is none: %o', async (headers) => {
     expect(await seenBehindFrontend(headers)).not.toHaveProperty('traceparent');
   });
 });

@@ -22,26 +22,46 @@ const VARIABLES: Record<keyof TransportTls, string> = {
 describeUnless(opensslMissing, 'requests and responses over TLS', () => {
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-tls-'));
   const file = (name: string): string => join(folder, name);
-  const serving: TransportTls = { certPath: file('server.pem'), keyPath: file('server.key'), caPath: file('authority.pem') };
-  const identity = (name: string): TransportTls => ({ clientCertPath: file(`${name}.pem`), clientKeyPath: file(`${name}.key`) });
+  const serving: TransportTls = {
+    certPath: file('server.pem'),
+    keyPath: file('server.key'),
+    caPath: file('authority.pem'),
+  };
+  const identity = (name: string): TransportTls => ({
+    clientCertPath: file(`${name}.pem`),
+    clientKeyPath: file(`${name}.key`),
+  });
   const named: TransportTls = { ...serving, certPath: file('named.pem'), keyPath: file('named.key') };
   const strict: TransportTls = { ...serving, clientCaPath: file('authority.pem'), ...identity('client') };
   const { caPath: _, ...anybody } = serving;
 
   beforeAll(async () => {
     await certificate(folder, 'authority');
-    await Promise.all([certificate(folder, 'server', 'authority'), certificate(folder, 'client', 'authority'), certificate(folder, 'stranger'), certificate(folder, 'named', 'authority', 'DNS:worker.test')]);
+    await Promise.all([
+      certificate(folder, 'server', 'authority'),
+      certificate(folder, 'client', 'authority'),
+      certificate(folder, 'stranger'),
+      certificate(folder, 'named', 'authority', 'DNS:worker.test'),
+    ]);
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   /** A worker and a caller, each in a process of its own, told of certificates by options or by variables; gives what the caller got. */
-  async function call(worker: TransportTls, caller: TransportTls, by: 'options' | 'variables' = 'options'): Promise<unknown> {
+  async function call(
+    worker: TransportTls,
+    caller: TransportTls,
+    by: 'options' | 'variables' = 'options',
+  ): Promise<unknown> {
     const discovery = { kind: 'file', dir: temporaryFolder() } as const;
     const start = (program: string, tls: TransportTls): Child => {
       const runtime = { discovery, host: '127.0.0.1', ...(by === 'options' ? { tls } : {}) };
       const told = Object.entries(tls).map(([name, value]) => [VARIABLES[name as keyof TransportTls], String(value)]);
       const env = by === 'options' ? {} : Object.fromEntries(told);
-      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify({ path: 'tls.worker.generate', runtime })], { env });
+      const child = Child.program(
+        `test/helpers/programs/${program}.ts`,
+        [JSON.stringify({ path: 'tls.worker.generate', runtime })],
+        { env },
+      );
       onTestFinished(() => child.stop());
       return child;
     };
@@ -64,7 +84,9 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
     // Answers come to the caller over a connection of the worker's, which looks at the caller's certificate in the same way.
     expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'worker.test' })).toEqual(items);
     expect(await call({ ...named, serverName: 'worker.test' }, named)).toBe('DYN_UNAVAILABLE');
-    expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'other.test' })).toBe('DYN_UNAVAILABLE');
+    expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'other.test' })).toBe(
+      'DYN_UNAVAILABLE',
+    );
   });
 
   it('reach no caller that trusts another authority, or speaks without TLS', async () => {
@@ -89,11 +111,17 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
 
   it('of certificates that are not there are an error that names the file', async () => {
     const child = Child.program('test/helpers/programs/worker.ts', [
-      JSON.stringify({ path: 'tls.worker.generate', runtime: { discovery: { kind: 'mem' }, host: '127.0.0.1', tls: { certPath: file('nowhere.pem'), keyPath: file('server.key') } } }),
+      JSON.stringify({
+        path: 'tls.worker.generate',
+        runtime: {
+          discovery: { kind: 'mem' },
+          host: '127.0.0.1',
+          tls: { certPath: file('nowhere.pem'), keyPath: file('server.key') },
+        },
+      }),
     ]);
     onTestFinished(() => child.stop());
     expect(await child.exit()).not.toMatchObject({ code: 0 });
     expect(child.output).toContain('nowhere.pem');
   });
 });
-

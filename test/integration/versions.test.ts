@@ -8,7 +8,11 @@ import { missingPeers } from '../helpers/peers.js';
 import { root } from '../helpers/project.js';
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 
-const linked = { dynamoNode: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version, dynamo: '1.6.1', protocol: 'v1' };
+const linked = {
+  dynamoNode: JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version,
+  dynamo: '1.6.1',
+  protocol: 'v1',
+};
 
 it('versions() names this package and the crates, and NIXL once its library is loaded; the mock is no NIXL', (context) => {
   expect(versions()).toEqual(linked);

@@ -5,7 +5,10 @@ import { type Child, pythonPeer } from '../helpers/child.js';
 import { temporaryFolder, testRuntime } from '../helpers/runtime.js';
 
 /** A runtime of ours and a Python process that publishes or receives forward-pass metrics at an endpoint. */
-export async function eventPeers(role: 'publish' | 'receive', path: string): Promise<{ runtime: DistributedRuntime; python: Child }> {
+export async function eventPeers(
+  role: 'publish' | 'receive',
+  path: string,
+): Promise<{ runtime: DistributedRuntime; python: Child }> {
   const folder = temporaryFolder();
   const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
   const python = pythonPeer('events.py', [role, path], folder);

@@ -34,14 +34,24 @@ describe('events between Python and TypeScript', () => {
     expect(seen.at(-1)).toMatchObject({
       topic: TOPIC,
       publishedAt: expect.any(Number),
-      data: { version: 1, worker_id: 'python-worker', scheduled_requests: { sum_prefill_tokens: 1, num_decode_requests: 3 } },
+      data: {
+        version: 1,
+        worker_id: 'python-worker',
+        scheduled_requests: { sum_prefill_tokens: 1, num_decode_requests: 3 },
+      },
     });
   });
 
   it('what TypeScript publishes at an endpoint reaches a Python subscriber byte for byte', async () => {
     const { runtime, python } = await eventPeers('receive', PATH);
     await using publisher = await runtime.endpoint(PATH).publisher(TOPIC);
-    const event = { worker_id: 'typescript-worker', dp_rank: 0, counter_id: 2n ** 63n, wall_time: 0.25, nested: { list: [1, null] } };
+    const event = {
+      worker_id: 'typescript-worker',
+      dp_rank: 0,
+      counter_id: 2n ** 63n,
+      wall_time: 0.25,
+      nested: { list: [1, null] },
+    };
     const hex = Buffer.from(pack(event)).toString('hex');
     await waitFor(
       'what Python received',

@@ -16,12 +16,18 @@ it('hashes blocks as the wheel does, whatever the tokens, the adapter and the sa
   let compared = 0;
   for (let round = 0; round < 200; round++) {
     const blockSize = [1, 4, 16, 32, 64, 100][round % 6] as number;
-    const tokens = Array.from({ length: below(20 * blockSize) }, () => (below(8) === 0 ? 2 ** 32 - 1 - below(5) : below(200_000)));
+    const tokens = Array.from({ length: below(20 * blockSize) }, () =>
+      below(8) === 0 ? 2 ** 32 - 1 - below(5) : below(200_000),
+    );
     const loraName = [undefined, '', 'adapter', 'ünïcode'][below(4)];
     const salt = [undefined, '', 'tenant', 'adapter'][below(4)];
     python.send({ tokens, block_size: blockSize, lora_name: loraName, salt });
     const { hashes } = await python.event('hashes');
-    using sequence = new TokenSequence(tokens, { blockSize, ...(loraName === undefined ? {} : { loraName }), ...(salt === undefined ? {} : { salt }) });
+    using sequence = new TokenSequence(tokens, {
+      blockSize,
+      ...(loraName === undefined ? {} : { loraName }),
+      ...(salt === undefined ? {} : { salt }),
+    });
     expect([...sequence.blockHashes()]).toEqual((hashes as string[]).map(BigInt));
     compared += sequence.blockCount;
   }

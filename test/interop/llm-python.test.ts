@@ -41,7 +41,12 @@ async function chat(url: string, model: string): Promise<{ content: string; toke
   const response = await fetch(`${url}/v1/chat/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model, messages: [{ role: 'user', content: 'What is KVBM?' }], max_tokens: 40, temperature: 0 }),
+    body: JSON.stringify({
+      model,
+      messages: [{ role: 'user', content: 'What is KVBM?' }],
+      max_tokens: 40,
+      temperature: 0,
+    }),
   });
   const text = await response.text();
   expect(response.status, text).toBe(200);
@@ -53,7 +58,12 @@ async function chat(url: string, model: string): Promise<{ content: string; toke
 }
 
 async function waitForModel(peer: Peer, url: string, model: string): Promise<void> {
-  const seen = waitFor('the model', () => models(url), (all) => all.includes(model) || peer.process.exitCode !== null, START_UP_MS);
+  const seen = waitFor(
+    'the model',
+    () => models(url),
+    (all) => all.includes(model) || peer.process.exitCode !== null,
+    START_UP_MS,
+  );
   const all = await seen.catch((error: Error) => Promise.reject(new Error(`${error.message}\n${peer.log()}`)));
   if (!all.includes(model)) throw new Error(`the peer ended early:\n${peer.log()}`);
 }
@@ -65,7 +75,9 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       const { dir, options } = cluster();
       const runtime = await DistributedRuntime.create(options);
       closing.push(() => runtime.close());
-      const worker = await serveEngine(runtime.endpoint('dynamo.backend.generate'), new TinyLlamaEngine(), { modelPath });
+      const worker = await serveEngine(runtime.endpoint('dynamo.backend.generate'), new TinyLlamaEngine(), {
+        modelPath,
+      });
       closing.push(() => worker.close());
       await worker.ready;
       const port = await freePort();
@@ -80,7 +92,17 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     'our frontend reaches the Python mocker, router %s',
     async (mode) => {
       const { dir, options } = cluster();
-      const python = peer(dir, '-m', 'dynamo.mocker', '--model-path', modelPath, '--model-name', 'mocked', '--speedup-ratio', '100');
+      const python = peer(
+        dir,
+        '-m',
+        'dynamo.mocker',
+        '--model-path',
+        modelPath,
+        '--model-name',
+        'mocked',
+        '--speedup-ratio',
+        '100',
+      );
       const frontend = await Frontend.start(options, { host: '127.0.0.1', port: 0, router: { mode } });
       closing.push(() => frontend.close());
       await frontend.ready;

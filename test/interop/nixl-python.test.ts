@@ -15,12 +15,20 @@ const BYTES = 20 << 20;
 const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 async function startPython(name: string): Promise<{ child: Child; metadata: Buffer; descriptor: MemoryDescriptor }> {
-  const child = Child.start(join(root, '.peers/bin/python'), [join(root, 'test/interop/peers/nixl_peer.py'), name, String(BYTES)], {
-    env: { PYTHONUNBUFFERED: '1', NIXL_LOG_LEVEL: 'FATAL' },
-  });
+  const child = Child.start(
+    join(root, '.peers/bin/python'),
+    [join(root, 'test/interop/peers/nixl_peer.py'), name, String(BYTES)],
+    {
+      env: { PYTHONUNBUFFERED: '1', NIXL_LOG_LEVEL: 'FATAL' },
+    },
+  );
   onTestFinished(() => child.stop());
   const ready = await child.event('ready', {}, 60_000);
-  return { child, metadata: Buffer.from(ready['metadata'] as string, 'base64'), descriptor: ready['descriptor'] as MemoryDescriptor };
+  return {
+    child,
+    metadata: Buffer.from(ready['metadata'] as string, 'base64'),
+    descriptor: ready['descriptor'] as MemoryDescriptor,
+  };
 }
 
 async function told(child: Child, command: { do: string; [field: string]: unknown }): Promise<Record<string, unknown>> {
@@ -51,7 +59,13 @@ describe('NIXL between Node.js and Python', () => {
     const blocks = 1 << 16;
     const [local, other] = [await agent.blocks(mine, blocks), await agent.blocks(remote, blocks)];
     pattern(viewOf(mine), 2);
-    await agent.transferBlocks('WRITE', local, Int32Array.from({ length: local.length }, (_, index) => index), other, Int32Array.from({ length: local.length }, (_, index) => index));
+    await agent.transferBlocks(
+      'WRITE',
+      local,
+      Int32Array.from({ length: local.length }, (_, index) => index),
+      other,
+      Int32Array.from({ length: local.length }, (_, index) => index),
+    );
     expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
   });
 
@@ -60,9 +74,13 @@ describe('NIXL between Node.js and Python', () => {
     const mine = await agent.allocate(BYTES);
     const { child } = await startPython(uniqueName('python'));
     const messages = agent.notifications();
-    expect(await told(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') })).toMatchObject({ name: agent.name });
+    expect(
+      await told(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') }),
+    ).toMatchObject({ name: agent.name });
     await told(child, { do: 'fill', seed: 3 });
-    expect(await told(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' })).toMatchObject({ state: 'DONE' });
+    expect(await told(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' })).toMatchObject({
+      state: 'DONE',
+    });
     expect(Buffer.from((await within(20_000, 'the message', messages.next())).value.data).toString()).toBe('written');
     expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
     pattern(viewOf(mine), 4);

@@ -2,7 +2,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { Annotated, DistributedRuntime, DynamoError, type Endpoint, type Handler, type RequestCancelled, type RequestContext } from 'dynamo-node';
+import {
+  Annotated,
+  DistributedRuntime,
+  DynamoError,
+  type Endpoint,
+  type Handler,
+  type RequestCancelled,
+  type RequestContext,
+} from 'dynamo-node';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { Child, type ChildEvent, pythonPeer } from '../helpers/child.js';
@@ -76,7 +84,8 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
-  const call = (name: string, command: object): void => caller.send({ do: 'call', path: `interop.typescript.${name}`, ...command });
+  const call = (name: string, command: object): void =>
+    caller.send({ do: 'call', path: `interop.typescript.${name}`, ...command });
 
   async function answerOf(name: string, command: object = {}): Promise<unknown> {
     call(name, command);
@@ -90,7 +99,9 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
 
   describe(`Python calls TypeScript, which speaks ${codec}`, () => {
     it('the codec is the one that the endpoint advertises', async () => {
-      expect((await runtime.instances()).map((instance) => instance.codec)).toEqual(Object.keys(handlers).map(() => codec));
+      expect((await runtime.instances()).map((instance) => instance.codec)).toEqual(
+        Object.keys(handlers).map(() => codec),
+      );
     });
 
     it('a value arrives as JavaScript writes it: u64, bytes, NaN, unicode, nesting', async () => {
@@ -103,7 +114,9 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
     });
 
     it('a stream keeps its order', async () => {
-      expect(await answerOf('count', { request: 1000 })).toEqual(Array.from({ length: 1000 }, (_, index) => `int ${index}`));
+      expect(await answerOf('count', { request: 1000 })).toEqual(
+        Array.from({ length: 1000 }, (_, index) => `int ${index}`),
+      );
     });
 
     it('a Python UnaryClient gets its one answer', async () => {
@@ -113,7 +126,9 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
 
     it('the request id and the metadata travel', async () => {
       const metadata = { tenant: 'a', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' };
-      expect(await answerOf('context', { id: 'request-7', metadata })).toEqual([describeValue({ id: 'request-7', metadata })]);
+      expect(await answerOf('context', { id: 'request-7', metadata })).toEqual([
+        describeValue({ id: 'request-7', metadata }),
+      ]);
     });
 
     it('an annotated item keeps event, comments and id beside its data', async () => {
@@ -129,18 +144,25 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       ['dynamo', 'NotFound: no such block'],
       ['type', 'wrong type'],
       ['plain', 'broken'],
-    ])('the error "%s" names its class and message to Python, before the first item and after it', async (error, text) => {
-      for (const items of [0, 2]) {
-        const failed = await errorOf('fail', { request: { items, error } });
-        expect(failed['text']).toContain(text);
-        expect(failed['items']).toEqual(items === 0 ? [] : ['int 0', 'int 1']);
-      }
-    });
+    ])(
+      'the error "%s" names its class and message to Python, before the first item and after it',
+      async (error, text) => {
+        for (const items of [0, 2]) {
+          const failed = await errorOf('fail', { request: { items, error } });
+          expect(failed['text']).toContain(text);
+          expect(failed['items']).toEqual(items === 0 ? [] : ['int 0', 'int 1']);
+        }
+      },
+    );
 
     it('stop_generating is the reason "stopped" of the signal, and Python sees a clean end', async () => {
       call('endless', { id: 'stopped', stop_after: 3 });
       expect((await caller.event('answer'))['items']).not.toHaveLength(0);
-      const entry = await waitFor('the stopped handler', () => told.get('stopped'), (one) => one?.ended === true);
+      const entry = await waitFor(
+        'the stopped handler',
+        () => told.get('stopped'),
+        (one) => one?.ended === true,
+      );
       expect((entry?.context.signal.reason as RequestCancelled).kind).toBe('stopped');
     });
 
@@ -150,7 +172,11 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
     it('a Python caller that drops the stream aborts the signal of the handler', async () => {
       call('endless', { id: 'dropped', leave_after: 3 });
       await caller.event('answer');
-      const entry = await waitFor('the dropped handler', () => told.get('dropped'), (one) => one?.ended === true);
+      const entry = await waitFor(
+        'the dropped handler',
+        () => told.get('dropped'),
+        (one) => one?.ended === true,
+      );
       expect((entry?.context.signal.reason as RequestCancelled).kind).toEqual(lost);
     });
 
@@ -163,7 +189,11 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
           await doomed.event('told');
           const killedAt = performance.now();
           doomed.kill('SIGKILL');
-          const entry = await waitFor('the handler of the dead caller', () => told.get(id), (one) => one?.ended === true);
+          const entry = await waitFor(
+            'the handler of the dead caller',
+            () => told.get(id),
+            (one) => one?.ended === true,
+          );
           const endedMs = performance.now() - killedAt;
           expect((entry?.context.signal.reason as RequestCancelled).kind).toEqual(lost);
           return endedMs;
@@ -184,7 +214,9 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       await endpoints['echo']?.unregister();
       await waitFor('the instances that Python sees', ids, (seen) => (seen as string[]).length === 0);
       await endpoints['echo']?.register();
-      expect(await waitFor('the instances that Python sees', ids, (seen) => (seen as string[]).length === 1)).toEqual(ours);
+      expect(await waitFor('the instances that Python sees', ids, (seen) => (seen as string[]).length === 1)).toEqual(
+        ours,
+      );
       expect(await answerOf('echo', { request: 1 })).toEqual(['int 1']);
     });
 

@@ -92,11 +92,17 @@ const OPTIONS: Record<string, string> = {
 /** Options that are not here, by what they begin with. */
 const NOT_HERE: [RegExp, string][] = [
   [/^--(aic|ais)-|^--admission-control$/, 'the simulated timing of engines, of another package'],
-  [/^--(dyn-debug-perf|dyn-preprocess-workers|trust-remote-code|exclude-tools-when-tool-choice-none)$/, "of Python's own chat processors"],
+  [
+    /^--(dyn-debug-perf|dyn-preprocess-workers|trust-remote-code|exclude-tools-when-tool-choice-none)$/,
+    "of Python's own chat processors",
+  ],
   [/^--(dump-config-to|version)$/, 'of a command line'],
   [/^--(model-name|model-path)$/, 'of a model that is not found through discovery'],
   [/^--(enforce-disagg|load-aware)$/, 'deprecated, or a short form of others'],
-  [/^--(assume-kv-reuse|kv-events|kv-overlap-score-weight|router-kv-overlap-score-weight|track-active-blocks|track-output-blocks)$/, 'an old name of another'],
+  [
+    /^--(assume-kv-reuse|kv-events|kv-overlap-score-weight|router-kv-overlap-score-weight|track-active-blocks|track-output-blocks)$/,
+    'an old name of another',
+  ],
 ];
 
 const PROGRAM = `
@@ -118,14 +124,21 @@ it('every option of the Python frontend has its place here, or a reason', async 
   console.log(`${flags.length} options of the Python frontend, ${Object.keys(OPTIONS).length} of them here`);
 });
 
-it.each([...new Set(Object.values(OPTIONS))].filter((place) => !place.startsWith('input')))('%s is an option', (place) => {
-  const [first = '', ...rest] = place.split('.');
-  const known = (check: (options: object) => unknown, [name = '', ...inner]: string[]): void => {
-    const value = inner.length === 0 ? Symbol('no value') : { [inner[0] as string]: Symbol('no value') };
-    expect(() => check({ [name]: value })).not.toThrow(/unknown option/);
-    if (inner.length === 0) expect(() => check({ [name]: value })).toThrow(`.${name}: expected`);
-  };
-  if (first === 'runtime') known((options) => createArgs(options), rest);
-  else if (first === 'router') known((options) => checkRouter('router', options), rest);
-  else known((options) => frontendArgs('options', { input: first === 'metricsPort' ? 'grpc' : 'http', ...options } as never), [first]);
-});
+it.each([...new Set(Object.values(OPTIONS))].filter((place) => !place.startsWith('input')))(
+  '%s is an option',
+  (place) => {
+    const [first = '', ...rest] = place.split('.');
+    const known = (check: (options: object) => unknown, [name = '', ...inner]: string[]): void => {
+      const value = inner.length === 0 ? Symbol('no value') : { [inner[0] as string]: Symbol('no value') };
+      expect(() => check({ [name]: value })).not.toThrow(/unknown option/);
+      if (inner.length === 0) expect(() => check({ [name]: value })).toThrow(`.${name}: expected`);
+    };
+    if (first === 'runtime') known((options) => createArgs(options), rest);
+    else if (first === 'router') known((options) => checkRouter('router', options), rest);
+    else
+      known(
+        (options) => frontendArgs('options', { input: first === 'metricsPort' ? 'grpc' : 'http', ...options } as never),
+        [first],
+      );
+  },
+);

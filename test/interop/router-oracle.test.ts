@@ -1,8 +1,15 @@
 import { createWriteStream, readFileSync } from 'node:fs';
-import { finished } from 'node:stream/promises';
 import { join } from 'node:path';
+import { finished } from 'node:stream/promises';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { computeBlockHashes, computeSequenceHashes, KvIndexer, RadixTree, replayTrace, type RouterEvent } from '../../lib/index.js';
+import {
+  computeBlockHashes,
+  computeSequenceHashes,
+  KvIndexer,
+  RadixTree,
+  type RouterEvent,
+  replayTrace,
+} from '../../lib/index.js';
 import { pythonPeer } from '../helpers/child.js';
 import { mooncakeTrace } from '../helpers/mooncake.js';
 import { missingPeers } from '../helpers/peers.js';
@@ -21,7 +28,8 @@ function generator(seed: number): (below: number) => number {
   };
 }
 
-const shown = (value: unknown): string => JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? `#${one}#` : one)).replace(/"#(\d+)#"/g, '$1');
+const shown = (value: unknown): string =>
+  JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? `#${one}#` : one)).replace(/"#(\d+)#"/g, '$1');
 
 function eventLine(event: RouterEvent): string {
   const { workerId, dpRank = 0, eventId = 0 } = event;
@@ -35,7 +43,10 @@ function eventLine(event: RouterEvent): string {
             stored: {
               parent_hash: event.parentHash ?? null,
               start_position: event.startPosition ?? null,
-              blocks: list(event.blockHashes).map((block_hash, index) => ({ block_hash, tokens_hash: event.tokensHashes[index] })),
+              blocks: list(event.blockHashes).map((block_hash, index) => ({
+                block_hash,
+                tokens_hash: event.tokensHashes[index],
+              })),
             },
           };
   return shown({ worker: workerId, event: { event_id: eventId, data, dp_rank: dpRank } });
@@ -71,11 +82,20 @@ function randomEvent(random: (below: number) => number, all: readonly Prefix[], 
   // Most runs begin at the root; others follow blocks that may or may not be there.
   const first = dice < 70 ? 0 : from;
   const parentHash = first === 0 ? null : (names[first - 1] as bigint);
-  return { kind: 'stored', ...base, blockHashes: names.subarray(first, to), tokensHashes: tokensHashes.subarray(first, to), parentHash, startPosition: first };
+  return {
+    kind: 'stored',
+    ...base,
+    blockHashes: names.subarray(first, to),
+    tokensHashes: tokensHashes.subarray(first, to),
+    parentHash,
+    startPosition: first,
+  };
 }
 
 const rowsOf = (scores: Iterable<{ workerId: bigint; dpRank: number; score: number }>): Row[] =>
-  [...scores].map(({ workerId, dpRank, score }): Row => [String(workerId), dpRank, score]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1));
+  [...scores]
+    .map(({ workerId, dpRank, score }): Row => [String(workerId), dpRank, score])
+    .sort((a, b) => (shown(a) < shown(b) ? -1 : 1));
 
 /** The cache of one rank, as engines keep it: no block without those before it. */
 class Cache {
@@ -94,7 +114,13 @@ class Cache {
     const parentHash = from === 0 ? null : (names[from - 1] as bigint);
     if (parentHash !== null) this.#held.set(parentHash, (this.#held.get(parentHash) as number) + 1);
     names.subarray(from).forEach((name, at) => this.#held.set(name, from + at + 1 < names.length ? 1 : 0));
-    return { kind: 'stored', blockHashes: names.subarray(from), tokensHashes: tokensHashes.subarray(from), parentHash, startPosition: from };
+    return {
+      kind: 'stored',
+      blockHashes: names.subarray(from),
+      tokensHashes: tokensHashes.subarray(from),
+      parentHash,
+      startPosition: from,
+    };
   }
 
   /** What it tells when a prompt's last blocks are evicted: those that no other block follows, the last first. */
@@ -104,7 +130,8 @@ class Cache {
       const name = prefix.names[at] as bigint;
       this.#held.delete(name);
       gone.push(name);
-      if (at > 0) this.#held.set(prefix.names[at - 1] as bigint, (this.#held.get(prefix.names[at - 1] as bigint) as number) - 1);
+      if (at > 0)
+        this.#held.set(prefix.names[at - 1] as bigint, (this.#held.get(prefix.names[at - 1] as bigint) as number) - 1);
     }
     return gone.length === 0 ? undefined : { kind: 'removed', blockHashes: gone };
   }
@@ -142,7 +169,9 @@ describe('against the wheel', () => {
     const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
     onTestFinished(() => python.stop());
     const done = await python.event('done', {}, 120_000);
-    const theirs = python.events.filter(({ event }) => event === 'scores').map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    const theirs = python.events
+      .filter(({ event }) => event === 'scores')
+      .map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
     expect(ours.length).toBe(2000);
     expect(ours.filter((rows) => rows.length > 0).length).toBeGreaterThan(1500);
     expect(theirs).toEqual(ours);
@@ -153,7 +182,9 @@ describe('against the wheel', () => {
     const random = generator(20261125);
     const all = prefixes(random, 2000);
     const caches = Array.from({ length: 16 }, () => new Cache());
-    const indexers = (['radix', 'concurrent', 'positional'] as const).map((kind) => new KvIndexer({ kind, blockSize: 16 }));
+    const indexers = (['radix', 'concurrent', 'positional'] as const).map(
+      (kind) => new KvIndexer({ kind, blockSize: 16 }),
+    );
     onTestFinished(async () => void (await Promise.all(indexers.map((indexer) => indexer.close()))));
     const file = join(temporaryFolder(), 'events');
     const out = createWriteStream(file);
@@ -165,26 +196,43 @@ describe('against the wheel', () => {
       const prefix = all[random(all.length)] as Prefix;
       const dice = random(1000);
       if (dice === 0) cache.clear();
-      const change = dice === 0 ? ({ kind: 'cleared' } as const) : dice < 600 ? cache.store(prefix) : cache.evict(prefix);
+      const change =
+        dice === 0 ? ({ kind: 'cleared' } as const) : dice < 600 ? cache.store(prefix) : cache.evict(prefix);
       if (change === undefined) continue;
-      const event: RouterEvent = { ...change, workerId: BigInt(which >> 1) + 2n ** 63n, dpRank: which & 1, eventId: told++ };
+      const event: RouterEvent = {
+        ...change,
+        workerId: BigInt(which >> 1) + 2n ** 63n,
+        dpRank: which & 1,
+        eventId: told++,
+      };
       out.write(`${eventLine(event)}\n`);
       batch.push(event);
       if (batch.length < 50) continue;
       const query = (all[random(all.length)] as Prefix).tokensHashes;
       out.write(`${shown({ query: [...query] })}\n`);
       const events = batch.splice(0);
-      ours.push(await Promise.all(indexers.map(async (indexer) => (await indexer.apply(events), rowsOf(await indexer.findMatches(query))))));
+      ours.push(
+        await Promise.all(
+          indexers.map(async (indexer) => (await indexer.apply(events), rowsOf(await indexer.findMatches(query)))),
+        ),
+      );
     }
     out.end();
     await finished(out);
     const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
     onTestFinished(() => python.stop());
     const done = await python.event('done', {}, 120_000);
-    const theirs = python.events.filter(({ event }) => event === 'scores').map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    const theirs = python.events
+      .filter(({ event }) => event === 'scores')
+      .map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
     expect(ours).toHaveLength(2000);
     expect(ours.filter(([rows]) => (rows as Row[]).length > 0).length).toBeGreaterThan(1500);
-    indexers.forEach(({ kind }, index) => expect(ours.map((rows) => rows[index]), kind).toEqual(theirs));
+    indexers.forEach(({ kind }, index) =>
+      expect(
+        ours.map((rows) => rows[index]),
+        kind,
+      ).toEqual(theirs),
+    );
     expect(done['refused']).toBe(0);
   }, 300_000);
 
@@ -197,7 +245,12 @@ describe('against the wheel', () => {
       const blockSize = 1 + random(64);
       const tokens = Array.from({ length: random(500) }, () => random(2 ** 31) * 2 + random(2));
       const blocks = Math.floor(tokens.length / blockSize);
-      const media = round % 4 === 0 ? Array.from({ length: blocks }, (_, index) => (random(2) === 0 ? null : [{ hash: BigInt(index) * 977n, offsets: [[0, 1]] as const }])) : undefined;
+      const media =
+        round % 4 === 0
+          ? Array.from({ length: blocks }, (_, index) =>
+              random(2) === 0 ? null : [{ hash: BigInt(index) * 977n, offsets: [[0, 1]] as const }],
+            )
+          : undefined;
       const options = {
         ...(round % 2 === 0 ? { loraName: `adapter-${random(9)}` } : {}),
         ...(round % 3 === 0 ? { cacheSalt: `tenant-${random(9)}` } : {}),
@@ -210,7 +263,10 @@ describe('against the wheel', () => {
         lora_name: options.loraName,
         cache_namespace: options.cacheSalt,
         is_eagle: options.eagle,
-        block_mm_infos: media?.map((objects) => objects && { mm_objects: objects.map(({ hash, offsets }) => ({ mm_hash: Number(hash), offsets })) }),
+        block_mm_infos: media?.map(
+          (objects) =>
+            objects && { mm_objects: objects.map(({ hash, offsets }) => ({ mm_hash: Number(hash), offsets })) },
+        ),
       });
       const { hashes } = await python.event('hashes');
       expect([...computeBlockHashes(tokens, blockSize, options)].map(String)).toEqual(hashes);
@@ -218,7 +274,10 @@ describe('against the wheel', () => {
   });
 
   it('Mooncake’s hash ids overlap alike in our index and the wheel’s tree', async () => {
-    const requests = readFileSync(mooncakeTrace(), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { hash_ids: number[] }).hash_ids);
+    const requests = readFileSync(mooncakeTrace(), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { hash_ids: number[] }).hash_ids);
     const file = join(temporaryFolder(), 'events');
     const out = createWriteStream(file);
     await using index = new KvIndexer({ blockSize: 512 });
@@ -227,7 +286,14 @@ describe('against the wheel', () => {
       const tokensHashes = BigUint64Array.from(ids, (id) => BigInt(id + 1));
       ours.push(rowsOf(await index.findMatches(tokensHashes)));
       out.write(`${shown({ query: [...tokensHashes] })}\n`);
-      const event: RouterEvent = { kind: 'stored', workerId: BigInt(at % 4), eventId: at, blockHashes: computeSequenceHashes(tokensHashes), tokensHashes, startPosition: 0 };
+      const event: RouterEvent = {
+        kind: 'stored',
+        workerId: BigInt(at % 4),
+        eventId: at,
+        blockHashes: computeSequenceHashes(tokensHashes),
+        tokensHashes,
+        startPosition: 0,
+      };
       await index.apply([event]);
       out.write(`${eventLine(event)}\n`);
     }
@@ -236,14 +302,18 @@ describe('against the wheel', () => {
     const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
     onTestFinished(() => python.stop());
     await python.event('done', {}, 60_000);
-    const theirs = python.events.filter(({ event }) => event === 'scores').map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    const theirs = python.events
+      .filter(({ event }) => event === 'scores')
+      .map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
     expect(theirs).toEqual(ours);
     expect(ours.flat().filter(([, , score]) => score > 1).length).toBeGreaterThan(100);
   }, 300_000);
 });
 
 describe('Mooncake’s trace of 1,000 requests, simulated', () => {
-  const engine = { engine: { backend: 'vllm', block_size: 64, num_gpu_blocks: 16384, max_num_seqs: 256, max_num_batched_tokens: 8192 } };
+  const engine = {
+    engine: { backend: 'vllm', block_size: 64, num_gpu_blocks: 16384, max_num_seqs: 256, max_num_batched_tokens: 8192 },
+  };
   type Summary = Record<string, number | null>;
 
   function wheel(): { run(options: object): Promise<Summary> } {
@@ -259,15 +329,25 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
 
   /** Everything but how long the simulation itself took. */
   const simulated = (report: object): Summary =>
-    Object.fromEntries(Object.entries(report).filter(([name, value]) => typeof value !== 'object' && !/wall_time|^processed_.*_per_s$/.test(name))) as Summary;
+    Object.fromEntries(
+      Object.entries(report).filter(
+        ([name, value]) => typeof value !== 'object' && !/wall_time|^processed_.*_per_s$/.test(name),
+      ),
+    ) as Summary;
 
   const disaggregated = { kind: 'disaggregated', prefillWorkers: 2, decodeWorkers: 2 } as const;
   const roles = (worker_type: string) => ({ engine: { ...engine.engine, worker_type } });
 
   it('is the wheel’s, figure by figure, in round-robin', async () => {
-    const ours = await replayTrace({ trace: mooncakeTrace(), pool: { kind: 'aggregated', workers: 4, engine }, mode: 'round_robin' });
+    const ours = await replayTrace({
+      trace: mooncakeTrace(),
+      pool: { kind: 'aggregated', workers: 4, engine },
+      mode: 'round_robin',
+    });
     const theirs = await wheel().run({ extra_engine_args: engine, num_workers: 4, router_mode: 'round_robin' });
-    expect(simulated(ours)).toEqual(simulated(Object.fromEntries(Object.entries(theirs).filter(([name, value]) => value !== null || name in ours))));
+    expect(simulated(ours)).toEqual(
+      simulated(Object.fromEntries(Object.entries(theirs).filter(([name, value]) => value !== null || name in ours))),
+    );
     expect(ours).toMatchObject({ num_requests: 1000, completed_requests: 1000 });
   }, 300_000);
 
@@ -298,7 +378,8 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
       ours.push(simulated(await replayTrace({ trace, pool, mode: 'kv' })));
       theirs.push(await python.run({ extra_engine_args: engine, num_workers: 4, router_mode: 'kv_router' }));
     }
-    const mean = (of: Summary[], field: string): number => of.reduce((sum, run) => sum + (run[field] as number), 0) / of.length;
+    const mean = (of: Summary[], field: string): number =>
+      of.reduce((sum, run) => sum + (run[field] as number), 0) / of.length;
     for (const field of ['mean_ttft_ms', 'prefix_cache_reused_ratio', 'mean_itl_ms']) {
       const [one, other] = [mean(ours, field), mean(theirs, field)];
       expect(Math.abs(one / other - 1), `${field}: ${one} against ${other}`).toBeLessThan(0.02);
@@ -308,7 +389,11 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
   }, 300_000);
 
   it('refuses what it does not know, by name', async () => {
-    await expect(replayTrace({ trace: '/none', pool: { kind: 'aggregated', workers: 1, engine: { speed: 1 } } })).rejects.toThrow(/pool\.engine: .*speed/);
-    await expect(replayTrace({ trace: 1 as never, pool: { kind: 'aggregated', workers: 1, engine } })).rejects.toThrow(/options\.trace: expected a string/);
+    await expect(
+      replayTrace({ trace: '/none', pool: { kind: 'aggregated', workers: 1, engine: { speed: 1 } } }),
+    ).rejects.toThrow(/pool\.engine: .*speed/);
+    await expect(replayTrace({ trace: 1 as never, pool: { kind: 'aggregated', workers: 1, engine } })).rejects.toThrow(
+      /options\.trace: expected a string/,
+    );
   });
 });

@@ -15,7 +15,11 @@ let runtime: DistributedRuntime;
 
 beforeAll(async () => {
   if (missingPeers !== undefined) return undefined;
-  runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir: folder }, host: '127.0.0.1', inhibitedSeconds: 0 });
+  runtime = await DistributedRuntime.create({
+    discovery: { kind: 'file', dir: folder },
+    host: '127.0.0.1',
+    inhibitedSeconds: 0,
+  });
   return () => runtime.close({ timeoutMs: 5000 });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -43,7 +47,8 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     return () => worker.stop();
   });
 
-  const python = <Request, Response>(name: string): Promise<Client<Request, Response>> => clientOf(`${namespace}.python.${name}`);
+  const python = <Request, Response>(name: string): Promise<Client<Request, Response>> =>
+    clientOf(`${namespace}.python.${name}`);
 
   it('the codec that the worker advertises is the one used', async () => {
     const client = await python('echo');
@@ -102,22 +107,25 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     ['timeout', 'DYN_DEADLINE_EXCEEDED', 'backend.connection_timeout', 'too slow'],
     ['refused', 'DYN_UNAVAILABLE', 'backend.cannot_connect', 'database'],
     ['shutdown', 'DYN_UNAVAILABLE', 'backend.engine_shutdown', 'engine left'],
-  ])('the exception "%s" is the same typed error before the first item and after it', async (error, code, reason, message) => {
-    const client = await python<{ items: number; error: string }, number>('fail');
-    for (const items of [0, 2]) {
-      const seen: number[] = [];
-      const failed = (async () => {
-        for await (const item of client.generate({ items, error })) seen.push(item);
-      })();
-      const thrown: unknown = await failed.then(
-        () => undefined,
-        (cause: unknown) => cause,
-      );
-      expect(thrown).toBeInstanceOf(DynamoError);
-      expect(thrown).toMatchObject({ code, reason, message: expect.stringContaining(message) });
-      expect(seen).toHaveLength(items);
-    }
-  });
+  ])(
+    'the exception "%s" is the same typed error before the first item and after it',
+    async (error, code, reason, message) => {
+      const client = await python<{ items: number; error: string }, number>('fail');
+      for (const items of [0, 2]) {
+        const seen: number[] = [];
+        const failed = (async () => {
+          for await (const item of client.generate({ items, error })) seen.push(item);
+        })();
+        const thrown: unknown = await failed.then(
+          () => undefined,
+          (cause: unknown) => cause,
+        );
+        expect(thrown).toBeInstanceOf(DynamoError);
+        expect(thrown).toMatchObject({ code, reason, message: expect.stringContaining(message) });
+        expect(seen).toHaveLength(items);
+      }
+    },
+  );
 
   it('a stop reaches the handler as stopped, and the stream ends without an error', async () => {
     const client = await python<null, number>('endless');
@@ -157,7 +165,11 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     const client = await python<number, number>('count');
     worker.send({ do: 'unregister', endpoint: 'count' });
     await worker.event('done', { do: 'unregister' });
-    await waitFor('the instances of the client', () => client.instances(), (instances) => instances.length === 0);
+    await waitFor(
+      'the instances of the client',
+      () => client.instances(),
+      (instances) => instances.length === 0,
+    );
     await expect(client.collect(1)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
     worker.send({ do: 'register', endpoint: 'count' });
     await worker.event('done', { do: 'register' });
@@ -188,7 +200,9 @@ describe('a Python worker that goes away', () => {
         worker.kill('SIGKILL');
       }
     })();
-    const error: unknown = await within(20_000, 'the end of the stream', read, () => seen.length).catch((cause: unknown) => cause);
+    const error: unknown = await within(20_000, 'the end of the stream', read, () => seen.length).catch(
+      (cause: unknown) => cause,
+    );
     const elapsed = performance.now() - killedAt;
     expect(error).toBeInstanceOf(DynamoError);
     expect(error).toMatchObject({ code: 'DYN_UNAVAILABLE', kind: 'Disconnected', retryable: true });
@@ -202,7 +216,11 @@ describe('a Python worker that goes away', () => {
     await worker.event('ready');
     const client = await clientOf('interop-shutdown.python.echo');
     worker.send({ do: 'shutdown' });
-    await waitFor('the instances of the client', () => client.instances(), (instances) => instances.length === 0);
+    await waitFor(
+      'the instances of the client',
+      () => client.instances(),
+      (instances) => instances.length === 0,
+    );
     expect(await worker.exit()).toMatchObject({ code: 0 });
   });
 });

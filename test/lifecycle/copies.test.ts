@@ -30,7 +30,10 @@ it.each<Addon>(['copied', 'hard-linked', 'shared'])(
     onTestFinished(() => child.stop());
     expect(await child.event('done')).toMatchObject({ isDistinct: true });
     for (const index of [0, 1]) {
-      expect(await child.event('answers', { index })).toMatchObject({ answers: ['hello from 0', 'hello from 1'], isError: [true, true] });
+      expect(await child.event('answers', { index })).toMatchObject({
+        answers: ['hello from 0', 'hello from 1'],
+        isError: [true, true],
+      });
     }
     expect(await child.exit()).toMatchObject({ code: 0, signal: null });
   },

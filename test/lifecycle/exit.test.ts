@@ -34,7 +34,10 @@ function leave(what: string): Child {
 }
 
 /** Waits for the end of a process that has nothing left to do, and gives how it ended. `before`: what it needs to come so far. */
-async function end(what: string, before: (child: Child) => Promise<void> = async () => {}): Promise<{ code: number | null; signal: string | null; output: string }> {
+async function end(
+  what: string,
+  before: (child: Child) => Promise<void> = async () => {},
+): Promise<{ code: number | null; signal: string | null; output: string }> {
   let ended = { code: null as number | null, signal: null as string | null, output: '' };
   const took = await least(MOST_MS, async () => {
     const child = leave(what);
@@ -78,7 +81,11 @@ describe('a process stays as long as it waits for something', () => {
   it('for the answer to a call', async () => {
     const called = async (child: Child): Promise<void> => {
       await child.event('waiting');
-      await waitFor('the call to arrive', () => waiting, (count) => count > 0);
+      await waitFor(
+        'the call to arrive',
+        () => waiting,
+        (count) => count > 0,
+      );
       answer(5);
       expect(await child.event('answered')).toMatchObject({ answer: 5 });
     };
@@ -115,6 +122,7 @@ describe('a process stays as long as it waits for something', () => {
 it('a process that ends without a close leaves discovery', async () => {
   const child = leave('process.exit');
   await child.exit();
-  const ours = (): Promise<number> => runtime.instances().then((all) => all.filter(({ component }) => component === 'child').length);
+  const ours = (): Promise<number> =>
+    runtime.instances().then((all) => all.filter(({ component }) => component === 'child').length);
   await waitFor('the instances of the process that ended', ours, (count) => count === 0, 20_000);
 });

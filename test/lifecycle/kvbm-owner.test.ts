@@ -1,4 +1,11 @@
-import { BlockManager, NixlAgent, RemoteBlocks, type ShareRequest, type ShareResponse, TokenSequence } from 'dynamo-node';
+import {
+  BlockManager,
+  NixlAgent,
+  RemoteBlocks,
+  type ShareRequest,
+  type ShareResponse,
+  TokenSequence,
+} from 'dynamo-node';
 import { beforeEach, expect, it, onTestFinished } from 'vitest';
 import { Child } from '../helpers/child.js';
 import { libraryOf, nixlMissing, uniqueName } from '../helpers/nixl/library.js';
@@ -12,7 +19,12 @@ beforeEach(({ skip }) => {
 
 const layout = { layers: 4, heads: 4, headDim: 64, elementType: 'float32' } as const;
 
-async function withOwner(): Promise<{ owner: Child; reader: BlockManager; remote: RemoteBlocks; sequence: TokenSequence }> {
+async function withOwner(): Promise<{
+  owner: Child;
+  reader: BlockManager;
+  remote: RemoteBlocks;
+  sequence: TokenSequence;
+}> {
   const dir = temporaryFolder();
   const owner = Child.program('test/helpers/programs/blocks-owner.ts', [dir]);
   onTestFinished(() => owner.stop());
@@ -20,7 +32,13 @@ async function withOwner(): Promise<{ owner: Child; reader: BlockManager; remote
   const runtime = await testRuntime({ discovery: { kind: 'file', dir } });
   const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client({ mode: 'direct' });
   const [instance] = await client.waitForInstances({ timeoutMs: 30_000 });
-  const reader = new BlockManager({ tier: 'host', blockCount: 32, blockSize: 16, layout, storage: { kind: 'memory', checksums: true } });
+  const reader = new BlockManager({
+    tier: 'host',
+    blockCount: 32,
+    blockSize: 16,
+    layout,
+    storage: { kind: 'memory', checksums: true },
+  });
   onTestFinished(() => reader.dispose());
   const agent = await NixlAgent.create(uniqueName('reader'), { library: libraryOf('ucx') });
   onTestFinished(async () => void (await agent.close({ deadlineMs: 5000 })));
@@ -54,5 +72,10 @@ it('an owner that dies while its blocks are read gives an error and never a bloc
   expect(reader.matchPrefix(sequence)?.length).toBe(1);
   // What a transfer without an end may still write to is nobody's until the transfer fails, as all to a dead peer do.
   expect(reader.available + remote.statistics().quarantined).toBe(31);
-  await waitFor('the blocks', () => [reader.available, remote.statistics().quarantined], ([available, quarantined]) => available === 31 && quarantined === 0, 30_000);
+  await waitFor(
+    'the blocks',
+    () => [reader.available, remote.statistics().quarantined],
+    ([available, quarantined]) => available === 31 && quarantined === 0,
+    30_000,
+  );
 });

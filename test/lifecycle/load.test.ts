@@ -8,7 +8,8 @@ import { execute, root } from '../helpers/project.js';
 
 const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22 and 24';
 
-const PRINT = "await import('./lib/index.ts').then(() => console.log('loaded'), (error) => console.log(error.message));";
+const PRINT =
+  "await import('./lib/index.ts').then(() => console.log('loaded'), (error) => console.log(error.message));";
 
 /** What a process prints that imports the package from a folder without an addon, behind a script that changes what Node says of itself. */
 async function importBehind(change: string, addon?: string): Promise<string> {
@@ -22,20 +23,37 @@ async function importBehind(change: string, addon?: string): Promise<string> {
     writeFileSync(join(folder, 'build/Release/dynamo_node.node'), addon);
   }
   writeFileSync(join(folder, 'main.mjs'), `${change}\n${PRINT}\n`);
-  const { stdout } = await execute(process.execPath, ['--import', import.meta.resolve('tsx'), join(folder, 'main.mjs')], { cwd: folder });
+  const { stdout } = await execute(
+    process.execPath,
+    ['--import', import.meta.resolve('tsx'), join(folder, 'main.mjs')],
+    { cwd: folder },
+  );
   return stdout.trim();
 }
 
-const set = (object: string, name: string, value: string): string => `Object.defineProperty(${object}, '${name}', { value: ${value} });`;
+const set = (object: string, name: string, value: string): string =>
+  `Object.defineProperty(${object}, '${name}', { value: ${value} });`;
 
 const cases: [where: string, change: string, reason: string][] = [
-  ['macOS', set('process', 'platform', "'darwin'"), 'darwin is not supported: Dynamo runs on Linux (a container will do)'],
-  ['Windows', set('process', 'platform', "'win32'"), 'win32 is not supported: Dynamo runs on Linux (a container will do)'],
+  [
+    'macOS',
+    set('process', 'platform', "'darwin'"),
+    'darwin is not supported: Dynamo runs on Linux (a container will do)',
+  ],
+  [
+    'Windows',
+    set('process', 'platform', "'win32'"),
+    'win32 is not supported: Dynamo runs on Linux (a container will do)',
+  ],
   ['arm64', set('process', 'arch', "'arm64'"), 'the processor architecture arm64 is not supported'],
   ['Bun', 'globalThis.Bun = {};', 'Bun is not supported: run the program with Node.js'],
   ['Deno', 'globalThis.Deno = {};', 'Deno is not supported: run the program with Node.js'],
   ['Node.js 18', set('process.versions', 'node', "'18.20.4'"), 'Node.js 18.20.4 is too old'],
-  ['musl', 'process.report.getReport = () => ({ header: {} });', 'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm'],
+  [
+    'musl',
+    'process.report.getReport = () => ({ header: {} });',
+    'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm',
+  ],
 ];
 
 describe('a process that cannot load the addon is told why, and what is supported', () => {
@@ -44,8 +62,12 @@ describe('a process that cannot load the addon is told why, and what is supporte
   });
 
   it('with an older glibc', async () => {
-    const linker = "process.dlopen = () => { throw new Error(\"/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.36' not found\"); };";
-    const message = await importBehind(`${linker} process.report.getReport = () => ({ header: { glibcVersionRuntime: '2.35' } });`, 'any');
+    const linker =
+      'process.dlopen = () => { throw new Error("/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.36\' not found"); };';
+    const message = await importBehind(
+      `${linker} process.report.getReport = () => ({ header: { glibcVersionRuntime: '2.35' } });`,
+      'any',
+    );
     expect(message).toBe(`dynamo-node cannot load its native addon: glibc 2.35 is too old; ${SUPPORTED}`);
   });
 

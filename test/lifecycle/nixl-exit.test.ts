@@ -20,7 +20,9 @@ describe.each(['mock', 'ucx'] as Kind[])('a process with an open agent and a tra
   });
 
   it.each(ENDS)('ends as any other: %s', async (how, expected) => {
-    const child = Child.program('test/lifecycle/programs/nixl-exit.ts', [kind, how], { env: { NIXL_LOG_LEVEL: 'FATAL', UCX_LOG_LEVEL: 'fatal' } });
+    const child = Child.program('test/lifecycle/programs/nixl-exit.ts', [kind, how], {
+      env: { NIXL_LOG_LEVEL: 'FATAL', UCX_LOG_LEVEL: 'fatal' },
+    });
     onTestFinished(() => child.stop());
     const { at } = await child.event('done', {}, START_MS);
     if (how === 'signal') child.kill('SIGTERM');

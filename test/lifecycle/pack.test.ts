@@ -33,13 +33,27 @@ async function pack(): Promise<string> {
 
 test('the tarball carries the licence, the notices of the linked crates, the types, and neither sources nor tests', async () => {
   const { stdout } = await execute('tar', ['-tzf', await pack()]);
-  const files = stdout.trim().split('\n').map((name) => name.replace('package/', ''));
-  const wanted = ['LICENSE', 'THIRD_PARTY_NOTICES', 'README.md', 'dist/index.js', 'dist/index.d.ts', 'prebuilds/linux-x64/dynamo-node.glibc.node'];
+  const files = stdout
+    .trim()
+    .split('\n')
+    .map((name) => name.replace('package/', ''));
+  const wanted = [
+    'LICENSE',
+    'THIRD_PARTY_NOTICES',
+    'README.md',
+    'dist/index.js',
+    'dist/index.d.ts',
+    'prebuilds/linux-x64/dynamo-node.glibc.node',
+  ];
   expect(files).toEqual(expect.arrayContaining(wanted));
-  expect(files.filter((name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name))).toEqual([]);
+  expect(
+    files.filter((name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name)),
+  ).toEqual([]);
 });
 
-test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it, and its types hold', { timeout: 240_000 }, async (context) => {
+test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it, and its types hold', {
+  timeout: 240_000,
+}, async (context) => {
   const tarball = await pack();
   const app = join(folder, 'app');
   await mkdir(app);
@@ -58,9 +72,24 @@ test('the tarball installs without scripts into an empty folder, serves an endpo
   expect(stdout).toContain('answered');
 
   // The types as a user sees them who has their libraries checked too, with the README's first program.
-  const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [string, string];
+  const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [
+    string,
+    string,
+  ];
   await writeFile(join(app, 'main.mts'), example);
-  const strict = ['--noEmit', '--strict', '--exactOptionalPropertyTypes', '--skipLibCheck', 'false', '--target', 'es2022', '--lib', 'es2023,esnext.disposable'];
+  const strict = [
+    '--noEmit',
+    '--strict',
+    '--exactOptionalPropertyTypes',
+    '--skipLibCheck',
+    'false',
+    '--target',
+    'es2022',
+    '--lib',
+    'es2023,esnext.disposable',
+  ];
   const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--module', 'nodenext'];
-  await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, ...types, 'main.mts'], { cwd: app });
+  await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, ...types, 'main.mts'], {
+    cwd: app,
+  });
 });

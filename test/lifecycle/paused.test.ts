@@ -13,7 +13,7 @@ const HIGH_WATER_BYTES = 1 << 20;
 const QUEUES_BYTES = 2 * 64 * ITEM_BYTES;
 const MOST_BYTES = 2 * HIGH_WATER_BYTES + QUEUES_BYTES;
 /** While a gigabyte is read at full speed its items lie beside the heap until V8 collects them, which it does each 60 MiB or so where it has the time. */
-const MOST_READING_BYTES = ITEMS * ITEM_BYTES / 4;
+const MOST_READING_BYTES = (ITEMS * ITEM_BYTES) / 4;
 
 const megabytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
 
@@ -37,7 +37,11 @@ it(`a reader that pauses on a stream of ${ITEMS} items of 64 KiB costs neither p
   await Promise.all([ask(worker, 'report'), ask(reader, 'report')]);
   const before = { worker: (await ask(worker, 'report')).most, reader: (await ask(reader, 'report')).most };
   await ask(reader, 'pause', ITEMS);
-  const yielded = await waitForPause('a worker that stands still', async () => (await ask(worker, 'report')).items, 60_000);
+  const yielded = await waitForPause(
+    'a worker that stands still',
+    async () => (await ask(worker, 'report')).items,
+    60_000,
+  );
   const paused = { worker: (await ask(worker, 'report')).most, reader: (await ask(reader, 'report')).most };
   const resumed = await ask(reader, 'resume');
   const after = { worker: (await ask(worker, 'report')).most, reader: resumed.most };

@@ -16,6 +16,9 @@ it("the README's worker and its caller run as they stand there, and end by thems
   expect(example!.trim().split('\n').length).toBeLessThanOrEqual(20);
   writeFileSync(join(folder, 'main.mts'), example!.replace('/tmp/dynamo', join(folder, 'discovery')));
 
-  const { stdout } = await execute(process.execPath, ['--import', import.meta.resolve('tsx'), 'main.mts'], { cwd: folder, timeout: 50_000 });
+  const { stdout } = await execute(process.execPath, ['--import', import.meta.resolve('tsx'), 'main.mts'], {
+    cwd: folder,
+    timeout: 50_000,
+  });
   expect(stdout).toBe('moved\nin\nblocks\n');
 });

@@ -12,7 +12,10 @@ it('the blocks of a worker that was killed leave the router once its lease is ov
   const cluster = privateCluster();
   onTestFinished(() => cluster.remove());
   const start = async (blocks: number) => {
-    const child = Child.program('test/helpers/programs/router-worker.ts', [JSON.stringify(cluster.options), String(blocks * BLOCK_SIZE)]);
+    const child = Child.program('test/helpers/programs/router-worker.ts', [
+      JSON.stringify(cluster.options),
+      String(blocks * BLOCK_SIZE),
+    ]);
     onTestFinished(() => child.kill('SIGKILL'));
     return { child, id: String((await child.event('ready'))['id']) };
   };
@@ -21,7 +24,10 @@ it('the blocks of a worker that was killed leave the router once its lease is ov
   onTestFinished(() => runtime.close({ timeoutMs: 2000 }));
   await using router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
   const tokens = Uint32Array.from({ length: 8 * BLOCK_SIZE }, (_, index) => index);
-  const seen = async () => Object.fromEntries((await router.overlapScores({ tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+  const seen = async () =>
+    Object.fromEntries(
+      (await router.overlapScores({ tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]),
+    );
   await waitFor('both workers', seen, (all) => all[long.id] === 8 && all[short.id] === 3, 60_000);
   expect(String((await router.select({ tokens })).workerId)).toBe(long.id);
   long.child.kill('SIGKILL');

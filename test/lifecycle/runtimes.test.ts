@@ -28,7 +28,8 @@ it('several runtimes of a process find and call each other by file discovery, un
   const dir = temporaryFolder();
   const runtimes = await Promise.all([1, 2, 3].map(() => testRuntime({ discovery: { kind: 'file', dir } })));
   expect(new Set(runtimes.map(({ instanceId }) => instanceId)).size).toBe(3);
-  for (const [index, runtime] of runtimes.entries()) await runtime.endpoint<null, number>('several.worker.generate').serve(() => index);
+  for (const [index, runtime] of runtimes.entries())
+    await runtime.endpoint<null, number>('several.worker.generate').serve(() => index);
   for (const runtime of runtimes) {
     const client = await runtime.endpoint<null, number>('several.worker.generate').client();
     const instances = await client.waitForInstances({ count: 3, timeoutMs: 30_000 });
@@ -47,8 +48,14 @@ it('the close of one runtime leaves the others of its process at work', async ()
   const client = await staying.endpoint<null, string>('leaving.worker.generate').client();
   await client.waitForInstances({ count: 2, timeoutMs: 30_000 });
   await leaving.close();
-  await waitFor('the instances of the client', () => client.instances(), (instances) => instances.length === 1);
-  expect(await Promise.all(Array.from({ length: 20 }, () => client.unary(null)))).toEqual(Array.from({ length: 20 }, () => 'stayed'));
+  await waitFor(
+    'the instances of the client',
+    () => client.instances(),
+    (instances) => instances.length === 1,
+  );
+  expect(await Promise.all(Array.from({ length: 20 }, () => client.unary(null)))).toEqual(
+    Array.from({ length: 20 }, () => 'stayed'),
+  );
 });
 
 it('runtimes with discovery in memory do not see each other', async () => {
@@ -63,7 +70,10 @@ it('runtimes with discovery in memory do not see each other', async () => {
 it('what the crates fix for the process is a typed conflict in a later runtime, which says what holds', async () => {
   await testRuntime();
   const conflict = DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.2' });
-  await expect(conflict).rejects.toMatchObject({ code: 'DYN_CONFLICT', message: expect.stringMatching(/127\.0\.0\.2.*127\.0\.0\.1/) });
+  await expect(conflict).rejects.toMatchObject({
+    code: 'DYN_CONFLICT',
+    message: expect.stringMatching(/127\.0\.0\.2.*127\.0\.0\.1/),
+  });
 });
 
 it('an endpoint is served until it is closed, whether or not anybody keeps what serve gave', async () => {

@@ -34,16 +34,26 @@ async function leave(attempts: number): Promise<{ outcomes: readonly Outcome[]; 
   await client.waitForInstances({ count: 2, timeoutMs: 30_000 });
 
   const traffic = new Traffic(client, { items: 20, paceMs: 5, lanes: LANES, attempts });
-  await waitFor('calls before the signal', () => traffic.whole, (whole) => whole >= 100);
+  await waitFor(
+    'calls before the signal',
+    () => traffic.whole,
+    (whole) => whole >= 100,
+  );
   leaving.kill('SIGTERM');
   expect(await leaving.exit()).toMatchObject({ code: 0, signal: null });
   const atExit = traffic.whole;
-  await waitFor('calls behind the signal', () => traffic.whole, (whole) => whole >= atExit + 100);
+  await waitFor(
+    'calls behind the signal',
+    () => traffic.whole,
+    (whole) => whole >= atExit + 100,
+  );
   const outcomes = await traffic.end();
   staying.kill('SIGTERM');
   await staying.exit();
   const [left, stayed] = [await leaving.event('closed'), await staying.event('closed')] as unknown as [Counts, Counts];
-  console.log(`${outcomes.length} calls over a SIGTERM; of ${left.accepted} that the worker accepted ${left.whole} ended whole and ${left.cut} were sent elsewhere`);
+  console.log(
+    `${outcomes.length} calls over a SIGTERM; of ${left.accepted} that the worker accepted ${left.whole} ended whole and ${left.cut} were sent elsewhere`,
+  );
   return { outcomes, left, stayed };
 }
 
@@ -61,7 +71,9 @@ it('SIGTERM under load is never more to a caller without retries than a typed er
   const { outcomes, left, stayed } = await leave(1);
   const failed = outcomes.filter(({ error }) => error !== undefined);
   expect(failed.filter(({ items }) => items > 0)).toEqual([]);
-  expect(failed.filter(({ error }) => !DynamoError.is(error) || error.code !== 'DYN_UNAVAILABLE' || !error.retryable)).toEqual([]);
+  expect(
+    failed.filter(({ error }) => !DynamoError.is(error) || error.code !== 'DYN_UNAVAILABLE' || !error.retryable),
+  ).toEqual([]);
   expect(left.whole + stayed.whole).toBe(outcomes.length - failed.length);
 });
 
@@ -78,7 +90,11 @@ it('a second signal ends a process whose close takes too long at once, with the 
   const stream = client.generate({ call: 0, items: 2, hangAt: 1 });
   expect((await stream.next()).value).toEqual({ call: 0, index: 0 });
   child.kill('SIGTERM');
-  await waitFor('the worker to leave discovery', () => client.instances(), (instances) => instances.length === 0);
+  await waitFor(
+    'the worker to leave discovery',
+    () => client.instances(),
+    (instances) => instances.length === 0,
+  );
   expect(child.isRunning).toBe(true);
   child.kill('SIGTERM');
   expect(await child.exit()).toMatchObject({ code: 143, signal: null });

@@ -43,7 +43,9 @@ describe('the addon file', () => {
 
   test('asks for no symbol newer than the oldest supported glibc', async () => {
     const versions = (await outputOf('readelf', '--version-info', '--wide', stripped)).matchAll(/GLIBC_(\d+)\.(\d+)/g);
-    const newer = [...versions].filter(([, major, minor]) => Number(major) * 1000 + Number(minor) > newestGlibc[0] * 1000 + newestGlibc[1]);
+    const newer = [...versions].filter(
+      ([, major, minor]) => Number(major) * 1000 + Number(minor) > newestGlibc[0] * 1000 + newestGlibc[1],
+    );
     expect([...new Set(newer.map(([name]) => name))]).toEqual([]);
   });
 

@@ -6,7 +6,32 @@ import type { Async, Handle, Sync } from '../../lib/addon/native.js';
 import { openLog } from '../../lib/runtime/log.js';
 
 /** Those that need no object of their own; everything else must refuse to be called without one. */
-const FREE = new Set(['open', 'cancel', 'versions', 'logOpen', 'runtimeCreate', 'conformanceInbox', 'modelFetch', 'modelParsers', 'sequenceCreate', 'registryCreate', 'blocksAttach', 'bufferDetach', 'kvbmBench', 'hashBlocks', 'hashSequences', 'radixTreeCreate', 'indexerCreate', 'selectionCreate', 'routerDefaults', 'replayRun', 'nixlLibraryLoad', 'nixlProcessRead', 'nixlProcessReceived', 'nixlRegionFind']);
+const FREE = new Set([
+  'open',
+  'cancel',
+  'versions',
+  'logOpen',
+  'runtimeCreate',
+  'conformanceInbox',
+  'modelFetch',
+  'modelParsers',
+  'sequenceCreate',
+  'registryCreate',
+  'blocksAttach',
+  'bufferDetach',
+  'kvbmBench',
+  'hashBlocks',
+  'hashSequences',
+  'radixTreeCreate',
+  'indexerCreate',
+  'selectionCreate',
+  'routerDefaults',
+  'replayRun',
+  'nixlLibraryLoad',
+  'nixlProcessRead',
+  'nixlProcessReceived',
+  'nixlRegionFind',
+]);
 const names = Object.keys(native).filter((name) => !FREE.has(name)) as (keyof typeof native)[];
 
 /** What a function says that gets one: its core knows the kind of every handle of its own, and no other. */
@@ -36,11 +61,14 @@ describe('every native function', () => {
     expect(await outcome(name, {})).toBeInstanceOf(TypeError);
   });
 
-  it.each(names.filter((name) => name !== 'streamPull' && name !== 'streamCancel'))('%s refuses an object of another kind', async (name) => {
-    const error = await outcome(name, { handle: stranger, other: stranger });
-    expect(error).toBeInstanceOf(TypeError);
-    expect(error.message).toMatch(REFUSAL);
-  });
+  it.each(names.filter((name) => name !== 'streamPull' && name !== 'streamCancel'))(
+    '%s refuses an object of another kind',
+    async (name) => {
+      const error = await outcome(name, { handle: stranger, other: stranger });
+      expect(error).toBeInstanceOf(TypeError);
+      expect(error.message).toMatch(REFUSAL);
+    },
+  );
 
   it.each(names)('%s refuses a handle that is none', async (name) => {
     for (const wrong of [{}, 1, 'x', () => {}, Symbol('x')]) {
@@ -59,7 +87,9 @@ describe('every native function', () => {
   });
 
   it('refuses arguments that are not MessagePack, or lack a field, by name', async () => {
-    await expect(invoke(native.runtimeCreate, 'create', { args: Buffer.from([0xc1]) })).rejects.toBeInstanceOf(TypeError);
+    await expect(invoke(native.runtimeCreate, 'create', { args: Buffer.from([0xc1]) })).rejects.toBeInstanceOf(
+      TypeError,
+    );
     const args = pack({ discovery: { kind: 'nowhere' } });
     await expect(invoke(native.runtimeCreate, 'create', { args })).rejects.toThrow(/nowhere|variant/);
   });

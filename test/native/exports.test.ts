@@ -12,7 +12,9 @@ const CASES: Record<string, Case> = {
   'BlockManager.attach': [(wrong) => library.BlockManager.attach(wrong)],
   BlockRegistry: [(wrong) => new library.BlockRegistry(wrong), isObject],
   BlockTiers: [(wrong) => new library.BlockTiers(wrong, wrong)],
-  'BuiltInWorker.start': [(wrong) => library.BuiltInWorker.start({ discovery: { kind: 'mem' } }, wrong, { kind: 'echo', modelName: 'x' })],
+  'BuiltInWorker.start': [
+    (wrong) => library.BuiltInWorker.start({ discovery: { kind: 'mem' } }, wrong, { kind: 'echo', modelName: 'x' }),
+  ],
   KvIndexer: [(wrong) => new library.KvIndexer(wrong)],
   'LineageHashes.from': [(wrong) => library.LineageHashes.from(wrong)],
   'NixlAgent.create': [(wrong) => library.NixlAgent.create(wrong)],
@@ -35,16 +37,67 @@ const CASES: Record<string, Case> = {
 };
 
 /** They take nothing, or nothing that can be wrong. */
-const TAKE_NOTHING = ['DynamoError.is', 'RadixTree', 'currentRequest', 'healthCheckFromEnvironment', 'modelParsers', 'versions'];
+const TAKE_NOTHING = [
+  'DynamoError.is',
+  'RadixTree',
+  'currentRequest',
+  'healthCheckFromEnvironment',
+  'modelParsers',
+  'versions',
+];
 
 /** Classes whose objects the library hands out, and errors that it throws: users make none. */
 const HANDED_OUT = [
-  'BlockChecksumError', 'BlockLayoutError', 'BlockList', 'BlockStateError', 'BlocksExhaustedError', 'BuiltInWorker', 'Client', 'ClosedError', 'Component',
-  'Counter', 'DistributedRuntime', 'Endpoint', 'EventPublisher', 'FirstTokenSource', 'ForwardPassPublisher', 'ForwardPassRelay', 'ForwardPassSubscriber',
-  'Frontend', 'Gauge', 'Histogram', 'KvPublisher', 'KvRouter', 'LineageHashes', 'MemoryRegion', 'MemorySlice', 'Metrics', 'MetricsText', 'MutableBlocks',
-  'Namespace', 'NixlAgent', 'NixlError', 'NixlLibrary', 'NixlLoadError', 'NixlPeer', 'Notifications', 'PagedSequence', 'PreparedTransfer', 'RegisteredBlocks',
-  'RemoteBlocks', 'RemoteMemory', 'RequestCancelled', 'ResponseStream', 'SelectionService', 'ServedEndpoint', 'ServedEngine', 'SharedBlocks', 'SharedRegion',
-  'StagedBlocks', 'WeakBlocks', 'WorkerMetricsPublisher',
+  'BlockChecksumError',
+  'BlockLayoutError',
+  'BlockList',
+  'BlockStateError',
+  'BlocksExhaustedError',
+  'BuiltInWorker',
+  'Client',
+  'ClosedError',
+  'Component',
+  'Counter',
+  'DistributedRuntime',
+  'Endpoint',
+  'EventPublisher',
+  'FirstTokenSource',
+  'ForwardPassPublisher',
+  'ForwardPassRelay',
+  'ForwardPassSubscriber',
+  'Frontend',
+  'Gauge',
+  'Histogram',
+  'KvPublisher',
+  'KvRouter',
+  'LineageHashes',
+  'MemoryRegion',
+  'MemorySlice',
+  'Metrics',
+  'MetricsText',
+  'MutableBlocks',
+  'Namespace',
+  'NixlAgent',
+  'NixlError',
+  'NixlLibrary',
+  'NixlLoadError',
+  'NixlPeer',
+  'Notifications',
+  'PagedSequence',
+  'PreparedTransfer',
+  'RegisteredBlocks',
+  'RemoteBlocks',
+  'RemoteMemory',
+  'RequestCancelled',
+  'ResponseStream',
+  'SelectionService',
+  'ServedEndpoint',
+  'ServedEngine',
+  'SharedBlocks',
+  'SharedRegion',
+  'StagedBlocks',
+  'WeakBlocks',
+  'WorkerMetricsPublisher',
 ];
 
 /** Made by the library for itself; the declarations that are published lack them. */
@@ -53,7 +106,9 @@ const INTERNAL = ['BlockRegistry.of', 'Client.create', 'EventPublisher.create', 
 /** What users can call of an export: itself, and its static functions. */
 function callable(name: string, value: unknown): string[] {
   if (typeof value !== 'function') return [];
-  const members = Object.getOwnPropertyNames(value).filter((key) => key !== 'prototype' && typeof (value as unknown as Record<string, unknown>)[key] === 'function');
+  const members = Object.getOwnPropertyNames(value).filter(
+    (key) => key !== 'prototype' && typeof (value as unknown as Record<string, unknown>)[key] === 'function',
+  );
   return [name, ...members.map((member) => `${name}.${member}`)];
 }
 
@@ -62,9 +117,15 @@ it('every exported function has a case of wrong arguments, here or in the tests 
   const elsewhere = [...badInput.matchAll(/^ {2}\['(?:new )?([\w.]+)/gm)].map(([, name]) => name as string);
   const known = new Set([...Object.keys(CASES), ...TAKE_NOTHING, ...HANDED_OUT, ...INTERNAL, ...elsewhere]);
   const all = Object.entries(library).flatMap(([name, value]) => callable(name, value));
-  expect(all.filter((name) => !known.has(name)), 'exported, and without a case').toEqual([]);
+  expect(
+    all.filter((name) => !known.has(name)),
+    'exported, and without a case',
+  ).toEqual([]);
   const here = [...Object.keys(CASES), ...TAKE_NOTHING, ...HANDED_OUT, ...INTERNAL];
-  expect(here.filter((name) => !all.includes(name)), 'not exported any more').toEqual([]);
+  expect(
+    here.filter((name) => !all.includes(name)),
+    'not exported any more',
+  ).toEqual([]);
 });
 
 let tried = 0;

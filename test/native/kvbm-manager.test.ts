@@ -1,4 +1,11 @@
-import { BlockManager, type BlockManagerOptions, BlockRegistry, LineageHashes, type RegisteredBlocks, TokenSequence } from 'dynamo-node';
+import {
+  BlockManager,
+  type BlockManagerOptions,
+  BlockRegistry,
+  LineageHashes,
+  type RegisteredBlocks,
+  TokenSequence,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 const blockSize = 4;
@@ -11,7 +18,10 @@ function testManager(options: Partial<BlockManagerOptions> = {}): BlockManager {
 
 /** A sequence of so many blocks that shares its first blocks with those of the same seed. */
 function sequenceOf(blocks: number, seed = 0): TokenSequence {
-  const sequence = new TokenSequence(Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed + index), { blockSize });
+  const sequence = new TokenSequence(
+    Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed + index),
+    { blockSize },
+  );
   onTestFinished(() => sequence.dispose());
   return sequence;
 }
@@ -20,7 +30,11 @@ function store(manager: BlockManager, sequence: TokenSequence): RegisteredBlocks
   return manager.allocateOrThrow(sequence.blockCount).stage(sequence).register();
 }
 
-const stateError = expect.objectContaining({ name: 'BlockStateError', code: 'DYN_CONFLICT', reason: 'kvbm.block_state' });
+const stateError = expect.objectContaining({
+  name: 'BlockStateError',
+  code: 'DYN_CONFLICT',
+  reason: 'kvbm.block_state',
+});
 const closedError = expect.objectContaining({ code: 'DYN_CLOSED' });
 
 describe('BlockManager', () => {
@@ -47,7 +61,13 @@ describe('BlockManager', () => {
     const held = manager.allocateOrThrow(3);
     expect(manager.allocate(2)).toBeNull();
     expect(manager.allocate(5)).toBeNull();
-    const error = expect.objectContaining({ name: 'BlocksExhaustedError', code: 'DYN_CAPACITY_EXHAUSTED', requested: 2, available: 1, retryable: true });
+    const error = expect.objectContaining({
+      name: 'BlocksExhaustedError',
+      code: 'DYN_CAPACITY_EXHAUSTED',
+      requested: 2,
+      available: 1,
+      retryable: true,
+    });
     expect(() => manager.allocateOrThrow(2)).toThrow(error);
     held.dispose();
     expect(manager.allocateOrThrow(4).length).toBe(4);
@@ -196,7 +216,10 @@ describe('BlockManager', () => {
     const sequence = sequenceOf(3);
     const pages = manager.allocateOrThrow(4);
     const first = pages.commit(sequence, 0, 2);
-    expect([[...first.ids], [...pages.ids]]).toEqual([[0, 1], [2, 3]]);
+    expect([[...first.ids], [...pages.ids]]).toEqual([
+      [0, 1],
+      [2, 3],
+    ]);
     const second = pages.commit(sequence, 2, 1);
     expect([[...second.ids], [...pages.ids]]).toEqual([[2], [3]]);
     expect(manager.matchPrefix(sequence)?.length).toBe(3);
@@ -324,7 +347,13 @@ describe('BlockManager', () => {
     expect(manager.available).toBe(6);
     registered.dispose();
     registered[Symbol.dispose]();
-    for (const use of [() => registered.clone(), () => registered.weak(), () => registered.hashes(), () => registered.split(0)]) expect(use).toThrow(closedError);
+    for (const use of [
+      () => registered.clone(),
+      () => registered.weak(),
+      () => registered.hashes(),
+      () => registered.split(0),
+    ])
+      expect(use).toThrow(closedError);
     weak.dispose();
     expect(() => weak.upgrade()).toThrow(closedError);
     expect(manager.statistics()).toMatchObject({ available: 8, batches: 0 });
@@ -332,7 +361,10 @@ describe('BlockManager', () => {
 
   it('refuses blocks of another manager', async () => {
     const layout = { layers: 1, heads: 1, headDim: 8, elementType: 'float32' } as const;
-    const [one, two] = [testManager({ layout, storage: { kind: 'memory' } }), testManager({ layout, storage: { kind: 'memory' } })];
+    const [one, two] = [
+      testManager({ layout, storage: { kind: 'memory' } }),
+      testManager({ layout, storage: { kind: 'memory' } }),
+    ];
     const ours = store(one, sequenceOf(1));
     expect(() => ours.join(store(two, sequenceOf(1)))).toThrow(stateError);
     await expect(one.copy(ours, two.allocateOrThrow(1))).rejects.toThrow(stateError);
@@ -346,7 +378,13 @@ describe('BlockManager', () => {
     manager.dispose();
     manager[Symbol.dispose]();
     blocks.dispose();
-    for (const use of [() => manager.allocate(1), () => manager.statistics(), () => manager.share(), () => manager.matchPrefix(sequenceOf(1)), () => manager.events()]) {
+    for (const use of [
+      () => manager.allocate(1),
+      () => manager.statistics(),
+      () => manager.share(),
+      () => manager.matchPrefix(sequenceOf(1)),
+      () => manager.events(),
+    ]) {
       expect(use).toThrow(closedError);
     }
   });
@@ -355,7 +393,12 @@ describe('BlockManager', () => {
     const manager = testManager({ eviction: 'lru', duplicates: 'reject' });
     const token = manager.share();
     const attached = BlockManager.attach(token);
-    expect([attached.tier, attached.blockCount, attached.blockSize, attached.share()]).toEqual(['host', 8, blockSize, token]);
+    expect([attached.tier, attached.blockCount, attached.blockSize, attached.share()]).toEqual([
+      'host',
+      8,
+      blockSize,
+      token,
+    ]);
     const theirs = store(attached, sequenceOf(2));
     expect(manager.matchPrefix(sequenceOf(2))?.length).toBe(2);
     expect(attached.registry.size).toBe(2);
@@ -372,11 +415,22 @@ describe('names of the host’s own making that meet in the index of free blocks
     const manager = testManager();
     const name = sequenceOf(3).lineageHashes().at(2);
     // The same position and hash behind another parent.
-    const blocks = [name, name ^ 1n, name ^ 3n].map((each) => manager.allocateOrThrow(1).stage(LineageHashes.from([each])).register());
+    const blocks = [name, name ^ 1n, name ^ 3n].map((each) =>
+      manager
+        .allocateOrThrow(1)
+        .stage(LineageHashes.from([each]))
+        .register(),
+    );
     const other = store(manager, sequenceOf(2, 50));
     for (const each of [...blocks, other]) each.dispose();
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(() => manager.allocate(1)).toThrow(expect.objectContaining({ code: 'DYN_INTERNAL', operation: 'blocks.dispose', message: expect.stringContaining('Hash collision') }));
+    expect(() => manager.allocate(1)).toThrow(
+      expect.objectContaining({
+        code: 'DYN_INTERNAL',
+        operation: 'blocks.dispose',
+        message: expect.stringContaining('Hash collision'),
+      }),
+    );
     // One of the three is free again, and so are those of the others; two were lost with their names.
     expect(manager.available).toBe(6);
     expect(manager.matchPrefix(sequenceOf(2, 50))?.length).toBe(2);

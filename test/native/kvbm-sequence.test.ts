@@ -21,7 +21,9 @@ describe('TokenSequence', () => {
     const names = [...sequence.lineageHashes()];
     expect(names.map((name) => (name >> 118n) & 0xffn)).toEqual([0n, 1n, 2n]);
     expect(names.map((name) => (name >> 54n) & (2n ** 64n - 1n))).toEqual([...hashes]);
-    expect(names.map((name) => name & (2n ** 54n - 1n))).toEqual([0n, ...hashes.slice(0, 2)].map((hash) => hash & (2n ** 54n - 1n)));
+    expect(names.map((name) => name & (2n ** 54n - 1n))).toEqual(
+      [0n, ...hashes.slice(0, 2)].map((hash) => hash & (2n ** 54n - 1n)),
+    );
   });
 
   it.each([1, 3, 4, 16])('gives the same hashes however the tokens come, with blocks of %i', (blockSize) => {
@@ -35,7 +37,10 @@ describe('TokenSequence', () => {
     }
     using mixed = new TokenSequence(tokens.subarray(0, 5), { blockSize });
     mixed.append(tokens[5] as number);
-    expect(mixed.extend(tokens.subarray(6, 30))).toEqual({ start: Math.floor(6 / blockSize), end: Math.floor(30 / blockSize) });
+    expect(mixed.extend(tokens.subarray(6, 30))).toEqual({
+      start: Math.floor(6 / blockSize),
+      end: Math.floor(30 / blockSize),
+    });
     for (const token of tokens.subarray(30, 40)) mixed.append(token);
     mixed.extend([...tokens.subarray(40)]);
     for (const sequence of [grown, mixed]) {
@@ -52,7 +57,13 @@ describe('TokenSequence', () => {
       return sequence.blockHashes()[0] as bigint;
     };
     expect(hashOf({ salt: '', loraName: '' })).toBe(GOLDEN[0]);
-    const all = [hashOf({}), hashOf({ salt: 'a' }), hashOf({ loraName: 'a' }), hashOf({ salt: 'a', loraName: 'a' }), hashOf({ salt: 'b' })];
+    const all = [
+      hashOf({}),
+      hashOf({ salt: 'a' }),
+      hashOf({ loraName: 'a' }),
+      hashOf({ salt: 'a', loraName: 'a' }),
+      hashOf({ salt: 'b' }),
+    ];
     expect(new Set(all).size).toBe(5);
   });
 
@@ -109,7 +120,8 @@ describe('TokenSequence', () => {
   });
 
   it('refuses what is no token, no run and no option, by name', () => {
-    const make = (tokens: unknown, options: object) => () => new TokenSequence(tokens as number[], { blockSize: 4, ...options });
+    const make = (tokens: unknown, options: object) => () =>
+      new TokenSequence(tokens as number[], { blockSize: 4, ...options });
     expect(make([1, -1], {})).toThrow(/TokenSequence tokens\[1\]: expected an integer from 0/);
     expect(make([1.5], {})).toThrow(RangeError);
     expect(make(['1'], {})).toThrow(TypeError);
@@ -117,9 +129,18 @@ describe('TokenSequence', () => {
     expect(make([], { blockSize: 0 })).toThrow(RangeError);
     expect(make([], { salt: 1 })).toThrow(/options.salt: expected a string/);
     expect(make([], { salted: 'x' })).toThrow(/unknown option/);
-    expect(make([1, 2], { multimodal: [{ hash: 1, offset: 0, length: 1 }] })).toThrow(/multimodal\[0\].hash: expected a bigint/);
+    expect(make([1, 2], { multimodal: [{ hash: 1, offset: 0, length: 1 }] })).toThrow(
+      /multimodal\[0\].hash: expected a bigint/,
+    );
     expect(make([1, 2], { multimodal: [{ hash: 1n, offset: 0, length: 3 }] })).toThrow(/exceeds tokens length/);
-    expect(make([1, 2], { multimodal: [{ hash: 1n, offset: 0, length: 2 }, { hash: 1n, offset: 1, length: 1 }] })).toThrow(/overlap/);
+    expect(
+      make([1, 2], {
+        multimodal: [
+          { hash: 1n, offset: 0, length: 2 },
+          { hash: 1n, offset: 1, length: 1 },
+        ],
+      }),
+    ).toThrow(/overlap/);
     using sequence = new TokenSequence(counted(9), { blockSize: 4 });
     expect(() => sequence.append(-1)).toThrow(RangeError);
     expect(() => sequence.append(2 ** 32)).toThrow(RangeError);
@@ -131,9 +152,13 @@ describe('TokenSequence', () => {
 
   it('refuses more blocks than a range can tell of, and keeps what it had', () => {
     const tooMany = new Uint32Array(2 ** 24 + 1);
-    expect(() => new TokenSequence(tooMany, { blockSize: 1 })).toThrow(new TypeError('TokenSequence tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'));
+    expect(() => new TokenSequence(tooMany, { blockSize: 1 })).toThrow(
+      new TypeError('TokenSequence tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'),
+    );
     using sequence = new TokenSequence(counted(2), { blockSize: 1 });
-    expect(() => sequence.extend(tooMany.subarray(2))).toThrow(new TypeError('sequence.extend tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'));
+    expect(() => sequence.extend(tooMany.subarray(2))).toThrow(
+      new TypeError('sequence.extend tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'),
+    );
     expect([sequence.length, sequence.blockCount, sequence.tokens()]).toEqual([2, 2, counted(2)]);
   });
 
@@ -141,7 +166,12 @@ describe('TokenSequence', () => {
     const sequence = new TokenSequence(counted(8), { blockSize: 4 });
     sequence.dispose();
     sequence[Symbol.dispose]();
-    for (const use of [() => sequence.append(1), () => sequence.extend([1]), () => sequence.blockHashes(), () => sequence.clone()]) {
+    for (const use of [
+      () => sequence.append(1),
+      () => sequence.extend([1]),
+      () => sequence.blockHashes(),
+      () => sequence.clone(),
+    ]) {
       expect(use).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
     }
   });

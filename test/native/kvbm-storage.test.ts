@@ -1,7 +1,15 @@
 import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { blockBytes, type BlockLayout, BlockManager, type BlockManagerOptions, BlockTiers, type RegisteredBlocks, TokenSequence } from 'dynamo-node';
+import {
+  type BlockLayout,
+  BlockManager,
+  type BlockManagerOptions,
+  BlockTiers,
+  blockBytes,
+  type RegisteredBlocks,
+  TokenSequence,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { temporaryFolder } from '../helpers/runtime.js';
 
@@ -10,7 +18,14 @@ const layout: BlockLayout = { layers: 2, heads: 2, headDim: 4, elementType: 'flo
 const BYTES = 2 * 2 * blockSize * 2 * 4 * 4;
 
 function withMemory(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({ tier: 'host', blockCount: 8, blockSize, layout, storage: { kind: 'memory', checksums: true }, ...options });
+  const manager = new BlockManager({
+    tier: 'host',
+    blockCount: 8,
+    blockSize,
+    layout,
+    storage: { kind: 'memory', checksums: true },
+    ...options,
+  });
   onTestFinished(() => manager.dispose());
   return manager;
 }
@@ -21,12 +36,16 @@ function withFile(): { disk: BlockManager; path: string } {
 }
 
 function sequenceOf(blocks: number, seed = 0): TokenSequence {
-  const sequence = new TokenSequence(Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed + index), { blockSize });
+  const sequence = new TokenSequence(
+    Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed + index),
+    { blockSize },
+  );
   onTestFinished(() => sequence.dispose());
   return sequence;
 }
 
-const pattern = (seed: number): Uint8Array => Uint8Array.from({ length: BYTES }, (_, index) => (seed * 31 + index * 7) & 255);
+const pattern = (seed: number): Uint8Array =>
+  Uint8Array.from({ length: BYTES }, (_, index) => (seed * 31 + index * 7) & 255);
 
 function storeBytes(manager: BlockManager, sequence: TokenSequence, seed = 1): RegisteredBlocks {
   const blocks = manager.allocateOrThrow(sequence.blockCount);
@@ -133,7 +152,9 @@ describe('the bytes of blocks', () => {
     await file.close();
     await expect(registered.read(0)).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
     truncateSync(path, 10);
-    await expect(registered.read(0)).rejects.toThrow(expect.objectContaining({ code: 'DYN_INTERNAL', reason: 'kvbm.io' }));
+    await expect(registered.read(0)).rejects.toThrow(
+      expect.objectContaining({ code: 'DYN_INTERNAL', reason: 'kvbm.io' }),
+    );
   });
 
   it('go with their manager, which takes no file that is there', () => {
@@ -142,7 +163,9 @@ describe('the bytes of blocks', () => {
     disk.dispose();
     expect(existsSync(path)).toBe(false);
     writeFileSync(path, 'mine');
-    expect(() => withMemory({ tier: 'disk', storage: { kind: 'file', path } })).toThrow(expect.objectContaining({ reason: 'kvbm.io' }));
+    expect(() => withMemory({ tier: 'disk', storage: { kind: 'file', path } })).toThrow(
+      expect.objectContaining({ reason: 'kvbm.io' }),
+    );
     expect(existsSync(path)).toBe(true);
   });
 
@@ -150,7 +173,11 @@ describe('the bytes of blocks', () => {
     const host = withMemory();
     const stored = storeBytes(host, sequenceOf(1));
     // The same number of bytes, so that nothing but the comparison stops it.
-    for (const other of [{ ...layout, layers: 4, heads: 1 }, { ...layout, elementType: 'int8', headDim: 16 } as const, { ...layout, outer: 1, layers: 4 } as const]) {
+    for (const other of [
+      { ...layout, layers: 4, heads: 1 },
+      { ...layout, elementType: 'int8', headDim: 16 } as const,
+      { ...layout, outer: 1, layers: 4 } as const,
+    ]) {
       const disk = withMemory({ tier: 'disk', layout: other });
       expect(disk.blockBytes).toBe(BYTES);
       const error = expect.objectContaining({ name: 'BlockLayoutError', code: 'DYN_INVALID_REQUEST' });
@@ -162,7 +189,9 @@ describe('the bytes of blocks', () => {
     }
     for (const other of [{ blockSize: 2 * blockSize }, { layout: { ...layout, heads: 4 } }]) {
       const disk = withMemory({ tier: 'disk', ...other });
-      await expect(disk.copy(stored, disk.allocateOrThrow(1))).rejects.toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
+      await expect(disk.copy(stored, disk.allocateOrThrow(1))).rejects.toThrow(
+        expect.objectContaining({ name: 'BlockLayoutError' }),
+      );
       expect(() => new BlockTiers(host, disk)).toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
     }
     await expect(host.copy(stored, host.allocateOrThrow(2))).rejects.toThrow(/expected 1, as the source has, got 2/);
@@ -180,13 +209,26 @@ describe('the bytes of blocks', () => {
     const above = host.allocateOrThrow(2);
     await host.copy(part, above, { layers: [1, 2] });
     expect(above.bytes(1).subarray(BYTES / 2)).toEqual(pattern(2).subarray(BYTES / 2));
-    expect(above.bytes(1).subarray(0, BYTES / 2).every((byte) => byte === 0)).toBe(true);
-    await expect(host.copy(part, above, { layers: [0, 2] })).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
+    expect(
+      above
+        .bytes(1)
+        .subarray(0, BYTES / 2)
+        .every((byte) => byte === 0),
+    ).toBe(true);
+    await expect(host.copy(part, above, { layers: [0, 2] })).rejects.toThrow(
+      expect.objectContaining({ name: 'BlockChecksumError' }),
+    );
     await host.copy(stored, above, { layers: [0, 1] });
     const whole = above.stageAs(stored).register();
     for (let index = 0; index < 2; index++) expect(whole.view(index)).toEqual(pattern(1 + index));
     using refused = disk.allocateOrThrow(2);
-    for (const layers of [[0, 3], [1, 1], [-1, 1], [2, 1]] as const) await expect(disk.copy(stored, refused, { layers })).rejects.toThrow(RangeError);
+    for (const layers of [
+      [0, 3],
+      [1, 1],
+      [-1, 1],
+      [2, 1],
+    ] as const)
+      await expect(disk.copy(stored, refused, { layers })).rejects.toThrow(RangeError);
     await expect(disk.copy(stored, refused, { layers: [1] as never })).rejects.toThrow(TypeError);
     await expect(disk.copy(stored, refused, { sourceLayout: 'NHD' } as never)).rejects.toThrow(/unknown option/);
   });
@@ -197,7 +239,8 @@ describe('the bytes of blocks', () => {
     const twins = host.allocateOrThrow(3);
     await host.copy(stored, twins);
     expect([...twins.ids].some((id) => stored.ids.includes(id))).toBe(false);
-    for (let index = 0; index < 3; index++) expect([twins.bytes(index), stored.view(index)]).toEqual([pattern(1 + index), pattern(1 + index)]);
+    for (let index = 0; index < 3; index++)
+      expect([twins.bytes(index), stored.view(index)]).toEqual([pattern(1 + index), pattern(1 + index)]);
   });
 
   it('stay mutable where their copy fails half-way, and nothing finds what it wrote', async () => {
@@ -218,14 +261,20 @@ describe('the bytes of blocks', () => {
 
   it('are copied by hundreds at once, each as it is', async () => {
     const host = withMemory({ blockCount: 256 });
-    const disk = withMemory({ tier: 'disk', blockCount: 256, storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true } });
-    const kept = await Promise.all(Array.from({ length: 256 }, async (_, seed) => {
-      const sequence = sequenceOf(1, seed * blockSize);
-      const stored = storeBytes(host, sequence, seed);
-      const below = disk.allocateOrThrow(1);
-      await disk.copy(stored, below);
-      return below.stageAs(stored).register();
-    }));
+    const disk = withMemory({
+      tier: 'disk',
+      blockCount: 256,
+      storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true },
+    });
+    const kept = await Promise.all(
+      Array.from({ length: 256 }, async (_, seed) => {
+        const sequence = sequenceOf(1, seed * blockSize);
+        const stored = storeBytes(host, sequence, seed);
+        const below = disk.allocateOrThrow(1);
+        await disk.copy(stored, below);
+        return below.stageAs(stored).register();
+      }),
+    );
     for (const [seed, blocks] of kept.entries()) expect(Buffer.compare(await blocks.read(0), pattern(seed))).toBe(0);
   });
 
@@ -235,13 +284,21 @@ describe('the bytes of blocks', () => {
     const blockCount = 64;
     const host = withMemory({ layout: big, blockSize: 16, blockCount });
     const path = join(temporaryFolder(), 'blocks');
-    const disk = withMemory({ tier: 'disk', layout: big, blockSize: 16, blockCount, storage: { kind: 'file', path, checksums: true } });
+    const disk = withMemory({
+      tier: 'disk',
+      layout: big,
+      blockSize: 16,
+      blockCount,
+      storage: { kind: 'file', path, checksums: true },
+    });
     using sequence = new TokenSequence(new Uint32Array(blockCount * 16), { blockSize: 16 });
     const stored = host.allocateOrThrow(blockCount).stage(sequence).register();
     const target = disk.allocateOrThrow(blockCount);
     const copied = disk.copy(stored, target);
     expect(() => target.stage(sequence)).toThrow(expect.objectContaining({ name: 'BlockStateError' }));
-    const refused = expect(target.write(0, new Uint8Array(disk.blockBytes))).rejects.toThrow(expect.objectContaining({ name: 'BlockStateError' }));
+    const refused = expect(target.write(0, new Uint8Array(disk.blockBytes))).rejects.toThrow(
+      expect.objectContaining({ name: 'BlockStateError' }),
+    );
     // Nothing was awaited since the copy began, so it is still under way.
     stored.dispose();
     target.dispose();

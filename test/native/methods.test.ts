@@ -11,10 +11,25 @@ const LAYOUT = { layers: 1, heads: 1, headDim: 1, elementType: 'float32' } as co
 
 /** Objects that the library hands out without a runtime. */
 const live = async () => {
-  const manager = new library.BlockManager({ tier: 'host', blockCount: 64, blockSize: 4, layout: LAYOUT, events: true });
-  const lower = new library.BlockManager({ tier: 'disk', blockCount: 8, blockSize: 4, layout: LAYOUT, registry: manager.registry });
+  const manager = new library.BlockManager({
+    tier: 'host',
+    blockCount: 64,
+    blockSize: 4,
+    layout: LAYOUT,
+    events: true,
+  });
+  const lower = new library.BlockManager({
+    tier: 'disk',
+    blockCount: 8,
+    blockSize: 4,
+    layout: LAYOUT,
+    registry: manager.registry,
+  });
   const sequence = new library.TokenSequence([1, 2, 3, 4, 5, 6, 7, 8], { blockSize: 4 });
-  const agent = await library.NixlAgent.create('methods', { library: library.loadNixl({ mode: 'mock' }), backends: { UCX: {} } });
+  const agent = await library.NixlAgent.create('methods', {
+    library: library.loadNixl({ mode: 'mock' }),
+    backends: { UCX: {} },
+  });
   const region = await agent.allocate(4096);
   const list = await agent.blocks(region, 1024);
   const service = await library.SelectionService.create();
@@ -174,21 +189,92 @@ const CASES: Record<string, Case> = {
 
 /** What the rows of the tests of bad input call the objects of a class. */
 const CALLED: Record<string, string> = {
-  Client: 'client', Component: 'component', Counter: 'counter', DistributedRuntime: 'runtime', Endpoint: 'endpoint', Entrypoint: 'frontend', FirstTokenSource: 'firstTokens',
-  ForwardPassPublisher: 'forwardPass', Frontend: 'frontend', Gauge: 'gauge', Histogram: 'histogram', KvPublisher: 'kvPublisher', KvRouter: 'kvRouter', Metrics: 'metrics',
-  MetricsText: 'metricsText', Namespace: 'namespace', Place: 'namespace', ServedEndpoint: 'served', ServedEngine: 'worker', WorkerMetricsPublisher: 'workerMetricsPublisher',
+  Client: 'client',
+  Component: 'component',
+  Counter: 'counter',
+  DistributedRuntime: 'runtime',
+  Endpoint: 'endpoint',
+  Entrypoint: 'frontend',
+  FirstTokenSource: 'firstTokens',
+  ForwardPassPublisher: 'forwardPass',
+  Frontend: 'frontend',
+  Gauge: 'gauge',
+  Histogram: 'histogram',
+  KvPublisher: 'kvPublisher',
+  KvRouter: 'kvRouter',
+  Metrics: 'metrics',
+  MetricsText: 'metricsText',
+  Namespace: 'namespace',
+  Place: 'namespace',
+  ServedEndpoint: 'served',
+  ServedEngine: 'worker',
+  WorkerMetricsPublisher: 'workerMetricsPublisher',
 };
 
 /** They take nothing, or nothing that can be wrong. */
 const TAKE_NOTHING = [
-  'Annotated#wire', 'BlockManager#share', 'BlockManager#statistics', 'BlockManager#drainInactive', 'BlockManager#dispose', 'BlockRegistry#events', 'BlockTiers#close', 'BlockTiers#flush',
-  'BlockTiers#statistics', 'Blocks#dispose', 'Client#close', 'Client#instances', 'Client#watch', 'DistributedRuntime#instances', 'DistributedRuntime#metricsText', 'Endpoint#register',
-  'Endpoint#unregister', 'EventPublisher#close', 'FirstTokenSource#close', 'ForwardPassPublisher#close', 'ForwardPassRelay#close', 'ForwardPassSubscriber#close', 'ForwardPassSubscriber#latest',
-  'KvIndexer#close', 'KvIndexer#dump', 'KvPublisher#cleared', 'KvPublisher#close', 'KvRouter#close', 'KvRouter#dump', 'MemoryRegion#descriptor', 'MemoryRegion#token', 'Metrics#text',
-  'Notifications#next', 'Notifications#return', 'PagedSequence#blockTable', 'PagedSequence#blockTableInt32', 'PagedSequence#dispose', 'PagedSequence#fork', 'PullIterator#next',
-  'PullIterator#return', 'PullIterator#throw', 'RadixTree#dispose', 'RadixTree#dump', 'RegisteredBlocks#hashes', 'RegisteredBlocks#weak', 'RemoteBlocks#close', 'RemoteBlocks#statistics',
-  'ResponseStream#collect', 'ResponseStream#kill', 'ResponseStream#stop', 'SelectionService#close', 'SelectionService#snapshot', 'SharedBlocks#close', 'SharedRegion#release',
-  'StagedBlocks#hashes', 'StagedBlocks#register', 'StagedBlocks#reset', 'TokenSequence#clone', 'TokenSequence#dispose', 'TokenSequence#saltHash', 'WeakBlocks#hashes', 'WeakBlocks#upgrade',
+  'Annotated#wire',
+  'BlockManager#share',
+  'BlockManager#statistics',
+  'BlockManager#drainInactive',
+  'BlockManager#dispose',
+  'BlockRegistry#events',
+  'BlockTiers#close',
+  'BlockTiers#flush',
+  'BlockTiers#statistics',
+  'Blocks#dispose',
+  'Client#close',
+  'Client#instances',
+  'Client#watch',
+  'DistributedRuntime#instances',
+  'DistributedRuntime#metricsText',
+  'Endpoint#register',
+  'Endpoint#unregister',
+  'EventPublisher#close',
+  'FirstTokenSource#close',
+  'ForwardPassPublisher#close',
+  'ForwardPassRelay#close',
+  'ForwardPassSubscriber#close',
+  'ForwardPassSubscriber#latest',
+  'KvIndexer#close',
+  'KvIndexer#dump',
+  'KvPublisher#cleared',
+  'KvPublisher#close',
+  'KvRouter#close',
+  'KvRouter#dump',
+  'MemoryRegion#descriptor',
+  'MemoryRegion#token',
+  'Metrics#text',
+  'Notifications#next',
+  'Notifications#return',
+  'PagedSequence#blockTable',
+  'PagedSequence#blockTableInt32',
+  'PagedSequence#dispose',
+  'PagedSequence#fork',
+  'PullIterator#next',
+  'PullIterator#return',
+  'PullIterator#throw',
+  'RadixTree#dispose',
+  'RadixTree#dump',
+  'RegisteredBlocks#hashes',
+  'RegisteredBlocks#weak',
+  'RemoteBlocks#close',
+  'RemoteBlocks#statistics',
+  'ResponseStream#collect',
+  'ResponseStream#kill',
+  'ResponseStream#stop',
+  'SelectionService#close',
+  'SelectionService#snapshot',
+  'SharedBlocks#close',
+  'SharedRegion#release',
+  'StagedBlocks#hashes',
+  'StagedBlocks#register',
+  'StagedBlocks#reset',
+  'TokenSequence#clone',
+  'TokenSequence#dispose',
+  'TokenSequence#saltHash',
+  'WeakBlocks#hashes',
+  'WeakBlocks#upgrade',
   'WorkerMetricsPublisher#close',
 ];
 
@@ -197,18 +283,52 @@ const ELSEWHERE = ['EventPublisher#publish', 'RemoteBlocks#pull'];
 
 /** The library's own; the declarations that are published lack them. */
 const INTERNAL = [
-  'BlockList#bytesOf', 'BlockList#open', 'BlockManager#fly', 'BlockManager#handle', 'BlockManager#register', 'BlockManager#release', 'BlockManager#room', 'BlockManager#stage',
-  'BlockManager#unwatch', 'BlockManager#used', 'BlockManager#watch', 'MutableBlocks#stageWith', 'RegisteredBlocks#checksums', 'RegisteredBlocks#identities', 'TokenSequence#identities',
-  'TokenSequence#handle', 'NixlAgent#forget', 'NixlAgent#open', 'MemoryRegion#open', 'MemoryRegion#handle', 'MemoryRegion#ended', 'DistributedRuntime#handle', 'DistributedRuntime#adopt',
-  'DistributedRuntime#onClose', 'Endpoint#handle', 'Blocks#id', 'Blocks#give', 'Blocks#lend', 'Blocks#become', 'Blocks#viewOf', 'Blocks#detach', 'Entrypoint#checkOpen', 'Metric#change',
-  'PullIterator#start', 'PullIterator#fail',
+  'BlockList#bytesOf',
+  'BlockList#open',
+  'BlockManager#fly',
+  'BlockManager#handle',
+  'BlockManager#register',
+  'BlockManager#release',
+  'BlockManager#room',
+  'BlockManager#stage',
+  'BlockManager#unwatch',
+  'BlockManager#used',
+  'BlockManager#watch',
+  'MutableBlocks#stageWith',
+  'RegisteredBlocks#checksums',
+  'RegisteredBlocks#identities',
+  'TokenSequence#identities',
+  'TokenSequence#handle',
+  'NixlAgent#forget',
+  'NixlAgent#open',
+  'MemoryRegion#open',
+  'MemoryRegion#handle',
+  'MemoryRegion#ended',
+  'DistributedRuntime#handle',
+  'DistributedRuntime#adopt',
+  'DistributedRuntime#onClose',
+  'Endpoint#handle',
+  'Blocks#id',
+  'Blocks#give',
+  'Blocks#lend',
+  'Blocks#become',
+  'Blocks#viewOf',
+  'Blocks#detach',
+  'Entrypoint#checkOpen',
+  'Metric#change',
+  'PullIterator#start',
+  'PullIterator#fail',
 ];
 
 /** The public methods of an exported class, each by the class that has it: the exported one, or one that it extends. */
 function methods(value: unknown): string[] {
   const found: string[] = [];
   if (typeof value !== 'function') return found;
-  for (let at = value.prototype as object | null | undefined; at && at !== Object.prototype && at !== Error.prototype; at = Object.getPrototypeOf(at) as object | null) {
+  for (
+    let at = value.prototype as object | null | undefined;
+    at && at !== Object.prototype && at !== Error.prototype;
+    at = Object.getPrototypeOf(at) as object | null
+  ) {
     for (const [name, { value: method }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
       if (name !== 'constructor' && typeof method === 'function') found.push(`${at.constructor.name}#${name}`);
     }
@@ -220,13 +340,24 @@ it('every public method has a case of wrong arguments, here or in the tests of b
   const badInput = readFileSync(join(root, 'test/integration/bad-input.test.ts'), 'utf8');
   const elsewhere = new Set([...badInput.matchAll(/^ {2}\['([\w.]+)/gm)].map(([, name]) => name));
   const all = [...new Set(Object.values(library).flatMap(methods))];
-  const here = [...Object.keys(CASES).map((name) => name.split(' ')[0] as string), ...TAKE_NOTHING, ...ELSEWHERE, ...INTERNAL];
+  const here = [
+    ...Object.keys(CASES).map((name) => name.split(' ')[0] as string),
+    ...TAKE_NOTHING,
+    ...ELSEWHERE,
+    ...INTERNAL,
+  ];
   const isKnown = (name: string): boolean => {
     const [owner, method] = name.split('#') as [string, string];
     return here.includes(name) || elsewhere.has(`${CALLED[owner]}.${method}`);
   };
-  expect(all.filter((name) => !isKnown(name)), 'public, and without a case').toEqual([]);
-  expect(here.filter((name) => !all.includes(name)), 'not there any more').toEqual([]);
+  expect(
+    all.filter((name) => !isKnown(name)),
+    'public, and without a case',
+  ).toEqual([]);
+  expect(
+    here.filter((name) => !all.includes(name)),
+    'not there any more',
+  ).toEqual([]);
 });
 
 let tried = 0;

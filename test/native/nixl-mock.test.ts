@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test, type TestContext } from 'vitest';
+import { beforeAll, describe, expect, type TestContext, test } from 'vitest';
 
 import { Child, type ChildEvent } from '../helpers/child.js';
 import { buildNixlTests, nixlLibrary, type Ran, runRows, type Sanitizers } from '../helpers/nixl-native.js';
@@ -55,17 +55,29 @@ describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsan
 
     test('behaves as the matrix says', () => expectRows(ran, 230));
 
-    test('also while transfers are under way', (context) => expectAll(ran, 'rows for active transfers', context, mode !== 'mock:at-once'));
+    test('also while transfers are under way', (context) =>
+      expectAll(ran, 'rows for active transfers', context, mode !== 'mock:at-once'));
 
-    test('also with a store that is not there', { timeout: BUILD_MS }, async () => expectRows(await runRows(join(folder, 'matrix'), [mode, 'store'], STORE), 6));
+    test('also with a store that is not there', { timeout: BUILD_MS }, async () =>
+      expectRows(await runRows(join(folder, 'matrix'), [mode, 'store'], STORE), 6),
+    );
   });
 
-  test('the agent above it: every entry that the binding calls, ended well and badly', { timeout: BUILD_MS }, async () => {
+  test('the agent above it: every entry that the binding calls, ended well and badly', {
+    timeout: BUILD_MS,
+  }, async () => {
     expectRows(await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]), 170);
   });
 
   test('late copies, lost peers, failures on demand and fake GPUs', { timeout: BUILD_MS }, async () => {
-    expectRows(await runRows(join(folder, 'mock_test'), [String(LIVES[sanitizers]), join(folder, 'stub.so'), join(folder, 'old.so')]), 60);
+    expectRows(
+      await runRows(join(folder, 'mock_test'), [
+        String(LIVES[sanitizers]),
+        join(folder, 'stub.so'),
+        join(folder, 'old.so'),
+      ]),
+      60,
+    );
   });
 });
 
@@ -82,7 +94,9 @@ describe('native/nixl', () => {
   });
 
   test('defines no function of the library', async () => {
-    const { stdout } = await execute('nm', ['--defined-only', join(folder, 'libbackend.a')], { maxBuffer: 64 * 1024 * 1024 });
+    const { stdout } = await execute('nm', ['--defined-only', join(folder, 'libbackend.a')], {
+      maxBuffer: 64 * 1024 * 1024,
+    });
     expect(stdout.split('\n').filter((line) => / [TtWDdBb] nixl_capi_/.test(line))).toEqual([]);
   });
 
@@ -98,11 +112,13 @@ describe('native/nixl', () => {
       if (nixlLibrary !== undefined) ran = await runRows(join(folder, 'matrix'), [nixlLibrary], env);
     }, BUILD_MS);
 
-    const needed = (context: TestContext): Ran => ran ?? context.skip('the wheel nixl-cu12 is not installed (npm run setup)');
+    const needed = (context: TestContext): Ran =>
+      ran ?? context.skip('the wheel nixl-cu12 is not installed (npm run setup)');
 
     test('behaves as the matrix says', (context) => expectRows(needed(context), 230));
 
-    test('also while transfers are under way', (context) => expectAll(needed(context), 'rows for active transfers', context));
+    test('also while transfers are under way', (context) =>
+      expectAll(needed(context), 'rows for active transfers', context));
 
     test('also without a GPU', (context) => expectAll(needed(context), 'rows for the absence of a GPU', context));
 
@@ -117,7 +133,10 @@ describe('native/nixl', () => {
 
 /** The functions without which nothing works are 74; a library may have no other. */
 describe('a library that lacks all that may be lacking', () => {
-  let told: ChildEvent & { ends: Record<string, { code: string; reason: string; message: string }>; features: Record<string, string[]> };
+  let told: ChildEvent & {
+    ends: Record<string, { code: string; reason: string; message: string }>;
+    features: Record<string, string[]>;
+  };
 
   beforeAll(async () => {
     const library = join(await buildNixlTests('address,undefined'), 'bare.so');

@@ -20,13 +20,23 @@ const MOVE = `
 // For work on NIXL, and for machines that move memory and nothing else. Unoptimised, since only its making is tried.
 describe('the addon with NIXL only', () => {
   beforeAll(async () => {
-    const options = ['--debug', '--CDDYNAMO_NIXL_ONLY=ON', `--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(FOLDER, 'build/Release')}`];
-    await execute('npx', ['cmake-js', 'compile', '-d', 'native', '-O', join(FOLDER, 'cmake'), ...options], { cwd: root, maxBuffer: 64 * 1024 * 1024 });
+    const options = [
+      '--debug',
+      '--CDDYNAMO_NIXL_ONLY=ON',
+      `--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(FOLDER, 'build/Release')}`,
+    ];
+    await execute('npx', ['cmake-js', 'compile', '-d', 'native', '-O', join(FOLDER, 'cmake'), ...options], {
+      cwd: root,
+      maxBuffer: 64 * 1024 * 1024,
+    });
   }, BUILD_MS);
 
   test('is built without Rust, is loaded, and moves bytes', async () => {
     const env = { ...process.env, DYNAMO_NODE_PREBUILD: FOLDER };
-    const { stdout } = await execute(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', MOVE], { cwd: root, env });
+    const { stdout } = await execute(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', MOVE], {
+      cwd: root,
+      env,
+    });
     const { wrote, functions } = JSON.parse(stdout) as { wrote: number; functions: string[] };
     expect(wrote).toBe(7);
     expect(functions.filter((name) => !name.startsWith('nixl'))).toEqual([]);

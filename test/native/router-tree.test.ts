@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { invokeSync, native } from '../../lib/addon/invoke.js';
 import { unpack } from '../../lib/addon/codec.js';
+import { invokeSync, native } from '../../lib/addon/invoke.js';
 import {
   ClosedError,
   computeBlockHashes,
   computeSequenceHashes,
+  type IndexerKind,
   KV_ROUTER_DEFAULTS,
   KvIndexer,
   RadixTree,
-  type IndexerKind,
   type RouterEvent,
 } from '../../lib/index.js';
 
@@ -18,7 +18,12 @@ const hashes = computeBlockHashes(tokens, 4);
 function stored(workerId: bigint, from: number, to: number, more: Partial<RouterEvent> = {}): RouterEvent {
   const names = computeSequenceHashes(hashes);
   const parentHash = from === 0 ? null : (names[from - 1] as bigint);
-  const run = { blockHashes: names.subarray(from, to), tokensHashes: hashes.subarray(from, to), parentHash, startPosition: from };
+  const run = {
+    blockHashes: names.subarray(from, to),
+    tokensHashes: hashes.subarray(from, to),
+    parentHash,
+    startPosition: from,
+  };
   return { kind: 'stored', workerId, ...run, ...more } as RouterEvent;
 }
 
@@ -70,7 +75,10 @@ describe('a radix tree', () => {
 
   it('ends early, where it is asked to, behind what one worker alone has up to a fork', () => {
     using tree = new RadixTree();
-    const other = computeBlockHashes(tokens.map((id, at) => (at < 16 ? id : id + 1000)), 4);
+    const other = computeBlockHashes(
+      tokens.map((id, at) => (at < 16 ? id : id + 1000)),
+      4,
+    );
     const fork = { tokensHashes: other.subarray(4), blockHashes: computeSequenceHashes(other).subarray(4) };
     const early = () => rows(tree.findMatches(hashes, { earlyExit: true }));
     // Without a fork its score is whole.
@@ -118,7 +126,8 @@ describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of
   it('reads in place, or says that it cannot', async () => {
     await using index = new KvIndexer({ blockSize: 4, kind });
     await index.apply([stored(1n, 0, 8)]);
-    if (kind === 'radix') expect(() => index.findMatchesSync(hashes)).toThrow(expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }));
+    if (kind === 'radix')
+      expect(() => index.findMatchesSync(hashes)).toThrow(expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }));
     else expect(rows(index.findMatchesSync(hashes))).toEqual(['1/0=8']);
   });
 
@@ -137,8 +146,16 @@ describe('an approximate indexer', () => {
     await using index = new KvIndexer({ blockSize: 4, kind: 'approximate', ttlMs: 300 });
     await index.routed(7n, hashes.subarray(0, 5), 1);
     const { waitFor } = await import('../helpers/wait.js');
-    await waitFor('the routed blocks', async () => rows(await index.findMatches(hashes)), (all) => all[0] === '7/1=5');
-    await waitFor('their end', async () => rows(await index.findMatches(hashes)), (all) => all.length === 0);
+    await waitFor(
+      'the routed blocks',
+      async () => rows(await index.findMatches(hashes)),
+      (all) => all[0] === '7/1=5',
+    );
+    await waitFor(
+      'their end',
+      async () => rows(await index.findMatches(hashes)),
+      (all) => all.length === 0,
+    );
   });
 });
 
@@ -151,7 +168,8 @@ describe('an indexer’s options', () => {
 
 it('the documented defaults of a router are the crates’', () => {
   const crates = unpack(invokeSync(native.routerDefaults, 'test')) as object;
-  for (const [name, value] of Object.entries(crates)) expect({ [name]: KV_ROUTER_DEFAULTS[name as never] }).toEqual({ [name]: value });
+  for (const [name, value] of Object.entries(crates))
+    expect({ [name]: KV_ROUTER_DEFAULTS[name as never] }).toEqual({ [name]: value });
   const silent = Object.entries(KV_ROUTER_DEFAULTS).filter(([name]) => !(name in crates));
   // What the crates leave out of a card where it is the default, or always.
   expect(silent.map(([name]) => name).sort()).toEqual([

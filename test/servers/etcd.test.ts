@@ -18,7 +18,11 @@ type Numbers = Client<NumbersRequest, NumbersItem>;
 beforeEach(({ skip }) => skip(missing !== undefined, missing));
 
 function connect(server: Server, leaseTtlSeconds = LEASE_SECONDS): Promise<DistributedRuntime> {
-  return DistributedRuntime.create({ discovery: { kind: 'etcd', endpoints: [server.url], leaseTtlSeconds }, host: '127.0.0.1', inhibitedSeconds: 1 });
+  return DistributedRuntime.create({
+    discovery: { kind: 'etcd', endpoints: [server.url], leaseTtlSeconds },
+    host: '127.0.0.1',
+    inhibitedSeconds: 1,
+  });
 }
 
 async function runtimeOn(server: Server, leaseTtlSeconds?: number): Promise<DistributedRuntime> {
@@ -52,9 +56,12 @@ async function keys(server: Server): Promise<string[]> {
 
 /** The lifetime in seconds of the lease that keeps a key whose name holds `part`. */
 async function leaseTtl(server: Server, part: string): Promise<number> {
-  const post = async (path: string, body: object): Promise<unknown> => (await fetch(`${server.url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
+  const post = async (path: string, body: object): Promise<unknown> =>
+    (await fetch(`${server.url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
   const zero = Buffer.from('\0').toString('base64');
-  const { kvs } = (await post('kv/range', { key: zero, range_end: zero, keys_only: true })) as { kvs: { key: string; lease: string }[] };
+  const { kvs } = (await post('kv/range', { key: zero, range_end: zero, keys_only: true })) as {
+    kvs: { key: string; lease: string }[];
+  };
   const key = kvs.find((one) => Buffer.from(one.key, 'base64').toString().includes(part));
   const { grantedTTL } = (await post('lease/timetolive', { ID: key?.lease })) as { grantedTTL: string };
   return Number(grantedTTL);
@@ -81,14 +88,30 @@ describe('discovery on etcd', () => {
   it.each<[string, (url: string) => { env?: NodeJS.ProcessEnv; discovery?: object }]>([
     ['options', (url) => ({ discovery: { kind: 'etcd', endpoints: [url], leaseTtlSeconds: 7 } })],
     ['variables', (url) => ({ env: { DYN_DISCOVERY_BACKEND: 'etcd', ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' } })],
-    ['variables without the backend, since etcd is the default', (url) => ({ env: { ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' } })],
+    [
+      'variables without the backend, since etcd is the default',
+      (url) => ({ env: { ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' } }),
+    ],
     ['a list of endpoints', (url) => ({ env: { ETCD_ENDPOINTS: `${url},${url}`, ETCD_LEASE_TTL: '7' } })],
-    ['variables for an option without endpoints', (url) => ({ env: { ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' }, discovery: { kind: 'etcd' } })],
-    ['options over variables', (url) => ({ env: { ETCD_ENDPOINTS: 'http://127.0.0.1:1', ETCD_LEASE_TTL: '9' }, discovery: { kind: 'etcd', endpoints: [url], leaseTtlSeconds: 7 } })],
+    [
+      'variables for an option without endpoints',
+      (url) => ({ env: { ETCD_ENDPOINTS: url, ETCD_LEASE_TTL: '7' }, discovery: { kind: 'etcd' } }),
+    ],
+    [
+      'options over variables',
+      (url) => ({
+        env: { ETCD_ENDPOINTS: 'http://127.0.0.1:1', ETCD_LEASE_TTL: '9' },
+        discovery: { kind: 'etcd', endpoints: [url], leaseTtlSeconds: 7 },
+      }),
+    ],
   ])('a process finds etcd and has a lease of seven seconds by %s', async (_, told) => {
     const { env = {}, discovery } = told(server.url);
     const path = 'etcd.told.generate';
-    const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path, runtime: { host: '127.0.0.1', discovery } })], { env });
+    const child = Child.program(
+      'test/helpers/programs/worker.ts',
+      [JSON.stringify({ path, runtime: { host: '127.0.0.1', discovery } })],
+      { env },
+    );
     onTestFinished(() => child.stop());
     await child.event('ready');
     expect(await leaseTtl(server, 'etcd/told/generate')).toBe(7);
@@ -108,11 +131,19 @@ describe('discovery on etcd', () => {
     const worker = workerOn(server, 'etcd.watched.generate');
     const ready = await worker.event('ready');
     const instanceId = BigInt(ready['instanceId'] as string);
-    await waitFor('a change "added"', () => changes, (seen) => seen.some((one) => one.type === 'added' && one.instance.instanceId === instanceId));
+    await waitFor(
+      'a change "added"',
+      () => changes,
+      (seen) => seen.some((one) => one.type === 'added' && one.instance.instanceId === instanceId),
+    );
     await client.waitForInstances({ timeoutMs: 30_000 });
     expect(await client.collect({ call: 1, items: 3 })).toEqual([0, 1, 2].map((index) => ({ call: 1, index })));
     worker.kill('SIGTERM');
-    await waitFor('a change "removed"', () => changes, (seen) => seen.some((one) => one.type === 'removed' && one.instanceId === instanceId));
+    await waitFor(
+      'a change "removed"',
+      () => changes,
+      (seen) => seen.some((one) => one.type === 'removed' && one.instanceId === instanceId),
+    );
     await worker.exit();
     await watch.return?.();
     await within(20_000, 'the end of the watch', watching);
@@ -126,7 +157,12 @@ describe('discovery on etcd', () => {
     await client.waitForInstances({ timeoutMs: 30_000 });
     worker.kill('SIGKILL');
     await worker.exit();
-    await waitFor('the instances of the client', () => client.instances(), (instances) => instances.length === 0, (SHORT_LEASE_SECONDS + 30) * 1000);
+    await waitFor(
+      'the instances of the client',
+      () => client.instances(),
+      (instances) => instances.length === 0,
+      (SHORT_LEASE_SECONDS + 30) * 1000,
+    );
     await expect(client.collect({ call: 1, items: 1 })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
   });
 
@@ -137,7 +173,11 @@ describe('discovery on etcd', () => {
     const client = await clientOf(runtime, 'etcd.sleeping.generate');
     const [instance] = await client.waitForInstances({ timeoutMs: 30_000 });
     await endpoint.unregister();
-    await waitFor('the instances of the client', () => client.instances(), (instances) => instances.length === 0);
+    await waitFor(
+      'the instances of the client',
+      () => client.instances(),
+      (instances) => instances.length === 0,
+    );
     await endpoint.register();
     expect(await client.waitForInstances({ timeoutMs: 30_000 })).toEqual([instance]);
   });
@@ -155,10 +195,18 @@ describe('etcd stopped and started again under load', () => {
     const client = await clientOf(runtime, path);
     const before = await client.waitForInstances({ timeoutMs: 30_000 });
     const traffic = new Traffic(client);
-    await waitFor('calls before the stop', () => traffic.whole, (whole) => whole > 50);
+    await waitFor(
+      'calls before the stop',
+      () => traffic.whole,
+      (whole) => whole > 50,
+    );
     await server.stop();
     const atStop = traffic.whole;
-    await waitFor('calls while etcd is away', () => traffic.whole, (whole) => whole > atStop + 200);
+    await waitFor(
+      'calls while etcd is away',
+      () => traffic.whole,
+      (whole) => whole > atStop + 200,
+    );
     expect(client.instances()).toEqual(before);
     await server.start();
     const second = workerOn(server, path, leaseSeconds);
@@ -185,17 +233,29 @@ describe('etcd stopped and started again under load', () => {
     await server.stop();
     const failed = await waitFor(
       'the end of the calls of a runtime without a lease',
-      () => within(20_000, 'a call', client.unary({ call: 1, items: 1 })).then(() => undefined, (error: unknown) => error),
+      () =>
+        within(20_000, 'a call', client.unary({ call: 1, items: 1 })).then(
+          () => undefined,
+          (error: unknown) => error,
+        ),
       (error) => error !== undefined,
       (SHORT_LEASE_SECONDS + 60) * 1000,
     );
-    expect(failed).toMatchObject({ name: expect.stringMatching(/DynamoError|ClosedError/), code: expect.stringMatching(/^DYN_/) });
+    expect(failed).toMatchObject({
+      name: expect.stringMatching(/DynamoError|ClosedError/),
+      code: expect.stringMatching(/^DYN_/),
+    });
     await server.start();
     const next = await runtimeOn(server);
     await next.endpoint<NumbersRequest, NumbersItem>('etcd.lost.generate').serve(({ call }) => ({ call, index: 7 }));
     const again = await clientOf(next, 'etcd.lost.generate');
     // The server counts a lease anew from its start, and only then forgets whom nobody keeps alive.
-    const left = await waitFor('the instances', () => again.instances(), (instances) => instances.length === 1, (SHORT_LEASE_SECONDS + 60) * 1000);
+    const left = await waitFor(
+      'the instances',
+      () => again.instances(),
+      (instances) => instances.length === 1,
+      (SHORT_LEASE_SECONDS + 60) * 1000,
+    );
     expect(left.map(({ instanceId }) => instanceId)).toEqual([next.instanceId]);
     expect(await again.unary({ call: 2, items: 1 })).toEqual({ call: 2, index: 7 });
   });

@@ -1,6 +1,14 @@
-import { type Client, DistributedRuntime, DynamoError, type NatsTls, type RequestCancelled, type RequestContext, type RuntimeOptions } from 'dynamo-node';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import {
+  type Client,
+  DistributedRuntime,
+  DynamoError,
+  type NatsTls,
+  type RequestCancelled,
+  type RequestContext,
+  type RuntimeOptions,
+} from 'dynamo-node';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { certificate, opensslMissing } from '../helpers/certificates.js';
@@ -25,7 +33,8 @@ afterAll(() => nats?.remove());
 beforeEach(({ skip }) => skip(missing !== undefined, missing));
 
 /** The options of a runtime whose requests and events travel on NATS. */
-const planes = () => ({ requestPlane: 'nats', eventPlane: 'nats', natsServer: nats.url, host: '127.0.0.1', inhibitedSeconds: 0 }) as const;
+const planes = () =>
+  ({ requestPlane: 'nats', eventPlane: 'nats', natsServer: nats.url, host: '127.0.0.1', inhibitedSeconds: 0 }) as const;
 
 async function runtimeIn(dir: string): Promise<DistributedRuntime> {
   const runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir }, ...planes() });
@@ -34,7 +43,9 @@ async function runtimeIn(dir: string): Promise<DistributedRuntime> {
 }
 
 function workerIn(discovery: object, path: string): Child {
-  const child = Child.program('test/helpers/programs/worker.ts', [JSON.stringify({ path, runtime: { discovery, ...planes() } })]);
+  const child = Child.program('test/helpers/programs/worker.ts', [
+    JSON.stringify({ path, runtime: { discovery, ...planes() } }),
+  ]);
   onTestFinished(() => child.stop());
   return child;
 }
@@ -57,7 +68,11 @@ async function listen({ port }: Server): Promise<() => Promise<string[]>> {
   const subjects = async (): Promise<string[]> => {
     asked += 1;
     socket.write('PING\r\n');
-    await waitFor('the pong of NATS', () => text, (seen) => seen.split('PONG\r\n').length > asked);
+    await waitFor(
+      'the pong of NATS',
+      () => text,
+      (seen) => seen.split('PONG\r\n').length > asked,
+    );
     return [...text.matchAll(/^MSG (\S+)/gm)].map(([, subject]) => subject as string);
   };
   await subjects();
@@ -80,8 +95,13 @@ describe('the request plane on NATS', () => {
     expect(await worker.event('ready')).toMatchObject({ transport: 'nats' });
     const client = await clientOf(runtime, 'nats.plain.generate');
     expect(client.instances().map(({ transport }) => transport)).toEqual(['nats']);
-    expect(await client.collect({ call: 1, items: 1000 })).toEqual(Array.from({ length: 1000 }, (_, index) => ({ call: 1, index })));
-    await expect(client.collect({ call: 2, items: 4, failAt: 2 })).rejects.toMatchObject({ code: 'DYN_NOT_FOUND', reason: 'request.not_found' });
+    expect(await client.collect({ call: 1, items: 1000 })).toEqual(
+      Array.from({ length: 1000 }, (_, index) => ({ call: 1, index })),
+    );
+    await expect(client.collect({ call: 2, items: 4, failAt: 2 })).rejects.toMatchObject({
+      code: 'DYN_NOT_FOUND',
+      reason: 'request.not_found',
+    });
     worker.kill('SIGTERM');
     expect(await worker.exit()).toMatchObject({ code: 0 });
     expect(await worker.event('closed')).toMatchObject({ accepted: 2, whole: 1, failed: 1, cut: 0 });
@@ -103,7 +123,11 @@ describe('the request plane on NATS', () => {
       }
     });
     const client = await clientOf(runtime, 'nats.context.generate');
-    for await (const { index } of client.generate({ call: 1, items: 9 }, { id: 'request-9', metadata: { tenant: 'a' } })) if (index === 3) break;
+    for await (const { index } of client.generate(
+      { call: 1, items: 9 },
+      { id: 'request-9', metadata: { tenant: 'a' } },
+    ))
+      if (index === 3) break;
     await waitFor('the end of the handler', () => returned);
     expect(context).toMatchObject({ id: 'request-9', metadata: { tenant: 'a' } });
     expect((context?.signal.reason as RequestCancelled).kind).toMatch(/^(killed|stopped)$/);
@@ -114,7 +138,11 @@ describe('the request plane on NATS', () => {
     await runtime.endpoint<string, number>('nats.large.generate').serve((value) => value.length);
     const client = await runtime.endpoint<string, number>('nats.large.generate').client();
     await client.waitForInstances({ timeoutMs: 30_000 });
-    const tooLarge = { code: 'DYN_PAYLOAD_TOO_LARGE', retryable: false, message: expect.stringMatching(/larger than the NATS server takes \(max_payload/) };
+    const tooLarge = {
+      code: 'DYN_PAYLOAD_TOO_LARGE',
+      retryable: false,
+      message: expect.stringMatching(/larger than the NATS server takes \(max_payload/),
+    };
     await expect(client.unary('x'.repeat(4 << 20))).rejects.toMatchObject(tooLarge);
     expect(await client.unary('x'.repeat(1 << 19))).toBe(1 << 19);
   });
@@ -131,25 +159,56 @@ describe('the request plane on NATS', () => {
     await Promise.all(['server', 'client'].map((name) => certificate(folder, name, 'authority')));
     await certificate(folder, 'stranger');
     const file = (name: string): string => join(folder, name);
-    const tls = await Server.nats('--tlsverify', '--tlscert', file('server.pem'), '--tlskey', file('server.key'), '--tlscacert', file('authority.pem'));
+    const tls = await Server.nats(
+      '--tlsverify',
+      '--tlscert',
+      file('server.pem'),
+      '--tlskey',
+      file('server.key'),
+      '--tlscacert',
+      file('authority.pem'),
+    );
     onTestFinished(() => tls.remove());
     const natsServer = tls.url.replace('nats:', 'tls:');
-    const own = { caPath: file('authority.pem'), clientCertPath: file('client.pem'), clientKeyPath: file('client.key') };
+    const own = {
+      caPath: file('authority.pem'),
+      clientCertPath: file('client.pem'),
+      clientKeyPath: file('client.key'),
+    };
     const dir = temporaryFolder();
     const start = (program: string, more: NatsTls = {}): Child => {
       const natsTls: NatsTls = { ...own, ...more };
       const { natsServer: _, ...rest } = planes();
-      const runtime = { discovery: { kind: 'file', dir }, ...rest, connectTimeoutMs: 3000, ...(by === 'options' ? { natsServer, natsTls } : {}) };
-      const told = Object.entries(natsTls).map(([name, value]) => [NATS_TLS_VARIABLES[name as keyof NatsTls], String(value)]);
+      const runtime = {
+        discovery: { kind: 'file', dir },
+        ...rest,
+        connectTimeoutMs: 3000,
+        ...(by === 'options' ? { natsServer, natsTls } : {}),
+      };
+      const told = Object.entries(natsTls).map(([name, value]) => [
+        NATS_TLS_VARIABLES[name as keyof NatsTls],
+        String(value),
+      ]);
       const env = by === 'options' ? {} : { NATS_SERVER: natsServer, ...Object.fromEntries(told) };
-      const child = Child.program(`test/helpers/programs/${program}.ts`, [JSON.stringify({ path: 'nats.tls.generate', runtime })], { env });
+      const child = Child.program(
+        `test/helpers/programs/${program}.ts`,
+        [JSON.stringify({ path: 'nats.tls.generate', runtime })],
+        { env },
+      );
       onTestFinished(() => child.stop());
       return child;
     };
     await start('worker').event('ready');
-    expect(await start('one-call').event('called')).toMatchObject({ items: [0, 1, 2].map((index) => ({ call: 1, index })) });
-    expect(await start('one-call', { caPath: file('stranger.pem'), insecure: true }).event('called')).toMatchObject({ items: expect.any(Array) });
-    for (const other of [{ caPath: file('stranger.pem') }, { clientCertPath: file('stranger.pem'), clientKeyPath: file('stranger.key') }]) {
+    expect(await start('one-call').event('called')).toMatchObject({
+      items: [0, 1, 2].map((index) => ({ call: 1, index })),
+    });
+    expect(await start('one-call', { caPath: file('stranger.pem'), insecure: true }).event('called')).toMatchObject({
+      items: expect.any(Array),
+    });
+    for (const other of [
+      { caPath: file('stranger.pem') },
+      { clientCertPath: file('stranger.pem'), clientKeyPath: file('stranger.key') },
+    ]) {
       const refused = start('one-call', other);
       expect((await refused.exit()).code, refused.output).not.toBe(0);
       expect(refused.output).toMatch(/DYN_|nats/i);
@@ -207,7 +266,9 @@ describe('the event plane on NATS', () => {
     await using publisher = await place.publisher<Uint8Array>('bytes');
     await expect(publisher.publish(new Uint8Array(2 << 20))).rejects.toMatchObject({
       code: 'DYN_PAYLOAD_TOO_LARGE',
-      message: expect.stringMatching(/has 209\d{4} bytes with what is around it, the NATS server takes 1048576 \(max_payload/),
+      message: expect.stringMatching(
+        /has 209\d{4} bytes with what is around it, the NATS server takes 1048576 \(max_payload/,
+      ),
       details: { type: 'size_limit', limit: 1 << 20, actual: expect.any(Number), variable: 'max_payload' },
     });
     await publisher.publish(Uint8Array.of(7));
@@ -240,14 +301,37 @@ describe('the event plane on NATS', () => {
 
 describe('a process that is told of NATS', () => {
   it.each<[string, (url: string) => NodeJS.ProcessEnv, (url: string) => RuntimeOptions, RegExp[]]>([
-    ['requests', (url) => ({ NATS_SERVER: url, DYN_REQUEST_PLANE: 'nats' }), (natsServer) => ({ natsServer, requestPlane: 'nats' }), [/^env_worker\.generate/]],
-    ['events', (url) => ({ NATS_SERVER: url, DYN_EVENT_PLANE: 'nats' }), (natsServer) => ({ natsServer, eventPlane: 'nats' }), [/^namespace\.env\.ticks$/]],
-    ['both', (url) => ({ NATS_SERVER: url, DYN_REQUEST_PLANE: 'nats', DYN_EVENT_PLANE: 'nats' }), (natsServer) => ({ natsServer, requestPlane: 'nats', eventPlane: 'nats' }), [/^env_worker\.generate/, /^namespace\.env\.ticks$/]],
+    [
+      'requests',
+      (url) => ({ NATS_SERVER: url, DYN_REQUEST_PLANE: 'nats' }),
+      (natsServer) => ({ natsServer, requestPlane: 'nats' }),
+      [/^env_worker\.generate/],
+    ],
+    [
+      'events',
+      (url) => ({ NATS_SERVER: url, DYN_EVENT_PLANE: 'nats' }),
+      (natsServer) => ({ natsServer, eventPlane: 'nats' }),
+      [/^namespace\.env\.ticks$/],
+    ],
+    [
+      'both',
+      (url) => ({ NATS_SERVER: url, DYN_REQUEST_PLANE: 'nats', DYN_EVENT_PLANE: 'nats' }),
+      (natsServer) => ({ natsServer, requestPlane: 'nats', eventPlane: 'nats' }),
+      [/^env_worker\.generate/, /^namespace\.env\.ticks$/],
+    ],
     ['neither', (url) => ({ NATS_SERVER: url }), (natsServer) => ({ natsServer }), []],
   ])('by variables alone does what it does by options: %s', async (_, env, options, expected) => {
     const subjects = await listen(nats);
     const ways = [
-      { env: { DYN_DISCOVERY_BACKEND: 'mem', DYN_TCP_RPC_HOST: '127.0.0.1', DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1', DYN_EVENT_PLANE_HOST: '127.0.0.1', ...env(nats.url) } },
+      {
+        env: {
+          DYN_DISCOVERY_BACKEND: 'mem',
+          DYN_TCP_RPC_HOST: '127.0.0.1',
+          DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1',
+          DYN_EVENT_PLANE_HOST: '127.0.0.1',
+          ...env(nats.url),
+        },
+      },
       { env: { OPTIONS: JSON.stringify({ discovery: { kind: 'mem' }, host: '127.0.0.1', ...options(nats.url) }) } },
     ];
     const configs: unknown[] = [];
@@ -271,7 +355,9 @@ describe('a process that is told of NATS', () => {
     ['$NATS_SERVER', { NATS_SERVER: 'nats://127.0.0.1:1' }, {}],
     ['natsServer', {}, { natsServer: 'nats://127.0.0.1:1' }],
   ])('does not start where %s is of no server', async (_, env, options) => {
-    const more = { OPTIONS: JSON.stringify({ discovery: { kind: 'mem' }, host: '127.0.0.1', connectTimeoutMs: 1000, ...options }) };
+    const more = {
+      OPTIONS: JSON.stringify({ discovery: { kind: 'mem' }, host: '127.0.0.1', connectTimeoutMs: 1000, ...options }),
+    };
     const child = Child.program('test/helpers/programs/from-environment.ts', [], { env: { ...env, ...more } });
     onTestFinished(() => child.stop());
     expect(await child.exit()).toMatchObject({ code: 1 });
@@ -292,17 +378,30 @@ describe('NATS stopped and started again under load', () => {
     const long = client.generate({ call: -1, items: 400, paceMs: 5 });
     expect((await long.next()).value).toEqual({ call: -1, index: 0 });
     const traffic = new Traffic(client);
-    await waitFor('calls before the stop', () => traffic.whole, (whole) => whole > 50);
+    await waitFor(
+      'calls before the stop',
+      () => traffic.whole,
+      (whole) => whole > 50,
+    );
     await nats.stop();
     const stoppedAt = performance.now();
     expect(await long.collect()).toHaveLength(399);
     await nats.start();
     const startedAt = performance.now();
     const atStart = traffic.whole;
-    await waitFor('calls behind the restart', () => ({ whole: traffic.whole, outcomes: traffic.outcomes.slice(-3) }), ({ whole }) => whole > atStart + 100, 30_000);
+    await waitFor(
+      'calls behind the restart',
+      () => ({ whole: traffic.whole, outcomes: traffic.outcomes.slice(-3) }),
+      ({ whole }) => whole > atStart + 100,
+      30_000,
+    );
     const outcomes = await traffic.end();
-    console.log(`${outcomes.length} calls over a restart of NATS (${Math.round(startedAt - stoppedAt)} ms away): failures ${JSON.stringify(failures(outcomes))}`);
-    expect(outcomes.filter(({ error, items }) => error !== undefined && (items > 0 || !DynamoError.is(error)))).toEqual([]);
+    console.log(
+      `${outcomes.length} calls over a restart of NATS (${Math.round(startedAt - stoppedAt)} ms away): failures ${JSON.stringify(failures(outcomes))}`,
+    );
+    expect(outcomes.filter(({ error, items }) => error !== undefined && (items > 0 || !DynamoError.is(error)))).toEqual(
+      [],
+    );
     expect(outcomes.filter(({ error }) => DynamoError.is(error) && !error.retryable)).toEqual([]);
 
     let received: number | undefined;

@@ -3,7 +3,15 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../helpers/child.js';
 import { freePort } from '../helpers/cluster.js';
-import { libraryOf, nixlMissing, pattern, sameBytes, uniqueName, useTransport, viewOf } from '../helpers/nixl/library.js';
+import {
+  libraryOf,
+  nixlMissing,
+  pattern,
+  sameBytes,
+  uniqueName,
+  useTransport,
+  viewOf,
+} from '../helpers/nixl/library.js';
 import { Server, serversMissing } from '../helpers/servers.js';
 import { waitFor } from '../helpers/wait.js';
 
@@ -53,13 +61,22 @@ describe('metadata that agents exchange by themselves', () => {
     pattern(viewOf(theirs), 4);
     await waitFor(
       'the part that was told',
-      () => b.write(theirs, peer.memory(told.descriptor())).then(() => undefined, (error: NixlError) => error),
+      () =>
+        b.write(theirs, peer.memory(told.descriptor())).then(
+          () => undefined,
+          (error: NixlError) => error,
+        ),
       (error) => error === undefined,
     );
     expect(sameBytes(viewOf(told), viewOf(theirs))).toBe(true);
     await expect(b.write(theirs, peer.memory(hidden.descriptor()))).rejects.toMatchObject({ reason: 'nixl.range' });
     await a.sendMetadata(to, { regions: [hidden] });
-    await waitFor('the rest', () => b.write(theirs, peer.memory(hidden.descriptor())).then(() => true, () => false));
+    await waitFor('the rest', () =>
+      b.write(theirs, peer.memory(hidden.descriptor())).then(
+        () => true,
+        () => false,
+      ),
+    );
     expect(sameBytes(viewOf(hidden), viewOf(theirs))).toBe(true);
   });
 
@@ -89,13 +106,19 @@ describe('metadata that agents exchange by themselves', () => {
     pattern(viewOf(mine), 3);
     await a.write(mine, peer.memory(theirs.descriptor()));
     expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
-    await expect(b.sendMetadata(undefined, { regions: [theirs] })).rejects.toMatchObject({ class: 'NotImplemented', reason: 'nixl.not_supported' });
+    await expect(b.sendMetadata(undefined, { regions: [theirs] })).rejects.toMatchObject({
+      class: 'NotImplemented',
+      reason: 'nixl.not_supported',
+    });
     await b.withdrawMetadata();
     await waitFor(
       'what was withdrawn to be found no more',
       async () => {
         await using c = await NixlAgent.create(uniqueName('c'), { library: libraryOf('ucx') });
-        return await c.fetch(b.name, undefined, { timeoutMs: 2000 }).then(() => 'found', (error: NixlError) => error.reason);
+        return await c.fetch(b.name, undefined, { timeoutMs: 2000 }).then(
+          () => 'found',
+          (error: NixlError) => error.reason,
+        );
       },
       (found) => found === 'nixl.deadline',
       20_000,

@@ -15,9 +15,15 @@ beforeEach(({ skip }) => skip(missing !== undefined, missing));
 it('the blocks of a worker that was killed leave the router once its lease in etcd is over', async () => {
   const server = await Server.etcd();
   onTestFinished(() => server.remove());
-  const options = (leaseTtlSeconds: number): RuntimeOptions => ({ discovery: { kind: 'etcd', endpoints: [server.url], leaseTtlSeconds }, host: '127.0.0.1' });
+  const options = (leaseTtlSeconds: number): RuntimeOptions => ({
+    discovery: { kind: 'etcd', endpoints: [server.url], leaseTtlSeconds },
+    host: '127.0.0.1',
+  });
   const start = async (blocks: number, leaseSeconds: number) => {
-    const child = Child.program('test/helpers/programs/router-worker.ts', [JSON.stringify(options(leaseSeconds)), String(blocks * BLOCK_SIZE)]);
+    const child = Child.program('test/helpers/programs/router-worker.ts', [
+      JSON.stringify(options(leaseSeconds)),
+      String(blocks * BLOCK_SIZE),
+    ]);
     onTestFinished(() => child.stop());
     return { child, id: String((await child.event('ready'))['id']) };
   };
@@ -26,7 +32,10 @@ it('the blocks of a worker that was killed leave the router once its lease in et
   onTestFinished(() => runtime.close({ timeoutMs: 2000 }));
   await using router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
   const tokens = Uint32Array.from({ length: 8 * BLOCK_SIZE }, (_, index) => index);
-  const seen = async () => Object.fromEntries((await router.overlapScores({ tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]));
+  const seen = async () =>
+    Object.fromEntries(
+      (await router.overlapScores({ tokens })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]),
+    );
   await waitFor('both workers', seen, (all) => all[long.id] === 8 && all[short.id] === 3, 60_000);
   long.child.kill('SIGKILL');
   const killedAt = performance.now();

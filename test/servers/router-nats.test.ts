@@ -21,7 +21,13 @@ it('cache events travel on NATS, and a router that was cut off from it has from 
   onTestFinished(() => wire.close());
   const dir = temporaryFolder();
   const optionsOn = (port: number) =>
-    ({ discovery: { kind: 'file', dir }, requestPlane: 'tcp', eventPlane: 'nats', natsServer: `nats://127.0.0.1:${port}`, host: '127.0.0.1' }) as const;
+    ({
+      discovery: { kind: 'file', dir },
+      requestPlane: 'tcp',
+      eventPlane: 'nats',
+      natsServer: `nats://127.0.0.1:${port}`,
+      host: '127.0.0.1',
+    }) as const;
   const listener = connect(nats.port, '127.0.0.1');
   onTestFinished(() => void listener.destroy());
   let published = '';
@@ -43,15 +49,36 @@ it('cache events travel on NATS, and a router that was cut off from it has from 
     await worker.event('stored');
   };
   const believed = async (prompt: number) =>
-    (await router.overlapScores({ tokens: Uint32Array.from({ length: TOKENS }, (_, at) => prompt * 1000 + at) }))[0]?.deviceBlocks;
-  await waitFor('a first event', async () => (await store(1), believed(1)), (blocks) => blocks === 4, 30_000);
+    (await router.overlapScores({ tokens: Uint32Array.from({ length: TOKENS }, (_, at) => prompt * 1000 + at) }))[0]
+      ?.deviceBlocks;
+  await waitFor(
+    'a first event',
+    async () => (await store(1), believed(1)),
+    (blocks) => blocks === 4,
+    30_000,
+  );
   wire.cut();
   await store(2);
   await store(3);
-  await waitFor('their publishing', () => published.split('block_hash').length - 1, (blocks) => blocks === stores * BLOCKS, 30_000);
+  await waitFor(
+    'their publishing',
+    () => published.split('block_hash').length - 1,
+    (blocks) => blocks === stores * BLOCKS,
+    30_000,
+  );
   wire.mend();
   await waitFor('the router’s next connection', () => wire.received, Boolean, 20_000);
   expect([await believed(1), await believed(2), await believed(3)]).toEqual([4, 0, 0]);
-  await waitFor('what was missed', async () => (await store(4), believed(2)), (blocks) => blocks === 4, 20_000);
-  await waitFor('all of it', () => believed(3), (blocks) => blocks === 4, 30_000);
+  await waitFor(
+    'what was missed',
+    async () => (await store(4), believed(2)),
+    (blocks) => blocks === 4,
+    20_000,
+  );
+  await waitFor(
+    'all of it',
+    () => believed(3),
+    (blocks) => blocks === 4,
+    30_000,
+  );
 }, 180_000);

@@ -5,7 +5,9 @@ import { temporaryFolder } from '../helpers/runtime.js';
 
 const CALLS = 1_000_000;
 
-it(`each of ${CALLS} calls under faults ends exactly once, its items in order, none after the end`, { timeout: 3_600_000 }, async () => {
+it(`each of ${CALLS} calls under faults ends exactly once, its items in order, none after the end`, {
+  timeout: 3_600_000,
+}, async () => {
   const seed = Date.now() % 2 ** 31;
   const report = await load({ folder: temporaryFolder(), calls: CALLS, losses: 40, concurrency: 64, seed });
   console.log(summary(report, seed));

@@ -7,12 +7,26 @@ import { execute } from '../helpers/project.js';
 
 const SECONDS = Number(process.env['FUZZ_SECONDS'] ?? 600);
 
-test('libFuzzer finds nothing in metadata and descriptor lists', { timeout: (SECONDS + 600) * 1000 }, async (context) => {
+test('libFuzzer finds nothing in metadata and descriptor lists', {
+  timeout: (SECONDS + 600) * 1000,
+}, async (context) => {
   const compilers = ['clang++', 'clang++-14', 'clang++-15', 'clang++-16', 'clang++-19'];
-  const found = await Promise.all(compilers.map((name) => execute(name, ['--version']).then(() => name, () => undefined)));
+  const found = await Promise.all(
+    compilers.map((name) =>
+      execute(name, ['--version']).then(
+        () => name,
+        () => undefined,
+      ),
+    ),
+  );
   const compiler = found.find((name) => name !== undefined);
   if (compiler === undefined) return context.skip('clang is not installed (apt-get install clang libclang-rt-14-dev)');
-  const folder = await buildNixlTests('address,undefined', '-DLIBFUZZER=ON', `-DCMAKE_CXX_COMPILER=${compiler}`, `-DCMAKE_C_COMPILER=${compiler.replace('++', '')}`);
+  const folder = await buildNixlTests(
+    'address,undefined',
+    '-DLIBFUZZER=ON',
+    `-DCMAKE_CXX_COMPILER=${compiler}`,
+    `-DCMAKE_C_COMPILER=${compiler.replace('++', '')}`,
+  );
   const corpus = join(folder, 'corpus');
   mkdirSync(corpus, { recursive: true });
   const args = [`-max_total_time=${SECONDS}`, '-max_len=4096', `-artifact_prefix=${folder}/`, corpus];

@@ -1,7 +1,7 @@
 // Mixed load for a long time: an agent that stays, peers that come, go and are killed, in this process and in others. Every
 // byte is checked. Ends with an error where memory, files or threads grow, or a byte is wrong.
 //   npm run soak -- [MINUTES]   60 unless it is told; DYNAMO_NIXL=mock runs it on the mock
-import { type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError, loadNixl } from 'dynamo-node';
+import { loadNixl, type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError } from 'dynamo-node';
 
 import { Child } from '../helpers/child.js';
 import { type Held, held } from '../helpers/nixl/held.js';
@@ -52,7 +52,10 @@ async function neighbour(): Promise<void> {
     expectSame(viewOf(mine), viewOf(theirs), 'blocks');
     for (let small = 0; small < 200; small++) await prepared.post();
     const controller = new AbortController();
-    const aborted = agent.read(mine, remote, { signal: controller.signal }).then(() => did('done before the abort'), () => did('aborted'));
+    const aborted = agent.read(mine, remote, { signal: controller.signal }).then(
+      () => did('done before the abort'),
+      () => did('aborted'),
+    );
     controller.abort();
     await aborted;
     const extra = await agent.registerMany([new Uint8Array(BLOCK), new Uint8Array(BLOCK)]);
@@ -67,8 +70,15 @@ async function neighbour(): Promise<void> {
 /** Moves with a peer of another process until it is told to end, or is killed. */
 async function stranger(kill: boolean): Promise<void> {
   const called = name('stranger');
-  const child = Child.program('test/helpers/nixl/programs/peer.ts', [library.kind === 'mock' ? 'mock' : 'real', called, String(BYTES)]);
-  const { metadata, descriptor } = (await child.event('ready', {}, 60_000)) as unknown as { metadata: string; descriptor: MemoryDescriptor };
+  const child = Child.program('test/helpers/nixl/programs/peer.ts', [
+    library.kind === 'mock' ? 'mock' : 'real',
+    called,
+    String(BYTES),
+  ]);
+  const { metadata, descriptor } = (await child.event('ready', {}, 60_000)) as unknown as {
+    metadata: string;
+    descriptor: MemoryDescriptor;
+  };
   const peer = await agent.connect(Buffer.from(metadata, 'base64'));
   const [mine, back] = [await agent.allocate(BYTES), await agent.allocate(BYTES)];
   const remote = peer.memory(descriptor);
@@ -83,7 +93,8 @@ async function stranger(kill: boolean): Promise<void> {
     const moves = Promise.allSettled([agent.write(mine, remote), agent.read(back, remote)]);
     child.kill('SIGKILL');
     await child.exit();
-    for (const outcome of await moves) if (outcome.status === 'rejected' && !(outcome.reason instanceof NixlError)) throw outcome.reason;
+    for (const outcome of await moves)
+      if (outcome.status === 'rejected' && !(outcome.reason instanceof NixlError)) throw outcome.reason;
     did('kills');
   } else {
     child.send({ do: 'close' });
@@ -99,7 +110,10 @@ const seen: Held[] = [];
 const report = setInterval(() => {
   const now = held();
   seen.push(now);
-  console.log(`${Math.round((MINUTES * 60_000 - (end - performance.now())) / 1000)} s`, JSON.stringify({ ...now, ...counts }));
+  console.log(
+    `${Math.round((MINUTES * 60_000 - (end - performance.now())) / 1000)} s`,
+    JSON.stringify({ ...now, ...counts }),
+  );
 }, REPORT_MS);
 
 async function until(work: () => Promise<void>): Promise<void> {
@@ -112,10 +126,13 @@ clearInterval(report);
 const closed = await agent.close();
 const median = (numbers: number[]): number => numbers.sort((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
 const third = Math.max(1, Math.floor(seen.length / 3));
-const grown = (of: keyof Held): number => median(seen.slice(-third).map((one) => one[of])) - median(seen.slice(0, third).map((one) => one[of]));
+const grown = (of: keyof Held): number =>
+  median(seen.slice(-third).map((one) => one[of])) - median(seen.slice(0, third).map((one) => one[of]));
 const growth = { files: grown('files'), threads: grown('threads'), rssMiB: grown('rssMiB') };
 const flat = (Object.keys(SPARE) as (keyof Held)[]).every((of) => growth[of] <= SPARE[of]);
-console.log(`${MINUTES} minutes on ${library.kind}: ${JSON.stringify(counts)}; growth from the first third to the last ${JSON.stringify(growth)}`);
+console.log(
+  `${MINUTES} minutes on ${library.kind}: ${JSON.stringify(counts)}; growth from the first third to the last ${JSON.stringify(growth)}`,
+);
 if (!flat || closed.leaked) {
   console.error(closed.leaked ? 'the agent did not end' : 'what is held grows');
   process.exitCode = 1;

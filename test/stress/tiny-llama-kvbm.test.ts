@@ -3,9 +3,13 @@ import { compareAnswers } from '../helpers/cached-answers.js';
 
 const PROMPTS = 1000;
 
-it('a thousand prompts with shared beginnings have the same greedy answers with a cache in few blocks as without one', { timeout: 1_800_000 }, async () => {
+it('a thousand prompts with shared beginnings have the same greedy answers with a cache in few blocks as without one', {
+  timeout: 1_800_000,
+}, async () => {
   const result = await compareAnswers(PROMPTS, 2);
-  console.log(`${result.equal} equal, ${result.ties} ties; ${result.cachedTokens} of ${result.promptTokens} prompt tokens cached, ${result.evictions} evictions`);
+  console.log(
+    `${result.equal} equal, ${result.ties} ties; ${result.cachedTokens} of ${result.promptTokens} prompt tokens cached, ${result.evictions} evictions`,
+  );
   expect(result.different).toEqual([]);
   expect(result.equal + result.ties).toBe(PROMPTS);
   expect(result.ties).toBeLessThan(PROMPTS / 50);

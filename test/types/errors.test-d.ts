@@ -1,4 +1,4 @@
-import { ClosedError, DynamoError, type ErrorClass, type ErrorCode, RequestCancelled } from 'dynamo-node';
+import { type ClosedError, DynamoError, type ErrorClass, type ErrorCode, type RequestCancelled } from 'dynamo-node';
 import { describe, expectTypeOf, test } from 'vitest';
 
 describe('an error', () => {

@@ -8,8 +8,8 @@ import {
   type ModelType,
   type PreprocessedRequest,
   type RawEngine,
-  registerModel,
   type RuntimeOptions,
+  registerModel,
   type ServedEngine,
   serveEngine,
 } from 'dynamo-node';

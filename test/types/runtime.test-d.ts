@@ -39,7 +39,9 @@ describe('an endpoint', () => {
     expectTypeOf(runtime.endpoint('a.b.c')).toEqualTypeOf<Endpoint<unknown, unknown>>();
     expectTypeOf(runtime.namespace('a')).toEqualTypeOf<Namespace>();
     expectTypeOf(runtime.namespace('a').component('b')).toEqualTypeOf<Component>();
-    expectTypeOf(runtime.namespace('a').component('b').endpoint<Ask, number>('c')).toEqualTypeOf<Endpoint<Ask, number>>();
+    expectTypeOf(runtime.namespace('a').component('b').endpoint<Ask, number>('c')).toEqualTypeOf<
+      Endpoint<Ask, number>
+    >();
     expectTypeOf(endpoint.client).returns.resolves.toEqualTypeOf<Client<Ask, number>>();
     expectTypeOf(endpoint.serve).returns.resolves.toEqualTypeOf<ServedEndpoint>();
   });
@@ -109,7 +111,13 @@ describe('a client', () => {
     assertType<ClientOptions>({ mode: 'power_of_two_choices' });
     // @ts-expect-error: the crates' names have underscores
     void endpoint.client({ mode: 'round-robin' });
-    assertType<RequestOptions>({ signal: AbortSignal.timeout(1), timeoutMs: 1, attempts: 2, metadata: { a: 'b' }, parent: null });
+    assertType<RequestOptions>({
+      signal: AbortSignal.timeout(1),
+      timeoutMs: 1,
+      attempts: 2,
+      metadata: { a: 'b' },
+      parent: null,
+    });
     // @ts-expect-error: ids are full-range u64
     client.generate({ text: 'a' }, { instanceId: 5 });
     // @ts-expect-error: metadata are strings
@@ -131,7 +139,12 @@ describe('a client', () => {
 
 describe('a runtime', () => {
   test('takes typed options and nothing else', () => {
-    assertType<RuntimeOptions>({ discovery: { kind: 'file', dir: '/tmp/d' }, requestPlane: 'nats', eventPlane: 'zmq', systemPort: 0 });
+    assertType<RuntimeOptions>({
+      discovery: { kind: 'file', dir: '/tmp/d' },
+      requestPlane: 'nats',
+      eventPlane: 'zmq',
+      systemPort: 0,
+    });
     // @ts-expect-error: discovery is an object
     void DistributedRuntime.create({ discovery: 'file' });
     // @ts-expect-error: memory has no folder
@@ -147,7 +160,12 @@ describe('a runtime', () => {
     expectTypeOf(runtime.instanceId).toBeBigInt();
     expectTypeOf(runtime.systemAddress).toEqualTypeOf<string | undefined>();
     expectTypeOf(runtime.config.discovery).toEqualTypeOf<'mem' | 'file' | 'etcd' | 'kubernetes'>();
-    expectTypeOf(versions()).toEqualTypeOf<{ readonly dynamoNode: string; readonly dynamo: string; readonly protocol: string; readonly nixl?: string }>();
+    expectTypeOf(versions()).toEqualTypeOf<{
+      readonly dynamoNode: string;
+      readonly dynamo: string;
+      readonly protocol: string;
+      readonly nixl?: string;
+    }>();
   });
 });
 
@@ -160,11 +178,14 @@ describe('what surrounds a request', () => {
 
   test('events keep the type that they are published with', () => {
     expectTypeOf(runtime.namespace('a').subscribe<Ask>).returns.resolves.toExtend<AsyncIterable<Event<Ask>>>();
-    void runtime.namespace('a').publisher<Ask>('topic').then((publisher) => {
-      void publisher.publish({ text: 'a' });
-      // @ts-expect-error: not what the topic carries
-      void publisher.publish({ txt: 'a' });
-    });
+    void runtime
+      .namespace('a')
+      .publisher<Ask>('topic')
+      .then((publisher) => {
+        void publisher.publish({ text: 'a' });
+        // @ts-expect-error: not what the topic carries
+        void publisher.publish({ txt: 'a' });
+      });
   });
 
   test('metrics ask for the labels that they were made with', () => {
@@ -180,7 +201,9 @@ describe('what surrounds a request', () => {
   });
 
   test('log lines have one of five levels', () => {
-    openLog({ write: ({ level }) => expectTypeOf(level).toEqualTypeOf<'trace' | 'debug' | 'info' | 'warn' | 'error'>() }).close();
+    openLog({
+      write: ({ level }) => expectTypeOf(level).toEqualTypeOf<'trace' | 'debug' | 'info' | 'warn' | 'error'>(),
+    }).close();
     // @ts-expect-error: levels are told to Rust as text
     openLog({ filter: { dynamo_llm: 'debug' } });
   });

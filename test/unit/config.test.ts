@@ -4,16 +4,28 @@ import { createArgs } from '../../lib/runtime/config.js';
 
 describe('the options of a runtime', () => {
   it.each([
-    [{ discovery: { kind: 'zookeeper' } }, /options\.discovery\.kind: expected one of mem, file, etcd, kubernetes, got "zookeeper"/],
+    [
+      { discovery: { kind: 'zookeeper' } },
+      /options\.discovery\.kind: expected one of mem, file, etcd, kubernetes, got "zookeeper"/,
+    ],
     [{ discovery: 'mem' }, /options\.discovery: expected an object, got "mem"/],
     [{ discovery: { kind: 'file', dir: 1 } }, /options\.discovery\.dir: expected a string, got 1/],
     [{ discovery: { kind: 'etcd', endpoints: [] } }, /options\.discovery\.endpoints: expected a list of addresses/],
     [{ discovery: { kind: 'mem', dir: '/tmp' } }, /options\.discovery\.dir: unknown option; known are kind/],
-    [{ discovery: { kind: 'kubernetes', mode: 'node' } }, /options\.discovery\.mode: expected one of pod, container, got "node"/],
+    [
+      { discovery: { kind: 'kubernetes', mode: 'node' } },
+      /options\.discovery\.mode: expected one of pod, container, got "node"/,
+    ],
     [{ requestPlane: 'http' }, /options\.requestPlane: expected one of tcp, nats, got "http"/],
     [{ systemPort: 70000 }, /options\.systemPort: expected an integer from -1 to 32767, got 70000/],
-    [{ host: 'no-such-interface' }, /options\.host: expected an IP address or an interface \(lo.*\), got "no-such-interface"/],
-    [{ discovery: { kind: 'file', dir: '/etc/passwd' } }, /options\.discovery\.dir: expected a folder to write to, got "\/etc\/passwd" \(E/],
+    [
+      { host: 'no-such-interface' },
+      /options\.host: expected an IP address or an interface \(lo.*\), got "no-such-interface"/,
+    ],
+    [
+      { discovery: { kind: 'file', dir: '/etc/passwd' } },
+      /options\.discovery\.dir: expected a folder to write to, got "\/etc\/passwd" \(E/,
+    ],
     [{ connectTimeoutMs: 2 ** 31 }, /options\.connectTimeoutMs: expected an integer from 1 to 2147483647/],
     [{ workerThreads: 1.5 }, /options\.workerThreads: expected an integer/],
     [{ canary: 'yes' }, /options\.canary: expected a boolean, got "yes"/],
@@ -42,13 +54,24 @@ describe('the options of a runtime', () => {
   });
 
   it('name each certificate by its variable', () => {
-    expect(createArgs({ natsTls: { caPath: 'a', clientCertPath: 'b', clientKeyPath: 'c', insecure: true } })['settings']).toEqual({
+    expect(
+      createArgs({ natsTls: { caPath: 'a', clientCertPath: 'b', clientKeyPath: 'c', insecure: true } })['settings'],
+    ).toEqual({
       NATS_TLS_CA_CERT_PATH: 'a',
       NATS_TLS_CLIENT_CERT_PATH: 'b',
       NATS_TLS_CLIENT_KEY_PATH: 'c',
       NATS_TLS_INSECURE: 'true',
     });
-    const tls = { certPath: 'a', keyPath: 'b', caPath: 'c', clientCertPath: 'd', clientKeyPath: 'e', clientCaPath: 'f', serverName: 'g', insecure: false };
+    const tls = {
+      certPath: 'a',
+      keyPath: 'b',
+      caPath: 'c',
+      clientCertPath: 'd',
+      clientKeyPath: 'e',
+      clientCaPath: 'f',
+      serverName: 'g',
+      insecure: false,
+    };
     expect(createArgs({ tls })['settings']).toEqual({
       DYN_TCP_TLS_CERT_PATH: 'a',
       DYN_TCP_TLS_KEY_PATH: 'b',

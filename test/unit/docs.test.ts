@@ -49,7 +49,11 @@ const PRELUDE = `
 `;
 
 function exportedNames(): string[] {
-  const index = ts.createSourceFile('index.ts', readFileSync(join(root, 'lib/index.ts'), 'utf8'), ts.ScriptTarget.Latest);
+  const index = ts.createSourceFile(
+    'index.ts',
+    readFileSync(join(root, 'lib/index.ts'), 'utf8'),
+    ts.ScriptTarget.Latest,
+  );
   return index.statements.flatMap((statement) => {
     const clause = ts.isExportDeclaration(statement) ? statement.exportClause : undefined;
     return clause !== undefined && ts.isNamedExports(clause) ? clause.elements.map(({ name }) => name.text) : [];
@@ -92,10 +96,12 @@ function complaints(modules: ReadonlyMap<string, string>): string[] {
   return [...modules.keys()].flatMap((name) => {
     const file = program.getSourceFile(name);
     const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)];
-    return found.filter(({ code }) => code !== RETURN_OUTSIDE_OF_FUNCTION).map(({ messageText, start }) => {
-      const line = file!.getLineAndCharacterOfPosition(start ?? 0).line + 1;
-      return `${name.slice(root.length)}, line ${line} of the example: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
-    });
+    return found
+      .filter(({ code }) => code !== RETURN_OUTSIDE_OF_FUNCTION)
+      .map(({ messageText, start }) => {
+        const line = file!.getLineAndCharacterOfPosition(start ?? 0).line + 1;
+        return `${name.slice(root.length)}, line ${line} of the example: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+      });
   });
 }
 
@@ -110,30 +116,55 @@ describe('the reference', () => {
   test('is made of the doc comments without a warning: every exported name has one', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'dynamo-docs-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
-    await execute(process.execPath, ['node_modules/typedoc/bin/typedoc', '--out', folder, '--logLevel', 'Warn'], { cwd: root });
-    expect(readFileSync(join(folder, 'classes/DistributedRuntime.html'), 'utf8')).toContain('connection to a Dynamo deployment');
+    await execute(process.execPath, ['node_modules/typedoc/bin/typedoc', '--out', folder, '--logLevel', 'Warn'], {
+      cwd: root,
+    });
+    expect(readFileSync(join(folder, 'classes/DistributedRuntime.html'), 'utf8')).toContain(
+      'connection to a Dynamo deployment',
+    );
   });
 
   test('has examples that compile, as do those of the guides', () => {
-    const examples = ['README.md', ...filesOf('docs', /^\w+\.md$/), ...filesOf('examples', /\.md$/), ...filesOf('lib', /\.ts$/)].flatMap(examplesOf);
-    expect(examples.map(([place]) => place.replace(/:.*/, ''))).toEqual(expect.arrayContaining(['README.md', 'lib/llm/engine.ts']));
+    const examples = [
+      'README.md',
+      ...filesOf('docs', /^\w+\.md$/),
+      ...filesOf('examples', /\.md$/),
+      ...filesOf('lib', /\.ts$/),
+    ].flatMap(examplesOf);
+    expect(examples.map(([place]) => place.replace(/:.*/, ''))).toEqual(
+      expect.arrayContaining(['README.md', 'lib/llm/engine.ts']),
+    );
     const modules = new Map(examples.map(([place, code]) => [moduleOf(place), code]));
     modules.set(join(root, 'examples-prelude.ts'), PRELUDE);
     expect(complaints(modules)).toEqual([]);
   });
 
   test('would not compile with an example that uses what is not there', () => {
-    const modules = new Map([[moduleOf('planted'), "import { Endpoint, Endpiont } from 'dynamo-node';\nexport type A = Endpoint | Endpiont;\n"]]);
+    const modules = new Map([
+      [
+        moduleOf('planted'),
+        "import { Endpoint, Endpiont } from 'dynamo-node';\nexport type A = Endpoint | Endpiont;\n",
+      ],
+    ]);
     expect(complaints(modules)).toEqual([expect.stringContaining("no exported member named 'Endpiont'")]);
   });
 });
 
 describe('the guides', () => {
-  const guides = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'bench/README.md', ...filesOf('docs', /^\w+\.md$/), ...filesOf('examples', /\.md$/)];
+  const guides = [
+    'README.md',
+    'CONTRIBUTING.md',
+    'SECURITY.md',
+    'bench/README.md',
+    ...filesOf('docs', /^\w+\.md$/),
+    ...filesOf('examples', /\.md$/),
+  ];
 
   test('link to files that are there', () => {
     const links = guides.flatMap((guide) => {
-      const targets = [...readFileSync(join(root, guide), 'utf8').matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, target]) => target!);
+      const targets = [...readFileSync(join(root, guide), 'utf8').matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(
+        ([, target]) => target!,
+      );
       return targets.map((target) => join(dirname(guide), target));
     });
     expect(links).toContain('docs/glossary.md');
@@ -142,9 +173,15 @@ describe('the guides', () => {
 
   test('tell in the table of terms where each term of the glossary is, in names that are exported', () => {
     const [, table] = /\n## Dynamo's terms\n([\s\S]*?)\n## /.exec(readFileSync(join(root, 'README.md'), 'utf8'))!;
-    const rows = [...table!.matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)].map(([, term, where]) => [term!.trim(), where!.trim()] as const).slice(2);
-    const terms = [...readFileSync(join(root, 'docs/glossary.md'), 'utf8').matchAll(/^\*\*(.+?)\*\*/gm)].map(([, term]) => term!.replace(/ \(.+\)$/, ''));
-    expect(rows.flatMap(([term]) => term.split(', ').map((one) => one.replaceAll('`', ''))).sort()).toEqual(terms.sort());
+    const rows = [...table!.matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)]
+      .map(([, term, where]) => [term!.trim(), where!.trim()] as const)
+      .slice(2);
+    const terms = [...readFileSync(join(root, 'docs/glossary.md'), 'utf8').matchAll(/^\*\*(.+?)\*\*/gm)].map(
+      ([, term]) => term!.replace(/ \(.+\)$/, ''),
+    );
+    expect(rows.flatMap(([term]) => term.split(', ').map((one) => one.replaceAll('`', ''))).sort()).toEqual(
+      terms.sort(),
+    );
 
     const classes = rows.flatMap(([, where]) => [...where.matchAll(/\[`([A-Za-z]+)/g)].map(([, name]) => name!));
     expect(classes).toContain('DistributedRuntime');

@@ -6,9 +6,19 @@ import { ClosedError, DynamoError, errorFrom, failureFrom } from '../../lib/erro
 describe('errors', () => {
   it('keep class, reason, details and cause on the way out and in', () => {
     const cause = new DynamoError('Unavailable', 'gone', { reason: 'transport.disconnected' });
-    const error = new DynamoError('Conflict', 'twice', { reason: 'request.conflict', details: { message: 'x' }, cause });
+    const error = new DynamoError('Conflict', 'twice', {
+      reason: 'request.conflict',
+      details: { message: 'x' },
+      cause,
+    });
     const back = errorFrom(failureFrom(error), 'client.unary') as DynamoError;
-    expect(back).toMatchObject({ code: 'DYN_CONFLICT', reason: 'request.conflict', details: { message: 'x' }, operation: 'client.unary', retryable: false });
+    expect(back).toMatchObject({
+      code: 'DYN_CONFLICT',
+      reason: 'request.conflict',
+      details: { message: 'x' },
+      operation: 'client.unary',
+      retryable: false,
+    });
     expect(back.cause).toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'transport.disconnected', retryable: true });
   });
 
@@ -20,7 +30,9 @@ describe('errors', () => {
 
   it('of a class that Dynamo has not are refused where they are made', () => {
     for (const name of ['Nonsense', 'toString', '__proto__', undefined, Symbol('x')]) {
-      expect(() => new DynamoError(name as never, 'x')).toThrow(/DynamoError class: expected one of InvalidRequest, .*, got/);
+      expect(() => new DynamoError(name as never, 'x')).toThrow(
+        /DynamoError class: expected one of InvalidRequest, .*, got/,
+      );
     }
   });
 
@@ -76,16 +88,24 @@ describe('errors', () => {
     [500, 'DYN_INTERNAL'],
     [200, 'DYN_INTERNAL'],
   ])('of web libraries with status %s are %s, wherever they have it', (number, code) => {
-    for (const field of ['status', 'statusCode', 'code']) expect(errorFrom(failureFrom(Object.assign(new Error('x'), { [field]: number })), 'test')).toMatchObject({ code, message: 'x' });
+    for (const field of ['status', 'statusCode', 'code'])
+      expect(errorFrom(failureFrom(Object.assign(new Error('x'), { [field]: number })), 'test')).toMatchObject({
+        code,
+        message: 'x',
+      });
   });
 
   it('of the language and of its timers have classes too', () => {
     const named = (name: string) => Object.assign(new Error('x'), { name });
-    expect([new TypeError('x'), new RangeError('x'), new SyntaxError('x'), named('AbortError'), named('TimeoutError')].map((error) => failureFrom(error).class)).toEqual([
-      'InvalidRequest', 'InvalidRequest', 'InvalidRequest', 'Cancelled', 'DeadlineExceeded',
-    ]);
+    expect(
+      [new TypeError('x'), new RangeError('x'), new SyntaxError('x'), named('AbortError'), named('TimeoutError')].map(
+        (error) => failureFrom(error).class,
+      ),
+    ).toEqual(['InvalidRequest', 'InvalidRequest', 'InvalidRequest', 'Cancelled', 'DeadlineExceeded']);
     // What says more than its kind: a code before a status, both before the class of the error.
-    expect(failureFrom(Object.assign(new TypeError('x'), { code: 'ECONNRESET', status: 404 }))).toMatchObject({ class: 'Unavailable' });
+    expect(failureFrom(Object.assign(new TypeError('x'), { code: 'ECONNRESET', status: 404 }))).toMatchObject({
+      class: 'Unavailable',
+    });
     expect(failureFrom(Object.assign(new TypeError('x'), { status: 404 }))).toMatchObject({ class: 'NotFound' });
   });
 
@@ -93,11 +113,17 @@ describe('errors', () => {
     expect(pack(failureFrom(cyclic))).toBeInstanceOf(Uint8Array);
     const details: { self?: unknown } = {};
     details.self = details;
-    expect(failureFrom(new DynamoError('Conflict', 'x', { details }))).toMatchObject({ class: 'Conflict', details: 'an object' });
-    expect(failureFrom(new DynamoError('Conflict', 'x', { details: 2n ** 80n }))).toMatchObject({ details: `${2n ** 80n}n` });
+    expect(failureFrom(new DynamoError('Conflict', 'x', { details }))).toMatchObject({
+      class: 'Conflict',
+      details: 'an object',
+    });
+    expect(failureFrom(new DynamoError('Conflict', 'x', { details: 2n ** 80n }))).toMatchObject({
+      details: `${2n ** 80n}n`,
+    });
   });
 
   it('of an unknown class are internal', () => {
-    for (const name of ['Nonsense', 'constructor']) expect(errorFrom({ class: name, message: 'x' }, 'test')).toMatchObject({ code: 'DYN_INTERNAL' });
+    for (const name of ['Nonsense', 'constructor'])
+      expect(errorFrom({ class: name, message: 'x' }, 'test')).toMatchObject({ code: 'DYN_INTERNAL' });
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { frontendArgs, type FrontendOptions } from '../../lib/llm/frontend-options.js';
+import { type FrontendOptions, frontendArgs } from '../../lib/llm/frontend-options.js';
 
 const args = (options: unknown) => frontendArgs('options', options as FrontendOptions);
 
@@ -10,7 +10,12 @@ describe('options of a frontend', () => {
         port: 1,
         migrationMaxTokens: 100,
         tls: { certPath: 'c', keyPath: 'k', clientCaPath: 'a' },
-        router: { mode: 'kv', kv: { router_temperature: 0.5 }, busy: { activeDecodeBlocks: 0.9 }, sessionAffinitySeconds: 30 },
+        router: {
+          mode: 'kv',
+          kv: { router_temperature: 0.5 },
+          busy: { activeDecodeBlocks: 0.9 },
+          sessionAffinitySeconds: 30,
+        },
       }),
     ).toEqual({
       input: 'http',
@@ -30,9 +35,17 @@ describe('options of a frontend', () => {
         },
       },
     });
-    expect(args({ input: 'grpc', engine: { kind: 'echo', modelName: 'e' } })).toEqual({ input: 'grpc', engine: 'echo', modelName: 'e' });
+    expect(args({ input: 'grpc', engine: { kind: 'echo', modelName: 'e' } })).toEqual({
+      input: 'grpc',
+      engine: 'echo',
+      modelName: 'e',
+    });
     expect(args({})).toEqual({ input: 'http' });
-    expect(args({ processor: () => {}, routes: { '/own': () => {}, '/other': () => {} } })).toEqual({ input: 'http', processor: true, routes: ['/own', '/other'] });
+    expect(args({ processor: () => {}, routes: { '/own': () => {}, '/other': () => {} } })).toEqual({
+      input: 'http',
+      processor: true,
+      routes: ['/own', '/other'],
+    });
   });
 
   it('are all taken as they are where the native side has the same name', () => {
@@ -68,20 +81,52 @@ describe('options of a frontend', () => {
     [{ tls: { certPath: 'c' } }, TypeError, 'options.tls.keyPath: expected a string'],
     [{ engine: { kind: 'vllm' } }, TypeError, 'options.engine.kind: expected one of'],
     [{ processor: 'mine' }, TypeError, 'options.processor: expected a function, got "mine"'],
-    [{ processor: () => {}, engine: { kind: 'echo' } }, TypeError, 'options.processor: expected engine workers, got echo'],
+    [
+      { processor: () => {}, engine: { kind: 'echo' } },
+      TypeError,
+      'options.processor: expected engine workers, got echo',
+    ],
     [{ routes: [] }, TypeError, 'options.routes: expected an object'],
     [{ routes: { '/x': 1 } }, TypeError, 'options.routes["/x"]: expected a function, got 1'],
     [{ input: 'text', routes: {} }, TypeError, 'options.routes: unknown option'],
     [{ anthropicApi: 'yes' }, TypeError, 'options.anthropicApi: expected a boolean, got "yes"'],
-    [{ tokenizer: 'fast' }, TypeError, 'options.tokenizer: expected one of default, fastokens, basetenkenizer, got "fast"'],
+    [
+      { tokenizer: 'fast' },
+      TypeError,
+      'options.tokenizer: expected one of default, fastokens, basetenkenizer, got "fast"',
+    ],
     [{ reasoningField: 1 }, TypeError, 'options.reasoningField: expected one of reasoning, reasoning_content, got 1'],
     [{ kvCacheBlockSize: 0 }, RangeError, 'options.kvCacheBlockSize: expected an integer from 1 to 4294967295, got 0'],
-    [{ migrationMaxTokens: 2 ** 32 }, RangeError, 'options.migrationMaxTokens: expected an integer from 0 to 4294967295'],
-    [{ router: { busy: { activeDecodeBlocks: 2 } } }, RangeError, 'options.router.busy.activeDecodeBlocks: expected a number from 0 to 1, got 2'],
-    [{ router: { busy: { activePrefillTokens: -1 } } }, RangeError, 'options.router.busy.activePrefillTokens: expected an integer from 0'],
-    [{ router: { busy: { activePrefillTokensShare: Infinity } } }, RangeError, 'options.router.busy.activePrefillTokensShare: expected a finite number from 0 on, got Infinity'],
-    [{ router: { kv: { router_temperature: Number.NaN } } }, RangeError, 'options.router.kv.router_temperature: expected a finite number, got NaN'],
-    [{ router: { sessionAffinitySeconds: 366 * 24 * 3600 } }, RangeError, 'options.router.sessionAffinitySeconds: expected an integer from 1 to 31536000, got 31622400'],
+    [
+      { migrationMaxTokens: 2 ** 32 },
+      RangeError,
+      'options.migrationMaxTokens: expected an integer from 0 to 4294967295',
+    ],
+    [
+      { router: { busy: { activeDecodeBlocks: 2 } } },
+      RangeError,
+      'options.router.busy.activeDecodeBlocks: expected a number from 0 to 1, got 2',
+    ],
+    [
+      { router: { busy: { activePrefillTokens: -1 } } },
+      RangeError,
+      'options.router.busy.activePrefillTokens: expected an integer from 0',
+    ],
+    [
+      { router: { busy: { activePrefillTokensShare: Infinity } } },
+      RangeError,
+      'options.router.busy.activePrefillTokensShare: expected a finite number from 0 on, got Infinity',
+    ],
+    [
+      { router: { kv: { router_temperature: Number.NaN } } },
+      RangeError,
+      'options.router.kv.router_temperature: expected a finite number, got NaN',
+    ],
+    [
+      { router: { sessionAffinitySeconds: 366 * 24 * 3600 } },
+      RangeError,
+      'options.router.sessionAffinitySeconds: expected an integer from 1 to 31536000, got 31622400',
+    ],
     [{ engine: { kind: 'echo', modelName: 1 } }, TypeError, 'options.engine.modelName: expected a string, got 1'],
     [{ migrationLimit: -1 }, RangeError, 'options.migrationLimit'],
   ])('%j is refused', (options, type, message) => {

@@ -25,7 +25,8 @@ function link(path: string, target: string): void {
   symlinkSync(target, join(root, path));
 }
 
-const limits = (soft: string): string => `Limit                     Soft Limit           Hard Limit           Units\nMax locked memory         ${soft}              unlimited            bytes\n`;
+const limits = (soft: string): string =>
+  `Limit                     Soft Limit           Hard Limit           Units\nMax locked memory         ${soft}              unlimited            bytes\n`;
 
 /** A machine with one adapter, and nothing in its way. */
 function withAdapter(): void {
@@ -42,7 +43,13 @@ describe('what the machine allows', () => {
     withAdapter();
     const { rdma, memlock } = readSystem(root);
     expect(rdma).toEqual({
-      devices: [{ name: 'mlx5_0', file: '/dev/infiniband/uverbs0', ports: [{ port: 1, state: 'ACTIVE', linkLayer: 'InfiniBand' }] }],
+      devices: [
+        {
+          name: 'mlx5_0',
+          file: '/dev/infiniband/uverbs0',
+          ports: [{ port: 1, state: 'ACTIVE', linkLayer: 'InfiniBand' }],
+        },
+      ],
       missing: [],
     });
     expect(memlock).toEqual({ softBytes: Infinity, hardBytes: Infinity });
@@ -95,12 +102,22 @@ describe('what the machine allows', () => {
 
 describe('copies of UCX', () => {
   const maps = (...paths: string[]): string[] => {
-    file('proc/self/maps', paths.map((path, index) => `7f00000${index}000-7f00000${index}fff r-xp 00000000 08:01 12 ${' '.repeat(10)}${path}\n`).join(''));
+    file(
+      'proc/self/maps',
+      paths
+        .map((path, index) => `7f00000${index}000-7f00000${index}fff r-xp 00000000 08:01 12 ${' '.repeat(10)}${path}\n`)
+        .join(''),
+    );
     return mappedFiles(root);
   };
 
   test('one copy, mapped in parts, is none too many', () => {
-    const files = maps('/w/libs/libucs-14c2.so.0.0.0', '/w/libs/libucs-14c2.so.0.0.0', '/w/libs/libucp-b39b.so.0.0.0', '/w/libs/ucx/libuct_cma.so.0.0.0');
+    const files = maps(
+      '/w/libs/libucs-14c2.so.0.0.0',
+      '/w/libs/libucs-14c2.so.0.0.0',
+      '/w/libs/libucp-b39b.so.0.0.0',
+      '/w/libs/ucx/libuct_cma.so.0.0.0',
+    );
     expect(files).toHaveLength(3);
     expect(copiesOfUcx(files)).toEqual([]);
   });
@@ -131,7 +148,14 @@ describe('the report as text', () => {
       { name: 'UCX', loads: true, reason: '' },
       { name: 'GDS', loads: false, reason: 'libcudart.so.12: cannot open' },
     ],
-    ucx: { folder: '/w/libs', modules: [{ name: 'uct_cma', loaded: true, reason: '' }, { name: 'uct_cuda', loaded: false, reason: 'libcuda.so.1: cannot open' }], copies: [] },
+    ucx: {
+      folder: '/w/libs',
+      modules: [
+        { name: 'uct_cma', loaded: true, reason: '' },
+        { name: 'uct_cuda', loaded: false, reason: 'libcuda.so.1: cannot open' },
+      ],
+      copies: [],
+    },
     cuda: { available: false, reason: 'no CUDA driver', driverVersion: 0, devices: [] },
     system,
     processVm: { allowed: false, reason: 'EPERM' },
@@ -140,13 +164,33 @@ describe('the report as text', () => {
 
   test('names what loads, what does not and why, and what to mend', () => {
     const text = formatNixlReport(report);
-    const parts = ['1.5.1, /w/libnixl_capi.so', 'lacks memView', 'GDS does not load: libcudart.so.12', 'modules uct_cma', 'uct_cuda is not loaded: libcuda.so.1'];
-    parts.push('no CUDA driver', 'device: there is none', '8.0 MiB', 'may not read each other: EPERM, in a PID namespace of their own, seccomp filter', '64.0 MiB', '! processes may', 'set ptrace_scope');
+    const parts = [
+      '1.5.1, /w/libnixl_capi.so',
+      'lacks memView',
+      'GDS does not load: libcudart.so.12',
+      'modules uct_cma',
+      'uct_cuda is not loaded: libcuda.so.1',
+    ];
+    parts.push(
+      'no CUDA driver',
+      'device: there is none',
+      '8.0 MiB',
+      'may not read each other: EPERM, in a PID namespace of their own, seccomp filter',
+      '64.0 MiB',
+      '! processes may',
+      'set ptrace_scope',
+    );
     for (const part of parts) expect(text).toContain(part);
   });
 
   test('lists where a missing library was looked for', () => {
-    const text = formatNixlReport({ ...report, kind: 'none', path: '', tried: [{ path: '/opt/nvidia', reason: 'no libnixl_capi.so there' }], problems: [] });
+    const text = formatNixlReport({
+      ...report,
+      kind: 'none',
+      path: '',
+      tried: [{ path: '/opt/nvidia', reason: 'no libnixl_capi.so there' }],
+      problems: [],
+    });
     expect(text).toContain('/opt/nvidia: no libnixl_capi.so there');
     expect(text).toContain('Nothing to mend.');
   });

@@ -9,9 +9,26 @@ const box = (...rows: string[]): string => rows.map((row) => `${head} |${row}|`)
 
 // As UCX 1.23 prints it with UCX_PROTO_INFO=y.
 const REPORT = [
-  box(' one self cfg#0                     ', ' remote memory write by ucp_put* from host memory to host ', ' Range  | Description | Config ', ' 0..inf | zero-copy   | cma/memory '),
-  box(' one intra-node cfg#1 ', ' active message by ucp_am_send* from host memory ', '   Range    |    Description     |    Config     ', '          0 | short | tcp/lo ', ' 1..16515 | zero-copy | tcp/lo '),
-  box(' one intra-node cfg#1 ', ' remote memory read by ucp_get*(multi) into host memory from host ', ' Range | Description | Config ', ' 0..2K | software emulation | tcp/lo ', ' 2049..inf | zero-copy | cma/memory '),
+  box(
+    ' one self cfg#0                     ',
+    ' remote memory write by ucp_put* from host memory to host ',
+    ' Range  | Description | Config ',
+    ' 0..inf | zero-copy   | cma/memory ',
+  ),
+  box(
+    ' one intra-node cfg#1 ',
+    ' active message by ucp_am_send* from host memory ',
+    '   Range    |    Description     |    Config     ',
+    '          0 | short | tcp/lo ',
+    ' 1..16515 | zero-copy | tcp/lo ',
+  ),
+  box(
+    ' one intra-node cfg#1 ',
+    ' remote memory read by ucp_get*(multi) into host memory from host ',
+    ' Range | Description | Config ',
+    ' 0..2K | software emulation | tcp/lo ',
+    ' 2049..inf | zero-copy | cma/memory ',
+  ),
 ].join('\n');
 
 describe('what UCX reports', () => {
@@ -38,8 +55,14 @@ describe('what UCX reports', () => {
   });
 
   test('the last choice counts', () => {
-    const later = box(' one intra-node cfg#2 ', ' remote memory read by ucp_get* into host memory from host ', ' 0..inf | zero-copy | rc_mlx5/mlx5_0:1 ');
-    expect(choiceFor(parseProtocolReport(`${REPORT}\n${later}`), 'READ', 1 << 20)).toMatchObject({ lanes: 'rc_mlx5/mlx5_0:1' });
+    const later = box(
+      ' one intra-node cfg#2 ',
+      ' remote memory read by ucp_get* into host memory from host ',
+      ' 0..inf | zero-copy | rc_mlx5/mlx5_0:1 ',
+    );
+    expect(choiceFor(parseProtocolReport(`${REPORT}\n${later}`), 'READ', 1 << 20)).toMatchObject({
+      lanes: 'rc_mlx5/mlx5_0:1',
+    });
   });
 
   test('other text is no report', () => {
@@ -74,7 +97,13 @@ describe('the names of transports', () => {
 
 describe('a requirement', () => {
   const TRANSPORTS = ['rdma', 'cuda_ipc', 'gds', 'cma', 'shared-memory', 'tcp'] as const;
-  const found = (transport: NixlExplanation['transport'], evidence: NixlExplanation['evidence']): NixlExplanation => ({ transport, evidence, detail: 'so it is', measured: undefined, lost: '' });
+  const found = (transport: NixlExplanation['transport'], evidence: NixlExplanation['evidence']): NixlExplanation => ({
+    transport,
+    evidence,
+    detail: 'so it is',
+    measured: undefined,
+    lost: '',
+  });
   const refusal = (required: NixlRequirement, explanation: NixlExplanation, missing?: string[]): NixlError => {
     try {
       insist(required, explanation, missing);
@@ -85,23 +114,30 @@ describe('a requirement', () => {
   };
 
   test.each(TRANSPORTS)('%s is met by evidence for it', (required) => {
-    for (const evidence of ['reported', 'by-exclusion'] as const) expect(insist(required, found(required, evidence))).toMatchObject({ transport: required, evidence });
+    for (const evidence of ['reported', 'by-exclusion'] as const)
+      expect(insist(required, found(required, evidence))).toMatchObject({ transport: required, evidence });
   });
 
   test.each(TRANSPORTS)('%s is not met by what is only likely', (required) => {
-    expect(refusal(required, found(required, 'inferred'))).toMatchObject({ reason: 'nixl.transport', message: expect.stringContaining('likely but not certain (so it is)') });
+    expect(refusal(required, found(required, 'inferred'))).toMatchObject({
+      reason: 'nixl.transport',
+      message: expect.stringContaining('likely but not certain (so it is)'),
+    });
   });
 
   test.each(TRANSPORTS)('%s is not met by any other transport, and what is missing is named', (required) => {
     for (const other of [...TRANSPORTS, 'cuda_copy', 'self', 'posix', 'mock'] as const) {
       if (other === required) continue;
       const error = refusal(required, found(other, 'reported'), ['device: none']);
-      expect(error.message).toContain(`${required} was required, but ${other} carries the bytes (so it is). Missing: device: none`);
+      expect(error.message).toContain(
+        `${required} was required, but ${other} carries the bytes (so it is). Missing: device: none`,
+      );
       expect(error.details).toEqual({ missing: ['device: none'] });
     }
   });
 
   test('of nothing is met by everything', () => {
-    for (const transport of [...TRANSPORTS, 'self', 'mock'] as const) expect(insist('any', found(transport, 'inferred')).transport).toBe(transport);
+    for (const transport of [...TRANSPORTS, 'self', 'mock'] as const)
+      expect(insist('any', found(transport, 'inferred')).transport).toBe(transport);
   });
 });

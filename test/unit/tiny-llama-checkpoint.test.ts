@@ -43,11 +43,26 @@ describe('parseSafetensors', () => {
     ['a header beyond the end', new Uint8Array(8).fill(255), 'expected a header of at most 0 bytes', RangeError],
     ['a header that is no JSON', safetensors('{'), 'expected a JSON header', TypeError],
     ['a header that is no object', safetensors('[]'), 'expected a JSON object as header, got []', TypeError],
-    ['another type', safetensors({ t: { ...entry, dtype: 'I64' } }), 'tensor t: expected dtype F32, F16, BF16, got I64', TypeError],
+    [
+      'another type',
+      safetensors({ t: { ...entry, dtype: 'I64' } }),
+      'tensor t: expected dtype F32, F16, BF16, got I64',
+      TypeError,
+    ],
     ['a negative size', safetensors({ t: { ...entry, shape: [-1] } }), 'tensor t: expected a shape', TypeError],
-    ['missing offsets', safetensors({ t: { ...entry, data_offsets: [0] } }), 'tensor t: expected data_offsets', TypeError],
+    [
+      'missing offsets',
+      safetensors({ t: { ...entry, data_offsets: [0] } }),
+      'tensor t: expected data_offsets',
+      TypeError,
+    ],
     ['a tensor beyond the end', safetensors({ t: entry }, new Uint8Array(3)), 'got 0 to 4', RangeError],
-    ['bytes that do not fit the shape', safetensors({ t: { ...entry, shape: [2] } }, new Uint8Array(4)), 'tensor t: expected 8 bytes for F32 [2], got 4', RangeError],
+    [
+      'bytes that do not fit the shape',
+      safetensors({ t: { ...entry, shape: [2] } }, new Uint8Array(4)),
+      'tensor t: expected 8 bytes for F32 [2], got 4',
+      RangeError,
+    ],
   ];
   it.each(bad)('refuses %s', (_, bytes, message, kind) => {
     expect(() => parseSafetensors(bytes)).toThrow(kind);
@@ -138,7 +153,9 @@ describe('Llama', () => {
     const broken = await mkdtemp(join(tmpdir(), 'tiny-llama-'));
     try {
       await writeFile(join(broken, 'config.json'), '[]');
-      await expect(loadConfig(broken)).rejects.toThrow(`${join(broken, 'config.json')}: expected a JSON object, got []`);
+      await expect(loadConfig(broken)).rejects.toThrow(
+        `${join(broken, 'config.json')}: expected a JSON object, got []`,
+      );
       await writeFile(join(broken, 'config.json'), await readFile(join(folder, 'config.json')));
       expect((await loadConfig(broken)).eosTokenIds).toEqual([2]);
     } finally {
@@ -178,6 +195,8 @@ describe('LocalKvCache', () => {
     expect(() => cache.append(0, rows(1), rows(1))).toThrow('expected whole rows of 2 floats');
     expect(() => cache.append(0, rows(1, 2), rows(1, 2, 3, 4))).toThrow('as many keys as values, got 2 and 4');
     expect(() => cache.advance(6)).toThrow('expected 0 to 5 tokens, got 6');
-    expect(() => new LocalKvCache({ ...sizes, capacity: 0 })).toThrow('options.capacity: expected a positive integer, got 0');
+    expect(() => new LocalKvCache({ ...sizes, capacity: 0 })).toThrow(
+      'options.capacity: expected a positive integer, got 0',
+    );
   });
 });

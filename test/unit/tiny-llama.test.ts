@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { generate, type FinishReason, type GenerateOptions } from '../../examples/tiny-llama/generate.js';
+import { type FinishReason, type GenerateOptions, generate } from '../../examples/tiny-llama/generate.js';
 import { Llama } from '../../examples/tiny-llama/model.js';
 import { loadSafetensors } from '../../examples/tiny-llama/safetensors.js';
 import type { Choice } from '../../examples/tiny-llama/sampling.js';
@@ -63,7 +63,9 @@ describe('the bundled checkpoint', () => {
   });
 
   it('is the one that the fixture was made from', () => {
-    const sha256 = createHash('sha256').update(readFileSync(`${folder}/model.safetensors`)).digest('hex');
+    const sha256 = createHash('sha256')
+      .update(readFileSync(`${folder}/model.safetensors`))
+      .digest('hex');
     expect(sha256).toBe(fixture.checkpointSha256);
   });
 
@@ -170,7 +172,11 @@ describe('generate', () => {
   it('draws no end or stop token before minTokens', async () => {
     const stop = kvbm.tokenIds[1]!;
     const minTokens = kvbm.tokenIds.length + 3;
-    const { tokenIds } = await answer(kvbm.promptTokenIds, { minTokens, stopTokenIds: [stop], maxTokens: minTokens + 8 });
+    const { tokenIds } = await answer(kvbm.promptTokenIds, {
+      minTokens,
+      stopTokenIds: [stop],
+      maxTokens: minTokens + 8,
+    });
     expect(tokenIds.length).toBeGreaterThanOrEqual(minTokens);
     expect(tokenIds.slice(0, minTokens)).not.toContain(eos());
     expect(tokenIds.slice(0, minTokens)).not.toContain(stop);
@@ -233,14 +239,26 @@ describe('generate', () => {
 describe('generate refuses', () => {
   const badCalls: [string, readonly number[], GenerateOptions, string, ErrorConstructor][] = [
     ['an empty prompt', [], {}, 'expected at least one token, got none', TypeError],
-    ['a token outside the vocabulary', [1, 1024], {}, 'promptTokenIds[1]: expected a token id from 0 to 1023, got 1024', RangeError],
+    [
+      'a token outside the vocabulary',
+      [1, 1024],
+      {},
+      'promptTokenIds[1]: expected a token id from 0 to 1023, got 1024',
+      RangeError,
+    ],
     ['a negative token', [-1], {}, 'promptTokenIds[0]: expected a token id from 0 to 1023, got -1', RangeError],
     ['a fraction as token', [1.5], {}, 'promptTokenIds[0]: expected an integer, got 1.5', TypeError],
     ['a bad stop token', [1], { stopTokenIds: [5000] }, 'options.stopTokenIds[0]: expected a token id', RangeError],
     ['no tokens at all', [1], { maxTokens: 0 }, 'options.maxTokens: expected 1 or more, got 0', RangeError],
     ['half a token', [1], { maxTokens: 1.5 }, 'options.maxTokens: expected an integer, got 1.5', TypeError],
     ['negative minTokens', [1], { minTokens: -1 }, 'options.minTokens: expected 0 or more, got -1', RangeError],
-    ['a negative temperature', [1], { temperature: -1 }, 'options.temperature: expected a number from 0, got -1', RangeError],
+    [
+      'a negative temperature',
+      [1],
+      { temperature: -1 },
+      'options.temperature: expected a number from 0, got -1',
+      RangeError,
+    ],
   ];
   it.each(badCalls)('%s', (_, prompt, options, message, kind) => {
     const call = () => generate(model, prompt, options);

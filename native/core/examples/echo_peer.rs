@@ -92,7 +92,10 @@ impl Caller {
     async fn call(&self, command: &Command, text: &str) -> Result<usize> {
         let (mut stream, expected) = match command.kind.as_str() {
             "unary" => (self.echoes.round_robin(Text { text: text.to_string() }.into()).await?, 1),
-            _ => (self.streams.round_robin(Items { bytes: command.bytes, count: command.count }.into()).await?, command.count),
+            _ => (
+                self.streams.round_robin(Items { bytes: command.bytes, count: command.count }.into()).await?,
+                command.count,
+            ),
         };
         let mut got = 0;
         while let Some(item) = stream.next().await {

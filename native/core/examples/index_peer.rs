@@ -17,15 +17,19 @@ use dynamo_custom_policy_builtin::default_registry;
 use dynamo_kv_router::identity::{RoutingPartitionId, RoutingPartitionRef};
 use dynamo_kv_router::indexer::KvIndexerInterface;
 use dynamo_kv_router::protocols::{
-    BlockHashOptions, ExternalSequenceBlockHash, KvCacheEvent, KvCacheEventData, KvCacheStoreData, KvCacheStoredBlockData,
-    LocalBlockHash, RouterEvent, StorageTier, compute_block_hash_for_seq, compute_seq_hash_for_block,
+    BlockHashOptions, ExternalSequenceBlockHash, KvCacheEvent, KvCacheEventData, KvCacheStoreData,
+    KvCacheStoredBlockData, LocalBlockHash, RouterEvent, StorageTier, compute_block_hash_for_seq,
+    compute_seq_hash_for_block,
 };
 use dynamo_kv_router::services::indexer::backend::Indexer;
 use dynamo_kv_router::services::indexer::registry::WorkerRegistry;
 use dynamo_kv_router::services::selection::{
-    KvEventIngress, KvIndexSource, SelectRequest, SelectionError, SelectionService, SelectionServiceBuilder, WorkerCatalogRecord,
+    KvEventIngress, KvIndexSource, SelectRequest, SelectionError, SelectionService, SelectionServiceBuilder,
+    WorkerCatalogRecord,
 };
-use dynamo_kv_router::{ConcurrentRadixTreeCompressed, KvRouterConfig, RadixTree, SyncIndexer, ThreadPoolIndexer, WorkerType};
+use dynamo_kv_router::{
+    ConcurrentRadixTreeCompressed, KvRouterConfig, RadixTree, SyncIndexer, ThreadPoolIndexer, WorkerType,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,7 +61,11 @@ fn stored(worker: u64, hashes: &[LocalBlockHash]) -> RouterEvent {
         tokens_hash: *hash,
         mm_extra_info: None,
     });
-    let data = KvCacheEventData::Stored(KvCacheStoreData { parent_hash: None, start_position: Some(0), blocks: blocks.collect() });
+    let data = KvCacheEventData::Stored(KvCacheStoreData {
+        parent_hash: None,
+        start_position: Some(0),
+        blocks: blocks.collect(),
+    });
     RouterEvent::with_storage_tier(worker, KvCacheEvent { event_id: 0, data, dp_rank: 0 }, StorageTier::Device)
 }
 
@@ -67,7 +75,10 @@ fn held(command: &Command) -> Vec<RouterEvent> {
         let have = if worker % 2 == 0 { command.blocks } else { command.blocks / 2 };
         stored(worker, &chain(prompt, command.blocks)[..have])
     };
-    (0..command.prompts).flat_map(|prompt| (0..command.workers).map(move |worker| (prompt, worker))).map(|(p, w)| of(p, w)).collect()
+    (0..command.prompts)
+        .flat_map(|prompt| (0..command.workers).map(move |worker| (prompt, worker)))
+        .map(|(p, w)| of(p, w))
+        .collect()
 }
 
 fn figures(mut took: Vec<Duration>, elapsed: Duration) -> Value {
@@ -97,7 +108,8 @@ fn measured<T>(ms: u64, mut prepare: impl FnMut() -> T, mut call: impl FnMut(T))
 fn apply(command: &Command) -> Value {
     // Chains that are new to each worker; a new tree once all workers have all.
     let chains: Vec<_> = (0..256).map(|seed| chain(seed, command.blocks)).collect();
-    let events: Vec<RouterEvent> = (0..command.workers).flat_map(|worker| chains.iter().map(move |one| stored(worker, one))).collect();
+    let events: Vec<RouterEvent> =
+        (0..command.workers).flat_map(|worker| chains.iter().map(move |one| stored(worker, one))).collect();
     let tree = std::cell::RefCell::new(RadixTree::new());
     let mut left: VecDeque<RouterEvent> = VecDeque::new();
     let prepare = || {
@@ -140,7 +152,9 @@ async fn find_index(command: &Command) -> Result<Value> {
         index.apply_event(event).await;
     }
     index.flush_and_wait().await?;
-    let got = measured(command.ms, cycle(prompts(command)), |hashes| drop(black_box(index.backend().find_matches(&hashes, false))));
+    let got = measured(command.ms, cycle(prompts(command)), |hashes| {
+        drop(black_box(index.backend().find_matches(&hashes, false)))
+    });
     tokio::task::spawn_blocking(move || index.shutdown()).await?;
     Ok(got)
 }
@@ -178,13 +192,15 @@ struct Selecting {
 impl Selecting {
     async fn new(command: &Command) -> Result<Self> {
         let KvIndexSource::Owned(zmq) = KvIndexSource::default();
-        let service = SelectionServiceBuilder::new(KvRouterConfig::default(), WorkerType::Aggregated, default_registry())
-            .kv_index(KvIndexSource::Owned(Arc::new(Fed(zmq))))
-            .indexer_threads(4)
-            .build()
-            .await?;
+        let service =
+            SelectionServiceBuilder::new(KvRouterConfig::default(), WorkerType::Aggregated, default_registry())
+                .kv_index(KvIndexSource::Owned(Arc::new(Fed(zmq))))
+                .indexer_threads(4)
+                .build()
+                .await?;
         for worker in 0..command.workers {
-            let worker = json!({ "worker_id": worker, "endpoint": worker.to_string(), "block_size": command.block_size });
+            let worker =
+                json!({ "worker_id": worker, "endpoint": worker.to_string(), "block_size": command.block_size });
             service.upsert_worker(serde_json::from_value(worker)?).await.map_err(|error| anyhow::anyhow!("{error}"))?;
         }
         let key = RoutingPartitionRef::new("default", "default").into_owned();
@@ -212,7 +228,8 @@ impl Selecting {
     }
 
     async fn reserve(&self, turn: usize) -> Result<()> {
-        let mut request: dynamo_kv_router::services::selection::SelectAndReserveRequest = serde_json::from_value(json!({}))?;
+        let mut request: dynamo_kv_router::services::selection::SelectAndReserveRequest =
+            serde_json::from_value(json!({}))?;
         request.prompt.token_ids = Some(self.prompts[turn % self.prompts.len()].clone());
         let selected = self.service.select_and_reserve(request).await.map_err(|error| anyhow::anyhow!("{error}"))?;
         let id = selected.selection_id.context("no id")?;

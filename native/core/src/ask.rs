@@ -48,7 +48,9 @@ fn wait(mut answer: Answer, deadline: Instant) -> Answered {
         match std::pin::Pin::new(&mut answer).poll_next(&mut context) {
             Poll::Ready(Some(Sent::Data(framed) | Sent::Annotated(framed))) => return Answered::InTime(framed.item()),
             Poll::Ready(Some(Sent::Failed(failure))) => return Answered::Failed(failure),
-            Poll::Ready(Some(Sent::Ended) | None) => return Answered::Failed(Failure::internal("an end without an answer")),
+            Poll::Ready(Some(Sent::Ended) | None) => {
+                return Answered::Failed(Failure::internal("an end without an answer"));
+            }
             Poll::Pending => {}
         }
         let left = deadline.saturating_duration_since(Instant::now());

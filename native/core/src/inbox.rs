@@ -104,10 +104,7 @@ pub struct Inbox {
 impl Inbox {
     /// `high_water_bytes` bounds what each request's answer may hold unread.
     pub fn new(high_water_bytes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            queue: Mutex::default(),
-            high_water_bytes,
-        })
+        Arc::new(Self { queue: Mutex::default(), high_water_bytes })
     }
 
     /// Queues a request; its answer is a stream that ends with `Ended` or `Failed`. Dropped before, it tells the host.
@@ -253,7 +250,8 @@ pub struct Answer {
 
 impl Answer {
     fn killed(&self) -> bool {
-        self.how.as_ref().is_none_or(|how| how.is_killed()) || self.context.as_ref().is_some_and(|context| context.is_killed())
+        self.how.as_ref().is_none_or(|how| how.is_killed())
+            || self.context.as_ref().is_some_and(|context| context.is_killed())
     }
 
     fn lost(&self) {

@@ -131,7 +131,8 @@ impl Stream for SinkItems {
         let next = std::task::ready!(self.receiver.poll_recv(cx));
         let Some(item) = next else {
             self.over = true;
-            let abandoned = Failure::new("Unavailable", "backend.engine_shutdown", "the handler went away before its end");
+            let abandoned =
+                Failure::new("Unavailable", "backend.engine_shutdown", "the handler went away before its end");
             return Poll::Ready(Some(Sent::Failed(abandoned)));
         };
         self.over = matches!(item, Sent::Failed(_) | Sent::Ended);

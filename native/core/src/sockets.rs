@@ -60,7 +60,9 @@ fn local_port(fd: RawFd) -> Option<u16> {
     }
     match i32::from(address.ss_family) {
         // SAFETY: the family says which of the two lies there; both have the port at the same place.
-        libc::AF_INET | libc::AF_INET6 => Some(u16::from_be(unsafe { (*(&raw const address).cast::<libc::sockaddr_in>()).sin_port })),
+        libc::AF_INET | libc::AF_INET6 => {
+            Some(u16::from_be(unsafe { (*(&raw const address).cast::<libc::sockaddr_in>()).sin_port }))
+        }
         _ => None,
     }
 }

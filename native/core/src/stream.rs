@@ -39,7 +39,10 @@ type Opening = Pin<Box<dyn Future<Output = Result<Items, Failure>> + Send>>;
 
 enum State {
     /// The request, not sent before its first poll.
-    Opening { opening: Opening, sent: bool },
+    Opening {
+        opening: Opening,
+        sent: bool,
+    },
     Open(Items),
     Ended,
 }
@@ -329,7 +332,8 @@ pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
         let here = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.may_be_ready());
         op_here_if(call, here, |call: &Call| {
             let stream = call.handle::<PullStream>()?;
-            let (min, max, max_bytes) = (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
+            let (min, max, max_bytes) =
+                (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
             Ok(async move { stream.pull(min, max, max_bytes).await })
         })
     }

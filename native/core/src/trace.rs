@@ -23,11 +23,13 @@ const TRACESTATE: &str = "tracestate";
 
 /// Has private fields, so that a copy of this one is how one is made.
 static EMPTY: LazyLock<DistributedTraceContext> = LazyLock::new(|| {
-    serde_json::from_value(serde_json::json!({ "trace_id": "", "span_id": "" })).expect("both fields that it needs are given")
+    serde_json::from_value(serde_json::json!({ "trace_id": "", "span_id": "" }))
+        .expect("both fields that it needs are given")
 });
 
 /// The fields of the crates' spans that make a context.
-const FIELDS: [&str; 7] = ["trace_id", "span_id", "parent_id", "trace_flags", "tracestate", "x_request_id", "request_id"];
+const FIELDS: [&str; 7] =
+    ["trace_id", "span_id", "parent_id", "trace_flags", "tracestate", "x_request_id", "request_id"];
 
 #[derive(Default)]
 struct Fields([Option<String>; FIELDS.len()]);

@@ -175,7 +175,8 @@ Status register_mem(AgentRef agent, RegistrationListRef list, OptArgsRef args) {
     if (plugins.empty()) return Status::not_found;
   }
   // One backend that takes it is enough.
-  const auto taken = std::count_if(plugins.begin(), plugins.end(), [&](Plugin plugin) { return add_all(*agent, plugin, *list); });
+  const auto taken =
+      std::count_if(plugins.begin(), plugins.end(), [&](Plugin plugin) { return add_all(*agent, plugin, *list); });
   return taken > 0 ? Status::ok : Status::backend;
 }
 

@@ -42,7 +42,9 @@ class ProcessChannel final : public Channel {
  public:
   explicit ProcessChannel(const Address& address) : connection_(address) {}
 
-  Detail write(Memory memory, const Block& to, const void* from) override { return connection_.write(memory, to, from); }
+  Detail write(Memory memory, const Block& to, const void* from) override {
+    return connection_.write(memory, to, from);
+  }
   Detail read(Memory memory, const Block& from, void* to) override { return connection_.read(memory, from, to); }
   Detail notify(const std::string& from, const std::string& message) override {
     return connection_.notify(from, message);
@@ -169,8 +171,7 @@ void Link::run() {
       continue;
     }
     const auto now = Clock::now();
-    const auto next =
-        std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return ready(*job, now); });
+    const auto next = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return ready(*job, now); });
     if (next != jobs_.end()) {
       const auto job = *next;
       // Half of the bytes move at once, the rest when it is due: a buffer that is freed in between is found out.

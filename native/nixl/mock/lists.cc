@@ -225,8 +225,8 @@ Status create_reg_dlist(Memory memory, RegistrationListRef* list) { return creat
 Status destroy_reg_dlist(RegistrationListRef list) { return destroy(list); }
 Status reg_dlist_get_type(RegistrationListRef list, Memory* memory) { return type_of(list, memory); }
 
-Status reg_dlist_add_desc(RegistrationListRef list, uintptr_t address, size_t length, uint64_t device,
-                          const void* meta, size_t meta_length) {
+Status reg_dlist_add_desc(RegistrationListRef list, uintptr_t address, size_t length, uint64_t device, const void* meta,
+                          size_t meta_length) {
   if (list == nullptr) return Status::invalid_param;
   std::string text;
   if (meta != nullptr) text.assign(static_cast<const char*>(meta), meta_length);

@@ -26,9 +26,8 @@ bool holds_all(const AgentObject& agent, const std::string& peer, Plugin plugin,
   if (known == agent.remotes.end() || plugin != Plugin::ucx) return false;
   const auto& regions = known->second.regions;
   return std::all_of(blocks.begin(), blocks.end(), [&](const Block& block) {
-    return std::any_of(regions.begin(), regions.end(), [&](const Region& region) {
-      return region.memory == memory && region.block.contains(block);
-    });
+    return std::any_of(regions.begin(), regions.end(),
+                       [&](const Region& region) { return region.memory == memory && region.block.contains(block); });
   });
 }
 
@@ -120,8 +119,8 @@ Detail start(AgentObject& agent, RequestObject& request) {
     job->polls = draw_polls(knobs);
     auto wait = std::chrono::microseconds(knobs.latency_us);
     if (knobs.bytes_per_second > 0) {
-      wait += std::chrono::microseconds(static_cast<uint64_t>(static_cast<double>(job->bytes) * 1e6 /
-                                                              static_cast<double>(knobs.bytes_per_second)));
+      wait += std::chrono::microseconds(
+          static_cast<uint64_t>(static_cast<double>(job->bytes) * 1e6 / static_cast<double>(knobs.bytes_per_second)));
     }
     job->due = request.posted_at + wait;
   }
@@ -258,9 +257,7 @@ Detail transfer_detail(AgentRef agent, RequestRef request) {
   return request->status;
 }
 
-Status get_xfer_status(AgentRef agent, RequestRef request) {
-  return status_of(transfer_detail(agent, request));
-}
+Status get_xfer_status(AgentRef agent, RequestRef request) { return status_of(transfer_detail(agent, request)); }
 
 Status query_xfer_backend(AgentRef agent, RequestRef request, BackendRef* backend) {
   if (agent == nullptr || request == nullptr || backend == nullptr || request->released) return Status::invalid_param;

@@ -57,7 +57,8 @@ bool serve_one(int fd, const Head& head, std::vector<char>& buffer) {
   buffer.resize(head.block.length);
   if (head.kind == Kind::write) {
     if (!receive_all(fd, buffer.data(), buffer.size())) return false;
-    return answer(fd, node == nullptr ? Detail::remote_disconnect : node->write(head.memory, head.block, buffer.data()));
+    return answer(fd,
+                  node == nullptr ? Detail::remote_disconnect : node->write(head.memory, head.block, buffer.data()));
   }
   if (head.kind != Kind::read) return false;
   const Detail detail =

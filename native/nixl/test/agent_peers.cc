@@ -24,12 +24,15 @@ void partial_metadata() {
   const Side two("part-two");
   const Region told = two.allocate(4096).at(0);
   const Region hidden = two.allocate(4096).at(0);
-  const auto part = [&](const std::vector<Region>& regions) { return run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of(regions)}); };
+  const auto part = [&](const std::vector<Region>& regions) {
+    return run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of(regions)});
+  };
   const Reply connection = part({});
   const Reply some = part({told});
   succeeds("the connection alone is told", connection);
   succeeds("a region is told", some);
-  fails("a part without the connection is refused", run(agent_connect, {.handle = one.agent, .payload = *some.bytes}), "nixl.metadata");
+  fails("a part without the connection is refused", run(agent_connect, {.handle = one.agent, .payload = *some.bytes}),
+        "nixl.metadata");
   const Reply met = run(agent_connect, {.handle = one.agent, .payload = *connection.bytes});
   row("a peer by its connection", number_in(met, "generation"), {1});
   fails("has no regions", one.write(met.objects.at(0), one.to(told, 0, 4096)), "nixl.range");
@@ -39,13 +42,17 @@ void partial_metadata() {
   succeeds("what was told is reached", one.write(peer, one.to(told, 0, 4096)));
   fails("what was not is not", one.write(peer, one.to(hidden, 0, 4096)), "nixl.range");
 
-  fails("a part of another agent's region", run(agent_partial_metadata, {.handle = one.agent, .payload = ids_of({told})}), "nixl.region_released");
-  fails("a part of another kind of memory", run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of({told}), .a = 1}), "expected all of one kind of memory");
+  fails("a part of another agent's region",
+        run(agent_partial_metadata, {.handle = one.agent, .payload = ids_of({told})}), "nixl.region_released");
+  fails("a part of another kind of memory",
+        run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of({told}), .a = 1}),
+        "expected all of one kind of memory");
   run(region_release, {.handle = told.handle});
   fails("a part of what was released", part({told}), "nixl.region_released");
   const Side bare("part-bare", {.backends = {}});
   fails("whole metadata without a backend", run(agent_metadata, {.handle = bare.agent}), "nixl.no_backend");
-  fails("a peer without a backend", run(agent_connect, {.handle = bare.agent, .payload = *connection.bytes}), "nixl.no_backend");
+  fails("a peer without a backend", run(agent_connect, {.handle = bare.agent, .payload = *connection.bytes}),
+        "nixl.no_backend");
   for (const Side* side : {&one, &two, &bare}) side->close();
 }
 
@@ -54,7 +61,12 @@ void metadata_by_sockets() {
   const std::string host = "127.0.0.1";
   const Side server("socket-server", {.listen_port = port});
   const Side client("socket-client", {.listen_port = port + 1});
-  fails("a port that is taken", run(agent_create, {.handle = server.library, .args = args_of({{"name", "taken"}, {"progressDelayUs", 1000}, {"listenPort", port}, {"telemetry", false}})}), "create_configured_agent");
+  fails("a port that is taken",
+        run(agent_create,
+            {.handle = server.library,
+             .args =
+                 args_of({{"name", "taken"}, {"progressDelayUs", 1000}, {"listenPort", port}, {"telemetry", false}})}),
+        "create_configured_agent");
 
   const auto fetch = [&](const std::string& name, const std::string& from, int on) {
     return run(agent_fetch, {.handle = client.agent, .args = at(from, on, {{"name", name}, {"accept", false}})});
@@ -69,7 +81,9 @@ void metadata_by_sockets() {
   const auto send = [&](const std::vector<uint8_t>& args, const std::vector<Region>& regions = {}) {
     return run(agent_send_metadata, {.handle = client.agent, .args = args, .payload = ids_of(regions)});
   };
-  const auto accept = [&] { return run(agent_fetch, {.handle = server.agent, .args = args_of({{"name", client.name}, {"accept", true}})}); };
+  const auto accept = [&] {
+    return run(agent_fetch, {.handle = server.agent, .args = args_of({{"name", client.name}, {"accept", true}})});
+  };
   succeeds("a part is sent: the connection", send(at(host, port, {{"partial", true}})));
   const Reply accepted = accept();
   row("and accepted", number_in(accepted, "generation"), {1});
@@ -85,10 +99,12 @@ void metadata_by_sockets() {
 
   fails("the whole to nowhere", send(at("", 0, {{"partial", false}})), "send_local_md");
   fails("a part to a store", send(at("", 0, {{"partial", true}}), {client.region}), "nixl.not_supported");
-  fails("a part of what is not there", send(at(host, port, {{"partial", true}}), {server.region}), "nixl.region_released");
+  fails("a part of what is not there", send(at(host, port, {{"partial", true}}), {server.region}),
+        "nixl.region_released");
   fails("withdrawn from nowhere", run(agent_withdraw_metadata, {.handle = client.agent}), "invalidate_local_md");
   fails("fetched from nowhere", fetch("nobody", "", 0), "fetch_remote_md");
-  auto waiting = begin(agent_fetch, {.handle = client.agent, .args = at(host, 1, {{"name", "nobody"}, {"accept", false}})});
+  auto waiting =
+      begin(agent_fetch, {.handle = client.agent, .args = at(host, 1, {{"name", "nobody"}, {"accept", false}})});
   waiting.task->cancel();
   fails("a fetch that is given up", wait(std::move(waiting)), "nixl.aborted");
   waiting = begin(agent_fetch, {.handle = client.agent, .args = args_of({{"name", "nobody"}, {"accept", true}})});
@@ -100,12 +116,14 @@ void metadata_by_sockets() {
 void plugins() {
   const Side one("plugins");
   const Reply told = run(agent_plugins, {.handle = one.agent});
-  for (const char* text : {"UCX", "POSIX", "GDS", "ucx_error_handling_mode"}) row(std::string("plugins tell of ") + text, tells(told, text));
+  for (const char* text : {"UCX", "POSIX", "GDS", "ucx_error_handling_mode"})
+    row(std::string("plugins tell of ") + text, tells(told, text));
   fails("a backend that is there", one.add("UCX"), "nixl.backend_exists");
   fails("one that is unknown", one.add("NOPE"), "create_backend");
   fails("one that does not load", one.add("GDS"), "create_backend");
   succeeds("another", one.add("POSIX"));
-  row("a process may read itself", process_read({.a = static_cast<uint64_t>(getpid()), .b = one.region.address}).bytes->empty());
+  row("a process may read itself",
+      process_read({.a = static_cast<uint64_t>(getpid()), .b = one.region.address}).bytes->empty());
   row("but not where nothing is", !process_read({.a = static_cast<uint64_t>(getpid()), .b = 8}).bytes->empty());
   row("bytes of sockets are counted", !process_received({}).failed);
   one.close();
@@ -117,7 +135,8 @@ void messages() {
   const Side two("message-two");
   const ObjectRef peer = one.meet(two);
   const auto notify = [&](const ObjectRef& to, const std::string& text) {
-    return run(agent_notify, {.handle = one.agent, .other = to, .payload = std::vector<uint8_t>(text.begin(), text.end())});
+    return run(agent_notify,
+               {.handle = one.agent, .other = to, .payload = std::vector<uint8_t>(text.begin(), text.end())});
   };
   for (const char* text : {"first", "second", "third"}) succeeds("a message", notify(peer, text));
   const Reply some = run(agent_notifications, {.handle = two.agent, .a = 2});
@@ -133,7 +152,8 @@ void messages() {
   fails("a reader that gives up", wait(std::move(first)), "nixl.aborted");
   notify(peer, "kept");
   row("takes nothing along", two.is_told("kept"));
-  fails("a message to no peer", run(agent_notify, {.handle = one.agent, .other = two.agent}), "expected NixlPeer, got NixlAgent");
+  fails("a message to no peer", run(agent_notify, {.handle = one.agent, .other = two.agent}),
+        "expected NixlPeer, got NixlAgent");
   mock({.drop_peer = "message-two"});
   fails("a message to one that is lost", notify(peer, "x"), "nixl.peer_lost");
   mock({});
@@ -147,7 +167,8 @@ void disconnects() {
   const Side one("leave-one");
   const Side two("leave-two");
   const ObjectRef peer = one.meet(two);
-  const ObjectRef prepared = run(transfer_prepare, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE}).objects.at(0);
+  const ObjectRef prepared =
+      run(transfer_prepare, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE}).objects.at(0);
   mock({.completion = Completion::delayed, .latency_us = 100'000});
   auto running = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
   auto leaving = begin(peer_disconnect, {.handle = peer});
@@ -159,7 +180,9 @@ void disconnects() {
   succeeds("of oneself it is nothing", run(peer_disconnect, {.handle = one.self()}));
   fails("a transfer prepared for it", run(transfer_post, {.handle = prepared}), "nixl.peer_disconnected");
   fails("a message", run(agent_notify, {.handle = one.agent, .other = peer}), "nixl.peer_disconnected");
-  fails("blocks", run(blocks_prepare, {.handle = one.agent, .other = peer, .payload = payload_of<double>({0, 4096, 1, 0})}), "nixl.peer_disconnected");
+  fails("blocks",
+        run(blocks_prepare, {.handle = one.agent, .other = peer, .payload = payload_of<double>({0, 4096, 1, 0})}),
+        "nixl.peer_disconnected");
   mock({});
   const Reply again = run(agent_connect, {.handle = one.agent, .payload = two.metadata()});
   row("it is met again as another", number_in(again, "generation"), {2});
@@ -174,13 +197,15 @@ void estimates() {
   const Side two("cost-two");
   const ObjectRef peer = one.meet(two);
   const auto prepare = [&](uint64_t bytes) {
-    return run(transfer_prepare, {.handle = one.agent, .other = peer, .payload = one.to(two, 0, bytes), .a = WRITE}).objects.at(0);
+    return run(transfer_prepare, {.handle = one.agent, .other = peer, .payload = one.to(two, 0, bytes), .a = WRITE})
+        .objects.at(0);
   };
   const ObjectRef small = prepare(4096);
   const Reply little = run(transfer_estimate, {.handle = small});
   const Reply much = run(transfer_estimate, {.handle = prepare(BYTES)});
   row("an estimate has a margin", number_in(little, "marginUs") > 0);
-  row("more bytes take longer", number_in(much, "durationUs") > number_in(little, "durationUs") && number_in(little, "durationUs") > 0);
+  row("more bytes take longer",
+      number_in(much, "durationUs") > number_in(little, "durationUs") && number_in(little, "durationUs") > 0);
   succeeds("a prepared transfer is released", run(transfer_release, {.handle = small}));
   fails("and has no estimate", run(transfer_estimate, {.handle = small}), "nixl.transfer_released");
   fails("a peer has none", run(transfer_estimate, {.handle = peer}), "expected TransferRequest, got NixlPeer");

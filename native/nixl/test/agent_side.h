@@ -51,13 +51,17 @@ inline bool tells(const Reply& reply, const std::string& what) {
 }
 
 inline void judge(const std::string& name, const Reply& reply, bool held) {
-  if (!held && reply.bytes.has_value()) std::printf("# it gave %.*s\n", static_cast<int>(reply.bytes->size()), reinterpret_cast<const char*>(reply.bytes->data()));
+  if (!held && reply.bytes.has_value())
+    std::printf("# it gave %.*s\n", static_cast<int>(reply.bytes->size()),
+                reinterpret_cast<const char*>(reply.bytes->data()));
   row(name, held);
 }
 
 inline void succeeds(const std::string& name, const Reply& reply) { judge(name, reply, !reply.failed); }
 
-inline void fails(const std::string& name, const Reply& reply, const std::string& what) { judge(name, reply, reply.failed && tells(reply, what)); }
+inline void fails(const std::string& name, const Reply& reply, const std::string& what) {
+  judge(name, reply, reply.failed && tells(reply, what));
+}
 
 // The integer of that name in a map.
 inline int64_t number_in(const Reply& reply, const std::string& name) {
@@ -116,7 +120,8 @@ inline std::vector<Region> regions_in(const Reply& reply) {
   std::memcpy(numbers.data(), reply.bytes->data(), reply.bytes->size());
   for (size_t i = 0; i + 3 < numbers.size(); i += 4) {
     const auto id = static_cast<uint64_t>(numbers[i]);
-    regions.push_back({region_find({.a = id}).objects.at(0), numbers[i], static_cast<uint64_t>(numbers[i + 1]), numbers[i + 3]});
+    regions.push_back(
+        {region_find({.a = id}).objects.at(0), numbers[i], static_cast<uint64_t>(numbers[i + 1]), numbers[i + 3]});
   }
   return regions;
 }
@@ -146,12 +151,16 @@ struct Side {
   }
 
   std::vector<Region> allocate(size_t bytes, bool on_device = false, uint64_t device = 0) const {
-    return regions_in(run(region_allocate, {.handle = agent, .args = args_of({{"device", on_device}, {"hugePages", true}}), .a = bytes, .b = device}));
+    return regions_in(
+        run(region_allocate,
+            {.handle = agent, .args = args_of({{"device", on_device}, {"hugePages", true}}), .a = bytes, .b = device}));
   }
 
   std::vector<uint8_t> metadata() const { return run(agent_metadata, {.handle = agent}).bytes.value(); }
 
-  ObjectRef meet(const Side& other) const { return run(agent_connect, {.handle = agent, .payload = other.metadata()}).objects.at(0); }
+  ObjectRef meet(const Side& other) const {
+    return run(agent_connect, {.handle = agent, .payload = other.metadata()}).objects.at(0);
+  }
 
   ObjectRef self() const { return run(agent_self, {.handle = agent}).objects.at(0); }
 
@@ -161,11 +170,16 @@ struct Side {
 
   // Of one run: this side's region, and where the other end of it is.
   std::vector<uint8_t> to(const Region& other, uint64_t offset = 0, uint64_t bytes = BYTES) const {
-    return payload_of<double>({region.id, static_cast<double>(offset), static_cast<double>(bytes), static_cast<double>(other.address + offset), other.device});
+    return payload_of<double>({region.id, static_cast<double>(offset), static_cast<double>(bytes),
+                               static_cast<double>(other.address + offset), other.device});
   }
-  std::vector<uint8_t> to(const Side& other, uint64_t offset = 0, uint64_t bytes = BYTES) const { return to(other.region, offset, bytes); }
+  std::vector<uint8_t> to(const Side& other, uint64_t offset = 0, uint64_t bytes = BYTES) const {
+    return to(other.region, offset, bytes);
+  }
 
-  void fill(uint8_t value) const { run(region_write, {.handle = region.handle, .payload = std::vector<uint8_t>(BYTES, value)}); }
+  void fill(uint8_t value) const {
+    run(region_write, {.handle = region.handle, .payload = std::vector<uint8_t>(BYTES, value)});
+  }
 
   bool holds(uint8_t value) const {
     return run(region_read, {.handle = region.handle, .b = BYTES}).bytes == std::vector<uint8_t>(BYTES, value);

@@ -1,5 +1,6 @@
-// The agent above the seam, on the mock, called as the binding calls it: for sanitizers, which see what crosses between the
-// caller's thread, the agent's own and the library's. This part: transfers, how they end early, and the lives of agents.
+// The agent above the seam, on the mock, called as the binding calls it: for sanitizers, which see what crosses between
+// the caller's thread, the agent's own and the library's. This part: transfers, how they end early, and the lives of
+// agents.
 #include "agent_side.h"
 
 using namespace dynamo::nixl;
@@ -13,7 +14,8 @@ void transfers() {
   const ObjectRef peer = one.meet(two);
   mock({.latency_us = 100});
   one.fill(7);
-  const Reply written = run(transfer_start, {.handle = one.agent, .other = peer, .args = note("note"), .payload = one.to(two), .a = WRITE});
+  const Reply written = run(
+      transfer_start, {.handle = one.agent, .other = peer, .args = note("note"), .payload = one.to(two), .a = WRITE});
   row("write", !written.failed && written.number != Reply::NO_NUMBER);
   row("its bytes", two.holds(7));
   row("its notification", two.is_told("note"));
@@ -40,9 +42,11 @@ void transfers() {
   row("failures of 400 transfers", static_cast<long>(failed), {0});
   std::printf("# %zu were done on the caller's thread\n", inline_runs);
 
-  const Reply prepared = run(transfer_prepare, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
+  const Reply prepared =
+      run(transfer_prepare, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
   const ObjectRef transfer = prepared.objects.at(0);
-  for (int i = 0; i < 20; ++i) failed += run(transfer_post, {.handle = transfer, .args = note(std::to_string(i))}).failed ? 1 : 0;
+  for (int i = 0; i < 20; ++i)
+    failed += run(transfer_post, {.handle = transfer, .args = note(std::to_string(i))}).failed ? 1 : 0;
   row("failures of 20 posts", static_cast<long>(failed), {0});
   row("telemetry", !run(transfer_telemetry, {.handle = transfer}).failed);
   row("release", !run(transfer_release, {.handle = transfer}).failed);
@@ -144,7 +148,8 @@ void lives(int count) {
   for (int i = 0; i < count; ++i) {
     const Side one("life");
     const ObjectRef self = one.self();
-    const auto payload = payload_of<double>({one.region.id, 0, 4096, static_cast<double>(one.region.address + 8192), 0});
+    const auto payload =
+        payload_of<double>({one.region.id, 0, 4096, static_cast<double>(one.region.address + 8192), 0});
     auto running = begin(transfer_start, {.handle = one.agent, .other = self, .payload = payload, .a = WRITE});
     if (i % 3 == 0) wait(std::move(running));
     // Two of three close with it under way.

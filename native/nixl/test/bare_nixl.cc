@@ -4,10 +4,10 @@
 using namespace dynamo::nixl;
 
 // An indirect function: what is looked up by its name is the mock's own.
-#define CORE(name, parameters)                                                                       \
-  extern "C" {                                                                                       \
-  static void* find_##name() { return reinterpret_cast<void*>(&mocked::name); }                      \
-  __attribute__((visibility("default"), ifunc("find_" #name))) Status nixl_capi_##name parameters;   \
+#define CORE(name, parameters)                                                                     \
+  extern "C" {                                                                                     \
+  static void* find_##name() { return reinterpret_cast<void*>(&mocked::name); }                    \
+  __attribute__((visibility("default"), ifunc("find_" #name))) Status nixl_capi_##name parameters; \
   }
 #define EXPORT_core(name, parameters) CORE(name, parameters)
 #define EXPORT_preparedLists(name, parameters)

@@ -55,7 +55,11 @@ void blobs(Bytes& bytes) {
 uint64_t address(Bytes& bytes, const Buffer& buffer) {
   const uint8_t kind = bytes.byte();
   if (kind % 4 == 0) return bytes.number();
-  return address_of(buffer.data) + (kind % 4 == 1 ? 0 : kind % 4 == 2 ? buffer.length : bytes.number() % 8192) - kind / 64;
+  return address_of(buffer.data) +
+         (kind % 4 == 1   ? 0
+          : kind % 4 == 2 ? buffer.length
+                          : bytes.number() % 8192) -
+         kind / 64;
 }
 
 uint64_t length(Bytes& bytes, const Buffer& buffer) {
@@ -72,7 +76,8 @@ void lists(Bytes& bytes) {
   for (auto& side : sides) {
     call->create_xfer_dlist(static_cast<Memory>(bytes.byte() % 7 == 0 ? bytes.byte() : 0), &side);
     for (int i = bytes.byte() % 5; i > 0; --i) {
-      call->xfer_dlist_add_desc(side, address(bytes, buffer), length(bytes, buffer), bytes.byte() % 8 == 0 ? bytes.number() : 0);
+      call->xfer_dlist_add_desc(side, address(bytes, buffer), length(bytes, buffer),
+                                bytes.byte() % 8 == 0 ? bytes.number() : 0);
     }
     if (bytes.byte() % 8 == 0) call->xfer_dlist_rem_desc(side, static_cast<int>(bytes.number()));
     if (bytes.byte() % 8 == 0) call->xfer_dlist_resize(side, bytes.number() % 64);
@@ -139,7 +144,8 @@ int main(int argc, char** argv) {
       // A real blob with some bytes changed, cut or added; its checksum comes off where it will be mended.
       const bool mend = random() % 2 == 0;
       input = std::string{'\0', mend ? '\0' : '\1'} + model.substr(0, model.size() - (mend ? 8 : 0));
-      for (uint64_t i = random() % 4; i > 0; --i) input[2 + random() % (input.size() - 2)] = static_cast<char>(random());
+      for (uint64_t i = random() % 4; i > 0; --i)
+        input[2 + random() % (input.size() - 2)] = static_cast<char>(random());
       if (random() % 3 == 0) input.resize(2 + random() % input.size());
     } else {
       input = '\1';

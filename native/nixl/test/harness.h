@@ -252,7 +252,8 @@ class Request {
 // A buffer of pages with a pattern that depends on the seed.
 class Buffer {
  public:
-  Buffer(size_t bytes, unsigned seed) : length(bytes), data(static_cast<unsigned char*>(std::aligned_alloc(4096, bytes))) {
+  Buffer(size_t bytes, unsigned seed)
+      : length(bytes), data(static_cast<unsigned char*>(std::aligned_alloc(4096, bytes))) {
     fill(seed);
   }
   ~Buffer() { std::free(data); }

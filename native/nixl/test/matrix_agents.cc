@@ -162,10 +162,12 @@ void metadata() {
   row("connect known", call->agent_make_connection(one.ref, "md-two", nullptr), {OK});
   row("connect unknown", call->agent_make_connection(one.ref, "nobody", nullptr), {NOT_FOUND});
 
-  row("partial metadata of memory of which there is none", [&] {
-    std::string none;
-    return two.partial(Memory::vram, {buffer.piece()}, none);
-  }(), {OK});
+  row("partial metadata of memory of which there is none",
+      [&] {
+        std::string none;
+        return two.partial(Memory::vram, {buffer.piece()}, none);
+      }(),
+      {OK});
   row("a region taken back, before a reload", two.withdraw(Memory::dram, {buffer.piece(0, PAGE)}), {OK});
   row("is still known", one.check("md-two", {buffer.piece(0, PAGE)}), {OK});
   two.enroll(Memory::dram, {buffer.piece(2 * PAGE, PAGE)});
@@ -207,8 +209,9 @@ void metadata() {
   row("load after invalidate", one.load(again.metadata()), {OK});
 
   const std::string whole = again.metadata();
-  row("a region of 1000 bytes takes less than 200 of metadata", again.enroll(Memory::dram, {buffer.piece(0, 1000)}) == Status::ok &&
-                                                      again.metadata().size() < whole.size() + 200);
+  row("a region of 1000 bytes takes less than 200 of metadata",
+      again.enroll(Memory::dram, {buffer.piece(0, 1000)}) == Status::ok &&
+          again.metadata().size() < whole.size() + 200);
 }
 
 }  // namespace dynamo::nixl::test

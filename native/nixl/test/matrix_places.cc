@@ -77,7 +77,8 @@ void modes_of_files(Agent& agent, const std::string& path, const Buffer& memory)
   const std::string fresh = path + "-new";
   row("POSIX register a file that is made", agent.enroll(Memory::file, {{0, PAGE, 3000, "rw,create:" + fresh}}), {OK});
   row("it is there", unlink(fresh.c_str()) == 0);
-  row("POSIX register with what is no mode, which counts as nothing", agent.enroll(Memory::file, {{0, PAGE, 3001, "xx:" + path}}), {OK});
+  row("POSIX register with what is no mode, which counts as nothing",
+      agent.enroll(Memory::file, {{0, PAGE, 3001, "xx:" + path}}), {OK});
 }
 
 }  // namespace
@@ -109,8 +110,8 @@ void files() {
       {BACKEND});
 
   row("POSIX register by path", agent.enroll(Memory::file, {{0, 8 * PAGE, 1001, std::string("rw:") + path}}), {OK});
-  row("POSIX register another with its number", agent.enroll(Memory::file, {{0, PAGE, 1001, std::string("rw:") + path}}),
-      {BACKEND});
+  row("POSIX register another with its number",
+      agent.enroll(Memory::file, {{0, PAGE, 1001, std::string("rw:") + path}}), {BACKEND});
   row("POSIX register a path that is not there", agent.enroll(Memory::file, {{0, PAGE, 1002, "rw:/nonexistent/x"}}),
       {BACKEND});
   const TransferList by_path(Memory::file, {{PAGE, 4 * PAGE, 1001}});
@@ -187,7 +188,8 @@ void sockets() {
   row("send without address and store", call->send_local_md(client.ref, nullptr), {INVALID});
 }
 
-// Asked for by itself, since the store is named before the library is loaded. Never ended: the library may wait for the store.
+// Asked for by itself, since the store is named before the library is loaded. Never ended: the library may wait for the
+// store.
 void unreachable_store() {
   Agent& agent = *new Agent("us-agent");
   const Buffer buffer(PAGE, 1);
@@ -222,14 +224,16 @@ void peer_death() {
 
   peer.kill();
   Status status = Status::ok;
-  wait_for([&] {
-    if (status == Status::in_progress) {
-      status = write.status();
-    } else if (status == Status::ok) {
-      status = write.post();
-    }
-    return static_cast<int>(status) < 0;
-  }, 30);
+  wait_for(
+      [&] {
+        if (status == Status::in_progress) {
+          status = write.status();
+        } else if (status == Status::ok) {
+          status = write.post();
+        }
+        return static_cast<int>(status) < 0;
+      },
+      30);
   row("post or status once the peer is dead", status, {BACKEND});
   row("status stays", write.status(), {BACKEND});
   row("the other request", read.run(), {BACKEND});

@@ -46,7 +46,8 @@ void create_requests() {
   const TransferList right(Memory::dram, {remote.piece(0, PAGE), remote.piece(PAGE, PAGE)});
   PreparedListRef mine = nullptr;
   PreparedListRef theirs = nullptr;
-  row("prepare for an unknown agent", call->prep_xfer_dlist(one.ref, "nobody", right.ref, &theirs, nullptr), {NOT_FOUND});
+  row("prepare for an unknown agent", call->prep_xfer_dlist(one.ref, "nobody", right.ref, &theirs, nullptr),
+      {NOT_FOUND});
   row("prepare the local side", call->prep_xfer_dlist(one.ref, "", left.ref, &mine, nullptr), {OK});
   row("prepare the remote side", call->prep_xfer_dlist(one.ref, "cr-two", right.ref, &theirs, nullptr), {OK});
   const auto make = [&](PreparedListRef a, const std::vector<int>& ai, PreparedListRef b, const std::vector<int>& bi) {
@@ -165,9 +166,10 @@ void notifications() {
   row("notify oneself", one.notify("no-one", "self"), {OK});
   std::vector<std::string> own;
   row("it arrives from one's own name", wait_for([&] {
-        own = one.inbox("no-one");
-        return !own.empty();
-      }) && own[0] == "self");
+                                          own = one.inbox("no-one");
+                                          return !own.empty();
+                                        }) &&
+                                            own[0] == "self");
 
   got.clear();
   const TransferList left(Memory::dram, {local.piece()});
@@ -199,7 +201,10 @@ namespace {
 // Two agents that have not spoken yet, and a request between them.
 struct Fresh {
   Fresh(const Buffer& local, const Buffer& remote)
-      : one("ac-one", {.telemetry = true}), two("ac-two"), left(Memory::dram, {local.piece()}), right(Memory::dram, {remote.piece()}) {
+      : one("ac-one", {.telemetry = true}),
+        two("ac-two"),
+        left(Memory::dram, {local.piece()}),
+        right(Memory::dram, {remote.piece()}) {
     one.enroll(Memory::dram, {local.piece()});
     two.enroll(Memory::dram, {remote.piece()});
     one.load(two.metadata());
@@ -228,8 +233,8 @@ void active_transfers() {
   const Buffer local(32 << 20, 1);
   Buffer remote(32 << 20, 2);
   bool caught = false;
-  // The first post is under way when it returns, since the connection takes a moment, also where later ones are done by then.
-  // On a busy machine it may have ended a moment later.
+  // The first post is under way when it returns, since the connection takes a moment, also where later ones are done by
+  // then. On a busy machine it may have ended a moment later.
   const auto while_active = [&](const std::string& name, const std::function<bool(Fresh&)>& holds) {
     bool held = false;
     for (int i = 0; i < 10 && !held; ++i) {
@@ -252,15 +257,17 @@ void active_transfers() {
     TransferTelemetry telemetry{};
     return call->get_xfer_telemetry(fresh.one.ref, fresh.request->ref, &telemetry) == Status::in_progress;
   });
-  while_active("release while active", [](Fresh& fresh) { return call->release_xfer_req(fresh.one.ref, fresh.request->ref) == Status::ok; });
+  while_active("release while active",
+               [](Fresh& fresh) { return call->release_xfer_req(fresh.one.ref, fresh.request->ref) == Status::ok; });
   while_active("status after invalidate, which stays when the peer is loaded again", [](Fresh& fresh) {
     const std::string blob = fresh.two.metadata();
-    return fresh.one.forget("ac-two") == Status::ok && fresh.request->status() == Status::not_found && fresh.one.load(blob) == Status::ok &&
-           fresh.request->status() == Status::not_found;
+    return fresh.one.forget("ac-two") == Status::ok && fresh.request->status() == Status::not_found &&
+           fresh.one.load(blob) == Status::ok && fresh.request->status() == Status::not_found;
   });
   while_active("status when the peer was invalidated and loaded again meanwhile", [](Fresh& fresh) {
     const std::string blob = fresh.two.metadata();
-    return fresh.one.forget("ac-two") == Status::ok && fresh.one.load(blob) == Status::ok && fresh.end() == Status::not_found;
+    return fresh.one.forget("ac-two") == Status::ok && fresh.one.load(blob) == Status::ok &&
+           fresh.end() == Status::not_found;
   });
 }
 

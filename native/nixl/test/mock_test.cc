@@ -101,7 +101,8 @@ void cancel() {
   row("not all of it", !has_arrived(pair.remote.data, pair.local.data, 1 << 20));
   row("release while active", call->release_xfer_req(pair.one.ref, request->ref), {0});
   row("the rest is still under way", !has_arrived(pair.remote.data, pair.local.data, 1 << 20));
-  row("and arrives after the release", wait_for([&] { return has_arrived(pair.remote.data, pair.local.data, 1 << 20); }));
+  row("and arrives after the release",
+      wait_for([&] { return has_arrived(pair.remote.data, pair.local.data, 1 << 20); }));
 
   mock({.late_copy_us = 60'000'000, .never_complete = true});
   auto memory = std::make_unique<Buffer>(1 << 20, 3);

@@ -27,57 +27,84 @@ async function agentOn(kind: 'mock' | 'ucx', name: string): Promise<NixlAgent> {
 
 /** Moves between device and host memory, each byte checked; on a GPU, or on the mock's stand-in for one. */
 export function describeDevice(kind: 'mock' | 'ucx'): void {
-  it.each([4096, 65536, 20 << 20])('moves %i bytes between device and host memory, and between devices', async (bytes) => {
-    const [a, b] = [await agentOn(kind, 'a'), await agentOn(kind, 'b')];
-    const [host, mine, theirs] = [await a.allocate(bytes), await a.allocate(bytes, { memory: 'VRAM' }), await b.allocate(bytes, { memory: 'VRAM' })];
-    expect([mine.memory, mine.device, mine.view]).toEqual(['VRAM', 0, null]);
-    const peer = await a.connect(await b.metadata());
-    const remote = peer.memory(theirs.descriptor());
-    pattern(viewOf(host), 1);
-    await mine.upload(viewOf(host));
-    await a.write(mine, remote);
-    expect(sameBytes(await theirs.download(), viewOf(host))).toBe(true);
-    pattern(viewOf(host), 2);
-    await a.write(host, remote);
-    expect(sameBytes(await theirs.download(), viewOf(host))).toBe(true);
-    viewOf(host).fill(0);
-    await a.read(host, remote);
-    expect(sameBytes(await theirs.download(), viewOf(host))).toBe(true);
-    await a.read(mine, remote);
-    expect(sameBytes(await mine.download(), viewOf(host))).toBe(true);
-    const block = 4096;
-    const last = bytes / block - 1;
-    await a.transferBlocks('WRITE', await a.blocks(mine, block), Int32Array.of(0), await a.blocks(remote, block), Int32Array.of(last));
-    expect(sameBytes(await theirs.download(last * block), viewOf(host).subarray(0, block))).toBe(true);
-  });
+  it.each([4096, 65536, 20 << 20])(
+    'moves %i bytes between device and host memory, and between devices',
+    async (bytes) => {
+      const [a, b] = [await agentOn(kind, 'a'), await agentOn(kind, 'b')];
+      const [host, mine, theirs] = [
+        await a.allocate(bytes),
+        await a.allocate(bytes, { memory: 'VRAM' }),
+        await b.allocate(bytes, { memory: 'VRAM' }),
+      ];
+      expect([mine.memory, mine.device, mine.view]).toEqual(['VRAM', 0, null]);
+      const peer = await a.connect(await b.metadata());
+      const remote = peer.memory(theirs.descriptor());
+      pattern(viewOf(host), 1);
+      await mine.upload(viewOf(host));
+      await a.write(mine, remote);
+      expect(sameBytes(await theirs.download(), viewOf(host))).toBe(true);
+      pattern(viewOf(host), 2);
+      await a.write(host, remote);
+      expect(sameBytes(await theirs.download(), viewOf(host))).toBe(true);
+      viewOf(host).fill(0);
+      await a.read(host, remote);
+      expect(sameBytes(await theirs.download(), viewOf(host))).toBe(true);
+      await a.read(mine, remote);
+      expect(sameBytes(await mine.download(), viewOf(host))).toBe(true);
+      const block = 4096;
+      const last = bytes / block - 1;
+      await a.transferBlocks(
+        'WRITE',
+        await a.blocks(mine, block),
+        Int32Array.of(0),
+        await a.blocks(remote, block),
+        Int32Array.of(last),
+      );
+      expect(sameBytes(await theirs.download(last * block), viewOf(host).subarray(0, block))).toBe(true);
+    },
+  );
 
-  it.each(['VRAM', 'DRAM'] as const)('moves between %s of this process and the device memory of another, both ways', { timeout: 120_000 }, async (memory) => {
-    const bytes = 20 << 20;
-    const agent = await agentOn(kind, 'here');
-    const mine = await agent.allocate(bytes, { memory });
-    const child = Child.program('test/helpers/nixl/programs/device.ts', [kind, uniqueName('there'), String(bytes)], { env: { NIXL_LOG_LEVEL: 'FATAL' } });
-    onTestFinished(() => child.stop());
-    const ready = (await child.event('ready', {}, 60_000)) as unknown as { metadata: string; descriptor: MemoryDescriptor };
-    const told = async (command: { do: string; seed?: number }): Promise<Record<string, unknown>> => {
-      child.send(command);
-      return child.event(command.do, {}, 30_000);
-    };
-    const peer = await agent.connect(Buffer.from(ready.metadata, 'base64'));
-    const remote = peer.memory(ready.descriptor);
-    const sent = pattern(new Uint8Array(bytes), 3);
-    await mine.upload(sent);
-    await agent.write(mine, remote);
-    expect((await told({ do: 'hash' }))['hash']).toBe(hashOf(sent));
-    await told({ do: 'fill', seed: 4 });
-    await agent.read(mine, remote);
-    expect(sameBytes(await mine.download(), pattern(new Uint8Array(bytes), 4))).toBe(true);
-  });
+  it.each(['VRAM', 'DRAM'] as const)(
+    'moves between %s of this process and the device memory of another, both ways',
+    { timeout: 120_000 },
+    async (memory) => {
+      const bytes = 20 << 20;
+      const agent = await agentOn(kind, 'here');
+      const mine = await agent.allocate(bytes, { memory });
+      const child = Child.program('test/helpers/nixl/programs/device.ts', [kind, uniqueName('there'), String(bytes)], {
+        env: { NIXL_LOG_LEVEL: 'FATAL' },
+      });
+      onTestFinished(() => child.stop());
+      const ready = (await child.event('ready', {}, 60_000)) as unknown as {
+        metadata: string;
+        descriptor: MemoryDescriptor;
+      };
+      const told = async (command: { do: string; seed?: number }): Promise<Record<string, unknown>> => {
+        child.send(command);
+        return child.event(command.do, {}, 30_000);
+      };
+      const peer = await agent.connect(Buffer.from(ready.metadata, 'base64'));
+      const remote = peer.memory(ready.descriptor);
+      const sent = pattern(new Uint8Array(bytes), 3);
+      await mine.upload(sent);
+      await agent.write(mine, remote);
+      expect((await told({ do: 'hash' }))['hash']).toBe(hashOf(sent));
+      await told({ do: 'fill', seed: 4 });
+      await agent.read(mine, remote);
+      expect(sameBytes(await mine.download(), pattern(new Uint8Array(bytes), 4))).toBe(true);
+    },
+  );
 
   it('says how fast it is beside a copy by the driver', { timeout: 120_000 }, async () => {
     const bytes = kind === 'mock' ? 16 << 20 : 256 << 20;
     const [a, b] = [await agentOn(kind, 'a'), await agentOn(kind, 'b')];
     const onDevice = (agent: NixlAgent): Promise<MemoryRegion> => agent.allocate(bytes, { memory: 'VRAM' });
-    const [mine, copied, theirs, host] = [await onDevice(a), await onDevice(a), await onDevice(b), await a.allocate(bytes)];
+    const [mine, copied, theirs, host] = [
+      await onDevice(a),
+      await onDevice(a),
+      await onDevice(b),
+      await a.allocate(bytes),
+    ];
     const remote = (await a.connect(await b.metadata())).memory(theirs.descriptor());
     pattern(viewOf(host), 5);
     await mine.upload(viewOf(host));
@@ -101,5 +128,9 @@ export function describeDevice(kind: 'mock' | 'ucx'): void {
 
 /** Nanoseconds that a copy between two regions of one device takes, when the device is done. */
 function copyOnDevice(from: MemoryRegion, to: MemoryRegion): Promise<number> {
-  return invoke(native.nixlRegionCopy, 'copy', { handle: from.handle('copy'), other: to.handle('copy'), a: from.bytes });
+  return invoke(native.nixlRegionCopy, 'copy', {
+    handle: from.handle('copy'),
+    other: to.handle('copy'),
+    a: from.bytes,
+  });
 }

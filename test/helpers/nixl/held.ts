@@ -33,7 +33,9 @@ export function threadsNamed(prefix: string, process: number | 'self' = 'self'):
       return ''; // It has ended meanwhile.
     }
   };
-  return readdirSync(`/proc/${process}/task`).map(name).filter((one) => one.startsWith(prefix));
+  return readdirSync(`/proc/${process}/task`)
+    .map(name)
+    .filter((one) => one.startsWith(prefix));
 }
 
 /** What may come and go beside NIXL: threads of the runtime, files of the test runner, memory that an allocator keeps. */
@@ -42,7 +44,9 @@ const SPARE = { files: 4, threads: 2, rssMiB: 48 };
 /** Waits until no more is held than before, and says what it was. A test that keeps its own memory can spare less of it. */
 export async function expectBaseline(before: Held, what: string, rssMiB = SPARE.rssMiB): Promise<void> {
   const done = (now: Held): boolean =>
-    now.files <= before.files + SPARE.files && now.threads <= before.threads + SPARE.threads && now.rssMiB <= before.rssMiB + rssMiB;
+    now.files <= before.files + SPARE.files &&
+    now.threads <= before.threads + SPARE.threads &&
+    now.rssMiB <= before.rssMiB + rssMiB;
   const after = await waitFor(`${what}: no more held than ${JSON.stringify(before)}`, held, done, 60_000);
   console.log(`${what}: ${JSON.stringify(before)} before, ${JSON.stringify(after)} after`);
 }

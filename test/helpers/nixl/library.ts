@@ -1,4 +1,13 @@
-import { loadNixl, NixlAgent, type NixlAgentOptions, type NixlLibrary, NixlLoadError, type MemoryRegion, type NixlPeer, type RemoteMemory } from 'dynamo-node';
+import {
+  loadNixl,
+  type MemoryRegion,
+  NixlAgent,
+  type NixlAgentOptions,
+  type NixlLibrary,
+  NixlLoadError,
+  type NixlPeer,
+  type RemoteMemory,
+} from 'dynamo-node';
 import { onTestFinished } from 'vitest';
 
 /** What a suite runs on: the mock, UCX as it chooses, or UCX over TCP alone. */

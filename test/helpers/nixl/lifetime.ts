@@ -1,7 +1,14 @@
-import { ClosedError, type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError, openRegionToken } from 'dynamo-node';
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import {
+  ClosedError,
+  type MemoryDescriptor,
+  type MemoryRegion,
+  NixlAgent,
+  NixlError,
+  openRegionToken,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { waitFor } from '../wait.js';
@@ -84,7 +91,14 @@ export function describeLifetime(kind: Kind): void {
       expect(await closed).toEqual({ leaked: false });
       expect(await a.close()).toEqual({ leaked: false });
       expect([a.isOpen, mine.isOpen, viewOf(mine).length]).toEqual([false, false, 0]);
-      for (const call of [() => a.metadata(), () => a.allocate(10), async () => a.write(mine, remote), () => a.plugins(), () => peer.notify('x'), async () => a.notifications()]) {
+      for (const call of [
+        () => a.metadata(),
+        () => a.allocate(10),
+        async () => a.write(mine, remote),
+        () => a.plugins(),
+        () => peer.notify('x'),
+        async () => a.notifications(),
+      ]) {
         await expect(call()).rejects.toBeInstanceOf(ClosedError);
       }
       await mine.release();
@@ -106,8 +120,20 @@ export function describeLifetime(kind: Kind): void {
         return new WeakRef(buffer);
       };
       const buffer = await leave();
-      await waitFor('the warning', () => (held(), warnings), (all) => all.some(({ name, message }) => name === 'ResourceWarning' && /'left-\d+-\d+' was collected without close\(\)/.test(message)));
-      await waitFor('the end of its threads', () => threadsNamed('nixl-left-'), ({ length }) => length === 0);
+      await waitFor(
+        'the warning',
+        () => (held(), warnings),
+        (all) =>
+          all.some(
+            ({ name, message }) =>
+              name === 'ResourceWarning' && /'left-\d+-\d+' was collected without close\(\)/.test(message),
+          ),
+      );
+      await waitFor(
+        'the end of its threads',
+        () => threadsNamed('nixl-left-'),
+        ({ length }) => length === 0,
+      );
       await waitFor('the end of its buffer', () => (held(), buffer.deref() === undefined));
       await expectBaseline(before, `${kind}, an agent collected`);
     });
@@ -156,13 +182,19 @@ export function describeLifetime(kind: Kind): void {
       const agent = await agentOf(kind);
       const region = await agent.allocate(4096);
       viewOf(region).fill(5);
-      const worker = new Worker(new URL('./programs/worker.mjs', import.meta.url), { workerData: { kind, token: region.token(), metadata: await agent.metadata(), descriptor: region.descriptor() } });
+      const worker = new Worker(new URL('./programs/worker.mjs', import.meta.url), {
+        workerData: { kind, token: region.token(), metadata: await agent.metadata(), descriptor: region.descriptor() },
+      });
       const [message] = (await once(worker, 'message')) as [{ seen: number; wrote: number }];
       expect(message).toEqual({ seen: 5, wrote: 4096 });
       expect(viewOf(region)[7]).toBe(7);
       expect(threadsNamed('nixl-worker-')).not.toEqual([]);
       await worker.terminate();
-      await waitFor('the end of its agent', () => threadsNamed('nixl-worker-'), ({ length }) => length === 0);
+      await waitFor(
+        'the end of its agent',
+        () => threadsNamed('nixl-worker-'),
+        ({ length }) => length === 0,
+      );
     });
   });
 }

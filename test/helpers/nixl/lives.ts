@@ -14,7 +14,8 @@ const STATES: readonly ((a: NixlAgent, b: NixlAgent) => Promise<unknown>)[] = [
   async (a, b) => {
     const [mine, theirs] = [await a.allocate(BYTES), await b.allocate(BYTES)];
     const remote = (await a.connect(await b.metadata())).memory(theirs.descriptor());
-    for (const transfer of [a.write(mine, remote), a.read(mine.slice(0, 10), remote.slice(0, 10))]) transfer.catch(() => {});
+    for (const transfer of [a.write(mine, remote), a.read(mine.slice(0, 10), remote.slice(0, 10))])
+      transfer.catch(() => {});
   },
   async (a, b) => {
     const [mine, theirs] = [await a.allocate(BYTES), await b.allocate(BYTES)];
@@ -28,14 +29,19 @@ const STATES: readonly ((a: NixlAgent, b: NixlAgent) => Promise<unknown>)[] = [
     const peer = await a.connect(await b.metadata());
     const [local, other] = [await a.blocks(mine, 1000), await a.blocks(peer.memory(theirs.descriptor()), 1000)];
     a.transferBlocks('READ', local, Int32Array.of(0, 1), other, Int32Array.of(9, 8)).catch(() => {});
-    b.notifications().next().catch(() => {});
+    b.notifications()
+      .next()
+      .catch(() => {});
     await peer.notify('hello');
     await peer.disconnect();
   },
 ];
 
 async function live(library: NixlLibrary, life: number): Promise<void> {
-  const [a, b] = await Promise.all([NixlAgent.create(uniqueName('a'), { library }), NixlAgent.create(uniqueName('b'), { library })]);
+  const [a, b] = await Promise.all([
+    NixlAgent.create(uniqueName('a'), { library }),
+    NixlAgent.create(uniqueName('b'), { library }),
+  ]);
   await STATES[life % STATES.length]?.(a, b);
   const ends = await Promise.all([a.close(), b.close()]);
   expect(ends).toEqual([{ leaked: false }, { leaked: false }]);
@@ -43,7 +49,9 @@ async function live(library: NixlLibrary, life: number): Promise<void> {
 
 /** Agents that live and end, two at a time, in every state; what they held must come back. */
 export function describeLives(kind: Kind, lives: number, timeoutMs: number): void {
-  it(`${lives} agents that end in every state give memory, files and threads back`, { timeout: timeoutMs }, async () => {
+  it(`${lives} agents that end in every state give memory, files and threads back`, {
+    timeout: timeoutMs,
+  }, async () => {
     const library = libraryOf(kind);
     for (let life = 0; life < WARM; life++) await live(library, life);
     const before = held();

@@ -39,7 +39,10 @@ export function describeMetadata(kind: Kind): void {
       const { a, b, mine, remote } = await pairOf(kind, 4096);
       const metadata = await b.metadata();
       for (const length of [0, 1, 20, 60, metadata.length - 60, metadata.length - 25]) {
-        await expect(a.connect(metadata.subarray(0, length)), `cut to ${length}`).rejects.toMatchObject({ reason: 'nixl.metadata', class: 'InvalidRequest' });
+        await expect(a.connect(metadata.subarray(0, length)), `cut to ${length}`).rejects.toMatchObject({
+          reason: 'nixl.metadata',
+          class: 'InvalidRequest',
+        });
       }
       // What follows is the checksum, without which the rest is as good as another program's metadata.
       const checked = metadata.length - '|dynamo-node/1|'.length - 8;
@@ -63,7 +66,8 @@ export function describeMetadata(kind: Kind): void {
         const theirs = await b.allocate(4096);
         const peer = await a.connect(await b.metadata());
         expect([peer.name, peer.generation]).toEqual([name, generation]);
-        if (last !== undefined) await expect(last.post()).rejects.toMatchObject({ reason: 'nixl.peer_restarted', retryable: true });
+        if (last !== undefined)
+          await expect(last.post()).rejects.toMatchObject({ reason: 'nixl.peer_restarted', retryable: true });
         pattern(viewOf(mine), generation);
         last = await a.prepare('WRITE', mine, peer.memory(theirs.descriptor()));
         await last.post();
@@ -72,7 +76,9 @@ export function describeMetadata(kind: Kind): void {
       }
     });
 
-    it('of a peer that was fetched and then started anew is fetched anew, or taken by hand', { timeout: 60_000 }, async () => {
+    it('of a peer that was fetched and then started anew is fetched anew, or taken by hand', {
+      timeout: 60_000,
+    }, async () => {
       const a = await agentOf(kind, 'a', { listenPort: await freePort() });
       const [mine, name] = [await a.allocate(4096), uniqueName('again')];
       for (let generation = 1; generation <= 4; generation++) {
@@ -80,7 +86,9 @@ export function describeMetadata(kind: Kind): void {
         const b = await NixlAgent.create(name, { library: libraryOf(kind), listenPort: port });
         const theirs = await b.allocate(4096);
         const byHand = generation === 3;
-        const peer = byHand ? await a.connect(await b.metadata()) : await a.fetch(name, { host: '127.0.0.1', port }, { timeoutMs: 10_000 });
+        const peer = byHand
+          ? await a.connect(await b.metadata())
+          : await a.fetch(name, { host: '127.0.0.1', port }, { timeoutMs: 10_000 });
         expect([peer.name, peer.generation]).toEqual([name, generation]);
         pattern(viewOf(mine), generation);
         await a.write(mine, peer.memory(theirs.descriptor()));
@@ -106,26 +114,43 @@ export function describeMetadata(kind: Kind): void {
       const library = libraryOf(kind);
       expect(library.kind).toBe(kind === 'mock' ? 'mock' : 'real');
       expect(library.path === '').toBe(kind === 'mock');
-      for (const feature of ['preparedLists', 'partialMetadata', 'telemetry', 'cost', 'queryMemory'] as const) expect(library.supports(feature)).toBe(true);
+      for (const feature of ['preparedLists', 'partialMetadata', 'telemetry', 'cost', 'queryMemory'] as const)
+        expect(library.supports(feature)).toBe(true);
       const agent = await agentOf(kind);
       const plugins = await agent.plugins();
-      expect(plugins.find(({ name }) => name === 'UCX')).toMatchObject({ loads: true, memories: expect.arrayContaining(['DRAM']) });
-      expect(plugins.find(({ name }) => name === 'POSIX')).toMatchObject({ loads: true, memories: expect.arrayContaining(['FILE']) });
+      expect(plugins.find(({ name }) => name === 'UCX')).toMatchObject({
+        loads: true,
+        memories: expect.arrayContaining(['DRAM']),
+      });
+      expect(plugins.find(({ name }) => name === 'POSIX')).toMatchObject({
+        loads: true,
+        memories: expect.arrayContaining(['FILE']),
+      });
     });
 
     it('refuses backends that are there already, unknown, or cannot be loaded', async () => {
       const agent = await agentOf(kind);
       await expect(agent.createBackend('UCX')).rejects.toMatchObject({ reason: 'nixl.backend_exists' });
-      await expect(agent.createBackend('NOPE')).rejects.toMatchObject({ reason: 'nixl.backend', call: 'create_backend' });
-      await expect(NixlAgent.create(uniqueName('x'), { library: libraryOf(kind), backends: { NOPE: {} } })).rejects.toMatchObject({ call: 'create_backend' });
+      await expect(agent.createBackend('NOPE')).rejects.toMatchObject({
+        reason: 'nixl.backend',
+        call: 'create_backend',
+      });
+      await expect(
+        NixlAgent.create(uniqueName('x'), { library: libraryOf(kind), backends: { NOPE: {} } }),
+      ).rejects.toMatchObject({ call: 'create_backend' });
     });
 
     it('refuses device memory without a GPU before the library is spoiled by it', async () => {
       const { a, b, mine, remote } = await pairOf(kind, 4096);
       if (!a.library.cuda.available) {
         expect(a.library.cuda.reason).not.toBe('');
-        await expect(a.allocate(4096, { memory: 'VRAM' })).rejects.toMatchObject({ reason: 'nixl.no_gpu', class: 'NotImplemented' });
-        await expect(b.register({ address: 4096n, bytes: 4096, memory: 'VRAM' })).rejects.toMatchObject({ reason: 'nixl.no_gpu' });
+        await expect(a.allocate(4096, { memory: 'VRAM' })).rejects.toMatchObject({
+          reason: 'nixl.no_gpu',
+          class: 'NotImplemented',
+        });
+        await expect(b.register({ address: 4096n, bytes: 4096, memory: 'VRAM' })).rejects.toMatchObject({
+          reason: 'nixl.no_gpu',
+        });
       }
       await a.connect(await b.metadata());
       await a.write(mine, remote);
@@ -136,13 +161,19 @@ export function describeMetadata(kind: Kind): void {
         loadNixl({ mode: 'real', path: '/nowhere/libnixl_capi.so' });
         expect.fail('it was loaded');
       } catch (error) {
-        expect(error).toMatchObject({ name: 'NixlLoadError', reason: 'nixl.not_loaded', tried: [{ path: '/nowhere/libnixl_capi.so' }] });
+        expect(error).toMatchObject({
+          name: 'NixlLoadError',
+          reason: 'nixl.not_loaded',
+          tried: [{ path: '/nowhere/libnixl_capi.so' }],
+        });
         expect((error as Error).message).toMatch(/pip install --no-deps nixl-cu12/);
       }
     });
 
     it('refuses options that are none', () => {
-      expect(() => loadNixl({ mode: 'fake' as never })).toThrow(/loadNixl options.mode: expected one of real, mock, auto/);
+      expect(() => loadNixl({ mode: 'fake' as never })).toThrow(
+        /loadNixl options.mode: expected one of real, mock, auto/,
+      );
       expect(() => loadNixl({ mock: { polls: -1 } })).toThrow(RangeError);
       expect(() => loadNixl({ file: 'x' } as never)).toThrow(/unknown option/);
     });
@@ -171,9 +202,14 @@ export function describeMetadata(kind: Kind): void {
       const { mode, mtimeMs } = statSync(path);
       expect(known).toEqual({ size: String(bytes), mode: String(mode), mtime: String(Math.floor(mtimeMs / 1000)) });
       expect(unknown).toBeNull();
-      await expect(agent.write(back, file.slice(0, 4096), { notify: 'x' })).rejects.toMatchObject({ reason: 'nixl.not_supported' });
+      await expect(agent.write(back, file.slice(0, 4096), { notify: 'x' })).rejects.toMatchObject({
+        reason: 'nixl.not_supported',
+      });
       await file.release();
-      await expect(agent.register({ path: join(folder, 'nothing'), bytes: 10 })).rejects.toMatchObject({ reason: 'nixl.file', class: 'NotFound' });
+      await expect(agent.register({ path: join(folder, 'nothing'), bytes: 10 })).rejects.toMatchObject({
+        reason: 'nixl.file',
+        class: 'NotFound',
+      });
       writeFileSync(join(folder, 'short'), 'short');
       const short = await agent.register({ path: join(folder, 'short'), bytes: 4096 });
       await expect(agent.read(back, short)).rejects.toMatchObject({ reason: 'nixl.transfer' });
@@ -200,7 +236,9 @@ export function describeMetadata(kind: Kind): void {
 
     it('need a backend that takes them', async () => {
       const agent = await agentOf(kind);
-      await expect(agent.register({ path: '/etc/hostname', bytes: 1 })).rejects.toMatchObject({ reason: 'nixl.no_backend' });
+      await expect(agent.register({ path: '/etc/hostname', bytes: 1 })).rejects.toMatchObject({
+        reason: 'nixl.no_backend',
+      });
     });
   });
 }

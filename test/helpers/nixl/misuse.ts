@@ -1,4 +1,4 @@
-import { NixlAgent, type MemoryDescriptor } from 'dynamo-node';
+import { type MemoryDescriptor, NixlAgent } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
@@ -41,17 +41,40 @@ export function describeMisuse(kind: Kind): void {
       const agent = await agentOf(kind);
       const detached = new ArrayBuffer(100);
       structuredClone(detached, { transfer: [detached] });
-      const resizable = new (ArrayBuffer as unknown as new (bytes: number, options: object) => ArrayBuffer)(100, { maxByteLength: 200 });
-      for (const wrong of [new SharedArrayBuffer(100), new Uint8Array(new SharedArrayBuffer(100)), detached, resizable, new ArrayBuffer(0), 'text', 7, null, {}, new Float64Array(4)]) {
+      const resizable = new (ArrayBuffer as unknown as new (bytes: number, options: object) => ArrayBuffer)(100, {
+        maxByteLength: 200,
+      });
+      for (const wrong of [
+        new SharedArrayBuffer(100),
+        new Uint8Array(new SharedArrayBuffer(100)),
+        detached,
+        resizable,
+        new ArrayBuffer(0),
+        'text',
+        7,
+        null,
+        {},
+        new Float64Array(4),
+      ]) {
         await expect(agent.register(wrong as never), String(wrong)).rejects.toBeInstanceOf(TypeError);
       }
       await expect(agent.register({ address: 2n ** 53n, bytes: 1, memory: 'DRAM' })).rejects.toBeInstanceOf(RangeError);
-      await expect(agent.register({ address: 4096n, bytes: 2 ** 53, memory: 'DRAM' })).rejects.toBeInstanceOf(RangeError);
-      await expect(agent.register({ address: 4096n, bytes: 1, memory: 'RAM' as never })).rejects.toThrow(/source.memory: expected one of DRAM/);
-      await expect(agent.registerMany([new Uint8Array(1), { fd: 3, bytes: 1 }])).rejects.toThrow(/sources\[1\]: expected DRAM as before, got FILE/);
+      await expect(agent.register({ address: 4096n, bytes: 2 ** 53, memory: 'DRAM' })).rejects.toBeInstanceOf(
+        RangeError,
+      );
+      await expect(agent.register({ address: 4096n, bytes: 1, memory: 'RAM' as never })).rejects.toThrow(
+        /source.memory: expected one of DRAM/,
+      );
+      await expect(agent.registerMany([new Uint8Array(1), { fd: 3, bytes: 1 }])).rejects.toThrow(
+        /sources\[1\]: expected DRAM as before, got FILE/,
+      );
       await expect(agent.register({ path: '/x', bytes: 1, create: true })).rejects.toThrow(/expected access 'write'/);
-      for (const bytes of [0, -1, 1.5, 2 ** 53, Number.NaN]) await expect(agent.allocate(bytes), String(bytes)).rejects.toThrow(/agent.allocate bytes: expected an integer/);
-      await expect(agent.allocate(2 ** 52)).rejects.toMatchObject({ reason: 'nixl.memory', class: 'CapacityExhausted' });
+      for (const bytes of [0, -1, 1.5, 2 ** 53, Number.NaN])
+        await expect(agent.allocate(bytes), String(bytes)).rejects.toThrow(/agent.allocate bytes: expected an integer/);
+      await expect(agent.allocate(2 ** 52)).rejects.toMatchObject({
+        reason: 'nixl.memory',
+        class: 'CapacityExhausted',
+      });
     });
   });
 
@@ -78,12 +101,19 @@ export function describeMisuse(kind: Kind): void {
       await a.write(mine.slice(0, 4096), peer.memory(right!.descriptor()));
       const across = peer.memory({ ...left!.descriptor(), bytes: 8192 });
       await expect(a.write(mine, across)).rejects.toMatchObject({ reason: 'nixl.range' });
-      await expect(a.write([mine.slice(0, 10), mine.slice(10, 10)], [remote.slice(0, 10), peer.memory({ ...theirs.descriptor(), device: 3 }).slice(0, 10)])).rejects.toThrow(/device 3/);
+      await expect(
+        a.write(
+          [mine.slice(0, 10), mine.slice(10, 10)],
+          [remote.slice(0, 10), peer.memory({ ...theirs.descriptor(), device: 3 }).slice(0, 10)],
+        ),
+      ).rejects.toThrow(/device 3/);
     });
 
     it('of others are refused by name', async () => {
       const { a, b, mine, theirs, remote, peer } = await pairOf(kind, 4096);
-      expect(() => a.write(theirs, remote)).toThrow(new RegExp(`expected a region of the agent '${a.name}', got one of another agent, '${b.name}'`));
+      expect(() => a.write(theirs, remote)).toThrow(
+        new RegExp(`expected a region of the agent '${a.name}', got one of another agent, '${b.name}'`),
+      );
       expect(() => b.write(theirs, remote)).toThrow(/expected a peer of the agent/);
       expect(() => a.write(mine, theirs)).toThrow(/expected a region of the agent/);
       expect(() => a.write({} as never, remote)).toThrow(TypeError);
@@ -127,7 +157,9 @@ export function describeMisuse(kind: Kind): void {
       const create = (name: unknown, options: object = {}) => NixlAgent.create(name as string, { library, ...options });
       await expect(create('')).rejects.toBeInstanceOf(RangeError);
       await expect(create(7)).rejects.toBeInstanceOf(TypeError);
-      await expect(create('x', { progressDelayUs: 0 })).rejects.toThrow(/progressDelayUs: expected an integer from 1000/);
+      await expect(create('x', { progressDelayUs: 0 })).rejects.toThrow(
+        /progressDelayUs: expected an integer from 1000/,
+      );
       await expect(create('x', { listenPort: 70000 })).rejects.toBeInstanceOf(RangeError);
       await expect(create('x', { backends: { UCX: { a: 1 } } })).rejects.toThrow(/backends.UCX.a: expected a string/);
       await expect(create('x', { library: {} })).rejects.toThrow(/expected what loadNixl gave/);
@@ -137,7 +169,11 @@ export function describeMisuse(kind: Kind): void {
 
     it('reaches its deadline and names it', async () => {
       const agent = await agentOf(kind);
-      await expect(agent.accept('nobody', { timeoutMs: 30 })).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED', reason: 'nixl.deadline', operation: 'agent.accept' });
+      await expect(agent.accept('nobody', { timeoutMs: 30 })).rejects.toMatchObject({
+        code: 'DYN_DEADLINE_EXCEEDED',
+        reason: 'nixl.deadline',
+        operation: 'agent.accept',
+      });
       const controller = new AbortController();
       const waiting = agent.accept('nobody', { signal: controller.signal });
       controller.abort(new Error('gone'));

@@ -54,8 +54,18 @@ export function describeNotifications(kind: Kind): void {
       await using prepared = await a.prepare('WRITE', mine, remote);
       await prepared.post({ notify: 'prepared' });
       await prepared.post();
-      await a.transferBlocks('WRITE', await a.blocks(mine, 4096), Int32Array.of(0, 1), await a.blocks(remote, 4096), Int32Array.of(1, 0), { notify: 'blocks' });
-      expect([text((await messages.next()).value.data), text((await messages.next()).value.data)]).toEqual(['prepared', 'blocks']);
+      await a.transferBlocks(
+        'WRITE',
+        await a.blocks(mine, 4096),
+        Int32Array.of(0, 1),
+        await a.blocks(remote, 4096),
+        Int32Array.of(1, 0),
+        { notify: 'blocks' },
+      );
+      expect([text((await messages.next()).value.data), text((await messages.next()).value.data)]).toEqual([
+        'prepared',
+        'blocks',
+      ]);
       await b.self.notify('to myself');
       expect((await messages.next()).value).toMatchObject({ from: b.name });
     });

@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto';
-import { type MemoryDescriptor, type MemoryRegion, type NixlAgent, NixlError, type NixlPeer, type PreparedTransfer, type RemoteMemory, type WaitLimit } from 'dynamo-node';
+import {
+  type MemoryDescriptor,
+  type MemoryRegion,
+  type NixlAgent,
+  NixlError,
+  type NixlPeer,
+  type PreparedTransfer,
+  type RemoteMemory,
+  type WaitLimit,
+} from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../child.js';
@@ -17,7 +26,9 @@ const START_MS = 120_000;
 
 async function startPeer(kind: Kind, name: string, bytes: number): Promise<{ child: Child; ready: Ready }> {
   const env = kind === 'tcp' ? { UCX_TLS: 'tcp' } : {};
-  const child = Child.program('test/helpers/nixl/programs/peer.ts', [kind, name, String(bytes)], { env: { NIXL_LOG_LEVEL: 'FATAL', UCX_LOG_LEVEL: 'fatal', ...env } });
+  const child = Child.program('test/helpers/nixl/programs/peer.ts', [kind, name, String(bytes)], {
+    env: { NIXL_LOG_LEVEL: 'FATAL', UCX_LOG_LEVEL: 'fatal', ...env },
+  });
   onTestFinished(() => child.stop());
   return { child, ready: (await child.event('ready', {}, START_MS)) as unknown as Ready };
 }
@@ -27,7 +38,8 @@ async function told(child: Child, command: { do: string; [field: string]: unknow
   return child.event(command.do, {}, 60_000);
 }
 
-const connect = (agent: NixlAgent, ready: Ready): Promise<NixlPeer> => agent.connect(Buffer.from(ready.metadata, 'base64'));
+const connect = (agent: NixlAgent, ready: Ready): Promise<NixlPeer> =>
+  agent.connect(Buffer.from(ready.metadata, 'base64'));
 
 const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
@@ -49,7 +61,8 @@ function expectBlocks(view: Uint8Array, seed: number, what: string): void {
   pattern(expected, seed);
   for (let block = 0; block < COUNT; block++) {
     const [from, to] = [block * BLOCK, (block + 1) * BLOCK];
-    if (hashOf(view.subarray(from, to)) !== hashOf(expected.subarray(from, to))) expect.fail(`${what}: block ${block} is not what it should be`);
+    if (hashOf(view.subarray(from, to)) !== hashOf(expected.subarray(from, to)))
+      expect.fail(`${what}: block ${block} is not what it should be`);
   }
 }
 
@@ -60,7 +73,10 @@ interface Meeting {
 }
 
 /** Brings about a state, and gives what is under way in it. Memory that is read is filled with what the peer does not hold. */
-async function enter(state: State, { agent, mine, remote }: Meeting): Promise<{ prepared: PreparedTransfer; running: Promise<PromiseSettledResult<unknown>[]> }> {
+async function enter(
+  state: State,
+  { agent, mine, remote }: Meeting,
+): Promise<{ prepared: PreparedTransfer; running: Promise<PromiseSettledResult<unknown>[]> }> {
   const operation = state === 'reading' ? 'READ' : 'WRITE';
   const prepared = await agent.prepare(operation, mine.slice(0, 4096), remote.slice(0, 4096));
   if (state === 'prepared') await prepared.post();
@@ -84,7 +100,8 @@ async function expectBlocksMove(meeting: Meeting, child: Child, seed: number): P
   const turned = places.slice().reverse();
   pattern(viewOf(mine), seed);
   await agent.transferBlocks('WRITE', local, places, other, turned);
-  for (let block = 0; block < COUNT; block++) expected.set(viewOf(mine).subarray(block * BLOCK, (block + 1) * BLOCK), (COUNT - 1 - block) * BLOCK);
+  for (let block = 0; block < COUNT; block++)
+    expected.set(viewOf(mine).subarray(block * BLOCK, (block + 1) * BLOCK), (COUNT - 1 - block) * BLOCK);
   expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(expected));
   viewOf(mine).fill(0);
   await agent.transferBlocks('READ', local, places, other, turned);
@@ -120,7 +137,9 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe.each(STATES)('a peer killed while it is %s', (state) => {
-    it(`fails what is under way, and is found again under its name (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
+    it(`fails what is under way, and is found again under its name (${times} times)`, {
+      timeout: START_MS + times * 20_000,
+    }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const name = uniqueName('killed');
@@ -137,11 +156,18 @@ export function describeProcesses(kind: Kind, times: number): void {
         if (time === 2) before = held();
         child.kill('SIGKILL');
         await child.exit();
-        await expectHonest(running, () => state === 'reading' && expectBlocks(viewOf(mine), time, 'a read that was done'));
+        await expectHonest(
+          running,
+          () => state === 'reading' && expectBlocks(viewOf(mine), time, 'a read that was done'),
+        );
         // The library notices it a moment later.
         const error = await waitFor(
           'the failure of a transfer with a dead peer',
-          () => agent.read(mine, meeting.remote).then(() => undefined, (reason: NixlError) => reason),
+          () =>
+            agent.read(mine, meeting.remote).then(
+              () => undefined,
+              (reason: NixlError) => reason,
+            ),
           (reason) => reason !== undefined,
           20_000,
         );
@@ -156,7 +182,9 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe.each(STATES)('a peer that is stopped while it is %s', (state) => {
-    it(`delays a transfer at most until its deadline, and nothing else (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
+    it(`delays a transfer at most until its deadline, and nothing else (${times} times)`, {
+      timeout: START_MS + times * 20_000,
+    }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const local = await agent.allocate(4096);
@@ -172,11 +200,17 @@ export function describeProcesses(kind: Kind, times: number): void {
         pattern(viewOf(mine), state === 'reading' ? -seed : seed);
         const { prepared, running } = await enter(state, meeting);
         child.kill('SIGSTOP');
-        const late = prepared.post({ timeoutMs: 100, notify: 'awake' }).then(() => 'done', (error: NixlError) => error.reason);
+        const late = prepared.post({ timeoutMs: 100, notify: 'awake' }).then(
+          () => 'done',
+          (error: NixlError) => error.reason,
+        );
         await within(30_000, 'a transfer within the agent', agent.write(mine.slice(0, 4096), local));
         expect(['done', 'nixl.deadline']).toContain(await late);
         child.kill('SIGCONT');
-        await expectHonest(running, () => state === 'reading' && expectBlocks(viewOf(mine), seed, 'a read of a peer that was stopped'));
+        await expectHonest(
+          running,
+          () => state === 'reading' && expectBlocks(viewOf(mine), seed, 'a read of a peer that was stopped'),
+        );
         await within(30_000, 'a transfer with the peer that goes on', agent.write(mine, meeting.remote));
         expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
         await prepared.release();
@@ -187,7 +221,9 @@ export function describeProcesses(kind: Kind, times: number): void {
   });
 
   describe('a peer that is stopped while a transfer with it is under way', () => {
-    it('gives way to one that was started anew under its name, and its transfer ends', { timeout: 2 * START_MS }, async () => {
+    it('gives way to one that was started anew under its name, and its transfer ends', {
+      timeout: 2 * START_MS,
+    }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const name = uniqueName('anew');
@@ -195,7 +231,10 @@ export function describeProcesses(kind: Kind, times: number): void {
       const remote = (await connect(agent, old.ready)).memory(old.ready.descriptor);
       await agent.write(mine.slice(0, 4096), remote.slice(0, 4096));
       old.child.kill('SIGSTOP');
-      const writing = agent.write(mine, remote).then(() => 'done', (error: NixlError) => error.reason);
+      const writing = agent.write(mine, remote).then(
+        () => 'done',
+        (error: NixlError) => error.reason,
+      );
       const peer = await within(30_000, 'the peer that was started anew', connect(agent, anew.ready));
       expect(peer.generation).toBe(2);
       const outcome = await within(30_000, 'the end of the transfer', writing);
@@ -214,7 +253,12 @@ export function describeProcesses(kind: Kind, times: number): void {
       const remote = peer.memory(ready.descriptor);
       await agent.write(mine.slice(0, 4096), remote.slice(0, 4096));
       child.kill('SIGSTOP');
-      const writes = [1, 2, 3].map(() => agent.write(mine, remote, limit).then(() => 'done', (error: NixlError) => error.reason ?? error.message));
+      const writes = [1, 2, 3].map(() =>
+        agent.write(mine, remote, limit).then(
+          () => 'done',
+          (error: NixlError) => error.reason ?? error.message,
+        ),
+      );
       // What the agent is asked next it does when it has begun them.
       await agent.metadata();
       return { child, mine, peer, remote, writes };
@@ -228,11 +272,19 @@ export function describeProcesses(kind: Kind, times: number): void {
       const outcomes = await within(20_000, 'the end of what was under way', Promise.all(writes));
       if (kind !== 'ucx') expect(outcomes).toEqual(Array(3).fill('nixl.peer_lost'));
       for (const outcome of outcomes) expect(['done', 'nixl.peer_lost']).toContain(outcome);
-      const later = (): Promise<string> => agent.write(mine, remote).then(() => 'done', (error: NixlError) => error.reason);
-      expect(await waitFor('the failure of a later one', later, (outcome) => outcome !== 'done', 20_000)).toBe('nixl.peer_lost');
+      const later = (): Promise<string> =>
+        agent.write(mine, remote).then(
+          () => 'done',
+          (error: NixlError) => error.reason,
+        );
+      expect(await waitFor('the failure of a later one', later, (outcome) => outcome !== 'done', 20_000)).toBe(
+        'nixl.peer_lost',
+      );
     });
 
-    it(`frees the memory of those that were aborted and had not ended (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
+    it(`frees the memory of those that were aborted and had not ended (${times} times)`, {
+      timeout: START_MS + times * 20_000,
+    }, async () => {
       const agent = await agentOf(kind);
       let before: Held | undefined;
       for (let time = 1; time <= times; time++) {
@@ -272,12 +324,15 @@ export function describeProcesses(kind: Kind, times: number): void {
         const { prepared, running } = await enter(state, meeting);
         const garbage = pattern(new Uint8Array(metadata.length), time);
         const cut = metadata.subarray(0, (time * 37) % (metadata.length - 24));
-        for (const wrong of [garbage, cut]) await expect(agent.connect(wrong)).rejects.toMatchObject({ reason: 'nixl.metadata' });
+        for (const wrong of [garbage, cut])
+          await expect(agent.connect(wrong)).rejects.toMatchObject({ reason: 'nixl.metadata' });
         await expect(agent.connect(await agent.metadata())).rejects.toMatchObject({ reason: 'nixl.own_metadata' });
         const stranger = await agent.connect(await other.metadata());
         expect(() => stranger.memory(ready.descriptor)).toThrow(TypeError);
         const taken = stranger.memory({ ...ready.descriptor, agent: other.name });
-        await expect(agent.read(mine.slice(0, 4096), taken.slice(0, 4096))).rejects.toMatchObject({ reason: 'nixl.range' });
+        await expect(agent.read(mine.slice(0, 4096), taken.slice(0, 4096))).rejects.toMatchObject({
+          reason: 'nixl.range',
+        });
         await expectHonest(running, () => expectBlocks(viewOf(mine), time, 'what was under way'));
         expect((await running).filter(({ status }) => status === 'rejected')).toEqual([]);
         await prepared.post();

@@ -9,8 +9,11 @@ import { agentOf, type Kind, pairOf, pattern, sameBytes, viewOf } from './librar
 
 /** What the kernel says of the memory that an address of this process is in. */
 function flagsAt(address: bigint): string[] {
-  const mappings = readFileSync('/proc/self/smaps', 'utf8').matchAll(/^([0-9a-f]+)-([0-9a-f]+) [^]*?^VmFlags: (.*)$/gm);
-  for (const [, from, to, flags] of mappings) if (address >= BigInt(`0x${from}`) && address < BigInt(`0x${to}`)) return (flags as string).trim().split(' ');
+  const mappings = readFileSync('/proc/self/smaps', 'utf8').matchAll(
+    /^([0-9a-f]+)-([0-9a-f]+) [\s\S]*?^VmFlags: (.*)$/gm,
+  );
+  for (const [, from, to, flags] of mappings)
+    if (address >= BigInt(`0x${from}`) && address < BigInt(`0x${to}`)) return (flags as string).trim().split(' ');
   throw new Error(`no mapping holds 0x${address.toString(16)}`);
 }
 
@@ -70,7 +73,10 @@ export function describeTransfers(kind: Kind): void {
     it('moves lists of runs, and nothing beside them', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 1 << 20);
       pattern(viewOf(mine), 3);
-      const places = Array.from({ length: 300 }, (_, index) => [index * 3000, (299 - index) * 3001, 100 + index] as const);
+      const places = Array.from(
+        { length: 300 },
+        (_, index) => [index * 3000, (299 - index) * 3001, 100 + index] as const,
+      );
       const { bytes } = await a.write(
         places.map(([from, , size]) => mine.slice(from, size)),
         places.map(([, to, size]) => remote.slice(to, size)),
@@ -86,7 +92,9 @@ export function describeTransfers(kind: Kind): void {
       pattern(viewOf(mine), 4);
       const part = 64 * 1024;
       const big = a.write(mine.slice(16 << 20), remote.slice(16 << 20));
-      const small = Array.from({ length: 200 }, (_, index) => a.write(mine.slice(index * part, part), remote.slice(index * part, part)));
+      const small = Array.from({ length: 200 }, (_, index) =>
+        a.write(mine.slice(index * part, part), remote.slice(index * part, part)),
+      );
       await Promise.all([big, ...small]);
       expect(sameBytes(viewOf(theirs).subarray(0, 200 * part), viewOf(mine).subarray(0, 200 * part))).toBe(true);
       expect(sameBytes(viewOf(theirs).subarray(16 << 20), viewOf(mine).subarray(16 << 20))).toBe(true);
@@ -149,7 +157,10 @@ export function describeTransfers(kind: Kind): void {
       const agent = await agentOf(kind, 'files', { backends: { UCX: {}, POSIX: {} } });
       const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
       context.onTestFinished(() => rmSync(folder, { recursive: true }));
-      const [memory, file] = [await agent.allocate(4096), await agent.register({ path: join(folder, 'blocks'), bytes: 4096, access: 'write', create: true })];
+      const [memory, file] = [
+        await agent.allocate(4096),
+        await agent.register({ path: join(folder, 'blocks'), bytes: 4096, access: 'write', create: true }),
+      ];
       const prepared = await agent.prepare('WRITE', memory, file);
       await expect(prepared.estimate()).rejects.toMatchObject({ reason: 'nixl.backend', call: 'estimate_xfer_cost' });
       await prepared.release();
@@ -210,28 +221,52 @@ export function describeTransfers(kind: Kind): void {
       expect((await a.transferBlocks('WRITE', local, from, other, to)).bytes).toBe(count * block);
       for (const [index, place] of to.entries()) {
         const left = viewOf(theirs).subarray(place * block, (place + 1) * block);
-        if (!sameBytes(left, viewOf(mine).subarray(index * block, (index + 1) * block))) expect.fail(`block ${index} is not at ${place}`);
+        if (!sameBytes(left, viewOf(mine).subarray(index * block, (index + 1) * block)))
+          expect.fail(`block ${index} is not at ${place}`);
       }
       await using prepared = await a.prepareBlocks('READ', local, from.slice(0, 10), other, to.slice(10, 20));
       pattern(viewOf(theirs), 7);
       await prepared.post();
-      expect(sameBytes(viewOf(mine).subarray(0, block), viewOf(theirs).subarray((to[10] as number) * block, ((to[10] as number) + 1) * block))).toBe(true);
+      expect(
+        sameBytes(
+          viewOf(mine).subarray(0, block),
+          viewOf(theirs).subarray((to[10] as number) * block, ((to[10] as number) + 1) * block),
+        ),
+      ).toBe(true);
     });
 
     it('are checked before the library sees them', async () => {
       const { a, mine, remote } = await pairOf(kind, 64 * 1024);
       const [local, other] = [await a.blocks(mine, 4096), await a.blocks(remote.slice(0, 32 * 1024), 4096)];
       const one = Int32Array.of(0);
-      await expect(a.transferBlocks('READ', local, Int32Array.of(16), other, one)).rejects.toThrow(/localIndices\[0\]: expected an index below 16, got 16/);
-      await expect(a.transferBlocks('READ', local, one, other, Int32Array.of(8))).rejects.toThrow(/remoteIndices\[0\]: expected an index below 8, got 8/);
+      await expect(a.transferBlocks('READ', local, Int32Array.of(16), other, one)).rejects.toThrow(
+        /localIndices\[0\]: expected an index below 16, got 16/,
+      );
+      await expect(a.transferBlocks('READ', local, one, other, Int32Array.of(8))).rejects.toThrow(
+        /remoteIndices\[0\]: expected an index below 8, got 8/,
+      );
       await expect(a.transferBlocks('READ', local, Int32Array.of(-1), other, one)).rejects.toBeInstanceOf(TypeError);
       await expect(a.transferBlocks('READ', local, Int32Array.of(0, 1), other, one)).rejects.toBeInstanceOf(RangeError);
-      await expect(a.transferBlocks('READ', local, new Int32Array(), other, new Int32Array())).rejects.toBeInstanceOf(RangeError);
-      await expect(a.transferBlocks('READ', other, one, local, one)).rejects.toThrow(/local: expected blocks of this agent/);
+      await expect(a.transferBlocks('READ', local, new Int32Array(), other, new Int32Array())).rejects.toBeInstanceOf(
+        RangeError,
+      );
+      await expect(a.transferBlocks('READ', other, one, local, one)).rejects.toThrow(
+        /local: expected blocks of this agent/,
+      );
       await expect(a.blocks(mine, 3000)).rejects.toThrow(/expected a multiple of 3000 bytes, got 65536/);
       const bigger = await a.blocks(remote, 8192);
-      await expect(a.transferBlocks('READ', local, one, bigger, one)).rejects.toThrow(/expected the same size on both sides, got 4096 and 8192/);
-      await expect(a.blocks([remote, remote.peer.memory({ agent: remote.peer.name, address: '0x1000', bytes: 4096, memory: 'DRAM', device: 0 })], 4096)).rejects.toMatchObject({
+      await expect(a.transferBlocks('READ', local, one, bigger, one)).rejects.toThrow(
+        /expected the same size on both sides, got 4096 and 8192/,
+      );
+      await expect(
+        a.blocks(
+          [
+            remote,
+            remote.peer.memory({ agent: remote.peer.name, address: '0x1000', bytes: 4096, memory: 'DRAM', device: 0 }),
+          ],
+          4096,
+        ),
+      ).rejects.toMatchObject({
         reason: 'nixl.range',
       });
     });
@@ -244,11 +279,15 @@ export function describeTransfers(kind: Kind): void {
       await prepared.post();
       await mine.release();
       await expect(prepared.post()).rejects.toMatchObject({ reason: 'nixl.region_released' });
-      await expect(a.transferBlocks('READ', local, one, other, one)).rejects.toMatchObject({ reason: 'nixl.region_released' });
+      await expect(a.transferBlocks('READ', local, one, other, one)).rejects.toMatchObject({
+        reason: 'nixl.region_released',
+      });
       const fresh = await a.blocks(await a.allocate(4096), 4096);
       await a.transferBlocks('READ', fresh, one, other, one);
       await peer.disconnect();
-      await expect(a.transferBlocks('READ', fresh, one, other, one)).rejects.toMatchObject({ reason: 'nixl.peer_disconnected' });
+      await expect(a.transferBlocks('READ', fresh, one, other, one)).rejects.toMatchObject({
+        reason: 'nixl.peer_disconnected',
+      });
       await other.release();
       await other.release();
       await expect(a.transferBlocks('READ', fresh, one, other, one)).rejects.toMatchObject({ code: 'DYN_CLOSED' });
@@ -268,7 +307,9 @@ export function describeTransfers(kind: Kind): void {
       expect(viewOf(region).every((byte) => byte === 0)).toBe(true);
       if (huge) expect(region.address % BigInt(2 << 20)).toBe(0n);
       // A kernel without them refuses, and that does no harm.
-      const asked = [region.address, region.address + BigInt(bytes) - 1n].map((address) => flagsAt(address).includes('hg'));
+      const asked = [region.address, region.address + BigInt(bytes) - 1n].map((address) =>
+        flagsAt(address).includes('hg'),
+      );
       expect(asked).toEqual(Array(2).fill(huge && existsSync('/sys/kernel/mm/transparent_hugepage')));
     });
   });
@@ -278,7 +319,9 @@ export function describeTransfers(kind: Kind): void {
       const agent = await agentOf(kind);
       const block = 256;
       const memory = new Uint8Array(5000 * block);
-      const regions = await agent.registerMany(Array.from({ length: 5000 }, (_, index) => memory.subarray(index * block, (index + 1) * block)));
+      const regions = await agent.registerMany(
+        Array.from({ length: 5000 }, (_, index) => memory.subarray(index * block, (index + 1) * block)),
+      );
       expect(new Set(regions.map(({ address }) => address)).size).toBe(5000);
       const metadata = await agent.metadata();
       const other = await agentOf(kind);

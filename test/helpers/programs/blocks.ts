@@ -22,10 +22,13 @@ const random = randomNumbers(seed);
 const { blockSize } = manager;
 
 /** Every byte of a block is made of its last tokens, which its name stands for. */
-const byteOf = (sequence: TokenSequence, index: number): number => Number(sequence.lineageHashes(index, 1).at(0) & 255n);
+const byteOf = (sequence: TokenSequence, index: number): number =>
+  Number(sequence.lineageHashes(index, 1).at(0) & 255n);
 
 function round(done: { checked: number; stored: number; wrong: string[] }): void {
-  const tokens = Array.from({ length: 1 + Math.floor(random() * 5) }, () => Math.floor(random() * 3)).flatMap((one) => Array<number>(blockSize).fill(one));
+  const tokens = Array.from({ length: 1 + Math.floor(random() * 5) }, () => Math.floor(random() * 3)).flatMap((one) =>
+    Array<number>(blockSize).fill(one),
+  );
   using sequence = new TokenSequence(tokens, { blockSize });
   using cached = manager.matchPrefix(sequence);
   for (let index = 0; index < (cached?.length ?? 0); index++) {

@@ -12,7 +12,17 @@ const [instance] = await client.waitForInstances({ timeoutMs: 10_000 });
 await using events = await runtime.namespace('env').subscribe<string>('ticks');
 await using publisher = await runtime.namespace('env').publisher<string>('ticks');
 let heard: string | undefined;
-events.next().then(({ value }) => (heard = value.data), () => {});
+events.next().then(
+  ({ value }) => (heard = value.data),
+  () => {},
+);
 await waitFor('the event', async () => (await publisher.publish('tick'), heard));
-emit('described', { heard, config: runtime.config, limits: runtime.limits, systemAddress: runtime.systemAddress, instance: { ...instance, instanceId: String(instance?.instanceId) }, answer: await client.unary('hello') });
+emit('described', {
+  heard,
+  config: runtime.config,
+  limits: runtime.limits,
+  systemAddress: runtime.systemAddress,
+  instance: { ...instance, instanceId: String(instance?.instanceId) },
+  answer: await client.unary('hello'),
+});
 await runtime.close({ timeoutMs: 5000 });

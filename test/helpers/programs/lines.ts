@@ -2,7 +2,9 @@ import { createInterface } from 'node:readline';
 
 /** Tells the test that started this process what happened. */
 export function emit(event: string, fields: Record<string, unknown> = {}): void {
-  const text = JSON.stringify({ event, ...fields }, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
+  const text = JSON.stringify({ event, ...fields }, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
   process.stdout.write(`${text}\n`);
 }
 

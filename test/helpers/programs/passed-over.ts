@@ -11,7 +11,9 @@ emit('ready');
 for await (const _ of commands()) {
   const codes: string[] = [];
   for (let call = 0; call < Number(count); call++) {
-    await client.unary({ call, items: 1 }).catch((error: unknown) => codes.push(DynamoError.is(error) ? error.code : String(error)));
+    await client
+      .unary({ call, items: 1 })
+      .catch((error: unknown) => codes.push(DynamoError.is(error) ? error.code : String(error)));
   }
   emit('called', { codes, instances: (await client.instances()).length });
 }

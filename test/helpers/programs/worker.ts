@@ -45,7 +45,9 @@ const { instance } = await endpoint.serve(async function* (request, { signal }) 
 
 closeOnSignal(async () => {
   const tell = setInterval(() => {
-    const calls = [...running.values()].slice(0, 5).map(({ request, at, isAborted }) => ({ request, at, isAborted: isAborted() }));
+    const calls = [...running.values()]
+      .slice(0, 5)
+      .map(({ request, at, isAborted }) => ({ request, at, isAborted: isAborted() }));
     emit('closing', { ...counts, running: running.size, calls });
   }, 5000);
   await runtime.close(closeTimeoutMs === undefined ? {} : { timeoutMs: closeTimeoutMs });

@@ -22,7 +22,8 @@ function usage(): Usage {
   };
 }
 
-const open = (): Promise<DistributedRuntime> => DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
+const open = (): Promise<DistributedRuntime> =>
+  DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
 
 /** Connects, calls and closes. */
 async function call(endpoint: Endpoint<number, number>): Promise<void> {

@@ -20,8 +20,16 @@ for (const [index, runtime] of runtimes.entries()) {
   const client = await runtime.endpoint<string, string>(endpoint).client();
   await client.waitForInstances({ count: 2, timeoutMs: 10_000 });
   const answers = await Promise.all(runtimes.map(({ instanceId }) => client.unary('hello', { instanceId })));
-  const errors = await Promise.all(runtimes.map(({ instanceId }) => client.unary('fail', { instanceId }).catch((error: unknown) => error)));
-  emit('answers', { index, answers, isError: errors.map((error) => one.DynamoError.is(error) && other.DynamoError.is(error) && error.code === 'DYN_NOT_FOUND') });
+  const errors = await Promise.all(
+    runtimes.map(({ instanceId }) => client.unary('fail', { instanceId }).catch((error: unknown) => error)),
+  );
+  emit('answers', {
+    index,
+    answers,
+    isError: errors.map(
+      (error) => one.DynamoError.is(error) && other.DynamoError.is(error) && error.code === 'DYN_NOT_FOUND',
+    ),
+  });
 }
 
 for (const runtime of runtimes) await runtime.close();

@@ -1,4 +1,4 @@
-import { Client, DistributedRuntime, openLog } from '../../../lib/index.js';
+import { type Client, DistributedRuntime, openLog } from '../../../lib/index.js';
 import { emit } from '../../helpers/programs/lines.js';
 
 const [what = '', dir = ''] = process.argv.slice(2);
@@ -7,7 +7,8 @@ const [what = '', dir = ''] = process.argv.slice(2);
 const NUMBERS = 'exit.test.numbers';
 const SILENT = 'exit.test.silent';
 
-const open = (): Promise<DistributedRuntime> => DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1' });
+const open = (): Promise<DistributedRuntime> =>
+  DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1' });
 
 async function clientOf(path: string): Promise<Client<number, number>> {
   const client = await (await open()).endpoint<number, number>(path).client();

@@ -29,10 +29,18 @@ async function parent(): Promise<void> {
 
   const args = [how, dir, 'child'];
   cluster.setupPrimary({ args });
-  const start = (): { send(message: string): void; on: (event: 'message' | 'exit', listener: (value: unknown) => void) => unknown; process: { pid?: number } } => {
+  const start = (): {
+    send(message: string): void;
+    on: (event: 'message' | 'exit', listener: (value: unknown) => void) => unknown;
+    process: { pid?: number };
+  } => {
     if (how === 'cluster') return cluster.fork() as never;
     const forked = fork(fileURLToPath(import.meta.url), args);
-    return { send: (message) => void forked.send(message), on: (event, listener) => forked.on(event, listener), process: forked };
+    return {
+      send: (message) => void forked.send(message),
+      on: (event, listener) => forked.on(event, listener),
+      process: forked,
+    };
   };
   const children = Array.from({ length: CHILDREN }, start);
   await Promise.all(children.map((one) => new Promise((resolve) => one.on('message', resolve))));

@@ -5,9 +5,15 @@ import { loadNixl, NixlAgent } from '../../../lib/index.js';
 import { emit } from '../../helpers/programs/lines.js';
 
 const [kind, how] = process.argv.slice(2);
-const library = kind === 'mock' ? loadNixl({ mode: 'mock', mock: { completion: 'delayed', neverComplete: true } }) : loadNixl({ mode: 'real' });
+const library =
+  kind === 'mock'
+    ? loadNixl({ mode: 'mock', mock: { completion: 'delayed', neverComplete: true } })
+    : loadNixl({ mode: 'real' });
 
-const [a, b] = [await NixlAgent.create(`a-${process.pid}`, { library }), await NixlAgent.create(`b-${process.pid}`, { library })];
+const [a, b] = [
+  await NixlAgent.create(`a-${process.pid}`, { library }),
+  await NixlAgent.create(`b-${process.pid}`, { library }),
+];
 const [mine, theirs] = [await a.allocate(64 << 20), await b.allocate(64 << 20)];
 const remote = (await a.connect(await b.metadata())).memory(theirs.descriptor());
 const controller = new AbortController();

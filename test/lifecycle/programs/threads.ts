@@ -5,7 +5,8 @@ import { DistributedRuntime } from '../../../lib/index.js';
 import { emit } from '../../helpers/programs/lines.js';
 import { waitFor } from '../../helpers/wait.js';
 
-const open = (dir: string): Promise<DistributedRuntime> => DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1' });
+const open = (dir: string): Promise<DistributedRuntime> =>
+  DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1' });
 
 async function* endless(): AsyncGenerator<number> {
   for (let index = 0; ; index++) {
@@ -62,8 +63,18 @@ async function inMain(count: number, dir: string): Promise<void> {
     }
   };
   await Promise.all([lane(), lane(), lane()].slice(0, Math.min(3, count)));
-  await waitFor('the handlers of the main thread', () => running, (left) => left === 0, 20_000);
-  await waitFor('the instances', () => runtime.instances(), (instances) => instances.length === 1, 30_000);
+  await waitFor(
+    'the handlers of the main thread',
+    () => running,
+    (left) => left === 0,
+    20_000,
+  );
+  await waitFor(
+    'the instances',
+    () => runtime.instances(),
+    (instances) => instances.length === 1,
+    30_000,
+  );
   const threads = await waitFor('the threads of the process', threadsNow, (now) => now < 60, 20_000);
   await runtime.close();
   emit('done', { started, threads, files: filesNow() });

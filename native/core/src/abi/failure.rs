@@ -28,7 +28,14 @@ const OVER_LIMIT: &str = "Request payload is too large for this deployment";
 
 impl Failure {
     pub fn new(class: &str, reason: &str, message: impl Into<String>) -> Self {
-        Self { class: class.into(), kind: String::new(), reason: reason.into(), message: message.into(), details: None, cause: None }
+        Self {
+            class: class.into(),
+            kind: String::new(),
+            reason: reason.into(),
+            message: message.into(),
+            details: None,
+            cause: None,
+        }
     }
 
     pub fn invalid(message: impl Into<String>) -> Self {

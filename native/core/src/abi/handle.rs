@@ -27,9 +27,9 @@ impl Handle {
         let Some(handle) = (unsafe { raw.as_ref() }) else {
             return Err(Failure::invalid(format!("handle: expected {}, got none", short_name::<T>())));
         };
-        Arc::clone(&handle.object).downcast::<T>().map_err(|_| {
-            Failure::invalid(format!("handle: expected {}, got {}", short_name::<T>(), handle.name))
-        })
+        Arc::clone(&handle.object)
+            .downcast::<T>()
+            .map_err(|_| Failure::invalid(format!("handle: expected {}, got {}", short_name::<T>(), handle.name)))
     }
 }
 
@@ -42,9 +42,10 @@ impl dyn_handle {
         let Some(handle) = (unsafe { raw.as_ref::<'a>() }) else {
             return Err(Failure::invalid(format!("handle: expected {}, got none", short_name::<T>())));
         };
-        handle.object.downcast_ref::<T>().ok_or_else(|| {
-            Failure::invalid(format!("handle: expected {}, got {}", short_name::<T>(), handle.name))
-        })
+        handle
+            .object
+            .downcast_ref::<T>()
+            .ok_or_else(|| Failure::invalid(format!("handle: expected {}, got {}", short_name::<T>(), handle.name)))
     }
 }
 

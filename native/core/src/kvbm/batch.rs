@@ -14,7 +14,9 @@ pub enum Batch<T: Tier> {
     Registered(Vec<ImmutableBlock<T>>),
     Weak(Vec<WeakBlock<T>>),
     /// Mutable blocks that a copy is writing to; `released` by their owner meanwhile.
-    Lent { released: bool },
+    Lent {
+        released: bool,
+    },
 }
 
 impl<T: Tier> Batch<T> {
@@ -58,7 +60,11 @@ impl<T: Tier> Table<T> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() == MOST_SLOTS => {
-                return Err(Failure::new("CapacityExhausted", "kvbm.batches", format!("more than {MOST_SLOTS} batches are held")));
+                return Err(Failure::new(
+                    "CapacityExhausted",
+                    "kvbm.batches",
+                    format!("more than {MOST_SLOTS} batches are held"),
+                ));
             }
             None => {
                 self.slots.push(Slot { generation: 1, batch: None });

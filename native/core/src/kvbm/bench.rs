@@ -70,7 +70,8 @@ pub unsafe extern "C" fn dyn_kvbm_bench(call: *const dyn_call) -> dyn_reply {
                     let hashes: Vec<PositionalLineageHash> =
                         sequence.blocks().iter().map(TokenBlock::positional_lineage_hash).collect();
                     let blocks = manager.allocate_blocks(args.count).ok_or_else(exhausted)?;
-                    let staged = blocks.into_iter().zip(&hashes).flat_map(|(block, &hash)| block.stage(hash, args.block_size));
+                    let staged =
+                        blocks.into_iter().zip(&hashes).flat_map(|(block, &hash)| block.stage(hash, args.block_size));
                     let held = manager.register_blocks(staged.collect());
                     let held = (args.what == "match").then_some(held);
                     let took = repeated(args.calls, || drop(black_box(manager.match_blocks(black_box(&hashes)))));

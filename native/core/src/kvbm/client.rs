@@ -167,7 +167,9 @@ impl<T: Tier> Pool for Client<T> {
         self.give_back(&mut table, noted);
         let blocks = {
             let mut journal = self.journal();
-            let Some((blocks, evicted)) = self.shared.manager.allocate_blocks_with_evictions(count) else { return Ok(0) };
+            let Some((blocks, evicted)) = self.shared.manager.allocate_blocks_with_evictions(count) else {
+                return Ok(0);
+            };
             if let Some(journal) = &mut journal {
                 journal.removed(evicted.into_iter());
             }
@@ -202,7 +204,8 @@ impl<T: Tier> Pool for Client<T> {
         let Batch::Staged(blocks, identities) = batch else { return Err(wrong_state("staged", batch.state())) };
         out.check(blocks.len())?;
         let may_replace = matches!(self.shared.manager.duplication_policy(), BlockDuplicationPolicy::Reject);
-        let before: Vec<usize> = if may_replace { blocks.iter().map(CompleteBlock::block_id).collect() } else { Vec::new() };
+        let before: Vec<usize> =
+            if may_replace { blocks.iter().map(CompleteBlock::block_id).collect() } else { Vec::new() };
         let registered = self.register_all(std::mem::take(blocks), &std::mem::take(identities));
         let replaced = registered.iter().zip(before).filter(|(block, before)| block.block_id() != *before).count();
         if replaced > 0 {
@@ -351,7 +354,11 @@ impl<T: Tier> Pool for Client<T> {
         let blocks = table.registered(id)?;
         let range = range.unwrap_or(0..blocks.len());
         let Some(part) = blocks.get(range.clone()) else {
-            return Err(Failure::invalid(format!("index: expected 0 to {}, got {}", blocks.len().saturating_sub(1), range.start)));
+            return Err(Failure::invalid(format!(
+                "index: expected 0 to {}, got {}",
+                blocks.len().saturating_sub(1),
+                range.start
+            )));
         };
         Ok(Pinned::new(part.iter().map(ImmutableBlock::pin).collect(), self.shared.clone()))
     }

@@ -14,7 +14,13 @@ fn storage(pool: &dyn Pool) -> Result<Arc<Storage>, Failure> {
     pool.storage().cloned().ok_or_else(|| Failure::invalid("storage: expected a manager with one, got one without"))
 }
 
-fn copy_all(from: &Storage, pinned: &Pinned, to: &Storage, lent: &dyn Lent, layers: Range<usize>) -> Result<(), Failure> {
+fn copy_all(
+    from: &Storage,
+    pinned: &Pinned,
+    to: &Storage,
+    lent: &dyn Lent,
+    layers: Range<usize>,
+) -> Result<(), Failure> {
     let mut bytes = vec![0; from.layer_bytes() * layers.len()];
     for (source, target) in pinned.ids().zip(lent.ids()) {
         from.read(source, layers.clone(), &mut bytes)?;
@@ -31,7 +37,11 @@ fn layers(range: &[u8], storage: &Storage) -> Result<Range<usize>, Failure> {
     let range = <[u8; 8]>::try_from(range).map_err(|_| Failure::invalid("layers: expected 8 bytes"))?;
     let (first, count) = hashes::pair(u64::from_le_bytes(range));
     if first + count > storage.layers() {
-        return Err(Failure::invalid(format!("layers: expected some of {}, got {first} to {}", storage.layers(), first + count)));
+        return Err(Failure::invalid(format!(
+            "layers: expected some of {}, got {first} to {}",
+            storage.layers(),
+            first + count
+        )));
     }
     Ok(first..first + count)
 }
@@ -60,7 +70,8 @@ pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
             let pinned = source.pin(call.a(), None)?;
             let lent = target.lend(call.b())?;
             if pinned.ids().len() != lent.ids().len() {
-                let message = format!("blocks: expected {}, as the source has, got {}", pinned.ids().len(), lent.ids().len());
+                let message =
+                    format!("blocks: expected {}, as the source has, got {}", pinned.ids().len(), lent.ids().len());
                 return Err(Failure::invalid(message));
             }
             Ok(async move {
@@ -108,7 +119,11 @@ pub unsafe extern "C" fn dyn_blocks_write(call: *const dyn_call) {
             let storage = storage(&*blocks)?;
             let bytes = call.payload().to_vec();
             if bytes.len() != storage.block_bytes {
-                return Err(Failure::invalid(format!("bytes: expected {}, a block's, got {}", storage.block_bytes, bytes.len())));
+                return Err(Failure::invalid(format!(
+                    "bytes: expected {}, a block's, got {}",
+                    storage.block_bytes,
+                    bytes.len()
+                )));
             }
             let block = blocks.block_id(call.a(), call.b() as usize)?;
             let lent = blocks.lend(call.a())?;
@@ -200,7 +215,11 @@ pub unsafe extern "C" fn dyn_blocks_note(call: *const dyn_call) -> dyn_reply {
                 return Err(Failure::invalid(format!("checksums: expected {expected} bytes, got {}", checksums.len())));
             }
             for (block, checksums) in ids.into_iter().zip(checksums.chunks_exact(layers.len() * 8)) {
-                storage.note(block, layers.clone(), checksums.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+                storage.note(
+                    block,
+                    layers.clone(),
+                    checksums.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)),
+                );
             }
             Ok(Reply::unit())
         })

@@ -107,7 +107,8 @@ pub unsafe extern "C" fn dyn_blocks_stage(call: *const dyn_call) -> dyn_reply {
             let sequence = call.other_ref::<Sequence>()?.lock();
             let named = hashes::sequence_blocks(&sequence, call.b(), blocks.options().block_size)?;
             let hashes = named.iter().map(TokenBlock::positional_lineage_hash).collect();
-            let identities = if blocks.wants_identities() { named.iter().map(Identity::from).collect() } else { Vec::new() };
+            let identities =
+                if blocks.wants_identities() { named.iter().map(Identity::from).collect() } else { Vec::new() };
             blocks.stage(call.a(), hashes, identities)?;
             Ok(Reply::unit())
         })
@@ -169,7 +170,8 @@ pub unsafe extern "C" fn dyn_blocks_commit(call: *const dyn_call) -> dyn_reply {
         reply(call, |call: &Call| {
             let blocks = call.handle::<Blocks>()?;
             let blocks = blocks.open()?;
-            let range = <[u8; 8]>::try_from(call.raw_args()).map_err(|_| Failure::invalid("range: expected 8 bytes"))?;
+            let range =
+                <[u8; 8]>::try_from(call.raw_args()).map_err(|_| Failure::invalid("range: expected 8 bytes"))?;
             let sequence = call.other::<Sequence>()?;
             let sequence = sequence.lock();
             let named = hashes::sequence_blocks(&sequence, u64::from_le_bytes(range), blocks.options().block_size)?;
@@ -261,7 +263,11 @@ pub unsafe extern "C" fn dyn_blocks_clone(call: *const dyn_call) -> dyn_reply {
 /// Moves the blocks of the batch `a` from `b` on to a batch of their own, whose id it gives.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_split(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Blocks>()?.open()?.split(call.a(), call.b() as usize)?))) }
+    unsafe {
+        reply(call, |call: &Call| {
+            Ok(Reply::number(call.handle::<Blocks>()?.open()?.split(call.a(), call.b() as usize)?))
+        })
+    }
 }
 
 /// Moves the blocks of the batch `b` behind those of `a`; `b` is gone.
@@ -295,7 +301,9 @@ pub unsafe extern "C" fn dyn_blocks_upgrade(call: *const dyn_call) -> dyn_reply 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_hashes(call: *const dyn_call) -> dyn_reply {
     unsafe {
-        reply(call, |call: &Call| Ok(Reply::bytes(hashes::to_bytes(call.handle::<Blocks>()?.open()?.hashes(call.a())?.iter()))))
+        reply(call, |call: &Call| {
+            Ok(Reply::bytes(hashes::to_bytes(call.handle::<Blocks>()?.open()?.hashes(call.a())?.iter())))
+        })
     }
 }
 

@@ -106,10 +106,8 @@ impl State {
     }
 
     pub fn removed(&mut self, hashes: impl Iterator<Item = PositionalLineageHash>) {
-        let gone: Vec<u64> = hashes
-            .filter(|hash| self.told.remove(hash).is_some())
-            .map(|hash| hash.current_sequence_hash())
-            .collect();
+        let gone: Vec<u64> =
+            hashes.filter(|hash| self.told.remove(hash).is_some()).map(|hash| hash.current_sequence_hash()).collect();
         if !gone.is_empty() {
             self.send(|id| encode(REMOVED, id, 0, None, &gone, &[]));
         }
@@ -126,9 +124,8 @@ impl State {
         // Parents before their children.
         all.sort_unstable_by_key(|(hash, _)| hash.position());
         let cleared = encode(CLEARED, self.next_id, 0, None, &[], &[]);
-        let stored = all.iter().map(|one| {
-            stored_event(self.next_id, one.0.position(), one.1.parent, std::slice::from_ref(one))
-        });
+        let stored =
+            all.iter().map(|one| stored_event(self.next_id, one.0.position(), one.1.parent, std::slice::from_ref(one)));
         std::iter::once(cleared).chain(stored).collect()
     }
 }

@@ -73,7 +73,11 @@ pub fn attach(id: u64) -> Result<Arc<dyn Pool>, Failure> {
     let shared = MANAGERS.lock().get(&id).and_then(Weak::upgrade);
     match shared {
         Some(shared) => Ok(shared.attach()),
-        None => Err(Failure::new("NotFound", "kvbm.manager", format!("no block manager {id} in this process, or it is gone"))),
+        None => Err(Failure::new(
+            "NotFound",
+            "kvbm.manager",
+            format!("no block manager {id} in this process, or it is gone"),
+        )),
     }
 }
 
@@ -87,7 +91,10 @@ pub fn create(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn Pool>
 
 fn build<T: Tier>(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn Pool>, Failure> {
     if !options.block_size.is_power_of_two() || options.block_size > 1024 {
-        return Err(Failure::invalid(format!("blockSize: expected a power of 2 up to 1024, got {}", options.block_size)));
+        return Err(Failure::invalid(format!(
+            "blockSize: expected a power of 2 up to 1024, got {}",
+            options.block_size
+        )));
     }
     let policy = match options.duplicates.as_str() {
         "allow" => BlockDuplicationPolicy::Allow,
@@ -109,12 +116,19 @@ fn build<T: Tier>(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn P
         ("multi-lru", Some([cold, warm, hot])) if 1 <= cold && cold < warm && warm < hot && hot <= 15 => {
             builder.with_multi_lru_backend_custom_thresholds(cold, warm, hot)
         }
-        (other, _) => return Err(Failure::invalid(format!("eviction: {other} is none, or its thresholds do not rise from 1 to 15"))),
+        (other, _) => {
+            return Err(Failure::invalid(format!(
+                "eviction: {other} is none, or its thresholds do not rise from 1 to 15"
+            )));
+        }
     };
     let manager = builder.build().map_err(|error| Failure::invalid(error.to_string()))?;
     let storage = match &options.storage {
         Some(args) => {
-            let layout = options.layout.as_ref().ok_or_else(|| Failure::invalid("layout: expected one with a storage, got none"))?;
+            let layout = options
+                .layout
+                .as_ref()
+                .ok_or_else(|| Failure::invalid("layout: expected one with a storage, got none"))?;
             Some(Arc::new(Storage::create(args, layout, options.block_count)?))
         }
         None => None,

@@ -59,7 +59,9 @@ impl Pinned {
     }
 
     pub fn names(&self) -> impl Iterator<Item = (PositionalLineageHash, Option<Identity>)> + '_ {
-        self.pins.iter().map(|pin| (pin.sequence_hash(), pin.registration_handle().get::<Identity>().with_unique(|one| *one)))
+        self.pins
+            .iter()
+            .map(|pin| (pin.sequence_hash(), pin.registration_handle().get::<Identity>().with_unique(|one| *one)))
     }
 }
 
@@ -120,4 +122,3 @@ pub trait Pool: Send + Sync {
     /// The id of a block of a batch that is mutable or registered.
     fn block_id(&self, id: u64, index: usize) -> Result<usize, Failure>;
 }
-

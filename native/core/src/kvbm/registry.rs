@@ -40,7 +40,9 @@ impl Registry {
                 "small" => FrequencyTrackingCapacity::Small,
                 "medium" => FrequencyTrackingCapacity::Medium,
                 "large" => FrequencyTrackingCapacity::Large,
-                other => return Err(Failure::invalid(format!("frequency: expected small, medium or large, got {other}"))),
+                other => {
+                    return Err(Failure::invalid(format!("frequency: expected small, medium or large, got {other}")));
+                }
             };
             builder = builder.frequency_tracker(capacity.create_tracker());
         }
@@ -116,9 +118,7 @@ pub unsafe extern "C" fn dyn_registry_frequency(call: *const dyn_call) -> dyn_re
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_registry_count(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| Ok(Reply::number(call.handle::<Registry>()?.blocks.registered_count() as u64)))
-    }
+    unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Registry>()?.blocks.registered_count() as u64))) }
 }
 
 const CREATED: u8 = 0;

@@ -1,5 +1,7 @@
 use dynamo_kv_hashing::compute_salt_hash;
-use dynamo_tokens::{PositionalLineageHash, Token, TokenBlock, TokenBlockError, TokenBlockMmInfo, TokenBlockSequence, Tokens};
+use dynamo_tokens::{
+    PositionalLineageHash, Token, TokenBlock, TokenBlockError, TokenBlockMmInfo, TokenBlockSequence, Tokens,
+};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use serde::Deserialize;
 
@@ -87,12 +89,18 @@ fn tokens<'a>(call: &Call<'a>) -> Result<std::borrow::Cow<'a, [Token]>, Failure>
     if before.is_empty() {
         return Ok(whole.into());
     }
-    Ok(bytes.chunks_exact(4).map(|one| Token::from_le_bytes([one[0], one[1], one[2], one[3]])).collect::<Vec<_>>().into())
+    Ok(bytes
+        .chunks_exact(4)
+        .map(|one| Token::from_le_bytes([one[0], one[1], one[2], one[3]]))
+        .collect::<Vec<_>>()
+        .into())
 }
 
 fn fits(tokens: usize, block_size: usize) -> Result<(), Failure> {
     if tokens / block_size > MOST_BLOCKS {
-        return Err(Failure::invalid(format!("tokens: expected at most {MOST_BLOCKS} blocks of {block_size}, got {tokens} tokens")));
+        return Err(Failure::invalid(format!(
+            "tokens: expected at most {MOST_BLOCKS} blocks of {block_size}, got {tokens} tokens"
+        )));
     }
     Ok(())
 }
@@ -124,7 +132,8 @@ pub unsafe extern "C" fn dyn_sequence_create(call: *const dyn_call) -> dyn_reply
                 TokenBlockSequence::from_slice(&tokens, block_size, Some(salt))
             } else {
                 let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
-                TokenBlockSequence::new_with_mm(Tokens::from(&tokens[..]), &runs, block_size, Some(salt)).map_err(wrong)?
+                TokenBlockSequence::new_with_mm(Tokens::from(&tokens[..]), &runs, block_size, Some(salt))
+                    .map_err(wrong)?
             };
             Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(sequence)))))
         })
@@ -201,7 +210,8 @@ pub unsafe extern "C" fn dyn_sequence_hashes(call: *const dyn_call) -> dyn_reply
             if call.b() < 2 {
                 let out = call.out(0)?;
                 out.check(blocks.len() * 2)?;
-                let hash: fn(&TokenBlock) -> u64 = if call.b() == 0 { TokenBlock::block_hash } else { TokenBlock::sequence_hash };
+                let hash: fn(&TokenBlock) -> u64 =
+                    if call.b() == 0 { TokenBlock::block_hash } else { TokenBlock::sequence_hash };
                 for (index, block) in blocks.iter().enumerate() {
                     out.put_long(index, hash(block));
                 }

@@ -38,17 +38,26 @@ impl Layout {
     pub fn block_bytes(&self) -> Result<usize, Failure> {
         let sizes = [self.layers, self.outer, self.page_size, self.heads, self.head_dim, self.element_bytes()?];
         let bytes = sizes.into_iter().try_fold(1u64, u64::checked_mul).filter(|bytes| (1..1 << 40).contains(bytes));
-        bytes.map(|bytes| bytes as usize).ok_or_else(|| Failure::invalid(format!("layout: a block of {self:?} has no size that fits")))
+        bytes
+            .map(|bytes| bytes as usize)
+            .ok_or_else(|| Failure::invalid(format!("layout: a block of {self:?} has no size that fits")))
     }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum StorageArgs {
-    Memory { checksums: bool },
+    Memory {
+        checksums: bool,
+    },
     /// A file that is made, and removed with the manager.
-    File { path: PathBuf, checksums: bool },
-    Region { checksums: bool },
+    File {
+        path: PathBuf,
+        checksums: bool,
+    },
+    Region {
+        checksums: bool,
+    },
 }
 
 struct Region {
@@ -75,7 +84,11 @@ impl Region {
         };
         if start == libc::MAP_FAILED {
             let error = std::io::Error::last_os_error();
-            return Err(Failure::new("CapacityExhausted", "kvbm.memory", format!("{len} bytes of memory for blocks: {error}")));
+            return Err(Failure::new(
+                "CapacityExhausted",
+                "kvbm.memory",
+                format!("{len} bytes of memory for blocks: {error}"),
+            ));
         }
         Ok(Self { start: start.cast(), len })
     }
@@ -114,12 +127,19 @@ fn checksum(bytes: &[u8]) -> u64 {
 impl Storage {
     pub fn create(args: &StorageArgs, layout: &Layout, blocks: usize) -> Result<Self, Failure> {
         let block_bytes = layout.block_bytes()?;
-        let len = block_bytes.checked_mul(blocks).ok_or_else(|| Failure::invalid("blockCount: the blocks' bytes do not fit"))?;
+        let len = block_bytes
+            .checked_mul(blocks)
+            .ok_or_else(|| Failure::invalid("blockCount: the blocks' bytes do not fit"))?;
         let (place, checksums) = match args {
             StorageArgs::Memory { checksums } => (Place::Memory(Region::new(len)?), *checksums),
             StorageArgs::File { path, checksums } => {
                 let what = path.display().to_string();
-                let file = File::options().read(true).write(true).create_new(true).open(path).map_err(|error| failed(&what, error))?;
+                let file = File::options()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(path)
+                    .map_err(|error| failed(&what, error))?;
                 if let Err(error) = file.set_len(len as u64) {
                     let _ = std::fs::remove_file(path);
                     return Err(failed(&what, error));
@@ -225,13 +245,18 @@ impl Storage {
                 unsafe { std::ptr::copy_nonoverlapping(region.start.add(start), into.as_mut_ptr(), into.len()) };
             }
             Place::File { file, path } => {
-                file.read_exact_at(into, start as u64).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
+                file.read_exact_at(into, start as u64)
+                    .map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
             }
             Place::Elsewhere => return Err(self.no_memory()),
         }
         let kept = self.kept(block, layers).unwrap_or_default();
         if kept.iter().zip(self.digest(into)).any(|(wanted, got)| wanted.load(Ordering::Acquire) != got) {
-            return Err(Failure::new("Internal", "kvbm.checksum", format!("block {block}: its bytes are not those that were stored")));
+            return Err(Failure::new(
+                "Internal",
+                "kvbm.checksum",
+                format!("block {block}: its bytes are not those that were stored"),
+            ));
         }
         Ok(())
     }
@@ -245,7 +270,8 @@ impl Storage {
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), region.start.add(start), bytes.len()) };
             }
             Place::File { file, path } => {
-                file.write_all_at(bytes, start as u64).map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
+                file.write_all_at(bytes, start as u64)
+                    .map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
             }
             Place::Elsewhere => return Err(self.no_memory()),
         }

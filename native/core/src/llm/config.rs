@@ -43,7 +43,8 @@ pub fn kv_router_config(path: &str, mut value: Value) -> Result<KvRouterConfig, 
     let (prefill, decode) = (own("router_prefill_policy")?, own("router_decode_policy")?);
     let mut config: KvRouterConfig = read(path, value)?;
     if let Some(cache) = cache {
-        config.router_approximate_cache_policy = parse(&format!("{path}.router_approximate_cache_policy"), "ttl or lru", &cache)?;
+        config.router_approximate_cache_policy =
+            parse(&format!("{path}.router_approximate_cache_policy"), "ttl or lru", &cache)?;
     }
     config.router_prefill_policy = prefill;
     config.router_decode_policy = decode;
@@ -124,7 +125,6 @@ pub fn model_input(path: &str, name: &str) -> Result<ModelInput, Failure> {
 pub fn worker_type(path: &str, name: &str) -> Result<WorkerType, Failure> {
     parse(path, "aggregated, prefill, decode or encode", name)
 }
-
 
 /// A local directory as it is; any other name is fetched from the model hub into its cache first.
 pub async fn local_path(name: &str, ignore_weights: bool) -> Result<PathBuf, Failure> {

@@ -181,7 +181,9 @@ impl HostEngine {
         });
         match answered {
             Ok(answer) => answer.map(drop),
-            Err(_) => Err(Failure::new("DeadlineExceeded", "", "engine.validateEngineControl did not answer").to_dynamo()),
+            Err(_) => {
+                Err(Failure::new("DeadlineExceeded", "", "engine.validateEngineControl did not answer").to_dynamo())
+            }
         }
     }
 

@@ -247,7 +247,11 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
             let (processed, routed) = (args.processor, !routes.is_empty());
             let policy = args.policy.map(|args| HostPolicy::new(args, Some(&runtime.drt))).transpose()?;
             if policy.is_some() && (!matches!(input, Input::Http) || args.engine != EngineKind::Dynamic) {
-                return Err(Failure::new("NotImplemented", "", "policy: only an HTTP frontend before workers takes one"));
+                return Err(Failure::new(
+                    "NotImplemented",
+                    "",
+                    "policy: only an HTTP frontend before workers takes one",
+                ));
             }
             Ok(async move {
                 let drt = runtime.drt.clone();
@@ -290,7 +294,9 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                     let ended = match factory {
                         Some(factory) => {
                             let frontend = HttpFrontend::default().frontend_route_extensions(extensions);
-                            let scored = move |config: &_, role, partition: RoutingPartitionRef<'_>| factory(config, role, partition);
+                            let scored = move |config: &_, role, partition: RoutingPartitionRef<'_>| {
+                                factory(config, role, partition)
+                            };
                             frontend.worker_selection_policy_factory(scored).run(running, engine).await
                         }
                         None => run_input_with_frontend_route_extensions(running, input, engine, extensions).await,
@@ -312,7 +318,8 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 });
                 let mut handles =
                     vec![Handle::new(entrypoint), Handle::new(routes), Handle::new(processors), Handle::new(inbox)];
-                handles.extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+                handles
+                    .extend(policy.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
                 Ok(Reply::with_handles(bytes, handles))
             })
         })

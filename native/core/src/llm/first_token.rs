@@ -20,7 +20,11 @@ pub unsafe extern "C" fn dyn_first_token_open(call: *const dyn_call) {
             let role = worker_type("workerType", &call.args::<String>()?)?;
             Ok(async move {
                 let source = FirstTokenSource::for_endpoint(&this.endpoint, role).await.ok_or_else(|| {
-                    Failure::new("Unavailable", "transport.cannot_connect", "the event plane takes no publisher; see the log")
+                    Failure::new(
+                        "Unavailable",
+                        "transport.cannot_connect",
+                        "the event plane takes no publisher; see the log",
+                    )
                 })?;
                 Ok(Reply::handle(Handle::new(Arc::new(FirstTokens(Mutex::new(Some(source)))))))
             })
@@ -34,7 +38,8 @@ pub unsafe extern "C" fn dyn_first_token_notify(call: *const dyn_call) -> dyn_re
     unsafe {
         reply(call, |call: &Call| {
             let this = call.handle::<FirstTokens>()?;
-            let id = std::str::from_utf8(call.payload()).map_err(|error| Failure::invalid(format!("requestId: {error}")))?;
+            let id =
+                std::str::from_utf8(call.payload()).map_err(|error| Failure::invalid(format!("requestId: {error}")))?;
             let open = this.0.lock();
             let source = open.as_ref().ok_or_else(|| Failure::closed("the first token source"))?;
             if let Some(notifier) = FirstTokenNotifier::for_request(None, Some(source), id, Some(call.a() as u32)) {

@@ -70,9 +70,9 @@ pub unsafe extern "C" fn dyn_forward_pass_publish(call: *const dyn_call) -> dyn_
             let PassArgs { wall_time_seconds, scheduled, queued } = call.args()?;
             let open = this.0.lock();
             let (_, ranks) = open.as_ref().ok_or_else(|| Failure::closed("the publisher"))?;
-            let rank = ranks
-                .get(call.a() as usize)
-                .ok_or_else(|| Failure::invalid(format!("rank: expected less than {}, got {}", ranks.len(), call.a())))?;
+            let rank = ranks.get(call.a() as usize).ok_or_else(|| {
+                Failure::invalid(format!("rank: expected less than {}, got {}", ranks.len(), call.a()))
+            })?;
             rank.publish(ForwardPassSnapshot {
                 num_prefill_requests: scheduled.prefill_requests,
                 sum_prefill_tokens: scheduled.prefill_tokens,
@@ -119,7 +119,8 @@ pub unsafe extern "C" fn dyn_forward_pass_relay(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let this = call.handle::<EndpointRef>()?;
-            let address = String::from_utf8(call.payload().to_vec()).map_err(|error| Failure::invalid(format!("address: {error}")))?;
+            let address = String::from_utf8(call.payload().to_vec())
+                .map_err(|error| Failure::invalid(format!("address: {error}")))?;
             Ok(async move {
                 // It blocks on the runtime that it is called on.
                 let endpoint = this.endpoint.clone();

@@ -196,7 +196,10 @@ fn failed(failure: Failure) -> Annotated<Chunk> {
 
 #[async_trait]
 impl AsyncEngine<SingleIn<NvCreateChatCompletionRequest>, ManyOut<Annotated<Chunk>>, Error> for HostChat {
-    async fn generate(&self, request: SingleIn<NvCreateChatCompletionRequest>) -> Result<ManyOut<Annotated<Chunk>>, Error> {
+    async fn generate(
+        &self,
+        request: SingleIn<NvCreateChatCompletionRequest>,
+    ) -> Result<ManyOut<Annotated<Chunk>>, Error> {
         #[derive(Serialize)]
         struct Asked<'a> {
             model: u64,
@@ -210,14 +213,11 @@ impl AsyncEngine<SingleIn<NvCreateChatCompletionRequest>, ManyOut<Annotated<Chun
         let mut metadata = context.metadata().clone();
         // Here is the span of the client's request; what the host asks for in its name is sent from elsewhere.
         trace::received(&mut metadata);
-        let chat = Arc::new(Chat { context: engine_context.clone(), metadata: metadata.clone(), counts: Counts::default() });
+        let chat =
+            Arc::new(Chat { context: engine_context.clone(), metadata: metadata.clone(), counts: Counts::default() });
         self.processors.chats.lock().insert(call, chat.clone());
         let open = Open { call, chat, processors: Arc::clone(&self.processors) };
-        let request = Request {
-            context: Some(engine_context.clone()),
-            metadata,
-            ..Request::new("chat", payload)
-        };
+        let request = Request { context: Some(engine_context.clone()), metadata, ..Request::new("chat", payload) };
         let answer = self.processors.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
         let chunks = answer.filter_map(move |sent| std::future::ready(open.chunk(sent)));
         Ok(ResponseStream::new(Box::pin(chunks), engine_context))

@@ -25,7 +25,9 @@ pub unsafe extern "C" fn dyn_client_wait_for_data(call: *const dyn_call) {
                 let configs = runtime_config_watch(client.endpoint(), watching).await?;
                 client
                     .routable(count, configs, |configs, id| {
-                        let has = |(key, value): (&String, &Value)| configs.get(&id).is_some_and(|config| config.runtime_data.get(key) == Some(value));
+                        let has = |(key, value): (&String, &Value)| {
+                            configs.get(&id).is_some_and(|config| config.runtime_data.get(key) == Some(value))
+                        };
                         wanted.iter().all(has)
                     })
                     .await

@@ -108,7 +108,11 @@ impl WorkerArgs {
             structural_tag: self.structural_tag.take().map(|value| read("structuralTag", value)).transpose()?,
             route_to_encoder: self.route_to_encoder.unwrap_or(false),
             media_decoder: self.media_decoder.take().map(|value| read("mediaDecoder", value)).transpose()?,
-            media_fetcher: self.media_fetcher.take().map(|value| read_over_defaults("mediaFetcher", value)).transpose()?,
+            media_fetcher: self
+                .media_fetcher
+                .take()
+                .map(|value| read_over_defaults("mediaFetcher", value))
+                .transpose()?,
             default_thinking_mode: self.default_thinking_mode.take(),
             ..defaults
         })

@@ -156,7 +156,11 @@ async fn select(router: &ManagedKvRouter, tokens: &[u32], prompt: &Prompt) -> Re
         .await?;
     match outcome {
         FindBestMatchOutcome::Routed {
-            worker, effective_overlap_blocks, cached_tokens, potential_decode_blocks, ..
+            worker,
+            effective_overlap_blocks,
+            cached_tokens,
+            potential_decode_blocks,
+            ..
         } => Ok(Selected {
             worker_id: worker.worker_id,
             dp_rank: worker.dp_rank,
@@ -165,7 +169,8 @@ async fn select(router: &ManagedKvRouter, tokens: &[u32], prompt: &Prompt) -> Re
             potential_decode_blocks,
         }),
         FindBestMatchOutcome::QueueRejected { rejection } => {
-            let mut failure = Failure::new("CapacityExhausted", "router.queue_rejected", "the router's queue took no more");
+            let mut failure =
+                Failure::new("CapacityExhausted", "router.queue_rejected", "the router's queue took no more");
             failure.details = serde_json::to_value(&rejection).ok();
             Err(failure)
         }
@@ -252,7 +257,10 @@ pub unsafe extern "C" fn dyn_attached_explain(call: *const dyn_call) {
                     config: router.kv_router_config(),
                     role,
                     policy: &policy,
-                    partition: RoutingPartitionRef::new(this.model.as_deref().unwrap_or("default"), DEFAULT_ROUTING_GROUP),
+                    partition: RoutingPartitionRef::new(
+                        this.model.as_deref().unwrap_or("default"),
+                        DEFAULT_ROUTING_GROUP,
+                    ),
                     workers: &workers,
                 };
                 let decided = decided.map(|winner| WorkerWithDpRank::new(winner.worker_id, winner.dp_rank));

@@ -2,8 +2,8 @@
 //! back to. The crates compute the same sum but show no part of it. Source: `dynamo-custom-policy-builtin`
 //! `default/scorer.rs`.
 
-use dynamo_kv_router::config::{KvRouterConfig, SharedCacheType};
 use dynamo_kv_router::WorkerType;
+use dynamo_kv_router::config::{KvRouterConfig, SharedCacheType};
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
@@ -129,7 +129,8 @@ pub fn terms(weights: &Weights, request: &Request, facts: &Facts) -> Terms {
 
 /// The index of the least cost, drawn among equals; above temperature 0 drawn by softmax over the costs' range.
 pub fn pick(costs: &[f64], temperature: f64) -> usize {
-    let (least, most) = costs.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), cost| (low.min(*cost), high.max(*cost)));
+    let (least, most) =
+        costs.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), cost| (low.min(*cost), high.max(*cost)));
     let weight = |cost: f64| match (temperature > 0.0, most > least) {
         (true, true) => (-(cost - least) / ((most - least) * temperature)).exp(),
         (true, false) => 1.0,

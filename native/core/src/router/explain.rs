@@ -5,10 +5,15 @@ use std::collections::{HashMap, HashSet};
 
 use dynamo_kv_router::config::{KvRouterConfig, RouterConfigOverride};
 use dynamo_kv_router::plugins::worker_selection::WorkerSelectionPolicyFactory;
-use dynamo_kv_router::protocols::{PotentialLoad, RoutingConstraints, SharedCacheHits, WorkerConfigLike, WorkerWithDpRank};
-use dynamo_kv_router::scheduling::{OverlapScoresResponse, OverlapSignals, ScheduleMode, SchedulingRequest, WorkerOverlapScore};
+use dynamo_kv_router::protocols::{
+    PotentialLoad, RoutingConstraints, SharedCacheHits, WorkerConfigLike, WorkerWithDpRank,
+};
+use dynamo_kv_router::scheduling::{
+    OverlapScoresResponse, OverlapSignals, ScheduleMode, SchedulingRequest, WorkerOverlapScore,
+};
 use dynamo_kv_router::{
-    KvSchedulerError, RoutingPartitionRef, SessionContext, WorkerLoadProjection, WorkerSelectionInput, WorkerSelector, WorkerType,
+    KvSchedulerError, RoutingPartitionRef, SessionContext, WorkerLoadProjection, WorkerSelectionInput, WorkerSelector,
+    WorkerType,
 };
 use serde::Serialize;
 
@@ -103,7 +108,8 @@ fn scheduled(config: &KvRouterConfig, wanted: Wanted, readings: &Readings, track
     }
     // Workers that came since the readings were made are none of the candidates.
     let read = readings.overlap.workers.iter().map(|score| score.worker_id);
-    let allowed = read.filter(|worker| wanted.allowed.as_ref().is_none_or(|allowed| allowed.contains(worker))).collect();
+    let allowed =
+        read.filter(|worker| wanted.allowed.as_ref().is_none_or(|allowed| allowed.contains(worker))).collect();
     let shared = &readings.overlap.shared_cache;
     let load = |load: &PotentialLoad| WorkerLoadProjection {
         active_prefill_tokens: load.potential_prefill_tokens,
@@ -131,9 +137,9 @@ fn scheduled(config: &KvRouterConfig, wanted: Wanted, readings: &Readings, track
         overlap: signals,
         kv_transfer_candidates: None,
         retain_kv_transfer_chain: false,
-        shared_cache_hits: shared.enabled.then(|| {
-            SharedCacheHits::from_ranges(shared.ranges.iter().map(|(start, end)| *start..*end).collect())
-        }),
+        shared_cache_hits: shared
+            .enabled
+            .then(|| SharedCacheHits::from_ranges(shared.ranges.iter().map(|(start, end)| *start..*end).collect())),
         worker_loads: loads.collect(),
         resp_tx: None,
     }
@@ -172,7 +178,9 @@ pub fn explain<C: WorkerConfigLike>(
                 active_prefill_tokens: load.map_or(0, |load| load.potential_prefill_tokens),
                 decode_blocks: load.map_or(0.0, |load| load.potential_decode_blocks as f64),
                 active_requests: load.map_or(0, |load| load.active_requests),
-                taint_multiplier: taints.and_then(|taints| wanted.constraints.preferred_taint_multiplier(taints)).unwrap_or(1.0),
+                taint_multiplier: taints
+                    .and_then(|taints| wanted.constraints.preferred_taint_multiplier(taints))
+                    .unwrap_or(1.0),
             };
             (rank_of(score), wanted.excluded(score.worker_id, workers.get(&score.worker_id)), facts)
         })
@@ -198,7 +206,9 @@ pub fn explain<C: WorkerConfigLike>(
             Candidate { worker_id: rank.worker_id, dp_rank: rank.dp_rank, excluded, facts, terms }
         })
         .collect();
-    candidates.sort_by(|a, b| a.terms.cost.total_cmp(&b.terms.cost).then((a.worker_id, a.dp_rank).cmp(&(b.worker_id, b.dp_rank))));
+    candidates.sort_by(|a, b| {
+        a.terms.cost.total_cmp(&b.terms.cost).then((a.worker_id, a.dp_rank).cmp(&(b.worker_id, b.dp_rank)))
+    });
 
     let winner = match decided {
         Some(winner) => winner,

@@ -1,6 +1,8 @@
 //! Hashes of token blocks, as routers and workers compute them.
 
-use dynamo_kv_router::protocols::{BlockExtraInfo, BlockHashOptions, compute_block_hash_for_seq, compute_seq_hash_for_block};
+use dynamo_kv_router::protocols::{
+    BlockExtraInfo, BlockHashOptions, compute_block_hash_for_seq, compute_seq_hash_for_block,
+};
 use serde::Deserialize;
 
 use super::words::{bytes_of, local_hashes, u32s};

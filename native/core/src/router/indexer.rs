@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamo_kv_router::indexer::{KvIndexer, KvIndexerInterface, KvIndexerMetrics, KvRouterError, SyncIndexer, ThreadPoolIndexer};
-use dynamo_kv_router::protocols::{LocalBlockHash, OverlapScores, RouterEvent, WorkerWithDpRank, compute_seq_hash_for_block};
 use dynamo_kv_router::approx::PruneConfig;
+use dynamo_kv_router::indexer::{
+    KvIndexer, KvIndexerInterface, KvIndexerMetrics, KvRouterError, SyncIndexer, ThreadPoolIndexer,
+};
+use dynamo_kv_router::protocols::{
+    LocalBlockHash, OverlapScores, RouterEvent, WorkerWithDpRank, compute_seq_hash_for_block,
+};
 use dynamo_kv_router::{ConcurrentRadixTreeCompressed, PositionalIndexer};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +92,9 @@ impl Index {
     /// Reads on the calling thread, where the kind allows it.
     fn find_here(&self, hashes: &[LocalBlockHash]) -> Result<OverlapScores, Failure> {
         match self.kind()? {
-            Kind::Radix(_) => Err(Failure::new("NotImplemented", "", "an indexer of kind radix answers on its own thread only")),
+            Kind::Radix(_) => {
+                Err(Failure::new("NotImplemented", "", "an indexer of kind radix answers on its own thread only"))
+            }
             Kind::Concurrent(index) => Ok(index.backend().find_matches(hashes, false)),
             Kind::Positional(index) => Ok(index.backend().find_matches(hashes, false)),
         }
@@ -133,7 +139,9 @@ impl IndexArgs {
                 let backend = PositionalIndexer::new(self.jump_size);
                 Kind::Positional(ThreadPoolIndexer::new_with_metrics(backend, threads, size, Some(metrics)))
             }
-            other => return Err(Failure::invalid(format!("kind: expected radix, concurrent or positional, got {other}"))),
+            other => {
+                return Err(Failure::invalid(format!("kind: expected radix, concurrent or positional, got {other}")));
+            }
         })
     }
 }

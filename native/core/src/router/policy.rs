@@ -54,7 +54,12 @@ impl HostPolicy {
         let exposed = metrics
             .map(|drt| {
                 let help = "Requests that a routing policy of the host language was asked to score, by outcome";
-                MetricsHierarchy::metrics(&drt).create_countervec("router_policy_requests_total", help, &["outcome"], &[])
+                MetricsHierarchy::metrics(&drt).create_countervec(
+                    "router_policy_requests_total",
+                    help,
+                    &["outcome"],
+                    &[],
+                )
             })
             .transpose()?;
         for outcome in exposed.iter().flat_map(|counter| OUTCOMES.map(|outcome| (counter, outcome))) {
@@ -71,7 +76,8 @@ impl HostPolicy {
     pub fn factory(self: &Arc<Self>) -> WorkerSelectionPolicyFactory {
         let policy = self.clone();
         Arc::new(move |config, role, _partition| {
-            let scorer = HostScorer { policy: policy.clone(), weights: Weights::new(config, role), role: role.as_str() };
+            let scorer =
+                HostScorer { policy: policy.clone(), weights: Weights::new(config, role), role: role.as_str() };
             let picker = LeastCost { temperature: config.router_temperature };
             WorkerSelectionPolicy::new(
                 config.clone(),
@@ -177,7 +183,8 @@ fn snapshot(
     built_in: &[Terms],
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + candidates.len() * 96);
-    let floats = |column: &dyn Fn(usize) -> f64| (0..facts.len()).flat_map(|row| column(row).to_le_bytes()).collect::<Vec<u8>>();
+    let floats =
+        |column: &dyn Fn(usize) -> f64| (0..facts.len()).flat_map(|row| column(row).to_le_bytes()).collect::<Vec<u8>>();
     let written = (|| -> Result<(), mp::ValueWriteError> {
         mp::write_map_len(&mut out, 17)?;
         mp::write_str(&mut out, "workerType")?;

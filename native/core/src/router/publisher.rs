@@ -86,7 +86,11 @@ pub unsafe extern "C" fn dyn_kv_publisher_create(call: *const dyn_call) {
                     args.batching_ms,
                 )?;
                 let publisher = Mutex::new(Some(publisher));
-                Ok(Reply::handle(Handle::new(Arc::new(Publisher { publisher, dp_rank: args.dp_rank, _endpoint: endpoint }))))
+                Ok(Reply::handle(Handle::new(Arc::new(Publisher {
+                    publisher,
+                    dp_rank: args.dp_rank,
+                    _endpoint: endpoint,
+                }))))
             })
         })
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use dynamo_mocker::config::MockerConfig;
 use dynamo_mocker::replay::{
-    OfflineDisaggReplayConfig, ReplayRouterMode, TraceSimulationReport,
-    simulate_trace_file_disagg_with_router_mode, simulate_trace_file_with_router_mode,
+    OfflineDisaggReplayConfig, ReplayRouterMode, TraceSimulationReport, simulate_trace_file_disagg_with_router_mode,
+    simulate_trace_file_with_router_mode,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,9 +16,17 @@ use crate::abi::{Call, Failure, Reply, dyn_call, op};
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind", deny_unknown_fields)]
 enum Pool {
-    Aggregated { workers: usize, engine: Value },
+    Aggregated {
+        workers: usize,
+        engine: Value,
+    },
     #[serde(rename_all = "camelCase")]
-    Disaggregated { prefill_workers: usize, decode_workers: usize, prefill_engine: Value, decode_engine: Value },
+    Disaggregated {
+        prefill_workers: usize,
+        decode_workers: usize,
+        prefill_engine: Value,
+        decode_engine: Value,
+    },
 }
 
 #[derive(Deserialize)]

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use dynamo_kv_router::protocols::{WorkerConfigLike, WorkerWithDpRank};
 use dynamo_kv_router::services::selection::{
-    OverlapScoresRequest, PotentialLoadsRequest, PromptRequest, SelectAndReserveRequest, SelectRequest, WorkerCatalogRecord,
-    WorkerLifecycle,
+    OverlapScoresRequest, PotentialLoadsRequest, PromptRequest, SelectAndReserveRequest, SelectRequest,
+    WorkerCatalogRecord, WorkerLifecycle,
 };
 use dynamo_kv_router::{RoutingPartitionRef, SessionContext};
 

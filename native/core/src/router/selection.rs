@@ -116,7 +116,9 @@ pub fn policy_of(
     match host {
         Some(host) => Ok(host.factory()),
         None => {
-            let found = registry.resolve_for_worker_type(config, role).map_err(|error| Failure::invalid(format!("config: {error}")))?;
+            let found = registry
+                .resolve_for_worker_type(config, role)
+                .map_err(|error| Failure::invalid(format!("config: {error}")))?;
             found.ok_or_else(|| Failure::internal("the registry has no default policy"))
         }
     }
@@ -245,8 +247,9 @@ pub unsafe extern "C" fn dyn_selection_apply(call: *const dyn_call) {
             let events = decode_events(call.payload())?;
             Ok(async move {
                 let partition = this.service.core().partition(&key);
-                let partition = partition
-                    .ok_or_else(|| Failure::new("NotFound", "router.not_found", format!("no worker of {key} was added yet")))?;
+                let partition = partition.ok_or_else(|| {
+                    Failure::new("NotFound", "router.not_found", format!("no worker of {key} was added yet"))
+                })?;
                 for event in events {
                     partition.indexer().apply_event_routed(event.router_event()).await?;
                 }
@@ -261,18 +264,35 @@ pub unsafe extern "C" fn dyn_selection_apply(call: *const dyn_call) {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", tag = "verb")]
 enum Query {
-    Workers { model: Option<String>, group: Option<String> },
-    Loads { model: Option<String>, group: Option<String> },
+    Workers {
+        model: Option<String>,
+        group: Option<String>,
+    },
+    Loads {
+        model: Option<String>,
+        group: Option<String>,
+    },
     Ready,
     Dump,
     #[serde(rename_all = "camelCase")]
-    PrefillComplete { selection_id: String },
+    PrefillComplete {
+        selection_id: String,
+    },
     #[serde(rename_all = "camelCase")]
-    OutputBlock { selection_id: String, decay: Option<f64> },
+    OutputBlock {
+        selection_id: String,
+        decay: Option<f64>,
+    },
     #[serde(rename_all = "camelCase")]
-    Free { selection_id: String },
-    AddPeer { endpoint: String },
-    RemovePeer { endpoint: String },
+    Free {
+        selection_id: String,
+    },
+    AddPeer {
+        endpoint: String,
+    },
+    RemovePeer {
+        endpoint: String,
+    },
     Peers,
 }
 
@@ -289,7 +309,9 @@ pub unsafe extern "C" fn dyn_selection_query(call: *const dyn_call) {
             Ok(async move {
                 let service = &this.service;
                 match query {
-                    Query::Workers { model, group } => Reply::value(&service.list_workers(model.as_deref(), group.as_deref())),
+                    Query::Workers { model, group } => {
+                        Reply::value(&service.list_workers(model.as_deref(), group.as_deref()))
+                    }
                     Query::Loads { model, group } => Reply::value(&service.loads(model.as_deref(), group.as_deref())),
                     Query::Ready => Reply::value(&service.ready()),
                     Query::Dump => Reply::value(&service.indexer_snapshot().await),
@@ -305,7 +327,9 @@ pub unsafe extern "C" fn dyn_selection_query(call: *const dyn_call) {
                         service.free_reservation(&selection_id).await.map_err(failure)?;
                         Ok(Reply::unit())
                     }
-                    Query::AddPeer { endpoint } => Reply::value(&service.register_replica_peer(endpoint).await.map_err(peer)?),
+                    Query::AddPeer { endpoint } => {
+                        Reply::value(&service.register_replica_peer(endpoint).await.map_err(peer)?)
+                    }
                     Query::RemovePeer { endpoint } => {
                         Reply::value(&service.deregister_replica_peer(endpoint).await.map_err(peer)?)
                     }

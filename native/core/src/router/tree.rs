@@ -18,7 +18,9 @@ pub struct Tree(Mutex<Unshared>);
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_create(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |_: &Call| Ok(Reply::handle(Handle::new(Arc::new(Tree(Mutex::new(Unshared(RadixTree::new())))))))) }
+    unsafe {
+        reply(call, |_: &Call| Ok(Reply::handle(Handle::new(Arc::new(Tree(Mutex::new(Unshared(RadixTree::new()))))))))
+    }
 }
 
 /// The payload is events, as words. Gives how many of them the tree refused: their parent is not known, or they make a loop.

@@ -140,7 +140,9 @@ fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
                 // Nothing at all is how null travels.
                 let Annotated { id, event, comment, .. } = &annotated;
                 let data = annotated.data.is_some() || (id.is_none() && event.is_none() && comment.is_none());
-                rmp_serde::to_vec_named(&annotated).map(|bytes| Item::Annotated { bytes, data }).map_err(Failure::internal)
+                rmp_serde::to_vec_named(&annotated)
+                    .map(|bytes| Item::Annotated { bytes, data })
+                    .map_err(Failure::internal)
             }
         }
     }))
@@ -156,10 +158,14 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
     let cancel = Cancel::new(request.context());
     let opening = async move {
         let stream = match (instance, client.mode) {
-            (Some(id), _) if any || fallback.is_some() => client.router.direct_within(request, id, fallback.as_ref()).await,
+            (Some(id), _) if any || fallback.is_some() => {
+                client.router.direct_within(request, id, fallback.as_ref()).await
+            }
             (Some(id), _) => client.router.direct(request, id).await,
             (None, RouterMode::Direct) => {
-                return Err(Failure::invalid("request options.instanceId: expected an instance id in mode direct, got none"));
+                return Err(Failure::invalid(
+                    "request options.instanceId: expected an instance id in mode direct, got none",
+                ));
             }
             (None, _) => client.router.generate(request).await,
         };

@@ -35,7 +35,9 @@ impl Drop for Runtime {
 #[serde(rename_all = "camelCase", tag = "kind")]
 enum Discovery {
     Mem,
-    File { dir: Option<PathBuf> },
+    File {
+        dir: Option<PathBuf>,
+    },
     Etcd {
         endpoints: Option<Vec<String>>,
         #[serde(rename = "leaseTtlSeconds")]
@@ -148,7 +150,8 @@ pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
                 let discovery = discovery_name(&config.discovery_backend);
                 let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
                 let runtime = Worker::runtime_from_existing()?;
-                let drt = DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
+                let drt =
+                    DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
                 let created = Created {
                     instance_id: drt.connection_id(),
                     discovery,
@@ -203,7 +206,11 @@ struct Versions {
 pub unsafe extern "C" fn dyn_versions(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |_| {
-            Reply::value(&Versions { dynamo_core: env!("CARGO_PKG_VERSION"), dynamo: DYNAMO_VERSION, protocol: DISCOVERY_VERSION })
+            Reply::value(&Versions {
+                dynamo_core: env!("CARGO_PKG_VERSION"),
+                dynamo: DYNAMO_VERSION,
+                protocol: DISCOVERY_VERSION,
+            })
         })
     }
 }

@@ -43,10 +43,16 @@ impl From<&Instance> for InstanceInfo {
 #[derive(Serialize)]
 #[serde(tag = "type")]
 enum Change {
-    Added { instance: InstanceInfo },
+    Added {
+        instance: InstanceInfo,
+    },
     #[serde(rename_all = "camelCase")]
-    Removed { instance_id: u64 },
-    Resync { instances: Vec<InstanceInfo> },
+    Removed {
+        instance_id: u64,
+    },
+    Resync {
+        instances: Vec<InstanceInfo>,
+    },
 }
 
 fn endpoint_instance(instance: &DiscoveryInstance) -> Option<InstanceInfo> {

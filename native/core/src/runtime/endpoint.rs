@@ -45,7 +45,9 @@ pub unsafe extern "C" fn dyn_runtime_endpoint(call: *const dyn_call) -> dyn_repl
         reply(call, |call: &Call| {
             let runtime = call.handle::<Runtime>()?;
             match call.args::<Path>()?.place(&runtime)? {
-                Place::Endpoint(endpoint) => Ok(Reply::handle(Handle::new(Arc::new(EndpointRef { endpoint, runtime })))),
+                Place::Endpoint(endpoint) => {
+                    Ok(Reply::handle(Handle::new(Arc::new(EndpointRef { endpoint, runtime }))))
+                }
                 _ => Err(Failure::invalid("endpoint: expected namespace, component and endpoint")),
             }
         })

@@ -54,8 +54,11 @@ fn unpublished(error: anyhow::Error) -> Failure {
         Some((limit.parse::<u64>().ok()?, actual.parse::<u64>().ok()?))
     });
     let Some((limit, actual)) = sizes else { return Failure::from(error) };
-    let message = format!("the event has {actual} bytes with what is around it, the NATS server takes {limit} (max_payload in its configuration)");
-    let details = Some(serde_json::json!({"type": "size_limit", "limit": limit, "actual": actual, "variable": "max_payload"}));
+    let message = format!(
+        "the event has {actual} bytes with what is around it, the NATS server takes {limit} (max_payload in its configuration)"
+    );
+    let details =
+        Some(serde_json::json!({"type": "size_limit", "limit": limit, "actual": actual, "variable": "max_payload"}));
     Failure { details, ..Failure::new("PayloadTooLarge", "request.payload_too_large", message) }
 }
 
@@ -64,7 +67,8 @@ fn unpublished(error: anyhow::Error) -> Failure {
 pub unsafe extern "C" fn dyn_publisher_publish(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
-            let publisher = call.handle::<Publisher>()?.0.lock().clone().ok_or_else(|| Failure::closed("the publisher"))?;
+            let publisher =
+                call.handle::<Publisher>()?.0.lock().clone().ok_or_else(|| Failure::closed("the publisher"))?;
             let payload = call.payload().to_vec();
             Ok(async move {
                 publisher.publish_bytes(payload).await.map_err(unpublished)?;

@@ -97,7 +97,10 @@ pub unsafe extern "C" fn dyn_metric_change(call: *const dyn_call) -> dyn_reply {
                     counter.get_metric_with_label_values(&labels).map_err(wrong)?.inc_by(change.value)
                 }
                 (Metric::Counter(_), "add") => {
-                    return Err(Failure::invalid(format!("value: expected 0 or more for a counter, got {}", change.value)));
+                    return Err(Failure::invalid(format!(
+                        "value: expected 0 or more for a counter, got {}",
+                        change.value
+                    )));
                 }
                 (Metric::Gauge(gauge), "add") => {
                     gauge.get_metric_with_label_values(&labels).map_err(wrong)?.add(change.value)

@@ -57,7 +57,9 @@ impl IngressResponseEncoder<Outgoing> for RawPayload {
     ) -> Result<EncodedResponseFrame, PipelineError> {
         let is_error = matches!(response, Some(Outgoing::Failed(_)));
         let bytes = match (&response, codec) {
-            (Some(Outgoing::Data(framed) | Outgoing::Annotated(framed)), RequestPlanePayloadCodec::Msgpack) => framed.frame(),
+            (Some(Outgoing::Data(framed) | Outgoing::Annotated(framed)), RequestPlanePayloadCodec::Msgpack) => {
+                framed.frame()
+            }
             _ => {
                 let data = response.map(Outgoing::annotated).transpose()?;
                 codec
@@ -129,8 +131,11 @@ impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
         let input = input.take().ok_or_else(|| Error::msg("the request stream was taken already"))?;
         // The end of what a caller could not finish is no end of the request. A kill may come as a stop first.
         let engine_context = context.context();
-        let cut = futures::stream::once(async move { engine_context.is_stopped() })
-            .filter_map(|left| std::future::ready(left.then(|| Err(Failure::cancelled("the caller left before it had sent all of its request")))));
+        let cut = futures::stream::once(async move { engine_context.is_stopped() }).filter_map(|left| {
+            std::future::ready(
+                left.then(|| Err(Failure::cancelled("the caller left before it had sent all of its request"))),
+            )
+        });
         let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0))).chain(cut)));
         self.answer(&context, Request { input: Some(input), ..Request::new("request", Bytes::new()) })
     }
@@ -231,8 +236,8 @@ async fn serve(this: Arc<EndpointRef>, args: ServeArgs) -> Result<Reply, Failure
         this.runtime.served.lock().remove(&name);
     }
     let (started, inbox) = started?;
-    let bytes = rmp_serde::to_vec_named(&ServedInfo { instance: started.instance().into() })
-        .map_err(Failure::internal)?;
+    let bytes =
+        rmp_serde::to_vec_named(&ServedInfo { instance: started.instance().into() }).map_err(Failure::internal)?;
     let served = Arc::new(Served {
         started: Mutex::new(Some(started)),
         inbox: inbox.clone(),
@@ -250,11 +255,8 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
     } else {
         Ingress::<SingleIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
     };
-    let mut builder = this
-        .endpoint
-        .endpoint_builder()
-        .handler(handler)
-        .graceful_shutdown(args.graceful_shutdown.unwrap_or(true));
+    let mut builder =
+        this.endpoint.endpoint_builder().handler(handler).graceful_shutdown(args.graceful_shutdown.unwrap_or(true));
     if !args.metrics_labels.is_empty() {
         builder = builder.metrics_labels(Some(args.metrics_labels));
     }

@@ -36,4 +36,13 @@ for (const [name, call] of Object.entries(calls)) {
 }
 const metadata = (await agent.metadata()).length;
 const { leaked } = await agent.close();
-emit('done', { kind: library.kind, functions: library.functions, features: library.features, byte, note: Buffer.from(note.data).toString(), metadata, ends, leaked });
+emit('done', {
+  kind: library.kind,
+  functions: library.functions,
+  features: library.features,
+  byte,
+  note: Buffer.from(note.data).toString(),
+  metadata,
+  ends,
+  leaked,
+});

@@ -4,7 +4,10 @@ import { loadNixl, NixlAgent } from 'dynamo-node';
 import { emit } from '../../programs/lines.js';
 
 const options = { library: loadNixl({ mode: 'real' }), backends: { UCX: { num_workers: '2' } } };
-const [a, b] = [await NixlAgent.create(`a-${process.pid}`, options), await NixlAgent.create(`b-${process.pid}`, options)];
+const [a, b] = [
+  await NixlAgent.create(`a-${process.pid}`, options),
+  await NixlAgent.create(`b-${process.pid}`, options),
+];
 const [mine, theirs] = [await a.allocate(4096), await b.allocate(4096)];
 const peer = await a.connect(await b.metadata());
 const { bytes } = await a.write(mine, peer.memory(theirs.descriptor()), { customParam: process.argv[2] as string });

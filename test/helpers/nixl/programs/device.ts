@@ -14,14 +14,23 @@ const tell = (event: object): void => void process.stdout.write(`${JSON.stringif
 const agent = await NixlAgent.create(name, { library: deviceLibrary(kind) });
 const region = await agent.allocate(Number(bytes), { memory: 'VRAM' });
 
-tell({ event: 'ready', metadata: Buffer.from(await agent.metadata()).toString('base64'), descriptor: region.descriptor() });
+tell({
+  event: 'ready',
+  metadata: Buffer.from(await agent.metadata()).toString('base64'),
+  descriptor: region.descriptor(),
+});
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as { do: 'fill'; seed: number } | { do: 'hash' };
   if (command.do === 'fill') {
     await region.upload(pattern(new Uint8Array(region.bytes), command.seed));
     tell({ event: 'fill' });
   } else {
-    tell({ event: 'hash', hash: createHash('sha256').update(await region.download()).digest('hex') });
+    tell({
+      event: 'hash',
+      hash: createHash('sha256')
+        .update(await region.download())
+        .digest('hex'),
+    });
   }
 }
 await agent.close();

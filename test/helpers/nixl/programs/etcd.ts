@@ -3,7 +3,11 @@ import { loadNixl, NixlAgent, type NixlError } from 'dynamo-node';
 
 import { emit } from '../../programs/lines.js';
 
-const told = (call: Promise<unknown>): Promise<string> => call.then(() => 'done', (error: NixlError) => error.reason);
+const told = (call: Promise<unknown>): Promise<string> =>
+  call.then(
+    () => 'done',
+    (error: NixlError) => error.reason,
+  );
 
 const agent = await NixlAgent.create(`etcd-${process.pid}`, { library: loadNixl({ mode: 'real' }) });
 const fetched = await told(agent.fetch('nobody', undefined, { timeoutMs: 1000 }));

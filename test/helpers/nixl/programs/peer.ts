@@ -41,7 +41,8 @@ async function run(command: Command): Promise<object> {
       const target = (peer as NixlPeer).memory(command.descriptor);
       const options = command.notify === undefined ? {} : { notify: command.notify };
       let moved = 0;
-      for (let time = 0; time < (command.times ?? 1); time++) moved += (await agent[command.do](region, target, options)).bytes;
+      for (let time = 0; time < (command.times ?? 1); time++)
+        moved += (await agent[command.do](region, target, options)).bytes;
       return { moved };
     }
     case 'notify':
@@ -56,8 +57,17 @@ async function run(command: Command): Promise<object> {
   }
 }
 
-tell({ event: 'ready', metadata: Buffer.from(await agent.metadata()).toString('base64'), descriptor: region.descriptor() });
+tell({
+  event: 'ready',
+  metadata: Buffer.from(await agent.metadata()).toString('base64'),
+  descriptor: region.descriptor(),
+});
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as Command;
-  tell(await run(command).then((result) => ({ event: command.do, ...result }), (error: Error & { reason?: string }) => ({ event: 'failed', reason: error.reason ?? '', message: error.message })));
+  tell(
+    await run(command).then(
+      (result) => ({ event: command.do, ...result }),
+      (error: Error & { reason?: string }) => ({ event: 'failed', reason: error.reason ?? '', message: error.message }),
+    ),
+  );
 }

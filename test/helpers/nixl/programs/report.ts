@@ -1,5 +1,5 @@
 // Tells what nixlDoctor() finds here and what carries the bytes between two processes. Usage: report.ts [REQUIREMENT]
-import { loadNixl, NixlAgent, nixlDoctor, type NixlError, nixlExplain, type NixlRequirement } from 'dynamo-node';
+import { loadNixl, NixlAgent, type NixlError, type NixlRequirement, nixlDoctor, nixlExplain } from 'dynamo-node';
 
 const required = (process.argv[2] ?? 'any') as NixlRequirement;
 const library = loadNixl({ mode: 'real' });
@@ -8,6 +8,9 @@ const params: Record<string, string> = required === 'shared-memory' ? { ucx_erro
 const agent = await NixlAgent.create(`report-${process.pid}`, { library, backends: { UCX: params } });
 const region = await agent.allocate(1 << 20);
 const pair = { peer: await agent.metadata(), remote: region.descriptor() };
-const explained = await nixlExplain(pair, { library, require: required }).catch((error: NixlError) => ({ refused: error.message, details: error.details }));
+const explained = await nixlExplain(pair, { library, require: required }).catch((error: NixlError) => ({
+  refused: error.message,
+  details: error.details,
+}));
 console.log(JSON.stringify({ event: 'report', problems, processVm, system, ucx, explained }));
 await agent.close();

@@ -7,7 +7,9 @@ const { loadNixl, NixlAgent, openRegionToken } = await import('../../../../lib/i
 
 const { kind, token, metadata, descriptor } = workerData;
 const shared = openRegionToken(token);
-const agent = await NixlAgent.create(`worker-${process.pid}`, { library: loadNixl({ mode: kind === 'mock' ? 'mock' : 'real' }) });
+const agent = await NixlAgent.create(`worker-${process.pid}`, {
+  library: loadNixl({ mode: kind === 'mock' ? 'mock' : 'real' }),
+});
 const region = await agent.allocate(descriptor.bytes);
 region.view.fill(7);
 const peer = await agent.connect(metadata);
