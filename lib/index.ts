@@ -114,8 +114,7 @@ export {
   type NixlReport,
   nixlDoctor,
   type UcxReport,
-} from './nixl/doctor.js';
-export { formatNixlReport } from './nixl/doctor-text.js';
+} from './nixl/diagnosis/doctor.js';
 export {
   type NixlEvidence,
   type NixlExplainOptions,
@@ -123,7 +122,10 @@ export {
   type NixlPair,
   type NixlRequirement,
   nixlExplain,
-} from './nixl/explain.js';
+} from './nixl/diagnosis/explain.js';
+export { formatNixlReport } from './nixl/diagnosis/format.js';
+export type { RdmaDevice, RdmaPort, RdmaReport, SystemReport } from './nixl/diagnosis/system.js';
+export type { NixlTransport } from './nixl/diagnosis/ucx-report.js';
 export {
   loadNixl,
   type MockKnobs,
@@ -149,9 +151,7 @@ export {
 export { type Notification, type NotificationOptions, Notifications } from './nixl/notifications.js';
 export { NixlPeer, RemoteMemory } from './nixl/peer.js';
 export type { LocalMemory, TransferOperation, TransferTarget } from './nixl/plan.js';
-export type { NixlTransport } from './nixl/protocol-report.js';
 export type { AddressSource, DescriptorSource, FileSource, MemorySource } from './nixl/register.js';
-export type { RdmaDevice, RdmaPort, RdmaReport, SystemReport } from './nixl/system.js';
 export {
   type CostEstimate,
   type PostOptions,

@@ -1,7 +1,7 @@
-import { checkInteger } from '../addon/check.js';
 import { native } from '../addon/invoke.js';
+import { checkInteger } from '../check.js';
 import { ClosedError } from '../errors.js';
-import type { Words } from './crossing.js';
+import type { Words } from './batch-calls.js';
 import { BlockStateError, call } from './errors.js';
 import type { BlockManager } from './manager.js';
 

@@ -1,11 +1,11 @@
-import { checkBoolean, checkInteger, wrongType } from '../addon/check.js';
 import { invoke, native } from '../addon/invoke.js';
+import { checkBoolean, checkInteger, wrongType } from '../check.js';
 import { Blocks } from './batch.js';
-import type { Words } from './crossing.js';
+import type { Words } from './batch-calls.js';
 import { BlockStateError, blockError, call } from './errors.js';
 import { LineageHashes } from './hashes.js';
 import type { BlockManager } from './manager.js';
-import { readBlock, writeBlock } from './region.js';
+import { readBlock, writeBlock } from './nixl-copy.js';
 import { packPair, pair, TokenSequence } from './sequence.js';
 
 /** Blocks that nobody else sees, to be written. */

@@ -1,5 +1,5 @@
 import type { Handle } from '../addon/native.js';
-import { PullIterator, PullStream } from '../addon/pull.js';
+import { PullIterator, PullStream } from '../addon/stream.js';
 import { wordsAt } from './hashes.js';
 
 /** Where a manager's blocks lie. */

@@ -1,4 +1,4 @@
-import { checkInteger, wrongType } from '../addon/check.js';
+import { checkInteger, wrongType } from '../check.js';
 
 const BYTES = 16;
 

@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../addon/check.js';
+import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../check.js';
 import { MemoryRegion } from '../nixl/memory.js';
 import type { Tier } from './events.js';
 

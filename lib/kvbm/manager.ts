@@ -1,3 +1,6 @@
+import { packArgs, unpack } from '../addon/codec.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
 import {
   checkBoolean,
   checkInstance,
@@ -6,22 +9,19 @@ import {
   checkSignal,
   checkViewBytes,
   wrongType,
-} from '../addon/check.js';
-import { packArgs, unpack } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
+} from '../check.js';
 import { ClosedError, DynamoError } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
 import type { Blocks } from './batch.js';
+import { Crossing, type Words } from './batch-calls.js';
 import { checkBlocks, MutableBlocks, RegisteredBlocks, rethrow, type ScatteredBlocks, scattered } from './blocks.js';
-import { Crossing, type Words } from './crossing.js';
 import { BlockLayoutError, BlockStateError, BlocksExhaustedError, call } from './errors.js';
 import { type BlockEvent, type BlockEventSource, eventStream, type Tier } from './events.js';
 import { bigWords, LineageHashes } from './hashes.js';
 import { type BlockLayout, type BlockStorage, blockBytes, checkLayers, type LayerRange, layoutText } from './layout.js';
+import { carrierOf, copyThroughNixl } from './nixl-copy.js';
 import { type BlockManagerOptions, type Settings, settingsOf } from './options.js';
-import { carrierOf, copyThroughNixl } from './region.js';
 import { BlockRegistry } from './registry.js';
 import { packPair, pair, TokenSequence } from './sequence.js';
 import { type BlockStatistics, statisticsOf } from './statistics.js';

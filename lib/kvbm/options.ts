@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf, checkOptions, wrongType } from '../addon/check.js';
+import { checkInteger, checkOneOf, checkOptions, wrongType } from '../check.js';
 import type { Tier } from './events.js';
 import { type BlockLayout, type BlockStorage, blockBytes, checkLayout, checkStorage } from './layout.js';
 import { BlockRegistry, eventCapacity } from './registry.js';

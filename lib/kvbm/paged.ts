@@ -1,4 +1,4 @@
-import { checkFunction, checkInteger, checkOptions, wrongType } from '../addon/check.js';
+import { checkFunction, checkInteger, checkOptions, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockStateError } from './errors.js';

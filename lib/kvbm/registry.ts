@@ -1,8 +1,8 @@
-import { checkArray, checkInstance, checkInteger, checkOneOf, checkOptions, wrongType } from '../addon/check.js';
 import { packArgs } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { PullIterator, PullStream } from '../addon/pull.js';
+import { PullIterator, PullStream } from '../addon/stream.js';
+import { checkArray, checkInstance, checkInteger, checkOneOf, checkOptions, wrongType } from '../check.js';
 import { call } from './errors.js';
 import type { Tier } from './events.js';
 import { LineageHashes } from './hashes.js';

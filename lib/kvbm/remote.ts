@@ -1,4 +1,4 @@
-import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal, wrongType } from '../addon/check.js';
+import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal, wrongType } from '../check.js';
 import { ClosedError, DynamoError, shown } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { BlockList } from '../nixl/blocks.js';
@@ -8,11 +8,11 @@ import { Endpoint } from '../runtime/endpoint.js';
 import type { ServedEndpoint } from '../runtime/serve.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
-import { landed, limited } from './flight.js';
 import { bigWords, LineageHashes } from './hashes.js';
+import { landed, limited } from './in-flight.js';
 import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
-import { settleChecksums } from './region.js';
+import { settleChecksums } from './nixl-copy.js';
 import { TokenSequence } from './sequence.js';
 
 /** What a reader asks of an owner. */

@@ -1,7 +1,7 @@
-import { checkInteger, checkObject, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
+import { checkInteger, checkObject, checkOptions, checkString, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import { call } from './errors.js';
 import { bigWords, LineageHashes } from './hashes.js';

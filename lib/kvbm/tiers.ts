@@ -1,4 +1,4 @@
-import { checkInteger, checkNumber, checkOptions, wrongType } from '../addon/check.js';
+import { checkInteger, checkNumber, checkOptions, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import { checkBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
@@ -6,7 +6,7 @@ import type { Tier } from './events.js';
 import type { LineageHashes } from './hashes.js';
 import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
-import { carrierOf } from './region.js';
+import { carrierOf } from './nixl-copy.js';
 import type { TokenSequence } from './sequence.js';
 
 /** Which blocks go down, and when. */

@@ -1,13 +1,13 @@
-import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MOST_U32 } from '../addon/check.js';
 import { mistake, packArgs, packItem, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import type { Sink } from '../addon/sink.js';
 import { turnOver } from '../addon/turn.js';
+import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MOST_U32 } from '../check.js';
 import { DynamoError, failureFrom, shown } from '../errors.js';
+import { defined } from '../options.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
 import { checkSize } from '../runtime/limits.js';
-import { defined } from './args.js';
 import type {
   EngineBase,
   EngineConfig,

@@ -1,8 +1,8 @@
-import { checkInstance, checkInteger, checkOneOf, checkString, MOST_U32 } from '../addon/check.js';
 import { pack, textBytes } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkInstance, checkInteger, checkOneOf, checkString, MOST_U32 } from '../check.js';
 import { Endpoint } from '../runtime/endpoint.js';
 
 /** The workers that a router's first token comes from. */

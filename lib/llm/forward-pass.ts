@@ -1,3 +1,7 @@
+import { pack, packArgs, textBytes } from '../addon/codec.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { open } from '../addon/stream.js';
 import {
   checkFunction,
   checkInstance,
@@ -6,16 +10,12 @@ import {
   checkObject,
   checkOptions,
   checkString,
-} from '../addon/check.js';
-import { pack, packArgs, textBytes } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+} from '../check.js';
+import { defined } from '../options.js';
 import type { Client } from '../runtime/client.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import type { Event } from '../runtime/events.js';
 import type { Instance, InstanceChange } from '../runtime/instance.js';
-import { defined } from './args.js';
 
 /** The topic of an endpoint on which these metrics travel. Source: `dynamo-llm` `fpm_publisher.rs`. */
 const TOPIC = 'forward-pass-metrics';

@@ -8,10 +8,10 @@ import {
   checkPath,
   checkString,
   MOST_U32,
-} from '../addon/check.js';
+} from '../check.js';
 import { DynamoError } from '../errors.js';
+import { defined } from '../options.js';
 import { policyArgs } from '../router/policy.js';
-import { defined } from './args.js';
 import type { ProcessorFactory } from './processor.js';
 import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
 import { checkRoutes, type FrontendRoutes } from './routes.js';

@@ -1,3 +1,7 @@
+import { packArgs, unpack } from '../addon/codec.js';
+import { Inbox } from '../addon/inbox.js';
+import { invoke, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
 import {
   checkClose,
   checkInteger,
@@ -7,16 +11,12 @@ import {
   checkSignal,
   checkString,
   MOST_U32,
-} from '../addon/check.js';
-import { packArgs, unpack } from '../addon/codec.js';
-import { Inbox } from '../addon/inbox.js';
-import { invoke, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
+} from '../check.js';
 import { ClosedError, DynamoError } from '../errors.js';
+import { defined } from '../options.js';
 import { type PolicyCounts, PolicyHost, type RoutingPolicy } from '../router/policy.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
-import { defined } from './args.js';
 import { type FrontendOptions, frontendArgs, type HttpFrontendOptions } from './frontend-options.js';
 import { ProcessorHost } from './processor.js';
 import { RouteHost } from './routes.js';

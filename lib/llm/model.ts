@@ -1,3 +1,5 @@
+import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
 import {
   checkArray,
   checkBoolean,
@@ -12,11 +14,9 @@ import {
   checkString,
   MOST_U32,
   wrongType,
-} from '../addon/check.js';
-import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+} from '../check.js';
+import { defined } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
-import { defined } from './args.js';
 import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
 
 /** APIs of a frontend that a model can be offered on. Source: `dynamo-llm` `model_type.rs`. */

@@ -1,11 +1,11 @@
-import { checkFunction, checkObject, isAsyncIterable } from '../addon/check.js';
 import { mistake, packBorrowed, packItem, packValue, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { PullStream } from '../addon/pull.js';
+import { PullStream } from '../addon/stream.js';
 import { turnOver } from '../addon/turn.js';
+import { checkFunction, checkObject, isAsyncIterable } from '../check.js';
 import { ClosedError, failureFrom, shown } from '../errors.js';
 import { Annotated } from '../runtime/annotated.js';
 import { type CancelKind, type RequestContext, runInContext, ServedContext } from '../runtime/context.js';

@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkOneOf, checkRange } from '../addon/check.js';
+import { checkInteger, checkObject, checkOneOf, checkRange } from '../check.js';
 import { checkKvRouterConfig, checkSessionSeconds, type KvRouterConfig } from '../router/config.js';
 import { checkPolicy, type RoutingPolicy } from '../router/policy.js';
 

@@ -1,6 +1,6 @@
-import { checkFunction, checkObject } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
+import { checkFunction, checkObject } from '../check.js';
 import { DynamoError, type ErrorClass, failureFrom } from '../errors.js';
 import { type CancelKind, RequestCancelled } from '../runtime/context.js';
 

@@ -1,3 +1,7 @@
+import { packArgs, packValue, textBytes } from '../addon/codec.js';
+import { Inbox } from '../addon/inbox.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
 import {
   checkBoolean,
   checkClose,
@@ -11,16 +15,12 @@ import {
   checkString,
   checkStringMap,
   MOST_MS,
-} from '../addon/check.js';
-import { packArgs, packValue, textBytes } from '../addon/codec.js';
-import { Inbox } from '../addon/inbox.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
+} from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { BlockEventSource } from '../kvbm/events.js';
+import { defined } from '../options.js';
 import { KvPublisher } from '../router/kv-publisher.js';
 import { Endpoint } from '../runtime/endpoint.js';
-import { defined } from './args.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
 import {

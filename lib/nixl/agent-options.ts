@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions, checkString } from '../addon/check.js';
+import { checkInteger, checkOptions, checkString } from '../check.js';
 import type { NixlLibrary } from './library.js';
 import type { WaitLimit } from './limit.js';
 import type { MemoryRegion, MemoryType } from './memory.js';

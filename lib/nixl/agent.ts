@@ -1,3 +1,6 @@
+import { pack, unpack } from '../addon/codec.js';
+import { invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
 import {
   checkArray,
   checkInteger,
@@ -6,10 +9,7 @@ import {
   checkString,
   checkStringMap,
   wrongType,
-} from '../addon/check.js';
-import { pack, unpack } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
+} from '../check.js';
 import { ClosedError, DynamoError } from '../errors.js';
 import {
   type AllocateOptions,

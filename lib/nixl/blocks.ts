@@ -1,6 +1,6 @@
-import { checkInteger, checkOneOf, wrongType } from '../addon/check.js';
 import { type CallParts, invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
+import { checkInteger, checkOneOf, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { kept, onlyLimited, type WaitLimit, waited } from './limit.js';

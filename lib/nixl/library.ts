@@ -2,12 +2,11 @@ import { existsSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-import { checkInteger, checkOneOf, checkOptions, checkString } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
+import { checkInteger, checkOneOf, checkOptions, checkString } from '../check.js';
 import { NixlError } from '../errors.js';
 import { versionOf } from './version.js';
 

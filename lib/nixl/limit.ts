@@ -1,5 +1,5 @@
-import { checkInteger, checkOptions, checkSignal } from '../addon/check.js';
 import type { InvokeOptions } from '../addon/invoke.js';
+import { checkInteger, checkOptions, checkSignal } from '../check.js';
 import { NixlError } from '../errors.js';
 
 /** How long to wait for something. */

@@ -1,6 +1,6 @@
-import { checkInteger, checkOptions } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
+import { checkInteger, checkOptions } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { limited } from './limit.js';

@@ -1,7 +1,7 @@
-import { checkInteger, checkObject, checkOneOf, checkString, wrongType } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
+import { checkInteger, checkObject, checkOneOf, checkString, wrongType } from '../check.js';
 import type { NixlAgent } from './agent.js';
 import { onlyLimited, type WaitLimit } from './limit.js';
 import { checkRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';

@@ -1,4 +1,4 @@
-import { wrongType } from '../addon/check.js';
+import { wrongType } from '../check.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';

@@ -1,7 +1,7 @@
-import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
+import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../check.js';
 import type { NixlAgent } from './agent.js';
 import type { AllocateOptions, RegisterOptions } from './agent-options.js';
 import { LIMIT, limited, waited } from './limit.js';

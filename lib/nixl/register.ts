@@ -1,7 +1,6 @@
 import { markAsUntransferable } from 'node:worker_threads';
-
-import { checkInteger, checkObject, checkOneOf, checkOptions, checkString, wrongType } from '../addon/check.js';
 import { native } from '../addon/invoke.js';
+import { checkInteger, checkObject, checkOneOf, checkOptions, checkString, wrongType } from '../check.js';
 import { MEMORY_TYPES, type MemoryType } from './memory.js';
 
 /** A file by its path, opened and closed by the region. Source: NIXL's POSIX and GDS backends. */

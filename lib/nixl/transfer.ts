@@ -1,7 +1,7 @@
-import { checkOptions, checkString, wrongType } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
+import { checkOptions, checkString, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { kept, limited, onlyLimited, type WaitLimit, waited } from './limit.js';

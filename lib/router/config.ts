@@ -1,4 +1,4 @@
-import { checkInteger, checkObject } from '../addon/check.js';
+import { checkInteger, checkObject } from '../check.js';
 
 /**
  * How a KV router weighs and keeps its books, in the crates' own field names, each with the crates' own default. Workers

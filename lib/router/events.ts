@@ -1,5 +1,5 @@
-import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf } from '../addon/check.js';
-import { hashWords, words } from './words.js';
+import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf } from '../check.js';
+import { hashWords, words } from '../words.js';
 
 /** Where a block lies, in the crates' own names. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
 export const STORAGE_TIERS = ['device', 'host_pinned', 'disk', 'external'] as const;

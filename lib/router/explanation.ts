@@ -1,4 +1,4 @@
-import { checkArray, checkObject } from '../addon/check.js';
+import { checkArray, checkObject } from '../check.js';
 import type { RoutingRequest } from './routing-request.js';
 
 /** A worker's rank, what is known of it, and the terms of its cost. */

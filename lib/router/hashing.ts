@@ -1,7 +1,7 @@
-import { checkInteger, checkOptions, checkString } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
-import { asBytes, hashWords, tokenWords, words } from './words.js';
+import { checkInteger, checkOptions, checkString } from '../check.js';
+import { asBytes, hashWords, tokenWords, words } from '../words.js';
 
 /** An image, a video or a sound in a block. */
 export interface MultimodalObject {

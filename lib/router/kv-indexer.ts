@@ -1,13 +1,13 @@
-import { checkInteger, checkOneOf, checkOptions } from '../addon/check.js';
 import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkInteger, checkOneOf, checkOptions } from '../check.js';
+import { asBytes, hashWords } from '../words.js';
 import { decodeEvents, encodeEvents, type RouterEvent } from './events.js';
 import { computeBlockHashes, type HashOptions } from './hashing.js';
 import { OverlapScores } from './overlap.js';
 import { rankParts } from './radix-tree.js';
-import { asBytes, hashWords } from './words.js';
 
 const INDEXER_KINDS = ['radix', 'concurrent', 'positional', 'approximate'] as const;
 /**

@@ -1,20 +1,13 @@
-import {
-  checkInstance,
-  checkInstanceId,
-  checkInteger,
-  checkObject,
-  checkOptions,
-  checkString,
-} from '../addon/check.js';
 import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkInstance, checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../check.js';
 import type { BlockEventSource } from '../kvbm/events.js';
 import { Endpoint } from '../runtime/endpoint.js';
+import { asBytes } from '../words.js';
+import { Following } from './block-events.js';
 import { encodeEvents, type KvEvent, type StorageTier } from './events.js';
-import { Following } from './following.js';
-import { asBytes } from './words.js';
 
 /** An engine's own publisher of cache events over ZMQ, in vLLM's format: three frames, topic, sequence, MessagePack. */
 export interface ZmqSource {

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkInstance, checkInteger, checkObject, checkOneOf, checkOptions, checkString } from '../check.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { checkKvRouterConfig, type KvRouterConfig } from './config.js';
 import { decodeEvents, type RouterEvent } from './events.js';

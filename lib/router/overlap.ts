@@ -1,4 +1,4 @@
-import { words } from './words.js';
+import { words } from '../words.js';
 
 /** How many blocks of a prompt's beginning each worker has, those that have one at least; in no order. */
 export class OverlapScores {

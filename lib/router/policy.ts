@@ -1,10 +1,10 @@
-import { checkFunction, checkNumber, checkObject } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { Inbox, type InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
+import { checkFunction, checkNumber, checkObject } from '../check.js';
 import { failureFrom } from '../errors.js';
-import { asBytes, floats, word32s, words } from './words.js';
+import { asBytes, floats, word32s, words } from '../words.js';
 
 /** A request and the workers that may get it, as they were when it came: a copy, column by column in one order. */
 export interface RoutingBatch {

@@ -1,11 +1,11 @@
-import { checkBoolean, checkInstanceId, checkInteger, checkOptions } from '../addon/check.js';
 import { unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkBoolean, checkInstanceId, checkInteger, checkOptions } from '../check.js';
+import { asBytes, hashWords } from '../words.js';
 import { decodeEvents, encodeEvents, type RouterEvent } from './events.js';
 import { OverlapScores } from './overlap.js';
-import { asBytes, hashWords } from './words.js';
 
 /** The payload and the number under which native functions take a worker or one rank of it. */
 export function rankParts(

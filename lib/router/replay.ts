@@ -1,6 +1,6 @@
-import { checkInteger, checkNumber, checkObject, checkOneOf, checkOptions, checkString } from '../addon/check.js';
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
+import { checkInteger, checkNumber, checkObject, checkOneOf, checkOptions, checkString } from '../check.js';
 import { checkKvRouterConfig, type KvRouterConfig } from './config.js';
 
 /** A simulated engine, in `MockerConfig`'s own shape, such as `{block_size: 64, num_gpu_blocks: 16384}`. */

@@ -1,6 +1,6 @@
-import { checkInstanceId, checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../addon/check.js';
+import { checkInstanceId, checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../check.js';
+import { asBytes, tokenWords } from '../words.js';
 import { type HashOptions, multimodalArgs } from './hashing.js';
-import { asBytes, tokenWords } from './words.js';
 
 /** One rank of one worker. */
 export interface WorkerRank {

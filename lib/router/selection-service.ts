@@ -1,8 +1,9 @@
-import { checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../addon/check.js';
 import { pack, packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../check.js';
+import { asBytes } from '../words.js';
 import { checkSessionSeconds } from './config.js';
 import { encodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
@@ -17,7 +18,6 @@ import {
 } from './kv-router.js';
 import { type PolicyCounts, type PolicyHost, policyArgs } from './policy.js';
 import { type RoutingDecision, type RoutingRequest, requestParts } from './routing-request.js';
-import { asBytes } from './words.js';
 
 export interface SelectionServiceOptions extends RouterBaseOptions {
   /** Keep a session on its worker for this long after its last request. @default not at all */

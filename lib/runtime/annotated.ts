@@ -1,5 +1,5 @@
-import { checkArray, checkOptions, checkString } from '../addon/check.js';
-import type { PulledItem } from '../addon/pull.js';
+import type { PulledItem } from '../addon/stream.js';
+import { checkArray, checkOptions, checkString } from '../check.js';
 
 /** An item with what Dynamo's wire lets travel beside its data. */
 export interface AnnotatedFields<T> {

@@ -1,3 +1,9 @@
+import { pack, packBorrowed, packValue } from '../addon/codec.js';
+import { finish } from '../addon/finish.js';
+import { type InvokeOptions, invoke, invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
+import { Sink } from '../addon/sink.js';
+import { batchFrom, open, type PulledItem, PullIterator, PullStream } from '../addon/stream.js';
 import {
   checkInstanceId,
   checkInteger,
@@ -9,13 +15,7 @@ import {
   checkStringMap,
   MOST_MS,
   wrongType,
-} from '../addon/check.js';
-import { pack, packBorrowed, packValue } from '../addon/codec.js';
-import { finish } from '../addon/finish.js';
-import { type InvokeOptions, invoke, invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
-import { batchFrom, open, type PulledItem, PullIterator, PullStream } from '../addon/pull.js';
-import { Sink } from '../addon/sink.js';
+} from '../check.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { type Annotated, annotatedOf, dataOf } from './annotated.js';
 import { currentRequest, type RequestContext } from './context.js';

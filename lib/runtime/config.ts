@@ -12,7 +12,7 @@ import {
   MOST_MS,
   MOST_U32,
   wrongType,
-} from '../addon/check.js';
+} from '../check.js';
 import { shown } from '../errors.js';
 
 /** Where instances are registered and found. */

@@ -1,11 +1,11 @@
 import { createServer } from 'node:net';
-import { checkBoolean, checkClose, checkFunction, checkString } from '../addon/check.js';
 import { pack, packItem, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/pull.js';
+import { open } from '../addon/stream.js';
+import { checkBoolean, checkClose, checkFunction, checkString } from '../check.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { createArgs, type RuntimeOptions, serversOf } from './config.js';
 import { Endpoint, Namespace } from './endpoint.js';

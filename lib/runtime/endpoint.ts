@@ -1,7 +1,7 @@
-import { checkName } from '../addon/check.js';
 import { pack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
+import { checkName } from '../check.js';
 import { Client, type ClientOptions } from './client.js';
 import { type Event, EventPublisher, type Scope, subscribe } from './events.js';
 import { Metrics } from './metrics.js';

@@ -1,8 +1,8 @@
-import { checkTopic } from '../addon/check.js';
 import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open, PullIterator, PullStream } from '../addon/pull.js';
+import { open, PullIterator, PullStream } from '../addon/stream.js';
+import { checkTopic } from '../check.js';
 
 /** A namespace, component or endpoint, by the names that are there. Scopes match exactly: an endpoint's events are not its namespace's. */
 export interface Scope {

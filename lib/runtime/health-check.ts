@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-import { checkObject } from '../addon/check.js';
+import { checkObject } from '../check.js';
 
 const VARIABLE = 'DYN_HEALTH_CHECK_PAYLOAD';
 

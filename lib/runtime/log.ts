@@ -1,7 +1,7 @@
-import { checkFunction, checkOptions, checkString } from '../addon/check.js';
 import { textBytes, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
-import { PullIterator, PullStream } from '../addon/pull.js';
+import { PullIterator, PullStream } from '../addon/stream.js';
+import { checkFunction, checkOptions, checkString } from '../check.js';
 
 /** From the least to the most severe. */
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';

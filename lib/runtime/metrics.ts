@@ -1,3 +1,7 @@
+import { pack, text, textBytes } from '../addon/codec.js';
+import { Inbox, type InboxRequest } from '../addon/inbox.js';
+import { invokeSync, native } from '../addon/invoke.js';
+import type { Handle } from '../addon/native.js';
 import {
   checkArray,
   checkFunction,
@@ -6,11 +10,7 @@ import {
   checkOptions,
   checkString,
   checkStringMap,
-} from '../addon/check.js';
-import { pack, text, textBytes } from '../addon/codec.js';
-import { Inbox, type InboxRequest } from '../addon/inbox.js';
-import { invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
+} from '../check.js';
 import { failureFrom } from '../errors.js';
 import type { Scope } from './events.js';
 

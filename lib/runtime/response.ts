@@ -1,4 +1,4 @@
-import { type Pullable, type PulledItem, PullIterator, type PullStream } from '../addon/pull.js';
+import { type Pullable, type PulledItem, PullIterator, type PullStream } from '../addon/stream.js';
 import { DynamoError } from '../errors.js';
 
 /** The answer to a request, item by item. Leaving the loop, or `kill`, ends the request at the worker. */

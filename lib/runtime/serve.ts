@@ -1,11 +1,11 @@
-import { checkBoolean, checkClose, checkFunction, checkInteger, checkOptions, checkStringMap } from '../addon/check.js';
 import { packItem, packValue, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { type PulledItem, PullIterator, PullStream } from '../addon/pull.js';
+import { type PulledItem, PullIterator, PullStream } from '../addon/stream.js';
 import { turnOver } from '../addon/turn.js';
+import { checkBoolean, checkClose, checkFunction, checkInteger, checkOptions, checkStringMap } from '../check.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import { Annotated, dataOf } from './annotated.js';
 import { type RequestCancelled, type RequestContext, runInContext, ServedContext } from './context.js';

@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { checkArray, checkFunction, checkOneOf } from '../addon/check.js';
+import { checkArray, checkFunction, checkOneOf } from '../check.js';
 
 /**
  * Runs `close` once when the process is asked to end, and ends it behind that: with code 0, or with the signal's where `close`

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 
 import { expect, test } from 'vitest';
 
-import { gpus, needsGpu } from '../helpers/gpu.js';
+import { gpus, needsGpu } from '../helpers/nixl/gpu.js';
 import { execute } from '../helpers/project.js';
 
 test('the driver knows each GPU that the kernel lists, and its memory', async (context) => {

@@ -1,7 +1,7 @@
 import { loadNixl, NixlLoadError } from 'dynamo-node';
 import { beforeEach, describe, type TestContext } from 'vitest';
-import { describeDeviceBlocks } from '../helpers/block-device.js';
-import { needsGpu } from '../helpers/gpu.js';
+import { describeDeviceBlocks } from '../helpers/kvbm/block-device.js';
+import { needsGpu } from '../helpers/nixl/gpu.js';
 import { useTransport } from '../helpers/nixl/library.js';
 
 useTransport('ucx');

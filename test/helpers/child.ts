@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-import { peerEnvironment } from './peers.js';
+import { peerEnvironment } from './interop/peers.js';
 import { root } from './project.js';
 import { waitFor, within } from './wait.js';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
 import { Child } from './child.js';
-import { freePort } from './cluster.js';
+import { freePort } from './runtime/cluster.js';
 import { waitFor } from './wait.js';
 
 /** Where a program is, looked for where Debian puts servers too. */

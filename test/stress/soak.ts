@@ -4,8 +4,8 @@
 import { loadNixl, type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError } from 'dynamo-node';
 
 import { Child } from '../helpers/child.js';
-import { type Held, held } from '../helpers/nixl/held.js';
 import { pattern, sameBytes, viewOf } from '../helpers/nixl/library.js';
+import { type Held, held } from '../helpers/nixl/process-resources.js';
 
 const MINUTES = Number(process.argv[2] ?? 60);
 const BYTES = 24 << 20;

@@ -12,8 +12,8 @@ import {
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { waitFor } from '../wait.js';
-import { expectBaseline, held, threadsNamed } from './held.js';
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
+import { expectBaseline, held, threadsNamed } from './process-resources.js';
 
 export function describeLifetime(kind: Kind): void {
   describe('an abort', () => {

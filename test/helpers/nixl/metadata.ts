@@ -1,7 +1,7 @@
 import { loadNixl, NixlAgent } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
-import { freePort } from '../cluster.js';
+import { freePort } from '../runtime/cluster.js';
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
 
 export function describeMetadata(kind: Kind): void {

@@ -13,8 +13,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../child.js';
 import { waitFor, within } from '../wait.js';
-import { expectBaseline, type Held, held } from './held.js';
 import { agentOf, type Kind, pattern, uniqueName, viewOf } from './library.js';
+import { expectBaseline, type Held, held } from './process-resources.js';
 
 interface Ready {
   readonly metadata: string;

@@ -26,7 +26,7 @@ def emit(event, **fields):
 
 
 def describe(value):
-    """A value with its types, as text. `test/interop/describe.ts` gives the same text for the same value."""
+    """A value with its types, as text. `test/helpers/interop/describe-value.ts` gives the same text for the same value."""
     if value is None:
         return "none"
     if isinstance(value, bool):

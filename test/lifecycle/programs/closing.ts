@@ -1,6 +1,6 @@
 /** closing.ts CASE: has a close run on a signal, and tells of it; what the process does then is the test's. */
 import { closeOnSignal } from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 
 const told = (): void => emit('closing');
 const endless = (): Promise<never> => {

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 
 import { DistributedRuntime, type Endpoint } from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const [what, ...counts] = process.argv.slice(2);

@@ -1,7 +1,7 @@
 import { pathToFileURL } from 'node:url';
 
 import * as one from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 
 const [copy = '', dir = ''] = process.argv.slice(2);
 const other = (await import(pathToFileURL(copy).href)) as typeof one;

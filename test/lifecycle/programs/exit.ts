@@ -1,5 +1,5 @@
 import { type Client, DistributedRuntime, openLog } from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 
 const [what = '', dir = ''] = process.argv.slice(2);
 

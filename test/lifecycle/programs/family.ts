@@ -3,7 +3,7 @@ import cluster from 'node:cluster';
 import { fileURLToPath } from 'node:url';
 
 import { DistributedRuntime } from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 
 const [how = '', dir = '', role = 'parent'] = process.argv.slice(2);
 const CHILDREN = 2;

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { loadNixl, NixlAgent } from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 
 const [kind, how] = process.argv.slice(2);
 const library =

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
 import { DistributedRuntime } from '../../../lib/index.js';
-import { emit } from '../../helpers/programs/lines.js';
+import { emit } from '../../helpers/runtime/programs/lines.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const open = (dir: string): Promise<DistributedRuntime> =>

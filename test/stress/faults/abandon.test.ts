@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('abandon', () => import('../../lifecycle/abandon.test.js'));
+repeated('abandon', () => import('../../lifecycle/runtime/abandon.test.js'));

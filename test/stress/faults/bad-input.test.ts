@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('bad-input', () => import('../../integration/bad-input.test.js'));
+repeated('bad-input', () => import('../../integration/runtime/bad-input.test.js'));

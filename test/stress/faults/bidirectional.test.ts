@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('bidirectional', () => import('../../integration/bidirectional.test.js'));
+repeated('bidirectional', () => import('../../integration/runtime/bidirectional.test.js'));

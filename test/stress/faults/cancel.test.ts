@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('cancel', () => import('../../integration/cancel.test.js'));
+repeated('cancel', () => import('../../integration/runtime/cancel.test.js'));

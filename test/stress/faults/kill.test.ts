@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('kill', () => import('../../lifecycle/kill.test.js'));
+repeated('kill', () => import('../../lifecycle/runtime/kill.test.js'));

@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('leaving', () => import('../../integration/leaving.test.js'));
+repeated('leaving', () => import('../../integration/runtime/leaving.test.js'));

@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('llm-migration', () => import('../../integration/llm-migration.test.js'));
+repeated('llm-migration', () => import('../../integration/llm/migration.test.js'));

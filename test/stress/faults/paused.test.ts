@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('paused', () => import('../../lifecycle/paused.test.js'));
+repeated('paused', () => import('../../lifecycle/runtime/paused.test.js'));

@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('router-kill', () => import('../../lifecycle/router-kill.test.js'));
+repeated('router-kill', () => import('../../lifecycle/router/kill.test.js'));

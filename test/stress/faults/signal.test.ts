@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('signal', () => import('../../lifecycle/signal.test.js'));
+repeated('signal', () => import('../../lifecycle/runtime/signal.test.js'));

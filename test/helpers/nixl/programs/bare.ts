@@ -1,7 +1,7 @@
 // Loads a library that has only what it must have, and tells how each call ends that needs more. Usage: bare.ts PATH
 import { loadNixl, NixlAgent, type NixlError } from 'dynamo-node';
 
-import { emit } from '../../programs/lines.js';
+import { emit } from '../../runtime/programs/lines.js';
 
 const library = loadNixl({ path: process.argv[2] as string });
 const agent = await NixlAgent.create(`bare-${process.pid}`, { library, telemetry: true });

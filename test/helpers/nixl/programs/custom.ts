@@ -1,7 +1,7 @@
 // Writes with a parameter of the backend's own; what the library makes of it is in its log. Usage: custom.ts PARAMETER
 import { loadNixl, NixlAgent } from 'dynamo-node';
 
-import { emit } from '../../programs/lines.js';
+import { emit } from '../../runtime/programs/lines.js';
 
 const options = { library: loadNixl({ mode: 'real' }), backends: { UCX: { num_workers: '2' } } };
 const [a, b] = [

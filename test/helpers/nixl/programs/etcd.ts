@@ -1,7 +1,7 @@
 // An agent whose etcd does not answer, and how its calls end. Usage: etcd.ts, with NIXL_ETCD_ENDPOINTS
 import { loadNixl, NixlAgent, type NixlError } from 'dynamo-node';
 
-import { emit } from '../../programs/lines.js';
+import { emit } from '../../runtime/programs/lines.js';
 
 const told = (call: Promise<unknown>): Promise<string> =>
   call.then(

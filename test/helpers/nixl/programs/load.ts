@@ -1,7 +1,7 @@
 // Loads the library and tells which it is and what of the environment it set. Usage: load.ts OPTIONS, as JSON
 import { loadNixl } from 'dynamo-node';
 
-import { emit } from '../../programs/lines.js';
+import { emit } from '../../runtime/programs/lines.js';
 
 const { kind, path } = loadNixl(JSON.parse(process.argv[2] ?? '{}'));
 const { UCX_DEBUG_SIGNO, UCX_HANDLE_ERRORS, UCX_MEM_MMAP_HOOK_MODE } = process.env;

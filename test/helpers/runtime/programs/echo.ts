@@ -1,0 +1,11 @@
+/** echo.ts FOLDER PATH: gives back each item of a stream of requests, until it is signalled; then it lets what runs end. */
+import { closeOnSignal, DistributedRuntime } from '../../../../lib/index.js';
+import { emit } from './lines.js';
+
+const [dir, path] = process.argv.slice(2) as [string, string];
+const runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1' });
+await runtime.endpoint<number, number>(path).serveBidirectional(async function* (requests) {
+  for await (const request of requests) yield request;
+});
+closeOnSignal(() => runtime.close());
+emit('ready');

@@ -1,6 +1,0 @@
-import { describe } from 'vitest';
-
-import { describeKubernetes } from '../helpers/kubernetes-discovery.js';
-
-describe('discovery by container, through a stand-in for the API server of Kubernetes', () =>
-  describeKubernetes('container'));

@@ -1,0 +1,316 @@
+import { constants } from 'node:buffer';
+import { statSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  BlockManager,
+  BlockTiers,
+  loadNixl,
+  type MockKnobs,
+  NixlAgent,
+  type NixlLibrary,
+  type RegisteredBlocks,
+} from 'dynamo-node';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import {
+  areRight,
+  BLOCK_BYTES,
+  deviceManager,
+  fileManager,
+  fill,
+  hostManager,
+  LAYER_BYTES,
+  layout,
+  sequenceOf,
+  store,
+} from '../../helpers/kvbm/blocks.js';
+import { libraryOf, nixlMissing, uniqueName } from '../../helpers/nixl/library.js';
+import { randomNumbers } from '../../helpers/random.js';
+import { temporaryFolder } from '../../helpers/runtime/runtime.js';
+import { waitFor } from '../../helpers/wait.js';
+
+async function agentOn(library: NixlLibrary, backends: Record<string, Record<string, string>>): Promise<NixlAgent> {
+  const agent = await NixlAgent.create(uniqueName('blocks'), { library, backends });
+  onTestFinished(async () => void (await agent.close()));
+  return agent;
+}
+
+it('more memory than a view may have is refused with both sizes, and stays usable without one', async ({ skip }) => {
+  const bytes = 5 * 2 ** 30;
+  skip(constants.MAX_LENGTH > bytes, `Node.js ${process.versions.node} has views of that size`);
+  const agent = await agentOn(libraryOf('mock'), { UCX: {} });
+  const manager = hostManager({ blockCount: bytes / BLOCK_BYTES, storage: { kind: 'memory' } });
+  expect(() => manager.registerWith(agent)).toThrow(
+    `manager.registerWith: expected at most ${constants.MAX_LENGTH} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`,
+  );
+  using blocks = manager.allocateOrThrow(2);
+  expect(blocks.bytes(1).length).toBe(BLOCK_BYTES);
+  const region = await agent.allocate(bytes);
+  expect(() => region.view).toThrow(/^region.view: expected at most/);
+  await agent.write(region.slice(bytes - 4096), agent.self.memory(region.descriptor()).slice(0, 4096));
+});
+
+describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads and writes, with %s', (kind) => {
+  beforeEach(({ skip }) => {
+    const missing = kind === 'ucx' ? nixlMissing() : undefined;
+    skip(missing !== undefined, missing);
+  });
+
+  const fileAgent = (): Promise<NixlAgent> => agentOn(libraryOf(kind), { POSIX: {} });
+
+  it('are byte for byte what was stored, whole and layer by layer', async () => {
+    const path = join(temporaryFolder(), 'blocks');
+    const disk = await fileManager(await fileAgent(), path);
+    const host = hostManager({ registry: disk.registry });
+    const sequence = sequenceOf(5);
+    const stored = await store(host, sequence);
+    const below = disk.allocateOrThrow(5);
+    await disk.copy(stored, below, { layers: [0, 1] });
+    await disk.copy(stored, below, { layers: [1, layout.layers] });
+    const kept = below.stageAs(stored).register();
+    expect(statSync(path).size).toBe(5 * BLOCK_BYTES);
+    expect(await areRight(kept, sequence)).toEqual(Array(5).fill(true));
+    const fresh = hostManager();
+    const above = fresh.allocateOrThrow(5);
+    await fresh.copy(kept, above, { layers: [2, 3] });
+    const part = [2 * LAYER_BYTES, 3 * LAYER_BYTES] as const;
+    expect(Buffer.compare(above.bytes(4).subarray(...part), fill(sequence, 4).subarray(...part))).toBe(0);
+    expect(
+      above
+        .bytes(4)
+        .subarray(0, part[0])
+        .every((byte) => byte === 0),
+    ).toBe(true);
+    await fresh.copy(kept, above);
+    const again = above.stageAs(kept).register();
+    expect(Array.from({ length: 5 }, (_, index) => Buffer.compare(again.view(index), fill(sequence, index)))).toEqual(
+      Array(5).fill(0),
+    );
+  });
+
+  it('are an error where the file has lost them half-way, and what was to be written stays mutable', async () => {
+    const path = join(temporaryFolder(), 'blocks');
+    const disk = await fileManager(await fileAgent(), path);
+    const host = hostManager({ registry: disk.registry });
+    const tiers = new BlockTiers(host, disk);
+    const sequence = sequenceOf(4);
+    const stored = await store(host, sequence);
+    expect(await tiers.offload(stored)).toBe(4);
+    stored.dispose();
+    host.drainInactive();
+    using kept = disk.matchPrefix(sequence) as RegisteredBlocks;
+    truncateSync(path, 2 * BLOCK_BYTES + 1);
+    // A library that counts a short read as one that is done gives bytes that were never stored.
+    await expect(kept.read(3)).rejects.toThrow(
+      expect.objectContaining({ name: expect.stringMatching(/NixlError|BlockChecksumError/) }),
+    );
+    const other = hostManager();
+    const above = other.allocateOrThrow(4);
+    await expect(other.copy(kept, above)).rejects.toThrow();
+    expect(above.stage(sequence).reset().length).toBe(4);
+    await expect(tiers.onboard(sequence)).rejects.toThrow();
+    expect([other.available, other.matchPrefix(sequence)]).toEqual([4, undefined]);
+    expect(Buffer.compare(await kept.read(1), fill(sequence, 1))).toBe(0);
+  });
+
+  it('are right for whatever goes up and down at once', async () => {
+    const disk = await fileManager(await fileAgent(), join(temporaryFolder(), 'blocks'), { blockCount: 24 });
+    const host = hostManager({ registry: disk.registry, blockCount: 16 });
+    const tiers = new BlockTiers(host, disk, { batchBlocks: 3 });
+    const random = randomNumbers(5);
+    const errors: unknown[] = [];
+    let checked = 0;
+    const one = async (): Promise<void> => {
+      const sequence = sequenceOf(1 + Math.floor(random() * 4), Math.floor(random() * 6));
+      using cached = host.matchPrefix(sequence);
+      const first = cached?.length ?? 0;
+      using onboarded = await tiers.onboard(sequence, first);
+      const there = first + (onboarded?.length ?? 0);
+      if (there < sequence.blockCount && host.available >= sequence.blockCount - there) {
+        using stored = await store(host, sequence, there);
+        tiers.enqueue(stored);
+      }
+      const found = [
+        ...(cached === undefined ? [] : await areRight(cached, sequence)),
+        ...(onboarded === undefined ? [] : await areRight(onboarded, sequence, first)),
+      ];
+      expect(found.every((right) => right)).toBe(true);
+      checked += found.length;
+    };
+    for (let round = 0; round < 40; round++)
+      await Promise.all(Array.from({ length: 6 }, () => one().catch((error: unknown) => errors.push(error))));
+    await tiers.flush();
+    expect(errors).toEqual([]);
+    expect(checked).toBeGreaterThan(200);
+    expect(tiers.statistics().onboarded).toBeGreaterThan(10);
+    expect([host.statistics(), disk.statistics()]).toMatchObject([
+      { available: 16, batches: 0 },
+      { available: 24, batches: 0 },
+    ]);
+  });
+
+  it('are copied by hundreds at once, each as it is', async () => {
+    const disk = await fileManager(await fileAgent(), join(temporaryFolder(), 'blocks'), { blockCount: 256 });
+    const host = hostManager({ registry: disk.registry, blockCount: 256 });
+    const sequences = Array.from({ length: 256 }, (_, seed) => sequenceOf(1, seed));
+    const kept = await Promise.all(
+      sequences.map(async (sequence) => {
+        using stored = await store(host, sequence);
+        const below = disk.allocateOrThrow(1);
+        await disk.copy(stored, below);
+        return below.stageAs(stored).register();
+      }),
+    );
+    for (const [index, blocks] of kept.entries())
+      expect(await areRight(blocks, sequences[index] as (typeof sequences)[number])).toEqual([true]);
+  });
+});
+
+describe('what the agents are given', () => {
+  it('begins on a page, whatever the size of a block', async () => {
+    const agent = await agentOn(libraryOf('mock'), { UCX: {} });
+    for (const blockCount of [1, 3, 8]) {
+      const manager = hostManager({ blockCount, layout: { ...layout, headDim: 3 } });
+      expect(manager.blockBytes % 4096).not.toBe(0);
+      expect((await manager.registerWith(agent)).address % 4096n).toBe(0n);
+    }
+  });
+
+  it('is refused where the bytes have no way', async () => {
+    const [agent, other] = [
+      await agentOn(libraryOf('mock'), { POSIX: {} }),
+      await agentOn(libraryOf('mock'), { POSIX: {} }),
+    ];
+    const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'));
+    const stored = await store(disk, sequenceOf(1));
+    const attached = BlockManager.attach(disk.share());
+    onTestFinished(() => attached.dispose());
+    const own = hostManager({
+      tier: 'disk',
+      storage: { kind: 'file', path: join(temporaryFolder(), 'blocks'), checksums: true },
+    });
+    for (const [target, reason] of [
+      [await fileManager(agent, join(temporaryFolder(), 'blocks')), /expected memory on one side, got two files/],
+      [
+        await fileManager(other, join(temporaryFolder(), 'blocks')),
+        /expected regions of one agent, got one of 'blocks-/,
+      ],
+      [attached, /expected a manager whose region is this thread's, got one of another thread's/],
+      [own, /expected memory or a region beside a region, got a manager's own file/],
+    ] as const) {
+      using blocks = target.allocateOrThrow(1);
+      await expect(target.copy(stored, blocks)).rejects.toThrow(reason);
+      await expect(target.copy(stored, blocks)).rejects.toThrow(TypeError);
+    }
+    using found = attached.matchPrefix(sequenceOf(1));
+    await expect(found?.read(0)).rejects.toThrow(/expected a manager whose region is this thread's/);
+    expect(() => disk.registerWith(other)).toThrow(
+      /registerWith agent: expected 'blocks-.*', whose region it is, got 'blocks-/,
+    );
+    expect(disk.statistics()).toMatchObject({ available: 7, mutableReferences: 0 });
+  });
+});
+
+describe('blocks are held until no byte can be on its way', () => {
+  const knobs = (mock: MockKnobs): NixlLibrary => loadNixl({ mode: 'mock', mock: { fakeGpus: 1, ...mock } });
+  afterEach(() => void knobs({}));
+
+  const heldBack = { completion: 'delayed', latencyUs: 2_000_000 } as const;
+
+  async function tiers() {
+    const agent = await agentOn(knobs({}), { UCX: {} });
+    const device = await deviceManager(agent);
+    const host = hostManager({ registry: device.registry });
+    const sequence = sequenceOf(4);
+    return { agent, device, host, sequence, stored: await store(device, sequence) };
+  }
+
+  it('whoever disposes of them meanwhile', async () => {
+    const { device, host, sequence, stored } = await tiers();
+    const target = host.allocateOrThrow(4);
+    knobs(heldBack);
+    const copied = host.copy(stored, target);
+    for (const use of [() => target.stage(sequence), () => target.split(1), () => target.bytes(0)]) {
+      expect(use).toThrow(
+        expect.objectContaining({ name: 'BlockStateError', message: expect.stringMatching(/are lent to a copy/) }),
+      );
+    }
+    await expect(host.copy(stored, target)).rejects.toThrow(expect.objectContaining({ name: 'BlockStateError' }));
+    stored.dispose();
+    target.dispose();
+    expect([device.available, host.available, target.disposed]).toEqual([4, 4, true]);
+    await copied;
+    expect([device.available, host.available]).toEqual([8, 8]);
+  });
+
+  it('though the copy was aborted', async () => {
+    const { device, host, stored } = await tiers();
+    const target = host.allocateOrThrow(4);
+    knobs(heldBack);
+    const abort = new AbortController();
+    const aborted = host.copy(stored, target, { signal: abort.signal });
+    setImmediate(() => abort.abort(new Error('enough')));
+    await expect(aborted).rejects.toThrow('enough');
+    stored.dispose();
+    expect([device.available, host.available, target.disposed]).toEqual([4, 4, false]);
+    expect(() => target.bytes(0)).toThrow(expect.objectContaining({ name: 'BlockStateError' }));
+    await waitFor(
+      'the source',
+      () => device.available,
+      (available) => available === 8,
+      30_000,
+    );
+    expect(target.bytes(0).length).toBe(BLOCK_BYTES);
+    target.dispose();
+    expect(host.available).toBe(8);
+    await expect(
+      host.copy(device.matchPrefix(sequenceOf(4)) as RegisteredBlocks, host.allocateOrThrow(4), {
+        signal: AbortSignal.abort(new Error('before')),
+      }),
+    ).rejects.toThrow('before');
+    expect(device.statistics().batches).toBe(1);
+  });
+
+  it.each(['before', 'while'])(
+    'though the manager was disposed of %s they were sent: another thread has it still, and gets them then',
+    async (when) => {
+      const { agent, host, stored } = await tiers();
+      const other = BlockManager.attach(host.share());
+      onTestFinished(() => other.dispose());
+      const target = host.allocateOrThrow(4);
+      await host.registerWith(agent);
+      knobs(heldBack);
+      const copied = host.copy(stored, target);
+      if (when === 'while') await new Promise(setImmediate);
+      host.dispose();
+      expect(other.available).toBe(4);
+      await expect(copied).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+      expect(other.available).toBe(8);
+    },
+  );
+
+  it('though the agent was closed', async () => {
+    const { agent, device, host, stored } = await tiers();
+    const target = host.allocateOrThrow(4);
+    // An agent waits for a second at most.
+    knobs({ ...heldBack, latencyUs: 100_000 });
+    const copied = host.copy(stored, target);
+    const closed = agent.close();
+    stored.dispose();
+    target.dispose();
+    expect([device.available, host.available]).toEqual([4, 4]);
+    await expect(copied).rejects.toMatchObject({ code: 'DYN_CLOSED' });
+    expect(await closed).toEqual({ leaked: false });
+    expect([device.available, host.available]).toEqual([8, 8]);
+  });
+
+  it('and come back from a copy that failed, to be tried again', async () => {
+    const { host, sequence, stored } = await tiers();
+    const target = host.allocateOrThrow(4);
+    knobs({ completion: 'delayed', failAt: 1 });
+    await expect(host.copy(stored, target)).rejects.toThrow(expect.objectContaining({ name: 'NixlError' }));
+    expect([target.disposed, host.available]).toEqual([false, 4]);
+    knobs({});
+    await host.copy(stored, target);
+    expect(await areRight(target.stageAs(stored).register(), sequence)).toEqual(Array(4).fill(true));
+  });
+});

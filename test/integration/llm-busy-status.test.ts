@@ -1,9 +1,0 @@
-import { it } from 'vitest';
-import { busyThenFree } from '../helpers/busy.js';
-import { deployments } from '../helpers/serving.js';
-
-process.env['DYN_HTTP_OVERLOAD_STATUS_CODE'] = '503';
-const deployment = deployments();
-
-it('a frontend whose workers are all busy answers as its environment says', () =>
-  busyThenFree(deployment(), { activeDecodeBlocks: 0.5 }, 503));

@@ -1,0 +1,141 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { isDone } from '../../../scripts/setup/steps.mjs';
+import { execute, root } from '../../helpers/project.js';
+import { freePort } from '../../helpers/runtime/cluster.js';
+import { waitFor } from '../../helpers/wait.js';
+
+const scratch = mkdtempSync(join(tmpdir(), 'quickstart-test-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+const start = (...args: string[]) =>
+  run(process.execPath, '--import', 'tsx', join(root, 'examples/quickstart/main.ts'), ...args);
+
+function run(command: string, ...args: string[]) {
+  const child = spawn(command, args, {
+    cwd: root,
+    env: { ...process.env, TMPDIR: scratch },
+    // A group of its own, as a shell gives it: the signal of a Ctrl-C reaches its workers too.
+    detached: true,
+  });
+  const output = { text: '', error: '' };
+  child.stdout.on('data', (part: Buffer) => (output.text += part));
+  child.stderr.on('data', (part: Buffer) => (output.error += part));
+  return { child, output, exited: once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]> };
+}
+
+/** The processes that the quickstart said it runs, of those that still do. */
+function alive(text: string): number[] {
+  const pids = [...text.matchAll(/\(process (\d+)\)/g)].map(([, pid]) => Number(pid));
+  expect(pids).toHaveLength(3);
+  return pids.filter((pid) => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  });
+}
+
+const leftovers = () => readdirSync(scratch).filter((name) => name.startsWith('dynamo-quickstart-'));
+
+describe('the quickstart', () => {
+  it('answers its sample and ends with --once', async () => {
+    const { output, exited } = start('--once', '--port', String(await freePort()));
+    expect((await exited)[0], output.error).toBe(0);
+    expect(output.text).toMatch(/^answer: .*tokens.*$/m);
+    expect(alive(output.text)).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('leaves no process and no file after Ctrl-C', async () => {
+    const { child, output, exited } = start('--port', String(await freePort()));
+    child.stdout.on('data', () => {
+      if (output.text.includes('Ctrl-C')) process.kill(-(child.pid as number), 'SIGINT');
+    });
+    expect((await exited)[0], output.error).toBe(0);
+    expect(alive(output.text)).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  });
+
+  it('says in one line that its port is taken', async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as { port: number };
+    const { output, exited } = start('--port', String(port));
+    expect((await exited)[0]).toBe(1);
+    expect(output.error.trim().split('\n')).toEqual([expect.stringContaining(`127.0.0.1:${port}`)]);
+    expect(leftovers()).toEqual([]);
+    taken.close();
+  });
+
+  it('prints a curl line that streams an answer as it stands', async () => {
+    const { child, output, exited } = start('--port', String(await freePort()));
+    await waitFor(
+      'the end of the sample',
+      () => output.text,
+      (text) => text.includes('Ctrl-C'),
+      50_000,
+    );
+    const [line] = output.text.match(/^ *curl .*$/m) as [string];
+    const { stdout } = await execute('sh', ['-c', line]);
+    expect(stdout).toMatch(/^data: \{.*"content":/m);
+    expect(stdout.trim().endsWith('data: [DONE]')).toBe(true);
+    process.kill(-(child.pid as number), 'SIGINT');
+    expect((await exited)[0], output.error).toBe(0);
+  });
+
+  it('leaves no process and no file after Ctrl-C with answers under way', async () => {
+    const { child, output, exited } = start('--port', String(await freePort()));
+    await waitFor(
+      'the end of the sample',
+      () => output.text,
+      (text) => text.includes('Ctrl-C'),
+      50_000,
+    );
+    const [, url] = output.text.match(/^frontend +(\S+)/m) as unknown as [string, string];
+    // More tokens than are said in the time that it takes to press Ctrl-C.
+    const body = JSON.stringify({
+      model: 'tiny-llama',
+      messages: [{ role: 'user', content: 'What is KVBM?' }],
+      max_tokens: 3000,
+      stream: true,
+      nvext: { ignore_eos: true },
+    });
+    const ask = () =>
+      fetch(`${url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    const bodies = await Promise.all(
+      Array.from({ length: 8 }, async () => ((await ask()).body as ReadableStream<Uint8Array>).getReader()),
+    );
+    for (const reader of bodies) expect((await reader.read()).done).toBe(false);
+    process.kill(-(child.pid as number), 'SIGINT');
+    const read = async (reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> => {
+      while (!(await reader.read()).done);
+    };
+    // Each comes to its end or is cut off; none is left hanging.
+    await Promise.allSettled(bodies.map(read));
+    expect((await exited)[0], output.error).toBe(0);
+    expect(alive(output.text)).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  });
+
+  it.for([
+    ['npm start', ['start', '--']],
+    ['npm run example', ['run', 'example', '--', 'quickstart']],
+  ] as const)('is what %s runs behind a set-up that has nothing to do', async ([, args], { skip }) => {
+    const undone = ['packages', 'native', 'typescript'].filter((name) => !isDone(name));
+    skip(undone.length > 0, `npm run setup has not run since a change of: ${undone.join(', ')}`);
+    const { output, exited } = run('npm', ...args, '--once', '--port', String(await freePort()));
+    expect((await exited)[0], output.error).toBe(0);
+    expect(output.text).toMatch(/^answer: .*tokens.*$/m);
+    const [, seconds] = output.text.match(/^set-up: nothing to do \((\S+) s\)$/m) as unknown as [string, string];
+    expect(Number(seconds)).toBeLessThan(5);
+    expect(alive(output.text)).toEqual([]);
+    expect(leftovers()).toEqual([]);
+  });
+});

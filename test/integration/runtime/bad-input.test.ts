@@ -1,0 +1,648 @@
+import { setTimeout as after } from 'node:timers/promises';
+
+import {
+  Annotated,
+  type Client,
+  ClosedError,
+  closeOnSignal,
+  DistributedRuntime,
+  DynamoError,
+  type Endpoint,
+  FirstTokenSource,
+  ForwardPassPublisher,
+  ForwardPassRelay,
+  ForwardPassSubscriber,
+  Frontend,
+  fetchModel,
+  KvPublisher,
+  KvRouter,
+  registerModel,
+  type ServedEndpoint,
+  serveEngine,
+  unregisterModel,
+  updateModelTaints,
+  WorkerMetricsPublisher,
+} from 'dynamo-node';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+
+import { testRuntime } from '../../helpers/runtime/runtime.js';
+import { within } from '../../helpers/wait.js';
+
+const unhandled: unknown[] = [];
+const note = (error: unknown): void => void unhandled.push(error);
+
+let runtime: DistributedRuntime;
+let endpoint: Endpoint<unknown, unknown>;
+let client: Client<unknown, unknown>;
+/** What is made for the methods of what a runtime and its endpoints give. */
+let made: Awaited<ReturnType<typeof make>>;
+
+async function make(served: ServedEndpoint) {
+  const at = runtime.endpoint('bad.engine.tokens');
+  const worker = await serveEngine(at, {
+    start: () => ({ model: 'bad', llm: { kvCacheBlockSize: 16, totalKvBlocks: 16 } }),
+    async *generate() {},
+  });
+  await worker.ready;
+  return {
+    served,
+    worker,
+    frontend: await Frontend.start({ discovery: { kind: 'mem' } }, { host: '127.0.0.1', port: 0 }),
+    counter: runtime.metrics.counter({ name: 'bad_counter', help: 'x' }),
+    gauge: runtime.metrics.gauge({ name: 'bad_gauge', help: 'x' }),
+    histogram: runtime.metrics.histogram({ name: 'bad_histogram', help: 'x' }),
+    firstTokens: await FirstTokenSource.open(at, 'decode'),
+    forwardPass: await ForwardPassPublisher.open(at),
+    kvPublisher: await KvPublisher.create(at, { blockSize: 16 }),
+    kvRouter: await KvRouter.create(at, { blockSize: 16 }),
+    load: await WorkerMetricsPublisher.create(at),
+  };
+}
+/** What the handler does with a request. */
+let answer: (request: never, context: { signal: AbortSignal }) => unknown = (request) => request;
+
+beforeAll(async () => {
+  process.on('unhandledRejection', note);
+  runtime = await DistributedRuntime.create({
+    discovery: { kind: 'mem' },
+    host: '127.0.0.1',
+    systemPort: 0,
+    systemHost: '127.0.0.1',
+  });
+  endpoint = runtime.endpoint('bad.worker.generate');
+  const served = await endpoint.serve(((request: never, context: { signal: AbortSignal }) =>
+    answer(request, context)) as never);
+  client = await endpoint.client();
+  await client.waitForInstances({ timeoutMs: 5000 });
+  made = await make(served);
+});
+
+afterAll(async () => {
+  const { frontend, firstTokens, forwardPass, kvPublisher, kvRouter, load, worker } = made;
+  for (const one of [firstTokens, forwardPass, kvPublisher, kvRouter, load, worker]) await one.close();
+  await frontend.close({ timeoutMs: 5000 });
+  await runtime.close({ timeoutMs: 5000 });
+  process.off('unhandledRejection', note);
+  expect(unhandled).toEqual([]);
+});
+
+/** What a call does with wrong arguments, whether it throws or rejects. */
+async function outcome(call: () => unknown): Promise<unknown> {
+  try {
+    return await within(5000, 'the call', Promise.resolve(call()));
+  } catch (error) {
+    return error;
+  }
+}
+
+const throws = (): never => {
+  throw new Error('a trap');
+};
+const cyclic: { self?: unknown } = {};
+cyclic.self = cyclic;
+
+/** Arguments that no function takes. */
+const WRONG = [
+  undefined,
+  null,
+  true,
+  0,
+  Number.NaN,
+  -1,
+  2 ** 53,
+  1n,
+  '',
+  'x',
+  Symbol('x'),
+  () => {},
+  [],
+  [1],
+  {},
+  Object.create(null),
+  cyclic,
+  new Proxy({}, { get: throws, has: throws, ownKeys: throws }),
+  new Date(0),
+  new Map(),
+];
+
+/** Each exported function and method, its argument left open. Those of an argument that some of WRONG are right for name these. */
+const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boolean][] = [
+  ['DistributedRuntime.create', (wrong) => DistributedRuntime.create(wrong), isPlain],
+  ['runtime.namespace', (wrong) => runtime.namespace(wrong), (value) => value === 'x'],
+  ['runtime.endpoint', (wrong) => runtime.endpoint(wrong)],
+  ['runtime.setHealthy', (wrong) => runtime.setHealthy(wrong), (value) => value === true],
+  ['runtime.engineRoute', (wrong) => runtime.engineRoute(wrong, () => 1), isString],
+  ['runtime.engineRoute handler', (wrong) => runtime.engineRoute('bad/handler', wrong), isFunction],
+  ['namespace.component', (wrong) => runtime.namespace('bad').component(wrong), (value) => value === 'x'],
+  ['namespace.publisher', (wrong) => runtime.namespace('bad').publisher(wrong), isString],
+  ['namespace.subscribe', (wrong) => runtime.namespace('bad').subscribe(wrong), isString],
+  ['runtime.close', (wrong) => runtime.close(wrong), isPlain],
+  ['served.close', (wrong) => made.served.close(wrong), isPlain],
+  ['worker.close', (wrong) => made.worker.close(wrong), isPlain],
+  ['frontend.close', (wrong) => made.frontend.close(wrong), isPlain],
+  ['frontend.models', (wrong) => made.frontend.models(wrong), isPlain],
+  ['frontend.waitForModel', (wrong) => made.frontend.waitForModel(wrong), isString],
+  ['frontend.waitForModel options', (wrong) => made.frontend.waitForModel('bad', wrong), isPlain],
+  [
+    'component.endpoint',
+    (wrong) => runtime.namespace('bad').component('worker').endpoint(wrong),
+    (value) => value === 'x',
+  ],
+  ['endpoint.serve', (wrong) => endpoint.serve(wrong), isFunction],
+  ['endpoint.serve options', (wrong) => endpoint.serve(() => 1, wrong), isPlain],
+  ['endpoint.serveBidirectional', (wrong) => endpoint.serveBidirectional(wrong), isFunction],
+  ['endpoint.client', (wrong) => endpoint.client(wrong), isPlain],
+  ['client.generate options', (wrong) => client.generate(1, wrong), isPlain],
+  ['client.generateAnnotated options', (wrong) => client.generateAnnotated(1, wrong), isPlain],
+  ['client.unary options', (wrong) => client.unary(1, wrong), isPlain],
+  ['client.collect options', (wrong) => client.collect(1, wrong), isPlain],
+  [
+    'client.bidirectional',
+    (wrong) => client.bidirectional(wrong),
+    (value) => typeof value === 'object' && value !== null,
+  ],
+  ['client.waitForInstances', (wrong) => client.waitForInstances(wrong), isPlain],
+  ['metrics.counter', (wrong) => runtime.metrics.counter(wrong)],
+  ['metrics.gauge', (wrong) => runtime.metrics.gauge(wrong)],
+  ['metrics.histogram', (wrong) => runtime.metrics.histogram(wrong)],
+  ['metricsText.set', (wrong) => runtime.metrics.text().set(wrong), isString],
+  ['counter.increment', (wrong) => made.counter.increment(wrong), isAmount],
+  ['counter.increment labels', (wrong) => made.counter.increment(1, wrong), isPlain],
+  ['gauge.set', (wrong) => made.gauge.set(wrong), isNumber],
+  ['gauge.set labels', (wrong) => made.gauge.set(1, wrong), isPlain],
+  ['gauge.add', (wrong) => made.gauge.add(wrong), isNumber],
+  ['histogram.observe', (wrong) => made.histogram.observe(wrong), isNumber],
+  ['new Annotated', (wrong) => new Annotated(wrong), isPlain],
+  ['new DynamoError', (wrong) => new DynamoError(wrong, 'x')],
+  ['closeOnSignal', (wrong) => closeOnSignal(wrong), isFunction],
+  [
+    'closeOnSignal signals',
+    (wrong) => closeOnSignal(async () => {}, wrong),
+    (value) => value === undefined || (Array.isArray(value) && value.length === 0),
+  ],
+  ['registerModel endpoint', (wrong) => registerModel(wrong, { modelName: 'x' })],
+  ['registerModel options', (wrong) => registerModel(endpoint, wrong)],
+  ['unregisterModel endpoint', (wrong) => unregisterModel(wrong)],
+  ['updateModelTaints endpoint', (wrong) => updateModelTaints(wrong, [])],
+  ['updateModelTaints taints', (wrong) => updateModelTaints(endpoint, wrong), () => true],
+  ['serveEngine endpoint', (wrong) => serveEngine(wrong, { start: () => ({ model: 'x' }), async *generate() {} })],
+  ['serveEngine engine', (wrong) => serveEngine(runtime.endpoint('bad.engine.other'), wrong)],
+  ['FirstTokenSource.open', (wrong) => FirstTokenSource.open(wrong, 'decode')],
+  ['ForwardPassPublisher.open', (wrong) => ForwardPassPublisher.open(wrong)],
+  ['ForwardPassPublisher.open options', (wrong) => ForwardPassPublisher.open(endpoint, wrong), isPlain],
+  ['ForwardPassRelay.open', (wrong) => ForwardPassRelay.open(wrong, 'tcp://127.0.0.1:1')],
+  ['ForwardPassRelay.open address', (wrong) => ForwardPassRelay.open(endpoint, wrong), isString],
+  ['ForwardPassSubscriber.open', (wrong) => ForwardPassSubscriber.open(wrong)],
+  [
+    'ForwardPassSubscriber.open received',
+    (wrong) => ForwardPassSubscriber.open(endpoint, wrong),
+    (value) => value === undefined || isFunction(value),
+  ],
+  ['KvPublisher.create', (wrong) => KvPublisher.create(wrong, { blockSize: 16 })],
+  ['KvPublisher.create options', (wrong) => KvPublisher.create(endpoint, wrong)],
+  ['KvRouter.create', (wrong) => KvRouter.create(wrong, { blockSize: 16 })],
+  ['KvRouter.create options', (wrong) => KvRouter.create(endpoint, wrong)],
+  ['WorkerMetricsPublisher.create', (wrong) => WorkerMetricsPublisher.create(wrong)],
+  ['firstTokens.notify', (wrong) => made.firstTokens.notify(wrong), isString],
+  [
+    'firstTokens.notify dpRank',
+    (wrong) => made.firstTokens.notify('x', wrong),
+    (value) => value === undefined || value === 0,
+  ],
+  ['forwardPass.publish', (wrong) => made.forwardPass.publish(wrong)],
+  ['kvPublisher.publish', (wrong) => made.kvPublisher.publish(wrong), isEmpty],
+  ['kvPublisher.stored', (wrong) => made.kvPublisher.stored(wrong, []), isEmpty],
+  ['kvPublisher.stored tokensHashes', (wrong) => made.kvPublisher.stored([], wrong), isEmpty],
+  ['kvPublisher.stored options', (wrong) => made.kvPublisher.stored([], [], wrong), isPlain],
+  ['kvPublisher.removed', (wrong) => made.kvPublisher.removed(wrong), isEmpty],
+  ['kvPublisher.removed options', (wrong) => made.kvPublisher.removed([], wrong), isPlain],
+  ['workerMetricsPublisher.publish', (wrong) => made.load.publish(wrong)],
+  ['kvRouter.select', (wrong) => made.kvRouter.select(wrong)],
+  ['kvRouter.reserve', (wrong) => made.kvRouter.reserve(wrong)],
+  ['kvRouter.explain', (wrong) => made.kvRouter.explain(wrong)],
+  ['kvRouter.overlapScores', (wrong) => made.kvRouter.overlapScores(wrong)],
+  ['kvRouter.potentialLoads', (wrong) => made.kvRouter.potentialLoads(wrong)],
+  ['kvRouter.prefillCompleted', (wrong) => made.kvRouter.prefillCompleted(wrong), isString],
+  ['kvRouter.free', (wrong) => made.kvRouter.free(wrong), isString],
+  ['unregisterModel options', (wrong) => unregisterModel(endpoint, wrong), isPlain],
+  ['fetchModel', (wrong) => fetchModel(wrong), isString],
+  ['Frontend.start options', (wrong) => Frontend.start({ discovery: { kind: 'mem' } }, wrong), isPlain],
+];
+
+function isPlain(value: unknown): boolean {
+  return value === undefined || (typeof value === 'object' && value !== null && !Array.isArray(value));
+}
+function isEmpty(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number' && !Number.isNaN(value);
+}
+function isAmount(value: unknown): boolean {
+  return value === undefined || (isNumber(value) && (value as number) >= 0);
+}
+function isString(value: unknown): boolean {
+  return typeof value === 'string';
+}
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
+
+describe('wrong arguments', () => {
+  let tried = 0;
+  afterAll(() => console.log(`${CALLS.length} functions tried with ${tried} wrong arguments`));
+
+  it.each(CALLS)('of %s are a TypeError or a RangeError that says where', async (_, call, right = () => false) => {
+    for (const wrong of WRONG) {
+      if (right(wrong)) continue;
+      tried += 1;
+      const error = (await outcome(() => call(wrong as never))) as Error;
+      expect(error, String(error)).toBeInstanceOf(Error);
+      if (error.message === 'a trap') continue;
+      expect(['TypeError', 'RangeError']).toContain(error.name);
+      expect(error.message).toMatch(/: (expected .*, got |unknown option; known are )/s);
+    }
+  });
+
+  it('are each a different error for each numeric option of a request', async () => {
+    for (const option of ['timeoutMs', 'attempts']) {
+      for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0, 0.5, 2 ** 53, '5', 5n, null]) {
+        const error = await outcome(() => client.unary(1, { [option]: wrong } as never));
+        expect(error, String(error)).toMatchObject({
+          message: expect.stringContaining(`client.unary options.${option}: expected an integer`),
+        });
+      }
+    }
+    for (const wrong of [-1n, 2n ** 64n, 1, '1']) {
+      const error = await outcome(() => client.unary(1, { instanceId: wrong as never }));
+      expect(error).toMatchObject({
+        message: expect.stringMatching(/options\.instanceId: expected (a bigint from 0|an instance id)/),
+      });
+    }
+  });
+
+  it('do not leave a runtime, an endpoint or a frontend that cannot be closed', async () => {
+    const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
+    const served = await other.endpoint('bad.closing.generate').serve(() => 1);
+    for (const timeoutMs of [Number.NaN, -1, 2 ** 31, '5', null]) {
+      await expect(served.close({ timeoutMs } as never)).rejects.toThrow(
+        'served.close options.timeoutMs: expected an integer',
+      );
+      await expect(other.close({ timeoutMs } as never)).rejects.toThrow(
+        'runtime.close options.timeoutMs: expected an integer',
+      );
+    }
+    await expect(other.close({ timeout: 5 } as never)).rejects.toThrow('runtime.close options.timeout: unknown option');
+    await served.close({ timeoutMs: 0 });
+    await other.close({ timeoutMs: 1000 });
+    expect(() => other.namespace('x')).toThrow(ClosedError);
+  });
+
+  it('of metadata and ids that text cannot hold are carried or refused, never fatal', async () => {
+    answer = (_, context) => ({ ...(context as never as { metadata: object }).metadata });
+    expect(await client.unary(1, { metadata: { key: 'žluť', empty: '', '\u0000': 'nul' } })).toMatchObject({
+      key: 'žluť',
+      empty: '',
+    });
+    expect(await outcome(() => client.unary(1, { metadata: { lone: '\ud800' }, id: '\udfff' }))).toMatchObject({
+      lone: '\ufffd',
+    });
+    expect(await outcome(() => client.unary(1, { metadata: { a: 1 } as never }))).toMatchObject({
+      message: expect.stringContaining('options.metadata.a: expected a string, got 1'),
+    });
+  });
+});
+
+describe('payloads', () => {
+  beforeAll(() => {
+    answer = (request) => request;
+  });
+
+  it.each([
+    ['a value that refers to itself', cyclic],
+    ['a symbol', { deep: [Symbol('x')] }],
+    ['a bigint of 80 bits', 2n ** 80n],
+    [
+      'a getter that throws',
+      {
+        get now() {
+          return throws();
+        },
+      },
+    ],
+    ['a proxy that throws', new Proxy([], { get: throws })],
+  ])('that no wire takes are a TypeError before anything is sent: %s', async (_, request) => {
+    for (const call of [() => client.unary(request), () => client.generate(request), () => client.collect(request)]) {
+      expect(await outcome(call)).toMatchObject({
+        name: 'TypeError',
+        message: expect.stringContaining('the request cannot be written as MessagePack'),
+      });
+    }
+    const events = await runtime.namespace('bad').publisher('topic');
+    expect(await outcome(() => events.publish(request))).toMatchObject({
+      name: 'TypeError',
+      message: expect.stringContaining('publisher.publish: the event cannot be written'),
+    });
+    async function* items(): AsyncGenerator<unknown> {
+      yield request;
+    }
+    // A generator awaits what it yields, which a proxy may refuse by itself.
+    expect(await outcome(() => client.bidirectional(items()).collect())).toMatchObject({
+      message: expect.stringMatching(/an item of the request cannot be written|^a trap$/),
+    });
+    await events.close();
+    expect(await client.unary('still there')).toBe('still there');
+  });
+
+  it('that are strange still arrive', async () => {
+    answer = (request) => request;
+    expect(await client.unary('\ud800 lone')).toBe('\ufffd lone');
+    expect(
+      await client.unary(JSON.parse('{"__proto__": {"polluted": true}, "constructor": 1}') as never),
+    ).toMatchObject({ constructor: 1 });
+    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+    expect(await client.unary(new Proxy({ a: [1] }, {}))).toEqual({ a: [1] });
+    expect(await client.unary(() => {})).toBeNull();
+    expect(await client.unary(undefined)).toBeNull();
+    let deep: unknown = 1;
+    for (let level = 0; level < 100; level++) deep = [deep];
+    expect(await client.unary(deep)).toEqual(deep);
+  });
+
+  it('that are nested beyond all measure are an error at one end, not the end of a process', async () => {
+    answer = () => 1;
+    let deep: unknown = 1;
+    for (let level = 0; level < 5000; level++) deep = [deep];
+    const got = await outcome(() => client.unary(deep));
+    if (got !== 1) expect(got).toBeInstanceOf(Error);
+    answer = (request) => request;
+    expect(await client.unary('still there')).toBe('still there');
+  });
+});
+
+describe('what a handler does wrong', () => {
+  it.each<[string, () => unknown, object]>([
+    [
+      'throws undefined',
+      () => {
+        throw undefined;
+      },
+      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' },
+    ],
+    [
+      'throws a string',
+      () => {
+        throw 'words';
+      },
+      { code: 'DYN_INTERNAL', message: 'words' },
+    ],
+    [
+      'throws an object without a prototype',
+      () => {
+        throw Object.create(null);
+      },
+      { code: 'DYN_INTERNAL', message: 'an object was thrown, which is no Error' },
+    ],
+    [
+      'throws a symbol',
+      () => {
+        throw Symbol('s');
+      },
+      { code: 'DYN_INTERNAL', message: 'Symbol(s) was thrown, which is no Error' },
+    ],
+    [
+      'throws a proxy',
+      () => {
+        throw new Proxy({}, { get: throws, has: throws, getPrototypeOf: throws });
+      },
+      { code: 'DYN_INTERNAL' },
+    ],
+    [
+      'throws an error that causes itself',
+      () => {
+        const error = new DynamoError('Conflict', 'round') as Error;
+        error.cause = error;
+        throw error;
+      },
+      { code: 'DYN_CONFLICT', message: 'round' },
+    ],
+    [
+      'throws details that no wire takes',
+      () => {
+        throw new DynamoError('Conflict', 'x', { details: cyclic });
+      },
+      { code: 'DYN_CONFLICT', message: 'x' },
+    ],
+    [
+      'throws a long message',
+      () => {
+        throw new Error('x'.repeat(1 << 20));
+      },
+      { code: 'DYN_INTERNAL' },
+    ],
+    [
+      'gives a value that refers to itself',
+      () => cyclic,
+      {
+        code: 'DYN_INTERNAL',
+        message: expect.stringContaining(
+          'an item of the response cannot be written as MessagePack: it refers to itself',
+        ),
+      },
+    ],
+    [
+      'gives a symbol',
+      () => Symbol('x'),
+      { code: 'DYN_INTERNAL', message: expect.stringContaining('cannot be written') },
+    ],
+    [
+      'rejects with nothing',
+      () => Promise.reject(undefined),
+      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' },
+    ],
+    ['gives a thenable that throws', () => ({ then: throws }), { message: 'a trap' }],
+    ['gives an iterator that throws', () => ({ [Symbol.asyncIterator]: throws }), { message: 'a trap' }],
+    [
+      'gives an iterator that is none',
+      () => ({ [Symbol.asyncIterator]: () => ({}) }),
+      { code: expect.stringMatching(/^DYN_/) },
+    ],
+    [
+      'gives an iterator of no results',
+      () => ({ [Symbol.asyncIterator]: () => ({ next: async () => undefined }) }),
+      { code: expect.stringMatching(/^DYN_/) },
+    ],
+  ])('is a typed error of its caller, and the endpoint goes on: it %s', async (_, handler, error) => {
+    answer = handler as never;
+    expect(await outcome(() => client.unary(1))).toMatchObject({ name: 'DynamoError', ...error });
+    answer = (request) => request;
+    expect(await client.unary('still there')).toBe('still there');
+  });
+
+  it.each<[string, unknown]>([
+    ['throws', { next: async () => ({ done: false, value: 1 }), return: throws }],
+    ['never settles', { next: async () => ({ done: false, value: 1 }), return: () => new Promise(() => {}) }],
+    ['is no function', { next: async () => ({ done: false, value: 1 }), return: 1 }],
+  ])('an iterator whose return %s does not stop the others', async (_, iterator) => {
+    answer = () => ({ [Symbol.asyncIterator]: () => iterator });
+    for await (const item of client.generate(1)) if (item === 1) break;
+    answer = (request) => request;
+    expect(await client.unary('still there')).toBe('still there');
+  });
+
+  it('to call its own endpoint, and to close things while it runs, is no harm', async () => {
+    const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
+    const own = other.endpoint<number, number>('bad.recursive.generate');
+    let closing: Promise<void> | undefined;
+    const served = await own.serve(async (depth) => {
+      if (depth === 0) closing = served.close();
+      return depth === 0 ? 0 : 1 + (await calls.unary(depth - 1));
+    });
+    const calls = await own.client();
+    await calls.waitForInstances();
+    // The caller's view of discovery gives up what the worker had not begun to answer.
+    const got = await outcome(() => calls.unary(20));
+    if (got !== 20) expect(got).toMatchObject({ code: 'DYN_UNAVAILABLE', retryable: true });
+    await within(5000, 'the close', closing as Promise<void>);
+  });
+
+  it('parse refuses a request as the caller’s mistake, and hands on what it makes of the others', async () => {
+    const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
+    const typed = other.endpoint<number, number>('bad.parsed.generate');
+    const parse = (value: unknown): number => {
+      if (typeof value !== 'string') throw new Error(`no text: ${String(value)}`);
+      return Number(value);
+    };
+    await typed.serve((value) => value * 2, { parse });
+    const streams = other.endpoint<number, number>('bad.streams.parsed');
+    await streams.serveBidirectional(
+      async function* (values) {
+        for await (const value of values) yield value * 2;
+      },
+      { parse },
+    );
+    const one = await (typed as Endpoint<unknown, unknown>).client();
+    await one.waitForInstances();
+    expect(await one.unary('21')).toBe(42);
+    await expect(one.unary(21)).rejects.toMatchObject({
+      code: 'DYN_INVALID_REQUEST',
+      reason: 'request.invalid',
+      message: 'the request was refused: no text: 21',
+    });
+    const many = await (streams as Endpoint<unknown, unknown>).client();
+    await many.waitForInstances();
+    async function* of(...values: unknown[]): AsyncGenerator<unknown> {
+      yield* values;
+    }
+    expect(await many.bidirectional(of('1', '2')).collect()).toEqual([2, 4]);
+    await expect(many.bidirectional(of('1', 2)).collect()).rejects.toMatchObject({
+      code: 'DYN_INVALID_REQUEST',
+      reason: 'request.invalid',
+    });
+    await expect(typed.serve(() => 1, { parse: 1 as never })).rejects.toThrow(
+      'endpoint.serve options.parse: expected a function, got 1',
+    );
+  });
+});
+
+describe('what is closed', () => {
+  it('refuses every method as closed, and close again is nothing', async () => {
+    const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
+    const place = other.endpoint<unknown, unknown>('bad.closed.generate');
+    await place.serve((value) => value);
+    const calls = await place.client();
+    await calls.waitForInstances();
+    const publisher = await other.namespace('bad').publisher('topic');
+    const stream = calls.generate(1);
+    await stream.collect();
+    await publisher.close();
+    await publisher.close();
+    await calls.close();
+    await calls.close();
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
+    expect(await stream.return()).toEqual({ done: true, value: undefined });
+    stream.stop();
+    await stream.kill();
+    for (const call of [
+      () => calls.generate(1),
+      () => calls.unary(1),
+      () => calls.collect(1),
+      () => calls.instances(),
+      () => calls.watch(),
+      () => calls.waitForInstances(),
+      () => publisher.publish(1),
+    ]) {
+      expect(await outcome(call)).toBeInstanceOf(ClosedError);
+    }
+    await Promise.all([other.close(), other.close(), other.close({ timeoutMs: 5 })]);
+    for (const call of [
+      () => other.namespace('x'),
+      () => other.endpoint('a.b.c'),
+      () => other.instances(),
+      () => other.metrics,
+      () => other.metricsText(),
+      () => other.setHealthy(true),
+      () => other.engineRoute('x', () => 1),
+      () => place.serve(() => 1),
+      () => place.serveBidirectional(async function* () {}),
+      () => place.client(),
+      () => place.register(),
+      () => place.unregister(),
+      () => place.metrics,
+      () => place.publisher('x'),
+      () => place.subscribe('x'),
+      () => registerModel(place, { modelName: 'x' }),
+      () => unregisterModel(place),
+      () => updateModelTaints(place, []),
+      () => serveEngine(place, { start: () => ({ model: 'x' }), async *generate() {} }),
+      () => Frontend.start(other, { host: '127.0.0.1', port: 0 }),
+    ]) {
+      expect(await outcome(call)).toMatchObject({ code: 'DYN_CLOSED' });
+    }
+  });
+
+  it('in the midst of everything ends every call, each once', async () => {
+    const other = await DistributedRuntime.create({
+      discovery: { kind: 'mem' },
+      host: '127.0.0.1',
+      systemPort: 0,
+      systemHost: '127.0.0.1',
+    });
+    const place = other.endpoint<number, number>('bad.midst.generate');
+    await place.serve(async function* (value, { signal }) {
+      for (let index = 0; !signal.aborted; index++) {
+        await after(1);
+        yield value + index;
+      }
+    });
+    const calls = await place.client();
+    await calls.waitForInstances();
+    const watch = calls.watch();
+    await watch.next();
+    const events = await other.namespace('bad').subscribe('nothing');
+    const open = [
+      ...Array.from({ length: 20 }, (_, index) => calls.collect(index)),
+      calls.unary(1),
+      calls.waitForInstances({ count: 9 }),
+      (async () => {
+        for await (const _ of watch);
+      })(),
+      (async () => {
+        for await (const _ of events);
+      })(),
+      place.client(),
+      place.unregister(),
+      other.instances(),
+    ];
+    const ends = Promise.allSettled(open);
+    await after(20);
+    await within(10_000, 'the close', other.close({ timeoutMs: 300 }));
+    onTestFinished(() => calls.close());
+    await calls.close();
+    const results = await within(10_000, 'the ends', ends);
+    for (const result of results) {
+      if (result.status === 'rejected')
+        expect(result.reason, String(result.reason)).toMatchObject({ code: expect.stringMatching(/^DYN_/) });
+    }
+  });
+});

@@ -1,0 +1,203 @@
+import { type Client, DynamoError, RequestCancelled, type RequestContext } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+
+import { testRuntime } from '../../helpers/runtime/runtime.js';
+import { waitForPause } from '../../helpers/wait.js';
+
+interface Observed {
+  yielded: number;
+  returned: boolean;
+  context: RequestContext | undefined;
+}
+
+/** An endpoint that yields for ever, and what happened to its generator. */
+async function endless(delay: () => Promise<void>): Promise<{ client: Client<null, number>; observed: Observed }> {
+  const observed: Observed = { yielded: 0, returned: false, context: undefined };
+  const runtime = await testRuntime();
+  const endpoint = runtime.endpoint<null, number>('test.worker.endless');
+  await endpoint.serve(async function* (_, context) {
+    observed.context = context;
+    try {
+      for (;;) {
+        await delay();
+        yield observed.yielded++;
+      }
+    } finally {
+      observed.returned = true;
+    }
+  });
+  const client = await endpoint.client();
+  await client.waitForInstances({ timeoutMs: 30_000 });
+  return { client, observed };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('a unary call', () => {
+  const stuck = async () => {
+    const signals: AbortSignal[] = [];
+    const runtime = await testRuntime();
+    const endpoint = runtime.endpoint<number, number>('test.worker.stuck');
+    let calls = 0;
+    await endpoint.serve(async (failures, { signal }) => {
+      signals.push(signal);
+      if (calls++ < failures) throw new DynamoError('Unavailable', 'not now');
+      if (failures > 0) return calls;
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      return 0;
+    });
+    const client = await endpoint.client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+    return { client, signals, calls: () => calls };
+  };
+
+  it('ends with its signal and with its time, and its handler is told', async () => {
+    const { client, signals } = await stuck();
+    const reason = new Error('enough');
+    await expect(client.unary(0, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    expect(signals).toEqual([]);
+    const controller = new AbortController();
+    const waiting = client.unary(0, { signal: controller.signal });
+    await expect.poll(() => signals.length).toBe(1);
+    controller.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    // Its time may be over before it has reached the handler.
+    for (let timeoutMs = 50; signals.length < 2 && timeoutMs < 60_000; timeoutMs *= 2) {
+      const late = {
+        code: 'DYN_DEADLINE_EXCEEDED',
+        operation: 'client.unary',
+        message: expect.stringContaining(`${timeoutMs} ms`),
+      };
+      await expect(client.unary(0, { timeoutMs })).rejects.toMatchObject(late);
+    }
+    await expect.poll(() => signals.length > 1 && signals.every(({ aborted }) => aborted)).toBe(true);
+  });
+
+  it('is sent again only as often as it may be, and only within its time', async () => {
+    const { client, calls } = await stuck();
+    expect(await client.unary(2, { attempts: 3 })).toBe(3);
+    const other = await stuck();
+    await expect(other.client.unary(5, { attempts: 3 })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+    await expect(other.client.unary(5)).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
+    expect([calls(), other.calls()]).toEqual([3, 4]);
+    const late = await stuck();
+    await expect(late.client.unary(0, { attempts: 1000, timeoutMs: 60 })).rejects.toMatchObject({
+      code: 'DYN_DEADLINE_EXCEEDED',
+    });
+  });
+});
+
+it('a request that outlasts the time of its endpoint’s close is told that it is the shutdown', async () => {
+  const runtime = await testRuntime();
+  const endpoint = runtime.endpoint<null, string>('test.worker.closing');
+  let reason: unknown;
+  const served = await endpoint.serve(async (_, { signal }) => {
+    await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    reason = signal.reason;
+    return 'cut';
+  });
+  const client = await endpoint.client();
+  await client.waitForInstances({ timeoutMs: 30_000 });
+  const answer = client.unary(null).catch(() => 'gone');
+  await expect.poll(() => served.inFlight).toBe(1);
+  await served.close({ timeoutMs: 50 });
+  expect(reason).toBeInstanceOf(RequestCancelled);
+  expect(reason).toMatchObject({ kind: 'shutdown', message: 'the request was cut off by shutdown' });
+  expect(await answer).toMatch(/cut|gone/);
+});
+
+describe('a caller that goes away', () => {
+  it('kills upstream when it leaves the loop', async () => {
+    const { client, observed } = await endless(turn);
+    for await (const item of client.generate(null)) if (item === 3) break;
+    await expect.poll(() => observed.returned).toBe(true);
+    expect(observed.context?.signal.reason).toBeInstanceOf(RequestCancelled);
+    // The transport may notice the closed connection before the kill, and then only stops.
+    expect((observed.context?.signal.reason as RequestCancelled).kind).toMatch(/killed|stopped/);
+  });
+
+  it('gets its own reason when its signal aborts, before, during and after', async () => {
+    const { client, observed } = await endless(turn);
+    const reason = new Error('enough');
+    await expect(client.generate(null, { signal: AbortSignal.abort(reason) }).collect()).rejects.toBe(reason);
+    const controller = new AbortController();
+    const seen: number[] = [];
+    const read = (async () => {
+      for await (const item of client.generate(null, { signal: controller.signal })) {
+        seen.push(item);
+        if (seen.length === 5) controller.abort(reason);
+      }
+    })();
+    await expect(read).rejects.toBe(reason);
+    await expect.poll(() => observed.returned).toBe(true);
+    controller.abort(new Error('again'));
+  });
+
+  it('is told of its deadline', async () => {
+    const { client, observed } = await endless(turn);
+    await expect(client.collect(null, { timeoutMs: 100 })).rejects.toMatchObject({
+      code: 'DYN_DEADLINE_EXCEEDED',
+      reason: 'request.deadline_exceeded',
+    });
+    await expect.poll(() => observed.returned).toBe(true);
+  });
+
+  it('may ask a worker to stop, whose stream then ends without an error', async () => {
+    const { client, observed } = await endless(turn);
+    const stream = client.generate(null);
+    let count = 0;
+    for await (const _ of stream) if (++count === 3) stream.stop();
+    await expect.poll(() => observed.returned).toBe(true);
+    expect((observed.context?.signal.reason as RequestCancelled).kind).toBe('stopped');
+  });
+
+  it('cancels a handler that never yields', async () => {
+    let aborted = false;
+    const { client } = await endless(
+      () =>
+        new Promise(() => {
+          aborted = true;
+        }),
+    );
+    const controller = new AbortController();
+    const read = client.collect(null, { signal: controller.signal });
+    await expect.poll(() => aborted).toBe(true);
+    controller.abort(new Error('gone'));
+    await expect(read).rejects.toThrow('gone');
+  });
+
+  it('takes its child requests with it', async () => {
+    const { client: inner, observed } = await endless(turn);
+    const runtime = await testRuntime();
+    const outer = runtime.endpoint<null, number>('test.outer.relay');
+    await outer.serve(async function* () {
+      yield* inner.generate(null);
+    });
+    const client = await outer.client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+    for await (const item of client.generate(null)) if (item === 2) break;
+    await expect.poll(() => observed.returned).toBe(true);
+  });
+});
+
+describe('a reader that pauses', () => {
+  it('holds the producer back within the high-water mark and the queues of the transport', async () => {
+    const item = 'x'.repeat(64 * 1024);
+    const runtime = await testRuntime();
+    const endpoint = runtime.endpoint<null, string>('test.worker.flood');
+    let yielded = 0;
+    await endpoint.serve(async function* () {
+      for (;;) {
+        yielded += 1;
+        yield item;
+      }
+    });
+    const client = await endpoint.client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+    const stream = client.generate(null);
+    await stream.next();
+    // The sink holds 16 items, the transport two queues of 64 frames, the sockets up to some 30 MiB.
+    expect(await waitForPause('the producer', () => yielded)).toBeLessThan(1000);
+    await stream.kill();
+  });
+});

@@ -1,3 +1,0 @@
-import { testPythonCalls } from './python-calls.js';
-
-testPythonCalls('msgpack');

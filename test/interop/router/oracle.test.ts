@@ -1,0 +1,399 @@
+import { createWriteStream, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { finished } from 'node:stream/promises';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import {
+  computeBlockHashes,
+  computeSequenceHashes,
+  KvIndexer,
+  RadixTree,
+  type RouterEvent,
+  replayTrace,
+} from '../../../lib/index.js';
+import { pythonPeer } from '../../helpers/child.js';
+import { missingPeers } from '../../helpers/interop/peers.js';
+import { mooncakeTrace } from '../../helpers/router/mooncake.js';
+import { temporaryFolder } from '../../helpers/runtime/runtime.js';
+
+beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
+
+type Row = [string, number, number];
+
+/** The same numbers in every run. */
+function generator(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state % below;
+  };
+}
+
+const shown = (value: unknown): string =>
+  JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? `#${one}#` : one)).replace(/"#(\d+)#"/g, '$1');
+
+function eventLine(event: RouterEvent): string {
+  const { workerId, dpRank = 0, eventId = 0 } = event;
+  const list = (hashes: Iterable<bigint>): bigint[] => [...hashes];
+  const data =
+    event.kind === 'cleared'
+      ? 'cleared'
+      : event.kind === 'removed'
+        ? { removed: { block_hashes: list(event.blockHashes) } }
+        : {
+            stored: {
+              parent_hash: event.parentHash ?? null,
+              start_position: event.startPosition ?? null,
+              blocks: list(event.blockHashes).map((block_hash, index) => ({
+                block_hash,
+                tokens_hash: event.tokensHashes[index],
+              })),
+            },
+          };
+  return shown({ worker: workerId, event: { event_id: eventId, data, dp_rank: dpRank } });
+}
+
+interface Prefix {
+  readonly tokensHashes: BigUint64Array;
+  readonly names: BigUint64Array;
+}
+
+/** Prompts that share prefixes, as trees do. */
+function prefixes(random: (below: number) => number, count: number): Prefix[] {
+  const roots: bigint[][] = [[]];
+  const made: Prefix[] = [];
+  while (made.length < count) {
+    const start = roots[random(roots.length)] as bigint[];
+    const path = [...start, ...Array.from({ length: 1 + random(6) }, () => BigInt(1 + random(1 << 20)))];
+    if (path.length < 24) roots.push(path);
+    const tokensHashes = BigUint64Array.from(path);
+    made.push({ tokensHashes, names: computeSequenceHashes(tokensHashes) });
+  }
+  return made;
+}
+
+function randomEvent(random: (below: number) => number, all: readonly Prefix[], eventId: number): RouterEvent {
+  const { tokensHashes, names } = all[random(all.length)] as Prefix;
+  const base = { workerId: BigInt(random(8)) + 2n ** 63n, dpRank: random(2), eventId };
+  const dice = random(100);
+  if (dice === 0) return { kind: 'cleared', ...base };
+  const from = random(names.length);
+  const to = from + 1 + random(names.length - from);
+  if (dice < 30) return { kind: 'removed', ...base, blockHashes: names.subarray(from, to) };
+  // Most runs begin at the root; others follow blocks that may or may not be there.
+  const first = dice < 70 ? 0 : from;
+  const parentHash = first === 0 ? null : (names[first - 1] as bigint);
+  return {
+    kind: 'stored',
+    ...base,
+    blockHashes: names.subarray(first, to),
+    tokensHashes: tokensHashes.subarray(first, to),
+    parentHash,
+    startPosition: first,
+  };
+}
+
+const rowsOf = (scores: Iterable<{ workerId: bigint; dpRank: number; score: number }>): Row[] =>
+  [...scores]
+    .map(({ workerId, dpRank, score }): Row => [String(workerId), dpRank, score])
+    .sort((a, b) => (shown(a) < shown(b) ? -1 : 1));
+
+/** The cache of one rank, as engines keep it: no block without those before it. */
+class Cache {
+  readonly #held = new Map<bigint, number>();
+
+  #begun({ names }: Prefix): number {
+    const first = names.findIndex((name) => !this.#held.has(name));
+    return first === -1 ? names.length : first;
+  }
+
+  /** What it tells when a prompt is computed. */
+  store(prefix: Prefix): Omit<Extract<RouterEvent, { kind: 'stored' }>, 'workerId'> | undefined {
+    const { names, tokensHashes } = prefix;
+    const from = this.#begun(prefix);
+    if (from === names.length) return undefined;
+    const parentHash = from === 0 ? null : (names[from - 1] as bigint);
+    if (parentHash !== null) this.#held.set(parentHash, (this.#held.get(parentHash) as number) + 1);
+    names.subarray(from).forEach((name, at) => this.#held.set(name, from + at + 1 < names.length ? 1 : 0));
+    return {
+      kind: 'stored',
+      blockHashes: names.subarray(from),
+      tokensHashes: tokensHashes.subarray(from),
+      parentHash,
+      startPosition: from,
+    };
+  }
+
+  /** What it tells when a prompt's last blocks are evicted: those that no other block follows, the last first. */
+  evict(prefix: Prefix): Omit<Extract<RouterEvent, { kind: 'removed' }>, 'workerId'> | undefined {
+    const gone: bigint[] = [];
+    for (let at = this.#begun(prefix) - 1; at >= 0 && this.#held.get(prefix.names[at] as bigint) === 0; at--) {
+      const name = prefix.names[at] as bigint;
+      this.#held.delete(name);
+      gone.push(name);
+      if (at > 0)
+        this.#held.set(prefix.names[at - 1] as bigint, (this.#held.get(prefix.names[at - 1] as bigint) as number) - 1);
+    }
+    return gone.length === 0 ? undefined : { kind: 'removed', blockHashes: gone };
+  }
+
+  clear(): void {
+    this.#held.clear();
+  }
+}
+
+describe('against the wheel', () => {
+  it('the radix tree gives the same answers over 100,000 random events', async () => {
+    const random = generator(20261122);
+    const all = prefixes(random, 2000);
+    const file = join(temporaryFolder(), 'events');
+    const out = createWriteStream(file);
+    using tree = new RadixTree();
+    const ours: Row[][] = [];
+    let refused = 0;
+    for (let index = 0; index < 100_000; index++) {
+      const event = randomEvent(random, all, index);
+      refused += tree.apply([event]);
+      out.write(`${eventLine(event)}\n`);
+      if (index % 20_000 === 19_999) {
+        const worker = 2n ** 63n + BigInt(random(8));
+        tree.removeWorker(worker);
+        out.write(`${shown({ remove: worker })}\n`);
+      }
+      if (index % 50 !== 0) continue;
+      const query = (all[random(all.length)] as Prefix).tokensHashes;
+      ours.push(rowsOf(tree.findMatches(query)));
+      out.write(`${shown({ query: [...query] })}\n`);
+    }
+    out.end();
+    await finished(out);
+    const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
+    onTestFinished(() => python.stop());
+    const done = await python.event('done', {}, 120_000);
+    const theirs = python.events
+      .filter(({ event }) => event === 'scores')
+      .map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    expect(ours.length).toBe(2000);
+    expect(ours.filter((rows) => rows.length > 0).length).toBeGreaterThan(1500);
+    expect(theirs).toEqual(ours);
+    expect(done['refused']).toBe(refused);
+  }, 300_000);
+
+  it('indexers of every kind give the same answers over 100,000 events of engines', async () => {
+    const random = generator(20261125);
+    const all = prefixes(random, 2000);
+    const caches = Array.from({ length: 16 }, () => new Cache());
+    const indexers = (['radix', 'concurrent', 'positional'] as const).map(
+      (kind) => new KvIndexer({ kind, blockSize: 16 }),
+    );
+    onTestFinished(async () => void (await Promise.all(indexers.map((indexer) => indexer.close()))));
+    const file = join(temporaryFolder(), 'events');
+    const out = createWriteStream(file);
+    const ours: Row[][][] = [];
+    let [told, batch]: [number, RouterEvent[]] = [0, []];
+    while (told < 100_000) {
+      const which = random(caches.length);
+      const cache = caches[which] as Cache;
+      const prefix = all[random(all.length)] as Prefix;
+      const dice = random(1000);
+      if (dice === 0) cache.clear();
+      const change =
+        dice === 0 ? ({ kind: 'cleared' } as const) : dice < 600 ? cache.store(prefix) : cache.evict(prefix);
+      if (change === undefined) continue;
+      const event: RouterEvent = {
+        ...change,
+        workerId: BigInt(which >> 1) + 2n ** 63n,
+        dpRank: which & 1,
+        eventId: told++,
+      };
+      out.write(`${eventLine(event)}\n`);
+      batch.push(event);
+      if (batch.length < 50) continue;
+      const query = (all[random(all.length)] as Prefix).tokensHashes;
+      out.write(`${shown({ query: [...query] })}\n`);
+      const events = batch.splice(0);
+      ours.push(
+        await Promise.all(
+          indexers.map(async (indexer) => (await indexer.apply(events), rowsOf(await indexer.findMatches(query)))),
+        ),
+      );
+    }
+    out.end();
+    await finished(out);
+    const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
+    onTestFinished(() => python.stop());
+    const done = await python.event('done', {}, 120_000);
+    const theirs = python.events
+      .filter(({ event }) => event === 'scores')
+      .map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    expect(ours).toHaveLength(2000);
+    expect(ours.filter(([rows]) => (rows as Row[]).length > 0).length).toBeGreaterThan(1500);
+    indexers.forEach(({ kind }, index) =>
+      expect(
+        ours.map((rows) => rows[index]),
+        kind,
+      ).toEqual(theirs),
+    );
+    expect(done['refused']).toBe(0);
+  }, 300_000);
+
+  it('hashes are the same, over random tokens, adapters, tenants, pairs and media', async () => {
+    const random = generator(7);
+    const python = pythonPeer('router.py', ['hash'], temporaryFolder());
+    onTestFinished(() => python.stop());
+    await python.event('ready');
+    for (let round = 0; round < 60; round++) {
+      const blockSize = 1 + random(64);
+      const tokens = Array.from({ length: random(500) }, () => random(2 ** 31) * 2 + random(2));
+      const blocks = Math.floor(tokens.length / blockSize);
+      const media =
+        round % 4 === 0
+          ? Array.from({ length: blocks }, (_, index) =>
+              random(2) === 0 ? null : [{ hash: BigInt(index) * 977n, offsets: [[0, 1]] as const }],
+            )
+          : undefined;
+      const options = {
+        ...(round % 2 === 0 ? { loraName: `adapter-${random(9)}` } : {}),
+        ...(round % 3 === 0 ? { cacheSalt: `tenant-${random(9)}` } : {}),
+        ...(round % 5 === 0 ? { eagle: true } : {}),
+        ...(media === undefined ? {} : { multimodal: media }),
+      };
+      python.send({
+        tokens,
+        block_size: blockSize,
+        lora_name: options.loraName,
+        cache_namespace: options.cacheSalt,
+        is_eagle: options.eagle,
+        block_mm_infos: media?.map(
+          (objects) =>
+            objects && { mm_objects: objects.map(({ hash, offsets }) => ({ mm_hash: Number(hash), offsets })) },
+        ),
+      });
+      const { hashes } = await python.event('hashes');
+      expect([...computeBlockHashes(tokens, blockSize, options)].map(String)).toEqual(hashes);
+    }
+  });
+
+  it('Mooncake’s hash ids overlap alike in our index and the wheel’s tree', async () => {
+    const requests = readFileSync(mooncakeTrace(), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { hash_ids: number[] }).hash_ids);
+    const file = join(temporaryFolder(), 'events');
+    const out = createWriteStream(file);
+    await using index = new KvIndexer({ blockSize: 512 });
+    const ours: Row[][] = [];
+    for (const [at, ids] of requests.entries()) {
+      const tokensHashes = BigUint64Array.from(ids, (id) => BigInt(id + 1));
+      ours.push(rowsOf(await index.findMatches(tokensHashes)));
+      out.write(`${shown({ query: [...tokensHashes] })}\n`);
+      const event: RouterEvent = {
+        kind: 'stored',
+        workerId: BigInt(at % 4),
+        eventId: at,
+        blockHashes: computeSequenceHashes(tokensHashes),
+        tokensHashes,
+        startPosition: 0,
+      };
+      await index.apply([event]);
+      out.write(`${eventLine(event)}\n`);
+    }
+    out.end();
+    await finished(out);
+    const python = pythonPeer('router.py', ['tree', file], temporaryFolder(), { DYN_LOG: 'off' });
+    onTestFinished(() => python.stop());
+    await python.event('done', {}, 60_000);
+    const theirs = python.events
+      .filter(({ event }) => event === 'scores')
+      .map(({ rows }) => (rows as Row[]).sort((a, b) => (shown(a) < shown(b) ? -1 : 1)));
+    expect(theirs).toEqual(ours);
+    expect(ours.flat().filter(([, , score]) => score > 1).length).toBeGreaterThan(100);
+  }, 300_000);
+});
+
+describe('Mooncake’s trace of 1,000 requests, simulated', () => {
+  const engine = {
+    engine: { backend: 'vllm', block_size: 64, num_gpu_blocks: 16384, max_num_seqs: 256, max_num_batched_tokens: 8192 },
+  };
+  type Summary = Record<string, number | null>;
+
+  function wheel(): { run(options: object): Promise<Summary> } {
+    const python = pythonPeer('router.py', ['replay', mooncakeTrace()], temporaryFolder(), { DYN_LOG: 'off' });
+    onTestFinished(() => python.stop());
+    return {
+      run: async (options) => {
+        python.send({ trace_block_size: 512, ...options });
+        return (await python.event('report', {}, 60_000))['summary'] as Summary;
+      },
+    };
+  }
+
+  /** Everything but how long the simulation itself took. */
+  const simulated = (report: object): Summary =>
+    Object.fromEntries(
+      Object.entries(report).filter(
+        ([name, value]) => typeof value !== 'object' && !/wall_time|^processed_.*_per_s$/.test(name),
+      ),
+    ) as Summary;
+
+  const disaggregated = { kind: 'disaggregated', prefillWorkers: 2, decodeWorkers: 2 } as const;
+  const roles = (worker_type: string) => ({ engine: { ...engine.engine, worker_type } });
+
+  it('is the wheel’s, figure by figure, in round-robin', async () => {
+    const ours = await replayTrace({
+      trace: mooncakeTrace(),
+      pool: { kind: 'aggregated', workers: 4, engine },
+      mode: 'round_robin',
+    });
+    const theirs = await wheel().run({ extra_engine_args: engine, num_workers: 4, router_mode: 'round_robin' });
+    expect(simulated(ours)).toEqual(
+      simulated(Object.fromEntries(Object.entries(theirs).filter(([name, value]) => value !== null || name in ours))),
+    );
+    expect(ours).toMatchObject({ num_requests: 1000, completed_requests: 1000 });
+  }, 300_000);
+
+  it('is the wheel’s too where prefill and decode are apart', async () => {
+    const ours = await replayTrace({
+      trace: mooncakeTrace(),
+      pool: { ...disaggregated, prefillEngine: roles('prefill'), decodeEngine: roles('decode') },
+      mode: 'round_robin',
+    });
+    const theirs = await wheel().run({
+      prefill_engine_args: roles('prefill'),
+      decode_engine_args: roles('decode'),
+      num_prefill_workers: 2,
+      num_decode_workers: 2,
+      router_mode: 'round_robin',
+    });
+    expect(ours.mean_ttft_ms).toBe(theirs['mean_ttft_ms']);
+    expect(ours['mean_itl_ms']).toBe(theirs['mean_itl_ms']);
+  }, 300_000);
+
+  it('is within 2% of the wheel’s in kv, and well before round-robin', async () => {
+    const trace = mooncakeTrace();
+    const pool = { kind: 'aggregated', workers: 4, engine } as const;
+    const python = wheel();
+    // Equals are drawn: a single run strays by a percent or two.
+    const [ours, theirs]: [Summary[], Summary[]] = [[], []];
+    for (let run = 0; run < 12; run++) {
+      ours.push(simulated(await replayTrace({ trace, pool, mode: 'kv' })));
+      theirs.push(await python.run({ extra_engine_args: engine, num_workers: 4, router_mode: 'kv_router' }));
+    }
+    const mean = (of: Summary[], field: string): number =>
+      of.reduce((sum, run) => sum + (run[field] as number), 0) / of.length;
+    for (const field of ['mean_ttft_ms', 'prefix_cache_reused_ratio', 'mean_itl_ms']) {
+      const [one, other] = [mean(ours, field), mean(theirs, field)];
+      expect(Math.abs(one / other - 1), `${field}: ${one} against ${other}`).toBeLessThan(0.02);
+    }
+    const plain = await replayTrace({ trace, pool, mode: 'round_robin' });
+    expect(mean(ours, 'mean_ttft_ms')).toBeLessThan(0.9 * plain.mean_ttft_ms);
+  }, 300_000);
+
+  it('refuses what it does not know, by name', async () => {
+    await expect(
+      replayTrace({ trace: '/none', pool: { kind: 'aggregated', workers: 1, engine: { speed: 1 } } }),
+    ).rejects.toThrow(/pool\.engine: .*speed/);
+    await expect(replayTrace({ trace: 1 as never, pool: { kind: 'aggregated', workers: 1, engine } })).rejects.toThrow(
+      /options\.trace: expected a string/,
+    );
+  });
+});

@@ -1,0 +1,3 @@
+import { testPythonCalls } from '../../helpers/interop/python-calls.js';
+
+testPythonCalls('json');

@@ -1,0 +1,79 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { describe, expect, it, onTestFinished } from 'vitest';
+
+import { execute, root } from '../../helpers/project.js';
+
+const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22 and 24';
+
+const PRINT =
+  "await import('./lib/index.ts').then(() => console.log('loaded'), (error) => console.log(error.message));";
+
+/** What a process prints that imports the package from a folder without an addon, behind a script that changes what Node says of itself. */
+async function importBehind(change: string, addon?: string): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'dynamo-load-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  cpSync(join(root, 'lib'), join(folder, 'lib'), { recursive: true });
+  cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+  if (addon !== undefined) {
+    mkdirSync(join(folder, 'build/Release'), { recursive: true });
+    writeFileSync(join(folder, 'build/Release/dynamo_node.node'), addon);
+  }
+  writeFileSync(join(folder, 'main.mjs'), `${change}\n${PRINT}\n`);
+  const { stdout } = await execute(
+    process.execPath,
+    ['--import', import.meta.resolve('tsx'), join(folder, 'main.mjs')],
+    { cwd: folder },
+  );
+  return stdout.trim();
+}
+
+const set = (object: string, name: string, value: string): string =>
+  `Object.defineProperty(${object}, '${name}', { value: ${value} });`;
+
+const cases: [where: string, change: string, reason: string][] = [
+  [
+    'macOS',
+    set('process', 'platform', "'darwin'"),
+    'darwin is not supported: Dynamo runs on Linux (a container will do)',
+  ],
+  [
+    'Windows',
+    set('process', 'platform', "'win32'"),
+    'win32 is not supported: Dynamo runs on Linux (a container will do)',
+  ],
+  ['arm64', set('process', 'arch', "'arm64'"), 'the processor architecture arm64 is not supported'],
+  ['Bun', 'globalThis.Bun = {};', 'Bun is not supported: run the program with Node.js'],
+  ['Deno', 'globalThis.Deno = {};', 'Deno is not supported: run the program with Node.js'],
+  ['Node.js 18', set('process.versions', 'node', "'18.20.4'"), 'Node.js 18.20.4 is too old'],
+  [
+    'musl',
+    'process.report.getReport = () => ({ header: {} });',
+    'musl libc (Alpine) is not supported: use an image with glibc, such as node:22-bookworm',
+  ],
+];
+
+describe('a process that cannot load the addon is told why, and what is supported', () => {
+  it.each(cases)('on %s', async (_where, change, reason) => {
+    expect(await importBehind(change)).toBe(`dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`);
+  });
+
+  it('with an older glibc', async () => {
+    const linker =
+      'process.dlopen = () => { throw new Error("/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.36\' not found"); };';
+    const message = await importBehind(
+      `${linker} process.report.getReport = () => ({ header: { glibcVersionRuntime: '2.35' } });`,
+      'any',
+    );
+    expect(message).toBe(`dynamo-node cannot load its native addon: glibc 2.35 is too old; ${SUPPORTED}`);
+  });
+
+  it('with a checkout that is not built, or a file that is no addon', async () => {
+    for (const addon of [undefined, 'not an addon']) {
+      expect(await importBehind('', addon)).toContain('no usable binary was found in prebuilds/ or build/Release');
+    }
+  });
+});

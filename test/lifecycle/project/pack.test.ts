@@ -1,0 +1,95 @@
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { linkedCrates, notices, runtimePackages } from '../../../scripts/licenses.mjs';
+import { installRust } from '../../../scripts/setup/rust.mjs';
+import { addonFile, execute, root } from '../../helpers/project.js';
+
+const published = ['package.json', 'dist', 'README.md', 'LICENSE'];
+const unreachable = /npm error code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENOTCACHED)/;
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'dynamo-pack-'));
+});
+
+afterEach(() => rm(folder, { recursive: true }));
+
+/** Packs what would be published, with the addon that was built here in the place of its prebuild and the notices as the build writes them. */
+async function pack(): Promise<string> {
+  const staging = join(folder, 'staging');
+  const prebuilds = join(staging, 'prebuilds/linux-x64');
+  await mkdir(prebuilds, { recursive: true });
+  for (const name of published) await cp(join(root, name), join(staging, name), { recursive: true });
+  await installRust();
+  await writeFile(join(staging, 'THIRD_PARTY_NOTICES'), notices(linkedCrates(), runtimePackages()));
+  await execute('strip', ['-o', join(prebuilds, 'dynamo-node.glibc.node'), addonFile()]);
+  await execute('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], { cwd: staging });
+  const tarball = (await readdir(folder)).find((name) => name.endsWith('.tgz'));
+  return join(folder, tarball!);
+}
+
+test('the tarball carries the licence, the notices of the linked crates, the types, and neither sources nor tests', async () => {
+  const { stdout } = await execute('tar', ['-tzf', await pack()]);
+  const files = stdout
+    .trim()
+    .split('\n')
+    .map((name) => name.replace('package/', ''));
+  const wanted = [
+    'LICENSE',
+    'THIRD_PARTY_NOTICES',
+    'README.md',
+    'dist/index.js',
+    'dist/index.d.ts',
+    'prebuilds/linux-x64/dynamo-node.glibc.node',
+  ];
+  expect(files).toEqual(expect.arrayContaining(wanted));
+  expect(
+    files.filter((name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name)),
+  ).toEqual([]);
+});
+
+test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it, and its types hold', {
+  timeout: 240_000,
+}, async (context) => {
+  const tarball = await pack();
+  const app = join(folder, 'app');
+  await mkdir(app);
+  await writeFile(join(app, 'package.json'), '{"private": true}');
+
+  const flags = ['--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=0'];
+  try {
+    await execute('npm', ['install', ...flags, tarball], { cwd: app });
+  } catch (error) {
+    if (unreachable.test((error as { stderr: string }).stderr)) context.skip('no package registry can be reached');
+    throw error;
+  }
+
+  await copyFile(join(root, 'test/fixtures/pack-smoke.mjs'), join(app, 'smoke.mjs'));
+  const { stdout } = await execute(process.execPath, ['smoke.mjs'], { cwd: app, timeout: 60_000 });
+  expect(stdout).toContain('answered');
+
+  // The types as a user sees them who has their libraries checked too, with the README's first program.
+  const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [
+    string,
+    string,
+  ];
+  await writeFile(join(app, 'main.mts'), example);
+  const strict = [
+    '--noEmit',
+    '--strict',
+    '--exactOptionalPropertyTypes',
+    '--skipLibCheck',
+    'false',
+    '--target',
+    'es2022',
+    '--lib',
+    'es2023,esnext.disposable',
+  ];
+  const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--module', 'nodenext'];
+  await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, ...types, 'main.mts'], {
+    cwd: app,
+  });
+});

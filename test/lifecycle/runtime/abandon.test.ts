@@ -1,0 +1,46 @@
+import { setImmediate as turn } from 'node:timers/promises';
+
+import { expect, it, onTestFinished } from 'vitest';
+
+import { Child } from '../../helpers/child.js';
+import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
+import type { NumbersItem, NumbersRequest } from '../../helpers/runtime/worker-protocol.js';
+
+const CALLS = 2000;
+const LANES = 16;
+const MOST_TURNS = 20;
+
+it.each(['killed', 'stopped'] as const)(
+  `${CALLS} calls %s at any moment of their start leave no handler running: each is told, whatever it waits for`,
+  async (how) => {
+    const folder = temporaryFolder();
+    const path = 'abandon.worker.generate';
+    const options = { path, runtime: { discovery: { kind: 'file', dir: folder }, host: '127.0.0.1' } };
+    const worker = Child.program('test/helpers/runtime/programs/worker.ts', [JSON.stringify(options)]);
+    onTestFinished(() => worker.stop());
+    await worker.event('ready');
+    const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
+    const client = await runtime.endpoint<NumbersRequest, NumbersItem>(path).client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+
+    let call = 0;
+    const lane = async (): Promise<void> => {
+      while (call < CALLS) {
+        const turns = call % MOST_TURNS;
+        const stream = client.generate({ call: call++, items: 1, hangAt: 0 });
+        const items = stream.collect();
+        for (let count = 0; count < turns; count++) await turn();
+        if (how === 'killed') await stream.kill();
+        else stream.stop();
+        expect(await items).toEqual([]);
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+
+    worker.kill('SIGTERM');
+    const closed = await worker.event('closed');
+    console.log(`${CALLS} calls ${how}, ${String(closed['accepted'])} of them when their handler ran`);
+    expect(closed).toMatchObject({ cut: closed['accepted'], whole: 0, failed: 0 });
+    expect(await worker.exit()).toMatchObject({ code: 0, signal: null });
+  },
+);

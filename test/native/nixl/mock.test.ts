@@ -1,0 +1,169 @@
+import { join } from 'node:path';
+import { beforeAll, describe, expect, type TestContext, test } from 'vitest';
+
+import { Child, type ChildEvent } from '../../helpers/child.js';
+import { buildNixlTests, nixlLibrary, type Ran, runRows, type Sanitizers } from '../../helpers/nixl/native-suite.js';
+import { execute } from '../../helpers/project.js';
+
+const BUILD_MS = 600_000;
+const LIVES = { 'address,undefined': 2000, thread: 200 };
+const AGENTS = { 'address,undefined': 200, thread: 50 };
+const FUZZ_SECONDS = '10';
+// Where nothing listens.
+const STORE = { NIXL_ETCD_ENDPOINTS: 'http://127.0.0.1:1' };
+
+/** Each call that needs more than the least, its feature, and a function that it would have called. */
+const NEEDS = [
+  ['blocks', 'preparedLists', 'nixl_capi_prep_xfer_dlist'],
+  ['partial', 'partialMetadata', 'nixl_capi_get_local_partial_md'],
+  ['sent', 'metadataExchange', 'nixl_capi_send_local_md'],
+  ['sentPart', 'metadataExchange', 'nixl_capi_send_local_partial_md'],
+  ['fetched', 'metadataExchange', 'nixl_capi_fetch_remote_md'],
+  ['withdrawn', 'metadataExchange', 'nixl_capi_invalidate_local_md'],
+  ['telemetry', 'telemetry', 'nixl_capi_get_xfer_telemetry'],
+  ['estimate', 'cost', 'nixl_capi_estimate_xfer_cost'],
+  ['query', 'queryMemory', 'nixl_capi_query_mem'],
+  ['custom', 'customParam', 'nixl_capi_opt_args_set_custom_param'],
+] as const;
+
+function expectRows({ complaints, rows }: Ran, least: number): void {
+  expect(complaints).toEqual([]);
+  expect(rows).toBeGreaterThan(least);
+}
+
+/** Rows that a program left out are a skip with its reason, but where they must be there. */
+function expectAll({ notes }: Ran, about: string, context: TestContext, always = false): void {
+  const left = notes.filter((note) => note.startsWith(`no ${about}`));
+  if (left.length > 0 && !always) context.skip(left.join('; '));
+  expect(left).toEqual([]);
+}
+
+// The mock promises what NIXL was seen to do: both run the same rows, and a row that only one of them holds fails here.
+describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsanitize=%s', (sanitizers: Sanitizers) => {
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await buildNixlTests(sanitizers);
+  }, BUILD_MS);
+
+  describe.each(['mock', 'mock:delayed', 'mock:at-once'])('%s', (mode) => {
+    let ran: Ran;
+
+    beforeAll(async () => {
+      ran = await runRows(join(folder, 'matrix'), [mode]);
+    }, BUILD_MS);
+
+    test('behaves as the matrix says', () => expectRows(ran, 230));
+
+    test('also while transfers are under way', (context) =>
+      expectAll(ran, 'rows for active transfers', context, mode !== 'mock:at-once'));
+
+    test('also with a store that is not there', { timeout: BUILD_MS }, async () =>
+      expectRows(await runRows(join(folder, 'matrix'), [mode, 'store'], STORE), 6),
+    );
+  });
+
+  test('the agent above it: every entry that the binding calls, ended well and badly', {
+    timeout: BUILD_MS,
+  }, async () => {
+    expectRows(await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]), 170);
+  });
+
+  test('late copies, lost peers, failures on demand and fake GPUs', { timeout: BUILD_MS }, async () => {
+    expectRows(
+      await runRows(join(folder, 'mock_test'), [
+        String(LIVES[sanitizers]),
+        join(folder, 'stub.so'),
+        join(folder, 'old.so'),
+      ]),
+      60,
+    );
+  });
+});
+
+describe('native/nixl', () => {
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await buildNixlTests('address,undefined');
+  }, BUILD_MS);
+
+  test('reads damaged metadata and wild descriptor lists without harm', { timeout: BUILD_MS }, async () => {
+    const { stdout } = await execute(join(folder, 'fuzz'), [FUZZ_SECONDS]);
+    expect(Number(/(\d+) runs/.exec(stdout)?.[1])).toBeGreaterThan(1000);
+  });
+
+  test('defines no function of the library', async () => {
+    const { stdout } = await execute('nm', ['--defined-only', join(folder, 'libbackend.a')], {
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    expect(stdout.split('\n').filter((line) => / [TtWDdBb] nixl_capi_/.test(line))).toEqual([]);
+  });
+
+  describe.each<[string, NodeJS.ProcessEnv]>([
+    ['its own choice of transports', {}],
+    ['TCP', { UCX_TLS: 'tcp' }],
+  ])('the real library, with %s', (_transports, transports) => {
+    // The library keeps memory for the life of the process.
+    const env = { ...transports, ASAN_OPTIONS: 'detect_leaks=0' };
+    let ran: Ran | undefined;
+
+    beforeAll(async () => {
+      if (nixlLibrary !== undefined) ran = await runRows(join(folder, 'matrix'), [nixlLibrary], env);
+    }, BUILD_MS);
+
+    const needed = (context: TestContext): Ran =>
+      ran ?? context.skip('the wheel nixl-cu12 is not installed (npm run setup)');
+
+    test('behaves as the matrix says', (context) => expectRows(needed(context), 230));
+
+    test('also while transfers are under way', (context) =>
+      expectAll(needed(context), 'rows for active transfers', context));
+
+    test('also without a GPU', (context) => expectAll(needed(context), 'rows for the absence of a GPU', context));
+
+    test('also past the page cache', (context) => expectAll(needed(context), 'row for direct', context));
+
+    test('also with a store that is not there', { timeout: BUILD_MS }, async (context) => {
+      needed(context);
+      expectRows(await runRows(join(folder, 'matrix'), [nixlLibrary as string, 'store'], { ...env, ...STORE }), 6);
+    });
+  });
+});
+
+/** The functions without which nothing works are 74; a library may have no other. */
+describe('a library that lacks all that may be lacking', () => {
+  let told: ChildEvent & {
+    ends: Record<string, { code: string; reason: string; message: string }>;
+    features: Record<string, string[]>;
+  };
+
+  beforeAll(async () => {
+    const library = join(await buildNixlTests('address,undefined'), 'bare.so');
+    const child = Child.program('test/helpers/nixl/programs/bare.ts', [library]);
+    try {
+      told = (await child.event('done', {}, 60_000)) as typeof told;
+    } finally {
+      await child.stop();
+    }
+  }, BUILD_MS);
+
+  test('is loaded, moves bytes and tells messages', () => {
+    expect(told).toMatchObject({ kind: 'real', functions: 74, byte: 7, note: 'there', leaked: false });
+    expect(told['metadata']).toBeGreaterThan(20);
+  });
+
+  test('is reported with the symbols of each feature that it lacks', () => {
+    expect(told.features['core']).toEqual([]);
+    for (const [, feature, symbol] of NEEDS) expect(told.features[feature]).toContain(symbol);
+    expect(told.features['memView']).toHaveLength(6);
+    expect(told.features['detailedStatus']).toEqual(['_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH']);
+  });
+
+  test.each(NEEDS)('refuses %s for want of %s, naming %s', (call, feature, symbol) => {
+    const end = told.ends[call];
+    expect(end).toMatchObject({ code: 'DYN_NOT_IMPLEMENTED', reason: 'nixl.not_supported' });
+    expect(end?.message).toContain(symbol);
+    expect(end?.message).toContain((told.features[feature] as string[]).join(', '));
+  });
+});

@@ -1,0 +1,37 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+
+import { buildNixlTests } from '../../helpers/nixl/native-suite.js';
+import { execute } from '../../helpers/project.js';
+
+const SECONDS = Number(process.env['FUZZ_SECONDS'] ?? 600);
+
+test('libFuzzer finds nothing in metadata and descriptor lists', {
+  timeout: (SECONDS + 600) * 1000,
+}, async (context) => {
+  const compilers = ['clang++', 'clang++-14', 'clang++-15', 'clang++-16', 'clang++-19'];
+  const found = await Promise.all(
+    compilers.map((name) =>
+      execute(name, ['--version']).then(
+        () => name,
+        () => undefined,
+      ),
+    ),
+  );
+  const compiler = found.find((name) => name !== undefined);
+  if (compiler === undefined) return context.skip('clang is not installed (apt-get install clang libclang-rt-14-dev)');
+  const folder = await buildNixlTests(
+    'address,undefined',
+    '-DLIBFUZZER=ON',
+    `-DCMAKE_CXX_COMPILER=${compiler}`,
+    `-DCMAKE_C_COMPILER=${compiler.replace('++', '')}`,
+  );
+  const corpus = join(folder, 'corpus');
+  mkdirSync(corpus, { recursive: true });
+  const args = [`-max_total_time=${SECONDS}`, '-max_len=4096', `-artifact_prefix=${folder}/`, corpus];
+  const { stderr } = await execute(join(folder, 'fuzz'), args, { maxBuffer: 256 * 1024 * 1024 });
+  const [done] = stderr.match(/Done \d+ runs/) ?? [];
+  console.log(done);
+  expect(done).toBeDefined();
+});

@@ -1,0 +1,129 @@
+import { describe, expect, it } from 'vitest';
+import {
+  formatExplanation,
+  KV_ROUTER_DEFAULTS,
+  type RouterEvent,
+  type RoutingCandidate,
+  type RoutingExplanation,
+} from '../../../lib/index.js';
+import { checkKvRouterConfig } from '../../../lib/router/config.js';
+import { decodeEvents, encodeEvents } from '../../../lib/router/events.js';
+import { explanationFrom } from '../../../lib/router/explanation.js';
+import { asBytes } from '../../../lib/words.js';
+
+describe('events as words', () => {
+  it('survive', () => {
+    const events: RouterEvent[] = [
+      {
+        kind: 'stored',
+        workerId: 2n ** 64n - 1n,
+        dpRank: 2 ** 32 - 1,
+        tier: 'disk',
+        eventId: 2n ** 63n,
+        blockHashes: BigUint64Array.of(1n, 2n ** 64n - 1n),
+        tokensHashes: BigUint64Array.of(3n, 4n),
+        parentHash: 0n,
+        startPosition: 9,
+      },
+      { kind: 'removed', workerId: 1n, dpRank: 0, tier: 'external', eventId: 0n, blockHashes: BigUint64Array.of(7n) },
+      { kind: 'cleared', workerId: 1n, dpRank: 0, tier: 'device', eventId: 3n },
+    ];
+    expect(decodeEvents(asBytes(encodeEvents('x', events, false)))).toEqual(events);
+  });
+
+  it('refuse what is none, by name', () => {
+    const stored = { kind: 'stored', workerId: 1n, blockHashes: [1n], tokensHashes: [] } as const;
+    expect(() => encodeEvents('events', [stored], false)).toThrow(
+      /events\[0\]\.tokensHashes: expected 1 hashes, as many as blockHashes, got 0/,
+    );
+    expect(() => encodeEvents('events', [{ kind: 'gone' } as never], false)).toThrow(/events\[0\]\.kind/);
+    expect(() => encodeEvents('events', [{ kind: 'cleared', tier: 'tape' } as never], false)).toThrow(
+      /events\[0\]\.tier/,
+    );
+    expect(() => encodeEvents('events', [{ kind: 'cleared', workerId: -1n } as never], false)).toThrow(RangeError);
+  });
+});
+
+describe('a router’s configuration', () => {
+  it('takes its own defaults', () => checkKvRouterConfig('config', KV_ROUTER_DEFAULTS));
+
+  it('refuses unknown fields and wrong types, by name', () => {
+    expect(() => checkKvRouterConfig('config', { overlap: 1 })).toThrow(/config\.overlap: unknown option/);
+    expect(() => checkKvRouterConfig('config', { use_kv_events: 1 })).toThrow(
+      /config\.use_kv_events: expected a boolean, got number/,
+    );
+    expect(() => checkKvRouterConfig('config', { router_temperature: Number.NaN })).toThrow(RangeError);
+  });
+});
+
+const candidate = (workerId: bigint, cost: number, more: Partial<RoutingCandidate> = {}): RoutingCandidate => ({
+  workerId,
+  dpRank: 0,
+  excluded: null,
+  deviceBlocks: 0,
+  hostBlocks: 0,
+  diskBlocks: 0,
+  sharedBlocks: 0,
+  activePrefillTokens: 0,
+  decodeBlocks: 0,
+  activeRequests: 0,
+  overlapCredit: 0,
+  creditDecay: 1,
+  prefill: cost,
+  decode: 0,
+  requests: 0,
+  taintMultiplier: 1,
+  cost,
+  ...more,
+});
+
+describe('an explanation', () => {
+  const none = { temperature: 0, policy: false, affinity: false };
+  const explain = (
+    candidates: RoutingCandidate[],
+    workerId: bigint,
+    request = {},
+    circumstances = none,
+  ): RoutingExplanation =>
+    explanationFrom(
+      { blockSize: 4, promptTokens: 8, promptBlocks: 2, weights: {}, candidates, workerId, dpRank: 0 },
+      { tokens: [1], ...request },
+      circumstances,
+    );
+
+  it('says what made the difference', () => {
+    const { reason } = explain([candidate(1n, 1, { overlapCredit: 2 }), candidate(2n, 3)], 1n);
+    expect(reason).toBe(
+      'the least cost, 1 against 3: 2 blocks of credit for its cache (against 0), 1 blocks to prefill (against 3)',
+    );
+  });
+
+  it.each([
+    ['drawn among 2 workers of equal cost 1', [candidate(1n, 1), candidate(2n, 1)], {}, none],
+    [
+      'it is the only worker that may get the request',
+      [candidate(1n, 5), candidate(2n, 1, { excluded: 'x' })],
+      {},
+      none,
+    ],
+    ['the request is pinned to it', [candidate(1n, 5), candidate(2n, 1)], { pinned: { workerId: 1n } }, none],
+    [
+      'its session is bound to it',
+      [candidate(1n, 5), candidate(2n, 1)],
+      { sessionId: 's' },
+      { ...none, affinity: true },
+    ],
+    ['drawn at temperature 0.5', [candidate(1n, 5), candidate(2n, 1)], {}, { ...none, temperature: 0.5 }],
+  ])('says %s', (reason, candidates, request, circumstances) => {
+    expect(explain(candidates, 1n, request, circumstances).reason).toBe(reason);
+  });
+
+  it('is a table', () => {
+    const shown = formatExplanation(
+      explain([candidate(1n, 1.5), candidate(22n, 3, { excluded: 'lacks a required taint' })], 1n),
+    );
+    expect(shown).toMatch(
+      /prompt of 8 tokens, 2 whole blocks of 4\n.*worker\/rank.*cost\n→ +1\/0.* 1\.50\n +22\/0.* lacks a required taint\nworker 1: it is the only/,
+    );
+  });
+});
