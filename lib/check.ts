@@ -1,7 +1,4 @@
-import { constants } from 'node:buffer';
-import { existsSync } from 'node:fs';
-
-import { DynamoError, shown } from './errors.js';
+import { shown } from './errors.js';
 
 /** Checks of arguments: each throws a TypeError or RangeError that names the path, what was expected and what came. */
 
@@ -49,29 +46,14 @@ export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown>
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
 }
 
-/** A path of something that is there. */
-export function checkPath(path: string, value: unknown): asserts value is string {
-  checkString(path, value);
-  if (!existsSync(value))
-    throw new DynamoError('NotFound', `${path}: expected the path of something that is there, got ${shown(value)}`, {
-      reason: 'request.not_found',
-    });
-}
-
-/** Checks a model's folder, or its name on the model hub: only what looks like a path must be there. */
-export function checkModelPath(path: string, value: unknown): void {
-  checkString(path, value);
-  if (value.startsWith('/') || value.startsWith('.')) checkPath(path, value);
-}
-
 export function checkFunction(path: string, value: unknown): void {
   if (typeof value !== 'function') wrongType(path, 'a function', value);
 }
 
 /** The longest time that a timer takes, in milliseconds; a longer one would end at once. */
-export const MOST_MS = 2 ** 31 - 1;
+export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-export const MOST_U32 = 2 ** 32 - 1;
+export const MAX_U32 = 2 ** 32 - 1;
 
 export function checkInteger(
   path: string,
@@ -118,15 +100,15 @@ export function checkStringMap(path: string, value: unknown): asserts value is R
 export function checkClose(path: string, options: { readonly timeoutMs?: number }, least: number): number | undefined {
   checkOptions(`${path} options`, options, ['timeoutMs']);
   const { timeoutMs } = options;
-  if (timeoutMs !== undefined) checkInteger(`${path} options.timeoutMs`, timeoutMs, least, MOST_MS);
+  if (timeoutMs !== undefined) checkInteger(`${path} options.timeoutMs`, timeoutMs, least, MAX_TIMEOUT_MS);
   return timeoutMs;
 }
 
-const MOST_U64 = 2n ** 64n - 1n;
+const MAX_U64 = 2n ** 64n - 1n;
 
 export function checkInstanceId(path: string, value: unknown): asserts value is bigint {
   if (typeof value !== 'bigint') wrongType(path, 'an instance id (a bigint)', value);
-  if (value < 0n || value > MOST_U64) throw new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`);
+  if (value < 0n || value > MAX_U64) throw new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`);
 }
 
 const TOPIC = /^[\w-]+(\.[\w-]+)*$/;
@@ -148,13 +130,4 @@ export function checkName(path: string, value: unknown): asserts value is string
   if (!NAME.test(value)) {
     throw new RangeError(`${path}: expected a name of a-z, 0-9, - and _, got ${shown(value)}`);
   }
-}
-
-/** Before a view of memory that is not JavaScript's own is made: Node.js 20 has none of more than 4 GiB. */
-export function checkViewBytes(path: string, bytes: number): void {
-  const most = constants.MAX_LENGTH;
-  if (bytes > most)
-    throw new RangeError(
-      `${path}: expected at most ${most} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`,
-    );
 }

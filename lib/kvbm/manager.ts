@@ -1,15 +1,8 @@
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import {
-  checkBoolean,
-  checkInstance,
-  checkInteger,
-  checkOptions,
-  checkSignal,
-  checkViewBytes,
-  wrongType,
-} from '../check.js';
+import { checkViewBytes } from '../addon/views.js';
+import { checkBoolean, checkInstance, checkInteger, checkOptions, checkSignal, wrongType } from '../check.js';
 import { ClosedError, DynamoError } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';

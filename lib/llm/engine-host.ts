@@ -3,7 +3,7 @@ import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import type { Sink } from '../addon/sink.js';
 import { turnOver } from '../addon/turn.js';
-import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MOST_U32 } from '../check.js';
+import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MAX_U32 } from '../check.js';
 import { DynamoError, failureFrom, shown } from '../errors.js';
 import { defined } from '../options.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
@@ -52,7 +52,7 @@ export function traitsOf(path: string, engine: EngineBase): EngineTraits {
     for (const [name, command] of Object.entries(commands)) checkFunction(`${path}.${table}.${name}`, command);
   }
   if (engine.metricsRanks !== undefined) checkArray(`${path}.metricsRanks`, engine.metricsRanks, 'ranks');
-  engine.metricsRanks?.forEach((rank, index) => checkInteger(`${path}.metricsRanks[${index}]`, rank, 0, MOST_U32));
+  engine.metricsRanks?.forEach((rank, index) => checkInteger(`${path}.metricsRanks[${index}]`, rank, 0, MAX_U32));
   return {
     methods: METHODS.filter((method) => methods[method] !== undefined),
     controls: Object.keys(engine.controls ?? {}),

@@ -2,7 +2,7 @@ import { pack, textBytes } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { open } from '../addon/stream.js';
-import { checkInstance, checkInteger, checkOneOf, checkString, MOST_U32 } from '../check.js';
+import { checkInstance, checkInteger, checkOneOf, checkString, MAX_U32 } from '../check.js';
 import { Endpoint } from '../runtime/endpoint.js';
 
 /** The workers that a router's first token comes from. */
@@ -41,7 +41,7 @@ export class FirstTokenSource implements AsyncDisposable {
     const operation = 'firstTokens.notify';
     const handle = open(this.#handle, 'the first token source', operation);
     checkString(`${operation} requestId`, requestId);
-    checkInteger(`${operation} dpRank`, dpRank, 0, MOST_U32);
+    checkInteger(`${operation} dpRank`, dpRank, 0, MAX_U32);
     invokeSync(native.firstTokenNotify, operation, { handle, payload: textBytes(requestId), a: dpRank });
   }
 

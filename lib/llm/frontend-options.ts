@@ -5,13 +5,13 @@ import {
   checkObject,
   checkOneOf,
   checkOptions,
-  checkPath,
   checkString,
-  MOST_U32,
+  MAX_U32,
 } from '../check.js';
 import { DynamoError } from '../errors.js';
 import { defined } from '../options.js';
 import { policyArgs } from '../router/policy.js';
+import { checkPath } from '../runtime/paths.js';
 import type { ProcessorFactory } from './processor.js';
 import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
 import { checkRoutes, type FrontendRoutes } from './routes.js';
@@ -143,9 +143,9 @@ const BOOLEANS = [
 const INTEGERS: Record<string, [number, number]> = {
   port: [0, 65535],
   metricsPort: [0, 65535],
-  migrationLimit: [0, MOST_U32],
-  migrationMaxTokens: [0, MOST_U32],
-  kvCacheBlockSize: [1, MOST_U32],
+  migrationLimit: [0, MAX_U32],
+  migrationMaxTokens: [0, MAX_U32],
+  kvCacheBlockSize: [1, MAX_U32],
 };
 const CHOICES: Record<string, readonly string[]> = {
   tokenizer: ['default', 'fastokens', 'basetenkenizer'],

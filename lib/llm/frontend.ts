@@ -10,7 +10,7 @@ import {
   checkOptions,
   checkSignal,
   checkString,
-  MOST_U32,
+  MAX_U32,
 } from '../check.js';
 import { ClosedError, DynamoError } from '../errors.js';
 import { defined } from '../options.js';
@@ -278,7 +278,7 @@ export class BuiltInWorker extends Entrypoint {
     >;
     if (workerType !== undefined)
       checkOneOf(`${path} engine.workerType`, workerType, ['aggregated', 'prefill', 'decode']);
-    if (kvCacheBlockSize !== undefined) checkInteger(`${path} engine.kvCacheBlockSize`, kvCacheBlockSize, 1, MOST_U32);
+    if (kvCacheBlockSize !== undefined) checkInteger(`${path} engine.kvCacheBlockSize`, kvCacheBlockSize, 1, MAX_U32);
     if (config !== undefined) checkObject(`${path} engine.config`, config);
     const args = {
       input: `dyn://${endpoint}`,

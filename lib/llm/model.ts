@@ -5,18 +5,17 @@ import {
   checkBoolean,
   checkInstance,
   checkInteger,
-  checkModelPath,
   checkObject,
   checkOneOf,
   checkOptions,
-  checkPath,
   checkSignal,
   checkString,
-  MOST_U32,
+  MAX_U32,
   wrongType,
 } from '../check.js';
 import { defined } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
+import { checkModelPath, checkPath } from '../runtime/paths.js';
 import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
 
 /** APIs of a frontend that a model can be offered on. Source: `dynamo-llm` `model_type.rs`. */
@@ -159,8 +158,8 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   options.modelAliases?.forEach((alias, index) => checkString(`${PATH}.modelAliases[${index}]`, alias));
   if (lora !== undefined) checkLora(`${PATH}.lora`, lora);
   if (options.kvCacheBlockSize !== undefined)
-    checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1, MOST_U32);
-  if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0, MOST_U32);
+    checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1, MAX_U32);
+  if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0, MAX_U32);
   if (options.router !== undefined) checkRouter(`${PATH}.router`, options.router);
   const args = packValue(
     'registerModel',
@@ -182,7 +181,7 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
 function checkLora(path: string, lora: NonNullable<ModelOptions['lora']>): void {
   checkObject(path, lora, ['name', 'maxGpuLoraCount']);
   checkString(`${path}.name`, lora.name);
-  if (lora.maxGpuLoraCount !== undefined) checkInteger(`${path}.maxGpuLoraCount`, lora.maxGpuLoraCount, 1, MOST_U32);
+  if (lora.maxGpuLoraCount !== undefined) checkInteger(`${path}.maxGpuLoraCount`, lora.maxGpuLoraCount, 1, MAX_U32);
 }
 
 /** Takes an endpoint's model card back: the model's own, or that of a LoRA adapter. */

@@ -7,20 +7,19 @@ import {
   checkClose,
   checkInstance,
   checkInteger,
-  checkModelPath,
   checkObject,
   checkOneOf,
   checkOptions,
-  checkPath,
   checkString,
   checkStringMap,
-  MOST_MS,
+  MAX_TIMEOUT_MS,
 } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { BlockEventSource } from '../kvbm/events.js';
 import { defined } from '../options.js';
 import { KvPublisher } from '../router/kv-publisher.js';
 import { Endpoint } from '../runtime/endpoint.js';
+import { checkModelPath, checkPath } from '../runtime/paths.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
 import {
@@ -147,7 +146,7 @@ function check(options: ServeEngineOptions): void {
   if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
   for (const name of ['concurrency', 'highWaterBytes', 'cleanupTimeoutMs']) {
     if (values[name] !== undefined)
-      checkInteger(`${PATH}.${name}`, values[name], 1, name === 'cleanupTimeoutMs' ? MOST_MS : undefined);
+      checkInteger(`${PATH}.${name}`, values[name], 1, name === 'cleanupTimeoutMs' ? MAX_TIMEOUT_MS : undefined);
   }
 }
 

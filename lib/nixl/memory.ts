@@ -1,6 +1,7 @@
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { checkInteger, checkObject, checkOneOf, checkViewBytes, wrongType } from '../check.js';
+import { checkViewBytes } from '../addon/views.js';
+import { checkInteger, checkObject, checkOneOf, wrongType } from '../check.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { kept, onlyLimited, type WaitLimit, waited } from './limit.js';

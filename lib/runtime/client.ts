@@ -13,7 +13,7 @@ import {
   checkSignal,
   checkString,
   checkStringMap,
-  MOST_MS,
+  MAX_TIMEOUT_MS,
   wrongType,
 } from '../check.js';
 import { DynamoError, failureFrom } from '../errors.js';
@@ -243,7 +243,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     if (options.id !== undefined) checkString(`${path}.id`, options.id);
     if (options.metadata !== undefined) checkStringMap(`${path}.metadata`, options.metadata);
     if (signal !== undefined) checkSignal(`${path}.signal`, signal);
-    if (timeoutMs !== undefined) checkInteger(`${path}.timeoutMs`, timeoutMs, 1, MOST_MS);
+    if (timeoutMs !== undefined) checkInteger(`${path}.timeoutMs`, timeoutMs, 1, MAX_TIMEOUT_MS);
     if (attempts !== undefined) checkInteger(`${path}.attempts`, attempts, 1, 1000);
     const id = options.id ?? parent?.id;
     const metadata = { ...parent?.metadata, ...options.metadata };
@@ -286,7 +286,7 @@ export class Client<Request = unknown, Response = unknown> implements AsyncDispo
     checkInteger(`${operation} options.count`, count, 1);
     if (runtimeData !== undefined) checkObject(`${operation} options.runtimeData`, runtimeData);
     if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
-    if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, MOST_MS);
+    if (timeoutMs !== undefined) checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, MAX_TIMEOUT_MS);
     const [such, any] = runtimeData === undefined ? ['', ''] : [' with such runtimeData', ' of any'];
     const error = (): Error =>
       deadlineError(

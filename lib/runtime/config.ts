@@ -9,8 +9,8 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
-  MOST_MS,
-  MOST_U32,
+  MAX_TIMEOUT_MS,
+  MAX_U32,
   wrongType,
 } from '../check.js';
 import { shown } from '../errors.js';
@@ -142,10 +142,10 @@ const OPTIONS: Record<keyof RuntimeOptions, { check: Check; variables?: readonly
   systemHost: { check: string, variables: ['DYN_SYSTEM_HOST'] },
   workerThreads: { check: integer(1, 4096), variables: ['DYN_RUNTIME_NUM_WORKER_THREADS'] },
   inhibitedSeconds: { check: integer(0), variables: ['DYN_RUNTIME_INHIBITED_DURATION_SECS'] },
-  maxMessageBytes: { check: integer(64 * 1024, MOST_U32), variables: ['DYN_TCP_MAX_MESSAGE_SIZE'] },
-  minInitialWorkers: { check: integer(0, MOST_U32), variables: ['DYN_ROUTER_MIN_INITIAL_WORKERS'] },
+  maxMessageBytes: { check: integer(64 * 1024, MAX_U32), variables: ['DYN_TCP_MAX_MESSAGE_SIZE'] },
+  minInitialWorkers: { check: integer(0, MAX_U32), variables: ['DYN_ROUTER_MIN_INITIAL_WORKERS'] },
   canary: { check: boolean, variables: ['DYN_HEALTH_CHECK_ENABLED'] },
-  connectTimeoutMs: { check: integer(1, MOST_MS), variables: [] },
+  connectTimeoutMs: { check: integer(1, MAX_TIMEOUT_MS), variables: [] },
 };
 
 /** Dynamo resolves no names here, and says so only when the first endpoint is served. */

@@ -5,7 +5,7 @@ import { Child } from '../../helpers/child.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
 import { least, waitFor } from '../../helpers/wait.js';
 
-const MOST_MS = 1000;
+const MAX_TIMEOUT_MS = 1000;
 
 let folder: string;
 let runtime: DistributedRuntime;
@@ -39,7 +39,7 @@ async function end(
   before: (child: Child) => Promise<void> = async () => {},
 ): Promise<{ code: number | null; signal: string | null; output: string }> {
   let ended = { code: null as number | null, signal: null as string | null, output: '' };
-  const took = await least(MOST_MS, async () => {
+  const took = await least(MAX_TIMEOUT_MS, async () => {
     const child = leave(what);
     await before(child);
     const { at } = await child.event('done');
@@ -47,7 +47,7 @@ async function end(
     ended = { code, signal, output: child.output };
     return endedAt - (at as number);
   });
-  expect(took, `milliseconds to its end; it printed ${ended.output}`).toBeLessThan(MOST_MS);
+  expect(took, `milliseconds to its end; it printed ${ended.output}`).toBeLessThan(MAX_TIMEOUT_MS);
   return ended;
 }
 

@@ -1,0 +1,21 @@
+import { turnOver } from './turn.js';
+
+/** Writes one item: true if it was taken, false if no reader is left, a promise of either while the queue is full. */
+export type Write = (item: unknown) => boolean | Promise<boolean>;
+
+/**
+ * Writes every item of an iterator, with back-pressure. Pauses when this turn of the event loop has carried enough items.
+ *
+ * @returns true if the iterator ended, false if the reader left before that; then the iterator is still open
+ */
+export async function pump(iterator: AsyncIterator<unknown> | Iterator<unknown>, write: Write): Promise<boolean> {
+  for (;;) {
+    const next = iterator.next();
+    const { done, value } = next instanceof Promise || 'then' in next ? await next : next;
+    if (done === true) return true;
+    const written = write(value);
+    if (written !== true && (written === false || !(await written))) return false;
+    const pause = turnOver();
+    if (pause !== undefined) await pause;
+  }
+}
