@@ -1,4 +1,4 @@
-// The module: per environment one mailbox and the functions of each part. Values in and out, nothing else.
+// The module. Each environment has one mailbox and the functions of each part. It only converts values.
 #include <memory>
 
 #include "mailbox.h"
@@ -19,6 +19,7 @@ class Addon : public Napi::Addon<Addon> {
     DefineAddon(exports, {
                              InstanceMethod("open", &Addon::open),
                              InstanceMethod("cancel", &Addon::cancel),
+                             InstanceMethod("bufferDetach", &Addon::buffer_detach),
                          });
   }
 
@@ -30,10 +31,10 @@ class Addon : public Napi::Addon<Addon> {
   NixlEnvironment& nixl() { return *nixl_; }
 
  private:
-  // Takes the function that every batch of completions is delivered to. Once, before any asynchronous call.
+  // Takes the function that receives every batch of completions. Called once, before any asynchronous call.
   Napi::Value open(const Napi::CallbackInfo& info) {
     mailbox_ = std::make_shared<Mailbox>(info.Env(), info[0]);
-    // Registered after the mailbox's threadsafe function, so that it runs before that function's own hook.
+    // Registered after the threadsafe function of the mailbox, so that it runs before that function's own hook.
     info.Env().AddCleanupHook([mailbox = mailbox_, nixl = nixl_] {
       mailbox->close();
 #ifndef DYNAMO_NIXL_ONLY
@@ -50,6 +51,13 @@ class Addon : public Napi::Addon<Addon> {
 #ifndef DYNAMO_NIXL_ONLY
     cancel_core(op);
 #endif
+    return info.Env().Undefined();
+  }
+
+  // Detaches a view of native memory: the view becomes empty.
+  Napi::Value buffer_detach(const Napi::CallbackInfo& info) {
+    if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(info.Env(), "buffer: expected an ArrayBuffer");
+    info[0].As<Napi::ArrayBuffer>().Detach();
     return info.Env().Undefined();
   }
 

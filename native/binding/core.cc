@@ -1,4 +1,4 @@
-// The C ABI of the Rust core as JavaScript calls it: the tables of every area, and the two forms of a call.
+// The C ABI of the Rust core for JavaScript: the tables of all areas, and the two forms of a call.
 #include "core.h"
 
 #include <atomic>
@@ -12,7 +12,7 @@ namespace dynamo {
 
 namespace {
 
-// A call on its way, and then its reply.
+// A call in flight, and then its reply.
 class CorePending final : public Pending {
  public:
   ~CorePending() override {
@@ -36,8 +36,8 @@ class CorePending final : public Pending {
   bool arrived_ = false;
 };
 
-// Every function takes (handle, args, payload, a, b, other), all optional; an asynchronous one then `background`: true
-// where the operation must not keep the event loop alive.
+// Every function takes (handle, args, payload, a, b, other), all optional. An asynchronous function also takes
+// `background`: true if the operation must not keep the event loop alive.
 dyn_call call_from_js(const Napi::CallbackInfo& info) {
   napi_env env = info.Env();
   return {
@@ -66,7 +66,7 @@ Napi::Value call_sync(const Napi::CallbackInfo& info) {
   throw error;
 }
 
-// Gives the operation's id, under which its completion is delivered.
+// Returns the id of the operation. Its completion has the same id.
 Napi::Value call_async(const Napi::CallbackInfo& info) {
   const auto* function = static_cast<const Function*>(info.Data());
   Mailbox& mailbox = mailbox_of(info.Env());
@@ -84,8 +84,8 @@ Napi::Value call_async(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void export_core(Napi::Env env, Napi::Object exports) {
-  for (auto functions :
-       {transport_functions(), runtime_functions(), llm_functions(), router_functions(), kvbm_functions()}) {
+  for (auto functions : {stream_functions(), runtime_functions(), llm_functions(), router_functions(), kvbm_functions(),
+                         testing_functions()}) {
     for (const Function& function : functions) {
       auto* data = const_cast<Function*>(&function);
       exports.Set(function.name, function.sync != nullptr ? Napi::Function::New(env, call_sync, function.name, data)

@@ -1,4 +1,4 @@
-// The Rust core's part of the module; left out of a build with NIXL alone.
+// The part of the module for the Rust core. A build with NIXL only does not have it.
 #pragma once
 
 #include "setup.h"
@@ -7,7 +7,7 @@ namespace dynamo {
 
 void export_core(Napi::Env env, Napi::Object exports);
 
-// Of an operation or a scope that it does not know, nothing.
+// Both do nothing for an unknown operation or scope.
 void cancel_core(uint64_t op);
 void close_core(uint64_t scope);
 

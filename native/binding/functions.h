@@ -1,5 +1,5 @@
-// The C ABI as JavaScript sees it: one table an area, one row an entry. A row has the synchronous or the asynchronous
-// form, never both. Adding a function is adding a row here and its declaration in lib/addon/native.ts.
+// The functions of the C ABI for JavaScript: one table for each area, one row for each entry. A row has either the
+// synchronous or the asynchronous form. A new function needs a row here and a declaration in lib/addon/native.
 #pragma once
 
 #include <span>
@@ -14,10 +14,12 @@ struct Function {
   void (*async)(const dyn_call*);
 };
 
-std::span<const Function> transport_functions();
+std::span<const Function> stream_functions();
 std::span<const Function> runtime_functions();
 std::span<const Function> llm_functions();
 std::span<const Function> kvbm_functions();
 std::span<const Function> router_functions();
+// Empty in a published addon.
+std::span<const Function> testing_functions();
 
 }  // namespace dynamo

@@ -44,7 +44,6 @@ static constexpr Function functions[] = {
     {"blocksDigest", dyn_blocks_digest, nullptr},
     {"blocksNote", dyn_blocks_note, nullptr},
     {"blocksIdentities", dyn_blocks_identities, nullptr},
-    {"kvbmBench", dyn_kvbm_bench, nullptr},
     {"blocksCopy", nullptr, dyn_blocks_copy},
     {"blocksRead", nullptr, dyn_blocks_read},
     {"blocksWrite", nullptr, dyn_blocks_write},

@@ -1,4 +1,4 @@
-// What of KV blocks is no plain entry: views of their memory, and the calls that are made for every batch.
+// The functions of KV blocks that are not in the table: views of memory, and the calls that are made for every batch.
 #pragma once
 
 #include "setup.h"

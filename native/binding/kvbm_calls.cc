@@ -1,4 +1,4 @@
-// What of KV blocks is no plain entry: views of their memory, and the calls that are made for every batch.
+// The functions of KV blocks that are not in the table: views of memory, and the calls that are made for every batch.
 #include "kvbm.h"
 
 #include <algorithm>
@@ -26,8 +26,9 @@ dyn_call checked_call(const Napi::CallbackInfo& info) {
   throw error;
 }
 
-// An ArrayBuffer over block `b` of the batch `a`, or over all with `a` 0, with the arguments of every function. It
-// keeps the memory mapped, not the block held: the owner of the batch detaches it when the block goes back.
+// An ArrayBuffer over block `b` of the batch `a`, or over all blocks if `a` is 0. It takes the arguments of every
+// function. It keeps the memory mapped, but not the block. The owner of the batch detaches it when the block is
+// returned.
 Napi::Value block_view(const Napi::CallbackInfo& info) {
   napi_env env = info.Env();
   const dyn_call call = checked_call(info);
@@ -50,19 +51,13 @@ Napi::Value block_view(const Napi::CallbackInfo& info) {
   return Napi::Value(env, view);
 }
 
-Napi::Value buffer_detach(const Napi::CallbackInfo& info) {
-  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(info.Env(), "buffer: expected an ArrayBuffer");
-  info[0].As<Napi::ArrayBuffer>().Detach();
-  return info.Env().Undefined();
-}
-
-// One manager, for the functions that are bound to it: what each call would say again is said once. They are given to
-// nobody but lib/kvbm/manager.ts, so that a sequence's handle among their arguments needs no second look at its tag.
+// One manager and the functions that are bound to it, so that a call needs fewer arguments. Only lib/kvbm has these
+// functions. It passes no handles but those of sequences, so their tag is not checked again.
 struct Bound {
   ~Bound() { dyn_handle_free(manager); }
 
   dyn_handle* manager = nullptr;
-  // Words for ids to be written to, and numbers in and out; JavaScript keeps both. Reading them costs less than
+  // Words that receive ids, and a frame of numbers in and out. JavaScript owns both. Reading them costs less than
   // arguments.
   dyn_slice words = {};
   double* frame = nullptr;
@@ -70,11 +65,10 @@ struct Bound {
   int functions = 0;
 };
 
-// What the frame holds. The result takes the place of `A`; from `IDS` on there are as many batches to be given back as
-// `NOTED` says.
-enum Frame : size_t { A, B, NOTED, IDS };
+// The slots of the frame. The result replaces `A`. From `IDS` on there are `PENDING` ids of batches to release.
+enum Frame : size_t { A, B, PENDING, IDS };
 
-// Nothing is thrown through C++ here, so that the calls need no try block.
+// Throws the failure without a C++ exception, so that the calls need no try block.
 napi_value fail_softly(napi_env env, dyn_reply reply) {
   napi_value message = nullptr, error = nullptr;
   napi_create_string_utf8(env, "native call failed", NAPI_AUTO_LENGTH, &message);
@@ -84,13 +78,13 @@ napi_value fail_softly(napi_env env, dyn_reply reply) {
   return nullptr;
 }
 
-dyn_slice noted_in(const Bound& bound) {
-  const size_t count = std::min(static_cast<size_t>(bound.frame[NOTED]), bound.frame_length - IDS);
+dyn_slice pending_in(const Bound& bound) {
+  const size_t count = std::min(static_cast<size_t>(bound.frame[PENDING]), bound.frame_length - IDS);
   return {reinterpret_cast<const uint8_t*>(bound.frame + IDS), count * sizeof(double)};
 }
 
-// Calls `entry` with what the frame and, if there is one, the argument say: a sequence. `releases`: the entry itself
-// gives back what is noted.
+// Calls `entry` with the values of the frame and with the argument, a sequence, if there is one. `releases`: the entry
+// itself releases the pending batches.
 template <dyn_reply (*entry)(const dyn_call*), bool releases>
 napi_value bound_call(napi_env env, napi_callback_info info) {
   napi_value argument = nullptr;
@@ -100,11 +94,11 @@ napi_value bound_call(napi_env env, napi_callback_info info) {
   Bound& bound = *static_cast<Bound*>(data);
   dyn_call call = {};
   call.handle = bound.manager;
-  const dyn_slice noted = noted_in(bound);
+  const dyn_slice pending = pending_in(bound);
   if (releases) {
-    call.args = noted;
-  } else if (noted.len != 0) {
-    call.args = noted;
+    call.args = pending;
+  } else if (pending.len != 0) {
+    call.args = pending;
     const dyn_reply released = dyn_blocks_release(&call);
     if (released.failed != 0) return fail_softly(env, released);
     call.args = {};
@@ -123,7 +117,7 @@ napi_value bound_call(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// (words, frame): the bytes that the others use from now on. Whoever calls keeps them.
+// (words, frame): sets the memory that the other functions use. The caller keeps it alive.
 napi_value bound_use(napi_env env, napi_callback_info info) {
   napi_value arguments[2] = {};
   size_t count = 2;
@@ -139,7 +133,7 @@ napi_value bound_use(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// A manager's functions, in the order of `BoundBlocks`.
+// The functions of a manager, in the order of `BoundBlocks`.
 Napi::Value blocks_bind(const Napi::CallbackInfo& info) {
   napi_env env = info.Env();
   const dyn_call call = checked_call(info);
@@ -168,7 +162,6 @@ Napi::Value blocks_bind(const Napi::CallbackInfo& info) {
 void export_block_views(Napi::Env env, Napi::Object exports) {
   exports.Set("blockView", Napi::Function::New(env, block_view, "blockView"));
   exports.Set("blocksBind", Napi::Function::New(env, blocks_bind, "blocksBind"));
-  exports.Set("bufferDetach", Napi::Function::New(env, buffer_detach, "bufferDetach"));
 }
 
 }  // namespace dynamo

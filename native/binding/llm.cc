@@ -28,8 +28,6 @@ static constexpr Function functions[] = {
     {"forwardPassPublish", dyn_forward_pass_publish, nullptr},
     {"forwardPassClose", dyn_forward_pass_close, nullptr},
     {"forwardPassRelay", nullptr, dyn_forward_pass_relay},
-    {"conformanceInbox", dyn_conformance_inbox, nullptr},
-    {"conformanceRun", nullptr, dyn_conformance_run},
 };
 
 std::span<const Function> llm_functions() { return functions; }

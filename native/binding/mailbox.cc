@@ -4,7 +4,7 @@ namespace dynamo {
 
 namespace {
 std::atomic<uint64_t> next_scope{1};
-// Unique in the process: who cancels an operation knows no environments.
+// Unique in the process, because a cancellation does not name an environment.
 std::atomic<uint64_t> next_op{1};
 }  // namespace
 
@@ -19,11 +19,11 @@ Mailbox::Mailbox(napi_env env, napi_value deliver) : scope_(next_scope++), env_(
 
 Mailbox::~Mailbox() = default;
 
-uint64_t Mailbox::begin(Pending& pending, bool held) {
-  if (held) hold(env_, 1);
+uint64_t Mailbox::begin(Pending& pending, bool keeps_alive) {
+  if (keeps_alive) adjust_keep_alive(env_, 1);
   pending.mailbox_ = shared_from_this();
   pending.op_ = next_op++;
-  pending.held_ = held;
+  pending.keeps_alive_ = keeps_alive;
   return pending.op_;
 }
 
@@ -38,7 +38,7 @@ void Mailbox::post(std::unique_ptr<Pending> pending) {
   posted_.push_back(std::move(pending));
   if (scheduled_) return;
   scheduled_ = true;
-  // Under the lock: `close` cannot release the function between the check and the call.
+  // Called under the lock, so that `close` cannot release the function between the check and the call.
   napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
 }
 
@@ -51,7 +51,7 @@ void Mailbox::drain(napi_env env, napi_value deliver, void* context, void*) {
     mailbox->scheduled_ = false;
     completions.swap(mailbox->posted_);
   }
-  // One flat array [op, failed, value, ...]: one crossing for all completions of this turn.
+  // One flat array [op, failed, value, ...], so that all completions of this turn take one crossing.
   napi_value batch = nullptr;
   napi_create_array_with_length(env, completions.size() * 3, &batch);
   uint32_t index = 0;
@@ -62,18 +62,19 @@ void Mailbox::drain(napi_env env, napi_value deliver, void* context, void*) {
     napi_set_element(env, batch, index++, op);
     napi_set_element(env, batch, index++, failed);
     napi_set_element(env, batch, index++, completion->to_js(env));
-    if (completion->held_) mailbox->hold(env, -1);
+    if (completion->keeps_alive_) mailbox->adjust_keep_alive(env, -1);
   }
   napi_value undefined = nullptr;
   napi_get_undefined(env, &undefined);
   napi_call_function(env, undefined, deliver, 1, &batch, nullptr);
 }
 
-void Mailbox::hold(napi_env env, int change) {
-  const bool was = held_ > 0;
-  held_ += change;
-  if (was == (held_ > 0) || wake_ == nullptr) return;
-  if (held_ > 0) {
+void Mailbox::adjust_keep_alive(napi_env env, int change) {
+  const bool was_kept_alive = keep_alive_count_ > 0;
+  keep_alive_count_ += change;
+  const bool is_kept_alive = keep_alive_count_ > 0;
+  if (was_kept_alive == is_kept_alive || wake_ == nullptr) return;
+  if (is_kept_alive) {
     napi_ref_threadsafe_function(env, wake_);
   } else {
     napi_unref_threadsafe_function(env, wake_);

@@ -1,8 +1,8 @@
-// The way of completions from any thread to the JavaScript thread of one environment: many posts, one drain a loop
-// turn.
+// Carries completions from any thread to the JavaScript thread of one environment: many posts, one drain in each turn
+// of the event loop.
 //
-// Completions may arrive after the environment is gone, so the mailbox outlives it: each running operation holds it,
-// and `close` makes every later post free what it brings.
+// Completions may arrive after the environment is gone. So each running operation keeps the mailbox alive, and after
+// `close` every post is freed.
 #pragma once
 
 #include <atomic>
@@ -16,12 +16,12 @@ namespace dynamo {
 
 class Mailbox;
 
-// An operation on its way, and then what it brings. Freed unseen where the environment is gone.
+// An operation in flight, and then its result. It is freed without delivery if the environment is gone.
 class Pending {
  public:
   virtual ~Pending() = default;
   virtual bool failed() const = 0;
-  // On the JavaScript thread, at most once; takes what it brings.
+  // Converts the result. Called on the JavaScript thread, at most once.
   virtual napi_value to_js(napi_env env) = 0;
 
   uint64_t op() const { return op_; }
@@ -30,7 +30,7 @@ class Pending {
   friend class Mailbox;
   std::shared_ptr<Mailbox> mailbox_;
   uint64_t op_ = 0;
-  bool held_ = false;
+  bool keeps_alive_ = false;
 };
 
 class Mailbox : public std::enable_shared_from_this<Mailbox> {
@@ -40,14 +40,15 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   Mailbox& operator=(const Mailbox&) = delete;
   ~Mailbox();
 
-  // Gives the operation an id, unique in the process. `held` operations keep the event loop alive.
-  uint64_t begin(Pending& pending, bool held);
+  // Sets and returns the id of the operation, which is unique in the process. An operation with `keeps_alive` keeps the
+  // event loop alive.
+  uint64_t begin(Pending& pending, bool keeps_alive);
 
-  // From any thread, once for each operation that began.
+  // Called from any thread, once for each operation that began.
   static void deliver(std::unique_ptr<Pending> pending);
 
-  // On the JavaScript thread, at the environment's end; never from a destructor, which runs too late for a
-  // threadsafe function to be released.
+  // Called on the JavaScript thread at the end of the environment. A destructor would run too late to release a
+  // threadsafe function.
   void close();
 
   uint64_t scope() const { return scope_; }
@@ -55,7 +56,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
  private:
   static void drain(napi_env env, napi_value deliver, void* context, void*);
   void post(std::unique_ptr<Pending> pending);
-  void hold(napi_env env, int change);
+  void adjust_keep_alive(napi_env env, int change);
 
   const uint64_t scope_;
   napi_env env_;
@@ -64,14 +65,14 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   std::vector<std::unique_ptr<Pending>> posted_;
   napi_threadsafe_function wake_ = nullptr;
   bool scheduled_ = false;
-  // Only touched on the JavaScript thread.
-  int held_ = 0;
+  // Only used on the JavaScript thread.
+  int keep_alive_count_ = 0;
 };
 
-// The mailbox of an environment; throws before `open`.
+// The mailbox of an environment. Throws before `open`.
 Mailbox& mailbox_of(Napi::Env env);
 
-// An operation's id. Throws a TypeError for what is no number from 0 to 2^53.
+// The id of an operation. Throws a TypeError for anything but a number from 0 to 2^53.
 uint64_t op_from_js(napi_env env, napi_value value);
 
 }  // namespace dynamo

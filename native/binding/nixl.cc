@@ -41,7 +41,9 @@ constexpr NixlFunction functions[] = {
     {"nixlRegionRelease", nullptr, nixl::region_release},
     {"nixlRegionWrite", nullptr, nixl::region_write},
     {"nixlRegionRead", nullptr, nixl::region_read},
+#if defined(DYNAMO_TESTING)
     {"nixlRegionCopy", nullptr, nixl::region_copy},
+#endif
     {"nixlRegionFind", nixl::region_find, nullptr},
     {"nixlTransferRun", nixl::transfer_run, nullptr},
     {"nixlTransferStart", nullptr, nixl::transfer_start},
@@ -58,13 +60,13 @@ constexpr NixlFunction functions[] = {
     {"nixlBlocksTransfer", nullptr, nixl::blocks_transfer},
 };
 
-// How long an environment's end waits for its agents.
+// How long the end of an environment waits for its agents.
 constexpr auto CLOSE_LIMIT = std::chrono::seconds(2);
 
 class NixlPending final : public Pending {
  public:
   explicit NixlPending(NixlEnvironment& environment) : environment_(environment) {}
-  // What an environment that is gone was not told of has no handle there that could be collected.
+  // If the environment has ended before the delivery, its objects have no handles that could be garbage-collected.
   ~NixlPending() override {
     for (const auto& object : reply_.objects) object->collected();
   }
@@ -80,7 +82,7 @@ class NixlPending final : public Pending {
   }
 
  private:
-  // Outlives the mailbox's drains: both are of the environment.
+  // Outlives the drains of the mailbox: both belong to the environment.
   NixlEnvironment& environment_;
   nixl::Reply reply_;
 };
@@ -115,7 +117,7 @@ Napi::Value call_sync(const Napi::CallbackInfo& info) {
   return Napi::Value(info.Env(), nixl_reply_to_js(info.Env(), std::move(reply)));
 }
 
-// Gives the operation's id, under which its completion is delivered.
+// Returns the id of the operation, under which its completion is delivered.
 Napi::Value call_async(const Napi::CallbackInfo& info) {
   const auto* function = static_cast<const NixlFunction*>(info.Data());
   Mailbox& mailbox = mailbox_of(info.Env());
@@ -124,16 +126,16 @@ Napi::Value call_async(const Napi::CallbackInfo& info) {
   const bool background = info[6].IsBoolean() && info[6].As<Napi::Boolean>().Value();
   auto pending = std::make_unique<NixlPending>(environment);
   const uint64_t op = mailbox.begin(*pending, !background);
-  // Shared only because a std::function must be copyable; called once.
-  auto held = std::make_shared<std::unique_ptr<NixlPending>>(std::move(pending));
+  // Shared only because a std::function must be copyable. Called once.
+  auto shared = std::make_shared<std::unique_ptr<NixlPending>>(std::move(pending));
   auto task = std::make_shared<nixl::Task>(
-      [held](nixl::Reply reply) { NixlPending::done(std::move(*held), std::move(reply)); });
+      [shared](nixl::Reply reply) { NixlPending::done(std::move(*shared), std::move(reply)); });
   environment.begin(op, task);
   function->async(call, std::move(task));
   return Napi::Number::New(info.Env(), static_cast<double>(op));
 }
 
-// An ArrayBuffer over a region's memory. It keeps the memory, not the registration.
+// Returns an ArrayBuffer over the memory of a region. It keeps the memory, but not the registration.
 Napi::Value region_view(const Napi::CallbackInfo& info) {
   const auto object = nixl_object_from_js(info.Env(), info[0]);
   const auto* region = dynamic_cast<const nixl::Region*>(object.get());
@@ -142,22 +144,16 @@ Napi::Value region_view(const Napi::CallbackInfo& info) {
   if (storage == nullptr || !storage->viewable) return info.Env().Null();
   auto* data = reinterpret_cast<void*>(storage->address);
   const size_t bytes = storage->bytes;
-  auto* held = new std::shared_ptr<nixl::Storage>(std::move(storage));
+  auto* owner = new std::shared_ptr<nixl::Storage>(std::move(storage));
   auto release = [](napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<nixl::Storage>*>(hint); };
   napi_value view = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(info.Env(), data, bytes, release, held, &view);
+  const napi_status status = napi_create_external_arraybuffer(info.Env(), data, bytes, release, owner, &view);
   if (status == napi_generic_failure) throw Napi::Error::New(info.Env());
   if (still_ours(status)) {
-    delete held;
+    delete owner;
     throw Napi::Error::New(info.Env(), "views of regions need a runtime that allows external buffers");
   }
   return Napi::Value(info.Env(), view);
-}
-
-Napi::Value view_detach(const Napi::CallbackInfo& info) {
-  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(info.Env(), "buffer: expected an ArrayBuffer");
-  info[0].As<Napi::ArrayBuffer>().Detach();
-  return info.Env().Undefined();
 }
 
 Napi::Value buffer_address(const Napi::CallbackInfo& info) {
@@ -176,7 +172,7 @@ void NixlEnvironment::opened(std::weak_ptr<nixl::Agent> agent) {
 bool NixlEnvironment::cancel(uint64_t op) {
   const auto found = running_.find(op);
   if (found == running_.end()) return false;
-  // Its completion takes it out of the table.
+  // Its completion removes it from the table.
   const nixl::TaskRef task = found->second;
   task->cancel();
   return true;
@@ -201,7 +197,6 @@ void export_nixl(Napi::Env env, Napi::Object exports) {
                                                         : Napi::Function::New(env, call_async, function.name, data));
   }
   exports.Set("nixlRegionView", Napi::Function::New(env, region_view, "nixlRegionView"));
-  exports.Set("nixlViewDetach", Napi::Function::New(env, view_detach, "nixlViewDetach"));
   exports.Set("nixlBufferAddress", Napi::Function::New(env, buffer_address, "nixlBufferAddress"));
 }
 

@@ -1,4 +1,4 @@
-// NIXL's part of the module: the table of its entries, and what an environment has open of it.
+// NIXL's part of the module: the table of its entries, and the open objects of an environment.
 #pragma once
 
 #include <memory>
@@ -11,24 +11,24 @@
 
 namespace dynamo {
 
-// What the handles of an environment point to: asked of each handle that comes back, which is much cheaper than a type
-// tag.
+// The boxes of all handles of an environment. Every handle from JavaScript is looked up here, which is much cheaper
+// than a type tag.
 using NixlHandles = std::unordered_set<const void*>;
 
-// Only touched on the JavaScript thread.
+// Only used on the JavaScript thread.
 class NixlEnvironment {
  public:
   void begin(uint64_t op, nixl::TaskRef task) { running_.emplace(op, std::move(task)); }
   void end(uint64_t op) { running_.erase(op); }
   void opened(std::weak_ptr<nixl::Agent> agent);
-  // Shared: a handle may be collected after the environment is gone.
+  // Shared: a handle may be garbage-collected after the environment has ended.
   const std::shared_ptr<NixlHandles>& handles() const { return handles_; }
 
-  // False for an operation that is not NIXL's.
+  // False if the operation does not belong to NIXL.
   bool cancel(uint64_t op);
 
-  // At the environment's end: closes every agent, and leaves behind what has not ended after a moment, because the
-  // library may never return.
+  // Called at the end of the environment. Closes every agent, and waits for a limited time, because the library may
+  // never return.
   void close();
 
  private:

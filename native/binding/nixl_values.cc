@@ -7,8 +7,8 @@ namespace dynamo {
 
 namespace {
 
-// What an external of ours points to.
-struct Held {
+// What a handle of NIXL points to.
+struct HandleBox {
   nixl::ObjectRef object;
   std::shared_ptr<NixlHandles> handles;
 };
@@ -22,20 +22,20 @@ bool is_nothing(napi_env env, napi_value value) {
 napi_value object_to_js(napi_env env, nixl::ObjectRef object) {
   NixlEnvironment& environment = nixl_of(env);
   if (auto agent = std::dynamic_pointer_cast<nixl::Agent>(object)) environment.opened(agent);
-  auto* held = new Held{std::move(object), environment.handles()};
+  auto* box = new HandleBox{std::move(object), environment.handles()};
   auto finalize = [](napi_env, void* data, void*) {
-    auto* collected = static_cast<Held*>(data);
-    collected->handles->erase(collected);
-    collected->object->collected();
-    delete collected;
+    auto* box = static_cast<HandleBox*>(data);
+    box->handles->erase(box);
+    box->object->collected();
+    delete box;
   };
   napi_value value = nullptr;
-  if (napi_create_external(env, held, finalize, nullptr, &value) != napi_ok) {
-    held->object->collected();
-    delete held;
+  if (napi_create_external(env, box, finalize, nullptr, &value) != napi_ok) {
+    box->object->collected();
+    delete box;
     return nullptr;
   }
-  held->handles->insert(held);
+  box->handles->insert(box);
   return value;
 }
 
@@ -44,10 +44,10 @@ napi_value object_to_js(napi_env env, nixl::ObjectRef object) {
 nixl::ObjectRef nixl_object_from_js(napi_env env, napi_value value) {
   if (is_nothing(env, value)) return nullptr;
   void* data = nullptr;
-  // Fails for all but externals; those of others are not among ours.
-  const bool ours = napi_get_value_external(env, value, &data) == napi_ok && nixl_of(env).handles()->contains(data);
-  if (!ours) throw Napi::TypeError::New(env, "handle: expected a handle of NIXL's");
-  return static_cast<Held*>(data)->object;
+  // Fails for values that are not externals. Externals of other libraries are not in the set.
+  const bool is_ours = napi_get_value_external(env, value, &data) == napi_ok && nixl_of(env).handles()->contains(data);
+  if (!is_ours) throw Napi::TypeError::New(env, "handle: expected a handle of NIXL");
+  return static_cast<HandleBox*>(data)->object;
 }
 
 std::span<const uint8_t> nixl_bytes_from_js(napi_env env, napi_value value) {

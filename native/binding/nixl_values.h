@@ -1,4 +1,4 @@
-// JavaScript values to and from NIXL's entries; see values.h for the rules.
+// Converts JavaScript values to and from the values of NIXL's entries. The rules are in values.h.
 #pragma once
 
 #include "../nixl/call.h"
@@ -6,7 +6,7 @@
 
 namespace dynamo {
 
-// null and undefined give none; a value that is no handle of NIXL's throws a TypeError.
+// Returns null for null and undefined. Throws a TypeError for a value that is not a handle of NIXL.
 nixl::ObjectRef nixl_object_from_js(napi_env env, napi_value value);
 
 // A view of a Uint8Array, valid until JavaScript runs again.
@@ -14,7 +14,7 @@ std::span<const uint8_t> nixl_bytes_from_js(napi_env env, napi_value value);
 
 uint64_t nixl_number_from_js(napi_env env, napi_value value);
 
-// What a reply carries and nothing more, as `reply_to_js` does.
+// Converts the parts that a reply has, as `reply_to_js` does.
 napi_value nixl_reply_to_js(napi_env env, nixl::Reply reply);
 
 }  // namespace dynamo

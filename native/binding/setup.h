@@ -1,4 +1,4 @@
-// The one place that includes napi.h, with its settings (NAPI_VERSION and exceptions come from CMake).
+// The only place that includes napi.h. Its settings (NAPI_VERSION and exceptions) come from CMake.
 #pragma once
 
 #include <napi.h>

@@ -8,8 +8,8 @@ namespace {
 
 constexpr napi_type_tag handle_tag = {0x64796e616d6f2d6eULL, 0x6f64652068616e64ULL};
 
-// From this size on a buffer is handed over, below it is copied: making an external buffer costs more than the copy.
-constexpr size_t external_bytes = 16 * 1024;
+// From this size on a buffer is passed without a copy. For smaller buffers the copy costs less than an external buffer.
+constexpr size_t external_bytes = size_t{16} * 1024;
 
 struct Owned {
   dyn_bytes bytes;
@@ -84,7 +84,8 @@ dyn_slice bytes_from_js(napi_env env, napi_value value) {
   size_t length = 0;
   void* data = nullptr;
   if (is_typed_array) napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr);
-  // Words of little-endian bytes are taken as they are: a view of theirs costs more than a small call.
+  // Arrays of words are accepted as little-endian bytes, because a Uint8Array over them would cost more than a small
+  // call.
   const size_t size = type == napi_uint8_array       ? 1
                       : type == napi_uint32_array    ? 4
                       : type == napi_biguint64_array ? 8

@@ -1,11 +1,12 @@
-# Builds native/core with cargo and offers it as the imported library `dynamo_core`. Cargo decides what is fresh: the
-# target runs at every build and touches the library only when a Rust source changed. It runs in native/core because
-# cargo finds .cargo/config.toml and rust-toolchain.toml from its working directory.
+# Builds native/core with cargo as the imported library `dynamo_core`. The target runs in every build. Cargo decides
+# what is fresh, and writes the library only after a Rust source changed. Cargo runs in native/core because it finds
+# .cargo/config.toml and rust-toolchain.toml from its working directory.
 find_program(CARGO cargo PATHS $ENV{HOME}/.cargo/bin REQUIRED)
 
 foreach(variable RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS)
   if(DEFINED ENV{${variable}} AND NOT "$ENV{${variable}}" MATCHES "--cfg[^a-z]*tokio_unstable")
-    message(FATAL_ERROR "${variable} replaces the flags of native/core/.cargo/config.toml: add `--cfg tokio_unstable` to it or unset it")
+    message(FATAL_ERROR
+      "${variable} replaces the flags of native/core/.cargo/config.toml: add `--cfg tokio_unstable` to it or unset it")
   endif()
 endforeach()
 
@@ -16,8 +17,8 @@ else()
 endif()
 set(DYNAMO_CORE_LIBRARY ${cargo_target_dir}/release/libdynamo_core.a)
 
-# dynamo-memory's build script reruns when PATH changes, and dynamo-llm is compiled again behind it: ten minutes. npm puts
-# folders of its own, which name the checkout, before PATH, so cargo gets a PATH of only the tools' folders.
+# When PATH changes, dynamo-memory's build script runs again and dynamo-llm is compiled again, which takes ten minutes.
+# npm adds folders of the checkout to PATH. So cargo gets a PATH with only the folders of the tools.
 find_program(PROTOC protoc REQUIRED)
 find_program(MOLD mold REQUIRED)
 set(cargo_path)
@@ -29,10 +30,15 @@ list(APPEND cargo_path /usr/bin /bin)
 list(REMOVE_DUPLICATES cargo_path)
 list(JOIN cargo_path ":" cargo_path)
 
-set(cargo_build ${CMAKE_COMMAND} -E env PATH=${cargo_path} CARGO_TARGET_DIR=${cargo_target_dir} ${CARGO} build --release --locked)
+set(cargo ${CMAKE_COMMAND} -E env PATH=${cargo_path} CARGO_TARGET_DIR=${cargo_target_dir})
+set(cargo_flags --release --locked)
+set(cargo_build ${cargo} ${CARGO} build ${cargo_flags})
+if(DYNAMO_TESTING)
+  set(cargo_features --features testing)
+endif()
 
 add_custom_target(dynamo_core_build
-  COMMAND ${cargo_build}
+  COMMAND ${cargo_build} ${cargo_features}
   WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
   BYPRODUCTS ${DYNAMO_CORE_LIBRARY}
   COMMENT "cargo build"
@@ -43,7 +49,7 @@ add_library(dynamo_core STATIC IMPORTED GLOBAL)
 set_target_properties(dynamo_core PROPERTIES IMPORTED_LOCATION ${DYNAMO_CORE_LIBRARY})
 add_dependencies(dynamo_core dynamo_core_build)
 
-# The Rust programs that the benches compare with; only they build them.
+# Rust programs that use the crates alone. The benches build them and compare with them.
 foreach(peer echo_peer index_peer)
   add_custom_target(${peer}
     COMMAND ${cargo_build} --example ${peer}
@@ -52,3 +58,18 @@ foreach(peer echo_peer index_peer)
     USES_TERMINAL
     VERBATIM)
 endforeach()
+
+# The unit tests of native/core (scripts/test-core.mjs), and clippy on it (scripts/clippy.mjs). Both use the dependencies
+# of the native build. The tests are compiled without optimization, which is faster.
+add_custom_target(core_test
+  COMMAND ${cargo} ${CARGO} test ${cargo_flags} --config profile.release.package.dynamo-core.opt-level=0
+    --features testing --lib
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
+  USES_TERMINAL
+  VERBATIM)
+add_custom_target(core_clippy
+  COMMAND ${cargo} RUSTC_WORKSPACE_WRAPPER=${CMAKE_CURRENT_SOURCE_DIR}/../scripts/clippy/driver.sh
+    ${CARGO} test ${cargo_flags} --features testing --lib --no-run
+  WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/core
+  USES_TERMINAL
+  VERBATIM)

@@ -7,7 +7,7 @@
 namespace dynamo::nixl {
 namespace {
 
-// What one turn spends on posts before it looks at the jobs again.
+// How long one turn posts before it checks for jobs again.
 constexpr auto TURN = std::chrono::milliseconds(1);
 
 }  // namespace
@@ -39,8 +39,9 @@ void Agent::create() {
   const Status status = call().create_configured_agent(options.name.c_str(), &config, &ref);
   if (status != Status::ok) {
     ref = nullptr;
-    throw Failure::of_call("create_configured_agent", status, "the agent '" + options.name + "' was not created",
-                           options.listens ? "is the port " + std::to_string(options.listen_port) + " free?" : "");
+    throw Failure::of_call(
+        "create_configured_agent", status, "the agent '" + options.name + "' was not created",
+        options.listens ? "check that the port " + std::to_string(options.listen_port) + " is free" : "");
   }
   call().create_notif_map(&notifications_);
 }
@@ -74,7 +75,7 @@ void Agent::check_feature(std::string_view name, const std::string& without) con
     std::string missing;
     for (const auto& symbol : feature.missing) missing += (missing.empty() ? "" : ", ") + symbol;
     throw Failure{"NotImplemented", "nixl.not_supported", "this library " + without + ": it lacks " + missing,
-                  "a newer version of NIXL has it"};
+                  "use a newer version of NIXL"};
   }
 }
 
@@ -87,7 +88,7 @@ void Agent::begin_close(TaskRef closed) {
     if (closed != nullptr) self->closed_.push_back(closed);
     if (self->closing_.exchange(true)) return;
     const auto why = Failure::closed("the agent '" + self->options.name + "'");
-    for (const auto& transfer : self->active_) transfer->give_up(why);
+    for (const auto& transfer : self->active_) transfer->abandon(why);
     if (self->pulling_ != nullptr) std::exchange(self->pulling_, nullptr)->fail(why);
   });
   if (!posted && closed != nullptr) closed->settle(Reply::of_number(0));
@@ -99,7 +100,7 @@ Executor::Polled Agent::poll() {
   bool moved = false;
   for (size_t i = 0; i < active_.size(); i++) moved |= active_[i]->poll(until);
   std::erase_if(active_, [](const auto& transfer) { return !transfer->is_active(); });
-  // The first of this turn is the last of the next: big transfers share the thread.
+  // The first transfer of this turn is the last of the next turn, so that large transfers share the thread.
   if (active_.size() > 1) std::rotate(active_.begin(), active_.begin() + 1, active_.end());
 
   auto waiting = std::move(waiting_);
@@ -118,7 +119,7 @@ Executor::Polled Agent::poll() {
   return pulling_ != nullptr || !waiting_.empty() ? Polled::waiting : Polled::idle;
 }
 
-// Blocks for as long as the library does; nobody waits but those who asked for the end.
+// Blocks as long as the library does. Only the callers of close wait for it.
 void Agent::tear_down() {
   const auto why = Failure::closed("the agent '" + options.name + "'");
   for (const auto& dependent : std::exchange(kept_, {})) dependent->invalidate(why);
@@ -148,7 +149,7 @@ void Agent::create_backend(const std::string& name, const std::map<std::string, 
   for (const auto& backend : backends) {
     if (backend.name == name)
       throw Failure{"Conflict", "nixl.backend_exists",
-                    "the agent '" + options.name + "' has the backend " + name + " already"};
+                    "the agent '" + options.name + "' already has the backend " + name};
   }
   ParamsRef given = nullptr;
   call().create_params(&given);
@@ -159,7 +160,7 @@ void Agent::create_backend(const std::string& name, const std::map<std::string, 
   if (status != Status::ok) {
     throw Failure::of_call(
         "create_backend", status, "the backend " + name + " was not created",
-        "the library's log on stderr has the reason; doctor() tells which plugins load and what they lack");
+        "see the library's log on stderr; nixlDoctor() reports the plugins that do not load, with the reasons");
   }
   MemoryListRef memories = nullptr;
   ParamsRef used = nullptr;
@@ -211,15 +212,15 @@ OptArgsRef Agent::options_for(const std::string& backend, const std::string& cus
 }
 
 void Agent::pin(const std::vector<RegionRef>& regions, Peer* peer) {
-  for (const auto& region : regions) region->uses += 1;
-  if (peer != nullptr) peer->uses += 1;
+  for (const auto& region : regions) region->use_count += 1;
+  if (peer != nullptr) peer->use_count += 1;
 }
 
 void Agent::unpin(const std::vector<RegionRef>& regions, Peer* peer) {
-  if (peer != nullptr) peer->uses -= 1;
+  if (peer != nullptr) peer->use_count -= 1;
   for (const auto& region : regions) {
-    region->uses -= 1;
-    if (region->uses == 0 && !region->releasing.empty()) finish_release(region);
+    region->use_count -= 1;
+    if (region->use_count == 0 && !region->releasing.empty()) finish_release(region);
   }
 }
 

@@ -1,9 +1,9 @@
-// A NIXL agent: its thread, what is registered with it, whom it knows and what is under way.
+// A NIXL agent: its thread, its registered memory, its peers and its transfers in flight.
 //
-// Rules. (1) The library is only called with the executor's lock held. (2) Every pointer of the library's is released
-// before what it points into: transfers, prepared lists, regions, the agent, its backends. (3) What the library may
-// still write to is neither unregistered nor freed: a transfer whose caller gave up is polled to its end, and an agent
-// that has one ends after it.
+// Rules. (1) The library is only called while the executor's lock is locked. (2) Every pointer of the library is
+// released before the object that it points into. The order is: transfers, prepared lists, regions, the agent, its
+// backends. (3) Memory that the library may still write to is neither deregistered nor freed. A transfer whose caller
+// has cancelled is polled to its end. An agent with such a transfer ends after the transfer.
 #pragma once
 
 #include <deque>
@@ -37,7 +37,7 @@ struct AgentBackend {
 };
 
 struct SocketAddress {
-  std::string host;  // empty: none, which means etcd
+  std::string host;  // empty for etcd
   uint16_t port = 0;
 };
 
@@ -50,26 +50,26 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   const char* kind() const override { return KIND; }
   void collected() override { begin_close(nullptr); }
 
-  // Any thread. Runs the work on the executor, unless the caller has given up by then, and settles with what it gives.
+  // Any thread. Runs the work on the executor, unless the caller has cancelled before, and settles with its reply.
   void submit(TaskRef operation, std::function<Reply()> work);
-  // For work that settles by itself; what it throws settles too.
+  // For work that settles the operation itself. A failure that it throws settles the operation too.
   void submit_later(TaskRef operation, std::function<void(const TaskRef&)> work);
   void begin_close(TaskRef closed);
   Executor& executor() { return *executor_; }
 
-  // All below with the library taken.
+  // The library must be locked for every function below.
 
   void check_open() const;
   const Functions& call() const { return library.call; }
-  // Throws where the library lacks functions of a feature, and names them: they must not be called.
+  // Throws if the library lacks functions of a feature, and names them. They must not be called.
   void check_feature(std::string_view feature, const std::string& without) const;
 
   void create_backend(const std::string& name, const std::map<std::string, std::string>& params);
   const AgentBackend& backend_named(const std::string& name) const;
-  // Optional arguments with these in them; the caller destroys them.
+  // Optional arguments with these values. The caller destroys them.
   OptArgsRef options_for(const std::string& backend, const std::string& custom) const;
-  // The backend to name where the caller names none: with several the library may pick one that does not fit. Empty
-  // where it has no choice.
+  // The backend to use if the caller names none: with several backends the library may choose one that does not fit.
+  // Empty if there is no choice.
   std::string backend_for(Memory local, Memory remote) const;
 
   std::vector<ObjectRef> register_regions(std::vector<std::shared_ptr<Storage>> storages, const std::string& backend);
@@ -90,22 +90,22 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   static Reply reply_of(const PeerRef& peer);
 
   void notify(const Peer& peer, const std::vector<uint8_t>& message);
-  void pull_notifications(size_t most, TaskRef pulled);
+  void pull_notifications(size_t max_count, TaskRef pulled);
 
-  // What is under way. `unpin` may end what waits for the last use.
+  // Regions and peers in use. `unpin` may complete a release that waits for the last use.
   void pin(const std::vector<RegionRef>& regions, Peer* peer);
   void unpin(const std::vector<RegionRef>& regions, Peer* peer);
   void add_active(std::shared_ptr<Transfer> transfer);
-  // Kept until it is released, though nobody may hold it.
+  // Keeps an object until it is released, even if no handle refers to it.
   void keep(const std::shared_ptr<Dependent>& dependent) { kept_.insert(dependent); }
   void drop(const std::shared_ptr<Dependent>& dependent) { kept_.erase(dependent); }
-  // Asked each turn until it gives true.
+  // Calls `done` each turn until it returns true.
   void wait_for(std::function<bool()> done) { waiting_.push_back(std::move(done)); }
 
   const Backend& library;
   const AgentOptions options;
   AgentRef ref = nullptr;
-  // Descriptor lists that are filled anew for each request: making one costs as much as filling it.
+  // Descriptor lists that each request fills again: making a list costs as much as filling it.
   TransferListRef local_list(Memory memory) { return list(local_lists_, memory); }
   TransferListRef remote_list(Memory memory) { return list(remote_lists_, memory); }
   std::vector<AgentBackend> backends;
@@ -117,7 +117,7 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   Executor::Polled poll();
   bool poll_notifications();
   void tear_down();
-  void give_notifications();
+  void deliver_notifications();
   TransferListRef list(std::map<Memory, TransferListRef>& lists, Memory memory);
   RegistrationListRef registration_list(const std::vector<RegionRef>& regions, Memory memory) const;
   void deregister(const std::vector<RegionRef>& regions, Memory memory);
@@ -131,7 +131,7 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   std::atomic<bool> closing_{false};
   bool torn_down_ = false;
 
-  // With the library taken.
+  // The library must be locked for every member below.
   std::unordered_map<uint64_t, RegionRef> regions_;
   std::map<std::string, PeerRef> peers_;
   std::vector<std::shared_ptr<Transfer>> active_;
@@ -143,7 +143,7 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   NotificationsRef notifications_ = nullptr;
   std::deque<std::pair<std::string, std::vector<uint8_t>>> received_;
   TaskRef pulling_;
-  size_t pull_most_ = 0;
+  size_t max_pulled_ = 0;
 };
 
 }  // namespace dynamo::nixl

@@ -5,7 +5,7 @@
 namespace dynamo::nixl {
 namespace {
 
-std::shared_ptr<Agent> agent_of(const Call& call) { return object_as<Agent>(call.handle); }
+std::shared_ptr<Agent> called_agent(const Call& call) { return object_as<Agent>(call.handle); }
 
 SocketAddress address_of(const Options& args) {
   return {args.text("host"), static_cast<uint16_t>(args.integer("port"))};
@@ -34,7 +34,7 @@ std::vector<uint8_t> plugins(const Agent& agent) {
   const Functions& call = agent.call();
   StringListRef list = nullptr;
   const Status status = call.get_available_plugins(agent.ref, &list);
-  if (status != Status::ok) throw Failure::of_call("get_available_plugins", status, "the plugins are not told");
+  if (status != Status::ok) throw Failure::of_call("get_available_plugins", status, "the plugins cannot be listed");
   size_t count = 0;
   call.string_list_size(list, &count);
   Packer packer;
@@ -44,7 +44,7 @@ std::vector<uint8_t> plugins(const Agent& agent) {
     call.string_list_get(list, i, &name);
     MemoryListRef memories = nullptr;
     ParamsRef params = nullptr;
-    // A plugin's file may be there and what it needs not.
+    // The file of a plugin may exist although its dependencies do not.
     const bool loads = call.get_plugin_params(agent.ref, name, &memories, &params) == Status::ok;
     packer.map(loads ? 4 : 2).text("name").text(name).text("loads").boolean(loads);
     if (!loads) continue;
@@ -68,7 +68,7 @@ std::vector<uint8_t> plugins(const Agent& agent) {
 std::vector<uint8_t> query(const Agent& agent, const std::string& backend, Memory memory,
                            const std::vector<std::string>& metas) {
   const Functions& call = agent.call();
-  agent.check_feature("queryMemory", "answers no queries of memory");
+  agent.check_feature("queryMemory", "cannot query memory");
   const OptArgsRef args = agent.options_for(agent.backend_named(backend).name, {});
   RegistrationListRef list = nullptr;
   QueryRef answers = nullptr;
@@ -95,8 +95,8 @@ std::vector<uint8_t> query(const Agent& agent, const std::string& backend, Memor
   call.destroy_reg_dlist(list);
   call.destroy_opt_args(args);
   if (status != Status::ok)
-    throw Failure::of_call("query_mem", status, "the backend " + backend + " answered no query",
-                           "POSIX does for FILE memory");
+    throw Failure::of_call("query_mem", status, "the backend " + backend + " cannot answer the query",
+                           "POSIX can, for FILE memory");
   return packer.take();
 }
 
@@ -118,19 +118,19 @@ void agent_create(const Call& call, TaskRef operation) {
 }
 
 void agent_close(const Call& call, TaskRef operation) {
-  guarded(operation, [&] { agent_of(call)->begin_close(operation); });
+  guarded(operation, [&] { called_agent(call)->begin_close(operation); });
 }
 
 void agent_plugins(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit(operation, [agent] { return Reply::of_bytes(plugins(*agent)); });
   });
 }
 
 void agent_backend(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     const Options args(call.args);
     agent->submit(operation, [agent, name = args.text("name"), params = args.strings("params")] {
       agent->create_backend(name, params);
@@ -141,14 +141,14 @@ void agent_backend(const Call& call, TaskRef operation) {
 
 void agent_metadata(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit(operation, [agent] { return Reply::of_bytes(agent->metadata()); });
   });
 }
 
 void agent_partial_metadata(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit(operation, [agent, memory = memory_of(call.a), ids = numbers_of<double>(call.payload)] {
       return Reply::of_bytes(agent->partial_metadata(regions_named(*agent, ids, memory), memory));
     });
@@ -157,7 +157,7 @@ void agent_partial_metadata(const Call& call, TaskRef operation) {
 
 void agent_connect(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit_later(operation,
                         [agent, blob = copy(call.payload)](const TaskRef& running) { agent->connect(blob, running); });
   });
@@ -165,7 +165,7 @@ void agent_connect(const Call& call, TaskRef operation) {
 
 void agent_fetch(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     const Options args(call.args);
     agent->submit_later(operation,
                         [agent, name = args.text("name"), from = address_of(args), accept = args.boolean("accept")](
@@ -175,7 +175,7 @@ void agent_fetch(const Call& call, TaskRef operation) {
 
 void agent_send_metadata(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     const Options args(call.args);
     agent->submit(operation, [agent, to = address_of(args), partial = args.boolean("partial"),
                               memory = memory_of(call.a), ids = numbers_of<double>(call.payload)] {
@@ -189,7 +189,7 @@ void agent_send_metadata(const Call& call, TaskRef operation) {
 
 void agent_withdraw_metadata(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit(operation, [agent, from = address_of(Options(call.args))] {
       agent->withdraw_metadata(from);
       return Reply{};
@@ -199,14 +199,14 @@ void agent_withdraw_metadata(const Call& call, TaskRef operation) {
 
 void agent_self(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit(operation, [agent] { return agent->reply_of(agent->self()); });
   });
 }
 
 void agent_notify(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     const auto peer = object_as<Peer>(call.other);
     agent->submit(operation, [agent, peer, message = copy(call.payload)] {
       agent->notify(*peer, message);
@@ -217,7 +217,7 @@ void agent_notify(const Call& call, TaskRef operation) {
 
 void agent_notifications(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     agent->submit_later(operation,
                         [agent, most = call.a](const TaskRef& running) { agent->pull_notifications(most, running); });
   });
@@ -225,7 +225,7 @@ void agent_notifications(const Call& call, TaskRef operation) {
 
 void agent_query(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
-    const auto agent = agent_of(call);
+    const auto agent = called_agent(call);
     const Options args(call.args);
     agent->submit(operation,
                   [agent, backend = args.text("backend"), memory = memory_of(args.integer("memory")),
@@ -236,7 +236,7 @@ void agent_query(const Call& call, TaskRef operation) {
 void peer_disconnect(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto peer = object_as<Peer>(call.handle);
-    const auto agent = agent_behind(peer->agent);
+    const auto agent = agent_of(peer->agent);
     agent->submit_later(operation, [agent, peer](const TaskRef& running) { agent->disconnect(peer, running); });
   });
 }

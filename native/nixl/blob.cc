@@ -9,7 +9,7 @@ namespace {
 constexpr std::string_view INTRO = "nixlSerDes|";
 constexpr std::string_view SEAL = "|dynamo-node/1|";
 
-// FNV-1a: against accidents, not against anyone's intent.
+// FNV-1a: detects accidental damage, not manipulation.
 uint64_t checksum(std::string_view bytes) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
@@ -44,7 +44,7 @@ class Fields {
   std::string_view rest_;
 };
 
-// One list of regions: the backend's name, the list's own magic, the memory, and as many entries as it says.
+// One list of regions: the name of the backend, the magic of the list, the kind of memory, a count and the entries.
 bool take_list(Fields& fields, uint64_t& count) {
   std::string_view value;
   if (!fields.take("bknd", value) || value.empty()) return false;
@@ -64,27 +64,27 @@ MetadataView inspect_library_metadata(std::string_view blob) {
     view.damage = what;
     return view;
   };
-  if (!blob.starts_with(INTRO)) return damaged("it is no metadata of NIXL's");
+  if (!blob.starts_with(INTRO)) return damaged("it is not metadata of NIXL");
   Fields fields(blob.substr(INTRO.size()));
   std::string_view value;
   if (!fields.take("Agent", value) || value.empty()) return damaged("it names no agent");
   view.name = value;
 
   uint64_t count = 0;
-  if (!fields.take("Conns", count)) return damaged("it is cut or damaged before its connections");
+  if (!fields.take("Conns", count)) return damaged("it is truncated or damaged before its connections");
   const std::string_view connections = fields.rest();
   for (uint64_t i = 0; i < count; ++i) {
     if (!fields.take("t", value) || value.empty() || !fields.take("c", value) || value.empty()) {
-      return damaged("it is cut or damaged within its connections");
+      return damaged("it is truncated or damaged within its connections");
     }
   }
   view.connection = connections.substr(0, connections.size() - fields.rest().size());
   if (!fields.take("", value) || value != "MemSection" || !fields.take("nixlSecElms", count)) {
-    return damaged("it is cut or damaged before its regions");
+    return damaged("it is truncated or damaged before its regions");
   }
   for (uint64_t i = 0; i < count; ++i) {
     uint64_t regions = 0;
-    if (!take_list(fields, regions)) return damaged("it is cut or damaged within its regions");
+    if (!take_list(fields, regions)) return damaged("it is truncated or damaged within its regions");
     if (regions == 0) return damaged(POISONED);
   }
   return view;

@@ -1,5 +1,5 @@
-// Metadata blobs looked at before the library sees them. It trusts what it is given: a blob that is cut leaves a peer
-// that can never be loaded again, one with damaged bytes can end the process.
+// Checks metadata blobs before the library loads them. The library does not check them: after a truncated blob, the
+// peer can never be loaded again. A blob with damaged bytes can crash the process.
 #pragma once
 
 #include <string>
@@ -7,26 +7,26 @@
 
 namespace dynamo::nixl {
 
-// What a blob says of itself.
+// The content of a blob.
 struct MetadataView {
-  std::string damage;      // why it must not be loaded; empty where nothing is known against it
+  std::string damage;      // why it must not be loaded; empty if no damage is found
   std::string name;        // of the agent
-  std::string connection;  // how it is reached, differing between two agents of one name; empty in a part without it
+  std::string connection;  // differs between two agents of one name; empty in partial metadata without it
 };
 
-// The damage of a blob whose agent failed to register memory and then told of it all the same: what it registered
-// otherwise can be had in parts.
+// The damage of a blob that lists memory whose registration has failed. The other regions of its agent are available
+// through partial metadata.
 inline constexpr const char* POISONED =
-    "its agent once failed to register memory, and the library lists it all the same";
+    "its agent failed to register some memory, and the library lists it nevertheless";
 
-// The blob of the real library: a magic, then fields of a tag, a length (u64, little-endian), that many bytes and a
-// bar.
+// The blob of the real library: a magic, then fields. A field is a tag, a length (u64, little-endian), that many bytes
+// and a bar.
 MetadataView inspect_library_metadata(std::string_view blob);
 
-// Appends a checksum, which other programs and the library do not read: they stop where the blob ends.
+// Appends a checksum. The library and other programs ignore it: they stop at the end of the blob.
 std::string seal(std::string_view blob);
 
-// Takes a checksum off again, if there is one (blobs of other programs have none); false where it does not fit.
+// Removes the checksum, if there is one: blobs of other programs have none. False if it does not match.
 bool unseal(std::string_view& blob);
 
 }  // namespace dynamo::nixl

@@ -23,11 +23,11 @@ std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, Peer
   call.destroy_xfer_dlist(list);
   if (status != Status::ok) {
     const std::string whose =
-        peer == nullptr ? "regions of this agent" : "regions that the metadata of '" + peer->name + "' tells";
+        peer == nullptr ? "regions of this agent" : "regions that the metadata of '" + peer->name + "' contains";
     throw Failure{"InvalidRequest",
                   "nixl.range",
                   "the blocks are not all in " + whose,
-                  peer == nullptr ? "" : "a region registered after the exchange needs the metadata anew",
+                  peer == nullptr ? "" : "for a region that was registered later, exchange the metadata again",
                   "prep_xfer_dlist",
                   status};
   }

@@ -1,4 +1,4 @@
-// Blocks of memory that the library has looked up once, for transfers that name them by index.
+// Blocks of memory that the library has looked up once. Transfers name them by index.
 #pragma once
 
 #include "agent.h"
@@ -15,7 +15,7 @@ class BlockList final : public Dependent {
     size_t bytes = 0;
   };
 
-  // Of this agent where `peer` is null. With the library taken.
+  // Blocks of this agent if `peer` is null. The library must be locked.
   static std::shared_ptr<BlockList> prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions,
                                             Memory memory, const std::vector<Block>& blocks,
                                             const std::string& backend);

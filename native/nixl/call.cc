@@ -4,10 +4,6 @@
 
 namespace dynamo::nixl {
 
-Failure Failure::of_call(const char* call, Status status, std::string message, std::string hint) {
-  return {"Internal", "nixl.backend", std::move(message), std::move(hint), call, status};
-}
-
 Reply Reply::of_failure(const Failure& failure) {
   Packer packer;
   const bool known = failure.error_class == "BadArgument" || failure.error_class == "Closed";
@@ -35,6 +31,6 @@ bool Task::settle(Reply reply) {
   return true;
 }
 
-void Task::cancel() { fail({"Cancelled", "nixl.aborted", "the caller gave up"}); }
+void Task::cancel() { fail({"Cancelled", "nixl.aborted", "the caller cancelled"}); }
 
 }  // namespace dynamo::nixl

@@ -1,5 +1,5 @@
-// How the entries of this folder are called and how they answer. The binding makes JavaScript values of it; nothing
-// here knows of any.
+// The calls that the entries of this folder receive, and their replies. The binding converts both from and to
+// JavaScript values. No file of this folder knows JavaScript.
 #pragma once
 
 #include <atomic>
@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "types.h"
+#include "failure.h"
 
 namespace dynamo::nixl {
 
-// What JavaScript holds a handle of. Handles are shared: what still runs keeps its objects alive.
+// An object with a handle in JavaScript. Objects are shared: an operation that still runs keeps its objects alive.
 class Object {
  public:
   Object() = default;
@@ -24,26 +24,11 @@ class Object {
   Object& operator=(const Object&) = delete;
   virtual ~Object() = default;
   virtual const char* kind() const = 0;
-  // The last handle of an environment was collected. What is open stays open: only the agent ends with its handle.
+  // Called when the handle of an environment is garbage-collected. Only an agent ends then; other objects stay open.
   virtual void collected() {}
 };
 
 using ObjectRef = std::shared_ptr<Object>;
-
-// Thrown above the seam, and caught where an entry or a job ends.
-struct Failure {
-  std::string error_class;  // Dynamo's canonical class (lib/errors.ts), BadArgument or Closed
-  std::string reason;
-  std::string message;
-  std::string hint = {};
-  std::string call = {};  // the library's function, without its prefix
-  Status status = Status::ok;
-
-  static Failure bad_argument(std::string message) { return {"BadArgument", {}, std::move(message)}; }
-  static Failure closed(const std::string& what) { return {"Closed", {}, what + " is closed"}; }
-  // A call of the library that failed in a way that could not be foreseen.
-  static Failure of_call(const char* call, Status status, std::string message, std::string hint = {});
-};
 
 struct Reply {
   static constexpr uint64_t NO_NUMBER = UINT64_MAX;
@@ -59,8 +44,8 @@ struct Reply {
   static Reply of_failure(const Failure& failure);
 };
 
-// An asynchronous call that waits for its end. Settled exactly once, from any thread, by whoever comes first: the work,
-// or the caller who gives up. The work looks at `settled()` and leaves off where it may.
+// An asynchronous call that has not been answered. It is settled exactly once, from any thread: by its work or by the
+// caller's cancel, whichever is first. The work checks `settled()` and stops if it can.
 class Task {
  public:
   explicit Task(std::function<void(Reply)> done) : done_(std::move(done)) {}
@@ -71,7 +56,7 @@ class Task {
   bool settled() const { return settled_.load(std::memory_order_acquire); }
   bool settle(Reply reply);
   bool fail(const Failure& failure) { return settle(Reply::of_failure(failure)); }
-  // The caller gave up. Memory and requests stay as long as the library needs them.
+  // The caller has cancelled. Memory and requests stay as long as the library uses them.
   void cancel();
 
  private:
@@ -81,12 +66,12 @@ class Task {
 
 using TaskRef = std::shared_ptr<Task>;
 
-// The arguments of every entry; those that it does not name are ignored. Bytes are borrowed for the length of the call.
+// The arguments of every entry. An entry ignores those that it does not name. Bytes are only valid during the call.
 struct Call {
   ObjectRef handle;
   ObjectRef other;
   std::span<const uint8_t> args;     // MessagePack: a map of options
-  std::span<const uint8_t> payload;  // the entry's own form
+  std::span<const uint8_t> payload;  // its form depends on the entry
   uint64_t a = 0;
   uint64_t b = 0;
 };

@@ -16,7 +16,7 @@ constexpr int ATTRIBUTE_DEVICE_ORDINAL = 9;  // CU_POINTER_ATTRIBUTE_DEVICE_ORDI
 constexpr int ATTRIBUTE_MEMORY_TYPE = 2;     // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
 constexpr unsigned MEMORY_DEVICE = 2;        // CU_MEMORYTYPE_DEVICE
 
-// The driver's functions under the names of its current ABI.
+// The driver's functions, with the names of its current ABI.
 struct Driver {
   Result (*init)(unsigned flags);
   Result (*version)(int* version);
@@ -49,7 +49,7 @@ class CudaDriver final : public Cuda {
     std::lock_guard guard(lock_);
     auto& context = contexts_[static_cast<size_t>(device)];
     if (context == nullptr) {
-      // Kept for ever: the library and UCX may use it until the process ends.
+      // Never released: the library and UCX may use it until the process ends.
       Device handle = 0;
       if (auto reason = check(driver_.device_get(&handle, device), "cuDeviceGet"); !reason.empty()) return reason;
       if (auto reason = check(driver_.retain(&context, handle), "cuDevicePrimaryCtxRetain"); !reason.empty()) {
@@ -83,7 +83,8 @@ class CudaDriver final : public Cuda {
     return check(driver_.from_device(to, from, bytes), "cuMemcpyDtoH");
   }
 
-  // These two return before the device is done: a peer that is told now must find the bytes.
+  // The driver's functions return before the device has finished. A peer that is notified next must see the bytes, so
+  // the next two functions wait.
   std::string copy_on_device(int device, uint64_t to, uint64_t from, size_t bytes) const override {
     if (auto reason = use(device); !reason.empty()) return reason;
     if (auto reason = check(driver_.on_device(to, from, bytes), "cuMemcpyDtoD"); !reason.empty()) return reason;

@@ -1,4 +1,4 @@
-// GPU memory without a toolkit: the CUDA driver, loaded at run time, or host memory that stands in for it in the mock.
+// GPU memory without the CUDA toolkit: the CUDA driver, loaded at run time, or the mock's simulation in host memory.
 #pragma once
 
 #include <cstddef>
@@ -13,17 +13,17 @@ struct Gpu {
   uint64_t total_bytes = 0;
 };
 
-// Every call may come from any thread: the device's primary context is made current on the calling thread first, and
-// stays so (the library needs it there too: registering and posting VRAM without one fails). A call gives an empty
-// string, or why it failed.
+// Any thread may call every function. Each call makes the device's primary context current on the calling thread, and
+// leaves it current: the library needs it too, to register and post VRAM. A call returns an empty string, or why it
+// failed.
 class Cuda {
  public:
   virtual ~Cuda() = default;
 
   bool available() const { return unavailable_.empty(); }
-  // Why there is no GPU to use; empty where there is.
+  // Why there is no usable GPU. Empty if there is one.
   const std::string& unavailable() const { return unavailable_; }
-  // The driver's version as it gives it, 12040 for 12.4; 0 without one.
+  // The driver's version, for example 12040 for 12.4. 0 without a driver.
   int driver_version() const { return version_; }
   const std::vector<Gpu>& gpus() const { return gpus_; }
 
@@ -34,7 +34,7 @@ class Cuda {
   virtual std::string copy_from_device(int device, void* to, uint64_t from, size_t bytes) const = 0;
   virtual std::string copy_on_device(int device, uint64_t to, uint64_t from, size_t bytes) const = 0;
   virtual std::string set(int device, uint64_t address, uint8_t value, size_t bytes) const = 0;
-  // The device that an address of this driver's belongs to; -1 for host memory and what it does not know.
+  // The device of an address. -1 for host memory and unknown addresses.
   virtual int device_of(uint64_t address) const = 0;
 
  protected:
@@ -43,7 +43,7 @@ class Cuda {
   std::vector<Gpu> gpus_;
 };
 
-// The driver of this machine: loaded at the first call, the same object ever after, also where there is none.
+// The driver of this machine. The first call loads it. Every call returns the same object, also without a driver.
 const Cuda& cuda_driver();
 
 }  // namespace dynamo::nixl

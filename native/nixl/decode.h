@@ -1,4 +1,4 @@
-// What the entries share in reading their arguments.
+// Functions that the entries share to decode their arguments.
 #pragma once
 
 #include <cstring>
@@ -9,7 +9,7 @@
 
 namespace dynamo::nixl {
 
-// Copied: the bytes are only borrowed, and need not be aligned.
+// Copies, because the bytes are only valid during the call, and may be unaligned.
 template <typename T>
 std::vector<T> numbers_of(std::span<const uint8_t> bytes) {
   if (bytes.size() % sizeof(T) != 0)
@@ -38,7 +38,7 @@ inline Operation operation_of(uint64_t number) {
 
 inline std::vector<uint8_t> copy(std::span<const uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
 
-// Runs an entry's own part, whose failures are the operation's.
+// Runs the body of an entry. Its failures settle the operation.
 template <typename Body>
 void guarded(const TaskRef& operation, Body body) {
   try {
@@ -50,7 +50,7 @@ void guarded(const TaskRef& operation, Body body) {
   }
 }
 
-inline std::shared_ptr<Agent> agent_behind(const std::weak_ptr<Agent>& agent) {
+inline std::shared_ptr<Agent> agent_of(const std::weak_ptr<Agent>& agent) {
   auto found = agent.lock();
   if (found == nullptr) throw Failure::closed("the agent");
   return found;

@@ -11,20 +11,20 @@ namespace {
 
 using std::chrono::microseconds;
 
-// How long the thread stays awake after the last thing that happened: the answer to a completion is often the next
-// post, and waking a thread costs more than the post itself.
+// How long the thread stays awake after the last event. The next post often follows a completion at once, and waking a
+// thread costs more than the post itself.
 constexpr auto SPIN = microseconds(60);
 constexpr auto FIRST_REST = microseconds(20);
 
-// How long the thread rests between two looks: half of the time that nothing has happened, up to `usual`; then a
-// hundredth of it, up to `longest`.
+// How long the thread rests between two polls: half of the time since the last event, up to `usual`. Later a hundredth
+// of that time, up to `longest`.
 struct Rest {
   microseconds usual;
   microseconds longest;
 
   Clock::duration after(Clock::duration quiet) const {
-    const auto most = std::clamp<Clock::duration>(quiet / 100, usual, longest);
-    return std::clamp<Clock::duration>(quiet / 2, FIRST_REST, most);
+    const auto max = std::clamp<Clock::duration>(quiet / 100, usual, longest);
+    return std::clamp<Clock::duration>(quiet / 2, FIRST_REST, max);
   }
 };
 
@@ -43,7 +43,7 @@ void Executor::start(const std::string& name, std::function<Polled()> poll) {
   poll_ = std::move(poll);
   std::thread([self = shared_from_this(), name = name.substr(0, 15)] {
     pthread_setname_np(pthread_self(), name.c_str());
-    // Timers of the kernel are 50 us late without it.
+    // Without it the kernel's timers are 50 us late.
     prctl(PR_SET_TIMERSLACK, 1000UL, 0, 0, 0);
     self->run();
   }).detach();
@@ -86,7 +86,7 @@ bool Executor::run_jobs() {
       std::lock_guard lock(library_);
       job();
     }
-    // What the job holds is freed without the library: a destructor may post another.
+    // Free the job's objects after the library is unlocked: a destructor may post another job.
     job = nullptr;
   }
   return !jobs.empty();

@@ -1,7 +1,7 @@
 // One thread that makes every call of the library for one agent, because a call may block: a post copies its whole
 // payload, a connection takes tens of milliseconds, a destroy may never return.
 //
-// The one exception is `try_inline`: a call that is known to be short may run on another thread when the library is
+// The only exception is `try_inline`: a call that is known to be short may run on another thread if the library is
 // free.
 #pragma once
 
@@ -22,27 +22,27 @@ class Executor : public std::enable_shared_from_this<Executor> {
  public:
   using Job = std::function<void()>;
 
-  // What one turn of polling found; the strongest counts.
+  // The result of one turn of polling. The strongest one counts.
   enum class Polled {
-    idle,      // nothing to poll for: sleep until a job comes
-    waiting,   // something may come at any time, such as a notification
-    active,    // a transfer is under way
-    progress,  // something moved: poll again at once
+    idle,      // nothing to poll: sleep until the next job
+    waiting,   // an event may happen at any time, such as a notification
+    active,    // a transfer is in flight
+    progress,  // something changed: poll again at once
   };
 
-  // `poll` runs with the library taken. The thread ends after a turn in which `finished` was called; it holds the
-  // executor, so that a call that never returns costs a thread and its memory, and nothing else.
+  // `poll` runs while the library is locked. The thread ends after a turn in which `finish` was called. The thread owns
+  // the executor: a call that never returns costs one thread and its memory, and nothing else.
   void start(const std::string& name, std::function<Polled()> poll);
 
-  // Any thread; false when the executor has finished. Jobs run in their order, each with the library taken.
+  // Any thread. False if the executor has finished. Jobs run in order, each while the library is locked.
   bool post(Job job);
 
-  // The thread's own: no job is taken any more, and the thread ends.
+  // Only on the executor's thread. No job is accepted after it, and the thread ends.
   void finish();
 
   bool wait_finished(Clock::duration limit);
 
-  // Runs `work` on this thread if the library is free. False if not.
+  // Runs `work` on the calling thread if the library is free. Returns false if it is not.
   template <typename Work>
   bool try_inline(Work work) {
     std::unique_lock lock(library_, std::try_to_lock);
@@ -51,7 +51,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
     return true;
   }
 
-  // Something to poll for began outside of a job.
+  // Called after a transfer was posted outside of a job.
   void wake();
 
  private:
@@ -69,7 +69,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   bool sleeping_ = false;
   bool accepting_ = true;
   bool ended_ = false;
-  // Written under mutex_, read without it while the thread spins.
+  // Written while mutex_ is locked, read without it while the thread spins.
   std::atomic<bool> called_{false};
 };
 

@@ -1,7 +1,7 @@
 // Every function of NIXL's C API that is used: feature, name without `nixl_capi_`, parameters. All return a Status.
 //
-// What is handed out as `void**` or `char**` was allocated with malloc and belongs to the caller, who frees it with
-// free(). Names handed out as `const char**` live as long as what they were asked of.
+// Memory that is returned through `void**` or `char**` was allocated with malloc. The caller frees it with free().
+// Names that are returned through `const char**` live as long as the object that they belong to.
 #pragma once
 
 #define DYNAMO_NIXL_FUNCTIONS(F)                                                                                    \

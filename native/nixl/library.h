@@ -5,7 +5,7 @@
 
 namespace dynamo::nixl {
 
-// The loaded library or the mock, as JavaScript holds it.
+// The object behind a JavaScript handle of the library or the mock.
 class Library final : public Object {
  public:
   static constexpr const char* KIND = "NixlLibrary";

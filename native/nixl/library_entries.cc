@@ -57,7 +57,7 @@ Reply library_mock(const Call& call) {
   const Options args(call.args);
   MockKnobs knobs;
   const std::string completion = args.text("completion", "random");
-  knobs.completion = completion == "atOnce"    ? MockKnobs::Completion::at_once
+  knobs.completion = completion == "immediate" ? MockKnobs::Completion::immediate
                      : completion == "delayed" ? MockKnobs::Completion::delayed
                                                : MockKnobs::Completion::random;
   knobs.seed = args.integer("seed", knobs.seed);

@@ -1,4 +1,4 @@
-// Registration and its end.
+// Registration and deregistration.
 #include <algorithm>
 #include <atomic>
 
@@ -20,7 +20,7 @@ std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Stora
                                                const std::string& backend) {
   const Memory memory = storages.front()->memory;
   if (memory == Memory::vram && !library.cuda->available()) {
-    // Tried without a GPU it fails, and the agent's metadata cannot be loaded by anybody from then on.
+    // The library would fail without a GPU, and then no peer could load the agent's metadata.
     throw Failure{"NotImplemented", "nixl.no_gpu",
                   "device memory cannot be registered: " + library.cuda->unavailable()};
   }
@@ -31,9 +31,9 @@ std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Stora
   if (!taken) {
     throw Failure{"InvalidRequest", "nixl.no_backend",
                   backend.empty()
-                      ? "no backend of the agent '" + options.name + "' takes " + name_of(memory) + " memory"
-                      : "the backend " + backend + " takes no " + name_of(memory) + " memory or is not there",
-                  "create one that does with agent.createBackend: UCX for DRAM and VRAM, POSIX for FILE"};
+                      ? "no backend of the agent '" + options.name + "' accepts " + name_of(memory) + " memory"
+                      : "the backend " + backend + " does not exist or does not accept " + name_of(memory) + " memory",
+                  "create one with agent.createBackend: UCX for DRAM and VRAM, POSIX for FILE"};
   }
   if (memory == Memory::vram) {
     for (const auto& storage : storages) {
@@ -58,8 +58,8 @@ std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Stora
     throw Failure::of_call("register_mem", status,
                            std::to_string(regions.size()) + (regions.size() == 1 ? " region of " : " regions of ") +
                                name_of(memory) + " memory could not be registered",
-                           memory == Memory::file ? "is the file descriptor open, and registered only once?"
-                                                  : "is the address mapped, and memlock large enough?");
+                           memory == Memory::file ? "check that the file descriptor is open and registered only once"
+                                                  : "check that the address is mapped and memlock is large enough");
   }
   for (const auto& region : regions) regions_.emplace(region->id, region);
   return objects;
@@ -88,7 +88,7 @@ void Agent::release(const RegionRef& region, TaskRef released) {
     return;
   }
   region->releasing.push_back(std::move(released));
-  if (region->uses == 0) finish_release(region);
+  if (region->use_count == 0) finish_release(region);
 }
 
 void Agent::finish_release(const RegionRef& region) {
@@ -104,7 +104,7 @@ RegionRef Agent::region(uint64_t id) const {
   const auto found = regions_.find(id);
   if (found == regions_.end() || !found->second->releasing.empty()) {
     throw Failure{"InvalidRequest", "nixl.region_released",
-                  "a region of this transfer was released, or is another agent's"};
+                  "a region of this transfer was released, or belongs to another agent"};
   }
   return found->second;
 }

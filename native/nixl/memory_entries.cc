@@ -13,7 +13,7 @@ std::unordered_map<uint64_t, std::weak_ptr<Region>> shared;
 
 void share(const std::vector<ObjectRef>& objects) {
   std::lock_guard lock(shared_mutex);
-  // What is gone is forgotten as the table grows.
+  // Remove expired entries as the table grows.
   static size_t sweep = 1024;
   if (shared.size() > sweep) {
     std::erase_if(shared, [](const auto& entry) { return entry.second.expired(); });
@@ -40,8 +40,8 @@ std::vector<uint8_t> description(const std::vector<ObjectRef>& objects) {
   return bytes;
 }
 
-// Gives the regions' description alone: of thousands only some are ever asked for as objects, by `region_find`. The
-// regions of a caller who gave up are released again.
+// Settles with the description of the regions only: of thousands, few are ever needed as objects (`region_find`). If
+// the caller has cancelled, the regions are released again.
 void register_and_settle(const std::shared_ptr<Agent>& agent, std::vector<std::shared_ptr<Storage>> storages,
                          const std::string& backend, const TaskRef& operation) {
   const auto objects = agent->register_regions(std::move(storages), backend);
@@ -53,7 +53,7 @@ void register_and_settle(const std::shared_ptr<Agent>& agent, std::vector<std::s
   }
 }
 
-// Bytes of a region, where they are in it.
+// The storage of a region, after a check of the range.
 Storage& storage_of(Region& region, uint64_t offset, uint64_t bytes) {
   if (region.storage == nullptr || !region.releasing.empty())
     throw Failure{"InvalidRequest", "nixl.region_released", "the region was released"};
@@ -127,7 +127,7 @@ void region_release(const Call& call, TaskRef operation) {
       operation->settle({});
       return;
     }
-    // Not `submit`: what has been closed meanwhile is released too, by the close.
+    // Not `submit`: if the agent closes first, the close releases the region.
     const bool posted = agent->executor().post([agent, region, operation] { agent->release(region, operation); });
     if (!posted) operation->settle({});
   });
@@ -136,7 +136,7 @@ void region_release(const Call& call, TaskRef operation) {
 void region_write(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto region = object_as<Region>(call.handle);
-    const auto agent = agent_behind(region->agent);
+    const auto agent = agent_of(region->agent);
     agent->submit(operation, [agent, region, offset = call.a, bytes = copy(call.payload)] {
       Storage& storage = storage_of(*region, offset, bytes.size());
       if (storage.memory == Memory::vram) {
@@ -155,7 +155,7 @@ void region_write(const Call& call, TaskRef operation) {
 void region_read(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto region = object_as<Region>(call.handle);
-    const auto agent = agent_behind(region->agent);
+    const auto agent = agent_of(region->agent);
     agent->submit(operation, [agent, region, offset = call.a, count = call.b] {
       Storage& storage = storage_of(*region, offset, count);
       std::vector<uint8_t> bytes(count);
@@ -172,11 +172,12 @@ void region_read(const Call& call, TaskRef operation) {
   });
 }
 
+#if defined(DYNAMO_TESTING)
 void region_copy(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto from = object_as<Region>(call.handle);
     const auto to = object_as<Region>(call.other);
-    const auto agent = agent_behind(from->agent);
+    const auto agent = agent_of(from->agent);
     agent->submit(operation, [agent, from, to, count = call.a] {
       const Storage& source = storage_of(*from, 0, count);
       const Storage& target = storage_of(*to, 0, count);
@@ -191,14 +192,15 @@ void region_copy(const Call& call, TaskRef operation) {
     });
   });
 }
+#endif
 
 Reply region_find(const Call& call) {
   std::lock_guard lock(shared_mutex);
   const auto found = shared.find(call.a);
   auto region = found == shared.end() ? nullptr : found->second.lock();
   if (region == nullptr || region->released) {
-    return Reply::of_failure(
-        {"InvalidRequest", "nixl.region_released", "the region of this token was released, or is another process's"});
+    return Reply::of_failure({"InvalidRequest", "nixl.region_released",
+                              "the region of this token was released, or belongs to another process"});
   }
   return Reply::of_object(std::move(region));
 }

@@ -1,4 +1,4 @@
-// How agents get to know each other.
+// Metadata: how agents connect to each other.
 #include <cstdlib>
 
 #include "agent.h"
@@ -10,7 +10,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// How long a restarted or disconnected peer's transfers may take to end by themselves before the library is made to.
+// How long the transfers of a restarted peer may take to end. Then the library is forced to end them.
 constexpr auto RETIRE_LIMIT = milliseconds(1000);
 
 struct Freed {
@@ -24,8 +24,8 @@ Failure damaged(const std::string& why) {
 Failure refused() {
   return {"InvalidRequest",
           "nixl.metadata",
-          "the metadata was refused: its agent shares no backend with this one",
-          "both sides need the same backend and nearly the same version of the library",
+          "the metadata was refused: its agent has no backend in common with this agent",
+          "both sides need the same backend and similar versions of the library",
           "load_remote_md",
           Status::backend};
 }
@@ -36,13 +36,13 @@ std::string_view text_of(const std::vector<uint8_t>& bytes) {
 
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
-// With a checksum: the library believes what it is given, and damage to a blob can end the process that loads it.
+// Adds a checksum: the library does not check blobs, and a damaged blob can crash the process that loads it.
 std::vector<uint8_t> sealed(void* data, size_t length) {
   const std::unique_ptr<void, Freed> owner(data);
   return bytes_of(seal({static_cast<const char*>(data), length}));
 }
 
-// The backends of a blob that only sockets and etcd carry are the library's to choose.
+// For metadata over sockets and etcd the library chooses the backends.
 OptArgsRef address_options(const Agent& agent, const SocketAddress& address) {
   if (address.host.empty()) return nullptr;
   const OptArgsRef args = agent.options_for({}, {});
@@ -56,7 +56,7 @@ OptArgsRef address_options(const Agent& agent, const SocketAddress& address) {
 std::vector<uint8_t> Agent::metadata() const {
   if (backends.empty()) {
     throw Failure{"InvalidRequest", "nixl.no_backend",
-                  "the agent '" + options.name + "' has no backend yet, so nothing to tell",
+                  "the agent '" + options.name + "' has no backend, and therefore no metadata",
                   "create one with agent.createBackend"};
   }
   void* data = nullptr;
@@ -64,7 +64,7 @@ std::vector<uint8_t> Agent::metadata() const {
   const Status status = call().get_local_md(ref, &data, &length);
   if (status != Status::ok) {
     throw Failure::of_call("get_local_md", status, "the agent '" + options.name + "' has no metadata",
-                           "none of its backends connects to other agents");
+                           "none of its backends can connect to other agents");
   }
   return sealed(data, length);
 }
@@ -76,7 +76,7 @@ std::vector<uint8_t> Agent::partial_metadata(const std::vector<RegionRef>& regio
   const RegistrationListRef list = registration_list(regions, memory);
   const Status status = call().get_local_partial_md(ref, list, &data, &length, nullptr);
   call().destroy_reg_dlist(list);
-  if (status != Status::ok) throw Failure::of_call("get_local_partial_md", status, "no metadata of these regions");
+  if (status != Status::ok) throw Failure::of_call("get_local_partial_md", status, "these regions have no metadata");
   return sealed(data, length);
 }
 
@@ -103,13 +103,13 @@ Reply Agent::reply_of(const PeerRef& peer) {
 
 PeerRef Agent::self() { return peer_of(options.name); }
 
-// Null where the library refuses the blob.
+// Null if the library refuses the blob.
 PeerRef Agent::load(const std::string& blob, const std::string& connection) {
   char* name = nullptr;
   if (call().load_remote_md(ref, blob.data(), blob.size(), &name) != Status::ok) return nullptr;
   const std::unique_ptr<char, Freed> owner(name);
-  const PeerRef peer = peer_of(name);
-  // That of a part tells regions, but not where the peer is reached.
+  PeerRef peer = peer_of(name);
+  // Partial metadata contains regions, but not always a connection.
   if (!connection.empty()) {
     peer->metadata = blob;
     peer->connection = connection;
@@ -122,18 +122,18 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
     throw Failure{"InvalidRequest", "nixl.no_backend",
                   "the agent '" + options.name + "' has no backend to connect with"};
   std::string_view view = text_of(bytes);
-  if (!unseal(view)) throw damaged("its checksum does not fit");
+  if (!unseal(view)) throw damaged("its checksum does not match");
   const MetadataView parts = library.inspect_metadata(view);
   if (!parts.damage.empty()) throw damaged(parts.damage);
   if (parts.name == options.name) {
     throw Failure{"InvalidRequest", "nixl.own_metadata",
                   "the metadata is that of an agent of this name, '" + options.name + "'",
-                  "use agent.self to move bytes within an agent, and give every agent its own name"};
+                  "use agent.self to move bytes within an agent, and give every agent a unique name"};
   }
   const std::string blob(view);
   const auto found = peers_.find(parts.name);
   const bool known = found != peers_.end() && !found->second->gone.has_value() && !parts.connection.empty();
-  // Of a peer that was met through sockets or etcd there is nothing to compare with: only the library's refusal tells.
+  // A peer that was found through sockets or etcd has no known connection to compare: try to load the blob.
   const bool comparable = known && !found->second->connection.empty();
   if (!comparable || found->second->connection == parts.connection) {
     if (const PeerRef peer = load(blob, parts.connection)) {
@@ -142,18 +142,18 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
     }
     if (!known || comparable) throw refused();
   }
-  // Loaded over the old one it would be refused, or reach where the old one was.
+  // Without the retirement of the old peer, the library would refuse the blob or reach the old address.
   const PeerRef old = found->second;
-  retire(old, {"Unavailable", "nixl.peer_restarted", "the peer '" + old->name + "' was started anew",
-               "use the peer that connect() gave for its new metadata"});
+  retire(old, {"Unavailable", "nixl.peer_restarted", "the peer '" + old->name + "' has restarted",
+               "use the peer that agent.connect returned for its new metadata"});
   const auto limit = Clock::now() + RETIRE_LIMIT;
   wait_for([this, old, blob, connection = parts.connection, connected, limit] {
-    if (old->uses > 0 && Clock::now() < limit) return false;
+    if (old->use_count > 0 && Clock::now() < limit) return false;
     retired(old);
     if (const PeerRef peer = load(blob, connection)) {
       connected->settle(reply_of(peer));
     } else {
-      // The old one may live after all: what was made with it is gone, but it can be used.
+      // The old peer may still be alive. Its transfers and lists are gone, but the peer can be used.
       old->gone.reset();
       if (load(old->metadata, old->connection) == nullptr) old->gone = refused();
       connected->fail(refused());
@@ -168,7 +168,7 @@ void Agent::retire(const PeerRef& peer, Failure why) {
 
 void Agent::retired(const PeerRef& peer) {
   peer->invalidate_dependents(*peer->gone);
-  // One that was connected anew meanwhile is not to be forgotten with it.
+  // Do not invalidate a newer peer of the same name.
   if (const auto found = peers_.find(peer->name); found != peers_.end() && found->second != peer) return;
   call().invalidate_remote_md(ref, peer->name.c_str());
 }
@@ -180,7 +180,7 @@ void Agent::disconnect(const PeerRef& peer, TaskRef disconnected) {
   }
   retire(peer, {"InvalidRequest", "nixl.peer_disconnected", "the peer '" + peer->name + "' was disconnected"});
   wait_for([this, peer, disconnected] {
-    if (peer->uses > 0) return false;
+    if (peer->use_count > 0) return false;
     retired(peer);
     disconnected->settle({});
     return true;
@@ -188,21 +188,21 @@ void Agent::disconnect(const PeerRef& peer, TaskRef disconnected) {
 }
 
 void Agent::fetch(const std::string& name, const SocketAddress& from, bool accept, TaskRef fetched) {
-  check_feature("metadataExchange", "exchanges no metadata");
+  check_feature("metadataExchange", "cannot exchange metadata");
   const auto begin = [this, name, from, accept, fetched] {
     if (!accept) {
       const OptArgsRef args = address_options(*this, from);
       const Status status = call().fetch_remote_md(ref, name.c_str(), args);
       if (args != nullptr) call().destroy_opt_args(args);
       if (status != Status::ok) {
-        fetched->fail(Failure::of_call("fetch_remote_md", status, "the metadata of '" + name + "' cannot be asked for",
+        fetched->fail(Failure::of_call("fetch_remote_md", status, "the metadata of '" + name + "' cannot be requested",
                                        from.host.empty()
-                                           ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?"
-                                           : "is the host an address of IPv4?"));
+                                           ? "check that NIXL_ETCD_ENDPOINTS was set before the library was loaded"
+                                           : "check that the host is an IPv4 address"));
         return;
       }
     }
-    // The library answers in the background and tells failures to nobody.
+    // The library works in the background and does not report failures.
     wait_for([this, name, fetched] {
       if (fetched->settled()) return true;
       if (closing_) return fetched->fail(Failure::closed("the agent '" + options.name + "'"));
@@ -214,13 +214,13 @@ void Agent::fetch(const std::string& name, const SocketAddress& from, bool accep
   const auto found = peers_.find(name);
   const bool known = found != peers_.end() && !found->second->gone.has_value() && !found->second->is_self;
   if (!known || accept) return begin();
-  // What is known of it may be of an agent that has been started anew since.
+  // The known peer may have restarted since.
   const PeerRef old = found->second;
-  retire(old, {"Unavailable", "nixl.peer_restarted", "the metadata of '" + name + "' was fetched anew",
-               "use the peer that the fetch gave"});
+  retire(old, {"Unavailable", "nixl.peer_restarted", "the metadata of '" + name + "' was fetched again",
+               "use the peer that agent.fetch returned"});
   const auto limit = Clock::now() + RETIRE_LIMIT;
   wait_for([this, old, begin, limit] {
-    if (old->uses > 0 && Clock::now() < limit) return false;
+    if (old->use_count > 0 && Clock::now() < limit) return false;
     retired(old);
     begin();
     return true;
@@ -229,11 +229,11 @@ void Agent::fetch(const std::string& name, const SocketAddress& from, bool accep
 
 void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vector<RegionRef>>& partial,
                           Memory memory) {
-  check_feature("metadataExchange", "exchanges no metadata");
+  check_feature("metadataExchange", "cannot exchange metadata");
   if (partial.has_value() && to.host.empty()) {
     throw Failure{"NotImplemented", "nixl.not_supported",
-                  "partial metadata cannot go to etcd: it needs a label, which the library's C API cannot set",
-                  "send it to the peer's address, or by hand"};
+                  "partial metadata cannot be sent to etcd: it needs a label, which the library's C API cannot set",
+                  "send it to the address of the peer, or through your program"};
   }
   const OptArgsRef args = address_options(*this, to);
   Status status = Status::ok;
@@ -246,13 +246,14 @@ void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vect
   }
   if (args != nullptr) call().destroy_opt_args(args);
   if (status != Status::ok) {
-    throw Failure::of_call("send_local_md", status, "the metadata cannot be sent",
-                           to.host.empty() ? "is NIXL_ETCD_ENDPOINTS set, from before the library was loaded?" : "");
+    throw Failure::of_call(
+        "send_local_md", status, "the metadata cannot be sent",
+        to.host.empty() ? "check that NIXL_ETCD_ENDPOINTS was set before the library was loaded" : "");
   }
 }
 
 void Agent::withdraw_metadata(const SocketAddress& from) {
-  check_feature("metadataExchange", "exchanges no metadata");
+  check_feature("metadataExchange", "cannot exchange metadata");
   const OptArgsRef args = address_options(*this, from);
   const Status status = call().invalidate_local_md(ref, args);
   if (args != nullptr) call().destroy_opt_args(args);

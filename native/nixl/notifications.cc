@@ -16,18 +16,18 @@ void Agent::notify(const Peer& peer, const std::vector<uint8_t>& message) {
   }
 }
 
-// At most one waits at a time: a second would take what the first is waiting for.
-void Agent::pull_notifications(size_t most, TaskRef pulled) {
+// Only one operation can wait: a second one would take the messages of the first.
+void Agent::pull_notifications(size_t max_count, TaskRef pulled) {
   if (pulling_ != nullptr && !pulling_->settled()) {
     throw Failure{"Conflict", "nixl.notifications_read",
-                  "the notifications of '" + options.name + "' are read already"};
+                  "the notifications of '" + options.name + "' already have a reader"};
   }
   pulling_ = std::move(pulled);
-  pull_most_ = most;
-  give_notifications();
+  max_pulled_ = max_count;
+  deliver_notifications();
 }
 
-// The library is only asked while somebody waits, so what is not read stays with it.
+// The library is only polled while an operation waits. Unread messages stay in the library.
 bool Agent::poll_notifications() {
   if (pulling_ == nullptr) return false;
   if (pulling_->settled()) {
@@ -53,17 +53,17 @@ bool Agent::poll_notifications() {
     }
   }
   call().notif_map_clear(notifications_);
-  give_notifications();
+  deliver_notifications();
   return true;
 }
 
-void Agent::give_notifications() {
+void Agent::deliver_notifications() {
   if (received_.empty() || pulling_ == nullptr) return;
-  const size_t count = std::min(received_.size(), pull_most_);
+  const size_t count = std::min(received_.size(), max_pulled_);
   Packer packer;
   packer.array(count * 2);
   for (size_t i = 0; i < count; i++) packer.text(received_[i].first).binary(received_[i].second);
-  // Only what somebody takes is taken.
+  // Messages are only removed if the operation has accepted them.
   if (std::exchange(pulling_, nullptr)->settle(Reply::of_bytes(packer.take()))) {
     received_.erase(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(count));
   }

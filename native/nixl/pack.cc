@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "call.h"
+#include "failure.h"
 
 namespace dynamo::nixl {
 namespace {

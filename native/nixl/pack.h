@@ -1,4 +1,4 @@
-// MessagePack, as much of it as goes between this folder and lib/nixl.
+// The part of MessagePack that this folder and lib/nixl exchange.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +29,10 @@ class Packer {
   std::vector<uint8_t> bytes_;
 };
 
-// A map of options: strings, integers, booleans, maps of strings, and arrays of strings; nil counts as not there.
+// A map of options: strings, integers, booleans, maps of strings, and arrays of strings. A nil value counts as absent.
 class Options {
  public:
-  // Throws a Failure where the bytes are no such map.
+  // Throws a Failure if the bytes are not such a map.
   explicit Options(std::span<const uint8_t> bytes);
 
   bool has(const std::string& name) const;

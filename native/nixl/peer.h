@@ -1,5 +1,5 @@
-// Another agent as this one knows it. A peer that restarts under the same name is another peer: its generation differs,
-// and nothing made for the old one reaches it.
+// Another agent, as known to this agent. A peer that restarts under the same name becomes another peer with a higher
+// generation. Objects made for the old peer never reach the new one.
 #pragma once
 
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace dynamo::nixl {
 
-class Peer final : public Object, public Held {
+class Peer final : public Object, public UseCounted {
  public:
   static constexpr const char* KIND = "NixlPeer";
 
@@ -21,10 +21,10 @@ class Peer final : public Object, public Held {
   const std::string name;
   const uint64_t generation;
   const bool is_self;
-  // With the library taken.
-  std::optional<Failure> gone;  // why nothing can be sent to it any more
-  bool warm = false;            // something went through: its connection stands, and a post does not wait for it
-  std::string connection;       // of its metadata; empty where none was loaded from bytes
+  // The library must be locked for every member below.
+  std::optional<Failure> gone;  // why the peer can no longer be used
+  bool warm = false;            // a transfer has succeeded: the connection exists, and a post does not wait for it
+  std::string connection;       // from its metadata; empty if none was loaded from bytes
   std::string metadata;
 };
 

@@ -1,4 +1,4 @@
-// What the kernel lets this process do, and what it has done: evidence for doctor() and explain().
+// Facts about this process that the kernel knows: evidence for nixlDoctor() and nixlExplain().
 #include <dirent.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -29,7 +29,7 @@ Reply process_received(const Call&) {
   while (const dirent* entry = readdir(folder)) {
     tcp_info info{};
     socklen_t length = sizeof info;
-    // What is no TCP socket refuses the question.
+    // The call fails for descriptors that are not TCP sockets.
     if (getsockopt(std::atoi(entry->d_name), IPPROTO_TCP, TCP_INFO, &info, &length) == 0)
       received += info.tcpi_bytes_received;
   }

@@ -41,7 +41,7 @@ void add_matches(std::vector<std::string>& paths, const std::string& pattern) {
   globfree(&found);
 }
 
-// The library's places below an installation: what it was built into, and what its wheel unpacks to.
+// The places of the library below an installation: build folders and the folder of its wheel.
 void add_installation(std::vector<std::string>& paths, const std::string& folder) {
   for (const char* pattern : {"", "lib/*-linux-gnu/", "lib64/", "lib/", ".nixl_cu1[0-9].mesonpy.libs/"}) {
     add_matches(paths, folder + "/" + pattern + SONAME);
@@ -87,7 +87,7 @@ void fill(void* handle, Backend& backend) {
   constexpr const char* status = "_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH";
   auto& detailed = feature_named(backend.features, "detailedStatus");
   transfer_status = reinterpret_cast<decltype(transfer_status)>(dlsym(handle, status));
-  // The layout behind it is known for the versions that have memory views; an older one is not worth the guess.
+  // The layout of its arguments is only known for versions with memory views.
   if (transfer_status != nullptr && backend.supports("memView")) {
     backend.transfer_detail = transfer_detail;
   } else {
@@ -96,8 +96,8 @@ void fill(void* handle, Backend& backend) {
   }
 }
 
-// UCX's CUDA modules need the CUDA runtime, which a machine with only a driver lacks: the wheel's is taken. Found under
-// its soname from then on, whoever asks.
+// UCX's CUDA modules need the CUDA runtime. A machine with only a driver lacks it, so the wheel's is loaded. After that
+// the dynamic linker finds it by its soname.
 void preload_cuda_runtime(const std::vector<std::string>& site_packages) {
   if (!cuda_driver().available()) return;
   for (const char* version : {"12", "13"}) {
@@ -112,12 +112,12 @@ void preload_cuda_runtime(const std::vector<std::string>& site_packages) {
   }
 }
 
-// Empty when it was loaded.
+// Returns an empty string if the library was loaded, else the reason.
 std::string try_load(const std::string& path, bool deep_bind) {
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | (deep_bind ? RTLD_DEEPBIND : 0));
   if (handle == nullptr) return error_of_dl();
 
-  // Not unloaded when it is refused: its constructors have run, and so have those of what it brought along.
+  // A refused library is not unloaded: its constructors and those of its dependencies have run.
   const auto is_stub = reinterpret_cast<bool (*)()>(dlsym(handle, "nixl_capi_is_stub"));
   if (is_stub == nullptr) return "not NIXL's C API: it has no nixl_capi_is_stub";
   if (is_stub()) return "a stub of NIXL's C API that only forwards";
@@ -140,7 +140,7 @@ std::string try_load(const std::string& path, bool deep_bind) {
   return {};
 }
 
-// The places to look at, in order; those that hold no library have their reason already.
+// The places to search, in order. A place without a library already has its reason.
 std::vector<Tried> candidates(const LoadOptions& options) {
   if (!options.path.empty()) return {{options.path, exists(options.path) ? "" : "no such file"}};
 
@@ -178,8 +178,8 @@ void safe_environment(const std::string& log_level) {
   std::call_once(once, [&] {
     setenv("UCX_DEBUG_SIGNO", "0", 0);
     setenv("UCX_HANDLE_ERRORS", "none", 0);
-    // UCX tries its memory hooks out with sbrk(+page) and sbrk(-page). When another thread's malloc grows the heap
-    // between the two, that heap loses its last page: seen as a crash in about one start of forty.
+    // UCX tests its memory hooks with sbrk(+page) and sbrk(-page). If malloc on another thread grows the heap between
+    // the two, the heap loses its last page. This crashed about one start in forty.
     setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 0);
     if (!log_level.empty()) setenv("NIXL_LOG_LEVEL", log_level.c_str(), 1);
   });
@@ -192,8 +192,8 @@ LoadResult load(const LoadOptions& options) {
     if (options.path.empty() || real_path(options.path) == loaded->path) {
       result.backend = loaded;
     } else {
-      result.tried.push_back({options.path, "this process has loaded " + loaded->path +
-                                                " already, and two copies of UCX in one process corrupt each other"});
+      result.tried.push_back({options.path, "this process has already loaded " + loaded->path +
+                                                ", and two copies of UCX in one process corrupt each other"});
     }
     return result;
   }

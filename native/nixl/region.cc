@@ -4,14 +4,14 @@
 
 namespace dynamo::nixl {
 
-void Held::depend(const std::shared_ptr<Dependent>& dependent) {
+void UseCounted::depend(const std::shared_ptr<Dependent>& dependent) {
   if (dependents_.size() == dependents_.capacity()) {
     std::erase_if(dependents_, [](const auto& weak) { return weak.expired(); });
   }
   dependents_.push_back(dependent);
 }
 
-void Held::invalidate_dependents(const Failure& why) {
+void UseCounted::invalidate_dependents(const Failure& why) {
   for (const auto& weak : std::exchange(dependents_, {})) {
     if (const auto dependent = weak.lock()) dependent->invalidate(why);
   }

@@ -1,4 +1,4 @@
-// Memory that is registered with an agent, and what may not outlive it.
+// Memory that is registered with an agent, and the objects that must not outlive it.
 #pragma once
 
 #include <memory>
@@ -11,28 +11,28 @@ namespace dynamo::nixl {
 
 class Agent;
 
-// An object of the library's that points into a registration or a connection: a request, a prepared list. It is
-// released before either goes, because the library would follow the pointer.
+// An object of the library that points into a registration or a connection: a request, a prepared list. It is released
+// before either of them, because the library would follow the pointer.
 class Dependent : public Object {
  public:
-  // With the library taken, and nothing of it under way.
+  // The library must be locked, and the object must not be in flight.
   virtual void invalidate(const Failure& why) = 0;
 };
 
-// What a region and a peer have in common: transfers under way hold them, and their end waits for those.
-class Held {
+// The common part of a region and a peer: transfers in flight use them, and their end waits for those transfers.
+class UseCounted {
  public:
-  // Each with the library taken.
+  // The library must be locked for every member.
   void depend(const std::shared_ptr<Dependent>& dependent);
   void invalidate_dependents(const Failure& why);
 
-  size_t uses = 0;
+  size_t use_count = 0;
 
  private:
   std::vector<std::weak_ptr<Dependent>> dependents_;
 };
 
-class Region final : public Object, public Held {
+class Region final : public Object, public UseCounted {
  public:
   static constexpr const char* KIND = "MemoryRegion";
 
@@ -43,11 +43,11 @@ class Region final : public Object, public Held {
   const std::weak_ptr<Agent> agent;
   // Unique in the process.
   const uint64_t id;
-  // For views, which any thread may ask for.
+  // For views. Any thread may request one.
   const std::weak_ptr<Storage> memory;
-  // With the library taken; null once it is released. Other threads ask `released` and `memory`.
+  // The library must be locked. Null after the release. Other threads use `released` and `memory`.
   std::shared_ptr<Storage> storage;
-  // Those that wait for the release; it is on its way once there is one.
+  // The operations that wait for the release. The release has begun if there is one.
   std::vector<TaskRef> releasing;
   std::atomic<bool> released{false};
 };

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "call.h"
+#include "failure.h"
 
 namespace dynamo::nixl {
 namespace {

@@ -1,5 +1,5 @@
-// The memory behind a region, freed when nobody holds it any more: neither the region, nor a transfer that the library
-// has not given up, nor a view in JavaScript.
+// The memory of a region. It is freed after its last owner: the region, a transfer that the library still runs, or a
+// view in JavaScript.
 #pragma once
 
 #include <cstddef>
@@ -22,17 +22,17 @@ class Storage {
   size_t bytes = 0;
   Memory memory = Memory::dram;
   uint64_t device = 0;
-  // What the library wants to know besides, such as a file's path.
+  // Extra information for the library, such as the path of a file.
   std::string meta;
-  // Whether JavaScript may look at it.
+  // Whether JavaScript may have a view of it.
   bool viewable = false;
 
-  // Zeroed host memory. From 2 MiB on it begins at a multiple of that and asks for huge pages, because one-sided copies
-  // pin it page by page: with small pages they run at half the speed.
+  // Zeroed host memory. From 2 MiB on it is aligned to 2 MiB and requests huge pages. One-sided copies pin memory page
+  // by page: with small pages they run at half the speed.
   static std::shared_ptr<Storage> allocate(size_t bytes, bool huge_pages);
   static std::shared_ptr<Storage> allocate_device(const Cuda& cuda, int device, size_t bytes);
   static std::shared_ptr<Storage> open_file(const std::string& path, bool write, bool create, size_t bytes);
-  // What belongs to somebody else, who keeps it.
+  // Memory of another owner, who keeps it.
   static std::shared_ptr<Storage> borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device,
                                          std::string meta);
 

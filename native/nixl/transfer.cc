@@ -7,7 +7,7 @@
 namespace dynamo::nixl {
 namespace {
 
-// So many bytes may be posted and not done, so that a transport that works on its own is never out of work.
+// The most bytes in flight. It is large enough that an asynchronous transport always has work.
 constexpr size_t WINDOW_BYTES = 4 * Transfer::PIECE_BYTES;
 constexpr auto LINGER = std::chrono::milliseconds(50);
 
@@ -94,7 +94,7 @@ void Transfer::create(Piece& piece) {
   }
 }
 
-// The library says the same of every reason.
+// The library returns the same status for every reason.
 Failure Transfer::why_not_created(const Piece& piece, Status status) const {
   const Functions& call = agent_->call();
   const std::string& name = plan_.peer->name;
@@ -109,15 +109,15 @@ Failure Transfer::why_not_created(const Piece& piece, Status status) const {
             "nixl.range",
             "the " + std::to_string(run.bytes) + " bytes at remote address " + std::to_string(run.remote) +
                 " (device " + std::to_string(run.remote_device) + ") are not in one region that the metadata of '" +
-                name + "' tells",
-            "a region registered after the exchange needs the metadata anew",
+                name + "' contains",
+            "for a region that was registered later, exchange the metadata again",
             function,
             status};
   }
   return {"InvalidRequest",
           "nixl.no_backend",
           "no backend moves these bytes between '" + agent_->options.name + "' and '" + name + "'",
-          "both sides need one backend that takes both kinds of memory",
+          "both sides need one backend that accepts both kinds of memory",
           function,
           status};
 }
@@ -130,7 +130,7 @@ Failure Transfer::why_failed(const Piece& piece, const char* function, Status st
     return {"Unavailable",
             "nixl.peer_lost",
             "the connection to the peer '" + name + "' is lost",
-            "connect to it again when it is back",
+            "connect to the peer again after its restart",
             function,
             status};
   }
@@ -138,7 +138,7 @@ Failure Transfer::why_failed(const Piece& piece, const char* function, Status st
   return {"Unavailable",
           "nixl.transfer",
           "the transfer with '" + name + "' failed",
-          "the peer may have ended or released the memory; the library's log on stderr has more",
+          "the peer may have ended or released the memory; see the library's log on stderr",
           function,
           status};
 }
@@ -150,8 +150,8 @@ bool Transfer::may_run_inline() const {
 
 void Transfer::post(TaskRef operation, std::optional<std::vector<uint8_t>> notification) {
   if (is_active())
-    throw Failure{"Conflict", "nixl.active", "the transfer is under way",
-                  "await it, or its end after an abort, before it is posted again"};
+    throw Failure{"Conflict", "nixl.active", "the transfer is in flight",
+                  "before it is posted again, wait for it, or after an abort for its end"};
   if (invalid_.has_value()) throw *invalid_;
   agent_->check_peer(*plan_.peer);
   for (const auto& region : plan_.regions) {
@@ -187,7 +187,7 @@ void Transfer::wait(TaskRef operation) {
 
 bool Transfer::poll(Clock::time_point until) {
   if (!running_) {
-    if (lingering_ && Clock::now() >= lingers_until_) let_go();
+    if (lingering_ && Clock::now() >= lingers_until_) unpin();
     return false;
   }
   const Functions& call = agent_->call();
@@ -207,18 +207,18 @@ bool Transfer::poll(Clock::time_point until) {
     }
     if (once_) destroy(piece);
   }
-  while (next_ < pieces_.size() && !failure_.has_value() && !given_up()) {
+  while (next_ < pieces_.size() && !failure_.has_value() && !abandoned()) {
     Piece& piece = pieces_[next_];
     const bool last = next_ + 1 == pieces_.size();
     if (active_bytes_ > 0 && active_bytes_ + piece.bytes > WINDOW_BYTES) break;
-    // What is told must be there: the notification leaves with the last piece, after all others.
+    // The notification must arrive after all bytes: it is sent with the last piece, after all others.
     if (last && notification_.has_value() && active_pieces_ > 0) break;
     post_piece(piece, last);
     next_ += 1;
     moved = true;
     if (next_ < pieces_.size() && Clock::now() >= until) break;
   }
-  const bool ends = next_ == pieces_.size() || failure_.has_value() || given_up();
+  const bool ends = next_ == pieces_.size() || failure_.has_value() || abandoned();
   if (ends && active_pieces_ == 0) finish();
   return moved;
 }
@@ -231,7 +231,8 @@ void Transfer::post_piece(Piece& piece, bool last) {
     if (piece.request == nullptr) create(piece);
     if (plan_.local_memory == Memory::vram)
       agent_->library.cuda->use(static_cast<int>(plan_.regions.front()->storage->device));
-    // The library keeps a request's notification for its next post, unless that has options without one.
+    // The library sends the notification of a request again with its next post, unless the post has options without
+    // one.
     if (last && (notification_.has_value() || keeps_notification_)) args = agent_->options_for({}, {});
     if (last && notification_.has_value()) {
       call.opt_args_set_notif_msg(args, notification_->data(), notification_->size());
@@ -269,12 +270,12 @@ void Transfer::finish() {
     elapsed_ = static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - started_).count());
     plan_.peer->warm = true;
   } else if (!failure_.has_value()) {
-    failure_ = Failure{"Cancelled", "nixl.aborted", "the transfer was given up before it ended"};
+    failure_ = Failure{"Cancelled", "nixl.aborted", "the transfer was cancelled before it ended"};
   }
   if (lingering_) {
     lingers_until_ = Clock::now() + LINGER;
   } else {
-    let_go();
+    unpin();
   }
   const TaskRef operation = std::exchange(operation_, nullptr);
   if (operation == nullptr) return;
@@ -285,15 +286,15 @@ void Transfer::finish() {
   }
 }
 
-// Nothing of the run is under way any more.
-void Transfer::let_go() {
+// Called when no part of the run is in flight any longer.
+void Transfer::unpin() {
   lingering_ = false;
   if (once_) release();
   if (plan_.peer->gone.has_value()) invalidate(*plan_.peer->gone);
   agent_->unpin(plan_.regions, plan_.peer.get());
 }
 
-void Transfer::give_up(const Failure& why) {
+void Transfer::abandon(const Failure& why) {
   abandoned_ = true;
   if (operation_ != nullptr) operation_->fail(why);
 }
@@ -327,7 +328,7 @@ std::vector<uint8_t> Transfer::telemetry() const {
       throw Failure{"InvalidRequest",
                     "nixl.no_telemetry",
                     "the transfer has no telemetry",
-                    "create the agent with telemetry, and ask when the transfer is done",
+                    "create the agent with telemetry, and call it after the transfer has completed",
                     "get_xfer_telemetry",
                     status};
     }
@@ -349,7 +350,7 @@ std::vector<uint8_t> Transfer::telemetry() const {
 
 std::vector<uint8_t> Transfer::estimate() {
   const Functions& call = agent_->call();
-  agent_->check_feature("cost", "estimates no cost");
+  agent_->check_feature("cost", "cannot estimate costs");
   if (invalid_.has_value()) throw *invalid_;
   int64_t duration = 0;
   int64_t margin = 0;
@@ -358,7 +359,7 @@ std::vector<uint8_t> Transfer::estimate() {
     int64_t error = 0;
     CostMethod method{};
     const Status status = call.estimate_xfer_cost(agent_->ref, piece.request, nullptr, &us, &error, &method);
-    if (status != Status::ok) throw Failure::of_call("estimate_xfer_cost", status, "the backend gave no estimate");
+    if (status != Status::ok) throw Failure::of_call("estimate_xfer_cost", status, "the backend has no estimate");
     duration += us;
     margin += error;
   }

@@ -1,4 +1,5 @@
-// Moving bytes between this agent's regions and a peer's: a plan, cut into pieces, each a request of the library.
+// Moves bytes between the regions of this agent and those of a peer. A plan is cut into pieces. Each piece is a request
+// of the library.
 #pragma once
 
 #include "agent.h"
@@ -6,7 +7,7 @@
 
 namespace dynamo::nixl {
 
-// One run of bytes: of a local region, and where it goes to or comes from.
+// One run of bytes: its local and its remote memory.
 struct Run {
   uintptr_t local = 0;
   uint64_t local_device = 0;
@@ -37,37 +38,37 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
  public:
   static constexpr const char* KIND = "TransferRequest";
 
-  // The most that one post moves: small transfers, notifications and everything else of the agent wait for it.
+  // The most bytes of one post. Small transfers, notifications and all other work of the agent wait for a post.
   static constexpr size_t PIECE_BYTES = 8 << 20;
-  // The most that may be posted from a thread that must not wait.
+  // The most bytes that may be posted on a thread that must not wait.
   static constexpr size_t INLINE_BYTES = 64 << 10;
 
-  // `once`: released at its end. Such a one is made while it runs, piece by piece.
+  // `once`: the transfer is released at its end, and its requests are made piece by piece while it runs.
   Transfer(std::shared_ptr<Agent> agent, Plan plan, bool once);
   const char* kind() const override { return KIND; }
 
   const std::shared_ptr<Agent>& agent() const { return agent_; }
   size_t bytes() const { return bytes_; }
 
-  // All below with the library taken.
+  // The library must be locked for every function below.
 
   void prepare();
-  // Begins a run; an operation may be given later, with `wait`.
+  // Begins a run. The operation may be null; `wait` can set it later.
   void post(TaskRef operation, std::optional<std::vector<uint8_t>> notification);
   void wait(TaskRef operation);
-  // Posts what may be posted and asks for what is under way. True when something moved.
+  // Posts pieces and polls those in flight. Returns true if something changed.
   bool poll(Clock::time_point until);
   bool is_active() const { return running_ || lingering_; }
-  // The caller is told why, the bytes go on.
-  void give_up(const Failure& why);
+  // Fails the operation of the caller. The bytes in flight continue.
+  void abandon(const Failure& why);
   void release();
   void invalidate(const Failure& why) override;
 
-  // Whether a post on the caller's thread is sure to be short.
+  // Whether a post on the caller's thread is certain to be short.
   bool may_run_inline() const;
-  // Of the last run, in nanoseconds, where it has ended well.
+  // The duration of the last run in nanoseconds, if it has succeeded.
   std::optional<uint64_t> elapsed() const;
-  // The failure of the last run, where it has ended with one.
+  // The failure of the last run, if it has failed.
   const std::optional<Failure>& failure() const { return failure_; }
   bool running() const { return running_; }
   std::vector<uint8_t> telemetry() const;
@@ -75,7 +76,7 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
 
  private:
   struct Piece {
-    size_t first = 0;  // of the runs or indices
+    size_t first = 0;  // index of the first run or block
     size_t count = 0;
     size_t bytes = 0;
     RequestRef request = nullptr;
@@ -89,9 +90,9 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   Failure why_failed(const Piece& piece, const char* call, Status status) const;
   void post_piece(Piece& piece, bool last);
   void destroy(Piece& piece);
-  bool given_up() const { return abandoned_ || (operation_ != nullptr && operation_->settled()); }
+  bool abandoned() const { return abandoned_ || (operation_ != nullptr && operation_->settled()); }
   void finish();
-  void let_go();
+  void unpin();
 
   const std::shared_ptr<Agent> agent_;
   Plan plan_;
@@ -101,7 +102,7 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   std::optional<Failure> invalid_;
   bool keeps_notification_ = false;
 
-  // Of one run.
+  // The state of one run.
   bool running_ = false;
   bool abandoned_ = false;
   TaskRef operation_;
@@ -112,8 +113,8 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   std::optional<Failure> failure_;
   Clock::time_point started_;
   std::optional<uint64_t> elapsed_;
-  // A failed run's memory stays for a moment: the library reports the first failure, and parts of the request may not
-  // have ended with it.
+  // After a failure the memory stays for a moment: the library reports the first failure, and other parts of the
+  // request may still be in flight.
   bool lingering_ = false;
   Clock::time_point lingers_until_;
 };

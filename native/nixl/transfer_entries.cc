@@ -8,7 +8,7 @@ namespace {
 constexpr size_t RUN_FIELDS = 5;
 constexpr size_t BLOCK_FIELDS = 4;
 
-// One-shot transfers of more runs than this take longer to make than a caller's thread may wait.
+// One-shot transfers with more runs than this take too long to make on the caller's thread.
 constexpr size_t INLINE_RUNS = 16;
 
 struct Request {
@@ -42,7 +42,7 @@ void check_within(const Storage& storage, uint64_t offset, uint64_t bytes) {
     throw Failure::bad_argument("payload: expected bytes within one region");
 }
 
-// With the library taken.
+// The library must be locked.
 Plan plan_of(const Agent& agent, PeerRef peer, const Request& request, const std::vector<double>& numbers) {
   if (numbers.empty() || numbers.size() % RUN_FIELDS != 0)
     throw Failure::bad_argument("payload: expected five numbers for each run");
@@ -70,7 +70,7 @@ Plan plan_of(const Agent& agent, PeerRef peer, const Request& request, const std
     }
     const Storage& storage = *local->storage;
     check_within(storage, offset, bytes);
-    // What moves within the agent pins both ends.
+    // A transfer within the agent pins the regions of both ends.
     const auto holds = [&](const RegionRef& region) {
       return region != nullptr && address >= region->storage->address && bytes <= region->storage->bytes &&
              device == region->storage->device && address - region->storage->address <= region->storage->bytes - bytes;
@@ -148,12 +148,12 @@ Reply bytes_and(const std::shared_ptr<Transfer>& transfer) {
   return reply;
 }
 
-// A prepared transfer whose caller gave up is released again.
+// If the caller has cancelled, the prepared transfer is released again.
 void settle_prepared(const std::shared_ptr<Transfer>& transfer, const TaskRef& operation) {
   if (!operation->settle(bytes_and(transfer))) transfer->release();
 }
 
-// Where a run on this thread stands when its post has returned.
+// The state of a run after its post on this thread has returned.
 Reply reply_of(const std::shared_ptr<Transfer>& transfer, uint64_t when_active) {
   if (const auto elapsed = transfer->elapsed(); !transfer->running() && elapsed.has_value())
     return Reply::of_number(*elapsed);
@@ -255,7 +255,7 @@ void transfer_release(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto transfer = object_as<Transfer>(call.handle);
     const bool posted = transfer->agent()->executor().post([transfer, operation] {
-      transfer->give_up({"Cancelled", "nixl.aborted", "the transfer was released"});
+      transfer->abandon({"Cancelled", "nixl.aborted", "the transfer was released"});
       transfer->release();
       operation->settle({});
     });

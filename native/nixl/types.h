@@ -1,7 +1,7 @@
-// The types of NIXL's C API (nixl_capi_*), with its exact layout and numbers, under names of our own.
+// The types of NIXL's C API (nixl_capi_*) with the same layout and numbers, under different names.
 //
-// The library is never linked: a table of functions is filled at run time (backend.h), and nothing here or behind it
-// defines a symbol of the library's, because what else in the process looks for the real one would find ours.
+// The library is never linked: a table of functions is filled at run time (backend.h). No file here defines a symbol of
+// the library, because other code in the process would find it instead of the real one.
 #pragma once
 
 #include <cstddef>
@@ -9,9 +9,9 @@
 
 namespace dynamo::nixl {
 
-// What nearly every call returns. Versions of the library disagree on which failure is `backend` and which is
-// `not_found` or `invalid_param` (1.3 says `backend` for almost all): tell failures apart before the call, not by
-// these.
+// The result of nearly every call. Versions of the library disagree on which failure is `backend` and which is
+// `not_found` or `invalid_param`. Version 1.3 returns `backend` for almost all. So detect the reason before the call,
+// not by the status.
 enum class Status : int {
   ok = 0,
   in_progress = 1,
@@ -23,7 +23,7 @@ enum class Status : int {
   not_found = -6,
 };
 
-// The library's own status of a transfer, finer than the C API's. Only where `Backend::transfer_detail` is there.
+// The library's detailed status of a transfer. Only available if `Backend::transfer_detail` is not null.
 enum class Detail : int {
   in_progress = 1,
   ok = 0,
@@ -45,7 +45,7 @@ enum class Memory : int { dram = 0, vram = 1, block = 2, object = 3, file = 4, u
 
 enum class Operation : int { read = 0, write = 1 };
 
-// `read_write` is the mode for more than one thread at an agent; `none` has no locks at all.
+// `read_write` allows more than one thread per agent. `none` has no locks.
 enum class ThreadSync : int { none = 0, strict = 1, read_write = 2 };
 
 enum class CostMethod : int { analytical_backend = 0 };
@@ -62,7 +62,7 @@ struct AgentConfig {
 };
 
 struct TransferTelemetry {
-  uint64_t start_time_us;  // of the steady clock
+  uint64_t start_time_us;  // on the steady clock
   uint64_t post_duration_us;
   uint64_t xfer_duration_us;
   uint64_t total_bytes;
@@ -74,8 +74,8 @@ static_assert(sizeof(AgentConfig) == 40 && offsetof(AgentConfig, listen_port) ==
               offsetof(AgentConfig, pthr_delay_us) == 16 && offsetof(AgentConfig, capture_telemetry) == 32);
 static_assert(sizeof(TransferTelemetry) == 40);
 
-// Opaque objects of the backend. An AgentRef must outlive the requests, list handles and views made with it and is
-// destroyed before its BackendRefs and OptArgsRefs: those hold raw pointers into it.
+// Opaque objects of the backend. An AgentRef must outlive the requests, list handles and views made with it. It is
+// destroyed before its BackendRefs and OptArgsRefs, which contain raw pointers into it.
 using AgentRef = struct AgentObject*;
 using ParamsRef = struct ParamsObject*;
 using ParamsIteratorRef = struct ParamsIteratorObject*;

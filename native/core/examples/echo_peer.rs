@@ -1,8 +1,8 @@
-//! The echo of the benches on Dynamo's crates alone, without JavaScript: the limit that the addon is measured against.
+//! The echo of the benches on Dynamo's crates alone, without JavaScript. The addon is compared with it.
 //!
-//!     echo_peer serve NAMESPACE | echo_peer call NAMESPACE
+//! echo_peer serve NAMESPACE | echo_peer call NAMESPACE
 //!
-//! Commands in and answers out are lines of JSON, as those of the peers in bench/peers.
+//! Commands and answers are lines of JSON, like those of the peers in bench/peers.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl AsyncEngine<SingleIn<Items>, ManyOut<Annotated<Text>>, Error> for Echo {
     }
 }
 
-fn tell(answer: Value) {
+fn reply(answer: Value) {
     println!("{}", json!({ "bench": answer }));
 }
 
@@ -69,7 +69,7 @@ struct Command {
     ms: u64,
 }
 
-/// The commands, read on a thread of their own so that waiting for one holds up nothing.
+/// The commands. Their own thread reads them, so that waiting for a command blocks nothing else.
 fn commands() -> tokio::sync::mpsc::UnboundedReceiver<String> {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -88,7 +88,7 @@ struct Caller {
 }
 
 impl Caller {
-    /// One call; gives how many items came.
+    /// Makes one call. Returns the number of items.
     async fn call(&self, command: &Command, text: &str) -> Result<usize> {
         let (mut stream, expected) = match command.kind.as_str() {
             "unary" => (self.echoes.round_robin(Text { text: text.to_string() }.into()).await?, 1),
@@ -107,7 +107,8 @@ impl Caller {
         Ok(got)
     }
 
-    /// A closed loop: so many calls at a time until the time is over, then the drain of those under way, which counts.
+    /// A closed loop: `concurrency` calls at a time until the time is over. The calls that are then in flight are
+    /// awaited and counted.
     async fn measure(self: &Arc<Self>, command: Command) -> Result<Value> {
         let text: Arc<str> = text_of(command.bytes).into();
         let begin = Instant::now();
@@ -148,9 +149,9 @@ async fn serve(echo: Endpoint, items: Endpoint) -> Result<()> {
         items.endpoint_builder().handler(streams).start_with_registration().await?,
     );
     let mut lines = commands();
-    tell(json!({ "ready": true }));
+    reply(json!({ "ready": true }));
     while lines.recv().await.is_some() {
-        tell(json!({}));
+        reply(json!({}));
     }
     Ok(())
 }
@@ -164,9 +165,9 @@ async fn call(echo: Endpoint, items: Endpoint) -> Result<()> {
         streams: PushRouter::from_client(items, RouterMode::RoundRobin).await?,
     });
     let mut lines = commands();
-    tell(json!({ "ready": true }));
+    reply(json!({ "ready": true }));
     while let Some(line) = lines.recv().await {
-        tell(match caller.measure(serde_json::from_str(&line)?).await {
+        reply(match caller.measure(serde_json::from_str(&line)?).await {
             Ok(figures) => figures,
             Err(error) => json!({ "error": error.to_string() }),
         });

@@ -1,9 +1,9 @@
-//! Indexes and selection of the benches on Dynamo's crates alone, without JavaScript: what the addon is measured against.
+//! Indexes and selection of the benches on Dynamo's crates alone, without JavaScript. The addon is compared with it.
 //!
-//!     index_peer
+//! index_peer
 //!
-//! Commands in and answers out are lines of JSON, as those of bench/peers/index.py:
-//! `{verb: apply | find | findIndex | select | reserve | selectMany, blocks, workers, prompts, blockSize, ms}`.
+//! Commands and answers are lines of JSON, like those of bench/peers/index.py: `{verb: apply | find | findIndex |
+//! select | reserve | selectMany, blocks, workers, prompts, blockSize, ms}`.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -69,8 +69,8 @@ fn stored(worker: u64, hashes: &[LocalBlockHash]) -> RouterEvent {
     RouterEvent::with_storage_tier(worker, KvCacheEvent { event_id: 0, data, dp_rank: 0 }, StorageTier::Device)
 }
 
-/// Half of the workers have a prompt's whole chain, the others half of it.
-fn held(command: &Command) -> Vec<RouterEvent> {
+/// Half of the workers have the whole chain of a prompt, the others half of it.
+fn stored_events(command: &Command) -> Vec<RouterEvent> {
     let of = |prompt: u64, worker: u64| {
         let have = if worker % 2 == 0 { command.blocks } else { command.blocks / 2 };
         stored(worker, &chain(prompt, command.blocks)[..have])
@@ -87,7 +87,7 @@ fn figures(mut took: Vec<Duration>, elapsed: Duration) -> Value {
     json!({ "perSecond": took.len() as f64 / elapsed.as_secs_f64(), "p50Us": at(0.5), "p99Us": at(0.99) })
 }
 
-/// Calls one after the other for so long, each timed; what `prepare` does is not. A fourth of the time goes before as warm-up.
+/// Times calls one after the other for `ms`. `prepare` is not timed. A quarter of the time is spent on warm-up first.
 fn measured<T>(ms: u64, mut prepare: impl FnMut() -> T, mut call: impl FnMut(T)) -> Value {
     let mut run = |limit: Duration| {
         let (mut took, mut elapsed) = (Vec::new(), Duration::ZERO);
@@ -106,7 +106,7 @@ fn measured<T>(ms: u64, mut prepare: impl FnMut() -> T, mut call: impl FnMut(T))
 }
 
 fn apply(command: &Command) -> Value {
-    // Chains that are new to each worker; a new tree once all workers have all.
+    // Chains that are new to each worker. A new tree is made after all workers have all chains.
     let chains: Vec<_> = (0..256).map(|seed| chain(seed, command.blocks)).collect();
     let events: Vec<RouterEvent> =
         (0..command.workers).flat_map(|worker| chains.iter().map(move |one| stored(worker, one))).collect();
@@ -140,7 +140,7 @@ fn prompts(command: &Command) -> Vec<Vec<LocalBlockHash>> {
 
 fn find(command: &Command) -> Value {
     let mut tree = RadixTree::new();
-    for event in held(command) {
+    for event in stored_events(command) {
         tree.apply_event(event).ok();
     }
     measured(command.ms, cycle(prompts(command)), |hashes| drop(black_box(tree.find_matches(hashes, false))))
@@ -148,7 +148,7 @@ fn find(command: &Command) -> Value {
 
 async fn find_index(command: &Command) -> Result<Value> {
     let index = ThreadPoolIndexer::new(ConcurrentRadixTreeCompressed::new(), 4, command.block_size);
-    for event in held(command) {
+    for event in stored_events(command) {
         index.apply_event(event).await;
     }
     index.flush_and_wait().await?;

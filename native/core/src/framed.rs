@@ -1,11 +1,11 @@
-//! An item of an answer inside the frame that the wire puts around it, in MessagePack. The frame is written as the item is
-//! copied from the caller, so that a large item is not copied a second time on its way out.
+//! An item of an answer inside its wire frame, in MessagePack. The frame is written together with the copy of the
+//! caller's item, so a large item is not copied a second time.
 
 use bytes::Bytes;
 
-/// `{data: {data: X}, complete_final: false}` around a value X.
+/// The start of `{data: {data: X}, complete_final: false}` for a value X.
 const VALUE_HEAD: &[u8] = b"\x82\xa4data\x81\xa4data";
-/// The same around an item with annotations, which is a map already.
+/// The same for an item with annotations, which already is the inner map.
 const ANNOTATED_HEAD: &[u8] = b"\x82\xa4data";
 const TAIL: &[u8] = b"\xaecomplete_final\xc2";
 
@@ -40,8 +40,11 @@ impl Framed {
         self.frame.clone()
     }
 
-    /// What the caller gave.
+    /// The item, as the caller passed it.
     pub fn item(&self) -> Bytes {
         self.frame.slice(self.head..self.frame.len() - TAIL.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

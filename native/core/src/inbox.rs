@@ -1,9 +1,9 @@
-//! Calls from the crates into the host language. The host accepts them in batches, as many as it granted room for, and answers
-//! each through a sink; it is told when a caller lost interest.
+//! Calls from the crates into the host language. The host accepts them in batches, at most as many as it has granted
+//! credits for. It answers each call through a sink. It is notified when a caller cancels.
 //!
-//! An accepted batch is a MessagePack array; a request is `[0, id, method, requestId, metadata, payload, handleCount]` and
-//! owns the next `handleCount` handles of the reply (its sink, then its input stream if it has one); the loss of a caller
-//! is `[1, id, kind]` with kind `stopped` or `killed`.
+//! An accepted batch is a MessagePack array. A request is `[0, id, method, requestId, metadata, payload, handleCount]`.
+//! It owns the next `handleCount` handles of the reply: its sink, then its input stream if it has one. A cancellation
+//! is `[1, id, kind]` with the kind `stopped` or `killed`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -18,18 +18,18 @@ use parking_lot::{Mutex, MutexGuard};
 use rmp::encode as mp;
 
 use crate::abi::{Call, Failure, Handle, Parked, Reply, dyn_call, dyn_reply, park, reply};
-use crate::leaving::Leaving;
+use crate::caller_state::CallerState;
 use crate::sink::{Notice, Sent, Sink, SinkItems, sink};
 use crate::stream::PullStream;
 
-/// One call: what is called, on whose behalf, with what.
+/// One call: the method, the context of the caller, and the arguments.
 pub struct Request {
     pub method: &'static str,
     pub payload: Bytes,
     pub context: Option<Arc<dyn AsyncEngineContext>>,
     pub metadata: BTreeMap<String, String>,
     pub input: Option<Arc<PullStream>>,
-    /// What the host may give notice of while it answers.
+    /// Runs if the host calls `dyn_sink_notify` while it answers.
     pub notice: Option<Notice>,
 }
 
@@ -41,21 +41,21 @@ impl Request {
 
 enum Event {
     Request { id: u64, request: Request, sink: Arc<Sink> },
-    Lost { id: u64, kind: &'static str },
+    Cancelled { id: u64, kind: &'static str },
 }
 
 impl Event {
     fn id(&self) -> u64 {
         match self {
-            Event::Request { id, .. } | Event::Lost { id, .. } => *id,
+            Event::Request { id, .. } | Event::Cancelled { id, .. } => *id,
         }
     }
 
-    /// About how many bytes it takes when it is encoded, so that a large payload is not moved while it is written.
-    fn room(&self) -> usize {
+    /// The approximate encoded size in bytes. Reserving it avoids that a large payload is moved while it is written.
+    fn encoded_size(&self) -> usize {
         match self {
             Event::Request { request, .. } => 128 + request.payload.len(),
-            Event::Lost { .. } => 32,
+            Event::Cancelled { .. } => 32,
         }
     }
 }
@@ -63,10 +63,10 @@ impl Event {
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Event>,
-    lost: VecDeque<Event>,
-    /// How many requests the host has room for.
+    cancelled: VecDeque<Event>,
+    /// The number of requests that the host accepts now.
     credits: u64,
-    /// The host's accept, while there is nothing for it.
+    /// The host's pending accept.
     accept: Option<Arc<Parked>>,
     last_id: u64,
     closed: bool,
@@ -81,12 +81,12 @@ impl Queue {
     }
 
     fn ready(&self) -> bool {
-        !self.lost.is_empty() || (self.credits > 0 && !self.requests.is_empty())
+        !self.cancelled.is_empty() || (self.credits > 0 && !self.requests.is_empty())
     }
 
-    /// News of lost callers first, whatever the room: it is what makes room.
+    /// The next batch. Cancellations come first and need no credit: they are what frees capacity.
     fn take(&mut self) -> Vec<Event> {
-        let mut events: Vec<Event> = self.lost.drain(..).collect();
+        let mut events: Vec<Event> = self.cancelled.drain(..).collect();
         let count = self.requests.len().min(self.credits.min(MAX_BATCH) as usize);
         self.credits -= count as u64;
         events.extend(self.requests.drain(..count));
@@ -102,28 +102,29 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// `high_water_bytes` bounds what each request's answer may hold unread.
+    /// `high_water_bytes` bounds the unread bytes of each answer.
     pub fn new(high_water_bytes: usize) -> Arc<Self> {
         Arc::new(Self { queue: Mutex::default(), high_water_bytes })
     }
 
-    /// Queues a request; its answer is a stream that ends with `Ended` or `Failed`. Dropped before, it tells the host.
+    /// Queues a request. Its answer is a stream that ends with `Ended` or `Failed`. If the answer is dropped before its
+    /// end, the host is notified.
     pub fn send(self: &Arc<Self>, mut request: Request) -> Result<Answer, Failure> {
-        crate::trace::received(&mut request.metadata);
+        crate::trace::add_received(&mut request.metadata);
         let (sink, items) = sink(self.high_water_bytes, request.notice.take());
         let context = request.context.clone();
-        let how = context.as_ref().map(Leaving::of);
-        let leaving = context.clone().map(stopped);
+        let caller = context.as_ref().map(CallerState::of);
+        let cancelled = context.clone().map(stopped);
         let mut queue = self.queue.lock();
         queue.check_open()?;
         queue.last_id += 1;
         let id = queue.last_id;
         queue.requests.push_back(Event::Request { id, request, sink });
         deliver(queue);
-        Ok(Answer { id, items, inbox: Arc::clone(self), context, how, leaving, over: false })
+        Ok(Answer { id, items, inbox: Arc::clone(self), context, caller, cancelled, ended: false })
     }
 
-    /// A call with one answer, for what is not a request of a client's. `None` is an answer without a value.
+    /// A call with one answer, for calls that are not a client's request. `None` is an answer without a value.
     pub async fn call(self: &Arc<Self>, request: Request) -> Result<Option<Bytes>, Failure> {
         use futures::StreamExt;
         let mut answer = self.send(request)?;
@@ -138,15 +139,15 @@ impl Inbox {
         Ok(value)
     }
 
-    /// Tells the host that the caller of a request is gone. The host cannot be told of a request that it has not seen: that
-    /// one is withdrawn instead.
-    fn report_lost(&self, id: u64, kind: &'static str) {
+    /// Notifies the host that the caller of a request has cancelled. A request that the host has not seen is withdrawn
+    /// instead.
+    fn report_cancelled(&self, id: u64, kind: &'static str) {
         let mut queue = self.queue.lock();
-        // Requests are queued under the lock that numbers them, so their ids ascend.
+        // Requests are numbered and queued under one lock, so their ids ascend.
         let withdrawn = match queue.requests.binary_search_by_key(&id, Event::id) {
             Ok(at) => queue.requests.remove(at),
             Err(_) => {
-                queue.lost.push_back(Event::Lost { id, kind });
+                queue.cancelled.push_back(Event::Cancelled { id, kind });
                 None
             }
         };
@@ -169,7 +170,7 @@ impl Inbox {
         deliver(queue);
     }
 
-    /// Refuses what comes and drops what waits: each waiting caller sees the handler gone.
+    /// Refuses new requests and drops the waiting ones. Their callers get a failure of class `Unavailable`.
     pub fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
@@ -179,12 +180,12 @@ impl Inbox {
     }
 }
 
-/// Completes the host's accept, on the thread that brings what it waits for, where there is something for it.
+/// Completes the host's accept on the calling thread, if there is an accept and an event for it.
 fn deliver(mut queue: MutexGuard<'_, Queue>) {
     if queue.accept.is_none() || !(queue.closed || queue.ready()) {
         return;
     }
-    // A cancelled accept takes nothing: its events wait for the next.
+    // A cancelled accept takes no events. They wait for the next accept.
     let Some(accept) = queue.accept.take().and_then(|accept| accept.take()) else { return };
     let events = queue.take();
     drop(queue);
@@ -192,8 +193,8 @@ fn deliver(mut queue: MutexGuard<'_, Queue>) {
 }
 
 fn encode(events: Vec<Event>) -> Reply {
-    let room = events.iter().map(Event::room).sum();
-    let (mut out, mut handles) = (Vec::with_capacity(room), Vec::new());
+    let size = events.iter().map(Event::encoded_size).sum();
+    let (mut out, mut handles) = (Vec::with_capacity(size), Vec::new());
     let written = (|| -> Result<(), mp::ValueWriteError> {
         mp::write_array_len(&mut out, events.len() as u32)?;
         for event in events {
@@ -214,7 +215,7 @@ fn encode(events: Vec<Event>) -> Reply {
                     handles.push(Handle::new(sink));
                     handles.extend(request.input.map(Handle::new));
                 }
-                Event::Lost { id, kind } => {
+                Event::Cancelled { id, kind } => {
                     mp::write_array_len(&mut out, 3)?;
                     mp::write_uint(&mut out, 1)?;
                     mp::write_uint(&mut out, id)?;
@@ -236,27 +237,28 @@ fn killed(context: Arc<dyn AsyncEngineContext>) -> BoxFuture<'static, ()> {
     Box::pin(async move { context.killed().await })
 }
 
-/// The answer to a request. While it is read it watches for the caller's stop; dropped early, it reports the caller lost.
+/// The answer to a request. While it is read, it also watches the caller. If it is dropped before its end, it reports
+/// the request as cancelled.
 pub struct Answer {
     id: u64,
     items: SinkItems,
     inbox: Arc<Inbox>,
     context: Option<Arc<dyn AsyncEngineContext>>,
-    how: Option<Arc<Leaving>>,
-    /// Waits for the caller's stop, then for its kill.
-    leaving: Option<BoxFuture<'static, ()>>,
-    over: bool,
+    caller: Option<Arc<CallerState>>,
+    /// Waits for the caller's stop, and after that for its kill.
+    cancelled: Option<BoxFuture<'static, ()>>,
+    ended: bool,
 }
 
 impl Answer {
     fn killed(&self) -> bool {
-        self.how.as_ref().is_none_or(|how| how.is_killed())
+        self.caller.as_ref().is_none_or(|caller| caller.is_killed())
             || self.context.as_ref().is_some_and(|context| context.is_killed())
     }
 
-    fn lost(&self) {
+    fn report(&self) {
         let stopped = !self.killed() && self.context.as_ref().is_some_and(|context| context.is_stopped());
-        self.inbox.report_lost(self.id, if stopped { "stopped" } else { "killed" });
+        self.inbox.report_cancelled(self.id, if stopped { "stopped" } else { "killed" });
     }
 }
 
@@ -264,20 +266,20 @@ impl Stream for Answer {
     type Item = Sent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
-        while !self.over && self.leaving.as_mut().is_some_and(|leaving| leaving.as_mut().poll(cx).is_ready()) {
-            self.lost();
+        while !self.ended && self.cancelled.as_mut().is_some_and(|cancelled| cancelled.as_mut().poll(cx).is_ready()) {
+            self.report();
             let context = self.context.clone().filter(|_| !self.killed());
-            // Stopped, the handler may still finish; killed, nobody reads on, and a handler that does not notice must not
-            // hold up the end.
-            self.over = context.is_none();
-            self.leaving = context.map(killed);
+            // After a stop the handler may still finish. After a kill there is no reader, and a handler that does not
+            // react must not delay the end.
+            self.ended = context.is_none();
+            self.cancelled = context.map(killed);
         }
-        if self.over {
+        if self.ended {
             return Poll::Ready(None);
         }
         let next = Pin::new(&mut self.items).poll_next(cx);
         if let Poll::Ready(item) = &next {
-            self.over |= matches!(item, None | Some(Sent::Failed(_) | Sent::Ended));
+            self.ended |= matches!(item, None | Some(Sent::Failed(_) | Sent::Ended));
         }
         next
     }
@@ -285,14 +287,15 @@ impl Stream for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if !self.over {
-            self.lost();
+        if !self.ended {
+            self.report();
         }
     }
 }
 
-/// Completes with the next events: requests up to the room granted, and every caller lost. `a`: more room. Fails as closed
-/// when the inbox is.
+/// Completes with the next events: requests, at most as many as there are credits, and all cancellations. `a`:
+/// additional credits. Fails with class `Closed` when the inbox is closed.
+/// Takes: handle inbox, a requestCount. Returns: bytes or bytes, handle sink|stream....
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_inbox_accept(call: *const dyn_call) {
     unsafe {
@@ -303,7 +306,8 @@ pub unsafe extern "C" fn dyn_inbox_accept(call: *const dyn_call) {
     }
 }
 
-/// Makes room for `a` more requests while an accept is waiting.
+/// Adds `a` credits while an accept is pending.
+/// Takes: handle inbox, a requestCount. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_inbox_grant(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -314,6 +318,7 @@ pub unsafe extern "C" fn dyn_inbox_grant(call: *const dyn_call) -> dyn_reply {
     }
 }
 
+/// Takes: handle inbox. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_inbox_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -323,3 +328,6 @@ pub unsafe extern "C" fn dyn_inbox_close(call: *const dyn_call) -> dyn_reply {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,18 @@
-//! Dynamo's crates behind a C ABI. Knows nothing of Node: values cross as MessagePack, objects as handles, results through
-//! completions. `include/dynamo_core.h` is generated from `abi` and from the entries marked `no_mangle`.
+//! Dynamo's crates with a C ABI. This library does not depend on Node. Values cross as MessagePack, objects as handles,
+//! results of asynchronous entries through completions. `include/dynamo_core.h` is generated from `abi` and from the
+//! entries that are marked `no_mangle`.
 
 #[cfg(not(tokio_unstable))]
 compile_error!("build in native/core: its .cargo/config.toml sets --cfg tokio_unstable, which dynamo-runtime needs");
 
-pub mod abi;
-mod ask;
+mod abi;
+mod args;
+mod blocking_call;
+mod caller_state;
+mod failure;
 mod framed;
 mod inbox;
 mod kvbm;
-mod leaving;
 mod llm;
 mod logging;
 mod packed;

@@ -1,6 +1,6 @@
-//! The crates' log lines, to the host: kept in a bounded ring and pulled in batches. Upstream's own initializer is not
-//! used: it writes to stderr, exits the process on a bad setting and cannot be silenced for single targets. The spans of
-//! requests are there whatever is written: the trace context travels in them (`crate::trace`).
+//! The log lines of the crates. They are kept in a bounded ring, and the host pulls them in batches. Upstream's
+//! initializer is not used: it writes to stderr, exits the process on a bad setting, and cannot disable single targets.
+//! The spans of requests always exist, because they carry the trace context (`crate::trace`).
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -18,7 +18,7 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::stream::{Item, PullStream};
 use crate::trace::{CarriersToo, Traces};
 
-/// Lines kept while nobody reads; the oldest are dropped and counted.
+/// The lines that are kept until they are read. If there are more, the oldest are dropped and counted.
 const CAPACITY: usize = 4096;
 
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ struct Line {
 #[derive(Default)]
 struct Lines {
     kept: VecDeque<Line>,
-    /// How many went before the first of them.
+    /// How many lines were dropped before the first of `kept`.
     lost: u64,
 }
 
@@ -99,7 +99,7 @@ async fn next(ring: Arc<Ring>) -> Option<(Result<Item, Failure>, Arc<Ring>)> {
     let line = loop {
         let arrived = ring.arrived.notified();
         tokio::pin!(arrived);
-        // From here on it hears of lines, also of one that another reader takes.
+        // From here on it is notified of new lines, also of a line that another reader takes.
         arrived.as_mut().enable();
         if let Some(line) = ring.lines.lock().pop() {
             break line;
@@ -114,7 +114,7 @@ fn filter(directives: &str) -> Result<EnvFilter, Failure> {
     EnvFilter::try_new(directives).map_err(|error| Failure::invalid(format!("filter: {error}")))
 }
 
-/// What the process's log lets through, from the first call on: nothing but what carries trace contexts until it is opened.
+/// The filter of the log of the process. Until the log is opened, only the spans that carry trace contexts pass.
 static FILTER: LazyLock<Option<reload::Handle<EnvFilter, Registry>>> = LazyLock::new(|| {
     let (filter, handle) = reload::Layer::new(filter("off").ok()?);
     let subscriber = Registry::default().with(CarriersToo(filter)).with(Traces).with(ToRing);
@@ -122,15 +122,15 @@ static FILTER: LazyLock<Option<reload::Handle<EnvFilter, Registry>>> = LazyLock:
     Some(handle)
 });
 
-/// Begins to keep the trace contexts of requests. Idempotent.
+/// Installs the log of the process. From then on the trace contexts of requests are kept. Idempotent.
 pub fn install() {
     LazyLock::force(&FILTER);
 }
 
-/// How many read the log.
+/// The number of readers of the log.
 static READERS: Mutex<usize> = Mutex::new(0);
 
-/// Counts as one of them until it is dropped; behind the last nothing is written or kept.
+/// A reader of the log. When the last reader is dropped, the log is filtered out and its lines are removed.
 struct Reader;
 
 impl Reader {
@@ -158,9 +158,10 @@ impl Drop for Reader {
     }
 }
 
-/// Opens the log of the process; the payload is a filter in `DYN_LOG`'s syntax (`info`, `warn,dynamo_llm=debug`), from now on
-/// that of all who have it open. Gives a `PullStream` of lines `{level, target, message, time, dropped}`, each of which goes to
-/// one of them. A process that had a log already, of another library, keeps that, with its filter.
+/// Opens the log of the process. The payload is a filter in the syntax of `DYN_LOG` (`info`, `warn,dynamo_llm=debug`),
+/// which also replaces the filter of the other readers. Returns a `PullStream` of lines `{level, target, message, time,
+/// dropped}`. Each line goes to one reader. If another library installed a log before, that log and its filter stay.
+/// Takes: payload bytes. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -173,3 +174,6 @@ pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! A value that crosses unread, as the MessagePack bytes of one item. It serializes into and deserializes from either of
-//! Dynamo's wire codecs by transcoding, so no value tree is ever built.
+//! A value that crosses as the MessagePack bytes of one item. It is transcoded into and from both of Dynamo's wire
+//! codecs, so no value tree is built.
 
 use std::cell::Cell;
 use std::fmt;
@@ -25,7 +25,7 @@ impl Serialize for Packed {
     }
 }
 
-/// Hands each visited value on to a serializer. The inner result carries the serializer's own error.
+/// Passes each visited value to a serializer. The inner result has the serializer's own error.
 struct Forward<S>(S);
 
 macro_rules! forward {
@@ -80,7 +80,7 @@ impl<'de, S: Serializer> Visitor<'de> for Forward<S> {
     }
 }
 
-/// A nested value on its way from a deserializer to a serializer, which takes it by shared reference: hence the cell.
+/// A nested value between a deserializer and a serializer. The serializer takes it by shared reference, hence the cell.
 struct Nested<D>(Cell<Option<D>>);
 
 impl<'de, D: Deserializer<'de>> Serialize for Nested<D> {
@@ -106,7 +106,11 @@ macro_rules! into {
     };
 }
 
-into! { IntoSeq SerializeSeq serialize_element, IntoKey SerializeMap serialize_key, IntoValue SerializeMap serialize_value }
+into! {
+    IntoSeq SerializeSeq serialize_element,
+    IntoKey SerializeMap serialize_key,
+    IntoValue SerializeMap serialize_value
+}
 
 impl<'de> Deserialize<'de> for Packed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -215,3 +219,6 @@ impl<'de> Visitor<'de> for Pack<'_> {
         deserializer.deserialize_any(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! The process's tokio runtime, shared with the crates (`Worker::ensure_process_runtime`), and the settings that the crates
-//! fix for the life of the process.
+//! The tokio runtime of the process, which the crates share (`Worker::ensure_process_runtime`), and the settings that
+//! the crates read once.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use dynamo_runtime::worker::Worker;
 use parking_lot::Mutex;
 use tokio::runtime::{EnterGuard, Handle};
 
-use crate::abi::Failure;
+use crate::failure::Failure;
 
 pub fn handle() -> Result<Handle, Failure> {
     Ok(Worker::ensure_process_runtime()?.handle().clone())
 }
 
-/// The runtime's context, where it exists; never creates one.
+/// Enters the context of the runtime, if the runtime exists. It never creates one.
 pub fn enter() -> Option<EnterGuard<'static>> {
     Worker::existing_process_runtime().map(|runtime| runtime.enter())
 }
 
 static SETTINGS: Mutex<Option<BTreeMap<String, String>>> = Mutex::new(None);
 
-/// What the crates take where a variable is unset, in the words of the host: asking for it is no conflict.
+/// The crates' defaults of unset variables, in the spelling of the host. Requesting a default is not a conflict.
 const DEFAULTS: [(&str, &str); 7] = [
     ("DYN_REQUEST_PLANE_CODEC", "msgpack"),
     ("DYN_SYSTEM_PORT", "-1"),
@@ -31,14 +31,14 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("DYN_HEALTH_CHECK_ENABLED", "false"),
 ];
 
-/// Sets environment variables that the crates read once and keep. The first call sets them; a later one may only repeat
-/// what then held, since the crates would silently go on with the first value.
+/// Sets environment variables that the crates read once. The first call sets them. A later call fails if it wants other
+/// values, because the crates would silently keep the first ones.
 pub fn fix_settings(wanted: BTreeMap<String, String>) -> Result<(), Failure> {
-    crate::logging::install();
     let mut fixed = SETTINGS.lock();
     let Some(fixed) = fixed.as_mut() else {
         for (name, value) in &wanted {
-            // SAFETY: before the first runtime of the process no thread of ours reads the environment.
+            // SAFETY: this is before the first runtime of the process, so no thread of this library reads the
+            // environment.
             unsafe { std::env::set_var(name, value) };
         }
         *fixed = Some(wanted);
@@ -49,10 +49,13 @@ pub fn fix_settings(wanted: BTreeMap<String, String>) -> Result<(), Failure> {
         let default = || DEFAULTS.iter().find(|(of, _)| *of == name).map(|(_, default)| *default);
         if current.as_deref().or_else(default) != Some(value.as_str()) {
             return Err(Failure::conflict(format!(
-                "{name}={value} asked for, but this process already runs with {}: Dynamo fixes it at the first runtime",
+                "{name}={value} was requested, but this process already runs with {}: Dynamo reads it only once",
                 current.map_or_else(|| format!("{name} unset"), |current| format!("{name}={current}")),
             )));
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Sinks from the caller: a bounded queue of items that the crates drain at their own pace.
+//! A sink of the caller: a bounded queue of items, which the crates drain at their own pace.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub enum Sent {
     Data(Framed),
     /// A MessagePack map `{data?, id?, event?, comment?}`.
     Annotated(Framed),
-    /// The producer failed; nothing follows.
+    /// The producer failed. Nothing follows.
     Failed(Failure),
-    /// The producer is done; nothing follows. A queue that ends without it was abandoned.
+    /// The producer has finished. Nothing follows. A queue that ends without it was abandoned.
     Ended,
 }
 
@@ -25,26 +25,26 @@ struct Shared {
     queued_bytes: AtomicUsize,
     high_water_bytes: usize,
     drained: Notify,
-    /// The reading side is gone: nothing more is wanted.
+    /// The reader is gone. Items are refused.
     closed: AtomicBool,
 }
 
-/// What the producer can tell its reader beside its items.
+/// A notification from the producer to its reader, apart from the items.
 pub type Notice = Box<dyn Fn() + Send + Sync>;
 
-/// The caller's end. Its bound is kept by `write`: full, it refuses, and the caller waits for `ready`. The channel under it
-/// thus never holds more than the high-water mark and one item.
+/// The writing end. `write` refuses items if the queue is full, and the caller then waits for `ready`. So the channel
+/// never has more than the high-water mark plus one item.
 pub struct Sink {
     sender: parking_lot::Mutex<Option<mpsc::UnboundedSender<Sent>>>,
     shared: Arc<Shared>,
     notice: Option<Notice>,
 }
 
-/// The reading end. Its last item is `Failed` or `Ended`, and `Failed` too where the writing end was dropped before either.
+/// The reading end. Its last item is `Failed` or `Ended`. If the writing end is dropped before, it is `Failed`.
 pub struct SinkItems {
     receiver: mpsc::UnboundedReceiver<Sent>,
     shared: Arc<Shared>,
-    over: bool,
+    ended: bool,
 }
 
 pub(crate) const HIGH_WATER_BYTES: usize = 1 << 20;
@@ -59,11 +59,11 @@ pub fn sink(high_water_bytes: usize, notice: Option<Notice>) -> (Arc<Sink>, Sink
     });
     (
         Arc::new(Sink { sender: parking_lot::Mutex::new(Some(sender)), shared: shared.clone(), notice }),
-        SinkItems { receiver, shared, over: false },
+        SinkItems { receiver, shared, ended: false },
     )
 }
 
-/// What a write found. `Full` took nothing.
+/// The result of a write. With `Full` the item was not taken.
 #[repr(u8)]
 pub enum Written {
     Open = 0,
@@ -71,7 +71,7 @@ pub enum Written {
     Closed = 2,
 }
 
-/// An item costs at least this much, so that a flood of tiny items is bounded too.
+/// An item counts at least this much, so that many tiny items are bounded too.
 const ITEM_OVERHEAD_BYTES: usize = 64;
 
 fn weight(sent: &Sent) -> usize {
@@ -83,7 +83,7 @@ fn weight(sent: &Sent) -> usize {
 }
 
 impl Sink {
-    fn write(&self, item: Sent) -> Written {
+    pub fn write(&self, item: Sent) -> Written {
         let sender = self.sender.lock();
         let Some(sender) = sender.as_ref().filter(|_| !self.shared.closed.load(Acquire)) else {
             return Written::Closed;
@@ -98,7 +98,7 @@ impl Sink {
         }
     }
 
-    /// Ends the stream; the failure, if any, is always taken, even when the queue is full.
+    /// Ends the stream. A failure is always taken, even if the queue is full.
     pub fn end(&self, failure: Option<Failure>) {
         if let Some(sender) = self.sender.lock().take() {
             let last = failure.map_or(Sent::Ended, Sent::Failed);
@@ -125,17 +125,20 @@ impl Stream for SinkItems {
     type Item = Sent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
-        if self.over {
+        if self.ended {
             return Poll::Ready(None);
         }
         let next = std::task::ready!(self.receiver.poll_recv(cx));
         let Some(item) = next else {
-            self.over = true;
-            let abandoned =
-                Failure::new("Unavailable", "backend.engine_shutdown", "the handler went away before its end");
+            self.ended = true;
+            let abandoned = Failure::new(
+                "Unavailable",
+                "backend.engine_shutdown",
+                "the handler was dropped before it ended its answer",
+            );
             return Poll::Ready(Some(Sent::Failed(abandoned)));
         };
-        self.over = matches!(item, Sent::Failed(_) | Sent::Ended);
+        self.ended = matches!(item, Sent::Failed(_) | Sent::Ended);
         let left = self.shared.queued_bytes.fetch_sub(weight(&item), AcqRel) - weight(&item);
         if left <= self.shared.high_water_bytes / 2 {
             self.shared.drained.notify_waiters();
@@ -151,8 +154,9 @@ impl Drop for SinkItems {
     }
 }
 
-/// `a`: 0 the payload is a value, 1 a map with annotations. Gives one byte: 0 taken, 1 full and not taken, 2 closed. `b` = 1
-/// ends the stream behind the item.
+/// Writes the payload as one item. `a`: 0 a value, 1 a map with annotations. If `b` is 1, the stream ends after the
+/// item. Returns 0 if the item was taken, 1 if the queue is full and the item was not taken, 2 if the sink is closed.
+/// Takes: handle sink, payload bytes, a isAnnotated, b isLast. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sink_write(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -170,7 +174,8 @@ pub unsafe extern "C" fn dyn_sink_write(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Ends the stream; `args`, if there, is the failure that ended it.
+/// Ends the stream. `args`, if set, is the failure that ended it.
+/// Takes: handle sink, args bytes?. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sink_end(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -182,7 +187,8 @@ pub unsafe extern "C" fn dyn_sink_end(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Gives the reader the notice that it waits for, if it waits for one.
+/// Notifies the reader, if it wants a notification.
+/// Takes: handle sink. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sink_notify(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -195,7 +201,8 @@ pub unsafe extern "C" fn dyn_sink_notify(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Completes once the queue is half empty (number 0) or its reader is gone (2).
+/// Completes with 0 when the queue is half empty, or with 2 when the sink is closed.
+/// Takes: handle sink. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sink_ready(call: *const dyn_call) {
     unsafe {
@@ -205,3 +212,6 @@ pub unsafe extern "C" fn dyn_sink_ready(call: *const dyn_call) {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

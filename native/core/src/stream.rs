@@ -1,9 +1,9 @@
-//! Streams towards the caller: pulled in batches, so that a slow caller holds back the producer and a fast one crosses
+//! Streams to the caller. They are pulled in batches: a slow caller slows the producer down, and a fast caller crosses
 //! once for many items.
 //!
-//! A pull gives one buffer: `[state u8][count u32]` then `count` items `[kind u8][length u32][bytes]`, little-endian. The
-//! bytes are a value, or a MessagePack map with its annotations. After state `FAILED` the rest is an encoded `Failure`: it
-//! always comes behind the last good item.
+//! A pull returns one buffer: `[state u8][count u32]`, then `count` items `[kind u8][length u32][bytes]`,
+//! little-endian. The bytes are a value, or a MessagePack map with annotations. With the state `FAILED` an encoded
+//! `Failure` follows the last item.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,7 +38,7 @@ pub type Items = Pin<Box<dyn Stream<Item = Result<Item, Failure>> + Send>>;
 type Opening = Pin<Box<dyn Future<Output = Result<Items, Failure>> + Send>>;
 
 enum State {
-    /// The request, not sent before its first poll.
+    /// A request. Its first poll sends it.
     Opening {
         opening: Opening,
         sent: bool,
@@ -47,59 +47,59 @@ enum State {
     Ended,
 }
 
-/// A request that is on its way and given up is told of it once its worker has answered the call, at the latest after this.
-/// Upstream would tell it in the middle of that answer: a worker whose first write meets the closed connection leaves
-/// without reading why, and its handler waits for ever.
-const ANSWER: Duration = Duration::from_secs(5);
+/// When a caller cancels before the worker has accepted the request, the cancellation is sent after the accept, or
+/// after this timeout. Upstream would send it during the accept. A worker whose first write fails on the closed
+/// connection does not read the reason, and its handler would wait forever.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request that was given up is still waited for, so that its worker can be told.
-const FAREWELL: Duration = Duration::from_secs(30);
+/// How long a cancelled request is still awaited, so that its worker can be notified.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a request is told that its caller has left.
+/// Cancels a request.
 ///
-/// Upstream wakes those who wait for that news one by one. The first, if it ends the stream that the request is, may have done
-/// so before the last knows why: the worker is then told of a plain end. A stream that `settle`s before it ends cannot.
+/// Upstream wakes the waiters of a cancellation one by one. If the first of them ends the request stream before the
+/// last is woken, the worker sees a normal end. A stream that calls `settle` before it ends avoids this.
 #[derive(Clone)]
 pub struct Cancel {
     context: Arc<dyn AsyncEngineContext>,
-    telling: Arc<Mutex<()>>,
+    notifying: Arc<Mutex<()>>,
 }
 
 impl Cancel {
     pub fn new(context: Arc<dyn AsyncEngineContext>) -> Self {
-        Self { context, telling: Arc::default() }
+        Self { context, notifying: Arc::default() }
     }
 
     fn stop(&self) {
-        let _telling = self.telling.lock();
+        let _notifying = self.notifying.lock();
         self.context.stop_generating();
     }
 
     pub fn kill(&self) {
-        let _telling = self.telling.lock();
+        let _notifying = self.notifying.lock();
         self.context.kill();
     }
 
-    /// Waits until news on its way has woken everybody.
+    /// Waits until a cancellation in progress has woken all waiters.
     pub fn settle(&self) {
-        drop(self.telling.lock());
+        drop(self.notifying.lock());
     }
 }
 
 impl State {
-    /// A request on its way must not just be dropped: its worker would find nobody to answer, which upstream takes for a
-    /// plain end.
+    /// A sent request must not just be dropped: its worker would have no caller to answer, which upstream treats as a
+    /// normal end.
     fn end(&mut self, cancel: Option<&Cancel>) {
         let cancel = cancel.cloned();
         match (std::mem::replace(self, State::Ended), crate::process::handle()) {
             (State::Opening { mut opening, sent: true }, Ok(runtime)) => {
                 runtime.spawn(async move {
-                    let answered = tokio::time::timeout(ANSWER, &mut opening).await;
+                    let accepted = tokio::time::timeout(ACCEPT_TIMEOUT, &mut opening).await;
                     if let Some(cancel) = cancel {
                         cancel.kill();
                     }
-                    if answered.is_err() {
-                        let _ = tokio::time::timeout(FAREWELL, opening).await;
+                    if accepted.is_err() {
+                        let _ = tokio::time::timeout(CANCEL_TIMEOUT, opening).await;
                     }
                 });
             }
@@ -120,9 +120,9 @@ const FAILED: u8 = 2;
 pub struct PullStream {
     state: tokio::sync::Mutex<State>,
     cancel: Option<Cancel>,
-    ready_made: bool,
-    /// The worker has answered the call.
-    answered: CancellationToken,
+    cheap_to_poll: bool,
+    /// Cancelled when the worker has accepted the request.
+    accepted: CancellationToken,
     killed: CancellationToken,
 }
 
@@ -131,75 +131,76 @@ impl PullStream {
         Self::build(State::Open(items), None, false)
     }
 
-    /// A stream whose request is dispatched by the first pull; `cancel` ends it before and after.
-    /// `span` is where it is opened: what is sent then has its trace context. `ready_made` tells that looking for its items
-    /// costs next to nothing, so that the calling thread may.
+    /// A stream whose first pull sends its request. `cancel` ends the request before and after that. The request is
+    /// sent in `span`, from which it gets its trace context. `cheap_to_poll`: polling the items is cheap enough for the
+    /// calling thread.
     pub fn opening(
         opening: impl Future<Output = Result<Items, Failure>> + Send + 'static,
         cancel: Cancel,
         span: Option<Span>,
-        ready_made: bool,
+        cheap_to_poll: bool,
     ) -> Arc<Self> {
         let opening: Opening = match span {
             Some(span) => Box::pin(opening.instrument(span)),
             None => Box::pin(opening),
         };
-        Self::build(State::Opening { opening, sent: false }, Some(cancel), ready_made)
+        Self::build(State::Opening { opening, sent: false }, Some(cancel), cheap_to_poll)
     }
 
-    fn build(state: State, cancel: Option<Cancel>, ready_made: bool) -> Arc<Self> {
+    fn build(state: State, cancel: Option<Cancel>, cheap_to_poll: bool) -> Arc<Self> {
         Arc::new(Self {
             state: tokio::sync::Mutex::new(state),
             cancel,
-            ready_made,
-            answered: CancellationToken::new(),
+            cheap_to_poll,
+            accepted: CancellationToken::new(),
             killed: CancellationToken::new(),
         })
     }
 
-    /// Items may be there already, and cost the thread that takes them little.
+    /// Whether items may be available, and cheap to take on the calling thread.
     fn may_be_ready(&self) -> bool {
-        self.ready_made && self.state.try_lock().is_ok_and(|state| matches!(*state, State::Open(_)))
+        self.cheap_to_poll && self.state.try_lock().is_ok_and(|state| matches!(*state, State::Open(_)))
     }
 
-    /// Sends the request if that has not been done, and waits for its worker's answer.
+    /// Sends the request, if it was not sent before, and waits until its worker accepts it.
     async fn open(&self, state: &mut State) -> Result<(), Failure> {
         if let State::Opening { opening, sent } = state {
             *sent = true;
             let opened = opening.await;
-            self.answered.cancel();
+            self.accepted.cancel();
             *state = State::Ended;
             *state = State::Open(opened?);
         }
         Ok(())
     }
 
-    /// The producer may still finish, and its end comes as usual. A request that was not sent yet never is.
+    /// Stops the request. The producer may still finish, and its end arrives as usual. A request that was not sent is
+    /// never sent.
     fn stop(&self) -> Result<(), Failure> {
         let unsent = self.state.try_lock().is_ok_and(|state| matches!(*state, State::Opening { sent: false, .. }));
         let Some(cancel) = self.cancel.clone().filter(|_| !unsent) else {
             self.kill();
             return Ok(());
         };
-        if self.answered.is_cancelled() {
+        if self.accepted.is_cancelled() {
             cancel.stop();
             return Ok(());
         }
-        let answered = self.answered.clone();
+        let accepted = self.accepted.clone();
         crate::process::handle()?.spawn(async move {
-            let _ = tokio::time::timeout(ANSWER, answered.cancelled()).await;
+            let _ = tokio::time::timeout(ACCEPT_TIMEOUT, accepted.cancelled()).await;
             cancel.stop();
         });
         Ok(())
     }
 
-    /// The stream ends now.
+    /// Ends the stream now.
     fn kill(&self) {
         self.killed.cancel();
         self.end_killed();
     }
 
-    /// Called by whoever kills and by a pull that is over: the last of both finds the lock free.
+    /// Called by `kill` and at the end of a pull. The later of the two gets the lock.
     fn end_killed(&self) {
         if self.killed.is_cancelled()
             && let Ok(mut state) = self.state.try_lock()
@@ -209,7 +210,7 @@ impl PullStream {
         }
     }
 
-    /// Waits for at least `min` items (or the end), then takes what is ready, up to `max` items and `max_bytes`.
+    /// Waits for at least `min` items or the end. Then takes the available items, up to `max` items and `max_bytes`.
     async fn pull(&self, min: usize, max: usize, max_bytes: usize) -> Result<Reply, Failure> {
         let mut state = self.state.lock().await;
         let mut batch = Batch::new();
@@ -222,7 +223,7 @@ impl PullStream {
             } => pulled,
         };
         if !self.killed.is_cancelled() && !matches!(pulled, Ok(false)) {
-            // Dropping the items here, not with the handle, tells the producer at once.
+            // Dropping the items here, and not with the handle, notifies the producer at once.
             *state = State::Ended;
         }
         drop(state);
@@ -231,12 +232,12 @@ impl PullStream {
     }
 }
 
-/// So many items with data are more than a caller of `answer` wants: the request ends there.
-const TOO_MANY: u32 = 2;
+/// This many items with data are more than a unary answer has. The request ends there.
+const MAX_UNARY_VALUES: u32 = 2;
 
 impl PullStream {
-    /// The whole answer in one batch, up to `TOO_MANY` items with data; of those without data no more than one, which tells
-    /// that the answer had begun. Nobody else may pull.
+    /// The whole answer in one batch, with at most `MAX_UNARY_VALUES` items with data. It keeps at most one item
+    /// without data, which shows that the answer had begun. No pull may run at the same time.
     pub async fn answer(&self) -> Reply {
         let mut state = self.state.lock().await;
         let mut batch = Batch::new();
@@ -251,21 +252,21 @@ impl PullStream {
                 if has_data || batch.count == values {
                     batch.push(&item);
                 }
-                if values == TOO_MANY {
+                if values == MAX_UNARY_VALUES {
                     break;
                 }
             }
             Ok(true)
         }
         .await;
-        if values < TOO_MANY {
+        if values < MAX_UNARY_VALUES {
             *state = State::Ended;
         }
         Reply::bytes(batch.finish(answered))
     }
 }
 
-/// The buffer that one pull gives.
+/// The buffer that one pull returns.
 struct Batch {
     buffer: Vec<u8>,
     count: u32,
@@ -284,7 +285,7 @@ impl Batch {
         self.count += 1;
     }
 
-    /// True when the stream has ended.
+    /// Returns true when the stream has ended.
     async fn fill(&mut self, state: &mut State, min: usize, max: usize, max_bytes: usize) -> Result<bool, Failure> {
         let State::Open(items) = state else { return Ok(true) };
         while (self.count as usize) < max && self.buffer.len() < max_bytes {
@@ -325,7 +326,9 @@ impl Drop for PullStream {
     }
 }
 
-/// `a`: the least number of items to wait for. `b`: the most to take; the low 32 bits count items, the high 32 KiB.
+/// Completes with a batch of items. `a`: the minimum of items to wait for. `b`: the maximum to take: the low 32 bits
+/// are items, the high 32 bits are KiB.
+/// Takes: handle stream, a minItems, b limits. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
     unsafe {
@@ -339,7 +342,9 @@ pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
     }
 }
 
-/// `a` = 0: stop, the producer may still finish and its end comes as usual. `a` = 1: kill, the stream ends now.
+/// Cancels a stream. `a` = 0 stops it: the producer may still finish, and its end arrives as usual. `a` = 1 kills it:
+/// the stream ends now.
+/// Takes: handle stream, a isKill. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_stream_cancel(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -353,3 +358,6 @@ pub unsafe extern "C" fn dyn_stream_cancel(call: *const dyn_call) -> dyn_reply {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

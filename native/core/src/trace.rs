@@ -1,6 +1,6 @@
-//! W3C trace context, as the crates carry it: in the extensions of spans, from where it goes into the headers of the request
-//! plane. Their own layer for that makes a context for every request and panics where OpenTelemetry's is not beside it, so
-//! this one stands in its place: it passes on what came and invents no trace.
+//! W3C trace context. The crates keep it in the extensions of spans and send it in the headers of the request plane.
+//! The crates' layer creates a context for every request, and panics without OpenTelemetry's layer. This layer replaces
+//! it: it forwards the received context and creates none.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,20 +14,20 @@ use tracing::{Metadata, Span, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target of the crates' spans of requests.
+/// The target of the crates' request spans.
 const TARGET: &str = "request_span";
 
-/// The metadata keys under which the host finds the context of a request, and gives it to another.
+/// The metadata keys of the trace context. The host reads them from a request and sets them on another.
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// Has private fields, so that a copy of this one is how one is made.
+/// The type has private fields, so a new one starts as a copy of this.
 static EMPTY: LazyLock<DistributedTraceContext> = LazyLock::new(|| {
     serde_json::from_value(serde_json::json!({ "trace_id": "", "span_id": "" }))
         .expect("both fields that it needs are given")
 });
 
-/// The fields of the crates' spans that make a context.
+/// The fields of the crates' spans that make up a context.
 const FIELDS: [&str; 7] =
     ["trace_id", "span_id", "parent_id", "trace_flags", "tracestate", "x_request_id", "request_id"];
 
@@ -48,7 +48,7 @@ impl Visit for Fields {
     }
 }
 
-/// Gives each span of a traced request its context.
+/// Stores the trace context in each span of a traced request.
 pub struct Traces;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
@@ -57,7 +57,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         let Fields([trace_id, span_id, parent_id, trace_flags, tracestate, x_request_id, request_id]) = fields;
-        // No span of this process is exported, so none may be a parent: those of the caller's go on as they came.
+        // No span of this process is exported, so none of them can be a parent. The caller's span stays the parent.
         let made = match (trace_id, span_id.or(parent_id)) {
             (Some(trace_id), Some(span_id)) => {
                 let mut made = EMPTY.clone();
@@ -75,14 +75,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
     }
 }
 
-/// The spans in which a trace context comes in, or goes out from the host. They are few: each costs every request its fields.
+/// The spans in which a trace context is received, or sent by the host. The list is short because each span costs every
+/// request its fields.
 const CARRIERS: [&str; 3] = ["handle_payload", "http-request", "client_request"];
 
 fn carries(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == TARGET && CARRIERS.contains(&metadata.name())
 }
 
-/// A filter that lets through the spans that carry trace contexts, whatever else it says.
+/// A filter that always passes the spans that carry trace contexts.
 pub struct CarriersToo<L>(pub L);
 
 impl<S: Subscriber, L: Layer<S>> Layer<S> for CarriersToo<L> {
@@ -120,8 +121,8 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for CarriersToo<L> {
     }
 }
 
-/// Adds to a request's metadata the trace context that came with it, where they have none themselves.
-pub fn received(metadata: &mut BTreeMap<String, String>) {
+/// Adds the received trace context to the metadata of a request, if the metadata have none.
+pub fn add_received(metadata: &mut BTreeMap<String, String>) {
     if metadata.contains_key(TRACEPARENT) {
         return;
     }
@@ -133,9 +134,9 @@ pub fn received(metadata: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The span to send a request in, so that its headers have the trace context of its metadata. One that is none is left to
-/// the metadata alone.
-pub fn sent(metadata: &BTreeMap<String, String>) -> Option<Span> {
+/// The span to send a request in. It puts the trace context of the metadata into the headers. `None` if the metadata
+/// have no valid trace context.
+pub fn outgoing_span(metadata: &BTreeMap<String, String>) -> Option<Span> {
     let (trace_id, span_id, flags) = parse_traceparent(metadata.get(TRACEPARENT)?);
     Some(tracing::info_span!(
         target: TARGET,
@@ -146,3 +147,6 @@ pub fn sent(metadata: &BTreeMap<String, String>) -> Option<Span> {
         tracestate = metadata.get(TRACESTATE),
     ))
 }
+
+#[cfg(test)]
+mod tests;

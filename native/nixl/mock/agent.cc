@@ -22,7 +22,7 @@ using Values = std::map<std::string, std::string>;
 
 constexpr uint16_t DEFAULT_PORT = 8888;
 
-// GDS is listed without being loadable: the library lists the plugins that have a file.
+// GDS is listed although it cannot be loaded: the library lists every plugin that has a file.
 constexpr const char* PLUGINS[] = {"GDS", "POSIX", "UCX"};
 
 std::optional<Plugin> plugin_named(const std::string& name) {
@@ -60,7 +60,7 @@ bool add_all(AgentObject& agent, Plugin plugin, const RegistrationListObject& li
   for (const auto& item : list.items) {
     bool ok = serves(plugin, list.memory);
     if (ok && list.memory == Memory::vram && !on_fake_gpu(item.block)) {
-      // The library forgets to take back what it noted down before it failed, and its metadata is unusable ever after.
+      // The library does not remove the entry of a failed registration, so the agent's metadata stays unusable.
       agent.poisoned = true;
       ok = false;
     }
@@ -109,7 +109,7 @@ Status destroy_agent(AgentRef agent) {
   if (agent == nullptr) return Status::invalid_param;
   agent->exchange.reset();
   agent->node->close();
-  // What still moves ends here: the memory may go as soon as this returns.
+  // Transfers in flight end here: the caller may free the memory when this returns.
   for (const auto& [node, link] : agent->links) link->stop();
   if (agent->file_link != nullptr) agent->file_link->stop();
   delete agent;
@@ -174,7 +174,7 @@ Status register_mem(AgentRef agent, RegistrationListRef list, OptArgsRef args) {
     }
     if (plugins.empty()) return Status::not_found;
   }
-  // One backend that takes it is enough.
+  // One backend that accepts the memory is enough.
   const auto taken =
       std::count_if(plugins.begin(), plugins.end(), [&](Plugin plugin) { return add_all(*agent, plugin, *list); });
   return taken > 0 ? Status::ok : Status::backend;
@@ -214,7 +214,7 @@ Status query_mem(AgentRef agent, RegistrationListRef list, QueryRef answers, Opt
   return Status::ok;
 }
 
-// Views are for kernels on a GPU, which the mock has none of.
+// Views are for GPU kernels, which the mock does not have.
 Status prep_mem_view_local(AgentRef agent, TransferListRef list, MemoryViewRef* view, OptArgsRef) {
   return agent == nullptr || list == nullptr || view == nullptr ? Status::invalid_param : Status::backend;
 }

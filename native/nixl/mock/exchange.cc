@@ -15,11 +15,11 @@
 namespace dynamo::nixl::mocked {
 namespace {
 
-constexpr int TICK_MS = 20;  // how soon a stop is noticed
+constexpr int TICK_MS = 20;  // how long a stop may wait
 constexpr auto PATIENCE = std::chrono::seconds(5);
 constexpr uint64_t MOST_BYTES = 1 << 30;
 
-// A message: kind (one letter: s a blob sent, f a blob asked for, i its sender withdraws), length, body.
+// A message: kind (one letter: s sends a blob, f requests one, i withdraws the sender's), length, body.
 bool post(int fd, char kind, const std::string& body) {
   const uint64_t length = body.size();
   return send_all(fd, &kind, 1) && send_all(fd, &length, sizeof length) && send_all(fd, body.data(), body.size());
@@ -58,7 +58,7 @@ bool Exchange::listen(uint16_t port) {
   return true;
 }
 
-// Waits until there is something to read; false when the agent goes or the peer takes too long.
+// Waits until there is something to read. False if the agent ends or the peer takes too long.
 bool Exchange::readable(int fd) {
   const auto end = std::chrono::steady_clock::now() + PATIENCE;
   while (!stopping_ && std::chrono::steady_clock::now() < end) {

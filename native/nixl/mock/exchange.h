@@ -1,4 +1,4 @@
-// Metadata between mock agents over TCP: a listener, and a thread that sends and fetches without making a caller wait.
+// Metadata between mock agents over TCP: a listener, and a thread that sends and fetches, so that callers do not wait.
 #pragma once
 
 #include <atomic>
@@ -25,10 +25,10 @@ class Exchange {
   explicit Exchange(Host host);
   ~Exchange();
 
-  // False when the port is taken.
+  // False if the port is taken.
   bool listen(uint16_t port);
 
-  // All return at once; what fails shows nowhere, as with the library.
+  // All return at once. Failures are not reported, as in the library.
   void send(const std::string& address, uint16_t port, std::string blob);
   void fetch(const std::string& address, uint16_t port);
   void invalidate(const std::string& address, uint16_t port);

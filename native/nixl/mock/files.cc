@@ -12,7 +12,7 @@
 namespace dynamo::nixl::mocked {
 namespace {
 
-// The flags that a meta of "MODE:/path" asks for; none when it is no such meta.
+// The flags of a meta of the form "MODE:/path". None if it has another form.
 std::optional<std::pair<int, std::string>> parse_meta(const std::string& meta) {
   const size_t colon = meta.find(':');
   if (colon == std::string::npos || colon + 1 == meta.size()) return std::nullopt;
@@ -63,7 +63,7 @@ class FileChannel final : public Channel {
     for (uint64_t done = 0; done < block.length;) {
       const ssize_t moved = move(done);
       if (moved < 0 && errno == EINTR) continue;
-      if (moved <= 0) return Detail::backend;  // also a file that ends too soon
+      if (moved <= 0) return Detail::backend;  // also for a file that is too short
       done += static_cast<uint64_t>(moved);
     }
     return Detail::ok;
@@ -84,7 +84,7 @@ bool Files::add(uint64_t device, const std::string& meta) {
   const auto parsed = parse_meta(meta);
   const auto known = open_.find(device);
   if (known != open_.end()) {
-    if (parsed.has_value() || known->second.owned) return false;  // the number stands for another file
+    if (parsed.has_value() || known->second.owned) return false;  // the number belongs to another file
     known->second.registrations += 1;
     return true;
   }

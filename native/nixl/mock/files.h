@@ -15,11 +15,11 @@ class Files {
  public:
   ~Files();
 
-  // Registers what `device` stands for: an open descriptor, or, with a meta of "MODE:/path" (ro or rw, and after commas
-  // direct, sync, noatime, create), a number of the caller's choice. False when it cannot be.
+  // Registers a file. `device` is an open descriptor, or a number that the caller chooses if `meta` is "MODE:/path".
+  // MODE is ro or rw, then after commas direct, sync, noatime or create. False if the file cannot be registered.
   bool add(uint64_t device, const std::string& meta);
   void remove(uint64_t device);
-  // The descriptor behind a device.
+  // The descriptor of a device.
   int descriptor(uint64_t device) const;
 
  private:
@@ -31,7 +31,7 @@ class Files {
   std::map<uint64_t, Open> open_;
 };
 
-// What query_mem says of a path: size, mode and mtime; none when it is not there.
+// The answer of query_mem for a path: size, mode and mtime. None if it does not exist.
 std::optional<std::map<std::string, std::string>> describe_file(const std::string& path);
 
 }  // namespace dynamo::nixl::mocked

@@ -9,9 +9,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// How long a call waits for another process, which may be stopped or gone.
+// How long a call waits for another process, which may be stopped or dead.
 constexpr auto PATIENCE = std::chrono::milliseconds(5);
-// How often a transfer that waits for its time or its polls is looked at, and its peer's life with it.
+// How often the thread checks a transfer that waits for its time or its polls, and whether its peer is alive.
 constexpr auto TICK = std::chrono::milliseconds(1);
 constexpr uint64_t PIECE = 1 << 20;
 
@@ -73,7 +73,7 @@ bool Link::dropped() const {
   return !knobs.drop_peer.empty() && knobs.drop_peer == peer_;
 }
 
-// Moves bytes until so many of the whole have moved.
+// Moves bytes until `until` bytes of the job have moved.
 Detail Link::move(Job& job, uint64_t bytes) {
   while (job.step < job.steps.size()) {
     const Step& step = job.steps[job.step];
@@ -106,7 +106,7 @@ void Link::post(const std::shared_ptr<Job>& job) {
     job->state = Detail::remote_disconnect;
     return;
   }
-  if (job->at_once && channel_->direct()) {
+  if (job->immediate && channel_->direct()) {
     job->state = move(*job, job->bytes);
     return;
   }
@@ -118,7 +118,7 @@ void Link::post(const std::shared_ptr<Job>& job) {
   jobs_.push_back(job);
   start();
   wake_.notify_one();
-  if (job->at_once) settled_.wait_for(guard, PATIENCE, [&] { return job->state != Detail::in_progress; });
+  if (job->immediate) settled_.wait_for(guard, PATIENCE, [&] { return job->state != Detail::in_progress; });
 }
 
 Detail Link::state(const Job& job) {
@@ -174,12 +174,12 @@ void Link::run() {
     const auto next = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return ready(*job, now); });
     if (next != jobs_.end()) {
       const auto job = *next;
-      // Half of the bytes move at once, the rest when it is due: a buffer that is freed in between is found out.
-      const bool last = job->begun || job->at_once;
+      // Half of the bytes move at once, the rest when the job is due. That detects a buffer that is freed in between.
+      const bool last = job->begun || job->immediate;
       guard.unlock();
       const Detail detail = move(*job, last ? job->bytes : job->bytes / 2);
       guard.lock();
-      // What stop() has broken off ends as it says.
+      // A job that stop() has interrupted ends with the status of stop().
       if (stopping_ && detail != Detail::ok) break;
       job->begun = true;
       if (last || detail < Detail::ok) {

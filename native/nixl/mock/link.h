@@ -1,4 +1,4 @@
-// A mock agent's way to one node, or to files: transfers under way and the thread that carries them out.
+// The connection of a mock agent to one node, or to files: its transfers in flight, and the thread that runs them.
 #pragma once
 
 #include <chrono>
@@ -17,17 +17,17 @@ namespace dynamo::nixl::mocked {
 
 struct Step {
   Block local;
-  Block remote;  // of files: the offset, and the descriptor as its device
+  Block remote;  // for a file: the offset, and the descriptor as its device
 };
 
-// One post of a transfer. What the link's thread changes is guarded by the link.
+// One post of a transfer. The link's lock guards the members that the link's thread changes.
 struct Job {
   Operation operation = Operation::write;
   Memory remote_memory = Memory::dram;
   std::vector<Step> steps;
   uint64_t bytes = 0;
 
-  bool at_once = false;
+  bool immediate = false;
   bool never = false;
   uint32_t polls = 0;
   std::chrono::steady_clock::time_point due;
@@ -35,13 +35,13 @@ struct Job {
   Detail state = Detail::in_progress;
   bool abandoned = false;
 
-  // Only of whoever carries it out.
+  // Only used by the thread that runs the job.
   bool begun = false;
   size_t step = 0;
   uint64_t offset = 0;
 };
 
-// What is at the other end. Calls may wait; interrupt() makes them fail.
+// The other end of a link. Calls may wait. interrupt() makes them fail.
 class Channel {
  public:
   virtual ~Channel() = default;
@@ -50,7 +50,7 @@ class Channel {
   virtual Detail notify(const std::string& from, const std::string& message) = 0;
   virtual bool alive() = 0;
   virtual void interrupt() {}
-  // Never waits for another process: may be used on the caller's thread.
+  // Never waits for another process, so the caller's thread may use it.
   virtual bool direct() const = 0;
 };
 
@@ -62,17 +62,17 @@ class Link {
   Link(std::string peer, std::unique_ptr<Channel> channel);
   ~Link();
 
-  // Begins the job, and waits for one that is to complete at once: a moment only when another process is involved.
+  // Begins the job. Waits for an immediate job, but only briefly if another process is involved.
   void post(const std::shared_ptr<Job>& job);
   Detail state(const Job& job);
-  // The same, counted as one of the polls that the job waits for.
+  // The same. Counts as one of the polls that the job waits for.
   Detail poll(Job& job);
-  // Nobody will ask for the job again, but its bytes go on moving for a while, as the library's do.
+  // The job is no longer polled, but its bytes continue to move for a while, as in the library.
   void abandon(Job& job, std::chrono::microseconds late);
-  // In order. A failure that shows only later is not reported.
+  // In order. A failure that only appears later is not reported.
   Detail notify(const std::string& from, const std::string& message);
 
-  // Ends what is under way, with this; nothing of the caller's memory is touched after it.
+  // Ends the jobs in flight with this status. No memory of the caller is used after it.
   void stop(Detail end = Detail::canceled);
 
  private:

@@ -113,7 +113,7 @@ Status params_create_iterator(ParamsRef params, ParamsIteratorRef* iterator) {
   return Status::ok;
 }
 
-// `more` says whether there is one after this one; with none at all, key and value stay as they were.
+// `more` is true if another entry follows. Without any entry, key and value do not change.
 Status params_iterator_next(ParamsIteratorRef iterator, const char** key, const char** value, bool* more) {
   if (iterator == nullptr || key == nullptr || value == nullptr || more == nullptr) return Status::invalid_param;
   if (iterator->next != iterator->values.end()) {

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::string_view MAGIC = "dynamo-nixl-mock/1";
 
-// FNV-1a: an accident changes it, which is all that it has to notice.
+// FNV-1a: it only has to detect accidental damage.
 uint64_t checksum(std::string_view bytes) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
@@ -74,7 +74,7 @@ bool take(Reader& reader, Metadata& metadata) {
   if (!reader.take(count)) return false;
   for (uint64_t i = 0; i < count; ++i) {
     Region region;
-    if (!take(reader, region)) return false;  // also when the count promises more than there is
+    if (!take(reader, region)) return false;  // also if the count is larger than the list
     metadata.regions.push_back(region);
   }
   return true;
@@ -123,7 +123,7 @@ std::optional<Metadata> parse(std::string_view blob) {
 
 MetadataView inspect(std::string_view blob) {
   const auto metadata = parse(blob);
-  if (!metadata.has_value()) return {"it is no metadata of the mock's, or cut or damaged", "", ""};
+  if (!metadata.has_value()) return {"it is not metadata of the mock, or is truncated or damaged", "", ""};
   MetadataView view{"", metadata->name, ""};
   if (metadata->poisoned) view.damage = POISONED;
   if (metadata->address.has_value()) view.connection = std::to_string(metadata->address->node);

@@ -1,4 +1,4 @@
-// The mock's metadata blob: who an agent is, where its process listens, what it has registered.
+// The mock's metadata blob: the agent's name, the address of its process, and its registered memory.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace dynamo::nixl::mocked {
 
-// Where a node is reached. A restarted agent of the same name has another one.
+// The address of a node. A restarted agent of the same name has another address.
 struct Address {
   uint64_t process = 0;
   uint64_t node = 0;
@@ -23,17 +23,17 @@ struct Address {
 
 struct Metadata {
   std::string name;
-  std::optional<Address> address;  // a blob of regions alone has none
+  std::optional<Address> address;  // none in a blob that contains only regions
   std::vector<Region> regions;
   bool poisoned = false;
 };
 
 std::string serialize(const Metadata& metadata);
 
-// The last step of it: the bytes with their checksum behind them.
+// The last step of packing: the bytes followed by their checksum.
 std::string with_checksum(std::string bytes);
 
-// None for what is not a whole blob of this format, byte for byte.
+// None if the bytes are not exactly one blob of this format.
 std::optional<Metadata> parse(std::string_view blob);
 
 MetadataView inspect(std::string_view blob);

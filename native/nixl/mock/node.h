@@ -1,4 +1,4 @@
-// The side of a mock agent that its peers reach: registered memory and the notifications that came in.
+// The part of a mock agent that its peers reach: registered memory and received notifications.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct Block {
   uint64_t device = 0;
 
   bool operator==(const Block&) const = default;
-  // Whether the other one lies within this one; no sum can wrap.
+  // Whether the other block lies within this one. No sum can overflow.
   bool contains(const Block& other) const {
     return device == other.device && other.address >= address && other.length <= length &&
            other.address - address <= length - other.length;
@@ -48,21 +48,21 @@ class Node {
   uint64_t id() const { return id_; }
 
   void add(const Region& region);
-  // Removes one region that is exactly this one; false when there is none.
+  // Removes one region that is exactly this one. False if there is none.
   bool remove(const Region& region);
   bool holds(Plugin plugin, Memory memory, const Block& block) const;
   bool holds_any(Plugin plugin, Memory memory) const;
   std::vector<Region> regions() const;
 
-  // What a peer does. Bytes move under the lock, and only within registered memory: a region that was taken back is
-  // never touched again.
+  // The operations of a peer. Bytes move while the node is locked, and only within registered memory. A deregistered
+  // region is never used again.
   Detail write(Memory memory, const Block& to, const void* from);
   Detail read(Memory memory, const Block& from, void* to);
   Detail notify(const std::string& from, const std::string& message);
 
   std::map<std::string, std::vector<std::string>> take_notifications();
 
-  // Peers find it closed from now on.
+  // Every later operation of a peer finds the node closed.
   void close();
 
  private:
@@ -77,13 +77,13 @@ class Node {
 };
 
 std::shared_ptr<Node> make_node(const std::string& name);
-// The open node of this process with that id.
+// The open node of this process with this id.
 std::shared_ptr<Node> find_node(uint64_t id);
 
 uint64_t random_id();
 
-// memmove for memory that another thread may touch meanwhile, which is what a transfer is: the race is the caller's to
-// avoid, and a thread sanitizer is not told of it.
+// memmove for memory that another thread may use at the same time, as in a transfer. The caller must avoid that race.
+// The thread sanitizer does not see it.
 void copy_bytes(void* to, const void* from, size_t length);
 
 }  // namespace dynamo::nixl::mocked

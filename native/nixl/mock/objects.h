@@ -1,4 +1,4 @@
-// What stands behind the opaque references where the mock is the backend.
+// The objects behind the opaque references of the mock.
 #pragma once
 
 #include <atomic>
@@ -77,11 +77,11 @@ struct QueryObject {
 struct PreparedListObject {
   std::string name;  // empty for the local side
   Memory memory;
-  std::vector<mocked::Plugin> plugins;  // those that hold every block
+  std::vector<mocked::Plugin> plugins;  // those that have registered every block
   std::vector<mocked::Block> blocks;
 };
 
-// A peer as its metadata described it when it was loaded.
+// A peer, as described by the loaded metadata.
 struct RemotePeer {
   std::optional<mocked::Address> address;
   std::vector<mocked::Region> regions;
@@ -92,17 +92,17 @@ struct AgentObject {
   AgentConfig config;
   std::shared_ptr<mocked::Node> node;
 
-  std::mutex lock;  // guards all that follows
+  std::mutex lock;  // guards all members below
   std::vector<std::pair<mocked::Plugin, std::map<std::string, std::string>>> engines;
   std::map<std::string, RemotePeer> remotes;
-  std::map<uint64_t, std::shared_ptr<mocked::Link>> links;  // by the node at the other end
+  std::map<uint64_t, std::shared_ptr<mocked::Link>> links;  // by the id of the node at the other end
   mocked::Files files;
   std::shared_ptr<mocked::Link> file_link;
   bool poisoned = false;
-  // Peers whose metadata failed once the backend had connected: the library forgets the peer but not the connection.
+  // Peers whose metadata failed after the backend had connected. The library removes the peer, but not its connection.
   std::set<std::string> stuck;
 
-  // Last, so that its threads end before what they use goes.
+  // Last, so that its threads end before the objects that they use.
   std::unique_ptr<mocked::Exchange> exchange;
 
   bool has(mocked::Plugin plugin) const;
@@ -120,7 +120,7 @@ struct RequestObject {
   std::optional<std::string> notification;
 
   Detail status = Detail::not_posted;
-  std::optional<std::string> due_notification;  // leaves when a poll sees the transfer done
+  std::optional<std::string> due_notification;  // sent when a poll sees the transfer complete
   std::shared_ptr<mocked::Job> job;
   std::shared_ptr<mocked::Link> link;
   std::chrono::steady_clock::time_point posted_at;
@@ -132,22 +132,22 @@ namespace mocked {
 
 Status status_of(Detail detail);
 
-// What load_remote_md does; the agent is not locked.
+// The implementation of load_remote_md. The agent must not be locked.
 Status load_metadata(AgentObject& agent, const void* data, size_t length, std::string* name);
 Status unload_metadata(AgentObject& agent, const std::string& name);
-// The agent's own metadata, whole; none when no backend of it can be reached from elsewhere.
+// The full metadata of the agent. None if peers can reach none of its backends.
 std::optional<std::string> whole_metadata(AgentObject& agent);
 
-// The link to a peer that is known, or to the agent's own node or files; the agent is locked.
+// The link to a known peer, or to the agent's own node or files. The agent must be locked.
 std::shared_ptr<Link> link_to(AgentObject& agent, const std::string& peer, Plugin plugin);
 
 MockKnobs current_knobs();
-// The GPUs that the knobs ask for.
+// The simulated GPUs of the knobs.
 const Cuda& current_cuda();
-// Counts a post of the process; true when it is the one that is to fail.
+// Counts a post of the process. True if this post must fail.
 bool post_is_to_fail(const MockKnobs& knobs);
-// Draws whether a post completes at once.
-bool draw_at_once(const MockKnobs& knobs);
+// Chooses whether a post completes before it returns.
+bool draw_immediate(const MockKnobs& knobs);
 uint32_t draw_polls(const MockKnobs& knobs);
 
 #define DYNAMO_NIXL_DECLARE(feature, name, parameters) Status name parameters;

@@ -1,4 +1,4 @@
-// What an agent knows of others: metadata in and out, and the links to them.
+// The peers of an agent: metadata in and out, and the links to them.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -22,7 +22,7 @@ Address address_of(const AgentObject& agent) {
   return address;
 }
 
-// A list of some regions; an empty one stands for the connection alone.
+// A list of some regions. An empty list means the connection only.
 std::optional<std::string> partial_metadata(AgentObject& agent, const RegistrationListObject& list, Status& status) {
   std::lock_guard guard(agent.lock);
   Metadata metadata{agent.name, std::nullopt, {}, false};
@@ -34,7 +34,7 @@ std::optional<std::string> partial_metadata(AgentObject& agent, const Registrati
     status = agent.engines.empty() ? Status::not_found : Status::backend;
     return std::nullopt;
   }
-  // Without any region of that memory the library says nothing, and does not mind.
+  // Without any region of that kind of memory the library returns no regions and no error.
   if (!agent.node->holds_any(Plugin::ucx, list.memory)) return serialize(metadata);
   const auto known = agent.node->regions();
   for (const auto& item : list.items) {
@@ -78,7 +78,7 @@ Status load_metadata(AgentObject& agent, const void* data, size_t length, std::s
     if (!agent.has(Plugin::ucx)) return Status::backend;
     if (known != agent.remotes.end() && known->second.address.has_value() &&
         known->second.address != metadata->address) {
-      return Status::backend;  // restarted: the old one must be taken back first
+      return Status::backend;  // restarted: the old peer must be invalidated first
     }
     if (agent.stuck.contains(metadata->name)) return Status::invalid_param;
   }
@@ -117,7 +117,7 @@ Status unload_metadata(AgentObject& agent, const std::string& name) {
     }
     agent.remotes.erase(known);
   }
-  // What is under way ends with the connection: metadata that is loaded again makes another.
+  // Transfers in flight end with the connection. Loading the metadata again makes another connection.
   if (cut != nullptr) cut->stop(Detail::not_found);
   return Status::ok;
 }
@@ -189,7 +189,7 @@ Status agent_make_connection(AgentRef agent, const char* name, OptArgsRef) {
   return known == agent->remotes.end() || !known->second.address.has_value() ? Status::not_found : Status::ok;
 }
 
-// To an address, or to the store that NIXL_ETCD_ENDPOINTS names, which the mock takes for one that never answers.
+// To an address, or to the store of NIXL_ETCD_ENDPOINTS. In the mock that store never answers.
 Status send_local_md(AgentRef agent, OptArgsRef args) {
   if (agent == nullptr) return Status::invalid_param;
   auto blob = whole_metadata(*agent);
@@ -204,7 +204,7 @@ Status send_local_partial_md(AgentRef agent, RegistrationListRef list, OptArgsRe
   Status status = Status::ok;
   auto blob = partial_metadata(*agent, *list, status);
   if (!blob.has_value()) return status;
-  if (!is_addressed(args)) return Status::invalid_param;  // a store needs a label, which the C API cannot give
+  if (!is_addressed(args)) return Status::invalid_param;  // a store needs a label, which the C API cannot set
   agent->exchange->send(args->address, args->port, std::move(*blob));
   return Status::ok;
 }

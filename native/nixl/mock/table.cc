@@ -1,4 +1,4 @@
-// The table of the mock and its knobs.
+// The table of the mock, and its knobs.
 #include <random>
 #include <utility>
 
@@ -12,16 +12,16 @@ struct Settings {
   MockKnobs knobs;
   std::mt19937_64 random;
   uint64_t posts = 0;
-  std::map<unsigned, const Backend*> backends;  // by the number of fake GPUs
+  std::map<unsigned, const Backend*> backends;  // by the number of simulated GPUs
 };
 
-// Never destroyed, as the threads that use it may outlive main.
+// Never destroyed: the threads that use it may outlive main.
 Settings& settings() {
   static Settings* instance = new Settings;
   return *instance;
 }
 
-// Host memory that counts as a GPU's.
+// Host memory that simulates the memory of a GPU.
 class FakeCuda final : public Cuda {
  public:
   explicit FakeCuda(unsigned count) {
@@ -94,7 +94,7 @@ class FakeCuda final : public Cuda {
   mutable std::map<uint64_t, Held> held_;
 };
 
-// No exception leaves the mock, as none leaves the library's C API.
+// No exception leaves the mock, as in the library's C API.
 template <auto Call>
 struct Guarded;
 
@@ -146,8 +146,8 @@ bool post_is_to_fail(const MockKnobs& knobs) {
   return knobs.fail_at != 0 && settings().posts == knobs.fail_at;
 }
 
-bool draw_at_once(const MockKnobs& knobs) {
-  if (knobs.completion != MockKnobs::Completion::random) return knobs.completion == MockKnobs::Completion::at_once;
+bool draw_immediate(const MockKnobs& knobs) {
+  if (knobs.completion != MockKnobs::Completion::random) return knobs.completion == MockKnobs::Completion::immediate;
   std::lock_guard guard(settings().lock);
   return settings().random() % 2 == 0;
 }

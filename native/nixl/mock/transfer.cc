@@ -15,7 +15,7 @@ uint64_t microseconds(Clock::duration duration) {
 
 bool supports_notifications(Plugin plugin) { return plugin == Plugin::ucx; }
 
-// Whether each block lies within one region that the named peer has with this backend; "" is the agent itself.
+// Whether each block lies within one region of the named peer with this backend. "" is the agent itself.
 bool holds_all(const AgentObject& agent, const std::string& peer, Plugin plugin, Memory memory,
                const std::vector<Block>& blocks) {
   if (peer.empty() || peer == agent.name) {
@@ -31,7 +31,7 @@ bool holds_all(const AgentObject& agent, const std::string& peer, Plugin plugin,
   });
 }
 
-// The backends to try, in order: those asked for, else all.
+// The backends to try, in order: the requested ones, else all.
 std::vector<Plugin> candidates(const AgentObject& agent, const OptArgsObject* args) {
   if (args != nullptr && !args->backends.empty()) return args->backends;
   std::vector<Plugin> plugins;
@@ -39,14 +39,14 @@ std::vector<Plugin> candidates(const AgentObject& agent, const OptArgsObject* ar
   return plugins;
 }
 
-// Within an agent that has both backends the library may choose POSIX for what only UCX can do, and fail.
+// Within an agent with both backends, the library may choose POSIX for a transfer that only UCX can do, and fail.
 bool is_ambiguous(const AgentObject& agent, const std::string& peer, const OptArgsObject* args, Memory remote) {
   if (args != nullptr && !args->backends.empty()) return false;
   return peer == agent.name && remote == Memory::dram && agent.node->holds_any(Plugin::ucx, Memory::dram) &&
          agent.node->holds_any(Plugin::posix, Memory::dram);
 }
 
-// UCX moves bytes between memories, POSIX between host memory and a file of the agent's own.
+// UCX moves bytes between memories, POSIX between host memory and a file of the agent.
 bool fits(Plugin plugin, Memory local, Memory remote) {
   if (plugin == Plugin::posix) return local == Memory::dram && remote == Memory::file;
   return (local == Memory::dram || local == Memory::vram) && (remote == Memory::dram || remote == Memory::vram);
@@ -85,7 +85,7 @@ uint64_t bytes_of(const RequestObject& request) {
                          [](uint64_t sum, const Step& step) { return sum + step.local.length; });
 }
 
-// Tells what a finished post means: the notification leaves now, and its failure is the transfer's.
+// Completes a finished post: the notification is sent now. If it fails, the transfer fails.
 void settle(AgentObject& agent, RequestObject& request, Detail detail) {
   request.status = detail;
   if (detail == Detail::in_progress) return;
@@ -95,7 +95,7 @@ void settle(AgentObject& agent, RequestObject& request, Detail detail) {
   request.due_notification.reset();
 }
 
-// Looks again at a transfer under way; the agent is locked.
+// Polls a transfer in flight. The agent must be locked.
 void refresh(AgentObject& agent, RequestObject& request) {
   if (request.status != Detail::in_progress) return;
   settle(agent, request, request.link->poll(*request.job));
@@ -114,8 +114,8 @@ Detail start(AgentObject& agent, RequestObject& request) {
   job->steps = request.steps;
   job->bytes = bytes_of(request);
   job->never = knobs.never_complete;
-  job->at_once = !knobs.never_complete && draw_at_once(knobs);
-  if (!job->at_once) {
+  job->immediate = !knobs.never_complete && draw_immediate(knobs);
+  if (!job->immediate) {
     job->polls = draw_polls(knobs);
     auto wait = std::chrono::microseconds(knobs.latency_us);
     if (knobs.bytes_per_second > 0) {
@@ -154,7 +154,7 @@ Status create_xfer_req(AgentRef agent, Operation operation, TransferListRef loca
   if (agent == nullptr || local == nullptr || remote == nullptr || name == nullptr || request == nullptr) {
     return Status::invalid_param;
   }
-  // Whatever is wrong, this call has one answer.
+  // This call has one status for every error.
   std::lock_guard guard(agent->lock);
   const auto& from = local->items;
   const auto& to = remote->items;
@@ -234,7 +234,7 @@ Status post_xfer_req(AgentRef agent, RequestRef request, OptArgsRef args) {
   if (!is_own_or_known(*agent, request->peer)) return Status::not_found;
   refresh(*agent, *request);
   if (request->status == Detail::in_progress) return Status::backend;
-  // Options replace what the request was made with, also where they ask for no notification.
+  // Options replace those of the request, also if they contain no notification.
   if (args != nullptr) request->notification = notification_of(args);
   if (request->notification.has_value() && !supports_notifications(request->plugin)) return Status::backend;
   request->due_notification = request->notification;
@@ -295,7 +295,7 @@ Status get_xfer_telemetry(AgentRef agent, RequestRef request, TransferTelemetry*
   return Status::ok;
 }
 
-// The time that copying in memory would take, give or take as much again.
+// The time of a copy in memory. The margin is the same again.
 Status estimate_xfer_cost(AgentRef agent, RequestRef request, OptArgsRef, int64_t* duration_us, int64_t* margin_us,
                           CostMethod* method) {
   if (agent == nullptr || request == nullptr || duration_us == nullptr || margin_us == nullptr || method == nullptr) {

@@ -19,11 +19,11 @@ struct Head {
   Kind kind;
   Memory memory;
   uint64_t node;
-  Block block;           // for `notify` its length is the message's
-  uint64_t name_length;  // of the sender, for `notify`
+  Block block;           // for `notify` its length is that of the message
+  uint64_t name_length;  // the sender's, for `notify`
 };
 
-constexpr uint64_t MOST_BYTES = 1 << 20;  // of one request: a node is not locked for long
+constexpr uint64_t MAX_REQUEST_BYTES = 1 << 20;  // so that a node is not locked for long
 constexpr uint64_t MOST_NAME = 1 << 16;
 constexpr uint64_t MOST_MESSAGE = 1 << 30;
 
@@ -31,7 +31,7 @@ bool address_of(const std::string& name, sockaddr_un& address, socklen_t& length
   if (name.empty() || name.size() + 1 > sizeof address.sun_path) return false;
   std::memset(&address, 0, sizeof address);
   address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path + 1, name.data(), name.size());  // abstract: it goes with the process
+  std::memcpy(address.sun_path + 1, name.data(), name.size());  // abstract: it ends with the process
   length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   return true;
 }
@@ -53,7 +53,7 @@ bool serve_one(int fd, const Head& head, std::vector<char>& buffer) {
     if (!receive_all(fd, from.data(), from.size()) || !receive_all(fd, message.data(), message.size())) return false;
     return answer(fd, node == nullptr ? Detail::remote_disconnect : node->notify(from, message));
   }
-  if (head.block.length > MOST_BYTES) return false;
+  if (head.block.length > MAX_REQUEST_BYTES) return false;
   buffer.resize(head.block.length);
   if (head.kind == Kind::write) {
     if (!receive_all(fd, buffer.data(), buffer.size())) return false;
@@ -163,7 +163,7 @@ Detail Connection::write(Memory memory, const Block& to, const void* from) {
   Block rest = to;
   std::vector<char> copy;
   do {
-    const uint64_t length = std::min(rest.length, MOST_BYTES);
+    const uint64_t length = std::min(rest.length, MAX_REQUEST_BYTES);
     copy.resize(length);
     copy_bytes(copy.data(), next, length);
     const Head head{Kind::write, memory, address_.node, {rest.address, length, rest.device}, 0};
@@ -186,7 +186,7 @@ Detail Connection::read(Memory memory, const Block& from, void* to) {
   Block rest = from;
   std::vector<char> copy;
   do {
-    const uint64_t length = std::min(rest.length, MOST_BYTES);
+    const uint64_t length = std::min(rest.length, MAX_REQUEST_BYTES);
     copy.resize(length);
     const Head head{Kind::read, memory, address_.node, {rest.address, length, rest.device}, 0};
     Detail detail = Detail::remote_disconnect;
@@ -217,7 +217,7 @@ Detail Connection::notify(const std::string& from, const std::string& message) {
 bool Connection::alive() {
   if (!connect()) return false;
   pollfd waiting{fd_, POLLIN, 0};
-  // No request is under way, so anything to read is the end.
+  // No request is in flight, so readable data means the end of the connection.
   return poll(&waiting, 1, 0) == 0;
 }
 

@@ -1,4 +1,4 @@
-// How mock agents of different processes reach each other: one unix socket a process, requests and their answers.
+// The connection between mock agents of different processes: one unix socket per process, with requests and answers.
 #pragma once
 
 #include <cstddef>
@@ -10,11 +10,11 @@
 
 namespace dynamo::nixl::mocked {
 
-// Where this process listens; the first call starts the thread that does, which stays.
+// The address on which this process listens. The first call starts the listening thread, which never ends.
 const Address& own_process();
 
-// The other end of a connection to one node. Its calls wait for the answer; interrupt() may come from any thread and
-// makes the one that waits, and all later ones, fail.
+// The other end of a connection to one node. Its calls wait for the answer. Any thread may call interrupt(): the
+// waiting call and all later ones then fail.
 class Connection {
  public:
   explicit Connection(Address address);
@@ -25,7 +25,7 @@ class Connection {
   Detail read(Memory memory, const Block& from, void* to);
   Detail notify(const std::string& from, const std::string& message);
 
-  // Whether the process at the other end is still there, as far as can be told without asking it.
+  // Whether the process at the other end still exists, as far as that is known without a request.
   bool alive();
   void interrupt();
 

@@ -15,7 +15,7 @@ constexpr uint64_t DRAM = 0;
 constexpr uint64_t VRAM = 1;
 constexpr uint64_t FILE_MEMORY = 4;
 
-// All blocks of a region; with `id` 0 as a peer's, by address.
+// All blocks of a region. With `id` 0, blocks of a peer by address.
 std::vector<uint8_t> blocks_of(double id, uint64_t begin, size_t block = BLOCK) {
   std::vector<double> numbers;
   for (size_t at = 0; at < BYTES; at += block) {
@@ -39,7 +39,7 @@ std::vector<uint8_t> indices(std::vector<int> local, const std::vector<int>& rem
   return payload_of(local);
 }
 
-// Each block with its own value, in its own place or turned around.
+// Each block has a different value, in its place or in reverse order.
 std::vector<uint8_t> numbered(bool turned) {
   std::vector<uint8_t> bytes(BYTES);
   for (size_t i = 0; i < BYTES; ++i) bytes[i] = static_cast<uint8_t>(turned ? BLOCKS - 1 - i / BLOCK : i / BLOCK);
@@ -54,10 +54,10 @@ void block_lists() {
   const ObjectRef peer = one.meet(two);
   const Reply prepared = blocks_of(one);
   succeeds("blocks of one's own", prepared);
-  const Reply told = blocks_of(one, peer, two);
-  succeeds("blocks of a peer", told);
+  const Reply listed = blocks_of(one, peer, two);
+  succeeds("blocks of a peer", listed);
   const ObjectRef local = prepared.objects.at(0);
-  const ObjectRef remote = told.objects.at(0);
+  const ObjectRef remote = listed.objects.at(0);
 
   std::vector<int> all(BLOCKS);
   for (size_t i = 0; i < BLOCKS; ++i) all[i] = static_cast<int>(i);
@@ -68,7 +68,7 @@ void block_lists() {
           {.handle = local, .other = remote, .args = note("blocks"), .payload = indices(all, turned), .a = WRITE});
   row("blocks are moved", !moved.failed && moved.number != Reply::NO_NUMBER);
   row("each to its place", run(region_read, {.handle = two.region.handle, .b = BYTES}).bytes == numbered(true));
-  row("their notification", two.is_told("blocks"));
+  row("their notification", two.receives("blocks"));
 
   const Reply made =
       run(blocks_transfer, {.handle = local, .other = remote, .payload = indices({0, 1}, {2, 3}), .a = READ});
@@ -101,7 +101,7 @@ void block_lists() {
   fails("a block of 4 GiB", prepare(nullptr, {one.region.id, 0, 4294967296.0, 0}), "expected blocks below 4 GiB");
   fails("a block of another kind of memory", prepare(nullptr, {one.region.id, 0, 1, 0}, VRAM),
         "expected regions of one kind of memory");
-  fails("a block beyond what the peer told", prepare(peer, {0, address + BYTES - 1, 2, 0}), "nixl.range");
+  fails("a block beyond the peer's region", prepare(peer, {0, address + BYTES - 1, 2, 0}), "nixl.range");
 
   const ObjectRef spare = blocks_of(one).objects.at(0);
   succeeds("a list is released", run(blocks_release, {.handle = spare}));
@@ -169,7 +169,7 @@ void registered_memory() {
   for (const Region& region : regions)
     row("released, twice", !run(region_release, {.handle = region.handle}).failed &&
                                !run(region_release, {.handle = region.handle}).failed);
-  fails("and found no more", find(regions[0]), "nixl.region_released");
+  fails("is not found after its release", find(regions[0]), "nixl.region_released");
   fails("nor read", run(region_read, {.handle = regions[0].handle, .b = 1}), "nixl.region_released");
   fails("nor moved to", one.write(one.self(), one.to(regions[1], 0, BLOCK)), "nixl.range");
   one.close();
@@ -217,9 +217,9 @@ void files_and_queries() {
                                               {"metas", std::vector<std::string>{path, path + "/nothing"}}})});
   };
   const Reply answers = query(both, "POSIX");
-  row("a query tells the size",
-      tells(answers, "size") && tells(answers, std::to_string(BYTES)) && tells(answers, "mtime"));
-  row("and nothing of what is not there", answers.bytes->front() == 0x92 && answers.bytes->back() == 0xc0);
+  row("a query returns the size",
+      contains(answers, "size") && contains(answers, std::to_string(BYTES)) && contains(answers, "mtime"));
+  row("a query returns nothing for a missing file", answers.bytes->front() == 0x92 && answers.bytes->back() == 0xc0);
   fails("UCX answers none", query(ucx, "UCX"), "query_mem");
   fails("a backend that is not there", query(ucx, "POSIX"), "nixl.no_backend");
 

@@ -1,4 +1,4 @@
-// What an agent tells its peers and asks of the library: metadata, messages, plugins, estimates.
+// What an agent exchanges with its peers and the library: metadata, messages, plugins, estimates.
 #include <unistd.h>
 
 #include "agent_side.h"
@@ -22,33 +22,33 @@ std::vector<uint8_t> at(const std::string& host, int port, std::vector<std::pair
 void partial_metadata() {
   const Side one("part-one");
   const Side two("part-two");
-  const Region told = two.allocate(4096).at(0);
+  const Region shared = two.allocate(4096).at(0);
   const Region hidden = two.allocate(4096).at(0);
   const auto part = [&](const std::vector<Region>& regions) {
     return run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of(regions)});
   };
   const Reply connection = part({});
-  const Reply some = part({told});
-  succeeds("the connection alone is told", connection);
-  succeeds("a region is told", some);
+  const Reply some = part({shared});
+  succeeds("metadata of the connection only", connection);
+  succeeds("metadata of one region", some);
   fails("a part without the connection is refused", run(agent_connect, {.handle = one.agent, .payload = *some.bytes}),
         "nixl.metadata");
   const Reply met = run(agent_connect, {.handle = one.agent, .payload = *connection.bytes});
   row("a peer by its connection", number_in(met, "generation"), {1});
-  fails("has no regions", one.write(met.objects.at(0), one.to(told, 0, 4096)), "nixl.range");
+  fails("has no regions", one.write(met.objects.at(0), one.to(shared, 0, 4096)), "nixl.range");
   const Reply more = run(agent_connect, {.handle = one.agent, .payload = *some.bytes});
   row("a part adds to it", number_in(more, "generation"), {1});
   const ObjectRef peer = more.objects.at(0);
-  succeeds("what was told is reached", one.write(peer, one.to(told, 0, 4096)));
+  succeeds("the region in the metadata is reached", one.write(peer, one.to(shared, 0, 4096)));
   fails("what was not is not", one.write(peer, one.to(hidden, 0, 4096)), "nixl.range");
 
   fails("a part of another agent's region",
-        run(agent_partial_metadata, {.handle = one.agent, .payload = ids_of({told})}), "nixl.region_released");
+        run(agent_partial_metadata, {.handle = one.agent, .payload = ids_of({shared})}), "nixl.region_released");
   fails("a part of another kind of memory",
-        run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of({told}), .a = 1}),
+        run(agent_partial_metadata, {.handle = two.agent, .payload = ids_of({shared}), .a = 1}),
         "expected all of one kind of memory");
-  run(region_release, {.handle = told.handle});
-  fails("a part of what was released", part({told}), "nixl.region_released");
+  run(region_release, {.handle = shared.handle});
+  fails("metadata of a released region", part({shared}), "nixl.region_released");
   const Side bare("part-bare", {.backends = {}});
   fails("whole metadata without a backend", run(agent_metadata, {.handle = bare.agent}), "nixl.no_backend");
   fails("a peer without a backend", run(agent_connect, {.handle = bare.agent, .payload = *connection.bytes}),
@@ -75,7 +75,7 @@ void metadata_by_sockets() {
   row("a peer is fetched", number_in(fetched, "generation"), {1});
   succeeds("and reached", client.write(fetched.objects.at(0), client.to(server)));
   const Reply again = fetch(server.name, host, port);
-  row("fetched anew it is another", number_in(again, "generation"), {2});
+  row("fetched again it is another peer", number_in(again, "generation"), {2});
   fails("the first is gone", client.write(fetched.objects.at(0), client.to(server)), "nixl.peer_restarted");
 
   const auto send = [&](const std::vector<uint8_t>& args, const std::vector<Region>& regions = {}) {
@@ -95,19 +95,20 @@ void metadata_by_sockets() {
   succeeds("the whole is sent", send(at(host, port, {{"partial", false}})));
   row("and reached too", wait_for([&] { return !server.write(sender, server.to(later, 0, 4096)).failed; }));
   succeeds("it is withdrawn", run(agent_withdraw_metadata, {.handle = client.agent, .args = at(host, port)}));
-  row("and reached no more", wait_for([&] { return server.write(sender, server.to(client)).failed; }));
+  row("is no longer reached after the withdrawal",
+      wait_for([&] { return server.write(sender, server.to(client)).failed; }));
 
   fails("the whole to nowhere", send(at("", 0, {{"partial", false}})), "send_local_md");
   fails("a part to a store", send(at("", 0, {{"partial", true}}), {client.region}), "nixl.not_supported");
   fails("a part of what is not there", send(at(host, port, {{"partial", true}}), {server.region}),
         "nixl.region_released");
   fails("withdrawn from nowhere", run(agent_withdraw_metadata, {.handle = client.agent}), "invalidate_local_md");
-  fails("fetched from nowhere", fetch("nobody", "", 0), "fetch_remote_md");
+  fails("fetched without an address", fetch("unknown", "", 0), "fetch_remote_md");
   auto waiting =
-      begin(agent_fetch, {.handle = client.agent, .args = at(host, 1, {{"name", "nobody"}, {"accept", false}})});
+      begin(agent_fetch, {.handle = client.agent, .args = at(host, 1, {{"name", "unknown"}, {"accept", false}})});
   waiting.task->cancel();
-  fails("a fetch that is given up", wait(std::move(waiting)), "nixl.aborted");
-  waiting = begin(agent_fetch, {.handle = client.agent, .args = args_of({{"name", "nobody"}, {"accept", true}})});
+  fails("a fetch that is cancelled", wait(std::move(waiting)), "nixl.aborted");
+  waiting = begin(agent_fetch, {.handle = client.agent, .args = args_of({{"name", "unknown"}, {"accept", true}})});
   client.close();
   fails("a fetch whose agent closes", wait(std::move(waiting)), "Closed");
   server.close();
@@ -115,19 +116,20 @@ void metadata_by_sockets() {
 
 void plugins() {
   const Side one("plugins");
-  const Reply told = run(agent_plugins, {.handle = one.agent});
+  const Reply listed = run(agent_plugins, {.handle = one.agent});
   for (const char* text : {"UCX", "POSIX", "GDS", "ucx_error_handling_mode"})
-    row(std::string("plugins tell of ") + text, tells(told, text));
+    row(std::string("plugins include ") + text, contains(listed, text));
   fails("a backend that is there", one.add("UCX"), "nixl.backend_exists");
   fails("one that is unknown", one.add("NOPE"), "create_backend");
   fails("one that does not load", one.add("GDS"), "create_backend");
   succeeds("another", one.add("POSIX"));
   row("a process may read itself",
       process_read({.a = static_cast<uint64_t>(getpid()), .b = one.region.address}).bytes->empty());
-  row("but not where nothing is", !process_read({.a = static_cast<uint64_t>(getpid()), .b = 8}).bytes->empty());
+  row("but not an address that is not mapped",
+      !process_read({.a = static_cast<uint64_t>(getpid()), .b = 8}).bytes->empty());
   row("bytes of sockets are counted", !process_received({}).failed);
   one.close();
-  fails("a closed agent tells nothing", run(agent_plugins, {.handle = one.agent}), "Closed");
+  fails("a closed agent lists no plugins", run(agent_plugins, {.handle = one.agent}), "Closed");
 }
 
 void messages() {
@@ -140,18 +142,18 @@ void messages() {
   };
   for (const char* text : {"first", "second", "third"}) succeeds("a message", notify(peer, text));
   const Reply some = run(agent_notifications, {.handle = two.agent, .a = 2});
-  row("no more than was asked for", tells(some, "first") && tells(some, "second") && !tells(some, "third"));
-  row("from whom", tells(some, "message-one"));
-  row("the rest comes next", tells(run(agent_notifications, {.handle = two.agent, .a = 2}), "third"));
+  row("at most the requested number", contains(some, "first") && contains(some, "second") && !contains(some, "third"));
+  row("the sender of a message", contains(some, "message-one"));
+  row("the rest comes next", contains(run(agent_notifications, {.handle = two.agent, .a = 2}), "third"));
   succeeds("a message to oneself", notify(one.self(), "own"));
-  row("arrives", one.is_told("own"));
+  row("arrives", one.receives("own"));
 
   auto first = begin(agent_notifications, {.handle = two.agent, .a = 1});
   fails("a second reader", run(agent_notifications, {.handle = two.agent, .a = 1}), "nixl.notifications_read");
   first.task->cancel();
   fails("a reader that gives up", wait(std::move(first)), "nixl.aborted");
   notify(peer, "kept");
-  row("takes nothing along", two.is_told("kept"));
+  row("takes nothing along", two.receives("kept"));
   fails("a message to no peer", run(agent_notify, {.handle = one.agent, .other = two.agent}),
         "expected NixlPeer, got NixlAgent");
   mock({.drop_peer = "message-two"});
@@ -173,7 +175,8 @@ void disconnects() {
   auto running = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
   auto leaving = begin(peer_disconnect, {.handle = peer});
   fails("a disconnect is felt at once", one.write(peer, one.to(two)), "nixl.peer_disconnected");
-  row("and waits for what is under way", leaving.reply.wait_for(std::chrono::seconds(0)) != std::future_status::ready);
+  row("and waits for transfers in flight",
+      leaving.reply.wait_for(std::chrono::seconds(0)) != std::future_status::ready);
   succeeds("which ends", wait(std::move(running)));
   succeeds("and then it is done", wait(std::move(leaving)));
   succeeds("twice", run(peer_disconnect, {.handle = peer}));

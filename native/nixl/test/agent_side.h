@@ -1,4 +1,4 @@
-// The agent above the seam, on the mock, called as the binding calls it: what the parts of agent_test share.
+// Tests the agent on the mock through the entries that the binding calls. The parts of agent_test share this file.
 #pragma once
 
 #include <cstring>
@@ -43,8 +43,8 @@ inline Reply wait(Running running) {
 
 inline Reply run(Entry entry, const Call& call) { return wait(begin(entry, call)); }
 
-// Any failure's message or reason, and any report's text, is in the bytes as it is.
-inline bool tells(const Reply& reply, const std::string& what) {
+// The bytes contain every message, reason and report as plain text.
+inline bool contains(const Reply& reply, const std::string& what) {
   if (!reply.bytes.has_value()) return false;
   const std::string text(reply.bytes->begin(), reply.bytes->end());
   return text.find(what) != std::string::npos;
@@ -52,7 +52,7 @@ inline bool tells(const Reply& reply, const std::string& what) {
 
 inline void judge(const std::string& name, const Reply& reply, bool held) {
   if (!held && reply.bytes.has_value())
-    std::printf("# it gave %.*s\n", static_cast<int>(reply.bytes->size()),
+    std::printf("# it returned %.*s\n", static_cast<int>(reply.bytes->size()),
                 reinterpret_cast<const char*>(reply.bytes->data()));
   row(name, held);
 }
@@ -60,10 +60,10 @@ inline void judge(const std::string& name, const Reply& reply, bool held) {
 inline void succeeds(const std::string& name, const Reply& reply) { judge(name, reply, !reply.failed); }
 
 inline void fails(const std::string& name, const Reply& reply, const std::string& what) {
-  judge(name, reply, reply.failed && tells(reply, what));
+  judge(name, reply, reply.failed && contains(reply, what));
 }
 
-// The integer of that name in a map.
+// The integer with this name in a map.
 inline int64_t number_in(const Reply& reply, const std::string& name) {
   if (!reply.bytes.has_value()) return -1;
   const std::string text(reply.bytes->begin(), reply.bytes->end());
@@ -112,7 +112,7 @@ struct Region {
   double device = 0;
 };
 
-// What `region_allocate` and its like told.
+// The reply of `region_allocate` and similar entries.
 inline std::vector<Region> regions_in(const Reply& reply) {
   std::vector<Region> regions;
   if (reply.failed) return regions;
@@ -128,14 +128,14 @@ inline std::vector<Region> regions_in(const Reply& reply) {
 
 struct SideOptions {
   std::vector<std::string> backends = {"UCX"};
-  int listen_port = 0;  // none
+  int listen_port = 0;  // 0: none
   int fake_gpus = 0;
 };
 
-// An agent with a region of its own.
+// An agent with one region.
 struct Side {
   explicit Side(const std::string& name, const SideOptions& options = {}) : name(name) {
-    // Sets the knobs back: what a test asks of the mock, it asks when its agents are there.
+    // Resets the knobs. A test sets its knobs after its agents exist.
     library = library_mock({.args = args_of({{"fakeGpus", options.fake_gpus}})}).objects.at(0);
     std::vector<std::pair<std::string, Value>> fields{{"name", name}, {"progressDelayUs", 1000}, {"telemetry", true}};
     if (options.listen_port != 0) fields.emplace_back("listenPort", options.listen_port);
@@ -168,7 +168,7 @@ struct Side {
     return run(transfer_start, {.handle = agent, .other = peer, .payload = payload, .a = WRITE});
   }
 
-  // Of one run: this side's region, and where the other end of it is.
+  // One run: the local region and the remote address.
   std::vector<uint8_t> to(const Region& other, uint64_t offset = 0, uint64_t bytes = BYTES) const {
     return payload_of<double>({region.id, static_cast<double>(offset), static_cast<double>(bytes),
                                static_cast<double>(other.address + offset), other.device});
@@ -185,9 +185,9 @@ struct Side {
     return run(region_read, {.handle = region.handle, .b = BYTES}).bytes == std::vector<uint8_t>(BYTES, value);
   }
 
-  // Waits for messages until one tells this.
-  bool is_told(const std::string& message) const {
-    return wait_for([&] { return tells(run(agent_notifications, {.handle = agent, .a = 10}), message); });
+  // Waits for a message with this content.
+  bool receives(const std::string& message) const {
+    return wait_for([&] { return contains(run(agent_notifications, {.handle = agent, .a = 10}), message); });
   }
 
   Reply close() const { return run(agent_close, {.handle = agent}); }
@@ -198,7 +198,7 @@ struct Side {
   Region region;
 };
 
-// The parts, each with agents of its own.
+// The parts. Each has separate agents.
 void block_lists();
 void registered_memory();
 void files_and_queries();

@@ -1,6 +1,6 @@
-// The agent above the seam, on the mock, called as the binding calls it: for sanitizers, which see what crosses between
-// the caller's thread, the agent's own and the library's. This part: transfers, how they end early, and the lives of
-// agents.
+// Tests the agent on the mock through the entries that the binding calls, with sanitizers. They check the data that
+// crosses between the threads of the caller, the agent and the library. This part: transfers, their early ends, and the
+// lifecycle of agents.
 #include "agent_side.h"
 
 using namespace dynamo::nixl;
@@ -18,12 +18,12 @@ void transfers() {
       transfer_start, {.handle = one.agent, .other = peer, .args = note("note"), .payload = one.to(two), .a = WRITE});
   row("write", !written.failed && written.number != Reply::NO_NUMBER);
   row("its bytes", two.holds(7));
-  row("its notification", two.is_told("note"));
+  row("its notification", two.receives("note"));
   two.fill(8);
   row("read", !run(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = READ}).failed);
   row("its bytes too", one.holds(8));
 
-  // Many at once, small ones on this thread where the library is free, while the agents' threads poll.
+  // Many at once. Small transfers run on this thread if the library is free, while the agents' threads poll.
   std::vector<Running> all;
   std::vector<ObjectRef> going;
   size_t inline_runs = 0;
@@ -54,7 +54,7 @@ void transfers() {
   row("a closed agent refuses", run(agent_metadata, {.handle = one.agent}).failed);
 }
 
-// A caller who gives up gets its answer at once; the memory stays until the bytes have stopped, whoever lets go of it.
+// A cancelled call is answered at once. The memory stays until the bytes have stopped, even if it is released before.
 void cancel() {
   long aborted = 0;
   for (int i = 0; i < 10; ++i) {
@@ -65,7 +65,7 @@ void cancel() {
     auto running = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
     auto again = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
     running.task->cancel();
-    aborted += tells(wait(std::move(running)), "nixl.aborted") ? 1 : 0;
+    aborted += contains(wait(std::move(running)), "nixl.aborted") ? 1 : 0;
     auto released = begin(region_release, {.handle = one.region.handle});
     auto closed = begin(agent_close, {.handle = one.agent});
     again.task->cancel();
@@ -84,7 +84,7 @@ void lost_peer() {
   mock({.never_complete = true});
   auto running = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(two), .a = WRITE});
   mock({.never_complete = true, .drop_peer = "lost-two"});
-  row("a transfer to a lost peer fails", tells(wait(std::move(running)), "nixl.peer_lost"));
+  row("a transfer to a lost peer fails", contains(wait(std::move(running)), "nixl.peer_lost"));
   mock({});
   const std::vector<uint8_t> whole = two.metadata();
   std::vector<uint8_t> damaged = whole;
@@ -96,7 +96,7 @@ void lost_peer() {
   two.close();
 }
 
-// A transfer of many pieces of which one fails: the memory stays until the others have ended, and is let go of once.
+// One of many pieces of a transfer fails. The memory stays until the others have ended, and is released once.
 void failed_piece() {
   const Side one("piece-one");
   const Side two("piece-two");
@@ -126,17 +126,17 @@ void restarted_peer() {
   two->close();
   two = std::make_unique<Side>("restart-two");
   const ObjectRef peer = one.meet(*two);
-  row("the old one is gone", tells(one.write(old, one.to(*two)), "nixl.peer_restarted"));
+  row("the old one is gone", contains(one.write(old, one.to(*two)), "nixl.peer_restarted"));
   row("the new one is there", !one.write(peer, one.to(*two)).failed);
 
-  // What the old one never ends is ended by force.
+  // Transfers that never end are ended by force.
   const Side again("restart-two");
   mock({.never_complete = true});
   auto stuck = begin(transfer_start, {.handle = one.agent, .other = peer, .payload = one.to(*two), .a = WRITE});
   auto meeting = begin(agent_connect, {.handle = one.agent, .payload = again.metadata()});
   fails("a transfer that does not end", wait(std::move(stuck)), "nixl.peer_restarted");
   const Reply met = wait(std::move(meeting));
-  row("gives way to a peer that was started anew", number_in(met, "generation"), {3});
+  row("is replaced by a peer that has restarted", number_in(met, "generation"), {3});
   mock({});
   succeeds("which is written to", one.write(met.objects.at(0), one.to(again)));
   again.close();
@@ -152,7 +152,7 @@ void lives(int count) {
         payload_of<double>({one.region.id, 0, 4096, static_cast<double>(one.region.address + 8192), 0});
     auto running = begin(transfer_start, {.handle = one.agent, .other = self, .payload = payload, .a = WRITE});
     if (i % 3 == 0) wait(std::move(running));
-    // Two of three close with it under way.
+    // Two of three agents close while a transfer is in flight.
     if (one.close().failed) row("a life ends", false);
     if (i % 3 != 0) wait(std::move(running));
   }

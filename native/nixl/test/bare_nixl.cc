@@ -1,9 +1,9 @@
-// The mock as a library that has the functions without which nothing works, and no other.
+// The mock as a library that has only the functions of the feature `core`.
 #include "../mock/objects.h"
 
 using namespace dynamo::nixl;
 
-// An indirect function: what is looked up by its name is the mock's own.
+// An indirect function: a lookup by its name finds the function of the mock.
 #define CORE(name, parameters)                                                                     \
   extern "C" {                                                                                     \
   static void* find_##name() { return reinterpret_cast<void*>(&mocked::name); }                    \

@@ -1,5 +1,5 @@
-// A fuzz target over what comes from elsewhere: metadata blobs, and descriptor lists with any numbers in them.
-// With libFuzzer it is driven by it; else main() below feeds it random inputs: fuzz SECONDS [SEED].
+// A fuzz target for external input: metadata blobs, and descriptor lists with any numbers.
+// libFuzzer drives it if it is available. Otherwise main() below generates random inputs: fuzz SECONDS [SEED].
 #include <random>
 
 #include "../mock/metadata.h"
@@ -32,7 +32,7 @@ class Bytes {
   std::abort();
 }
 
-// Blobs as they come, and blobs whose checksum fits, so that what lies behind it is reached.
+// Blobs as they are, and blobs with a correct checksum, to reach the code after the check.
 void blobs(Bytes& bytes) {
   const bool mend = bytes.byte() % 2 == 0;
   std::string blob = bytes.rest();
@@ -51,7 +51,7 @@ void blobs(Bytes& bytes) {
   if (status == Status::ok && !metadata.has_value()) broken("only a whole blob is loaded");
 }
 
-// Numbers near the ends of the buffer, and any.
+// Numbers near the ends of the buffer, and any others.
 uint64_t address(Bytes& bytes, const Buffer& buffer) {
   const uint8_t kind = bytes.byte();
   if (kind % 4 == 0) return bytes.number();
@@ -67,7 +67,7 @@ uint64_t length(Bytes& bytes, const Buffer& buffer) {
   return kind % 4 == 0 ? bytes.number() : kind % 4 == 1 ? buffer.length : bytes.number() % (2 * buffer.length);
 }
 
-// Whatever the lists hold, what moves lies within what is registered (the sanitizer watches the buffer's ends).
+// For every list, bytes only move within registered memory. The sanitizer checks the ends of the buffer.
 void lists(Bytes& bytes) {
   static const Buffer buffer(8192, 1);
   Agent agent("fuzz");
@@ -111,7 +111,7 @@ void lists(Bytes& bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (backend == nullptr) {
-    backend = mock({.completion = MockKnobs::Completion::at_once});
+    backend = mock({.completion = MockKnobs::Completion::immediate});
     call = &backend->call;
   }
   Bytes bytes(data, size);
@@ -130,7 +130,7 @@ int main(int argc, char** argv) {
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   std::fflush(stdout);
   std::mt19937_64 random(seed);
-  backend = mock({.completion = MockKnobs::Completion::at_once});
+  backend = mock({.completion = MockKnobs::Completion::immediate});
   call = &backend->call;
   Agent agent("seed");
   const Buffer buffer(4096, 1);
@@ -141,7 +141,7 @@ int main(int argc, char** argv) {
   while (std::chrono::steady_clock::now() < end) {
     std::string input;
     if (random() % 2 == 0) {
-      // A real blob with some bytes changed, cut or added; its checksum comes off where it will be mended.
+      // A real blob with some bytes changed, removed or added. The checksum is removed if it will be corrected.
       const bool mend = random() % 2 == 0;
       input = std::string{'\0', mend ? '\0' : '\1'} + model.substr(0, model.size() - (mend ? 8 : 0));
       for (uint64_t i = random() % 4; i > 0; --i)

@@ -1,4 +1,4 @@
-// What the test programs share: rows that print what they saw, and short ways to call the table.
+// What the test programs share: rows that print their results, and shortcuts to call the table.
 #pragma once
 
 #include <chrono>
@@ -39,7 +39,7 @@ inline void row(const std::string& name, Status got, std::initializer_list<long>
 
 inline void row(const std::string& name, bool held) { row(name, held ? 1L : 0L, {1}); }
 
-// Waits for a state; false after the deadline.
+// Waits for a state. False after the deadline.
 inline bool wait_for(const std::function<bool()>& state, int seconds = 10) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   while (!state()) {
@@ -97,7 +97,7 @@ class Options {
 
 struct AgentOptions {
   bool telemetry = false;
-  int listen_port = 0;  // none
+  int listen_port = 0;  // 0: none
   std::vector<std::string> backends = {"UCX"};
 };
 
@@ -189,7 +189,7 @@ class Agent {
     return call->gen_notif(ref, peer.c_str(), message.data(), message.size(), nullptr);
   }
 
-  // What came in from one sender since the last time.
+  // The messages of one sender since the last call.
   std::vector<std::string> inbox(const std::string& from) {
     NotificationsRef map = nullptr;
     call->create_notif_map(&map);
@@ -232,12 +232,12 @@ class Request {
   Status post(OptArgsRef options = nullptr) { return call->post_xfer_req(agent.ref, ref, options); }
   Status status() { return call->get_xfer_status(agent.ref, ref); }
 
-  // Posts and polls to the end, calling the target's turn in between.
-  Status run(const std::function<void()>& meanwhile = {}, OptArgsRef options = nullptr) {
+  // Posts and polls to the end. Calls the target's turn in between.
+  Status run(const std::function<void()>& turn = {}, OptArgsRef options = nullptr) {
     Status last = post(options);
     wait_for([&] {
       if (last != Status::in_progress) return true;
-      if (meanwhile) meanwhile();
+      if (turn) turn();
       last = status();
       return last != Status::in_progress;
     });

@@ -1,7 +1,7 @@
 // The behaviour matrix of NIXL 1.5's C API, row by row, on the mock or on the real library:
-//   matrix mock[:delayed|:at-once] | matrix /path/to/libnixl_capi.so
-// With `store` behind it, the rows of a store that NIXL_ETCD_ENDPOINTS names and that is not there.
-// Prints one line a row and ends with 0 when all rows hold: what holds for both is what the mock promises.
+//   matrix mock[:delayed|:immediate] | matrix /path/to/libnixl_capi.so
+// With the further argument `store`, the rows of a store in NIXL_ETCD_ENDPOINTS that does not exist.
+// Prints one line per row, and exits with 0 if all rows pass. The mock promises the behaviour that both share.
 
 #include "matrix.h"
 

@@ -8,7 +8,7 @@ namespace dynamo::nixl::test {
 
 inline constexpr long OK = 0, PENDING = 1, INVALID = -1, BACKEND = -2, STATE = -3, NO_TELEMETRY = -5, NOT_FOUND = -6;
 inline constexpr size_t PAGE = 4096;
-// Begins the note that is printed where a transfer is never caught under way.
+// The begin of the note that is printed if no transfer is seen in flight.
 inline constexpr const char* NO_ACTIVE = "no rows for active transfers";
 
 void agents_and_backends();

@@ -43,7 +43,7 @@ void agents_and_backends() {
     call->params_iterator_next(iterator, &key, &value, &more);
     if (std::string(key) == "ucx_error_handling_mode") mode = value;
   }
-  row("UCX's error handling is by peer unless told otherwise", mode == "peer");
+  row("UCX's error handling is by peer by default", mode == "peer");
   call->params_destroy_iterator(iterator);
   call->destroy_params(params);
   size_t count = 0;
@@ -70,7 +70,7 @@ void agents_and_backends() {
   row("available plugins name what cannot be loaded", gds);
 }
 
-// Options give back what was put into them.
+// Options return the values that were set.
 void options() {
   Options options;
   bool flag = true;
@@ -152,7 +152,7 @@ void metadata() {
   row("load that of two backends", one.load(both.metadata()), {OK});
   close(fd);
   row("check known", one.check("md-two"), {OK});
-  row("check unknown", one.check("nobody"), {NOT_FOUND});
+  row("check unknown", one.check("unknown"), {NOT_FOUND});
   row("check own name without memory", one.check("md-one"), {NOT_FOUND});
   row("check own name with memory", two.check("md-two"), {OK});
   row("check a range of one's own", two.check("md-two", {buffer.piece(0, PAGE)}), {NOT_FOUND});
@@ -160,7 +160,7 @@ void metadata() {
   row("check within one", one.check("md-two", {buffer.piece(100, 100)}), {OK});
   row("check outside of any", one.check("md-two", {buffer.piece(PAGE, PAGE)}), {NOT_FOUND});
   row("connect known", call->agent_make_connection(one.ref, "md-two", nullptr), {OK});
-  row("connect unknown", call->agent_make_connection(one.ref, "nobody", nullptr), {NOT_FOUND});
+  row("connect unknown", call->agent_make_connection(one.ref, "unknown", nullptr), {NOT_FOUND});
 
   row("partial metadata of memory of which there is none",
       [&] {

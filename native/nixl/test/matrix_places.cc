@@ -24,7 +24,7 @@ void device_memory() {
   std::string part;
   two.partial(Memory::dram, {}, connection);
   two.partial(Memory::dram, {buffer.piece(0, PAGE)}, part);
-  row("and the agent that loaded it knows it no more", one.check("vr-two"), {NOT_FOUND});
+  row("the agent that loaded it no longer knows it", one.check("vr-two"), {NOT_FOUND});
   row("cannot load it again", one.load(two.metadata()), {INVALID});
   row("nor the connection alone", one.load(connection), {INVALID});
   row("nor take it back", one.forget("vr-two"), {NOT_FOUND});
@@ -53,7 +53,7 @@ std::vector<std::string> names_in(ParamsRef params) {
   return names;
 }
 
-// What is written before a path opens the file so.
+// The mode before a path selects how the file is opened.
 void modes_of_files(Agent& agent, const std::string& path, const Buffer& memory) {
   const TransferList left(Memory::dram, {memory.piece(0, PAGE)});
   uint64_t number = 2000;
@@ -179,7 +179,7 @@ void sockets() {
   call->opt_args_set_ip_addr(dead.ref, "127.0.0.1");
   call->opt_args_set_port(dead.ref, 1);
   row("send to a dead port", call->send_local_md(client.ref, dead.ref), {OK});
-  row("fetch from a dead port", call->fetch_remote_md(client.ref, "nobody", dead.ref), {OK});
+  row("fetch from a dead port", call->fetch_remote_md(client.ref, "unknown", dead.ref), {OK});
   Agent deaf("so-deaf");
   row("send without a listener", call->send_local_md(deaf.ref, to.ref), {OK});
   row("it arrives too", wait_for([&] { return server.check("so-deaf") == Status::ok; }));
@@ -188,21 +188,21 @@ void sockets() {
   row("send without address and store", call->send_local_md(client.ref, nullptr), {INVALID});
 }
 
-// Asked for by itself, since the store is named before the library is loaded. Never ended: the library may wait for the
-// store.
+// Runs separately, because the store must be set before the library is loaded. The agent is never destroyed: the
+// library may wait for the store.
 void unreachable_store() {
   Agent& agent = *new Agent("us-agent");
   const Buffer buffer(PAGE, 1);
   agent.enroll(Memory::dram, {buffer.piece()});
-  const auto at_once = [](const std::string& name, const std::function<Status()>& ask) {
+  const auto returns_at_once = [](const std::string& name, const std::function<Status()>& ask) {
     const auto begin = std::chrono::steady_clock::now();
     row(name, ask(), {OK});
     row("at once", std::chrono::steady_clock::now() - begin < std::chrono::seconds(1));
   };
-  at_once("send to a store that is not there", [&] { return call->send_local_md(agent.ref, nullptr); });
-  at_once("fetch from it", [&] { return call->fetch_remote_md(agent.ref, "nobody", nullptr); });
-  at_once("withdraw from it", [&] { return call->invalidate_local_md(agent.ref, nullptr); });
-  row("nothing comes", agent.check("nobody"), {NOT_FOUND});
+  returns_at_once("send to a store that is not there", [&] { return call->send_local_md(agent.ref, nullptr); });
+  returns_at_once("fetch from it", [&] { return call->fetch_remote_md(agent.ref, "unknown", nullptr); });
+  returns_at_once("withdraw from it", [&] { return call->invalidate_local_md(agent.ref, nullptr); });
+  row("nothing comes", agent.check("unknown"), {NOT_FOUND});
 }
 
 void peer_death() {

@@ -23,7 +23,7 @@ void create_requests() {
   const Piece l = local.piece(0, PAGE);
   const Piece r = remote.piece(0, PAGE);
   row("create", create({l}, {r}, "cr-two"), {OK});
-  row("create for an unknown agent", create({l}, {r}, "nobody"), {BACKEND});
+  row("create for an unknown agent", create({l}, {r}, "unknown"), {BACKEND});
   row("create with empty lists", create({}, {}, "cr-two"), {BACKEND});
   row("create with unequal lengths", create({l}, {remote.piece(0, 100)}, "cr-two"), {BACKEND});
   row("create with unequal counts", create({l, l}, {r}, "cr-two"), {BACKEND});
@@ -46,7 +46,7 @@ void create_requests() {
   const TransferList right(Memory::dram, {remote.piece(0, PAGE), remote.piece(PAGE, PAGE)});
   PreparedListRef mine = nullptr;
   PreparedListRef theirs = nullptr;
-  row("prepare for an unknown agent", call->prep_xfer_dlist(one.ref, "nobody", right.ref, &theirs, nullptr),
+  row("prepare for an unknown agent", call->prep_xfer_dlist(one.ref, "unknown", right.ref, &theirs, nullptr),
       {NOT_FOUND});
   row("prepare the local side", call->prep_xfer_dlist(one.ref, "", left.ref, &mine, nullptr), {OK});
   row("prepare the remote side", call->prep_xfer_dlist(one.ref, "cr-two", right.ref, &theirs, nullptr), {OK});
@@ -119,9 +119,10 @@ void transfers() {
 
   Agent silent("tr-silent");
   silent.enroll(Memory::dram, {local.piece()});
-  Request untold(silent, Operation::write, near, far, "tr-silent");
+  Request unmeasured(silent, Operation::write, near, far, "tr-silent");
   TransferTelemetry telemetry{};
-  row("telemetry of an agent without it", call->get_xfer_telemetry(silent.ref, untold.ref, &telemetry), {NO_TELEMETRY});
+  row("telemetry of an agent without it", call->get_xfer_telemetry(silent.ref, unmeasured.ref, &telemetry),
+      {NO_TELEMETRY});
 
   Agent both("tr-both", {.backends = {"UCX", "POSIX"}});
   both.enroll(Memory::dram, {local.piece()});
@@ -157,7 +158,7 @@ void notifications() {
     });
   };
 
-  row("notify an unknown agent", one.notify("nobody", "x"), {NOT_FOUND});
+  row("notify an unknown agent", one.notify("unknown", "x"), {NOT_FOUND});
   row("notify", one.notify("no-two", "first"), {OK});
   row("notify with nothing", one.notify("no-two", ""), {OK});
   row("notify with 200 kB", one.notify("no-two", std::string(200'000, 'n')), {OK});
@@ -198,7 +199,7 @@ void notifications() {
 
 namespace {
 
-// Two agents that have not spoken yet, and a request between them.
+// Two agents that have not communicated yet, and a request between them.
 struct Fresh {
   Fresh(const Buffer& local, const Buffer& remote)
       : one("ac-one", {.telemetry = true}),
@@ -229,12 +230,12 @@ struct Fresh {
 }  // namespace
 
 void active_transfers() {
-  // As large as it takes to be caught under way. The memory outlives the agents: a released transfer goes on in it.
+  // Large enough to be seen in flight. The memory outlives the agents: a released transfer continues to use it.
   const Buffer local(32 << 20, 1);
   Buffer remote(32 << 20, 2);
   bool caught = false;
-  // The first post is under way when it returns, since the connection takes a moment, also where later ones are done by
-  // then. On a busy machine it may have ended a moment later.
+  // The first post is in flight when it returns, because connecting takes a moment. On a busy machine it may have ended
+  // a moment later.
   const auto while_active = [&](const std::string& name, const std::function<bool(Fresh&)>& holds) {
     bool held = false;
     for (int i = 0; i < 10 && !held; ++i) {
@@ -264,7 +265,7 @@ void active_transfers() {
     return fresh.one.forget("ac-two") == Status::ok && fresh.request->status() == Status::not_found &&
            fresh.one.load(blob) == Status::ok && fresh.request->status() == Status::not_found;
   });
-  while_active("status when the peer was invalidated and loaded again meanwhile", [](Fresh& fresh) {
+  while_active("status when the peer was invalidated and loaded again during a transfer", [](Fresh& fresh) {
     const std::string blob = fresh.two.metadata();
     return fresh.one.forget("ac-two") == Status::ok && fresh.one.load(blob) == Status::ok &&
            fresh.end() == Status::not_found;

@@ -1,5 +1,5 @@
-// What only the mock can be made to do: late copies, lost peers, failures on demand, GPUs of host memory. Run with
-// sanitizers, which see memory that is freed too early.
+// Behaviour that only the mock can produce: late copies, lost peers, failures on demand, GPUs of host memory. Runs with
+// sanitizers, which detect memory that is freed too early.
 #include <dirent.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@ constexpr size_t PAGE = 4096;
 constexpr const char* OTHER_LIBRARY = "/lib/x86_64-linux-gnu/libm.so.6";
 using Completion = MockKnobs::Completion;
 
-// Two agents that know each other, with a buffer each; the memory goes last.
+// Two connected agents with one buffer each. The memory is freed last.
 struct Pair {
   explicit Pair(size_t bytes = 1 << 20) : local(bytes, 1), remote(bytes, 2), one("one"), two("two") {
     one.enroll(Memory::dram, {local.piece()});
@@ -39,7 +39,7 @@ struct Pair {
   std::unique_ptr<TransferList> right;
 };
 
-// Reads memory that a transfer may be writing, which a thread sanitizer need not be told.
+// Reads memory that a transfer may write. Hidden from the thread sanitizer.
 __attribute__((no_sanitize("thread"))) bool has_arrived(const volatile unsigned char* to,
                                                         const volatile unsigned char* from, size_t length) {
   for (size_t i = 0; i < length; ++i) {
@@ -57,33 +57,33 @@ size_t entries_of(const char* folder) {
 }
 
 void completion() {
-  for (const auto kind : {Completion::at_once, Completion::delayed}) {
+  for (const auto kind : {Completion::immediate, Completion::delayed}) {
     mock({.completion = kind, .polls = 3, .latency_us = 1000});
     Pair pair;
     const auto request = pair.request();
     const auto begin = std::chrono::steady_clock::now();
     const Status posted = request->post();
-    const bool at_once = kind == Completion::at_once;
-    row(at_once ? "post at once" : "post delayed", posted, {at_once ? 0L : 1L});
+    const bool immediate = kind == Completion::immediate;
+    row(immediate ? "post immediate" : "post delayed", posted, {immediate ? 0L : 1L});
     int polls = 0;
     row("it completes", wait_for([&] {
           polls += 1;
           return request->status() == Status::ok;
         }));
-    if (at_once) continue;
+    if (immediate) continue;
     row("not before it was polled", polls > 3);
     row("nor before its time", std::chrono::steady_clock::now() - begin >= std::chrono::microseconds(1000));
     row("its bytes", pair.remote.is(1));
   }
   mock({.seed = 7});
   Pair pair(PAGE);
-  int at_once = 0;
+  int immediate = 0;
   for (int i = 0; i < 100; ++i) {
     const auto request = pair.request();
-    at_once += request->post() == Status::ok ? 1 : 0;
+    immediate += request->post() == Status::ok ? 1 : 0;
     wait_for([&] { return request->status() == Status::ok; });
   }
-  row("random posts are of both kinds", at_once > 10 && at_once < 90);
+  row("random posts are of both kinds", immediate > 10 && immediate < 90);
   mock({.completion = Completion::delayed, .bytes_per_second = 100 << 20});
   Pair slow(1 << 20);
   const auto request = slow.request();
@@ -100,7 +100,7 @@ void cancel() {
   row("half of it arrives", wait_for([&] { return has_arrived(pair.remote.data, pair.local.data, 1 << 19); }));
   row("not all of it", !has_arrived(pair.remote.data, pair.local.data, 1 << 20));
   row("release while active", call->release_xfer_req(pair.one.ref, request->ref), {0});
-  row("the rest is still under way", !has_arrived(pair.remote.data, pair.local.data, 1 << 20));
+  row("the rest is still in flight", !has_arrived(pair.remote.data, pair.local.data, 1 << 20));
   row("and arrives after the release",
       wait_for([&] { return has_arrived(pair.remote.data, pair.local.data, 1 << 20); }));
 
@@ -115,16 +115,16 @@ void cancel() {
     abandoned.post();
   }
   agent.destroy();
-  memory.reset();  // nothing may touch it once the agent is gone
+  memory.reset();  // must not be used after the end of the agent
   row("a transfer ends with its agent", true);
 }
 
 void failures_on_demand() {
-  mock({.completion = Completion::at_once, .fail_at = 2});
+  mock({.completion = Completion::immediate, .fail_at = 2});
   Pair pair(PAGE);
   const auto request = pair.request();
   row("the first post", request->run(), {0});
-  row("the second, told to fail", request->run(), {-2});
+  row("the second, which must fail", request->run(), {-2});
   row("its detail", static_cast<long>(backend->transfer_detail(pair.one.ref, request->ref)), {-3});
   row("the third", request->run(), {0});
 
@@ -133,7 +133,8 @@ void failures_on_demand() {
   row("is not done", request->status(), {1});
   mock({.never_complete = true, .drop_peer = "two"});
   row("until its peer is lost", wait_for([&] { return request->status() == Status::backend; }));
-  row("which its detail tells", static_cast<long>(backend->transfer_detail(pair.one.ref, request->ref)), {-10});
+  row("its detail is remote_disconnect", static_cast<long>(backend->transfer_detail(pair.one.ref, request->ref)),
+      {-10});
   row("a lost peer is not notified", pair.one.notify("two", "x"), {-2});
   row("nor written to", pair.request()->post(), {-2});
   row("but still known", pair.one.check("two"), {0});
@@ -218,7 +219,7 @@ void processes() {
     row("a notification waits for it", one.notify("pr-stopped", "hello"), {0});
     peer.kill(SIGCONT);
     row("once it goes on the transfer is done", wait_for([&] { return request.status() == Status::ok; }));
-    row("and it is told", peer.expect("hello pr-one"));
+    row("the peer is notified", peer.expect("hello pr-one"));
   }
   for (const char* when : {"before", "during"}) {
     const std::string name = std::string("pr-killed-") + when;
@@ -228,7 +229,7 @@ void processes() {
     Request request(one, Operation::write, left, right, name);
     if (std::string(when) == "during") {
       mock({.never_complete = true});
-      row("a transfer under way", request.post(), {1});
+      row("a transfer in flight", request.post(), {1});
     }
     peer.kill();
     if (std::string(when) == "before") request.post();

@@ -1,4 +1,5 @@
-// Two libraries that the loader refuses: with STUB one that says it only forwards, without it one that has too little.
+// Two libraries that the loader refuses. With STUB: a stub that only forwards. Without it: a library that lacks
+// functions.
 #include <stdbool.h>
 
 #ifdef STUB

@@ -38,7 +38,7 @@ bool open_backend(const std::string& which) {
   if (which.starts_with("mock")) {
     MockKnobs knobs;
     if (which == "mock:delayed") knobs.completion = MockKnobs::Completion::delayed;
-    if (which == "mock:at-once") knobs.completion = MockKnobs::Completion::at_once;
+    if (which == "mock:immediate") knobs.completion = MockKnobs::Completion::immediate;
     if (const char* seed = std::getenv("SEED")) knobs.seed = std::strtoull(seed, nullptr, 10);
     knobs.latency_us = 200;
     knobs.bytes_per_second = 300 << 20;

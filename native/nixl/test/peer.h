@@ -1,4 +1,4 @@
-// An agent in a process of its own, for tests between processes.
+// An agent in a separate process, for tests between processes.
 #pragma once
 
 #include <csignal>
@@ -9,11 +9,11 @@
 
 namespace dynamo::nixl::test {
 
-// `mock`, `mock:delayed`, `mock:at-once`, or the path of the library; peers are told too.
+// `mock`, `mock:delayed`, `mock:immediate`, or the path of the library. Also passed to peers.
 bool open_backend(const std::string& which);
 
-// The peer's life: prints its metadata and its page's address, then each notification with its sender, until its input
-// ends.
+// The main function of a peer. Prints its metadata and the address of its page, then each notification with its sender,
+// until its input ends.
 int serve_as_peer(const std::string& name);
 
 class Peer {
@@ -22,7 +22,7 @@ class Peer {
   ~Peer();
   Peer(const Peer&) = delete;
 
-  // Waits for a line of the peer's.
+  // Waits for a line of the peer's output.
   bool expect(const std::string& line);
   void kill(int signal = SIGKILL);
 

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::failure::Failure;
 use super::handle::{Handle, dyn_handle};
+use crate::failure::Failure;
 
-/// Bytes borrowed for the length of a call.
+/// Bytes that are borrowed for the duration of a call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct dyn_slice {
@@ -15,45 +15,47 @@ pub struct dyn_slice {
     pub len: usize,
 }
 
-/// Bytes owned by the receiver, who gives them back with `dyn_bytes_free`.
+/// Bytes that the receiver owns and frees with `dyn_bytes_free`.
 #[repr(C)]
 pub struct dyn_bytes {
     pub data: *mut u8,
     pub len: usize,
 }
 
-/// Runs exactly once for an asynchronous call, on any thread; owns the reply. It must not block.
+/// Runs exactly once for each asynchronous call, on any thread. It owns the reply. It must not block.
 pub type dyn_done = Option<unsafe extern "C" fn(user: *mut c_void, reply: dyn_reply)>;
 
-/// The arguments of every entry. Those that an entry does not name are ignored.
+/// The arguments of every entry. An entry ignores the arguments that its comment does not name.
 #[repr(C)]
 pub struct dyn_call {
-    /// The object called, or null. Borrowed.
+    /// The object that is called, or null. Borrowed.
     pub handle: *const dyn_handle,
     /// A second object, or null. Borrowed.
     pub other: *const dyn_handle,
-    /// MessagePack: a map of options. Borrowed.
+    /// Options in MessagePack, or bytes in the layout that the entry describes. Borrowed.
     pub args: dyn_slice,
-    /// MessagePack: the user's own value, passed through unread. Borrowed.
+    /// The user's own value in MessagePack, or bytes in the layout that the entry describes. Borrowed.
     pub payload: dyn_slice,
     pub a: u64,
     pub b: u64,
-    /// Asynchronous entries only: the caller's id, unique in the process, for `dyn_op_cancel`.
+    /// Asynchronous entries only: the caller's id of the operation for `dyn_op_cancel`. It is unique in the process.
     pub op: u64,
-    /// Asynchronous entries only: groups ops for `dyn_scope_close`.
+    /// Asynchronous entries only: the group of operations that `dyn_scope_close` cancels.
     pub scope: u64,
     pub done: dyn_done,
     pub user: *mut c_void,
 }
 
-/// `failed` is 0 with a result in `bytes` and `handles`, or 1 with a MessagePack error map in `bytes`.
+/// The result of an entry. If `failed` is 0, it is in `number`, `bytes` and `handles`. If `failed` is 1, `bytes` is an
+/// error map in MessagePack.
 #[repr(C)]
 pub struct dyn_reply {
     pub failed: i32,
-    /// A small result that is no object: a state, a count.
+    /// A small result, for example a state or a count, or `DYN_NO_NUMBER`.
     pub number: u64,
     pub bytes: dyn_bytes,
-    /// `handle_count` owned handles, in an array given back with `dyn_reply_free`.
+    /// An array of `handle_count` handles. The receiver owns both: `dyn_handles_free` frees the array,
+    /// `dyn_handle_free` a handle.
     pub handles: *mut *mut dyn_handle,
     pub handle_count: usize,
 }
@@ -76,21 +78,22 @@ impl dyn_bytes {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_bytes_free(bytes: dyn_bytes) {
     if !bytes.data.is_null() {
-        // SAFETY: made by `dyn_bytes::from_vec` from a boxed slice of exactly this length, and given back once.
+        // SAFETY: `dyn_bytes::from_vec` made it from a boxed slice of exactly this length, and it is freed once.
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(bytes.data, bytes.len)) });
     }
 }
 
-/// Gives back the array of handles, not the handles themselves: their new owner frees each with `dyn_handle_free`.
+/// Frees the array of handles, not the handles. Their owner frees each of them with `dyn_handle_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_handles_free(handles: *mut *mut dyn_handle, count: usize) {
     if !handles.is_null() {
-        // SAFETY: made by `dyn_reply::from` from a boxed slice of exactly this length, and given back once.
+        // SAFETY: `dyn_reply::from` made it from a boxed slice of exactly this length, and it is freed once.
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(handles, count)) });
     }
 }
 
-/// What an entry gives back: bytes (MessagePack, or a layout of its own), handles, both or neither.
+/// What an entry returns: a number, bytes and handles, each optional. The bytes are MessagePack or have their own
+/// layout.
 #[derive(Default)]
 pub struct Reply {
     number: Option<u64>,
@@ -123,13 +126,20 @@ impl Reply {
         Self { number: None, bytes, handles }
     }
 
-    /// A number, bytes and a handle together: for the binding, since JavaScript sees the number alone.
+    /// A number, bytes and a handle together. This is for the binding: JavaScript would only get the number.
     pub fn located(number: u64, bytes: Vec<u8>, handle: Handle) -> Self {
         Self { number: Some(number), bytes, handles: vec![handle] }
     }
 }
 
-/// `number` of a reply that carries none.
+#[cfg(test)]
+impl Reply {
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// `number` of a reply without a number.
 pub const DYN_NO_NUMBER: u64 = u64::MAX;
 
 impl From<Result<Reply, Failure>> for dyn_reply {
@@ -162,7 +172,7 @@ impl From<Result<Reply, Failure>> for dyn_reply {
     }
 }
 
-/// A `dyn_call` with its contents checked. Lives no longer than the call.
+/// A `dyn_call` with checked access to its contents. It does not outlive the call.
 pub struct Call<'a> {
     raw: &'a dyn_call,
 }
@@ -182,12 +192,12 @@ impl<'a> Call<'a> {
         unsafe { Handle::get::<T>(self.raw.other) }
     }
 
-    /// As `handle`, borrowed for the call: where a reference more would be felt.
+    /// Like `handle`, but borrowed for the call. It saves a reference count in entries that are called very often.
     pub fn handle_ref<T: Send + Sync + 'static>(&self) -> Result<&'a T, Failure> {
         unsafe { dyn_handle::borrow(self.raw.handle) }
     }
 
-    /// As `handle_ref`.
+    /// Like `handle_ref`.
     pub fn other_ref<T: Send + Sync + 'static>(&self) -> Result<&'a T, Failure> {
         unsafe { dyn_handle::borrow(self.raw.other) }
     }
@@ -208,12 +218,12 @@ impl<'a> Call<'a> {
         self.slice(self.raw.payload)
     }
 
-    /// `args` where they are no MessagePack but a layout of the entry's own.
+    /// The bytes of `args`, for an entry whose arguments have their own layout.
     pub fn raw_args(&self) -> &'a [u8] {
         self.slice(self.raw.args)
     }
 
-    /// The payload as words for the entry to write, from the word at `offset` on.
+    /// The words of the payload from `offset` on, which the entry writes.
     pub fn out(&self, offset: u64) -> Result<Out<'a>, Failure> {
         let words = self.raw.payload.len / 4;
         match usize::try_from(offset).ok().filter(|&offset| offset <= words) {
@@ -243,7 +253,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Words of the caller's that an entry writes. The caller lends them for the length of the call.
+/// Words of the caller that an entry writes. They are borrowed for the duration of the call.
 #[derive(Clone, Copy)]
 pub struct Out<'a> {
     words: *mut u32,
@@ -252,23 +262,23 @@ pub struct Out<'a> {
 }
 
 impl Out<'_> {
-    /// Fails where fewer than `count` words can be written.
+    /// Fails if fewer than `count` words fit.
     pub fn check(&self, count: usize) -> Result<(), Failure> {
         if count > self.len {
-            return Err(Failure::invalid(format!("out: expected room for {count} words, got {}", self.len)));
+            return Err(Failure::invalid(format!("out: expected space for {count} words, got {}", self.len)));
         }
         Ok(())
     }
 
-    /// Writes one word; one that has no room is dropped.
+    /// Writes one word. A word that does not fit is dropped.
     pub fn put(&self, index: usize, word: u32) {
         if index < self.len {
-            // SAFETY: within the payload, which the caller lends for the call and nobody else touches meanwhile.
+            // SAFETY: within the payload, which is borrowed for the call and which no other code uses during it.
             unsafe { self.words.add(index).write_unaligned(word) };
         }
     }
 
-    /// Writes words from the one at `from` on; those that have no room are dropped.
+    /// Writes words from index `from` on. Words that do not fit are dropped.
     pub fn put_all(&self, from: usize, words: impl Iterator<Item = u32>) {
         for (index, word) in words.take(self.len.saturating_sub(from)).enumerate() {
             // SAFETY: as for `put`.
@@ -276,7 +286,7 @@ impl Out<'_> {
         }
     }
 
-    /// Writes two words as one number, the `index`th of such; one that has no room is dropped.
+    /// Writes a number of two words. `index` counts such numbers. A number that does not fit is dropped.
     pub fn put_long(&self, index: usize, number: u64) {
         if index * 2 + 1 < self.len {
             // SAFETY: as for `put`.
@@ -295,7 +305,7 @@ pub unsafe fn reply(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<Re
     guarded(|| body(&call)).into()
 }
 
-/// As `reply`, for an entry that gives nothing but a number and is called very often.
+/// Like `reply`, for an entry that only returns a number and is called very often.
 pub unsafe fn reply_number(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<u64, Failure>) -> dyn_reply {
     let call = unsafe { Call::new(call) };
     match guarded(|| body(&call)) {
@@ -305,3 +315,6 @@ pub unsafe fn reply_number(call: *const dyn_call, body: impl FnOnce(&Call) -> Re
         Err(failure) => Err(failure).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 use std::any::{Any, type_name};
 use std::sync::Arc;
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
-/// An object of this library. Opaque to C; freed once with `dyn_handle_free`. Freeing drops one reference: what still
-/// runs keeps the object alive, and closing is a call of its own.
+/// An object of this library, opaque to C. `dyn_handle_free` frees it once. Freeing drops one reference. Operations
+/// that still run keep the object alive. Closing an object is a separate call.
 pub struct dyn_handle {
     object: Arc<dyn Any + Send + Sync>,
     name: &'static str,
@@ -34,7 +34,8 @@ impl Handle {
 }
 
 impl dyn_handle {
-    /// The object, for as long as its handle is borrowed: without the reference of its own that `Handle::get` gives.
+    /// The object, borrowed from its handle. Unlike `Handle::get` it does not count a reference.
+    ///
     ///
     /// # Safety
     /// `raw` must be null or a handle of this library that lives for `'a`.
@@ -57,16 +58,16 @@ fn short_name<T>() -> &'static str {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_handle_free(handle: *mut dyn_handle) {
     if !handle.is_null() {
-        // A destructor that panics must not unwind into C; the object is gone either way.
+        // A destructor that panics must not unwind into C. The object is gone in both cases.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            // Dropping may touch tokio (abort a task, cancel a token): give it the runtime's context.
+            // A destructor may use tokio, for example to abort a task. It needs the context of the runtime.
             let _enter = crate::process::enter();
             drop(unsafe { Box::from_raw(handle) });
         }));
     }
 }
 
-/// One more handle of the same object, freed once as any.
+/// Returns one more handle of the same object. It is freed like any other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_handle_share(handle: *const dyn_handle) -> *mut dyn_handle {
     let handle = unsafe { &*handle };

@@ -10,9 +10,9 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::call::{Call, Reply, dyn_call, dyn_done, dyn_reply, guarded};
-use super::failure::Failure;
+use crate::failure::Failure;
 
-/// The ops that have not completed yet, so that each can be cancelled and a scope can be closed.
+/// The operations that have not completed, by id, with their scope. They can be cancelled one by one or by scope.
 static RUNNING: LazyLock<Mutex<HashMap<u64, (u64, Running)>>> = LazyLock::new(Default::default);
 
 #[derive(Clone)]
@@ -25,20 +25,21 @@ impl Running {
     fn cancel(self) {
         match self {
             Running::Task(task) => task.abort(),
-            // Dropped uncompleted, it completes as cancelled.
+            // An uncompleted completer that is dropped completes as cancelled.
             Running::Parked(parked) => drop(parked.take()),
         }
     }
 }
 
-/// Completes an op exactly once: dropped uncompleted (its task was aborted), it completes as cancelled.
+/// Completes an operation exactly once. If it is dropped before (its task was aborted), the operation completes as
+/// cancelled.
 pub struct Completer {
     op: u64,
     done: dyn_done,
     user: *mut c_void,
 }
 
-// SAFETY: `user` is only handed back to `done`, which the caller promises may run on any thread.
+// SAFETY: `user` is only passed to `done`, and the caller guarantees that `done` may run on any thread.
 unsafe impl Send for Completer {}
 
 impl Completer {
@@ -60,18 +61,18 @@ impl Drop for Completer {
     }
 }
 
-/// An op without a task of its own: whoever has what it waits for takes the completer and completes it.
+/// An operation without a task. The code that produces its result takes the completer and completes it.
 pub struct Parked(Mutex<Option<Completer>>);
 
 impl Parked {
-    /// Given once; nothing where the op was cancelled meanwhile.
+    /// The completer, once. `None` if it was taken or the operation was cancelled.
     pub fn take(&self) -> Option<Completer> {
         self.0.lock().take()
     }
 }
 
-/// The body of an asynchronous entry whose op is completed by others; a failure of `body` completes it here. `body` must
-/// not block.
+/// The body of an asynchronous entry whose operation other code completes. A failure of `body` completes it at once.
+/// `body` must not block.
 pub unsafe fn park(call: *const dyn_call, body: impl FnOnce(&Call, Arc<Parked>) -> Result<(), Failure>) {
     let raw = unsafe { &*call };
     let completer = Completer { op: raw.op, done: raw.done, user: raw.user };
@@ -85,8 +86,9 @@ pub unsafe fn park(call: *const dyn_call, body: impl FnOnce(&Call, Arc<Parked>) 
     }
 }
 
-/// The body of an asynchronous entry: `body` runs on the calling thread and must copy what it needs out of the call; the
-/// future that it gives runs on the process's tokio runtime. A failure of `body` also comes through `done`.
+/// The body of an asynchronous entry. `body` runs on the calling thread and copies what it needs out of the call. It
+/// returns a future, which runs on the tokio runtime of the process. A failure of `body` is also reported through
+/// `done`.
 pub unsafe fn op<F>(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<F, Failure>)
 where
     F: Future<Output = Result<Reply, Failure>> + Send + 'static,
@@ -94,9 +96,10 @@ where
     unsafe { op_here_if(call, |_| false, body) }
 }
 
-/// Like `op`; where `here` says that the future may be ready, it is polled on the calling thread first, which it must not
-/// hold up, and goes to the runtime only where it has to wait. That saves the wake of a sleeping thread. For what does have
-/// to wait it is a loss: measured with requests, whose first poll costs the thread of JavaScript more than the wake.
+/// Like `op`, for a future that may be ready. If `here` returns true, the future is polled on the calling thread first,
+/// and must not block it. It moves to the runtime only if it has to wait. This saves the wake-up of a sleeping thread.
+/// It does not pay for futures that usually wait: the first poll of a request costs the JavaScript thread more than the
+/// wake-up.
 pub unsafe fn op_here_if<F>(
     call: *const dyn_call,
     here: impl FnOnce(&Call) -> bool,
@@ -112,7 +115,7 @@ pub unsafe fn op_here_if<F>(
         Ok(started) => started,
         Err(failure) => return completer.complete(Err(failure)),
     };
-    // Boxed, so that there is one kind of task for all entries: each kind is compiled anew.
+    // Boxed, so that all entries share one type of task. Each type of task is compiled separately.
     let mut future: Task = Box::pin(async move {
         let result = std::panic::AssertUnwindSafe(future).catch_unwind().await;
         completer.complete(result.unwrap_or_else(|panic| Err(Failure::panic(panic))));
@@ -129,13 +132,14 @@ pub unsafe fn op_here_if<F>(
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn spawn(raw: &dyn_call, runtime: &Handle, task: Task) {
-    // The entry is made before the task can finish: the lock is held across the spawn.
+    // The lock is held across the spawn, so that the task is listed before it can finish.
     let mut running = RUNNING.lock();
     let task = runtime.spawn(task);
     running.insert(raw.op, (raw.scope, Running::Task(task.abort_handle())));
 }
 
-/// Aborts an op: it completes as cancelled, unless it completes first. Idempotent; an unknown op is no error.
+/// Aborts an operation. It completes as cancelled, unless it completes first. Idempotent. An unknown id is not an
+/// error.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyn_op_cancel(op: u64) {
     let running = RUNNING.lock().get(&op).map(|(_, running)| running.clone());
@@ -144,7 +148,7 @@ pub extern "C" fn dyn_op_cancel(op: u64) {
     }
 }
 
-/// Aborts every op of a scope; each still completes once.
+/// Aborts every operation of a scope. Each of them still completes once.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyn_scope_close(scope: u64) {
     let all: Vec<Running> =
@@ -153,3 +157,6 @@ pub extern "C" fn dyn_scope_close(scope: u64) {
         running.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

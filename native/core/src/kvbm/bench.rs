@@ -1,4 +1,4 @@
-//! The crates alone, timed: what the binding is measured against, in one process and one run with it.
+//! Times the crates without the binding, in the same process and run as the binding that is compared with them.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, reply};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Args {
     what: String,
-    /// Blocks of a call; of `hash` tokens.
+    /// Blocks of one call, or tokens for `hash`.
     count: usize,
     calls: usize,
     block_size: usize,
@@ -51,8 +51,9 @@ fn exhausted() -> Failure {
     Failure::invalid("blockCount: too few blocks")
 }
 
-/// `args`: `{what, count, calls, blockSize, blockCount}` with what of allocate, register, match, matchInactive and hash. The
-/// nanoseconds that all calls took.
+/// `args`: `{what, count, calls, blockSize, blockCount}`. `what` is `allocate`, `register`, `match`, `matchInactive` or
+/// `hash`. Returns the nanoseconds of all calls together.
+/// Takes: args bytes. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_kvbm_bench(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -86,14 +87,18 @@ pub unsafe extern "C" fn dyn_kvbm_bench(call: *const dyn_call) -> dyn_reply {
                         black_box(sequence.blocks().iter().map(TokenBlock::block_hash).collect::<Vec<_>>());
                     })
                 }
-                other => return Err(Failure::invalid(format!("what: {other} is none"))),
+                other => {
+                    return Err(Failure::invalid(format!(
+                        "what: expected allocate, register, match, matchInactive or hash, got {other}"
+                    )));
+                }
             };
             Ok(Reply::number(took.as_nanos() as u64))
         })
     }
 }
 
-/// Only staging and registering are timed; the blocks are allocated before, as many calls' as fit, and released after.
+/// Only staging and registering are timed. Blocks for as many calls as fit are allocated before and released after.
 fn register(args: &Args) -> Result<Duration, Failure> {
     let manager = args.manager(true)?;
     let at_once = (args.block_count / args.count).clamp(1, args.calls);

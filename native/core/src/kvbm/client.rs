@@ -1,4 +1,4 @@
-//! One environment's batches of a manager of one tier.
+//! The batches that one environment has of a manager of one tier.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,15 +6,17 @@ use std::sync::atomic::Ordering;
 
 use dynamo_tokens::{PositionalLineageHash, TokenBlock};
 use kvbm_logical::blocks::BlockDuplicationPolicy;
-use kvbm_logical::{CompleteBlock, ImmutableBlock, MutableBlock};
+use kvbm_logical::{CompleteBlock, ImmutableBlock, MutableBlock, WeakBlock};
 use parking_lot::Mutex;
 
-use super::batch::{Batch, Table, wrong_state};
+use super::batch::{Batch, wrong_state};
 use super::hashes::Identity;
-use super::manager::{Options, Shared, each};
-use super::pool::{Lent, NO_BLOCK, Noted, Pinned, Pool};
+use super::options::Options;
+use super::pool::{CheckedOut, DYN_NO_BLOCK, PendingReleases, Pinned, Pool};
 use super::registry::Registry;
+use super::shared::{Shared, for_each_catching};
 use super::storage::Storage;
+use super::table::Table;
 use super::{Tier, journal};
 use crate::abi::{Failure, Out};
 use crate::stream::Items;
@@ -46,13 +48,13 @@ impl<T: Tier> Client<T> {
         if let Some(storage) = &self.shared.storage {
             blocks.iter().for_each(|block| storage.seal(block.block_id()));
         }
-        // Taken before the store changes: see `Journal`.
+        // Locked before the store changes, see `Journal::lock`.
         let mut journal = self.journal();
         let registered = self.shared.manager.register_blocks(blocks);
         if identities.len() == registered.len() {
             if self.shared.registry.keeps_identities() {
                 for (block, identity) in registered.iter().zip(identities) {
-                    // Refused only where the type was attached in the crate's other way, which nobody does.
+                    // This fails only if the type is attached in the crate's other way, which no code here does.
                     let _ = block.registration_handle().attach_unique(*identity);
                 }
             }
@@ -64,9 +66,9 @@ impl<T: Tier> Client<T> {
         registered
     }
 
-    fn give_back(&self, table: &mut Table<T>, noted: Noted) {
-        each(noted.ids(), |id| {
-            if let Some(Batch::Lent { released }) = table.find_batch(id) {
+    fn release_all(&self, table: &mut Table<T>, pending: PendingReleases) {
+        for_each_catching(pending.ids(), |id| {
+            if let Some(Batch::CheckedOut { released }) = table.find_batch(id) {
                 *released = true;
                 return;
             }
@@ -78,19 +80,8 @@ impl<T: Tier> Client<T> {
     }
 }
 
-fn hold<T: Tier>(table: &mut Table<T>, blocks: Vec<ImmutableBlock<T>>) -> Result<u64, Failure> {
-    if blocks.is_empty() { Ok(0) } else { table.insert(Batch::Registered(blocks)) }
-}
-
 fn put_ids<B>(out: Out, from: usize, blocks: &[B], id: impl Fn(&B) -> usize) {
     out.put_all(from, blocks.iter().map(|block| id(block) as u32));
-}
-
-fn cut<B>(blocks: &mut Vec<B>, at: usize) -> Result<Vec<B>, Failure> {
-    if at > blocks.len() {
-        return Err(Failure::invalid(format!("at: expected 0 to {}, got {at}", blocks.len())));
-    }
-    Ok(blocks.split_off(at))
 }
 
 impl<T: Tier> Pool for Client<T> {
@@ -146,7 +137,7 @@ impl<T: Tier> Pool for Client<T> {
         let mut journal = self.journal();
         let manager = &self.shared.manager;
         let drained = manager.metrics().snapshot().inactive_pool_size.max(0) as usize;
-        // It fails where blocks are held, yet drains all the same.
+        // It fails if there are blocks in use, but it still resets the inactive ones.
         let _ = manager.reset_inactive_pool();
         if let Some(journal) = &mut journal {
             journal.sweep(|hash| self.shared.is_present(hash));
@@ -161,10 +152,10 @@ impl<T: Tier> Pool for Client<T> {
         }
     }
 
-    fn allocate(&self, count: usize, out: Out, noted: Noted) -> Result<u64, Failure> {
+    fn allocate(&self, count: usize, out: Out, pending: PendingReleases) -> Result<u64, Failure> {
         out.check(count)?;
         let mut table = self.table.lock();
-        self.give_back(&mut table, noted);
+        self.release_all(&mut table, pending);
         let blocks = {
             let mut journal = self.journal();
             let Some((blocks, evicted)) = self.shared.manager.allocate_blocks_with_evictions(count) else {
@@ -191,9 +182,11 @@ impl<T: Tier> Pool for Client<T> {
                 *batch = Batch::Staged(staged, identities);
                 Ok(())
             }
-            Batch::Mutable(blocks) => {
-                Err(Failure::invalid(format!("hashes: expected {}, one a block, got {}", blocks.len(), hashes.len())))
-            }
+            Batch::Mutable(blocks) => Err(Failure::invalid(format!(
+                "hashes: expected {}, one for each block, got {}",
+                blocks.len(),
+                hashes.len()
+            ))),
             other => Err(wrong_state("mutable", other.state())),
         }
     }
@@ -218,12 +211,12 @@ impl<T: Tier> Pool for Client<T> {
     fn commit(&self, id: u64, blocks: &[TokenBlock], out: Out) -> Result<u64, Failure> {
         out.check(blocks.len())?;
         let mut table = self.table.lock();
-        let held = table.mutable(id)?;
-        if blocks.len() > held.len() {
-            return Err(Failure::invalid(format!("blocks: expected at most {}, got {}", held.len(), blocks.len())));
+        let mutable = table.mutable(id)?;
+        if blocks.len() > mutable.len() {
+            return Err(Failure::invalid(format!("blocks: expected at most {}, got {}", mutable.len(), blocks.len())));
         }
-        let rest = held.split_off(blocks.len());
-        let first = std::mem::replace(held, rest);
+        let rest = mutable.split_off(blocks.len());
+        let first = std::mem::replace(mutable, rest);
         let staged = self.stage_all(first, blocks.iter().map(TokenBlock::positional_lineage_hash))?;
         let identities = if self.wants_identities() { blocks.iter().map(Identity::from).collect() } else { Vec::new() };
         let registered = self.register_all(staged, &identities);
@@ -239,23 +232,28 @@ impl<T: Tier> Pool for Client<T> {
         Ok(())
     }
 
-    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out, noted: Noted) -> Result<u64, Failure> {
+    fn match_prefix(
+        &self,
+        hashes: &[PositionalLineageHash],
+        out: Out,
+        pending: PendingReleases,
+    ) -> Result<u64, Failure> {
         out.check(hashes.len() + 1)?;
         let mut table = self.table.lock();
-        self.give_back(&mut table, noted);
+        self.release_all(&mut table, pending);
         let blocks = self.shared.manager.match_blocks(hashes);
         out.put(0, blocks.len() as u32);
         put_ids(out, 1, &blocks, ImmutableBlock::block_id);
-        hold(&mut table, blocks)
+        table.hold(blocks)
     }
 
     fn match_each(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure> {
         out.check(hashes.len())?;
         let blocks = self.shared.manager.match_blocks_scattered(hashes);
         for (index, block) in blocks.iter().enumerate() {
-            out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
+            out.put(index, block.as_ref().map_or(DYN_NO_BLOCK, |block| block.block_id() as u32));
         }
-        hold(&mut self.table.lock(), blocks.into_iter().flatten().collect())
+        self.table.lock().hold(blocks.into_iter().flatten().collect())
     }
 
     fn scan(&self, hashes: &[PositionalLineageHash], touch: bool, out: Out) -> Result<u64, Failure> {
@@ -263,16 +261,16 @@ impl<T: Tier> Pool for Client<T> {
         let mut found = self.shared.manager.scan_matches(hashes, touch);
         let mut blocks = Vec::with_capacity(found.len());
         for (index, hash) in hashes.iter().enumerate() {
-            // A repeated hash counts once, where it is named first.
+            // A repeated hash counts once, at its first position.
             let block = found.remove(hash);
-            out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
+            out.put(index, block.as_ref().map_or(DYN_NO_BLOCK, |block| block.block_id() as u32));
             blocks.extend(block);
         }
-        hold(&mut self.table.lock(), blocks)
+        self.table.lock().hold(blocks)
     }
 
-    fn release(&self, noted: Noted) {
-        self.give_back(&mut self.table.lock(), noted);
+    fn release(&self, pending: PendingReleases) {
+        self.release_all(&mut self.table.lock(), pending);
     }
 
     fn copy_of(&self, id: u64, range: Range<usize>) -> Result<u64, Failure> {
@@ -286,27 +284,11 @@ impl<T: Tier> Pool for Client<T> {
     }
 
     fn split(&self, id: u64, at: usize) -> Result<u64, Failure> {
-        let mut table = self.table.lock();
-        let rest = match table.get(id)? {
-            Batch::Mutable(blocks) => Batch::Mutable(cut(blocks, at)?),
-            Batch::Registered(blocks) => Batch::Registered(cut(blocks, at)?),
-            other => return Err(wrong_state("mutable or registered", other.state())),
-        };
-        table.insert(rest)
+        self.table.lock().split(id, at)
     }
 
     fn join(&self, id: u64, from: u64) -> Result<(), Failure> {
-        let mut table = self.table.lock();
-        let (expected, got) = (table.get(id)?.state(), table.get(from)?.state());
-        if id == from || expected != got || !matches!(expected, "mutable" | "registered") {
-            return Err(wrong_state(expected, got));
-        }
-        match (table.remove(from), table.get(id)?) {
-            (Some(Batch::Mutable(more)), Batch::Mutable(blocks)) => blocks.extend(more),
-            (Some(Batch::Registered(more)), Batch::Registered(blocks)) => blocks.extend(more),
-            _ => return Err(wrong_state(expected, got)),
-        }
-        Ok(())
+        self.table.lock().join(id, from)
     }
 
     fn weak(&self, id: u64) -> Result<u64, Failure> {
@@ -323,10 +305,10 @@ impl<T: Tier> Pool for Client<T> {
         let mut blocks = Vec::new();
         for (index, one) in weak.iter().enumerate() {
             let block = one.upgrade();
-            out.put(index, block.as_ref().map_or(NO_BLOCK, |block| block.block_id() as u32));
+            out.put(index, block.as_ref().map_or(DYN_NO_BLOCK, |block| block.block_id() as u32));
             blocks.extend(block);
         }
-        hold(&mut table, blocks)
+        table.hold(blocks)
     }
 
     fn hashes(&self, id: u64) -> Result<Vec<PositionalLineageHash>, Failure> {
@@ -334,14 +316,14 @@ impl<T: Tier> Pool for Client<T> {
         Ok(match table.get(id)? {
             Batch::Staged(blocks, _) => blocks.iter().map(CompleteBlock::sequence_hash).collect(),
             Batch::Registered(blocks) => blocks.iter().map(ImmutableBlock::sequence_hash).collect(),
-            Batch::Weak(blocks) => blocks.iter().map(|block| block.sequence_hash()).collect(),
+            Batch::Weak(blocks) => blocks.iter().map(WeakBlock::sequence_hash).collect(),
             other => return Err(wrong_state("named", other.state())),
         })
     }
 
     fn reset_on_release(&self, id: u64, reset: bool) -> Result<(), Failure> {
         if reset {
-            // No release that goes without the journal's news is under way behind this.
+            // After this lock no release that skips the journal is in progress.
             let _journal = self.shared.journal.as_ref().map(|journal| journal.lock());
             self.shared.may_reset.store(true, Ordering::Relaxed);
         }
@@ -363,14 +345,14 @@ impl<T: Tier> Pool for Client<T> {
         Ok(Pinned::new(part.iter().map(ImmutableBlock::pin).collect(), self.shared.clone()))
     }
 
-    fn lend(self: Arc<Self>, id: u64) -> Result<Box<dyn Lent>, Failure> {
+    fn check_out(self: Arc<Self>, id: u64) -> Result<Box<dyn CheckedOut>, Failure> {
         let blocks = {
             let mut table = self.table.lock();
             let blocks = std::mem::take(table.mutable(id)?);
-            *table.get(id)? = Batch::Lent { released: false };
+            *table.get(id)? = Batch::CheckedOut { released: false };
             blocks
         };
-        Ok(Box::new(LentBlocks { blocks, id, client: self }))
+        Ok(Box::new(CheckedOutBlocks { blocks, id, client: self }))
     }
 
     fn block_ids(&self, id: u64) -> Result<(Vec<usize>, bool), Failure> {
@@ -392,23 +374,23 @@ impl<T: Tier> Pool for Client<T> {
     }
 }
 
-struct LentBlocks<T: Tier> {
+struct CheckedOutBlocks<T: Tier> {
     blocks: Vec<MutableBlock<T>>,
     id: u64,
     client: Arc<Client<T>>,
 }
 
-impl<T: Tier> Lent for LentBlocks<T> {
+impl<T: Tier> CheckedOut for CheckedOutBlocks<T> {
     fn ids(&self) -> Vec<usize> {
         self.blocks.iter().map(MutableBlock::block_id).collect()
     }
 }
 
-impl<T: Tier> Drop for LentBlocks<T> {
+impl<T: Tier> Drop for CheckedOutBlocks<T> {
     fn drop(&mut self) {
         let blocks = std::mem::take(&mut self.blocks);
         let mut table = self.client.table.lock();
-        if let Ok(batch @ Batch::Lent { released: false }) = table.get(self.id) {
+        if let Ok(batch @ Batch::CheckedOut { released: false }) = table.get(self.id) {
             *batch = Batch::Mutable(blocks);
         } else {
             table.remove(self.id);

@@ -1,12 +1,12 @@
-//! Copies of blocks' bytes. They run on threads of their own and hold what they touch: a batch that its owner releases
-//! meanwhile goes back when the copy is over, whatever became of the promise.
+//! Copies of the bytes of blocks. They run on blocking threads and keep the blocks that they use. A batch that its
+//! owner releases during a copy is returned after the copy, even if the operation was cancelled.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::wrong_state;
 use super::hashes;
-use super::pool::{Blocks, Lent, Pinned, Pool};
+use super::pool::{Blocks, CheckedOut, Pinned, Pool};
 use super::storage::Storage;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 
@@ -18,18 +18,18 @@ fn copy_all(
     from: &Storage,
     pinned: &Pinned,
     to: &Storage,
-    lent: &dyn Lent,
+    target_blocks: &dyn CheckedOut,
     layers: Range<usize>,
 ) -> Result<(), Failure> {
     let mut bytes = vec![0; from.layer_bytes() * layers.len()];
-    for (source, target) in pinned.ids().zip(lent.ids()) {
+    for (source, target) in pinned.ids().zip(target_blocks.ids()) {
         from.read(source, layers.clone(), &mut bytes)?;
         to.write(target, layers.clone(), &bytes)?;
     }
     Ok(())
 }
 
-/// The layers that 8 bytes (first, count) name, all where there are none.
+/// The layers that 8 bytes (first, count) select. No bytes select all layers.
 fn layers(range: &[u8], storage: &Storage) -> Result<Range<usize>, Failure> {
     if range.is_empty() {
         return Ok(0..storage.layers());
@@ -54,8 +54,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> +
     tokio::task::spawn_blocking(work).await.map_err(Failure::internal)?
 }
 
-/// Copies the registered blocks of batch `a` to the mutable ones of batch `b`, which is one of `other`'s; of each the layers
-/// that `args` names (8 bytes, little-endian: first, count), or all.
+/// Copies the registered blocks of batch `a` to the mutable blocks of batch `b` of `other`. `args` selects layers (8
+/// bytes, little-endian: first, count). Without `args` all layers are copied.
+/// Takes: handle blocks, other blocks, args bytes?, a registeredBatch, b mutableBatch. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
     unsafe {
@@ -68,17 +69,20 @@ pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
             }
             let layers = layers(call.raw_args(), &from)?;
             let pinned = source.pin(call.a(), None)?;
-            let lent = target.lend(call.b())?;
-            if pinned.ids().len() != lent.ids().len() {
-                let message =
-                    format!("blocks: expected {}, as the source has, got {}", pinned.ids().len(), lent.ids().len());
+            let target_blocks = target.check_out(call.b())?;
+            if pinned.ids().len() != target_blocks.ids().len() {
+                let message = format!(
+                    "blocks: expected {}, as the source has, got {}",
+                    pinned.ids().len(),
+                    target_blocks.ids().len()
+                );
                 return Err(Failure::invalid(message));
             }
             Ok(async move {
                 blocking(move || {
-                    let copied = copy_all(&from, &pinned, &to, &*lent, layers);
-                    // Gone before the caller hears of it, so that it finds the batch as it was.
-                    drop((lent, pinned));
+                    let copied = copy_all(&from, &pinned, &to, &*target_blocks, layers);
+                    // Returned before the operation completes, so that the caller finds the batch in its former state.
+                    drop((target_blocks, pinned));
                     copied
                 })
                 .await?;
@@ -88,7 +92,8 @@ pub unsafe extern "C" fn dyn_blocks_copy(call: *const dyn_call) {
     }
 }
 
-/// The bytes of block `b` of the registered batch `a`.
+/// Completes with the bytes of block `b` of the registered batch `a`.
+/// Takes: handle blocks, a registeredBatch, b blockIndex. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_read(call: *const dyn_call) {
     unsafe {
@@ -111,6 +116,7 @@ pub unsafe extern "C" fn dyn_blocks_read(call: *const dyn_call) {
 }
 
 /// Writes the payload to block `b` of the mutable batch `a`.
+/// Takes: handle blocks, payload bytes, a mutableBatch, b blockIndex. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_write(call: *const dyn_call) {
     unsafe {
@@ -120,17 +126,17 @@ pub unsafe extern "C" fn dyn_blocks_write(call: *const dyn_call) {
             let bytes = call.payload().to_vec();
             if bytes.len() != storage.block_bytes {
                 return Err(Failure::invalid(format!(
-                    "bytes: expected {}, a block's, got {}",
+                    "bytes: expected {}, the size of a block, got {}",
                     storage.block_bytes,
                     bytes.len()
                 )));
             }
             let block = blocks.block_id(call.a(), call.b() as usize)?;
-            let lent = blocks.lend(call.a())?;
+            let target_blocks = blocks.check_out(call.a())?;
             Ok(async move {
                 blocking(move || {
                     let written = storage.write(block, 0..storage.layers(), &bytes);
-                    drop(lent);
+                    drop(target_blocks);
                     written
                 })
                 .await?;
@@ -140,8 +146,9 @@ pub unsafe extern "C" fn dyn_blocks_write(call: *const dyn_call) {
     }
 }
 
-/// Where block `b` of batch `a` lies, or with `a` 0 all blocks: the address as the number, the length (8 bytes,
-/// little-endian), and a handle that keeps it there. For the binding, which makes a view of it.
+/// Returns the memory of block `b` of batch `a`, or of all blocks if `a` is 0. The number is the address, the bytes are
+/// the length (8 bytes, little-endian), and the handle keeps the memory mapped. The binding makes a view of it.
+/// Takes: handle blocks, a batch?, b blockIndex?. Returns: number, bytes, handle storage.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_memory(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -161,7 +168,9 @@ pub unsafe extern "C" fn dyn_blocks_memory(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// The checksums that are kept of the blocks of the batch `a`: for each block 8 bytes a layer, little-endian, 0 where none is.
+/// Returns the stored checksums of the blocks of the batch `a`: for each block 8 bytes a layer, little-endian. 0 means
+/// that there is none.
+/// Takes: handle blocks, a batch. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_checksums(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -174,8 +183,9 @@ pub unsafe extern "C" fn dyn_blocks_checksums(call: *const dyn_call) -> dyn_repl
     }
 }
 
-/// As `dyn_blocks_checksums`, but of the bytes themselves: those in the memory of the blocks of the batch `a`, or with `a` 0
-/// those of the payload.
+/// Computes checksums in the layout of `dyn_blocks_checksums`, from the memory of the blocks of the batch `a`. If `a`
+/// is 0, from the payload.
+/// Takes: handle blocks, payload bytes?, a batch?. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_digest(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -187,7 +197,7 @@ pub unsafe extern "C" fn dyn_blocks_digest(call: *const dyn_call) -> dyn_reply {
             }
             let mut digests = Vec::new();
             for block in blocks.block_ids(call.a())?.0 {
-                // SAFETY: the caller's blocks, which nobody writes to meanwhile.
+                // SAFETY: the caller owns the blocks and does not write to them during the call.
                 let bytes = storage.bytes(block).ok_or_else(|| storage.no_memory())?;
                 digests.extend(storage.digest(bytes));
             }
@@ -196,8 +206,9 @@ pub unsafe extern "C" fn dyn_blocks_digest(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Keeps the checksums in the payload, as `dyn_blocks_checksums` gives them, for the layers that `b` names (first, count) of
-/// the mutable blocks of the batch `a`: whoever wrote their bytes elsewhere knows them.
+/// Stores checksums of the mutable blocks of the batch `a`, for the layers `b` (first, count). The payload has the
+/// layout of `dyn_blocks_checksums`. It is for blocks whose bytes were written outside of this library.
+/// Takes: handle blocks, payload bytes, a mutableBatch, b layerRange. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_note(call: *const dyn_call) -> dyn_reply {
     unsafe {

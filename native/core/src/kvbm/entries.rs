@@ -4,9 +4,9 @@ use dynamo_tokens::TokenBlock;
 
 use super::hashes::{self, Identity};
 use super::manager;
-use super::pool::{Blocks, Noted};
+use super::pool::{Blocks, PendingReleases};
 use super::registry::Registry;
-use super::sequence::Sequence;
+use super::sequence::{self, Sequence};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply, reply_number};
 use crate::stream::PullStream;
 
@@ -14,7 +14,8 @@ fn words(words: &[u64]) -> Reply {
     Reply::bytes(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-/// `args`: the manager's options, as `Options`. `other`: its `Registry`. Gives a `Blocks`.
+/// `args`: the options of the manager, `Options`. `other`: its `Registry`. Returns a `Blocks`.
+/// Takes: other registry, args bytes. Returns: handle blocks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_create(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -25,7 +26,8 @@ pub unsafe extern "C" fn dyn_blocks_create(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// `a`: a manager's id. Gives its options, and a `Blocks` and a `Registry` of the calling environment.
+/// `a`: the id of a manager. Returns its options, and a `Blocks` and a `Registry` for the calling environment.
+/// Takes: a manager. Returns: bytes, handle blocks, handle registry.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_attach(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -38,36 +40,41 @@ pub unsafe extern "C" fn dyn_blocks_attach(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// The manager's id, unique in the process.
+/// Returns the id of the manager, which is unique in the process.
+/// Takes: handle blocks. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_id(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Blocks>()?.open()?.id()))) }
 }
 
-/// Blocks that an allocation could get.
+/// Returns how many blocks an allocation could get.
+/// Takes: handle blocks. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_available(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Blocks>()?.open()?.available() as u64))) }
 }
 
-/// Words of 8 bytes in the order of `Pool::statistics`.
+/// Returns words of 8 bytes in the order of `Pool::statistics`.
+/// Takes: handle blocks. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_statistics(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Ok(words(&call.handle::<Blocks>()?.open()?.statistics()))) }
 }
 
-/// Resets every inactive block. Two words of 8 bytes: how many were inactive, how many blocks are held.
+/// Resets every inactive block. Returns two words of 8 bytes: how many were inactive, and how many blocks are in use.
+/// Takes: handle blocks. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_drain(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let (drained, held) = call.handle::<Blocks>()?.open()?.drain();
-            Ok(words(&[drained as u64, held as u64]))
+            let (drained, in_use) = call.handle::<Blocks>()?.open()?.drain();
+            Ok(words(&[drained as u64, in_use as u64]))
         })
     }
 }
 
-/// Gives a `PullStream` of events, see `journal`; with `a` not 0 it begins with what is there.
+/// Returns a `PullStream` of events, see `journal`. If `a` is not 0, it begins with a snapshot.
+/// Takes: handle blocks, a hasSnapshot. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_events(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -78,21 +85,23 @@ pub unsafe extern "C" fn dyn_blocks_events(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Allocates `a` blocks. The payload is written: from its word `b` on the blocks' ids. The batch's id, or 0 where there are
-/// not that many. The batches that `args` names, as for `dyn_blocks_release`, go back before.
+/// Allocates `a` blocks. Writes their ids to the payload, from its word `b` on. Returns the id of the batch, or 0 if
+/// there are not enough blocks. Releases the batches in `args` first, see `dyn_blocks_release`.
+/// Takes: handle blocks, args bytes?, payload u32s, a blockCount, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_allocate(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply_number(call, |call: &Call| {
             let blocks = call.handle_ref::<Blocks>()?.open()?;
-            blocks.allocate(call.a() as usize, call.out(call.b())?, Noted(call.raw_args()))
+            blocks.allocate(call.a() as usize, call.out(call.b())?, PendingReleases(call.raw_args()))
         })
     }
 }
 
-/// Names the blocks of the mutable batch `a`, by those that `b` names of the sequence `other` (first, count), or by the
-/// lineage hashes in `args`; with the latter the payload may have their identities (16 bytes each: the hash of the tokens
-/// and the parent's sequence hash, little-endian).
+/// Sets the hashes of the blocks of the mutable batch `a`. They are those of the blocks `b` (first, count) of the
+/// sequence `other`, or the lineage hashes in `args`. With `args` the payload may have identities of 16 bytes each,
+/// little-endian: the hash of the tokens and the sequence hash of the parent.
+/// Takes: handle blocks, other sequence?, args bytes?, payload bytes?, a mutableBatch, b blockRange?. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_stage(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -134,7 +143,8 @@ fn identities(bytes: &[u8], hashes: &[dynamo_tokens::PositionalLineageHash]) -> 
     Ok(identities.collect())
 }
 
-/// Names the blocks of the mutable batch `a` as those of the registered batch `b`, which is one of `other`'s.
+/// Sets the hashes of the blocks of the mutable batch `a` to those of the registered batch `b` of `other`.
+/// Takes: handle blocks, other blocks, a mutableBatch, b registeredBatch. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_stage_as(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -149,8 +159,9 @@ pub unsafe extern "C" fn dyn_blocks_stage_as(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// Registers the staged batch `a`. Number: how many blocks were replaced by one that was there; where some were, the payload
-/// is written from its word `b` on: the ids of all.
+/// Registers the staged batch `a`. Returns how many blocks were replaced by blocks that existed before. If there were
+/// any, writes the ids of all blocks to the payload, from its word `b` on.
+/// Takes: handle blocks, payload u32s, a stagedBatch, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_register(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -161,9 +172,10 @@ pub unsafe extern "C" fn dyn_blocks_register(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// Stages and registers as many blocks of the mutable batch `a`, its first, as `args` names of the sequence `other`
-/// (8 bytes, little-endian: first, count); the payload is written as for `dyn_blocks_register`. Gives the id of their
-/// batch; `a` keeps the others.
+/// Stages and registers the first blocks of the mutable batch `a`. `args` selects their blocks of the sequence `other`
+/// (8 bytes, little-endian: first, count). Writes the ids to the payload, from its word `b` on. Returns the id of the
+/// new batch. `a` keeps the other blocks.
+/// Takes: handle blocks, other sequence, args bytes, payload u32s, a mutableBatch, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_commit(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -181,6 +193,7 @@ pub unsafe extern "C" fn dyn_blocks_commit(call: *const dyn_call) -> dyn_reply {
 }
 
 /// Makes the staged batch `a` mutable again.
+/// Takes: handle blocks, a stagedBatch. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_unstage(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -191,9 +204,10 @@ pub unsafe extern "C" fn dyn_blocks_unstage(call: *const dyn_call) -> dyn_reply 
     }
 }
 
-/// Matches the longest prefix of the blocks that `a` names of the sequence `other` (first, count); then the batches that
-/// `args` names, as for `dyn_blocks_release`, go back before. Without `other` of the lineage hashes in `args`. The payload is
-/// written from its word `b` on: how many match, then their ids. The batch's id, or 0.
+/// Matches the longest prefix of the blocks `a` (first, count) of the sequence `other`, and releases the batches in
+/// `args` first, see `dyn_blocks_release`. Without `other` it matches the lineage hashes in `args`. Writes the number
+/// of matches and then their ids to the payload, from its word `b` on. Returns the id of the batch, or 0.
+/// Takes: handle blocks, other sequence?, args bytes?, payload u32s, a blockRange?, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_match(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -201,30 +215,33 @@ pub unsafe extern "C" fn dyn_blocks_match(call: *const dyn_call) -> dyn_reply {
             let blocks = call.handle_ref::<Blocks>()?.open()?;
             let out = call.out(call.b())?;
             if !call.has_other() {
-                return blocks.match_prefix(&hashes::from_bytes(call.raw_args())?, out, Noted(&[]));
+                return blocks.match_prefix(&hashes::from_bytes(call.raw_args())?, out, PendingReleases(&[]));
             }
-            let noted = Noted(call.raw_args());
+            let pending = PendingReleases(call.raw_args());
             let sequence = call.other_ref::<Sequence>()?;
-            sequence.with_names(call.a(), blocks.options().block_size, |names| blocks.match_prefix(names, out, noted))
+            sequence.with_names(call.a(), blocks.options().block_size, |names| blocks.match_prefix(names, out, pending))
         })
     }
 }
 
-/// As `dyn_blocks_match`, but goes on after one that is missing: a word a name, the block's id or 2^32 - 1.
+/// Like `dyn_blocks_match`, but continues after a missing block. Writes one word for each hash: the id of the block, or
+/// `DYN_NO_BLOCK`.
+/// Takes: handle blocks, other sequence?, args bytes?, payload u32s, a blockRange?, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_match_each(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
             let blocks = call.handle::<Blocks>()?;
             let blocks = blocks.open()?;
-            let names = hashes::named(call, call.a(), blocks.options().block_size)?;
+            let names = sequence::named(call, call.a(), blocks.options().block_size)?;
             Ok(Reply::number(blocks.match_each(&names, call.out(call.b())?)?))
         })
     }
 }
 
-/// As `dyn_blocks_match_each` for the lineage hashes in `args`; counts as a use where `a` is not 0, and a repeated name
-/// counts once.
+/// Like `dyn_blocks_match_each`, for the lineage hashes in `args`. A match only counts as a use if `a` is not 0. A
+/// repeated hash is found once.
+/// Takes: handle blocks, args bytes, payload u32s, a isUse, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_scan(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -237,19 +254,22 @@ pub unsafe extern "C" fn dyn_blocks_scan(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Gives back the batches whose ids are in `args`, as doubles; one that is gone is no error. Blocks lent to a copy go back
-/// when that is over.
+/// Releases the batches whose ids are in `args`, as doubles. An unknown id is not an error. Blocks that a copy uses are
+/// returned after the copy.
+/// Takes: handle blocks, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_release(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            call.handle_ref::<Blocks>()?.open()?.release(Noted(call.raw_args()));
+            call.handle_ref::<Blocks>()?.open()?.release(PendingReleases(call.raw_args()));
             Ok(Reply::unit())
         })
     }
 }
 
-/// Holds the blocks `b` (first, count) of the registered batch `a` once more. Gives the new batch's id.
+/// Makes a batch of the blocks `b` (first, count) of the registered batch `a`, which keeps them too. Returns the id of
+/// the new batch.
+/// Takes: handle blocks, a registeredBatch, b blockRange. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_clone(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -260,7 +280,8 @@ pub unsafe extern "C" fn dyn_blocks_clone(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Moves the blocks of the batch `a` from `b` on to a batch of their own, whose id it gives.
+/// Moves the blocks of the batch `a` from index `b` on to a new batch. Returns its id.
+/// Takes: handle blocks, a batch, b blockIndex. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_split(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -270,7 +291,8 @@ pub unsafe extern "C" fn dyn_blocks_split(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Moves the blocks of the batch `b` behind those of `a`; `b` is gone.
+/// Appends the blocks of the batch `b` to those of `a`. The id `b` is no longer valid.
+/// Takes: handle blocks, a batch, b appendedBatch. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_join(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -281,13 +303,15 @@ pub unsafe extern "C" fn dyn_blocks_join(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Gives the id of a batch that names the registered batch `a`'s blocks without holding them.
+/// Returns the id of a new batch with weak references to the blocks of the registered batch `a`.
+/// Takes: handle blocks, a registeredBatch. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_weak(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Blocks>()?.open()?.weak(call.a())?))) }
 }
 
-/// The blocks of the weak batch `a` that are still there, as `dyn_blocks_match_each`.
+/// Finds the blocks of the weak batch `a` that still exist. Writes and returns the same as `dyn_blocks_match_each`.
+/// Takes: handle blocks, payload u32s, a weakBatch, b offset. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_upgrade(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -297,7 +321,8 @@ pub unsafe extern "C" fn dyn_blocks_upgrade(call: *const dyn_call) -> dyn_reply 
     }
 }
 
-/// The lineage hashes of the batch `a`.
+/// Returns the lineage hashes of the batch `a`.
+/// Takes: handle blocks, a batch. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_hashes(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -307,7 +332,9 @@ pub unsafe extern "C" fn dyn_blocks_hashes(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Whether the blocks of the registered batch `a` are reset by their last release (`b` not 0) or stay cached.
+/// Sets what the last release of the blocks of the registered batch `a` does. If `b` is 0, they stay cached, else they
+/// are reset.
+/// Takes: handle blocks, a registeredBatch, b isResetOnRelease. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_reset_on_release(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -318,7 +345,8 @@ pub unsafe extern "C" fn dyn_blocks_reset_on_release(call: *const dyn_call) -> d
     }
 }
 
-/// Gives back all that the environment holds of the manager, which is gone with its last environment. Idempotent.
+/// Releases everything that the environment has of the manager. The last environment ends the manager. Idempotent.
+/// Takes: handle blocks. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -329,8 +357,9 @@ pub unsafe extern "C" fn dyn_blocks_close(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// What the lineage hashes of the registered batch `a` do not tell, 16 bytes a block as `dyn_blocks_stage` takes them;
-/// nothing where a block's are not known.
+/// Returns the identities of the registered batch `a`, 16 bytes a block, as for `dyn_blocks_stage`. Returns no bytes if
+/// one of them is not known.
+/// Takes: handle blocks, a registeredBatch. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_blocks_identities(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -338,7 +367,7 @@ pub unsafe extern "C" fn dyn_blocks_identities(call: *const dyn_call) -> dyn_rep
             let pinned = call.handle::<Blocks>()?.open()?.pin(call.a(), None)?;
             let known: Option<Vec<Identity>> = pinned.names().map(|(_, identity)| identity).collect();
             let words = known.into_iter().flatten().flat_map(|one| [one.tokens_hash, one.parent.unwrap_or(0)]);
-            Ok(Reply::bytes(words.flat_map(|word| word.to_le_bytes()).collect()))
+            Ok(Reply::bytes(words.flat_map(u64::to_le_bytes).collect()))
         })
     }
 }

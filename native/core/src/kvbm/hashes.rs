@@ -1,19 +1,18 @@
-//! Lineage hashes cross as 16 bytes each, big-endian: the crates' own serialized form. The crates panic on bytes that they
-//! did not write, so each is checked here.
+//! Lineage hashes cross as 16 bytes each, big-endian: the crates' own serialized form. The crates panic on other bytes,
+//! so each hash is checked here.
 
 use dynamo_tokens::{PositionalLineageHash, TokenBlock};
 
-use super::sequence::Sequence;
-use crate::abi::{Call, Failure};
+use crate::abi::Failure;
 
-pub const BYTES: usize = 16;
+pub const DYN_HASH_BYTES: usize = 16;
 
-/// What a block's lineage hash does not tell, and its events need.
+/// What the events of a block need and its lineage hash does not contain.
 #[derive(Clone, Copy)]
 pub struct Identity {
     /// Hash of the block's tokens alone.
     pub tokens_hash: u64,
-    /// Sequence hash of the block before, none for the first.
+    /// Sequence hash of the preceding block. `None` for the first block.
     pub parent: Option<u64>,
 }
 
@@ -23,7 +22,7 @@ impl From<&TokenBlock> for Identity {
     }
 }
 
-/// Bits of the position and of the parent's fragment, by the two bits of the mode.
+/// The widths in bits of the position and of the parent's fragment, by the two bits of the mode.
 const LAYOUTS: [(u32, u32); 3] = [(8, 54), (16, 46), (24, 38)];
 
 fn parse(raw: u128) -> Option<PositionalLineageHash> {
@@ -35,15 +34,17 @@ fn parse(raw: u128) -> Option<PositionalLineageHash> {
 }
 
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<PositionalLineageHash>, Failure> {
-    if !bytes.len().is_multiple_of(BYTES) {
-        return Err(Failure::invalid(format!("hashes: expected {BYTES} bytes each, got {} bytes", bytes.len())));
+    if !bytes.len().is_multiple_of(DYN_HASH_BYTES) {
+        return Err(Failure::invalid(format!(
+            "hashes: expected {DYN_HASH_BYTES} bytes each, got {} bytes",
+            bytes.len()
+        )));
     }
-    let parsed = bytes.chunks_exact(BYTES).enumerate().map(|(index, chunk)| {
-        let mut raw = [0; BYTES];
+    let parsed = bytes.chunks_exact(DYN_HASH_BYTES).enumerate().map(|(index, chunk)| {
+        let mut raw = [0; DYN_HASH_BYTES];
         raw.copy_from_slice(chunk);
-        parse(u128::from_be_bytes(raw)).ok_or_else(|| {
-            Failure::invalid(format!("hashes[{index}]: expected a lineage hash, got bytes that are none"))
-        })
+        parse(u128::from_be_bytes(raw))
+            .ok_or_else(|| Failure::invalid(format!("hashes[{index}]: expected a lineage hash, got other bytes")))
     });
     parsed.collect()
 }
@@ -55,20 +56,9 @@ pub fn to_bytes<'a>(hashes: impl Iterator<Item = &'a PositionalLineageHash>) -> 
 const RANGE_BITS: u32 = 24;
 const RANGE_MASK: u64 = (1 << RANGE_BITS) - 1;
 
-/// Two numbers below 2^24 in one argument: the low bits are the first.
+/// Two numbers below 2^24 in one argument. The first is in the low bits.
 pub fn pair(value: u64) -> (usize, usize) {
     ((value & RANGE_MASK) as usize, (value >> RANGE_BITS) as usize)
-}
-
-/// The hashes that a call names: `other` is a sequence and `range` its blocks (first, count), or `args` holds them.
-pub fn named(call: &Call, range: u64, block_size: usize) -> Result<Vec<PositionalLineageHash>, Failure> {
-    if call.has_args() {
-        return from_bytes(call.raw_args());
-    }
-    let sequence = call.other::<Sequence>()?;
-    let sequence = sequence.lock();
-    let blocks = sequence_blocks(&sequence, range, block_size)?;
-    Ok(blocks.iter().map(TokenBlock::positional_lineage_hash).collect())
 }
 
 pub fn sequence_blocks(
@@ -92,3 +82,6 @@ pub fn sequence_blocks(
         ))
     })
 }
+
+#[cfg(test)]
+mod tests;

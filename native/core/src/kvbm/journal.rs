@@ -1,10 +1,10 @@
-//! What a manager holds, told as the router wants it: blocks stored, with what their hashes do not tell, and blocks removed.
-//! The crates' own events know neither tiers nor tokens and come too late where a weak block lives; this journal is kept by
-//! the calls that store and evict, under one lock with them, so that each block is told stored and removed in turn.
+//! The blocks that a manager stores and removes, as events for a router. The crates' own events lack tiers and tokens,
+//! and they are late if there is a weak reference to a block. The calls that store and evict write this journal under
+//! its lock, so that the events of a block are in order.
 //!
-//! An event: kind u32 (0 stored, 1 removed, 2 cleared, 3 lost), count u32, event id u64, start position u64, parent u64,
-//! whether there is a parent u64; then `count` sequence hashes, and for kind 0 as many hashes of tokens. Little-endian.
-//! With kind 3 the event id is how many were lost.
+//! An event is little-endian: kind u32 (0 stored, 1 removed, 2 cleared, 3 lost), count u32, event id u64, start
+//! position u64, parent u64, 1 if there is a parent u64. Then follow `count` sequence hashes, and for kind 0 `count`
+//! hashes of tokens. With kind 3 the event id is the number of lost events.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ pub struct Journal {
 }
 
 pub struct State {
-    told: HashMap<PositionalLineageHash, Identity>,
+    reported: HashMap<PositionalLineageHash, Identity>,
     next_id: u64,
     sender: broadcast::Sender<Bytes>,
 }
@@ -50,16 +50,17 @@ fn encode(kind: u32, id: u64, position: u64, parent: Option<u64>, hashes: &[u64]
 
 impl Journal {
     pub fn new(capacity: usize) -> Self {
-        let state = State { told: HashMap::new(), next_id: 0, sender: broadcast::channel(capacity.max(1)).0 };
+        let state = State { reported: HashMap::new(), next_id: 0, sender: broadcast::channel(capacity.max(1)).0 };
         Self { state: Mutex::new(state) }
     }
 
-    /// Held across the change that is told, so that two threads' changes are told in their order.
+    /// Held across the change, so that the events of two threads are in the order of their changes.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
-    /// The events from now on; with `snapshot` first an event that clears and those that store what is there.
+    /// The events from now on. With `snapshot` they begin with a cleared event and with stored events for all present
+    /// blocks.
     pub fn subscribe(&self, snapshot: bool) -> impl Stream<Item = Result<Item, Failure>> + Send + 'static + use<> {
         let state = self.state.lock();
         let before = if snapshot { state.snapshot() } else { Vec::new() };
@@ -74,53 +75,55 @@ impl Journal {
 impl State {
     fn send(&mut self, event: impl FnOnce(u64) -> Bytes) {
         self.next_id += 1;
-        // Without a subscriber there is nobody to tell.
+        // Without a subscriber the event is not built.
         if self.sender.receiver_count() > 0 {
             let _ = self.sender.send(event(self.next_id));
         }
     }
 
-    /// Tells of what is new among the blocks, a run of blocks that follow each other at a time.
+    /// Sends events for the new blocks: one for each run of blocks that follow one another.
     pub fn stored(&mut self, blocks: impl Iterator<Item = (PositionalLineageHash, Identity)>) {
         let mut run: Vec<(PositionalLineageHash, Identity)> = Vec::new();
         for (hash, identity) in blocks {
-            if self.told.insert(hash, identity).is_some() {
+            if self.reported.insert(hash, identity).is_some() {
                 continue;
             }
             let follows = run.last().is_some_and(|(last, _)| {
                 hash.position() == last.position() + 1 && identity.parent == Some(last.current_sequence_hash())
             });
             if !follows {
-                self.tell_run(&run);
+                self.send_run(&run);
                 run.clear();
             }
             run.push((hash, identity));
         }
-        self.tell_run(&run);
+        self.send_run(&run);
     }
 
-    fn tell_run(&mut self, run: &[(PositionalLineageHash, Identity)]) {
+    fn send_run(&mut self, run: &[(PositionalLineageHash, Identity)]) {
         if let Some(&(first, Identity { parent, .. })) = run.first() {
             self.send(|id| stored_event(id, first.position(), parent, run));
         }
     }
 
     pub fn removed(&mut self, hashes: impl Iterator<Item = PositionalLineageHash>) {
-        let gone: Vec<u64> =
-            hashes.filter(|hash| self.told.remove(hash).is_some()).map(|hash| hash.current_sequence_hash()).collect();
+        let gone: Vec<u64> = hashes
+            .filter(|hash| self.reported.remove(hash).is_some())
+            .map(|hash| hash.current_sequence_hash())
+            .collect();
         if !gone.is_empty() {
             self.send(|id| encode(REMOVED, id, 0, None, &gone, &[]));
         }
     }
 
-    /// Of all that was told stored, tells removed what `is_there` denies.
+    /// Sends a removed event for all stored blocks that are no longer there according to `is_there`.
     pub fn sweep(&mut self, is_there: impl Fn(PositionalLineageHash) -> bool) {
-        let gone: Vec<_> = self.told.keys().copied().filter(|&hash| !is_there(hash)).collect();
+        let gone: Vec<_> = self.reported.keys().copied().filter(|&hash| !is_there(hash)).collect();
         self.removed(gone.into_iter());
     }
 
     fn snapshot(&self) -> Vec<Bytes> {
-        let mut all: Vec<_> = self.told.iter().map(|(hash, identity)| (*hash, *identity)).collect();
+        let mut all: Vec<_> = self.reported.iter().map(|(hash, identity)| (*hash, *identity)).collect();
         // Parents before their children.
         all.sort_unstable_by_key(|(hash, _)| hash.position());
         let cleared = encode(CLEARED, self.next_id, 0, None, &[], &[]);
@@ -135,3 +138,6 @@ fn stored_event(id: u64, position: u64, parent: Option<u64>, run: &[(PositionalL
     let tokens: Vec<u64> = run.iter().map(|(_, identity)| identity.tokens_hash).collect();
     encode(STORED, id, position, parent, &hashes, &tokens)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
-//! KV blocks. This is the only module that knows kvbm-logical, dynamo-tokens and dynamo-kv-hashing: all else sees handles,
-//! batch ids and bytes.
+//! KV blocks. This is the only module that uses kvbm-logical, dynamo-tokens and dynamo-kv-hashing. Other code sees
+//! handles, batch ids and bytes.
 //!
-//! A *batch* is many block guards under one id of the `Blocks` handle that made it. The crates' moves make misuse of a
-//! guard impossible; a batch's id carries that over the boundary, since each entry checks the state that it finds.
+//! A *batch* is a group of block guards with one id, which belongs to the `Blocks` handle that made it. In Rust the
+//! type system prevents misuse of a guard. At this boundary each entry checks the state of the batch instead.
 
 mod batch;
+#[cfg(feature = "testing")]
 mod bench;
 mod client;
 mod copy;
@@ -12,50 +13,13 @@ mod entries;
 mod hashes;
 mod journal;
 mod manager;
+mod options;
 mod pool;
 mod registry;
 mod sequence;
+mod shared;
 mod storage;
+mod table;
+mod tier;
 
-use kvbm_logical::blocks::BlockMetadata;
-use serde::{Deserialize, Serialize};
-
-/// The crates tell tiers apart by a type each.
-pub trait Tier: BlockMetadata {
-    const NAME: TierName;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TierName {
-    Device,
-    Host,
-    Disk,
-}
-
-impl TierName {
-    pub fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
-
-#[derive(Clone)]
-pub struct Device;
-
-#[derive(Clone)]
-pub struct Host;
-
-#[derive(Clone)]
-pub struct Disk;
-
-impl Tier for Device {
-    const NAME: TierName = TierName::Device;
-}
-
-impl Tier for Host {
-    const NAME: TierName = TierName::Host;
-}
-
-impl Tier for Disk {
-    const NAME: TierName = TierName::Disk;
-}
+pub use tier::{Device, Disk, Host, Tier, TierName};

@@ -5,27 +5,27 @@ use kvbm_logical::LifecyclePinRef;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 
 use super::hashes::Identity;
-use super::manager::{Options, Owner};
+use super::options::Options;
 use super::registry::Registry;
 use super::storage::Storage;
 use crate::abi::{Failure, Out};
 use crate::stream::Items;
 
-/// Batches that JavaScript has done with, by their ids as doubles. The next call that it makes anyway gives them back.
+/// The ids, as doubles, of batches that JavaScript no longer uses. Its next call releases them.
 #[derive(Clone, Copy)]
-pub struct Noted<'a>(pub &'a [u8]);
+pub struct PendingReleases<'a>(pub &'a [u8]);
 
-impl Noted<'_> {
+impl PendingReleases<'_> {
     pub fn ids(&self) -> impl Iterator<Item = u64> {
         self.0.as_chunks::<8>().0.iter().map(|id| f64::from_le_bytes(*id) as u64)
     }
 }
 
-/// In place of a block's id where there is none.
-pub const NO_BLOCK: u32 = u32::MAX;
+/// The id in place of a block that does not exist.
+pub const DYN_NO_BLOCK: u32 = u32::MAX;
 
-/// One environment's part in a manager, whatever its tier. Closed, or dropped with its environment, it gives back all that
-/// it holds.
+/// One environment's share of a manager of any tier. Closing it, or dropping it with its environment, releases all its
+/// batches.
 pub struct Blocks(RwLock<Option<Arc<dyn Pool>>>);
 
 impl Blocks {
@@ -43,7 +43,12 @@ impl Blocks {
     }
 }
 
-/// Registered blocks that stay while this lives, wherever their batch goes.
+/// Releases the pins of a manager of any tier.
+pub trait Owner: Send + Sync {
+    fn unpin(&self, pins: Vec<LifecyclePinRef>);
+}
+
+/// Registered blocks that stay registered while this exists, even if their batch is released.
 pub struct Pinned {
     pins: Vec<LifecyclePinRef>,
     owner: Arc<dyn Owner>,
@@ -71,8 +76,8 @@ impl Drop for Pinned {
     }
 }
 
-/// Mutable blocks taken from their batch until this is dropped.
-pub trait Lent: Send {
+/// Mutable blocks that are taken out of their batch until this is dropped.
+pub trait CheckedOut: Send {
     fn ids(&self) -> Vec<usize>;
 }
 
@@ -81,34 +86,43 @@ pub trait Pool: Send + Sync {
     fn options(&self) -> &Options;
     fn registry(&self) -> &Arc<Registry>;
     fn storage(&self) -> Option<&Arc<Storage>>;
-    /// Whether blocks are to be staged with what their hashes do not tell.
+    /// Whether `stage` needs identities.
     fn wants_identities(&self) -> bool;
     fn available(&self) -> usize;
     fn statistics(&self) -> Vec<u64>;
-    /// Resets every inactive block; how many that were, and how many are held.
+    /// Resets every inactive block. Returns how many there were, and how many blocks are in use.
     fn drain(&self) -> (usize, usize);
     fn events(&self, snapshot: bool) -> Result<Items, Failure>;
 
-    /// The batch's id, or 0 where there are not that many blocks; `out` gets the blocks' ids. What is noted goes back before.
-    fn allocate(&self, count: usize, out: Out, noted: Noted) -> Result<u64, Failure>;
+    /// Returns the id of the batch, or 0 if there are not enough blocks. Writes the ids of the blocks to `out`.
+    /// Releases `pending` first.
+    fn allocate(&self, count: usize, out: Out, pending: PendingReleases) -> Result<u64, Failure>;
     fn stage(&self, id: u64, hashes: Vec<PositionalLineageHash>, identities: Vec<Identity>) -> Result<(), Failure>;
-    /// How many of the blocks were there already; where some were, `out` gets the ids of those that now stand for the hashes.
+    /// Returns how many blocks were replaced by blocks that existed before. If there were any, writes the ids of all
+    /// blocks to `out`.
     fn register(&self, id: u64, out: Out) -> Result<u64, Failure>;
-    /// The first `blocks.len()` blocks of a mutable batch, staged and registered as a batch of their own.
+    /// Stages and registers the first `blocks.len()` blocks of a mutable batch as a new batch.
     fn commit(&self, id: u64, blocks: &[TokenBlock], out: Out) -> Result<u64, Failure>;
     fn unstage(&self, id: u64) -> Result<(), Failure>;
-    /// `out` gets how many blocks match and their ids. The batch's id, or 0 where none does. What is noted goes back before.
-    fn match_prefix(&self, hashes: &[PositionalLineageHash], out: Out, noted: Noted) -> Result<u64, Failure>;
-    /// `out` gets a block's id for each hash, or `NO_BLOCK`; the batch has those that are there, in their order.
+    /// Writes the number of matches and their ids to `out`. Returns the id of the batch, or 0 without a match. Releases
+    /// `pending` first.
+    fn match_prefix(
+        &self,
+        hashes: &[PositionalLineageHash],
+        out: Out,
+        pending: PendingReleases,
+    ) -> Result<u64, Failure>;
+    /// Writes the id of a block for each hash to `out`, or `DYN_NO_BLOCK`. The batch has the blocks that exist, in
+    /// order.
     fn match_each(&self, hashes: &[PositionalLineageHash], out: Out) -> Result<u64, Failure>;
-    /// As `match_each`, without counting as a use unless `touch`.
+    /// Like `match_each`. A match only counts as a use with `touch`.
     fn scan(&self, hashes: &[PositionalLineageHash], touch: bool, out: Out) -> Result<u64, Failure>;
-    /// A batch that is gone is no error.
-    fn release(&self, noted: Noted);
+    /// An unknown id is not an error.
+    fn release(&self, pending: PendingReleases);
     fn copy_of(&self, id: u64, range: std::ops::Range<usize>) -> Result<u64, Failure>;
-    /// Moves the blocks from `at` on to a batch of their own.
+    /// Moves the blocks from index `at` on to a new batch.
     fn split(&self, id: u64, at: usize) -> Result<u64, Failure>;
-    /// Moves the blocks of `from` behind those of `id`; `from` is gone.
+    /// Appends the blocks of `from` to those of `id`. The id `from` is no longer valid.
     fn join(&self, id: u64, from: u64) -> Result<(), Failure>;
     fn weak(&self, id: u64) -> Result<u64, Failure>;
     fn upgrade(&self, id: u64, out: Out) -> Result<u64, Failure>;
@@ -116,9 +130,9 @@ pub trait Pool: Send + Sync {
     fn reset_on_release(&self, id: u64, reset: bool) -> Result<(), Failure>;
 
     fn pin(&self, id: u64, range: Option<std::ops::Range<usize>>) -> Result<Pinned, Failure>;
-    fn lend(self: Arc<Self>, id: u64) -> Result<Box<dyn Lent>, Failure>;
-    /// The ids of a batch's blocks, and whether they are registered, not mutable.
+    fn check_out(self: Arc<Self>, id: u64) -> Result<Box<dyn CheckedOut>, Failure>;
+    /// The ids of the blocks of a mutable or registered batch, and whether they are registered.
     fn block_ids(&self, id: u64) -> Result<(Vec<usize>, bool), Failure>;
-    /// The id of a block of a batch that is mutable or registered.
+    /// The id of one block of a mutable or registered batch.
     fn block_id(&self, id: u64, index: usize) -> Result<usize, Failure>;
 }

@@ -10,17 +10,17 @@ use kvbm_logical::manager::FrequencyTrackingCapacity;
 use serde::Deserialize;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
-use super::{Device, Disk, Host, TierName, hashes};
+use super::{Device, Disk, Host, TierName, hashes, sequence};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::stream::{Item, PullStream};
 
-/// The names of all registered blocks; managers of several tiers may share one.
+/// The hashes of all registered blocks. Managers of several tiers may share one registry.
 pub struct Registry {
     pub blocks: BlockRegistry,
     events: Option<Arc<EventsManager>>,
-    /// Whether blocks keep their `Identity`: from the first manager on that publishes events.
+    /// Whether blocks keep their `Identity`. The first manager that publishes events sets it.
     pub identities: AtomicBool,
-    /// The tiers that have a manager, a bit each.
+    /// The tiers that have a manager, as bits.
     tiers: AtomicU8,
 }
 
@@ -55,10 +55,11 @@ impl Registry {
         Ok(Self { blocks: builder.build(), events, identities: AtomicBool::new(false), tiers: AtomicU8::new(0) })
     }
 
-    /// A tier has one manager: the crates count a name's blocks by tier, so two could not be told apart.
+    /// A tier has one manager. The crates count the blocks of a hash by tier, so they could not distinguish two
+    /// managers.
     pub fn claim(&self, tier: TierName) -> Result<(), Failure> {
         if self.tiers.fetch_or(tier.bit(), Ordering::AcqRel) & tier.bit() != 0 {
-            return Err(Failure::conflict(format!("the registry has a manager of the tier {tier:?} already")));
+            return Err(Failure::conflict(format!("the registry already has a manager of the tier {tier:?}")));
         }
         Ok(())
     }
@@ -72,7 +73,8 @@ impl Registry {
     }
 }
 
-/// `args`: `{frequency, eventCapacity}`. Gives a `Registry`.
+/// `args`: `{frequency, eventCapacity}`. Returns a `Registry`.
+/// Takes: args bytes?. Returns: handle registry.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_registry_create(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -83,15 +85,17 @@ pub unsafe extern "C" fn dyn_registry_create(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// Names are as for `dyn_blocks_match`, in `a`; `b` is the sequence's block size. Gives a byte a name, with a bit a tier:
-/// 1 device, 2 host, 4 disk.
+/// Returns one byte for each hash. Its bits are the tiers that have the block: 1 device, 2 host, 4 disk. The hashes are
+/// those of the blocks `a` (first, count) of the sequence `other` with the block size `b`, or the lineage hashes in
+/// `args`.
+/// Takes: handle registry, other sequence?, args bytes?, a blockRange?, b blockSize?. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_registry_presence(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
             let registry = call.handle::<Registry>()?;
             let tiers = [TypeId::of::<Device>(), TypeId::of::<Host>(), TypeId::of::<Disk>()];
-            let names = hashes::named(call, call.a(), call.b() as usize)?;
+            let names = sequence::named(call, call.a(), call.b() as usize)?;
             let bits = names.iter().map(|&hash| {
                 let Some(handle) = registry.blocks.match_sequence_hash(hash, false) else { return 0 };
                 (0..tiers.len()).filter(|&tier| handle.has_any_block(&tiers[tier..=tier])).map(|tier| 1 << tier).sum()
@@ -101,7 +105,9 @@ pub unsafe extern "C" fn dyn_registry_presence(call: *const dyn_call) -> dyn_rep
     }
 }
 
-/// How often each name was used lately, a byte each: 0 to 15. With `b` not 0 they are used once more first.
+/// Returns one byte for each lineage hash in `args`: how often it was used recently, 0 to 15. If `b` is not 0, this
+/// counts as a use first.
+/// Takes: handle registry, args bytes, b isUse. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_registry_frequency(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -116,6 +122,7 @@ pub unsafe extern "C" fn dyn_registry_frequency(call: *const dyn_call) -> dyn_re
     }
 }
 
+/// Takes: handle registry. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_registry_count(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Registry>()?.blocks.registered_count() as u64))) }
@@ -125,8 +132,9 @@ const CREATED: u8 = 0;
 const REMOVED: u8 = 1;
 const LOST: u8 = 2;
 
-/// Gives a `PullStream` of the crate's own events: a byte (0 created, 1 removed) and the lineage hash, or 2 and how many
-/// were lost (8 bytes, little-endian).
+/// Returns a `PullStream` of the crate's own events. An event is a byte (0 created, 1 removed) and the lineage hash, or
+/// 2 and the number of lost events (8 bytes, little-endian).
+/// Takes: handle registry. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_registry_events(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -136,7 +144,7 @@ pub unsafe extern "C" fn dyn_registry_events(call: *const dyn_call) -> dyn_reply
                 return Err(Failure::invalid("registry: expected one with the option events, got one without"));
             };
             let items = events.subscribe_loss_aware().map(|event| {
-                let mut out = Vec::with_capacity(1 + hashes::BYTES);
+                let mut out = Vec::with_capacity(1 + hashes::DYN_HASH_BYTES);
                 match event {
                     Ok(KvCacheEvent::Create(hash)) => {
                         out.push(CREATED);

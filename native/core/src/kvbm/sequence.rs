@@ -8,15 +8,15 @@ use serde::Deserialize;
 use super::hashes;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 
-/// Beyond this position the crates' hashes panic.
-const MOST_BLOCKS: usize = 1 << 24;
+/// The crates panic on a higher position.
+const MAX_BLOCKS: usize = 1 << 24;
 
-/// A sequence of tokens in hashed blocks, salted as the router salts.
+/// A sequence of tokens in hashed blocks. The salt is the same as the router's.
 pub struct Sequence(Mutex<Inner>);
 
 struct Inner {
     tokens: TokenBlockSequence,
-    /// The names of its first blocks, side by side as matching wants them; made when they are first asked for.
+    /// The hashes of its first blocks as one slice, which matching needs. They are computed on first use.
     names: Vec<PositionalLineageHash>,
 }
 
@@ -29,7 +29,7 @@ impl Sequence {
         MutexGuard::map(self.0.lock(), |inner| &mut inner.tokens)
     }
 
-    /// Hands over the names of a range (first, count) of the full blocks.
+    /// Calls `body` with the hashes of a range (first, count) of the full blocks.
     pub fn with_names<T>(
         &self,
         range: u64,
@@ -44,7 +44,7 @@ impl Sequence {
         body(&names[first..first + count])
     }
 
-    /// Changes the tokens so that blocks may go: their names go with them.
+    /// Shortens the tokens. The hashes of removed blocks are dropped too.
     fn cut(&self, change: impl FnOnce(&mut TokenBlockSequence) -> Result<(), TokenBlockError>) -> Result<(), Failure> {
         let Inner { tokens, names } = &mut *self.0.lock();
         change(tokens).map_err(wrong)?;
@@ -84,7 +84,7 @@ fn tokens<'a>(call: &Call<'a>) -> Result<std::borrow::Cow<'a, [Token]>, Failure>
     if !bytes.len().is_multiple_of(4) {
         return Err(Failure::invalid(format!("tokens: expected 4 bytes each, got {} bytes", bytes.len())));
     }
-    // SAFETY: every bit pattern is a u32; what is not aligned lies outside of `whole`.
+    // SAFETY: every bit pattern is a valid u32, and `whole` is the aligned part.
     let (before, whole, _) = unsafe { bytes.align_to::<Token>() };
     if before.is_empty() {
         return Ok(whole.into());
@@ -96,10 +96,22 @@ fn tokens<'a>(call: &Call<'a>) -> Result<std::borrow::Cow<'a, [Token]>, Failure>
         .into())
 }
 
+/// The hashes that a call selects: the blocks `range` (first, count) of the sequence `other`, or the lineage hashes in
+/// `args`.
+pub fn named(call: &Call, range: u64, block_size: usize) -> Result<Vec<PositionalLineageHash>, Failure> {
+    if call.has_args() {
+        return hashes::from_bytes(call.raw_args());
+    }
+    let sequence = call.other::<Sequence>()?;
+    let sequence = sequence.lock();
+    let blocks = hashes::sequence_blocks(&sequence, range, block_size)?;
+    Ok(blocks.iter().map(TokenBlock::positional_lineage_hash).collect())
+}
+
 fn fits(tokens: usize, block_size: usize) -> Result<(), Failure> {
-    if tokens / block_size > MOST_BLOCKS {
+    if tokens / block_size > MAX_BLOCKS {
         return Err(Failure::invalid(format!(
-            "tokens: expected at most {MOST_BLOCKS} blocks of {block_size}, got {tokens} tokens"
+            "tokens: expected at most {MAX_BLOCKS} blocks of {block_size}, got {tokens} tokens"
         )));
     }
     Ok(())
@@ -114,8 +126,9 @@ fn wrong(error: TokenBlockError) -> Failure {
     }
 }
 
-/// The payload is the tokens, 4 bytes each. `a`: tokens in a block. `args`: `{salt, loraName, multimodal: [{hash, offset,
-/// length}]}`. Gives a `Sequence`.
+/// The payload is the tokens, 4 bytes each. `a`: tokens in a block. `args`: `{salt, loraName, multimodal: [{hash,
+/// offset, length}]}`. Returns a `Sequence`.
+/// Takes: args bytes?, payload u32s, a blockSize. Returns: handle sequence.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_create(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -140,7 +153,8 @@ pub unsafe extern "C" fn dyn_sequence_create(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// The crate copies on all that does not fit its current block, so it is given one block's worth at a time.
+/// The crate copies all tokens that do not fit its current block again and again. So it gets the tokens of one block at
+/// a time.
 fn extend(sequence: &mut TokenBlockSequence, tokens: &[Token]) -> Result<(), TokenBlockError> {
     let (head, rest) = tokens.split_at(sequence.current_block().remaining().min(tokens.len()));
     let block_size = sequence.block_size();
@@ -150,7 +164,9 @@ fn extend(sequence: &mut TokenBlockSequence, tokens: &[Token]) -> Result<(), Tok
     Ok(())
 }
 
-/// The payload is more tokens. `args`: `{multimodal}`, with offsets from the first of them. Number: full blocks now.
+/// Appends the tokens of the payload. `args`: `{multimodal}`, with offsets from the first new token. Returns how many
+/// full blocks there are.
+/// Takes: handle sequence, args bytes?, payload u32s. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_extend(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -172,6 +188,7 @@ pub unsafe extern "C" fn dyn_sequence_extend(call: *const dyn_call) -> dyn_reply
 }
 
 /// Keeps the first `a` tokens.
+/// Takes: handle sequence, a tokenCount. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_truncate(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -182,7 +199,8 @@ pub unsafe extern "C" fn dyn_sequence_truncate(call: *const dyn_call) -> dyn_rep
     }
 }
 
-/// The tokens from `a` to `b`, 4 bytes each; nothing where the range is empty.
+/// Returns the tokens from `a` to `b`, 4 bytes each. Returns no bytes if the range is empty.
+/// Takes: handle sequence, a start, b end. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_tokens(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -194,9 +212,10 @@ pub unsafe extern "C" fn dyn_sequence_tokens(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// Of the blocks that `a` names (first, count), what `b` asks for: 0 the hashes of their tokens, 1 their sequence hashes,
-/// each of 8 bytes and written to the payload; 2 their lineage hashes (16 bytes, big-endian), which it gives; 3 gives the
-/// salt's hash.
+/// Hashes of the blocks `a` (first, count). `b` selects them. 0: the hashes of their tokens; 1: their sequence hashes.
+/// Both are written to the payload, 8 bytes each. 2: returns their lineage hashes, 16 bytes each, big-endian. 3:
+/// returns the hash of the salt, 8 bytes.
+/// Takes: handle sequence, payload u64s?, a blockRange?, b hashKind. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_hashes(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -217,7 +236,7 @@ pub unsafe extern "C" fn dyn_sequence_hashes(call: *const dyn_call) -> dyn_reply
                 }
                 return Ok(Reply::unit());
             }
-            let mut out = Vec::with_capacity(blocks.len() * hashes::BYTES);
+            let mut out = Vec::with_capacity(blocks.len() * hashes::DYN_HASH_BYTES);
             for block in blocks {
                 out.extend_from_slice(&block.positional_lineage_hash().as_u128().to_be_bytes());
             }
@@ -226,7 +245,8 @@ pub unsafe extern "C" fn dyn_sequence_hashes(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// Gives a `Sequence` of its own with the same tokens, salt and multimodal runs.
+/// Returns a new `Sequence` with the same tokens, salt and multimodal runs.
+/// Takes: handle sequence. Returns: handle sequence.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_clone(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -245,7 +265,8 @@ pub unsafe extern "C" fn dyn_sequence_clone(call: *const dyn_call) -> dyn_reply 
     }
 }
 
-/// Forgets the tokens.
+/// Removes all tokens. Idempotent.
+/// Takes: handle sequence. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_sequence_close(call: *const dyn_call) -> dyn_reply {
     unsafe {

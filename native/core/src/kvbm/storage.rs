@@ -1,5 +1,5 @@
-//! Where the bytes of a tier's blocks lie: page-aligned memory of our own, a file, or a region of native/nixl, of which only
-//! the checksums are here.
+//! The bytes of the blocks of a tier. They are in page-aligned memory, in a file, or in a region of native/nixl. Of a
+//! region only the checksums are here.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::abi::Failure;
 
-/// What a block's bytes mean: [layer][K and V][token][head][dimension]. Blocks are copied only between equal layouts.
+/// The layout of the bytes of a block: [layer][K and V][token][head][dimension]. Blocks are only copied between equal
+/// layouts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Layout {
     layers: u64,
-    /// 2 where K and V lie apart, 1 where they are one.
+    /// 2 if K and V are separate, 1 if they are one tensor.
     outer: u64,
     /// Tokens in a block.
     page_size: u64,
@@ -31,7 +32,11 @@ impl Layout {
             "float32" => 4,
             "float16" | "bfloat16" => 2,
             "float8" | "int8" => 1,
-            other => return Err(Failure::invalid(format!("layout.elementType: {other} is none"))),
+            other => {
+                return Err(Failure::invalid(format!(
+                    "layout.elementType: expected float32, float16, bfloat16, float8 or int8, got {other}"
+                )));
+            }
         })
     }
 
@@ -40,7 +45,7 @@ impl Layout {
         let bytes = sizes.into_iter().try_fold(1u64, u64::checked_mul).filter(|bytes| (1..1 << 40).contains(bytes));
         bytes
             .map(|bytes| bytes as usize)
-            .ok_or_else(|| Failure::invalid(format!("layout: a block of {self:?} has no size that fits")))
+            .ok_or_else(|| Failure::invalid(format!("layout: the size of a block of {self:?} is out of range")))
     }
 }
 
@@ -50,7 +55,7 @@ pub enum StorageArgs {
     Memory {
         checksums: bool,
     },
-    /// A file that is made, and removed with the manager.
+    /// A new file, which is removed together with the manager.
     File {
         path: PathBuf,
         checksums: bool,
@@ -60,18 +65,18 @@ pub enum StorageArgs {
     },
 }
 
-struct Region {
+struct Mapping {
     start: *mut u8,
     len: usize,
 }
 
-// SAFETY: plain memory. Who may touch which block of it is decided by the block guards.
-unsafe impl Send for Region {}
-unsafe impl Sync for Region {}
+// SAFETY: plain memory. The block guards determine which code may access which block.
+unsafe impl Send for Mapping {}
+unsafe impl Sync for Mapping {}
 
-impl Region {
+impl Mapping {
     fn new(len: usize) -> Result<Self, Failure> {
-        // SAFETY: a mapping of its own, which nothing else can lie in.
+        // SAFETY: a new mapping, which overlaps no other.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -94,24 +99,24 @@ impl Region {
     }
 }
 
-impl Drop for Region {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; whoever still looked into it held the storage.
+        // SAFETY: mapped by `new` with this length. Every user of the memory keeps the storage alive.
         unsafe { libc::munmap(self.start.cast(), self.len) };
     }
 }
 
 enum Place {
-    Memory(Region),
+    Memory(Mapping),
     File { file: File, path: PathBuf },
-    Elsewhere,
+    Region,
 }
 
 pub struct Storage {
     place: Place,
     pub layout: Layout,
     pub block_bytes: usize,
-    /// By block and layer, 0 where there is none: layers are copied apart.
+    /// By block and layer, because layers are copied separately. 0 means none.
     checksums: Option<Box<[AtomicU64]>>,
 }
 
@@ -131,7 +136,7 @@ impl Storage {
             .checked_mul(blocks)
             .ok_or_else(|| Failure::invalid("blockCount: the blocks' bytes do not fit"))?;
         let (place, checksums) = match args {
-            StorageArgs::Memory { checksums } => (Place::Memory(Region::new(len)?), *checksums),
+            StorageArgs::Memory { checksums } => (Place::Memory(Mapping::new(len)?), *checksums),
             StorageArgs::File { path, checksums } => {
                 let what = path.display().to_string();
                 let file = File::options()
@@ -146,7 +151,7 @@ impl Storage {
                 }
                 (Place::File { file, path: path.clone() }, *checksums)
             }
-            StorageArgs::Region { checksums } => (Place::Elsewhere, *checksums),
+            StorageArgs::Region { checksums } => (Place::Region, *checksums),
         };
         let checksums = checksums.then(|| (0..blocks * layout.layers as usize).map(|_| AtomicU64::new(0)).collect());
         Ok(Self { place, layout: layout.clone(), block_bytes, checksums })
@@ -160,7 +165,7 @@ impl Storage {
         self.block_bytes / self.layers()
     }
 
-    /// Where some layers of a block begin in the storage.
+    /// The offset of some layers of a block.
     fn start(&self, block: usize, layers: &Range<usize>) -> usize {
         block * self.block_bytes + layers.start * self.layer_bytes()
     }
@@ -170,110 +175,111 @@ impl Storage {
         self.checksums.as_ref().map(|checksums| &checksums[first + layers.start..first + layers.end])
     }
 
-    /// The checksums of bytes, one a layer.
+    /// Computes the checksums of bytes, one for each layer.
     pub fn digest(&self, bytes: &[u8]) -> impl Iterator<Item = u64> {
         bytes.chunks_exact(self.layer_bytes()).map(checksum)
     }
 
-    /// Where a block lies, if in memory.
+    /// The address of a block, if the storage is memory.
     pub fn address(&self, block: usize) -> Option<*mut u8> {
         match &self.place {
-            // SAFETY: `block` is a block of the manager that this storage was made for.
+            // SAFETY: `block` is a block of the manager of this storage.
             Place::Memory(region) => Some(unsafe { region.start.add(block * self.block_bytes) }),
-            Place::File { .. } | Place::Elsewhere => None,
+            Place::File { .. } | Place::Region => None,
         }
     }
 
-    /// All of it, if in memory: where it begins and how long it is.
+    /// The address and the length of the whole storage, if it is memory.
     pub fn memory(&self) -> Option<(*mut u8, usize)> {
         match &self.place {
             Place::Memory(region) => Some((region.start, region.len)),
-            Place::File { .. } | Place::Elsewhere => None,
+            Place::File { .. } | Place::Region => None,
         }
     }
 
-    /// Why there are no bytes to be looked at.
+    /// The failure of a storage that is not memory.
     pub fn no_memory(&self) -> Failure {
-        let got = if matches!(self.place, Place::Elsewhere) { "a region" } else { "a file" };
+        let got = if matches!(self.place, Place::Region) { "a region" } else { "a file" };
         Failure::invalid(format!("storage: expected memory, got {got}, which has no views"))
     }
 
-    /// A block's bytes, if in memory.
+    /// The bytes of a block, if the storage is memory.
     ///
     /// # Safety
-    /// Nobody may write to the block meanwhile.
+    /// No code may write to the block while the slice exists.
     pub unsafe fn bytes(&self, block: usize) -> Option<&[u8]> {
-        // SAFETY: a block's memory, which lives as long as the storage.
+        // SAFETY: the memory of a block, which lives as long as the storage.
         self.address(block).map(|address| unsafe { std::slice::from_raw_parts(address, self.block_bytes) })
     }
 
-    /// The block's bytes as they are when its writing is over.
+    /// Stores the checksums of a block that is completely written.
     pub fn seal(&self, block: usize) {
         if self.checksums.is_none() {
             return;
         }
-        // SAFETY: staged, so nobody writes to it.
+        // SAFETY: a staged block is not written to.
         if let Some(bytes) = unsafe { self.bytes(block) } {
             self.note(block, 0..self.layers(), self.digest(bytes));
         }
     }
 
-    /// The checksums of what some layers of a block hold from now on.
+    /// Stores the checksums of some layers of a block.
     pub fn note(&self, block: usize, layers: Range<usize>, checksums: impl Iterator<Item = u64>) {
         for (kept, checksum) in self.kept(block, layers).unwrap_or_default().iter().zip(checksums) {
             kept.store(checksum, Ordering::Release);
         }
     }
 
-    /// The block has a new tenant.
+    /// Clears the checksums of a block that is allocated again.
     pub fn forget(&self, block: usize) {
         self.note(block, 0..self.layers(), std::iter::repeat(0));
     }
 
-    /// The block's checksums, one a layer; 0 where none is kept.
+    /// The stored checksums of a block, one for each layer. 0 means none.
     pub fn checksums(&self, block: usize) -> impl Iterator<Item = u64> {
         let kept = self.kept(block, 0..self.layers());
         (0..self.layers()).map(move |layer| kept.map_or(0, |kept| kept[layer].load(Ordering::Acquire)))
     }
 
-    /// Reads some layers of a registered block, which must not be written meanwhile.
+    /// Reads some layers of a registered block and verifies their checksums. The block must not be written during the
+    /// call.
     pub fn read(&self, block: usize, layers: Range<usize>, into: &mut [u8]) -> Result<(), Failure> {
         let start = self.start(block, &layers);
         match &self.place {
             Place::Memory(region) => {
-                // SAFETY: within the block; `into` is of another allocation.
+                // SAFETY: within the block. `into` is a different allocation.
                 unsafe { std::ptr::copy_nonoverlapping(region.start.add(start), into.as_mut_ptr(), into.len()) };
             }
             Place::File { file, path } => {
                 file.read_exact_at(into, start as u64)
                     .map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
             }
-            Place::Elsewhere => return Err(self.no_memory()),
+            Place::Region => return Err(self.no_memory()),
         }
         let kept = self.kept(block, layers).unwrap_or_default();
         if kept.iter().zip(self.digest(into)).any(|(wanted, got)| wanted.load(Ordering::Acquire) != got) {
             return Err(Failure::new(
                 "Internal",
                 "kvbm.checksum",
-                format!("block {block}: its bytes are not those that were stored"),
+                format!("block {block}: its bytes do not match their checksum"),
             ));
         }
         Ok(())
     }
 
-    /// Writes some layers of a mutable block that the caller holds.
+    /// Writes some layers of a mutable block that the caller owns, and stores their checksums.
     pub fn write(&self, block: usize, layers: Range<usize>, bytes: &[u8]) -> Result<(), Failure> {
         let start = self.start(block, &layers);
         match &self.place {
             Place::Memory(region) => {
-                // SAFETY: within the block; `bytes` is of another allocation.
+                // SAFETY: within the block. `bytes` is a different allocation.
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), region.start.add(start), bytes.len()) };
             }
             Place::File { file, path } => {
                 file.write_all_at(bytes, start as u64)
                     .map_err(|error| failed(&format!("block {block} of {}", path.display()), error))?;
             }
-            Place::Elsewhere => return Err(self.no_memory()),
+            Place::Region => return Err(self.no_memory()),
         }
         if self.checksums.is_some() {
             self.note(block, layers, self.digest(bytes));
@@ -289,3 +295,6 @@ impl Drop for Storage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

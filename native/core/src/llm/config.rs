@@ -1,7 +1,6 @@
-//! Options that several entries share, as they cross.
+//! Options that several entries share.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use dynamo_kv_router::config::KvRouterConfig;
 use dynamo_llm::discovery::LoadThresholdConfig;
@@ -11,57 +10,20 @@ use dynamo_llm::model_type::{ModelInput, ModelType};
 use dynamo_llm::session_affinity::SessionAffinityMode;
 use dynamo_llm::worker_type::WorkerType;
 use dynamo_runtime::pipeline::RouterMode;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::abi::Failure;
-
-/// Reads a value of the crates' own shape; `path` names the option in the error.
-pub fn read<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, Failure> {
-    serde_json::from_value(value).map_err(|error| Failure::invalid(format!("{path}: {error}")))
-}
-
-/// Like `read`, with the crates' defaults for the fields that `value` lacks.
-pub fn read_over_defaults<T: Default + Serialize + DeserializeOwned>(path: &str, value: Value) -> Result<T, Failure> {
-    let mut all = serde_json::to_value(T::default()).map_err(Failure::internal)?;
-    match (&mut all, value) {
-        (Value::Object(fields), Value::Object(wanted)) => fields.extend(wanted),
-        (_, other) => all = other,
-    }
-    read(path, all)
-}
-
-/// A `KvRouterConfig` in its own field names, those too that the crates never read from data: a router's own matters, which
-/// no worker's card may set.
-pub fn kv_router_config(path: &str, mut value: Value) -> Result<KvRouterConfig, Failure> {
-    let mut own = |name: &str| -> Result<Option<String>, Failure> {
-        let given = value.as_object_mut().and_then(|fields| fields.remove(name)).unwrap_or(Value::Null);
-        read(&format!("{path}.{name}"), given)
-    };
-    let cache = own("router_approximate_cache_policy")?;
-    let (prefill, decode) = (own("router_prefill_policy")?, own("router_decode_policy")?);
-    let mut config: KvRouterConfig = read(path, value)?;
-    if let Some(cache) = cache {
-        config.router_approximate_cache_policy =
-            parse(&format!("{path}.router_approximate_cache_policy"), "ttl or lru", &cache)?;
-    }
-    config.router_prefill_policy = prefill;
-    config.router_decode_policy = decode;
-    Ok(config)
-}
-
-pub fn parse<T: FromStr>(path: &str, expected: &str, value: &str) -> Result<T, Failure> {
-    value.parse().map_err(|_| Failure::invalid(format!("{path}: expected {expected}, got {value:?}")))
-}
+use crate::args::{parse, read};
+use crate::router::config::kv_router_config;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouterArgs {
     mode: Option<String>,
-    /// `KvRouterConfig`'s own field names.
+    /// In the field names of `KvRouterConfig`.
     kv: Option<Value>,
-    /// `LoadThresholdConfig`'s own field names.
+    /// In the field names of `LoadThresholdConfig`.
     busy: Option<Value>,
     session_affinity_ttl_secs: Option<u64>,
     session_affinity_mode: Option<String>,
@@ -126,7 +88,7 @@ pub fn worker_type(path: &str, name: &str) -> Result<WorkerType, Failure> {
     parse(path, "aggregated, prefill, decode or encode", name)
 }
 
-/// A local directory as it is; any other name is fetched from the model hub into its cache first.
+/// Returns a local directory as it is. Any other name is first fetched from the model hub into its cache.
 pub async fn local_path(name: &str, ignore_weights: bool) -> Result<PathBuf, Failure> {
     let path = PathBuf::from(name);
     if path.exists() {
@@ -138,3 +100,6 @@ pub async fn local_path(name: &str, ignore_weights: bool) -> Result<PathBuf, Fai
     let fetched = LocalModel::fetch(name, ignore_weights).await;
     fetched.map_err(|error| Failure::new("Unavailable", "model.fetch", format!("model {name}: {error:#}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Upstream's conformance kit against an engine in the host language. For this project's own tests.
+//! Runs upstream's conformance kit against an engine in the host language, for this project's own tests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -29,14 +29,16 @@ struct ConformanceArgs {
     engine: EngineTraits,
 }
 
-/// An inbox that no worker owns.
+/// Returns an `Inbox` without a worker.
+/// Takes: nothing. Returns: handle inbox.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_conformance_inbox(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |_: &Call| Ok(Reply::handle(Handle::new(Inbox::new(HIGH_WATER_BYTES))))) }
 }
 
 /// Runs a kit on an inbox. `args`: `{kit: token | encode | raw, engine}`. Fails with the check that the engine failed.
-/// The kit asks for more than one engine; each request's metadata has the number of its engine.
+/// The kit uses several engines. The metadata of each request has the number of its engine.
+/// Takes: handle inbox, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_conformance_run(call: *const dyn_call) {
     unsafe {

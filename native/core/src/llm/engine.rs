@@ -1,4 +1,5 @@
-//! An engine in the host language behind the traits of dynamo-backend-common: each method is a request of the inbox.
+//! Implements the traits of dynamo-backend-common for an engine in the host language. Each method is a request in the
+//! inbox.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,20 +24,21 @@ use crate::abi::Failure;
 use crate::inbox::{Inbox, Request};
 use crate::sink::Notice;
 
-/// How long a control may be looked at before it is refused: it holds a thread of the runtime.
+/// The time limit of the validation of a control, which blocks a thread of the runtime. After it the control is
+/// refused.
 const VALIDATE_LIMIT: Duration = Duration::from_secs(5);
 
-/// The metadata key of `HostEngine::index`; no caller's.
+/// The metadata key of `HostEngine::index`. No caller can set it.
 const ENGINE_KEY: &str = "\0engine";
 
 pub struct HostEngine {
     inbox: Arc<Inbox>,
     traits: EngineTraits,
-    /// Which engine of the inbox's: the conformance kit needs more than one. Sent as metadata.
+    /// The number of this engine in its inbox, sent as metadata. The conformance kit needs more than one engine.
     index: usize,
     publishers: Arc<Publishers>,
     running: Arc<Running>,
-    /// Bounds `drain` and `cleanup` together: past its own deadline the crate exits the process.
+    /// Bounds `drain` and `cleanup` together. The crate exits the process after its own deadline.
     cleanup_limit: Duration,
     cleaned: Mutex<bool>,
 }
@@ -132,7 +134,7 @@ impl HostEngine {
                 }
                 self.running.idle().await;
             };
-            // Four fifths of the time for what still runs; what is left is the engine's to release itself in.
+            // Requests in flight get four fifths of the time. The rest is for the engine's own cleanup.
             if tokio::time::timeout(self.cleanup_limit * 4 / 5, idle).await.is_err() {
                 tracing::warn!("requests were still running when the engine had to be cleaned up");
             }
@@ -169,17 +171,18 @@ impl HostEngine {
         })
     }
 
-    /// The trait asks in a synchronous method, on a thread of the runtime, whose other tasks go on elsewhere meanwhile.
+    /// The trait's method is synchronous and runs on a thread of the runtime. The other tasks of the thread move to
+    /// other threads.
     fn validate(&self, name: &str, body: &Value) -> Result<(), DynamoError> {
         if !self.has("validateEngineControl") {
             return Ok(());
         }
-        let asked = self.act("validateEngineControl", name.to_string(), body.clone());
-        let answered = tokio::task::block_in_place(|| {
+        let validation = self.act("validateEngineControl", name.to_string(), body.clone());
+        let validated = tokio::task::block_in_place(|| {
             let runtime = tokio::runtime::Handle::current();
-            runtime.block_on(async { tokio::time::timeout(VALIDATE_LIMIT, asked).await })
+            runtime.block_on(async { tokio::time::timeout(VALIDATE_LIMIT, validation).await })
         });
-        match answered {
+        match validated {
             Ok(answer) => answer.map(drop),
             Err(_) => {
                 Err(Failure::new("DeadlineExceeded", "", "engine.validateEngineControl did not answer").to_dynamo())
@@ -209,8 +212,9 @@ impl LLMEngine for HostEngine {
         context: GenerateContext,
     ) -> Result<BoxStream<'static, Result<LLMEngineOutput, DynamoError>>, DynamoError> {
         let mut generation = self.generation(pack(&request)?, &context)?;
-        // The crate ends the stream at the first item with a finish_reason. Of several choices only the last may thus keep
-        // its own; the frontend sees an end or stop token for itself, and takes any other end for the stream's.
+        // The crate ends the stream at the first item with a finish_reason. So with several choices only the last may
+        // keep its reason. The frontend detects end and stop tokens itself, and treats any other end as the end of the
+        // stream.
         let mut open_choices = request.sampling_options.n.unwrap_or(1).max(1);
         Ok(Box::pin(async_stream::stream! {
             let mut finished = false;
@@ -222,7 +226,8 @@ impl LLMEngine for HostEngine {
                             && let Some(reason) = &mut output.finish_reason
                         {
                             if generation.stopped() {
-                                // Whatever the engine was about to say: the traits want a stopped request to end so.
+                                // The traits require this reason for a stopped request, whatever reason the engine
+                                // gave.
                                 *reason = FinishReason::Cancelled;
                             } else if open_choices > 1 {
                                 open_choices -= 1;
@@ -317,7 +322,7 @@ impl LLMEngine for HostEngine {
     }
 }
 
-/// The same engine for models whose requests and answers the frontend forwards as they are (images, videos, audios).
+/// The same engine for models whose requests and answers the frontend forwards unchanged (images, videos, audios).
 pub struct HostRawEngine(pub HostEngine);
 
 #[async_trait]

@@ -1,8 +1,6 @@
-//! The crates' entrypoint: an input (HTTP, KServe gRPC, interactive text, or a Dynamo endpoint) joined to an engine (the
-//! workers found by discovery, `echo`, or `mocker`).
+//! The crates' entrypoint. It connects an input (HTTP, KServe gRPC, interactive text, or a Dynamo endpoint) with an
+//! engine (the workers that discovery finds, `echo`, or `mocker`).
 
-use std::net::{TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,93 +10,29 @@ use dynamo_llm::engines::make_echo_engine;
 use dynamo_llm::entrypoint::EngineConfig;
 use dynamo_llm::entrypoint::HttpFrontend;
 use dynamo_llm::entrypoint::input::{Input, run_input_with_frontend_route_extensions};
-use dynamo_llm::frontend_config::FrontendApiConfig;
-use dynamo_llm::local_model::runtime_config::ModelRuntimeConfig;
-use dynamo_llm::local_model::{LocalModel, LocalModelBuilder};
 use dynamo_llm::mocker::make_mocker_engine;
-use dynamo_llm::reasoning_field::ReasoningField;
 use dynamo_mocker::config::MockerConfig;
 use dynamo_runtime::DistributedRuntime;
-use dynamo_runtime::protocols::EndpointId;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use serde::Serialize;
 
-use super::config::{RouterArgs, local_path, parse, read_over_defaults};
+use super::entrypoint_args::{EngineKind, EntrypointArgs};
+use super::probe::{Probe, free_port};
 use super::processor::Processors;
 use super::routes::Routes;
 use super::task::{Task, listed};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
 use crate::inbox::Inbox;
-use crate::router::policy::{HostPolicy, PolicyArgs};
+use crate::router::policy::HostPolicy;
 use crate::runtime::Runtime;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct EntrypointArgs {
-    /// `http`, `grpc`, `text`, `stdin`, or `dyn://namespace.component.endpoint`.
-    input: String,
-    #[serde(default)]
-    engine: EngineKind,
-    /// `MockerConfig`'s own shape.
-    mocker: Option<Value>,
-    /// `prefill` or `decode`, for a mocker on an endpoint.
-    worker_type: Option<String>,
-    model: Option<String>,
-    model_name: Option<String>,
-    #[serde(default)]
-    model_aliases: Vec<String>,
-    host: Option<String>,
-    port: Option<u16>,
-    metrics_port: Option<u16>,
-    metrics_prefix: Option<String>,
-    tls_cert_path: Option<PathBuf>,
-    tls_key_path: Option<PathBuf>,
-    tls_client_ca_cert_path: Option<PathBuf>,
-    router: Option<RouterArgs>,
-    migration_limit: Option<u32>,
-    migration_max_seq_len: Option<u32>,
-    namespace: Option<String>,
-    namespace_prefix: Option<String>,
-    request_template: Option<PathBuf>,
-    chat_template: Option<PathBuf>,
-    kv_cache_block_size: Option<u32>,
-    tokenizer: Option<String>,
-    tokenizer_fallback: Option<bool>,
-    anthropic_api: Option<bool>,
-    strip_anthropic_preamble: Option<bool>,
-    streaming_tool_dispatch: Option<bool>,
-    streaming_reasoning_dispatch: Option<bool>,
-    reasoning_field: Option<String>,
-    /// `ModelRuntimeConfig`'s own field names.
-    runtime_config: Option<Value>,
-    /// Paths that the host answers `GET` on; for `http`.
-    #[serde(default)]
-    routes: Vec<String>,
-    /// Chat requests are processed by the host; for `http` before the workers.
-    #[serde(default)]
-    processor: bool,
-    /// The host scores the workers of each request; for `http`.
-    policy: Option<PolicyArgs>,
-}
-
-#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
-#[serde(rename_all = "lowercase")]
-enum EngineKind {
-    #[default]
-    Dynamic,
-    Echo,
-    Mocker,
-}
-
-/// An input that runs. It owns its runtime: the crates shut that down when the input ends.
+/// A running input. It owns its runtime, which the crates shut down when the input ends.
 struct Entrypoint {
     drt: DistributedRuntime,
     task: Task,
     probe: Probe,
-    /// What an HTTP or gRPC input listens on; else 0.
+    /// The port of an HTTP or gRPC input, else 0.
     port: u16,
-    /// Set by `close`: an endpoint's input ends with an error in any case.
+    /// Set by `close`. An endpoint's input always ends with an error, which `close` expects.
     closing: Arc<AtomicBool>,
     routes: Arc<Inbox>,
     processors: Arc<Inbox>,
@@ -113,14 +47,6 @@ impl Drop for Entrypoint {
     }
 }
 
-/// How to see that the input answers.
-enum Probe {
-    Http(String),
-    Connect(String),
-    Listed(EndpointId),
-    None,
-}
-
 #[derive(Serialize)]
 struct Started {
     host: String,
@@ -130,92 +56,12 @@ struct Started {
 const DEFAULT_HTTP_PORT: u16 = 8000;
 const DEFAULT_GRPC_PORT: u16 = 8787;
 
-/// The port, or a free one for 0. The crates bind for themselves and report a taken port only once everything behind the
-/// server has started, and the runtime is then already shut down: hence this look before.
-fn free_port(what: &str, host: &str, port: u16) -> Result<u16, Failure> {
-    let unusable = |error: std::io::Error| {
-        let reason = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "the port is already in use".to_string(),
-            _ => error.to_string(),
-        };
-        let mut failure =
-            Failure::new("Unavailable", "frontend.bind", format!("cannot listen on {host}:{port} ({what}): {reason}"));
-        failure.details = Some(serde_json::json!({ "host": host, "port": port }));
-        failure
-    };
-    let address = (host.trim_matches(['[', ']']), port).to_socket_addrs().map_err(unusable)?.next();
-    let address = address.ok_or_else(|| Failure::invalid(format!("host: {host} has no address")))?;
-    let listener = TcpListener::bind(address).map_err(unusable)?;
-    Ok(listener.local_addr().map_err(unusable)?.port())
-}
-
-fn api_config(args: &EntrypointArgs) -> Result<Option<FrontendApiConfig>, Failure> {
-    let reasoning = args.reasoning_field.as_deref();
-    let reasoning = reasoning
-        .map(|name| parse::<ReasoningField>("reasoningField", "reasoning or reasoning_content", name))
-        .transpose()?;
-    Ok(FrontendApiConfig::from_optional_flags(
-        args.anthropic_api,
-        args.strip_anthropic_preamble,
-        args.streaming_tool_dispatch,
-        args.streaming_reasoning_dispatch,
-        reasoning,
-    ))
-}
-
-async fn local_model(args: EntrypointArgs, port: u16) -> Result<LocalModel, Failure> {
-    let mut builder = LocalModelBuilder::default();
-    if let Some(config) = api_config(&args)? {
-        builder.frontend_api_config(config);
-    }
-    if args.metrics_prefix.is_some() {
-        builder.metrics_prefix(args.metrics_prefix);
-    }
-    if args.runtime_config.is_some() || args.tokenizer_fallback.is_some() {
-        let mut config: ModelRuntimeConfig = match args.runtime_config {
-            Some(value) => read_over_defaults("runtimeConfig", value)?,
-            None => ModelRuntimeConfig::default(),
-        };
-        if args.tokenizer_fallback.is_some() {
-            config.set_tokenizer_fallback_enabled(args.tokenizer_fallback);
-        }
-        builder.runtime_config(config);
-    }
-    if let Some(name) = &args.tokenizer {
-        builder.tokenizer_backend(Some(parse("tokenizer", "default, fastokens or basetenkenizer", name)?));
-    }
-    if let Some(name) = &args.model {
-        builder.model_path(local_path(name, args.engine != EngineKind::Dynamic).await?);
-    }
-    if let EngineKind::Mocker = args.engine {
-        builder.is_mocker(true);
-    }
-    builder
-        .model_name(args.model_name.or(args.model))
-        .model_aliases(args.model_aliases)
-        .endpoint_id(
-            args.input.starts_with("dyn://").then(|| args.input.parse()).transpose().map_err(Failure::internal)?,
-        )
-        .http_host(args.host)
-        .http_port(port)
-        .http_metrics_port(args.metrics_port)
-        .tls_cert_path(args.tls_cert_path)
-        .tls_key_path(args.tls_key_path)
-        .tls_client_ca_cert_path(args.tls_client_ca_cert_path)
-        .router_config(args.router.map(RouterArgs::config).transpose()?)
-        .migration_limit(args.migration_limit)
-        .migration_max_seq_len(args.migration_max_seq_len)
-        .namespace(args.namespace)
-        .namespace_prefix(args.namespace_prefix)
-        .request_template(args.request_template)
-        .custom_template_path(args.chat_template)
-        .kv_cache_block_size(args.kv_cache_block_size);
-    Ok(builder.build().await?)
-}
-
-/// Starts an input on a runtime that from then on belongs to it. `args`: `EntrypointArgs`. Gives `{host, port}`, the port
-/// resolved where 0 was asked for (0 for an input without one), an `Entrypoint`, the `Inbox` of its routes, its `Processors`
-/// and the `Inbox` of these, and with a policy its `Inbox` and the `HostPolicy`.
+/// Starts an input on a runtime, which then belongs to the input. `args`: `EntrypointArgs`. Returns `{host, port}` and
+/// handles. The port is the actual port if 0 was requested, and 0 for an input without a port. The handles are an
+/// `Entrypoint`, the `Inbox` of its routes, its `Processors` and their `Inbox`, and with a policy the policy's `Inbox`
+/// and the `HostPolicy`.
+/// Takes: handle runtime, args bytes. Returns: bytes, handle entrypoint, handle inbox, handle processors, handle inbox,
+/// handle inbox?, handle policy?.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
     unsafe {
@@ -229,7 +75,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 return Err(Failure::invalid("engine: expected echo or mocker on an endpoint, got dynamic"));
             }
             if !matches!(input, Input::Endpoint(_)) && args.engine == EngineKind::Mocker {
-                // It starts once discovery lists an endpoint of its component, which no other input serves.
+                // A mocker starts after discovery lists an endpoint of its component. No other input serves one.
                 return Err(Failure::invalid("engine: expected a mocker on an endpoint"));
             }
             let host = args.host.clone().unwrap_or_else(|| "0.0.0.0".into());
@@ -250,13 +96,13 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 return Err(Failure::new(
                     "NotImplemented",
                     "",
-                    "policy: only an HTTP frontend before workers takes one",
+                    "policy: only an HTTP frontend with workers supports one",
                 ));
             }
             Ok(async move {
                 let drt = runtime.drt.clone();
                 let (kind, mocker, role) = (args.engine, args.mocker.take(), args.worker_type.clone());
-                let model = Box::new(local_model(args, port).await?);
+                let model = Box::new(args.local_model(port).await?);
                 let model_endpoint = model.endpoint_id().clone();
                 let engine = match kind {
                     EngineKind::Dynamic => {
@@ -285,7 +131,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 };
                 let running = drt.clone();
                 let closing = Arc::new(AtomicBool::new(false));
-                let asked = closing.clone();
+                let is_closing = closing.clone();
                 let extensions = if routed { vec![routes.extension()] } else { Vec::new() };
                 let inboxes = [routes.inbox.clone(), processors.inbox.clone()];
                 let factory = policy.as_ref().map(|policy| policy.factory());
@@ -302,7 +148,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                         None => run_input_with_frontend_route_extensions(running, input, engine, extensions).await,
                     };
                     inboxes.iter().chain(&scoring).for_each(|inbox| inbox.close());
-                    if asked.load(Ordering::Acquire) { Ok(()) } else { Ok(ended?) }
+                    if is_closing.load(Ordering::Acquire) { Ok(()) } else { Ok(ended?) }
                 });
                 let bytes = rmp_serde::to_vec_named(&Started { host, port }).map_err(Failure::internal)?;
                 let (routes, inbox) = (routes.inbox, processors.inbox.clone());
@@ -326,25 +172,8 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
     }
 }
 
-async fn answers(probe: &Probe) -> bool {
-    let (address, http) = match probe {
-        Probe::Listed(_) | Probe::None => return true,
-        Probe::Http(address) => (address, true),
-        Probe::Connect(address) => (address, false),
-    };
-    let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return false };
-    if !http {
-        return true;
-    }
-    let request = format!("GET /live HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    if stream.write_all(request.as_bytes()).await.is_err() {
-        return false;
-    }
-    let mut status = [0; 12];
-    stream.read_exact(&mut status).await.is_ok() && &status[9..12] == b"200"
-}
-
-/// Completes once the input answers; fails with what ended it if it ends before. `a`: the limit in milliseconds.
+/// Completes when the input answers. Fails if the input ends before. `a`: the time limit in milliseconds.
+/// Takes: handle entrypoint, a timeoutMs. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
     unsafe {
@@ -356,7 +185,7 @@ pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
                     if let Probe::Listed(id) = &entrypoint.probe {
                         listed(&entrypoint.drt, id.clone()).await?.await;
                     }
-                    while !answers(&entrypoint.probe).await {
+                    while !entrypoint.probe.answers().await {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     if entrypoint.port != 0 {
@@ -382,7 +211,8 @@ pub unsafe extern "C" fn dyn_entrypoint_ready(call: *const dyn_call) {
     }
 }
 
-/// Completes when the input has ended, with what it failed with, if it did.
+/// Completes when the input has ended. Fails if the input failed.
+/// Takes: handle entrypoint. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_entrypoint_wait(call: *const dyn_call) {
     unsafe {
@@ -393,8 +223,9 @@ pub unsafe extern "C" fn dyn_entrypoint_wait(call: *const dyn_call) {
     }
 }
 
-/// Shuts the input's runtime down and completes when the input has ended. `a`: milliseconds after which requests in flight
-/// are given up (0: never). Idempotent.
+/// Shuts the runtime of the input down and completes when the input has ended. `a`: milliseconds after which requests
+/// in flight are abandoned (0: never). Idempotent.
+/// Takes: handle entrypoint, a timeoutMs. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_entrypoint_close(call: *const dyn_call) {
     unsafe {
@@ -406,7 +237,7 @@ pub unsafe extern "C" fn dyn_entrypoint_close(call: *const dyn_call) {
                 if !entrypoint.task.is_over() {
                     entrypoint.drt.shutdown();
                 }
-                // What ended it before is told by `dyn_entrypoint_wait`.
+                // `dyn_entrypoint_wait` reports an earlier failure.
                 let _ = entrypoint.task.end_within(limit).await;
                 entrypoint.drt.primary_token().cancel();
                 Ok(Reply::unit())

@@ -1,4 +1,4 @@
-//! Prefills that are over, told to routers by a worker whose requests do not go through dynamo-backend-common.
+//! Reports finished prefills to routers, for workers whose requests do not go through dynamo-backend-common.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::runtime::EndpointRef;
 
 struct FirstTokens(Mutex<Option<FirstTokenSource>>);
 
-/// Gives a `FirstTokens` for an endpoint. `args`: the worker type, `aggregated` or `decode`.
+/// Returns a `FirstTokens` for an endpoint. `args`: the worker type, `aggregated` or `decode`.
+/// Takes: handle endpoint, args bytes. Returns: handle firstTokens.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_first_token_open(call: *const dyn_call) {
     unsafe {
@@ -23,7 +24,7 @@ pub unsafe extern "C" fn dyn_first_token_open(call: *const dyn_call) {
                     Failure::new(
                         "Unavailable",
                         "transport.cannot_connect",
-                        "the event plane takes no publisher; see the log",
+                        "the event plane accepted no publisher; the log has the reason",
                     )
                 })?;
                 Ok(Reply::handle(Handle::new(Arc::new(FirstTokens(Mutex::new(Some(source)))))))
@@ -32,7 +33,9 @@ pub unsafe extern "C" fn dyn_first_token_open(call: *const dyn_call) {
     }
 }
 
-/// Tells routers that a request's prefill is over. `a`: the data-parallel rank. The payload is the request's id.
+/// Reports to routers that the prefill of a request is finished. `a`: the data-parallel rank. The payload is the id of
+/// the request.
+/// Takes: handle firstTokens, payload bytes, a dpRank. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_first_token_notify(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -51,6 +54,7 @@ pub unsafe extern "C" fn dyn_first_token_notify(call: *const dyn_call) -> dyn_re
 }
 
 /// Ends a `FirstTokens`. Idempotent.
+/// Takes: handle firstTokens. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_first_token_close(call: *const dyn_call) -> dyn_reply {
     unsafe {

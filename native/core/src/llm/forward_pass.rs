@@ -1,4 +1,4 @@
-//! Forward-pass metrics: what an engine's scheduler did in one pass, on the event plane for planners.
+//! Forward-pass metrics: what the scheduler of an engine did in one pass. They go to planners, on the event plane.
 
 use std::sync::Arc;
 
@@ -10,19 +10,20 @@ use serde::Deserialize;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::runtime::EndpointRef;
 
-/// The crates' publisher, with one sink a data-parallel rank.
+/// The crates' publisher, with one sink for each data-parallel rank.
 struct ForwardPass(Mutex<Option<(FpmDirectPublisher, Vec<FpmPublisher>)>>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PublisherArgs {
     ranks: u32,
-    /// The crates' default is the endpoint's instance id.
+    /// The crates' default is the instance id of the endpoint.
     worker_id: Option<String>,
 }
 
-/// Gives a `ForwardPass` for an endpoint, which sends a sign of life a second while nothing else is published. `args`:
+/// Returns a `ForwardPass` for an endpoint. It sends a heartbeat every second while nothing else is published. `args`:
 /// `{ranks, workerId}`.
+/// Takes: handle endpoint, args bytes. Returns: handle forwardPass.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_forward_pass_open(call: *const dyn_call) {
     unsafe {
@@ -38,7 +39,7 @@ pub unsafe extern "C" fn dyn_forward_pass_open(call: *const dyn_call) {
     }
 }
 
-/// Counts of one pass, as `Scheduled` and `Queued` of `lib/llm/forward-pass.ts` have them.
+/// Counts of one pass, the fields of `Scheduled` and `Queued` in `lib/llm/forward-pass.ts`.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct Counts {
@@ -62,6 +63,7 @@ struct PassArgs {
 }
 
 /// Publishes one pass. `a`: the rank. `args`: `PassArgs`.
+/// Takes: handle forwardPass, args bytes, a dpRank. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_forward_pass_publish(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -96,6 +98,7 @@ pub unsafe extern "C" fn dyn_forward_pass_publish(call: *const dyn_call) -> dyn_
 }
 
 /// Ends a `ForwardPass` or a relay. Idempotent.
+/// Takes: handle forwardPass|forwardPassRelay. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_forward_pass_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -113,7 +116,8 @@ pub unsafe extern "C" fn dyn_forward_pass_close(call: *const dyn_call) -> dyn_re
 
 struct Relay(Mutex<Option<FpmEventRelay>>);
 
-/// Passes on what an engine publishes on a ZMQ socket of its own. The payload is the socket's address. Gives a relay.
+/// Forwards what an engine publishes on its own ZMQ socket. The payload is the address of the socket. Returns a relay.
+/// Takes: handle endpoint, payload bytes. Returns: handle forwardPassRelay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_forward_pass_relay(call: *const dyn_call) {
     unsafe {
@@ -122,7 +126,7 @@ pub unsafe extern "C" fn dyn_forward_pass_relay(call: *const dyn_call) {
             let address = String::from_utf8(call.payload().to_vec())
                 .map_err(|error| Failure::invalid(format!("address: {error}")))?;
             Ok(async move {
-                // It blocks on the runtime that it is called on.
+                // It blocks the thread that calls it.
                 let endpoint = this.endpoint.clone();
                 let relay = tokio::task::spawn_blocking(move || FpmEventRelay::new(endpoint, address)).await;
                 let relay = relay.map_err(Failure::internal)??;

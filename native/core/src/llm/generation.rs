@@ -1,4 +1,4 @@
-//! One generation of an engine in the host language: its items as they come, and the end that the traits ask for.
+//! One generation of an engine in the host language, with the end that the traits require.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::abi::Failure;
 use crate::inbox::Answer;
 use crate::sink::Sent;
 
-/// How long a stopped request may take to end by its engine's own hand before it is ended for it. The crates' conformance
-/// kit allows two seconds in all.
+/// How long the engine may take to end a stopped request. After that the request ends without the engine. The crates'
+/// conformance kit allows two seconds in total.
 const STOP_GRACE: Duration = Duration::from_millis(1000);
 
-/// The generations under way, so that `cleanup` comes after the last.
+/// The generations in flight. `cleanup` waits for the last of them.
 #[derive(Default)]
 pub struct Running {
     count: AtomicUsize,
@@ -54,11 +54,11 @@ impl Running {
     }
 }
 
-/// The items of one generation, with the end that the traits ask for: after a stop, a terminal item in any case.
+/// The items of one generation. After a stop there is always a terminal item, as the traits require.
 pub struct Generation {
     answer: Answer,
     context: Arc<dyn AsyncEngineContext>,
-    /// Armed by the stop.
+    /// The deadline after a stop.
     overdue: Option<Pin<Box<tokio::time::Sleep>>>,
     _running: RunningGuard,
 }
@@ -67,7 +67,7 @@ pub enum Next {
     Item(Bytes),
     Failed(Failure),
     Ended,
-    /// Stopped, and the engine did not end in time.
+    /// The request was stopped, and the engine did not end in time.
     Overdue,
 }
 

@@ -1,4 +1,4 @@
-//! Model cards: what tells frontends that an endpoint serves a model.
+//! Model cards. A card announces to frontends that an endpoint serves a model.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -8,14 +8,15 @@ use dynamo_llm::model_card::LoraInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::config::{RouterArgs, local_path, model_input, model_type, read, read_over_defaults, worker_type};
+use super::config::{RouterArgs, local_path, model_input, model_type, worker_type};
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
+use crate::args::{read, read_over_defaults};
 use crate::runtime::EndpointRef;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ModelArgs {
-    /// A directory, or a name on the model hub; absent: a card of the name alone, without tokenizer or template.
+    /// A directory, or a name on the model hub. Without it the card only has the name, no tokenizer and no template.
     model_path: Option<String>,
     model_name: Option<String>,
     #[serde(default)]
@@ -23,7 +24,7 @@ struct ModelArgs {
     model_types: Vec<String>,
     model_input: String,
     worker_type: String,
-    /// Any of these sets of peers makes the worker complete.
+    /// The worker is complete if all worker types of one of these sets are present.
     #[serde(default)]
     needs: Vec<Vec<String>>,
     lora: Option<LoraInfo>,
@@ -38,6 +39,7 @@ struct ModelArgs {
 }
 
 /// Publishes a model card for an endpoint. `args`: `ModelArgs`.
+/// Takes: handle endpoint, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_model_register(call: *const dyn_call) {
     unsafe {
@@ -102,7 +104,8 @@ struct UnregisterArgs {
     lora_name: Option<String>,
 }
 
-/// Takes an endpoint's model card back. `args`: `{loraName}`.
+/// Removes the model card of an endpoint. `args`: `{loraName}`.
+/// Takes: handle endpoint, args bytes?. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_model_unregister(call: *const dyn_call) {
     unsafe {
@@ -117,7 +120,8 @@ pub unsafe extern "C" fn dyn_model_unregister(call: *const dyn_call) {
     }
 }
 
-/// Replaces the taints of an endpoint's model card. `args`: an array of strings.
+/// Replaces the taints of the model card of an endpoint. `args`: an array of strings.
+/// Takes: handle endpoint, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_model_taints(call: *const dyn_call) {
     unsafe {
@@ -139,7 +143,8 @@ struct ParserNames {
     reasoning: Vec<&'static str>,
 }
 
-/// The parsers that a card may name. Gives `{toolCall, reasoning}`, each sorted.
+/// Returns the parsers that a card may name: `{toolCall, reasoning}`, each sorted.
+/// Takes: nothing. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_model_parsers(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -162,7 +167,9 @@ struct FetchArgs {
     ignore_weights: bool,
 }
 
-/// Fetches a model from the model hub into its cache. `args`: `{name, ignoreWeights}`. Gives the directory, a string.
+/// Fetches a model from the model hub into its cache. `args`: `{name, ignoreWeights}`. Completes with the directory, a
+/// string.
+/// Takes: args bytes. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_model_fetch(call: *const dyn_call) {
     unsafe {

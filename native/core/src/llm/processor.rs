@@ -1,8 +1,8 @@
-//! Chat processors in the host language: what stands between the HTTP server and the routed workers of a model, in place of
-//! the crates' own template, tokenizer and detokenizer.
+//! Chat processors in the host language. A processor is between the HTTP server and the routed workers of a model, in
+//! place of the crates' template, tokenizer and detokenizer.
 //!
-//! Requests of the inbox: `model` with `{model, instance, card}` when a model is found, `chat` with `{model, call, request}`
-//! for each request of a client's, `gone` with the number of a model that has left.
+//! Requests in the inbox: `model` with `{model, name, instance, card}` when a model is found, `chat` with `{model,
+//! call, request}` for each client request, `gone` with the number of a model that has left.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,27 +36,27 @@ use crate::trace;
 
 type Chunk = NvCreateChatCompletionStreamResponse;
 
-/// A model that the host processes: the way to its workers, behind routing and migration.
+/// A model that the host processes. `engine` sends a request to its workers, with routing and migration.
 struct Model {
     engine: PrefillRoutedEngine,
     name: String,
     card_sum: String,
 }
 
-/// A client's request while it is answered.
+/// A client's request in flight.
 struct Chat {
     context: Arc<dyn AsyncEngineContext>,
     metadata: BTreeMap<String, String>,
     counts: Counts,
 }
 
-/// What the workers were asked and gave, for the frontend's own metrics.
+/// Token counts of a request, for the metrics of the frontend.
 #[derive(Default)]
 struct Counts {
     input: AtomicUsize,
     output: AtomicUsize,
     cached: AtomicUsize,
-    /// Of `output`, what a chunk has reported.
+    /// The part of `output` that chunks have reported.
     reported: AtomicUsize,
 }
 
@@ -128,7 +128,7 @@ impl Processors {
         let payload = rmp_serde::to_vec_named(&found)?;
         let model = Model { engine, name: card.name().to_string(), card_sum: card.mdcsum().to_string() };
         self.models.lock().insert(number, Arc::new(model));
-        // From here on its drop takes the model out again.
+        // Dropping it removes the model.
         let host = HostChat { number, processors: Arc::clone(&self) };
         self.inbox.call(Request::new("model", payload)).await?;
         Ok(Arc::new(host))
@@ -140,13 +140,13 @@ impl Processors {
         let inbox = Arc::clone(&self.inbox);
         runtime.spawn(async move {
             let payload = rmp_serde::to_vec_named(&number).unwrap_or_default();
-            // A closed inbox needs no news.
+            // A closed inbox needs no notification.
             let _ = inbox.call(Request::new("gone", payload)).await;
         });
     }
 }
 
-/// The chat engine that the frontend sees in a processed model's place.
+/// The chat engine that the frontend uses for a model with a processor.
 struct HostChat {
     number: u64,
     processors: Arc<Processors>,
@@ -158,7 +158,7 @@ impl Drop for HostChat {
     }
 }
 
-/// Ends a chat's entry with its stream.
+/// Removes a chat from the table when its stream is dropped.
 struct Open {
     call: u64,
     chat: Arc<Chat>,
@@ -201,18 +201,19 @@ impl AsyncEngine<SingleIn<NvCreateChatCompletionRequest>, ManyOut<Annotated<Chun
         request: SingleIn<NvCreateChatCompletionRequest>,
     ) -> Result<ManyOut<Annotated<Chunk>>, Error> {
         #[derive(Serialize)]
-        struct Asked<'a> {
+        struct ChatRequest<'a> {
             model: u64,
             call: u64,
             request: &'a NvCreateChatCompletionRequest,
         }
-        let (asked, context) = request.transfer(());
+        let (chat_request, context) = request.transfer(());
         let engine_context = context.context();
         let call = self.processors.number();
-        let payload = rmp_serde::to_vec_named(&Asked { model: self.number, call, request: &asked })?;
+        let payload = rmp_serde::to_vec_named(&ChatRequest { model: self.number, call, request: &chat_request })?;
         let mut metadata = context.metadata().clone();
-        // Here is the span of the client's request; what the host asks for in its name is sent from elsewhere.
-        trace::received(&mut metadata);
+        // The span of the client's request is current here. The requests that the host derives from it are sent outside
+        // of the span.
+        trace::add_received(&mut metadata);
         let chat =
             Arc::new(Chat { context: engine_context.clone(), metadata: metadata.clone(), counts: Counts::default() });
         self.processors.chats.lock().insert(call, chat.clone());
@@ -237,8 +238,10 @@ fn outputs(stream: ManyOut<Annotated<LLMEngineOutput>>, chat: Arc<Chat>) -> Item
     }))
 }
 
-/// Sends a processed request to a model's workers, as the child of the client's. `a`: the model, `b`: the call that it is
-/// asked for. `payload`: a `PreprocessedRequest` in the crates' own field names. Gives a `PullStream` of outputs.
+/// Sends a processed request to the workers of a model, as a child of the client's request. `a`: the number of the
+/// model. `b`: the number of the chat call. The payload is a `PreprocessedRequest` in the crates' field names. Returns
+/// a `PullStream` of outputs.
+/// Takes: handle processors, payload bytes, a model, b request. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -253,7 +256,7 @@ pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_re
             }
             request.mdc_sum.get_or_insert_with(|| model.card_sum.clone());
             chat.counts.input.store(request.token_ids.len(), Relaxed);
-            let span = trace::sent(&chat.metadata);
+            let span = trace::outgoing_span(&chat.metadata);
             let request = Context::with_id_and_metadata(request, chat.context.id().to_string(), chat.metadata.clone());
             let context = request.context();
             chat.context.link_child(context.clone());

@@ -1,4 +1,4 @@
-//! What an engine in the host language says of itself, as it crosses.
+//! The description of an engine in the host language.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use dynamo_backend_common::{EngineConfig, LlmRegistration};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What the host's engine implements, told once so that what it lacks costs no crossing.
+/// The optional methods that the engine implements. Without this list each missing method would cost a call.
 #[derive(Deserialize, Default, Clone)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EngineTraits {

@@ -1,7 +1,7 @@
-//! HTTP routes of the host's own beside the frontend's: the crates take `GET` on fixed paths.
+//! HTTP routes of the host in addition to the frontend's. The crates accept `GET` on fixed paths.
 //!
-//! Requests of the inbox are `route` with `{route, url, headers, frontend}`; the first item of an answer is
-//! `{status, headers}` in MessagePack, each further one a part of the body as it is.
+//! Requests in the inbox are `route` with `{route, url, headers, frontend}`. The first item of an answer is `{status,
+//! headers}` in MessagePack. Each further item is a part of the body as raw bytes.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Routes {
     paths: Vec<String>,
 }
 
-/// What the frontend could serve when the request came.
+/// What the frontend can serve at the time of the request.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Frontend {
@@ -38,7 +38,7 @@ struct Frontend {
 }
 
 #[derive(Serialize)]
-struct Asked<'a> {
+struct RouteRequest<'a> {
     route: usize,
     url: String,
     headers: Vec<(&'a str, String)>,
@@ -71,9 +71,9 @@ impl Routes {
                 let (inbox, frontend) = (Arc::clone(&inbox), frontend.clone());
                 set = set.get(path.clone(), move |request: HttpRequest| {
                     let inbox = Arc::clone(&inbox);
-                    let asked = asked(&frontend, route, &request);
+                    let request = route_request(&frontend, route, &request);
                     async move {
-                        match answer(&inbox, asked).await {
+                        match answer(&inbox, request).await {
                             Ok(response) => response,
                             Err(failure) => refusal(&failure),
                         }
@@ -85,9 +85,9 @@ impl Routes {
     }
 }
 
-fn asked(frontend: &FrontendExtensionContext, route: usize, request: &HttpRequest) -> Result<Vec<u8>, Failure> {
+fn route_request(frontend: &FrontendExtensionContext, route: usize, request: &HttpRequest) -> Result<Vec<u8>, Failure> {
     let headers = request.headers().iter();
-    let asked = Asked {
+    let request = RouteRequest {
         route,
         url: request.uri().path_and_query().map_or_else(|| request.uri().path().into(), |url| url.as_str().into()),
         headers: headers.map(|(name, value)| (name.as_str(), latin1(value))).collect(),
@@ -98,15 +98,15 @@ fn asked(frontend: &FrontendExtensionContext, route: usize, request: &HttpReques
             ready_models: frontend.serving_ready_display_names().into_iter().collect(),
         },
     };
-    rmp_serde::to_vec_named(&asked).map_err(Failure::internal)
+    rmp_serde::to_vec_named(&request).map_err(Failure::internal)
 }
 
-async fn answer(inbox: &Arc<Inbox>, asked: Result<Vec<u8>, Failure>) -> Result<Response, Failure> {
-    let mut answer = inbox.send(Request::new("route", asked?))?;
+async fn answer(inbox: &Arc<Inbox>, request: Result<Vec<u8>, Failure>) -> Result<Response, Failure> {
+    let mut answer = inbox.send(Request::new("route", request?))?;
     let head = match answer.next().await {
         Some(Sent::Data(framed) | Sent::Annotated(framed)) => framed.item(),
         Some(Sent::Failed(failure)) => return Err(failure),
-        Some(Sent::Ended) | None => return Err(Failure::internal("the route gave no response")),
+        Some(Sent::Ended) | None => return Err(Failure::internal("the route returned no response")),
     };
     let head: Head = rmp_serde::from_slice(&head).map_err(Failure::internal)?;
     let mut response = Response::new(Body::from_stream(parts(answer)));
@@ -119,12 +119,12 @@ async fn answer(inbox: &Arc<Inbox>, asked: Result<Vec<u8>, Failure>) -> Result<R
     Ok(response)
 }
 
-/// Header values are bytes; fetch's own classes read and write them as Latin-1.
+/// Header values are bytes. The classes of fetch read and write them as Latin-1.
 fn latin1(value: &HeaderValue) -> String {
     value.as_bytes().iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// A failure in mid-body breaks the connection off, as its client must not take the part for the whole.
+/// A failure in the body closes the connection, so that the client does not take a part for the whole.
 fn parts(answer: Answer) -> impl futures::Stream<Item = Result<Bytes, Failure>> + Send {
     answer.filter_map(|sent| {
         std::future::ready(match sent {

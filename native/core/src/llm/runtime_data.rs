@@ -1,4 +1,4 @@
-//! Workers found by what their engine says of itself in its model card.
+//! Finds workers by the `runtime_data` of their model card, which their engine sets.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::abi::{Call, dyn_call, op};
 use crate::runtime::Client;
 
-/// Completes once `a` instances can be routed to whose card has this in its `runtime_data`, with all of these. `args`: a
-/// map of keys and their values.
+/// Completes when `a` instances are routable whose card has these entries in its `runtime_data`. Returns all such
+/// instances. `args`: a map of keys and values.
+/// Takes: handle client, args bytes, a instanceCount. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_wait_for_data(call: *const dyn_call) {
     unsafe {

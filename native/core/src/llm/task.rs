@@ -1,4 +1,4 @@
-//! A long-running task of the crates that is started by one entry, awaited by another and ended by a third.
+//! A long-running task of the crates. One entry starts it, another waits for it, and a third ends it.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -27,20 +27,13 @@ impl Task {
         let (report, outcome) = watch::channel(None);
         let task = tokio::spawn(async move {
             let ended = AssertUnwindSafe(work).catch_unwind().await;
-            let ended = ended.unwrap_or_else(|panic| {
-                let text = panic
-                    .downcast_ref::<String>()
-                    .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
-                    .unwrap_or_default();
-                Err(Failure::internal(format!("panic: {text}")))
-            });
+            let ended = ended.unwrap_or_else(|panic| Err(Failure::panic(panic)));
             let _ = report.send(Some(ended));
         });
         Self { outcome, abort: task.abort_handle() }
     }
 
-    /// What the task ended with, once it has. An aborted task ended well: only its owner aborts it.
+    /// Waits for the result of the task. An aborted task is a success, because only its owner aborts it.
     pub async fn ended(&self) -> Result<(), Failure> {
         let mut outcome = self.outcome.clone();
         match outcome.wait_for(Option::is_some).await {
@@ -53,7 +46,7 @@ impl Task {
         self.outcome.borrow().is_some() || self.outcome.has_changed().is_err()
     }
 
-    /// Waits for the end; past the limit, if there is one, the task is dropped where it stands.
+    /// Waits for the end. After the limit, if there is one, the task is aborted.
     pub async fn end_within(&self, limit: Option<Duration>) -> Result<(), Failure> {
         let Some(limit) = limit else { return self.ended().await };
         match tokio::time::timeout(limit, self.ended()).await {
@@ -66,7 +59,7 @@ impl Task {
     }
 }
 
-/// A future that is over once discovery lists this runtime's instance of an endpoint.
+/// Returns a future that completes when discovery lists this runtime's instance of an endpoint.
 pub async fn listed(
     drt: &DistributedRuntime,
     id: EndpointId,

@@ -1,22 +1,24 @@
-//! A worker whose engine is in the host language: dynamo-backend-common's `Worker` drives it.
+//! A worker with an engine in the host language. The `Worker` of dynamo-backend-common drives it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dynamo_backend_common::{DisaggregationMode, Worker, WorkerConfig};
+use dynamo_backend_common::{ComponentSnapshot, DisaggregationMode, Worker, WorkerConfig};
+use dynamo_kv_router::protocols::KvCacheEvent;
 use dynamo_llm::local_model::LocalModel;
 use dynamo_runtime::protocols::EndpointId;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{model_input, parse, read, read_over_defaults};
+use super::config::model_input;
 use super::engine::{HostEngine, HostRawEngine};
 use super::publish::Publishers;
 use super::registration::EngineTraits;
 use super::task::{Task, listed};
-use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
+use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
+use crate::args::{parse, read, read_over_defaults};
 use crate::inbox::Inbox;
 use crate::runtime::EndpointRef;
 
@@ -24,10 +26,10 @@ use crate::runtime::EndpointRef;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WorkerArgs {
     engine: EngineTraits,
-    /// Requests and answers are the frontend's own JSON, not tokens.
+    /// Requests and answers are the JSON of the frontend, not tokens.
     #[serde(default)]
     raw: bool,
-    /// A directory, or a name on the model hub; empty registers the name alone.
+    /// A directory, or a name on the model hub. If it is empty, only the name is registered.
     #[serde(default)]
     model_path: String,
     model_name: Option<String>,
@@ -50,19 +52,19 @@ struct WorkerArgs {
     structural_tag: Option<Value>,
     media_decoder: Option<Value>,
     media_fetcher: Option<Value>,
-    /// How much an answer may hold unread.
+    /// The maximum of unread bytes of an answer.
     high_water_bytes: Option<usize>,
-    /// For what still runs and for the engine's cleanup, together.
+    /// Bounds the wait for requests in flight and the engine's cleanup together.
     cleanup_timeout_ms: Option<u64>,
 }
 
-/// A worker that runs.
+/// A running worker.
 pub struct HostWorker {
     task: Task,
     stop: CancellationToken,
     inbox: Arc<Inbox>,
     endpoint: Arc<EndpointRef>,
-    pub publishers: Arc<Publishers>,
+    publishers: Arc<Publishers>,
 }
 
 impl Drop for HostWorker {
@@ -119,18 +121,20 @@ impl WorkerArgs {
     }
 }
 
-/// How long a discovery that does not answer may hold up the end of a worker.
+/// How long the end of a worker waits for a discovery that does not answer.
 const DETACH_LIMIT: Duration = Duration::from_secs(2);
 
-/// The crate exits the process when its shutdown outlasts this variable (30 s); the engine's part must end well before.
+/// The crate exits the process if its shutdown takes longer than this variable says (30 s). The engine's part must end
+/// well before.
 fn cleanup_limit(wanted_ms: Option<u64>) -> Duration {
     let seconds = std::env::var("DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT").ok().and_then(|text| text.parse::<u64>().ok());
     let most = Duration::from_secs(seconds.unwrap_or(30)) * 4 / 5;
     wanted_ms.map_or(most, |wanted| Duration::from_millis(wanted).min(most))
 }
 
-/// Starts a worker for an endpoint. `args`: `WorkerArgs`. Gives a `HostWorker` and the `Inbox` on which its engine is
-/// called; the engine is started through it, so the inbox must be accepted from before the worker can become ready.
+/// Starts a worker for an endpoint. `args`: `WorkerArgs`. Returns a `HostWorker` and the `Inbox` of the calls to its
+/// engine. The worker becomes ready after its engine has answered `start` in that inbox.
+/// Takes: handle endpoint, args bytes. Returns: nothing, handle worker, handle inbox.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
     unsafe {
@@ -140,7 +144,7 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
             let config = args.config(&endpoint)?;
             if !endpoint.runtime.served.lock().insert(config.endpoint.clone()) {
                 return Err(Failure::conflict(format!(
-                    "an endpoint named {} is served on this runtime already: Dynamo tells endpoints of one runtime apart by their names alone",
+                    "this runtime already serves an endpoint named {}; the names must differ",
                     config.endpoint,
                 )));
             }
@@ -159,7 +163,8 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
                 let (served, runtime) = (endpoint.endpoint.clone(), endpoint.runtime.clone());
                 let task = Task::spawn(async move {
                     let ended = running.await;
-                    // The crate leaves the card to the end of the runtime, which may yet serve other endpoints.
+                    // The crate only removes the card when the runtime ends. The runtime may still serve other
+                    // endpoints.
                     let detached = LocalModel::detach_from_endpoint(&served, None);
                     let _ = tokio::time::timeout(DETACH_LIMIT, detached).await;
                     runtime.served.lock().remove(served.name());
@@ -174,7 +179,8 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
     }
 }
 
-/// Completes once discovery lists the worker's instance; fails with what ended the worker if it ends before.
+/// Completes when discovery lists the instance of the worker. Fails if the worker ends before.
+/// Takes: handle worker. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_worker_ready(call: *const dyn_call) {
     unsafe {
@@ -195,7 +201,8 @@ pub unsafe extern "C" fn dyn_worker_ready(call: *const dyn_call) {
     }
 }
 
-/// Completes when the worker has ended, with what it failed with, if it did.
+/// Completes when the worker has ended. Fails if the worker failed.
+/// Takes: handle worker. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_worker_wait(call: *const dyn_call) {
     unsafe {
@@ -206,7 +213,9 @@ pub unsafe extern "C" fn dyn_worker_wait(call: *const dyn_call) {
     }
 }
 
-/// Leaves discovery, waits the crates' grace period, lets what runs end, cleans the engine up, and completes. Idempotent.
+/// Leaves discovery, waits for the crates' grace period and for requests in flight, and cleans the engine up.
+/// Idempotent.
+/// Takes: handle worker. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_worker_close(call: *const dyn_call) {
     unsafe {
@@ -214,10 +223,86 @@ pub unsafe extern "C" fn dyn_worker_close(call: *const dyn_call) {
             let worker = call.handle::<HostWorker>()?;
             Ok(async move {
                 worker.stop.cancel();
-                // What ended it before is told by `dyn_worker_wait`.
+                // `dyn_worker_wait` reports an earlier failure.
                 let _ = worker.task.ended().await;
                 Ok(Reply::unit())
             })
+        })
+    }
+}
+
+/// Sets the metrics of the engine. The payload is Prometheus text in UTF-8. Every scrape returns it.
+/// Takes: handle worker, payload bytes. Returns: nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_metrics_text(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            let text = std::str::from_utf8(call.payload())
+                .map_err(|error| Failure::invalid(format!("text: expected UTF-8: {error}")))?;
+            worker.publishers.set_metrics_text(text);
+            Ok(Reply::unit())
+        })
+    }
+}
+
+/// Publishes KV cache events of the rank `a`, in order. The payload is a MessagePack array of `KvCacheEvent` in the
+/// crates' field names. Returns 0, or 1 if the rank has no publisher: KV routing is off, or the worker has not started.
+/// Takes: handle worker, payload bytes, a dpRank. Returns: number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_publish_kv(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            let events: Vec<KvCacheEvent> =
+                rmp_serde::from_slice(call.payload()).map_err(|error| Failure::invalid(format!("events: {error}")))?;
+            let Some(publisher) = worker.publishers.kv(call.a() as u32) else {
+                return Ok(Reply::number(1));
+            };
+            for event in events {
+                publisher.publish(event).map_err(|_| Failure::closed("the KV event publisher"))?;
+            }
+            Ok(Reply::number(0))
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SnapshotArgs {
+    #[serde(default)]
+    dp_rank: u32,
+    kv_used_blocks: u64,
+    kv_total_blocks: u64,
+    gpu_cache_usage: Option<f32>,
+    kv_cache_hit_rate: Option<f32>,
+}
+
+/// Publishes the load of one rank. `args`: `{dpRank, kvUsedBlocks, kvTotalBlocks, gpuCacheUsage, kvCacheHitRate}`.
+/// Returns the same as `dyn_worker_publish_kv`.
+/// Takes: handle worker, args bytes. Returns: number.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dyn_worker_publish_load(call: *const dyn_call) -> dyn_reply {
+    unsafe {
+        reply(call, |call: &Call| {
+            let worker = call.handle::<HostWorker>()?;
+            let args = call.args::<SnapshotArgs>()?;
+            let Some(publisher) = worker.publishers.snapshots() else { return Ok(Reply::number(1)) };
+            let usage = match args.kv_total_blocks {
+                0 => 0.0,
+                total => args.kv_used_blocks as f32 / total as f32,
+            };
+            publisher.publish(
+                args.dp_rank,
+                ComponentSnapshot {
+                    kv_used_blocks: args.kv_used_blocks,
+                    kv_total_blocks: args.kv_total_blocks,
+                    gpu_cache_usage: args.gpu_cache_usage.unwrap_or(usage),
+                    kv_cache_hit_rate: args.kv_cache_hit_rate,
+                    dp_rank: args.dp_rank,
+                },
+            );
+            Ok(Reply::number(0))
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The terms of the default policy's cost, one by one: what `explain` shows, and what a policy in the host language falls
-//! back to. The crates compute the same sum but show no part of it. Source: `dynamo-custom-policy-builtin`
+//! The terms of the default policy's cost. `explain` reports them, and a policy in the host language falls back to
+//! their sum. The crates compute the same sum, but do not expose its terms. Source: `dynamo-custom-policy-builtin`
 //! `default/scorer.rs`.
 
 use dynamo_kv_router::WorkerType;
@@ -16,7 +16,7 @@ pub struct Weights {
     shared_hit: f64,
     prefill_scale: f64,
     active_request: f64,
-    /// A pool of decode workers that never prefill.
+    /// Whether the pool has decode workers that never prefill.
     #[serde(skip)]
     plain_decode: bool,
     #[serde(skip)]
@@ -46,17 +46,17 @@ impl Weights {
     }
 }
 
-/// What is the same for all candidates of a request.
+/// What all candidates of a request have in common.
 pub struct Request {
     pub prompt_tokens: usize,
     pub blocks: u64,
     pub block_size: u32,
     pub tracks_prefill: bool,
-    /// The least prefill that a candidate has to do.
+    /// The minimum of the candidates' prefill tokens.
     pub least_prefill_tokens: usize,
 }
 
-/// What is known of a candidate.
+/// The inputs of the cost of one candidate.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
@@ -76,13 +76,14 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terms {
-    /// Blocks that need no prefill, weighted by where they lie.
+    /// Blocks that need no prefill, weighted by their tier.
     pub overlap_credit: f64,
-    /// What the load above the least loaded candidate's leaves of the credit for blocks on the device: 1 for all.
+    /// The factor of the credit for blocks on the device. It falls with the load above that of the least loaded
+    /// candidate. 1 is the full credit.
     pub credit_decay: f64,
-    /// Blocks to prefill, those of waiting requests too, less the credit, scaled.
+    /// Blocks to prefill, including those of waiting requests, minus the credit, scaled.
     pub prefill: f64,
-    /// Blocks in use once the request is there.
+    /// Blocks in use after the request is added.
     pub decode: f64,
     pub requests: f64,
     pub taint_multiplier: f64,
@@ -127,7 +128,8 @@ pub fn terms(weights: &Weights, request: &Request, facts: &Facts) -> Terms {
     Terms { overlap_credit, credit_decay, prefill, decode, requests, taint_multiplier, cost }
 }
 
-/// The index of the least cost, drawn among equals; above temperature 0 drawn by softmax over the costs' range.
+/// Returns the index of the lowest cost, chosen at random among equal costs. Above temperature 0 the index is drawn by
+/// softmax over the range of the costs.
 pub fn pick(costs: &[f64], temperature: f64) -> usize {
     let (least, most) =
         costs.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), cost| (low.min(*cost), high.max(*cost)));
@@ -136,7 +138,7 @@ pub fn pick(costs: &[f64], temperature: f64) -> usize {
         (true, false) => 1.0,
         (false, _) => f64::from(u8::from(cost == least)),
     };
-    let mut left = drawn() * costs.iter().copied().map(weight).sum::<f64>();
+    let mut left = random_unit() * costs.iter().copied().map(weight).sum::<f64>();
     let mut last = 0;
     for (index, cost) in costs.iter().enumerate() {
         let share = weight(*cost);
@@ -152,9 +154,12 @@ pub fn pick(costs: &[f64], temperature: f64) -> usize {
     last
 }
 
-/// From 0 up to 1.
-fn drawn() -> f64 {
+/// A random number from 0 to less than 1.
+fn random_unit() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
-    // Every state is keyed anew, so an empty hash is as good as a random word.
+    // Every state has new random keys, so an empty hash is as good as a random word.
     (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! Why a worker is chosen. Two readings are explained, in the order in which the crates make them for every choice: of the
-//! index, then of the books. The winner is what the crates' own policy chooses from exactly these readings.
+//! Explains the choice of a worker from two snapshots: of the index, then of the loads. The crates take them in the
+//! same order for every choice. The winner is what the crates' policy chooses from exactly these snapshots.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,7 +25,7 @@ use crate::abi::Failure;
 struct Candidate {
     worker_id: u64,
     dp_rank: u32,
-    /// Why the request may not go there, if it may not.
+    /// Why the worker is excluded, if it is.
     excluded: Option<&'static str>,
     #[serde(flatten)]
     facts: Facts,
@@ -45,7 +45,7 @@ pub struct Explanation {
     dp_rank: u32,
 }
 
-/// What of a request bears on the choice, besides its prompt.
+/// The parts of a request, besides its prompt, that affect the choice.
 pub struct Wanted {
     pub overrides: Option<RouterConfigOverride>,
     pub expected_output_tokens: Option<u32>,
@@ -56,14 +56,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// With these a reading of the books has what waits for prefill as it is, without the request's own tokens, beside the
-    /// blocks in use with the request: both in one reading.
-    pub fn overrides_of_reading(&self) -> RouterConfigOverride {
+    /// The overrides for the snapshot of the loads. With them it has the tokens that wait for prefill without those of
+    /// the request, and the blocks in use with those of the request.
+    pub fn snapshot_overrides(&self) -> RouterConfigOverride {
         RouterConfigOverride { track_prefill_tokens: Some(false), ..self.overrides.clone().unwrap_or_default() }
     }
 
     fn excluded<C: WorkerConfigLike>(&self, worker: u64, config: Option<&C>) -> Option<&'static str> {
-        let Some(config) = config else { return Some("has blocks, and is not there") };
+        let Some(config) = config else { return Some("has blocks, but is not registered") };
         if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&worker)) {
             return Some("not allowed by the request");
         }
@@ -71,10 +71,10 @@ impl Wanted {
     }
 }
 
-pub struct Readings {
+pub struct Snapshots {
     pub prompt_tokens: usize,
     pub overlap: OverlapScoresResponse,
-    /// Read under `Wanted::overrides_of_reading`.
+    /// Read with `Wanted::snapshot_overrides`.
     pub loads: Vec<PotentialLoad>,
 }
 
@@ -91,10 +91,15 @@ fn rank_of(score: &WorkerOverlapScore) -> WorkerWithDpRank {
     WorkerWithDpRank::new(score.worker_id, score.dp_rank)
 }
 
-/// The request as the crates' scheduler hands it to a policy.
-fn scheduled(config: &KvRouterConfig, wanted: Wanted, readings: &Readings, tracks_prefill: bool) -> SchedulingRequest {
+/// The request as the crates' scheduler passes it to a policy.
+fn scheduled(
+    config: &KvRouterConfig,
+    wanted: Wanted,
+    snapshots: &Snapshots,
+    tracks_prefill: bool,
+) -> SchedulingRequest {
     let mut signals = OverlapSignals::default();
-    for score in &readings.overlap.workers {
+    for score in &snapshots.overlap.workers {
         let (rank, tiers) = (rank_of(score), &mut signals.tier_overlap_blocks);
         tiers.device.insert(rank, score.device_blocks);
         tiers.host_pinned.insert(rank, score.host_pinned_extension_blocks);
@@ -103,25 +108,25 @@ fn scheduled(config: &KvRouterConfig, wanted: Wanted, readings: &Readings, track
             + config.host_cache_hit_weight * score.host_pinned_extension_blocks as f64
             + config.disk_cache_hit_weight * score.disk_extension_blocks as f64;
         signals.effective_overlap_blocks.insert(rank, weighted);
-        let tokens = (weighted * f64::from(readings.overlap.block_size)).round().max(0.0);
+        let tokens = (weighted * f64::from(snapshots.overlap.block_size)).round().max(0.0);
         signals.effective_cached_tokens.insert(rank, tokens as usize);
     }
-    // Workers that came since the readings were made are none of the candidates.
-    let read = readings.overlap.workers.iter().map(|score| score.worker_id);
+    // Workers that joined after the snapshots are not candidates.
+    let read = snapshots.overlap.workers.iter().map(|score| score.worker_id);
     let allowed =
         read.filter(|worker| wanted.allowed.as_ref().is_none_or(|allowed| allowed.contains(worker))).collect();
-    let shared = &readings.overlap.shared_cache;
+    let shared = &snapshots.overlap.shared_cache;
     let load = |load: &PotentialLoad| WorkerLoadProjection {
         active_prefill_tokens: load.potential_prefill_tokens,
         active_decode_blocks: load.potential_decode_blocks,
         active_requests: load.active_requests,
         additional_active_blocks: 0,
     };
-    let loads = readings.loads.iter().map(|one| (WorkerWithDpRank::new(one.worker_id, one.dp_rank), load(one)));
+    let loads = snapshots.loads.iter().map(|one| (WorkerWithDpRank::new(one.worker_id, one.dp_rank), load(one)));
     SchedulingRequest {
         mode: ScheduleMode::QueryOnly { request_id: None },
         token_seq: None,
-        isl_tokens: readings.prompt_tokens,
+        isl_tokens: snapshots.prompt_tokens,
         lora_name: None,
         expected_output_tokens: wanted.expected_output_tokens,
         affinity_target: None,
@@ -152,22 +157,23 @@ fn refusal(error: KvSchedulerError) -> Failure {
     }
 }
 
-/// Each candidate's terms, and the winner. `decided` is the winner where something else than these readings decides.
+/// Returns the terms of each candidate, and the winner. `decided` is the winner if it does not depend on these
+/// snapshots.
 pub fn explain<C: WorkerConfigLike>(
     chooser: &Chooser<'_, C>,
     wanted: Wanted,
-    readings: Readings,
+    snapshots: Snapshots,
     decided: Option<WorkerWithDpRank>,
 ) -> Result<Explanation, Failure> {
-    let (config, workers, overlap) = (chooser.config, chooser.workers, &readings.overlap);
+    let (config, workers, overlap) = (chooser.config, chooser.workers, &snapshots.overlap);
     let loads: HashMap<(u64, u32), &PotentialLoad> =
-        readings.loads.iter().map(|load| ((load.worker_id, load.dp_rank), load)).collect();
+        snapshots.loads.iter().map(|load| ((load.worker_id, load.dp_rank), load)).collect();
     let facts: Vec<(WorkerWithDpRank, Option<&'static str>, Facts)> = overlap
         .workers
         .iter()
         .map(|score| {
             let load = loads.get(&(score.worker_id, score.dp_rank));
-            let taints = workers.get(&score.worker_id).map(|worker| worker.taints());
+            let taints = workers.get(&score.worker_id).map(WorkerConfigLike::taints);
             let facts = Facts {
                 device_blocks: score.device_blocks as f64,
                 host_blocks: score.host_pinned_extension_blocks as f64,
@@ -192,8 +198,8 @@ pub fn explain<C: WorkerConfigLike>(
         .and_then(|overrides| overrides.track_prefill_tokens)
         .unwrap_or(config.router_track_prefill_tokens);
     let request = Request {
-        prompt_tokens: readings.prompt_tokens,
-        blocks: readings.prompt_tokens.div_ceil(overlap.block_size as usize) as u64,
+        prompt_tokens: snapshots.prompt_tokens,
+        blocks: snapshots.prompt_tokens.div_ceil(overlap.block_size as usize) as u64,
         block_size: overlap.block_size,
         tracks_prefill,
         least_prefill_tokens: eligible.map(|(_, _, facts)| facts.active_prefill_tokens).min().unwrap_or(0),
@@ -213,7 +219,7 @@ pub fn explain<C: WorkerConfigLike>(
     let winner = match decided {
         Some(winner) => winner,
         None => {
-            let request = scheduled(config, wanted, &readings, tracks_prefill);
+            let request = scheduled(config, wanted, &snapshots, tracks_prefill);
             let policy = (chooser.policy)(config, chooser.role, chooser.partition);
             let input = WorkerSelectionInput::configured(workers, &request, request.eligibility(), overlap.block_size);
             policy.select_worker(input).map_err(refusal)?.worker
@@ -221,7 +227,7 @@ pub fn explain<C: WorkerConfigLike>(
     };
     Ok(Explanation {
         block_size: overlap.block_size,
-        prompt_tokens: readings.prompt_tokens,
+        prompt_tokens: snapshots.prompt_tokens,
         prompt_blocks: overlap.num_blocks,
         weights,
         candidates,

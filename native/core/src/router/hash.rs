@@ -1,4 +1,4 @@
-//! Hashes of token blocks, as routers and workers compute them.
+//! Hashes of token blocks. Routers and workers compute the same ones.
 
 use dynamo_kv_router::protocols::{
     BlockExtraInfo, BlockHashOptions, compute_block_hash_for_seq, compute_seq_hash_for_block,
@@ -14,7 +14,7 @@ pub struct HashArgs {
     pub lora_name: Option<String>,
     pub cache_salt: Option<String>,
     pub eagle: Option<bool>,
-    /// Per block the multimodal objects in it, in the crates' own field names.
+    /// The multimodal objects of each block, in the crates' field names.
     pub multimodal: Option<Vec<Option<BlockExtraInfo>>>,
 }
 
@@ -36,7 +36,9 @@ pub fn block_size(call: &Call) -> Result<u32, Failure> {
     }
 }
 
-/// The payload is tokens, as 32-bit words; `a` the block size; `args` may be `HashArgs`. Gives a hash a whole block, as words.
+/// Returns one hash for each full block, as 64-bit words. The payload is tokens, as 32-bit words. `a`: the block size.
+/// `args`: `HashArgs`, or none.
+/// Takes: args bytes?, payload u32s, a blockSize. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_hash_blocks(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -50,7 +52,8 @@ pub unsafe extern "C" fn dyn_hash_blocks(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// The payload is hashes of blocks, as words. Gives the rolling hash of the sequence up to each.
+/// Returns the rolling hash of the sequence up to each block. The payload is hashes of blocks, as 64-bit words.
+/// Takes: payload u64s. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_hash_sequences(call: *const dyn_call) -> dyn_reply {
     unsafe {

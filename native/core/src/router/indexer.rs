@@ -1,4 +1,4 @@
-//! The crates' indexers: which worker has which blocks, kept on threads of their own.
+//! The crates' indexers. They know which worker has which blocks, and run on their own threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::tree::worker_id;
-use super::words::{decode_events, encode_events, encode_scores, local_hashes};
+use super::words::{Decoded, decode_events, encode_events, encode_scores, local_hashes};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 
-/// One kind behind another's back: `$index` is the crate's type in each arm.
-macro_rules! each {
+/// Runs `$body` for any kind of index: `$index` is the crate's type in each arm.
+macro_rules! with_index {
     ($self:expr, $index:ident => $body:expr) => {
         match $self {
             Kind::Radix($index) => $body,
@@ -30,16 +30,16 @@ macro_rules! each {
 }
 
 enum Kind {
-    /// One tree, mutated and read in order on one thread.
+    /// One tree. One thread writes and reads it, in order.
     Radix(KvIndexer),
-    /// One tree that several threads write and every caller reads in place.
+    /// One tree. Several threads write it, and each caller reads it on its own thread.
     Concurrent(ThreadPoolIndexer<ConcurrentRadixTreeCompressed>),
-    /// Blocks by position: a match jumps instead of walking.
+    /// Blocks by position. A match jumps instead of walking.
     Positional(ThreadPoolIndexer<PositionalIndexer>),
 }
 
 pub struct Index {
-    /// There until the drop.
+    /// Set until the drop.
     kind: Option<Kind>,
     closed: CancellationToken,
 }
@@ -47,7 +47,7 @@ pub struct Index {
 impl Drop for Index {
     fn drop(&mut self) {
         self.closed.cancel();
-        // Its threads are joined: not by whoever lets go last.
+        // The drop joins the threads of the index, so it runs on a thread that may block.
         let kind = self.kind.take();
         std::thread::spawn(move || drop(kind));
     }
@@ -70,12 +70,12 @@ impl Index {
 
     async fn apply(&self, events: Vec<RouterEvent>) -> Result<(), Failure> {
         for event in events {
-            each!(self.kind()?, index => index.apply_event(event).await);
+            with_index!(self.kind()?, index => index.apply_event(event).await);
         }
         self.flush().await
     }
 
-    /// Waits for all that was applied before.
+    /// Waits for everything that was applied before.
     async fn flush(&self) -> Result<(), Failure> {
         match self.kind()? {
             Kind::Radix(index) => drop(index.flush_and_wait().await?),
@@ -86,10 +86,10 @@ impl Index {
     }
 
     async fn find(&self, hashes: Vec<LocalBlockHash>) -> Result<OverlapScores, Failure> {
-        Ok(each!(self.kind()?, index => index.find_matches(hashes).await)?)
+        Ok(with_index!(self.kind()?, index => index.find_matches(hashes).await)?)
     }
 
-    /// Reads on the calling thread, where the kind allows it.
+    /// Reads on the calling thread, if the kind allows it.
     fn find_here(&self, hashes: &[LocalBlockHash]) -> Result<OverlapScores, Failure> {
         match self.kind()? {
             Kind::Radix(_) => {
@@ -102,7 +102,7 @@ impl Index {
 
     async fn routed(&self, worker: WorkerWithDpRank, hashes: Vec<LocalBlockHash>) -> Result<(), Failure> {
         let sequence = compute_seq_hash_for_block(&hashes);
-        each!(self.kind()?, index => index.process_routing_decision_with_hashes(worker, hashes, sequence).await)?;
+        with_index!(self.kind()?, index => index.process_routing_decision_with_hashes(worker, hashes, sequence).await)?;
         Ok(())
     }
 }
@@ -114,7 +114,7 @@ struct IndexArgs {
     block_size: u32,
     threads: usize,
     jump_size: usize,
-    /// For an approximate index: how long a routed block is believed to be there.
+    /// For an approximate index: how long a routed block is assumed to be present.
     ttl_ms: Option<u64>,
 }
 
@@ -133,7 +133,7 @@ impl IndexArgs {
                 prune,
             )),
             "positional" if prune.is_some() => {
-                return Err(Failure::new("NotImplemented", "", "an indexer of kind positional cannot forget by time"));
+                return Err(Failure::new("NotImplemented", "", "an indexer of kind positional does not support a ttl"));
             }
             "positional" => {
                 let backend = PositionalIndexer::new(self.jump_size);
@@ -146,7 +146,8 @@ impl IndexArgs {
     }
 }
 
-/// `args`: `IndexArgs`. Gives an `Index`.
+/// `args`: `IndexArgs`. Returns an `Index`.
+/// Takes: args bytes. Returns: handle indexer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_create(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -161,14 +162,15 @@ pub unsafe extern "C" fn dyn_indexer_create(call: *const dyn_call) -> dyn_reply 
     }
 }
 
-/// The payload is events, as words. Completes when they are applied, in order.
+/// Applies the events of the payload (words) in order. Completes when they are applied.
+/// Takes: handle indexer, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_apply(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let index = call.handle::<Index>()?;
             index.kind()?;
-            let events = decode_events(call.payload())?.into_iter().map(|event| event.router_event()).collect();
+            let events = decode_events(call.payload())?.into_iter().map(Decoded::router_event).collect();
             Ok(async move {
                 index.apply(events).await?;
                 Ok(Reply::unit())
@@ -177,7 +179,8 @@ pub unsafe extern "C" fn dyn_indexer_apply(call: *const dyn_call) {
     }
 }
 
-/// The payload is hashes of blocks, as words. Completes with scores.
+/// Matches the hashes of blocks in the payload (words). Completes with scores.
+/// Takes: handle indexer, payload u64s. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_match(call: *const dyn_call) {
     unsafe {
@@ -190,7 +193,8 @@ pub unsafe extern "C" fn dyn_indexer_match(call: *const dyn_call) {
     }
 }
 
-/// As `dyn_indexer_match`, at once on the calling thread; not for kind `radix`.
+/// Like `dyn_indexer_match`, but on the calling thread. Not for the kind `radix`.
+/// Takes: handle indexer, payload u64s. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_match_here(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -203,8 +207,9 @@ pub unsafe extern "C" fn dyn_indexer_match_here(call: *const dyn_call) -> dyn_re
     }
 }
 
-/// Records what was routed, for an approximate index. The payload is a worker's id and the hashes of the prompt's blocks, as
-/// words; `a` its rank.
+/// Records a routed prompt, for an approximate index. The payload is the id of the worker and the hashes of the
+/// prompt's blocks, as words. `a`: the rank.
+/// Takes: handle indexer, payload u64s, a dpRank. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_routed(call: *const dyn_call) {
     unsafe {
@@ -224,7 +229,8 @@ pub unsafe extern "C" fn dyn_indexer_routed(call: *const dyn_call) {
     }
 }
 
-/// The payload is a worker's id, as a word; `a` is 0 for all its ranks, or its rank and 1.
+/// Removes the blocks of a worker. The payload is its id, as a word. `a`: 0 for all its ranks, or the rank plus 1.
+/// Takes: handle indexer, payload u64s, a rankOrAll. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_remove(call: *const dyn_call) {
     unsafe {
@@ -234,8 +240,11 @@ pub unsafe extern "C" fn dyn_indexer_remove(call: *const dyn_call) {
             let (worker, rank) = (worker_id(call)?, call.a());
             Ok(async move {
                 match rank {
-                    0 => each!(index.kind()?, index => index.remove_worker(worker).await),
-                    rank => each!(index.kind()?, index => index.remove_worker_dp_rank(worker, (rank - 1) as u32).await),
+                    0 => with_index!(index.kind()?, index => index.remove_worker(worker).await),
+                    _ => {
+                        let rank = (rank - 1) as u32;
+                        with_index!(index.kind()?, index => index.remove_worker_dp_rank(worker, rank).await)
+                    }
                 }
                 index.flush().await?;
                 Ok(Reply::unit())
@@ -245,6 +254,7 @@ pub unsafe extern "C" fn dyn_indexer_remove(call: *const dyn_call) {
 }
 
 /// Completes with events that rebuild the index, as words.
+/// Takes: handle indexer. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_dump(call: *const dyn_call) {
     unsafe {
@@ -253,14 +263,15 @@ pub unsafe extern "C" fn dyn_indexer_dump(call: *const dyn_call) {
             index.kind()?;
             Ok(async move {
                 index.flush().await?;
-                let events = each!(index.kind()?, index => index.dump_events().await)?;
+                let events = with_index!(index.kind()?, index => index.dump_events().await)?;
                 Ok(Reply::bytes(encode_events(&events)))
             })
         })
     }
 }
 
-/// Refuses what comes and ends the index's threads; completes when they have ended. Idempotent.
+/// Refuses further calls and ends the threads of the index. Completes when they have ended. Idempotent.
+/// Takes: handle indexer. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_indexer_close(call: *const dyn_call) {
     unsafe {
@@ -270,7 +281,7 @@ pub unsafe extern "C" fn dyn_indexer_close(call: *const dyn_call) {
                 let ending = tokio::task::spawn_blocking(move || {
                     index.closed.cancel();
                     if let Some(kind) = &index.kind {
-                        each!(kind, index => index.shutdown());
+                        with_index!(kind, index => index.shutdown());
                     }
                 });
                 ending.await.map_err(Failure::internal)?;

@@ -1,10 +1,11 @@
 //! dynamo-kv-router: hashes, indexes, publishers of cache events, and routers.
 
-mod attached;
+pub mod config;
 mod costs;
 mod explain;
 mod hash;
 mod indexer;
+mod kv_router;
 pub mod policy;
 mod publisher;
 mod replay;

@@ -1,10 +1,11 @@
-//! A routing policy in the host language: a scorer that sends a copied snapshot of all candidates to an inbox and waits for
-//! their costs, at most so long. Past that, or where the answer is no answer, the default policy's costs hold.
+//! A routing policy in the host language. Its scorer sends a snapshot of all candidates to an inbox and waits for their
+//! costs until a deadline. After the deadline, or if the answer is not valid, the costs of the default policy apply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use dynamo_kv_router::ScoredWorkerCandidate;
 use dynamo_kv_router::plugins::worker_selection::{
     WorkerCandidates, WorkerInputView, WorkerInputs, WorkerPicker, WorkerScorer, WorkerSelectionContext,
     WorkerSelectionPolicy, WorkerSelectionPolicyError, WorkerSelectionPolicyFactory,
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::costs::{Facts, Request as CostRequest, Terms, Weights, pick, terms};
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, reply};
-use crate::ask::{Answered, ask};
+use crate::blocking_call::{Outcome, blocking_call};
 use crate::inbox::{Inbox, Request};
 
 #[derive(Deserialize, Clone, Copy)]
@@ -32,7 +33,7 @@ struct Counts {
     scored: AtomicU64,
     /// The host did not answer in time.
     timed_out: AtomicU64,
-    /// The host answered with an error, or not with one finite cost a candidate.
+    /// The host answered with an error, or not with one finite cost for each candidate.
     failed: AtomicU64,
 }
 
@@ -46,14 +47,14 @@ pub struct HostPolicy {
     exposed: Option<CounterVec>,
 }
 
-/// Answers are a few floats.
+/// The capacity of an answer, which is a few floats.
 const ANSWER_BYTES: usize = 1 << 16;
 
 impl HostPolicy {
     pub fn new(args: PolicyArgs, metrics: Option<&dynamo_runtime::DistributedRuntime>) -> Result<Arc<Self>, Failure> {
         let exposed = metrics
             .map(|drt| {
-                let help = "Requests that a routing policy of the host language was asked to score, by outcome";
+                let help = "Requests to the routing policy of the host language, by outcome";
                 MetricsHierarchy::metrics(&drt).create_countervec(
                     "router_policy_requests_total",
                     help,
@@ -96,15 +97,15 @@ impl HostPolicy {
         }
     }
 
-    /// The host's costs, or `None` where the default's hold.
-    fn ask(&self, snapshot: Vec<u8>, count: usize) -> Option<Vec<f64>> {
-        let costs = match ask(&self.inbox, Request::new("score", snapshot), self.limit) {
-            Answered::Late => {
+    /// The costs from the host, or `None` if the default costs apply.
+    fn score(&self, snapshot: Vec<u8>, count: usize) -> Option<Vec<f64>> {
+        let costs = match blocking_call(&self.inbox, Request::new("score", snapshot), self.limit) {
+            Outcome::TimedOut => {
                 self.count(1);
                 return None;
             }
-            Answered::Failed(_) => None,
-            Answered::InTime(bytes) => costs(&bytes, count),
+            Outcome::Failed(_) => None,
+            Outcome::Answered(bytes) => costs(&bytes, count),
         };
         self.count(if costs.is_some() { 0 } else { 2 });
         costs
@@ -144,7 +145,7 @@ impl WorkerScorer for HostScorer {
         };
         let built_in: Vec<Terms> = facts.iter().map(|facts| terms(&self.weights, &request, facts)).collect();
         let snapshot = snapshot(context, self.role, candidates, &facts, &built_in);
-        match self.policy.ask(snapshot, costs.len()) {
+        match self.policy.score(snapshot, costs.len()) {
             Some(wanted) => costs.copy_from_slice(&wanted),
             None => costs.iter_mut().zip(&built_in).for_each(|(cost, terms)| *cost = terms.cost),
         }
@@ -174,7 +175,8 @@ fn facts(candidates: WorkerCandidates<'_>, row: usize) -> Facts {
     facts
 }
 
-/// A map of the request and of columns, each the bytes of its words in the candidates' order.
+/// A map with the request and one column for each input. A column is the bytes of its words, in the order of the
+/// candidates.
 fn snapshot(
     context: &WorkerSelectionContext<'_>,
     role: &str,
@@ -237,7 +239,7 @@ impl WorkerPicker for LeastCost {
         context: &WorkerSelectionContext<'_>,
         input: WorkerInputView<'_>,
     ) -> Result<usize, WorkerSelectionPolicyError> {
-        let costs: Vec<f64> = input.candidates().iter().map(|candidate| candidate.cost()).collect();
+        let costs: Vec<f64> = input.candidates().iter().map(ScoredWorkerCandidate::cost).collect();
         if costs.is_empty() {
             return Err(WorkerSelectionPolicyError::failed("no eligible worker"));
         }
@@ -245,7 +247,8 @@ impl WorkerPicker for LeastCost {
     }
 }
 
-/// Gives `{scored, timedOut, failed}`.
+/// Returns `{scored, timedOut, failed}`.
+/// Takes: handle policy. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_policy_counts(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Reply::value(&call.handle::<HostPolicy>()?.counts)) }

@@ -1,4 +1,4 @@
-//! Publishers of cache events and of load, on an endpoint of a runtime.
+//! Publishers of cache events and of load, for an endpoint of a runtime.
 
 use std::sync::Arc;
 
@@ -34,11 +34,11 @@ struct PublisherArgs {
     worker_id: Option<u64>,
     /// `namespace.component.endpoint`.
     kv_state_endpoint: Option<String>,
-    /// An engine's own publisher, whose events are passed on.
+    /// The engine's own publisher. Its events are forwarded.
     zmq: Option<ZmqArgs>,
 }
 
-/// A publisher of one rank's cache events. Closed, it leaves discovery.
+/// A publisher of the cache events of one rank. It leaves discovery when it is closed.
 pub struct Publisher {
     publisher: Mutex<Option<KvEventPublisher>>,
     dp_rank: u32,
@@ -59,7 +59,8 @@ impl Drop for Publisher {
     }
 }
 
-/// `args`: `PublisherArgs`, of an endpoint. Gives a `Publisher`.
+/// `args`: `PublisherArgs`. The handle is an endpoint. Returns a `Publisher`.
+/// Takes: handle endpoint, args bytes. Returns: handle kvPublisher.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_kv_publisher_create(call: *const dyn_call) {
     unsafe {
@@ -96,7 +97,8 @@ pub unsafe extern "C" fn dyn_kv_publisher_create(call: *const dyn_call) {
     }
 }
 
-/// The payload is events, as words, published in order as one batch; their worker and rank are the publisher's.
+/// Publishes the events of the payload (words) in order as one batch. Their worker and rank are those of the publisher.
+/// Takes: handle kvPublisher, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_kv_publisher_publish(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -119,6 +121,7 @@ pub unsafe extern "C" fn dyn_kv_publisher_publish(call: *const dyn_call) -> dyn_
 }
 
 /// Leaves discovery. Idempotent.
+/// Takes: handle kvPublisher. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_kv_publisher_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -129,10 +132,11 @@ pub unsafe extern "C" fn dyn_kv_publisher_close(call: *const dyn_call) -> dyn_re
     }
 }
 
-/// A publisher of the load of an endpoint's worker.
+/// A publisher of the load of the worker of an endpoint.
 pub struct LoadPublisher(Mutex<Option<WorkerMetricsPublisher>>);
 
-/// Of an endpoint. Gives a `LoadPublisher`.
+/// The handle is an endpoint. Returns a `LoadPublisher`.
+/// Takes: handle endpoint. Returns: handle loadPublisher.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_load_publisher_create(call: *const dyn_call) {
     unsafe {
@@ -155,7 +159,8 @@ struct LoadArgs {
     kv_used_blocks: Option<u64>,
 }
 
-/// `args`: `{dpRank, activeDecodeBlocks, kvUsedBlocks}`, of which one load at least.
+/// Publishes the load. `args`: `{dpRank, activeDecodeBlocks, kvUsedBlocks}`, with at least one of the two loads.
+/// Takes: handle loadPublisher, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_load_publisher_publish(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -170,7 +175,8 @@ pub unsafe extern "C" fn dyn_load_publisher_publish(call: *const dyn_call) -> dy
     }
 }
 
-/// Idempotent.
+/// Ends the publisher. Idempotent.
+/// Takes: handle loadPublisher. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_load_publisher_close(call: *const dyn_call) -> dyn_reply {
     unsafe {

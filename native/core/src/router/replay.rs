@@ -1,4 +1,4 @@
-//! The mocker's offline replay: a trace through simulated workers and the real router, in virtual time.
+//! The mocker's offline replay. It runs a trace through simulated workers and the real router, in virtual time.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use dynamo_mocker::replay::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::selection::router_config;
+use super::config::router_config;
 use crate::abi::{Call, Failure, Reply, dyn_call, op};
 
 #[derive(Deserialize)]
@@ -33,12 +33,12 @@ enum Pool {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ReplayArgs {
     trace: PathBuf,
-    /// Tokens that one hash of the trace stands for.
+    /// How many tokens one hash of the trace stands for.
     trace_block_size: usize,
     pool: Pool,
     /// `round_robin` or `kv`.
     mode: String,
-    /// `KvRouterConfig`'s own field names.
+    /// In the field names of `KvRouterConfig`.
     config: Option<Value>,
     speedup: f64,
 }
@@ -73,7 +73,8 @@ fn run(args: ReplayArgs) -> Result<TraceSimulationReport, Failure> {
     Ok(report)
 }
 
-/// `args`: `ReplayArgs`. Completes with the crates' own report.
+/// `args`: `ReplayArgs`. Completes with the crates' report.
+/// Takes: args bytes. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_replay_run(call: *const dyn_call) {
     unsafe {

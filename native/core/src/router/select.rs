@@ -1,4 +1,4 @@
-//! Choosing a worker for a prompt, and why it was that one.
+//! Chooses a worker for a prompt, and explains the choice.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,12 +9,12 @@ use dynamo_kv_router::services::selection::{
 };
 use dynamo_kv_router::{RoutingPartitionRef, SessionContext};
 
-use super::explain::{Chooser, Explanation, Readings, Wanted, explain};
+use super::explain::{Chooser, Explanation, Snapshots, Wanted, explain};
 use super::selection::{Partition, Selection, failure};
 use super::words::u32s;
 use crate::abi::{Call, Failure, Reply, dyn_call, op};
 
-/// The prompt's tokens travel as the payload, 32-bit words; without them the request has hashes.
+/// Takes the tokens of the prompt from the payload, as 32-bit words. Without them the request has hashes.
 fn tokens(call: &Call, prompt: &mut PromptRequest) -> Result<(), Failure> {
     if !call.payload().is_empty() {
         prompt.token_ids = Some(u32s("tokens", call.payload())?);
@@ -22,8 +22,9 @@ fn tokens(call: &Call, prompt: &mut PromptRequest) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `args`: `SelectRequest` (`a` = 0), or `SelectAndReserveRequest` (`a` = 1), without tokens. Completes with a
-/// `SelectResponse`; all in the crates' own field names.
+/// `args`: `SelectRequest` if `a` is 0, `SelectAndReserveRequest` if `a` is 1, without tokens. The payload is the
+/// tokens, as 32-bit words. Completes with a `SelectResponse`. All are in the crates' field names.
+/// Takes: handle selection, args bytes, payload u32s?, a isReserved. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_select(call: *const dyn_call) {
     unsafe {
@@ -49,7 +50,9 @@ pub unsafe extern "C" fn dyn_selection_select(call: *const dyn_call) {
     }
 }
 
-/// `args`: `OverlapScoresRequest` without tokens. Completes with an `OverlapScoresResponse`.
+/// `args`: `OverlapScoresRequest` without tokens. The payload is the tokens, as 32-bit words. Completes with an
+/// `OverlapScoresResponse`.
+/// Takes: handle selection, args bytes, payload u32s?. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_overlap(call: *const dyn_call) {
     unsafe {
@@ -62,7 +65,9 @@ pub unsafe extern "C" fn dyn_selection_overlap(call: *const dyn_call) {
     }
 }
 
-/// `args`: `PotentialLoadsRequest` without tokens. Completes with each worker's load if it got the request.
+/// `args`: `PotentialLoadsRequest` without tokens. The payload is the tokens, as 32-bit words. Completes with the load
+/// that each worker would have with the request.
+/// Takes: handle selection, args bytes, payload u32s?. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_potential_loads(call: *const dyn_call) {
     unsafe {
@@ -75,7 +80,7 @@ pub unsafe extern "C" fn dyn_selection_potential_loads(call: *const dyn_call) {
     }
 }
 
-/// What the catalog knows of a worker that bears on a choice.
+/// The record of a worker in the catalog, as the configuration that a policy reads.
 struct Cataloged(WorkerCatalogRecord);
 
 impl WorkerConfigLike for Cataloged {
@@ -118,7 +123,7 @@ async fn explained(this: &Selection, request: SelectRequest) -> Result<Explanati
         .filter(|worker| worker.lifecycle == WorkerLifecycle::Schedulable)
         .map(|worker| (worker.worker_id, Cataloged(worker)))
         .collect();
-    // Where a session is bound the service alone knows.
+    // Only the service knows to which worker a session is bound.
     let decided = match session.is_some() && this.affinity {
         true => {
             let winner = this.service.select(SelectRequest { advisory: true, ..request }).await.map_err(failure)?;
@@ -137,7 +142,7 @@ async fn explained(this: &Selection, request: SelectRequest) -> Result<Explanati
         model_name: key.model_name.clone(),
         routing_group: key.routing_group.clone(),
         prompt,
-        router_config_override: Some(wanted.overrides_of_reading()),
+        router_config_override: Some(wanted.snapshot_overrides()),
     };
     let loads = this.service.potential_loads(loads).await.map_err(failure)?;
     let chooser = Chooser {
@@ -147,10 +152,12 @@ async fn explained(this: &Selection, request: SelectRequest) -> Result<Explanati
         partition: RoutingPartitionRef::new(&key.model_name, &key.routing_group),
         workers: &workers,
     };
-    explain(&chooser, wanted, Readings { prompt_tokens, overlap, loads }, decided)
+    explain(&chooser, wanted, Snapshots { prompt_tokens, overlap, loads }, decided)
 }
 
-/// `args`: `SelectRequest` without tokens. Completes with an `Explanation` of what would be chosen now; books nothing.
+/// `args`: `SelectRequest` without tokens. The payload is the tokens, as 32-bit words. Completes with an `Explanation`
+/// of the choice. Reserves nothing.
+/// Takes: handle selection, args bytes, payload u32s?. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_explain(call: *const dyn_call) {
     unsafe {

@@ -1,5 +1,5 @@
-//! The crates' selection service in this process: a whole KV router that needs no runtime. Its workers and their cache
-//! events come from the host, or from engines' ZMQ publishers.
+//! The crates' selection service in this process: a complete KV router that needs no runtime. Its workers and their
+//! cache events come from the host, or from the ZMQ publishers of engines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,12 @@ use dynamo_kv_router::services::selection::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::config::router_config;
 use super::policy::{HostPolicy, PolicyArgs};
 use super::tree::worker_id;
 use super::words::decode_events;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
-use crate::llm::config::{kv_router_config, parse};
+use crate::args::parse;
 
 pub fn failure(error: SelectionError) -> Failure {
     let (class, reason) = match (error.kind(), error.status_code()) {
@@ -36,7 +37,7 @@ pub fn failure(error: SelectionError) -> Failure {
     Failure::new(class, reason, error.to_string())
 }
 
-/// Events come from the host, except for workers that name a ZMQ publisher of their engine's.
+/// Events come from the host, except for workers whose engine has a ZMQ publisher.
 struct HostIngress {
     zmq: Arc<dyn KvEventIngress>,
 }
@@ -75,12 +76,12 @@ impl KvEventIngress for HostIngress {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SelectionArgs {
-    /// `KvRouterConfig`'s own field names.
+    /// In the field names of `KvRouterConfig`.
     #[serde(default)]
     config: Option<Value>,
     worker_type: Option<String>,
     indexer_threads: Option<usize>,
-    /// Services whose index is taken over first, as `http://host:port`.
+    /// Services whose index is copied at the start, as `http://host:port`.
     #[serde(default)]
     indexer_peers: Vec<String>,
     session_affinity_seconds: Option<u64>,
@@ -93,20 +94,16 @@ struct SelectionArgs {
 
 pub struct Selection {
     pub service: SelectionService,
-    /// As the service has it, a policy file's settings applied.
+    /// The configuration of the service, after the settings of a policy file.
     pub config: KvRouterConfig,
     pub role: WorkerType,
-    /// What the service chooses by.
+    /// The policy of the service.
     pub policy: WorkerSelectionPolicyFactory,
-    /// Sessions keep to their workers.
+    /// Whether sessions stay on their worker.
     pub affinity: bool,
 }
 
-pub fn router_config(value: Option<Value>) -> Result<KvRouterConfig, Failure> {
-    value.map_or_else(|| Ok(KvRouterConfig::default()), |value| kv_router_config("config", value))
-}
-
-/// The host's policy, or the one that the registry has for the pool.
+/// The policy of the host, or the policy that the registry has for the pool.
 pub fn policy_of(
     host: Option<&Arc<HostPolicy>>,
     registry: &RouterPluginRegistry,
@@ -124,7 +121,8 @@ pub fn policy_of(
     }
 }
 
-/// `args`: `SelectionArgs`. Gives a `Selection`, and with a policy its `Inbox` and the `HostPolicy`.
+/// `args`: `SelectionArgs`. Returns a `Selection`, and with a policy its `Inbox` and the `HostPolicy`.
+/// Takes: args bytes. Returns: handle selection or nothing, handle selection, handle inbox, handle policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_create(call: *const dyn_call) {
     unsafe {
@@ -163,7 +161,8 @@ pub unsafe extern "C" fn dyn_selection_create(call: *const dyn_call) {
     }
 }
 
-/// The scheduler takes a worker over on a task of its own, which tells nobody: until then it counts as without load.
+/// Waits until the scheduler has a worker. The scheduler adds it in a task without a notification, and until then the
+/// worker has no load.
 async fn scheduled(service: &SelectionService, record: &WorkerCatalogRecord) {
     let listed = || {
         let loads = service.loads(Some(&record.model_name), Some(&record.routing_group));
@@ -176,7 +175,8 @@ async fn scheduled(service: &SelectionService, record: &WorkerCatalogRecord) {
     }
 }
 
-/// `args`: `WorkerRequest` in the crates' own field names. Completes with the worker's record.
+/// `args`: `WorkerRequest` in the crates' field names. Completes with the record of the worker.
+/// Takes: handle selection, args bytes. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_put_worker(call: *const dyn_call) {
     unsafe {
@@ -194,7 +194,8 @@ pub unsafe extern "C" fn dyn_selection_put_worker(call: *const dyn_call) {
     }
 }
 
-/// The payload is a worker's id, as a word. Its blocks leave the index.
+/// Removes a worker and its blocks. The payload is the id of the worker, as a word.
+/// Takes: handle selection, payload u64s. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_remove_worker(call: *const dyn_call) {
     unsafe {
@@ -218,7 +219,7 @@ impl Partition {
     }
 }
 
-/// Waits for what was applied to an index before.
+/// Waits for everything that was applied to an index before.
 async fn flush(indexer: &Indexer) -> Result<(), Failure> {
     let lower = match indexer {
         Indexer::Single { primary, lower_tier, .. } => {
@@ -237,7 +238,8 @@ async fn flush(indexer: &Indexer) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `args`: `{model_name, routing_group}`; the payload is events, as words. Completes when they are applied.
+/// Applies the events of the payload (words). `args`: `{model_name, routing_group}`. Completes when they are applied.
+/// Takes: handle selection, args bytes, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_apply(call: *const dyn_call) {
     unsafe {
@@ -260,7 +262,7 @@ pub unsafe extern "C" fn dyn_selection_apply(call: *const dyn_call) {
     }
 }
 
-/// What a service is asked that takes no prompt.
+/// A query of the service without a prompt.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", tag = "verb")]
 enum Query {
@@ -296,7 +298,8 @@ enum Query {
     Peers,
 }
 
-/// `args`: `Query`. Completes with the crates' own answer, where there is one.
+/// `args`: `Query`. Completes with the crates' answer, if there is one.
+/// Takes: handle selection, args bytes. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_query(call: *const dyn_call) {
     unsafe {
@@ -340,7 +343,8 @@ pub unsafe extern "C" fn dyn_selection_query(call: *const dyn_call) {
     }
 }
 
-/// Ends the service's tasks. Idempotent.
+/// Ends the tasks of the service. Idempotent.
+/// Takes: handle selection. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_selection_close(call: *const dyn_call) {
     unsafe {
@@ -354,7 +358,8 @@ pub unsafe extern "C" fn dyn_selection_close(call: *const dyn_call) {
     }
 }
 
-/// Gives `KvRouterConfig`'s defaults, in the crates' own field names.
+/// Returns the defaults of `KvRouterConfig`, in the crates' field names.
+/// Takes: nothing. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_router_defaults(call: *const dyn_call) -> dyn_reply {
     unsafe {

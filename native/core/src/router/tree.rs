@@ -1,4 +1,4 @@
-//! The radix tree of the crates, used in place: no thread, no queue.
+//! The crates' radix tree, used on the calling thread.
 
 use dynamo_kv_router::RadixTree;
 use parking_lot::Mutex;
@@ -10,12 +10,13 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 
 struct Unshared(RadixTree);
 
-// SAFETY: the tree counts its own nodes with `Rc` and hands none of them out, so they only ever move together, and the
-// mutex around it lets one thread at a time touch them.
+// SAFETY: the tree shares its nodes with `Rc` and exposes none of them. So all of them move together, and the mutex
+// around the tree lets only one thread use them at a time.
 unsafe impl Send for Unshared {}
 
 pub struct Tree(Mutex<Unshared>);
 
+/// Takes: nothing. Returns: handle radixTree.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_create(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -23,7 +24,9 @@ pub unsafe extern "C" fn dyn_radix_tree_create(call: *const dyn_call) -> dyn_rep
     }
 }
 
-/// The payload is events, as words. Gives how many of them the tree refused: their parent is not known, or they make a loop.
+/// Applies the events of the payload (words). Returns how many of them the tree refused: their parent is unknown, or
+/// they make a loop.
+/// Takes: handle radixTree, payload bytes. Returns: number.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_apply(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -37,7 +40,9 @@ pub unsafe extern "C" fn dyn_radix_tree_apply(call: *const dyn_call) -> dyn_repl
     }
 }
 
-/// The payload is hashes of blocks, as words; `a` = 1 stops where one worker is left. Gives scores.
+/// Matches the hashes of blocks in the payload (words). If `a` is 1, the match stops when only one worker is left.
+/// Returns scores.
+/// Takes: handle radixTree, payload u64s, a isEarlyExit. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_match(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -57,7 +62,8 @@ pub fn worker_id(call: &Call) -> Result<u64, Failure> {
     }
 }
 
-/// The payload is a worker's id, as a word; `a` is 0 for all its ranks, or its rank and 1.
+/// Removes the blocks of a worker. The payload is its id, as a word. `a`: 0 for all its ranks, or the rank plus 1.
+/// Takes: handle radixTree, payload u64s, a rankOrAll. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_remove(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -74,7 +80,8 @@ pub unsafe extern "C" fn dyn_radix_tree_remove(call: *const dyn_call) -> dyn_rep
     }
 }
 
-/// Gives events that rebuild the tree, as words.
+/// Returns events that rebuild the tree, as words.
+/// Takes: handle radixTree. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_dump(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -91,7 +98,8 @@ struct State {
     workers: Vec<u64>,
 }
 
-/// Gives `{blocks, workers}`.
+/// Returns `{blocks, workers}`.
+/// Takes: handle radixTree. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_radix_tree_state(call: *const dyn_call) -> dyn_reply {
     unsafe {

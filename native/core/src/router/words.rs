@@ -1,9 +1,9 @@
-//! Arrays of integers as they cross: little-endian words. Cache events cross as words too, so that thousands of them cost
-//! one buffer and no decoding of names.
+//! Arrays of integers cross as little-endian words. Cache events cross as 64-bit words too, so that thousands of them
+//! cost one buffer and no decoding of names.
 //!
-//! An event is `[worker, head, id, size, parent]`, then what its kind has: a stored one `size` block hashes and `size` hashes
-//! of tokens, a removed one `size` block hashes. `head` is kind (8 bits), tier (8), flags (16), rank (32, high); `size` is
-//! the count (32) and the start position (32, high).
+//! An event is `[worker, head, id, size, parent]` and its hashes. A stored event has `size` block hashes and then
+//! `size` hashes of tokens. A removed event has `size` block hashes. `head` is kind (8 bits), tier (8), flags (16),
+//! rank (32, high). `size` is the count (32) and the start position (32, high).
 
 use dynamo_kv_router::protocols::{
     ExternalSequenceBlockHash, KvCacheEvent, KvCacheEventData, KvCacheRemoveData, KvCacheStoreData,
@@ -12,7 +12,7 @@ use dynamo_kv_router::protocols::{
 
 use crate::abi::Failure;
 
-/// The words of a buffer, whatever its alignment.
+/// The words of a buffer of any alignment.
 pub fn u64s(what: &str, bytes: &[u8]) -> Result<Vec<u64>, Failure> {
     whole::<8>(what, bytes)?;
     Ok(bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default())).collect())
@@ -48,7 +48,7 @@ pub fn bytes_of(words: impl ExactSizeIterator<Item = u64>) -> Vec<u8> {
 
 const HAS_PARENT: u64 = 1;
 const HAS_POSITION: u64 = 2;
-/// The publisher numbers the event.
+/// The publisher sets the id of the event.
 const NUMBERED_HERE: u64 = 4;
 
 const HEAD_WORDS: usize = 5;
@@ -72,7 +72,7 @@ fn tier_code(tier: StorageTier) -> u64 {
     }
 }
 
-/// One event and where it happened. `id` is `None` where the publisher is to number it.
+/// One event with its worker and tier. `id` is `None` if the publisher sets it.
 pub struct Decoded {
     pub worker: u64,
     pub tier: StorageTier,
@@ -175,7 +175,7 @@ fn kind_of(data: &KvCacheEventData) -> u64 {
     }
 }
 
-/// Per worker its id, then per worker its rank and its score in one word (rank low, score high).
+/// Encodes scores: the ids of all workers, then one word for each worker with its rank (low) and its score (high).
 pub fn encode_scores(scores: &OverlapScores) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 * scores.scores.len());
     for worker in scores.scores.keys() {
@@ -186,3 +186,6 @@ pub fn encode_scores(scores: &OverlapScores) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

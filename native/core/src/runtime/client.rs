@@ -21,13 +21,13 @@ use crate::trace;
 
 type Router = PushRouter<Packed, Annotated<Packed>>;
 
-/// A client of one endpoint: its view of the instances and a router over them.
+/// A client of one endpoint: its view of the instances, and a router that chooses one of them.
 pub struct Client {
     client: DiscoveryClient,
     router: Router,
     mode: RouterMode,
     endpoint: Arc<EndpointRef>,
-    /// Ends the client's background tasks.
+    /// Ends the background tasks of the client.
     closed: CancellationToken,
 }
 
@@ -46,8 +46,8 @@ impl Client {
         &self.endpoint.endpoint
     }
 
-    /// Waits until so many instances can be routed to that `wanted` takes, and gives all of these as they cross. What it is
-    /// shown beside an instance's id is watched too.
+    /// Waits until `count` instances are routable for which `wanted` is true, and returns all of them. `wanted` gets
+    /// the current value of `known`, which is watched too.
     pub async fn routable<T>(
         &self,
         count: usize,
@@ -56,7 +56,7 @@ impl Client {
     ) -> Result<Reply, Failure> {
         let mut available = self.client.instance_avail_watcher();
         loop {
-            // Routing learns of an instance from discovery's view, so what is available there is listed here.
+            // Routing uses the view of discovery, so an instance must be in both.
             let ready: Vec<InstanceInfo> = {
                 let (available, known) = (available.borrow_and_update(), known.borrow_and_update());
                 let instances = self.client.instances();
@@ -75,7 +75,8 @@ impl Client {
     }
 }
 
-/// `args`: `{mode}`, one of `RouterMode`'s names but `kv`. Gives a `Client`.
+/// `args`: `{mode}`, a name of `RouterMode` except `kv`. Returns a `Client`.
+/// Takes: handle endpoint, args bytes. Returns: handle client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_endpoint_client(call: *const dyn_call) {
     #[derive(Deserialize)]
@@ -104,9 +105,9 @@ struct RequestArgs {
     id: Option<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
-    /// The one instance to ask, whatever the mode.
+    /// The instance to call, in any mode.
     instance_id: Option<u64>,
-    /// Those that may be asked where it is gone; all where `fallback_any`.
+    /// The instances to call if that instance is gone.
     fallback: Option<HashSet<u64>>,
     #[serde(default)]
     fallback_any: bool,
@@ -137,7 +138,7 @@ fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
         match item {
             Annotated { data: Some(data), id: None, event: None, comment: None, error: None } => Ok(Item::Data(data.0)),
             annotated => {
-                // Nothing at all is how null travels.
+                // An item without any field is null.
                 let Annotated { id, event, comment, .. } = &annotated;
                 let data = annotated.data.is_some() || (id.is_none() && event.is_none() && comment.is_none());
                 rmp_serde::to_vec_named(&annotated)
@@ -153,7 +154,7 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
     client.open()?;
     let mut args = request_args(call)?;
     let (fallback, any) = (args.fallback.take(), args.fallback_any);
-    let (instance, span) = (args.instance_id, trace::sent(&args.metadata));
+    let (instance, span) = (args.instance_id, trace::outgoing_span(&args.metadata));
     let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
     let cancel = Cancel::new(request.context());
     let opening = async move {
@@ -174,14 +175,16 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
     Ok(PullStream::opening(opening, cancel, span, true))
 }
 
-/// Opens a request: the payload goes to one instance when the stream is first pulled. Gives a `PullStream`.
+/// Opens a request. The first pull of the stream sends the payload to one instance. Returns a `PullStream`.
+/// Takes: handle client, args bytes?, payload bytes. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_open(call: *const dyn_call) -> dyn_reply {
     unsafe { reply(call, |call: &Call| Ok(Reply::handle(Handle::new(opening(call)?)))) }
 }
 
-/// Sends a request and completes with its whole answer as one batch, in which a second item with data is the last: the
-/// request ends there. Cancelled, it ends the request too.
+/// Sends a request and completes with its whole answer as one batch. A second item with data ends the request.
+/// Cancelling the operation ends the request too.
+/// Takes: handle client, args bytes?, payload bytes. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_unary(call: *const dyn_call) {
     unsafe {
@@ -192,7 +195,7 @@ pub unsafe extern "C" fn dyn_client_unary(call: *const dyn_call) {
     }
 }
 
-/// Keeps the stream that it is dropped with from ending while the news that its caller has left is on its way.
+/// Delays the drop of the stream that owns it until a cancellation in progress has notified all.
 struct Settled(Cancel);
 
 impl Drop for Settled {
@@ -201,7 +204,8 @@ impl Drop for Settled {
     }
 }
 
-/// Opens a request that is itself a stream. Gives a `PullStream` of answers and the `Sink` of the request's items.
+/// Opens a request that is itself a stream. Returns a `PullStream` of answers and the `Sink` of the request's items.
+/// Takes: handle client, args bytes?. Returns: nothing, handle stream, handle sink.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -210,7 +214,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
             client.open()?;
             let (sink, sent) = sink(HIGH_WATER_BYTES, None);
             let args = request_args(call)?;
-            let span = trace::sent(&args.metadata);
+            let span = trace::outgoing_span(&args.metadata);
             let request = args.context(());
             let cancel = Cancel::new(request.context());
             let settled = Settled(cancel.clone());
@@ -223,7 +227,7 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
                             crate::sockets::end_in_order();
                             None
                         }
-                        // An end would tell the worker that it has all of the request.
+                        // An end would mean to the worker that the request is complete.
                         Sent::Failed(_) => {
                             cancel.kill();
                             std::future::pending().await
@@ -239,7 +243,8 @@ pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) ->
     }
 }
 
-/// The instances known now, as an array of maps.
+/// Returns the known instances, as an array of maps.
+/// Takes: handle client. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_instances(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -251,7 +256,8 @@ pub unsafe extern "C" fn dyn_client_instances(call: *const dyn_call) -> dyn_repl
     }
 }
 
-/// Completes once `a` instances can be routed to, with all of them.
+/// Completes when `a` instances are routable, with all of them.
+/// Takes: handle client, a instanceCount. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_wait(call: *const dyn_call) {
     unsafe {
@@ -267,7 +273,8 @@ pub unsafe extern "C" fn dyn_client_wait(call: *const dyn_call) {
     }
 }
 
-/// Ends the client's background tasks; its open streams go on. Idempotent.
+/// Ends the background tasks of the client. Its open streams continue. Idempotent.
+/// Takes: handle client. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_client_close(call: *const dyn_call) -> dyn_reply {
     unsafe {

@@ -14,18 +14,18 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
-use crate::process;
+use crate::{logging, process};
 
-/// A `DistributedRuntime` and what is kept beside it.
+/// A `DistributedRuntime` and the state that belongs to it.
 pub struct Runtime {
     pub drt: DistributedRuntime,
-    /// Bare names of the endpoints served: the crates key their local registries by these alone.
+    /// The names of the served endpoints. The crates use only these names as keys of their local registries.
     pub served: Mutex<HashSet<String>>,
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // An environment that goes away without `close` must still leave discovery.
+        // An environment that ends without `close` must still leave discovery.
         let _enter = process::enter();
         self.drt.shutdown();
     }
@@ -53,7 +53,7 @@ struct CreateArgs {
     request_plane: Option<String>,
     response_plane: Option<String>,
     event_plane: Option<String>,
-    /// Environment variables that the crates fix for the process.
+    /// Environment variables that the crates read once in a process.
     #[serde(default)]
     settings: BTreeMap<String, String>,
 }
@@ -61,15 +61,15 @@ struct CreateArgs {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Created {
-    /// The id under which this runtime's endpoints are found.
+    /// The instance id of the endpoints of this runtime.
     instance_id: u64,
     discovery: &'static str,
     request_plane: String,
     response_plane: &'static str,
     event_plane: String,
-    /// `host:port` of the status server, where there is one.
+    /// `host:port` of the status server, if there is one.
     system_address: Option<String>,
-    /// What one message may weigh on TCP, as the crates read it from the environment.
+    /// The limit of one message on TCP, which the crates read from the environment.
     max_message_bytes: u64,
 }
 
@@ -110,7 +110,7 @@ fn config(args: &CreateArgs) -> Result<DistributedConfig, Failure> {
     Ok(config)
 }
 
-/// The crates keep their own copy private; they too read it once.
+/// The crates read it once too, but keep their copy private.
 fn max_message_bytes() -> u64 {
     static LIMIT: LazyLock<u64> = LazyLock::new(|| {
         let set = std::env::var(request_plane::DYN_TCP_MAX_MESSAGE_SIZE).ok();
@@ -128,7 +128,7 @@ fn discovery_name(backend: &DiscoveryBackend) -> &'static str {
     }
 }
 
-/// What a cluster that is not there looks like to the crates is an error without a type.
+/// The crates report an unreachable cluster as an error without a type.
 fn unreachable(discovery: &str, error: anyhow::Error) -> Failure {
     match Failure::from(error) {
         failure if discovery == "kubernetes" && failure.class == "Internal" => {
@@ -138,12 +138,14 @@ fn unreachable(discovery: &str, error: anyhow::Error) -> Failure {
     }
 }
 
-/// Gives a `Runtime` and a map of what was resolved.
+/// Returns a `Runtime` and a map of the resolved settings.
+/// Takes: args bytes. Returns: bytes, handle runtime.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let args = call.args::<CreateArgs>()?;
+            logging::install();
             process::fix_settings(args.settings.clone())?;
             let config = config(&args)?;
             Ok(async move {
@@ -169,8 +171,9 @@ pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
     }
 }
 
-/// Runs the three phases of shutdown and completes when the last is over. `a`: milliseconds after which the wait for
-/// requests in flight is given up (0: the crates' own limit).
+/// Runs the three phases of shutdown and completes after the last. `a`: the time limit in milliseconds of the wait for
+/// requests in flight (0: the crates' limit).
+/// Takes: handle runtime, a timeoutMs. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_close(call: *const dyn_call) {
     unsafe {
@@ -202,6 +205,7 @@ struct Versions {
     protocol: &'static str,
 }
 
+/// Takes: nothing. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_versions(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -215,8 +219,8 @@ pub unsafe extern "C" fn dyn_versions(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// The version that Cargo.toml pins all of Dynamo's crates to.
+/// The version of all Dynamo crates in Cargo.toml.
 const DYNAMO_VERSION: &str = "1.6.1";
-/// What their keys in discovery begin with (`dynamo-runtime/src/discovery/kv_store.rs`, where it is private): processes of
-/// another one do not find each other.
+/// The prefix of the crates' keys in discovery. Processes with different prefixes do not find each other. Source:
+/// dynamo-runtime `discovery/kv_store.rs`, where it is private.
 const DISCOVERY_VERSION: &str = "v1";

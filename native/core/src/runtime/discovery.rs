@@ -34,7 +34,7 @@ impl From<&Instance> for InstanceInfo {
             },
             address: instance.transport.address().to_string(),
             device_type: instance.device_type.as_ref().map(|device| format!("{device:?}").to_lowercase()),
-            // An instance that names no codec is an old one, which speaks JSON.
+            // An instance without a codec is an old one, which uses JSON.
             codec: instance.request_plane_codec.unwrap_or_default().name(),
         }
     }
@@ -75,7 +75,8 @@ fn change(event: DiscoveryEvent) -> Option<Change> {
     }
 }
 
-/// A stream of the changes to an endpoint's instances, from those that are there on.
+/// Returns a `PullStream` of the changes to the instances of an endpoint. It begins with the present instances.
+/// Takes: handle endpoint. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -88,7 +89,7 @@ pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply 
             let opening = async move {
                 let guard = token.clone().drop_guard();
                 let events = this.runtime.drt.discovery().list_and_watch(query, Some(token)).await?;
-                // Of the backends only some end their watches with the runtime.
+                // Only some backends end their watches with the runtime.
                 let ended = this.runtime.drt.primary_token();
                 let events = events.take_until(async move { ended.cancelled().await });
                 Ok(events.filter_map(move |event| {
@@ -112,7 +113,8 @@ pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply 
     }
 }
 
-/// Every endpoint instance that discovery lists now.
+/// Completes with every endpoint instance that discovery lists.
+/// Takes: handle runtime. Returns: bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_instances(call: *const dyn_call) {
     unsafe {

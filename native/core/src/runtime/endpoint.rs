@@ -6,13 +6,13 @@ use serde::Deserialize;
 use super::Runtime;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 
-/// An endpoint, which keeps its runtime.
+/// An endpoint, and the runtime that it keeps alive.
 pub struct EndpointRef {
     pub endpoint: Endpoint,
     pub runtime: Arc<Runtime>,
 }
 
-/// A place in the hierarchy: the runtime, a namespace, a component or an endpoint, by which of the names are there.
+/// A place in the hierarchy. The names that are set make it the runtime, a namespace, a component or an endpoint.
 #[derive(Deserialize)]
 pub struct Path {
     pub namespace: Option<String>,
@@ -38,7 +38,8 @@ impl Path {
     }
 }
 
-/// `args`: `{namespace, component, endpoint}`, of a runtime. Gives an `EndpointRef`.
+/// `args`: `{namespace, component, endpoint}`. The handle is a runtime. Returns an `EndpointRef`.
+/// Takes: handle runtime, args bytes. Returns: handle endpoint.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_endpoint(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -54,7 +55,9 @@ pub unsafe extern "C" fn dyn_runtime_endpoint(call: *const dyn_call) -> dyn_repl
     }
 }
 
-/// Takes the endpoint's instance out of discovery (`a` = 0) or puts it back (`a` = 1), while it goes on serving.
+/// Removes the instance of the endpoint from discovery (`a` = 0) or adds it again (`a` = 1). The endpoint continues to
+/// serve.
+/// Takes: handle endpoint, a isRegistered. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_endpoint_register(call: *const dyn_call) {
     unsafe {

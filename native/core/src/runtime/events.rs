@@ -22,10 +22,11 @@ fn no_scope() -> Failure {
     Failure::invalid("events: expected a namespace, a component or an endpoint as scope, got none")
 }
 
-/// An event publisher. Dropped, it leaves discovery.
+/// An event publisher. It leaves discovery when it is dropped.
 pub struct Publisher(Mutex<Option<Arc<EventPublisher>>>);
 
-/// `args`: a scope and a topic, of a runtime. Gives a `Publisher`.
+/// `args`: a scope and a topic. The handle is a runtime. Returns a `Publisher`.
+/// Takes: handle runtime, args bytes. Returns: handle publisher.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_publisher(call: *const dyn_call) {
     unsafe {
@@ -45,7 +46,7 @@ pub unsafe extern "C" fn dyn_runtime_publisher(call: *const dyn_call) {
     }
 }
 
-/// An event that NATS does not take is told by its client's words alone.
+/// The failure of an event that NATS refused. Its client reports the sizes only in the message.
 fn unpublished(error: anyhow::Error) -> Failure {
     let text = format!("{error:#}");
     let sizes = text.split_once("Payload size limit of ").and_then(|(_, rest)| {
@@ -54,15 +55,15 @@ fn unpublished(error: anyhow::Error) -> Failure {
         Some((limit.parse::<u64>().ok()?, actual.parse::<u64>().ok()?))
     });
     let Some((limit, actual)) = sizes else { return Failure::from(error) };
-    let message = format!(
-        "the event has {actual} bytes with what is around it, the NATS server takes {limit} (max_payload in its configuration)"
-    );
+    let message =
+        format!("the event has {actual} bytes with its envelope, but the NATS server accepts {limit} (max_payload)");
     let details =
         Some(serde_json::json!({"type": "size_limit", "limit": limit, "actual": actual, "variable": "max_payload"}));
     Failure { details, ..Failure::new("PayloadTooLarge", "request.payload_too_large", message) }
 }
 
-/// Publishes the payload, which is MessagePack as the crates would encode it.
+/// Publishes the payload, which is MessagePack in the crates' encoding.
+/// Takes: handle publisher, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_publisher_publish(call: *const dyn_call) {
     unsafe {
@@ -78,6 +79,7 @@ pub unsafe extern "C" fn dyn_publisher_publish(call: *const dyn_call) {
     }
 }
 
+/// Takes: handle publisher. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_publisher_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -90,8 +92,9 @@ pub unsafe extern "C" fn dyn_publisher_close(call: *const dyn_call) -> dyn_reply
     }
 }
 
-/// `args`: a scope and a topic, of a runtime. Completes once subscribed, with a `PullStream` of maps
-/// `{publisherId, sequence, publishedAt, topic, payload}`, the payload as bytes.
+/// `args`: a scope and a topic. The handle is a runtime. Completes after the subscription, with a `PullStream` of maps
+/// `{publisherId, sequence, publishedAt, topic, payload}`. The payload is bytes.
+/// Takes: handle runtime, args bytes. Returns: handle stream.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_subscribe(call: *const dyn_call) {
     unsafe {
@@ -134,3 +137,6 @@ pub unsafe extern "C" fn dyn_runtime_subscribe(call: *const dyn_call) {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::inbox::{Inbox, Request};
 use crate::sink::HIGH_WATER_BYTES;
 
-/// `a` = 1: `/health` answers ready; 0: not ready.
+/// Sets what `/health` reports. `a`: 1 ready, 0 not ready.
+/// Takes: handle runtime, a isReady. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_set_health(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -20,7 +21,9 @@ pub unsafe extern "C" fn dyn_runtime_set_health(call: *const dyn_call) -> dyn_re
     }
 }
 
-/// Registers `/engine/{route}` on the status server. Gives the `Inbox` that its requests come to; both ways JSON values.
+/// Registers `/engine/{route}` on the status server. Returns the `Inbox` of its requests. Requests and answers are JSON
+/// values.
+/// Takes: handle runtime, args bytes. Returns: handle inbox.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_engine_route(call: *const dyn_call) -> dyn_reply {
     #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Runtime;
 use super::endpoint::{Path, Place};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
-use crate::ask::{Answered, ask};
+use crate::blocking_call::{Outcome, blocking_call};
 use crate::inbox::{Inbox, Request};
 
 impl Place {
@@ -37,16 +37,17 @@ struct MetricArgs {
     kind: String,
     name: String,
     help: String,
-    /// Labels given with each value.
+    /// The labels that each value sets.
     #[serde(default)]
     label_names: Vec<String>,
-    /// Labels fixed for the metric.
+    /// The labels that are fixed for the metric.
     #[serde(default)]
     labels: Vec<(String, String)>,
     buckets: Option<Vec<f64>>,
 }
 
-/// Makes a metric at a place of the runtime's hierarchy. Gives a `Metric`.
+/// Makes a metric at a place of the hierarchy of the runtime. Returns a `Metric`.
+/// Takes: handle runtime, args bytes. Returns: handle metric.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_metric(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -83,7 +84,8 @@ struct Change {
     labels: Vec<String>,
 }
 
-/// `args`: `{verb, value, labels}` with the labels' values in the order of their names.
+/// Changes a metric. `args`: `{verb, value, labels}`. `labels` has the values in the order of the label names.
+/// Takes: handle metric, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_metric_change(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -118,22 +120,22 @@ pub unsafe extern "C" fn dyn_metric_change(call: *const dyn_call) -> dyn_reply {
     }
 }
 
-/// Prometheus text of the host's own, appended to what `/metrics` shows.
+/// Prometheus text of the host, which is appended to `/metrics`.
 pub struct MetricsText {
     last: Mutex<String>,
-    /// Where the host is asked to set it anew, and how long a scrape waits for that.
+    /// The inbox of the calls that make the host render the text, and how long a scrape waits for it.
     renderer: Option<(Arc<Inbox>, Duration)>,
 }
 
-/// The host has little to say to `render`: it sets the text.
+/// The capacity of an answer to `render`. The answer is empty: the host sets the text.
 const ANSWER_BYTES: usize = 1 << 10;
 
 impl MetricsText {
-    /// The text for a scrape. The host's own thread cannot wait for itself: to it the last text is shown.
+    /// The text for a scrape. A scrape on the host's own thread cannot wait for the host, so it gets the last text.
     fn scraped(&self) -> anyhow::Result<String> {
         if let Some((inbox, limit)) = &self.renderer
             && tokio::runtime::Handle::try_current().is_ok()
-            && let Answered::Failed(failure) = ask(inbox, Request::new("render", Vec::new()), *limit)
+            && let Outcome::Failed(failure) = blocking_call(inbox, Request::new("render", Vec::new()), *limit)
         {
             anyhow::bail!(failure.message);
         }
@@ -146,11 +148,13 @@ impl MetricsText {
 struct MetricsTextArgs {
     #[serde(flatten)]
     path: Path,
-    /// The host renders the text, asked by each scrape, which waits no longer than this.
-    time_limit_ms: Option<u64>,
+    /// If set, each scrape calls the host to render the text, and waits at most this long.
+    timeout_ms: Option<u64>,
 }
 
-/// Gives a `MetricsText` whose text every scrape shows; behind it the `Inbox` through which the host is asked to set it.
+/// Returns a `MetricsText`, whose text every scrape includes. With `timeLimitMs` it also returns the `Inbox` of the
+/// `render` calls.
+/// Takes: handle runtime, args bytes. Returns: handle metricsText or nothing, handle metricsText, handle inbox.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_metrics_text(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -158,7 +162,7 @@ pub unsafe extern "C" fn dyn_runtime_metrics_text(call: *const dyn_call) -> dyn_
             let runtime = call.handle::<Runtime>()?;
             let args = call.args::<MetricsTextArgs>()?;
             let place = args.path.place(&runtime)?;
-            let renderer = args.time_limit_ms.map(|ms| (Inbox::new(ANSWER_BYTES), Duration::from_millis(ms)));
+            let renderer = args.timeout_ms.map(|ms| (Inbox::new(ANSWER_BYTES), Duration::from_millis(ms)));
             let inbox = renderer.as_ref().map(|(inbox, _)| Handle::new(inbox.clone()));
             let text = Arc::new(MetricsText { last: Mutex::default(), renderer });
             let scraped = Arc::downgrade(&text);
@@ -170,7 +174,8 @@ pub unsafe extern "C" fn dyn_runtime_metrics_text(call: *const dyn_call) -> dyn_
     }
 }
 
-/// The payload is the new text, in UTF-8.
+/// Sets the text. The payload is UTF-8.
+/// Takes: handle metricsText, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_metrics_text_set(call: *const dyn_call) -> dyn_reply {
     unsafe {
@@ -183,7 +188,8 @@ pub unsafe extern "C" fn dyn_metrics_text_set(call: *const dyn_call) -> dyn_repl
     }
 }
 
-/// All metrics of the runtime, as Prometheus text in UTF-8.
+/// Returns all metrics of the runtime, as Prometheus text in UTF-8.
+/// Takes: handle runtime. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_runtime_metrics(call: *const dyn_call) -> dyn_reply {
     unsafe {

@@ -25,7 +25,7 @@ use crate::packed::Packed;
 use crate::sink::{HIGH_WATER_BYTES, Sent};
 use crate::stream::{Item, PullStream};
 
-/// One item of a response, on its way to the wire.
+/// One item of a response before its encoding for the wire.
 #[derive(Debug)]
 pub enum Outgoing {
     Data(Framed),
@@ -33,8 +33,8 @@ pub enum Outgoing {
     Failed(DynamoError),
 }
 
-/// Requests reach the handler as the bytes that the wire brought, and its items leave as they are: the payload is never
-/// rebuilt here unless the caller's codec is JSON.
+/// Requests reach the handler as the received bytes, and its items are sent as they are. The payload is only transcoded
+/// if the caller's codec is JSON.
 struct RawPayload;
 
 impl IngressRequestDecoder<Packed> for RawPayload {
@@ -89,7 +89,7 @@ impl Outgoing {
     }
 }
 
-/// The engine behind a served endpoint: each request goes to the handler's inbox, its answer back to the caller.
+/// The engine of a served endpoint. It sends each request to the handler's inbox and returns the answer to the caller.
 struct Handler {
     inbox: Arc<Inbox>,
 }
@@ -129,11 +129,12 @@ impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
     async fn generate(&self, request: ManyIn<Packed>) -> Result<ManyOut<Outgoing>, Error> {
         let (input, context) = request.transfer(());
         let input = input.take().ok_or_else(|| Error::msg("the request stream was taken already"))?;
-        // The end of what a caller could not finish is no end of the request. A kill may come as a stop first.
+        // If the caller left before it finished the request, the end of the stream is a failure. A kill may first
+        // arrive as a stop.
         let engine_context = context.context();
         let cut = futures::stream::once(async move { engine_context.is_stopped() }).filter_map(|left| {
             std::future::ready(
-                left.then(|| Err(Failure::cancelled("the caller left before it had sent all of its request"))),
+                left.then(|| Err(Failure::cancelled("the caller disconnected before it had sent the whole request"))),
             )
         });
         let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0))).chain(cut)));
@@ -141,7 +142,7 @@ impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
     }
 }
 
-/// The door of the health canary, which speaks JSON values, onto the same handler.
+/// Entry point of the health check, which uses JSON values, to the same handler.
 #[async_trait]
 impl AsyncEngine<SingleIn<serde_json::Value>, ManyOut<Annotated<serde_json::Value>>, Error> for Handler {
     async fn generate(
@@ -211,7 +212,8 @@ struct ServedInfo {
     instance: InstanceInfo,
 }
 
-/// Serves an `EndpointRef`; completes once its instance can be called, with a `Served` and its `Inbox`.
+/// Serves an `EndpointRef`. Completes when its instance can be called, with a `Served` and its `Inbox`.
+/// Takes: handle endpoint, args bytes. Returns: bytes, handle served, handle inbox.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_endpoint_serve(call: *const dyn_call) {
     unsafe {
@@ -227,7 +229,7 @@ async fn serve(this: Arc<EndpointRef>, args: ServeArgs) -> Result<Reply, Failure
     let name = this.endpoint.name().to_string();
     if !this.runtime.served.lock().insert(name.clone()) {
         return Err(Failure::conflict(format!(
-            "endpoint {}: this runtime already serves an endpoint named {name}, and one runtime keeps its endpoints by that name alone",
+            "endpoint {}: this runtime already serves an endpoint named {name}; the names must differ",
             this.endpoint.id(),
         )));
     }
@@ -267,7 +269,8 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
     Ok((builder.start_with_registration().await?, inbox))
 }
 
-/// Leaves discovery, lets the requests in flight end, then closes the inbox. Idempotent.
+/// Leaves discovery, waits for the requests in flight, then closes the inbox. Idempotent.
+/// Takes: handle served. Returns: nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_served_close(call: *const dyn_call) {
     unsafe {

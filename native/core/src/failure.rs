@@ -3,27 +3,27 @@ use std::any::Any;
 use dynamo_runtime::error::{DynamoError, ErrorClass, ErrorReason};
 use serde::{Deserialize, Serialize};
 
-/// What failed, in the form that crosses to the caller: Dynamo's own error, or one of ours (bad argument, closed).
+/// An error in the form in which it crosses to the caller. It is Dynamo's own, or one of this library.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
     /// `BadArgument` (a mistake at this boundary), `Closed`, or one of Dynamo's canonical error classes.
     pub class: String,
-    /// Dynamo's finer legacy type where it has one (`Disconnected`, of class `Unavailable`), else empty.
+    /// Dynamo's finer legacy type if there is one (`Disconnected`, of class `Unavailable`), else empty.
     #[serde(default)]
     pub kind: String,
-    /// Dynamo's reason key, verbatim; empty for ours.
+    /// Dynamo's reason key, verbatim. Empty if there is none.
     #[serde(default)]
     pub reason: String,
     pub message: String,
-    /// Client-safe details, where the producer gave some.
+    /// Details that a client may see, if the producer set any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<Failure>>,
 }
 
-/// How upstream's own words begin for a request that is over the transport's limit. It has no type of its own; TCP's has a
-/// cause, which tells the sizes, and NATS's has none.
+/// The start of upstream's message for a request that exceeds the limit of the transport. The error has no type of its
+/// own. For TCP it has a cause with the sizes, for NATS it has no cause.
 const OVER_LIMIT: &str = "Request payload is too large for this deployment";
 
 impl Failure {
@@ -58,10 +58,10 @@ impl Failure {
         Self::new("Cancelled", "request.cancelled", message)
     }
 
-    pub(super) fn panic(panic: Box<dyn Any + Send>) -> Self {
+    pub(crate) fn panic(panic: Box<dyn Any + Send>) -> Self {
         let text = panic
             .downcast_ref::<&str>()
-            .map(|text| text.to_string())
+            .map(|text| (*text).to_string())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "unknown panic".into());
         Self::internal(format!("panic: {text}"))
@@ -71,8 +71,8 @@ impl Failure {
         rmp_serde::to_vec_named(self).unwrap_or_default()
     }
 
-    /// The wire error for a failure that a handler reported. An unknown class or reason falls back to `Internal`, as the
-    /// receiving side would read it.
+    /// The wire error for a failure that a handler reported. An unknown class becomes `Internal`, as on the receiving
+    /// side.
     pub fn to_dynamo(&self) -> DynamoError {
         let name = if self.kind.is_empty() { &self.class } else { &self.kind };
         let class = serde_json::from_value::<ErrorClass>(serde_json::Value::String(name.clone()))
@@ -122,19 +122,22 @@ impl Failure {
         error.chain().find_map(|link| link.downcast_ref::<DynamoError>()).map(Self::from)
     }
 
-    /// A request that could not be handed to an instance. Upstream types most of these; what it leaves untyped (a worker
-    /// that stopped accepting connections) never reached a handler either.
+    /// A request that did not reach an instance. Upstream types most of these errors. An untyped error (for example a
+    /// worker that no longer accepts connections) means the same: no handler got the request.
     pub fn dispatch(error: anyhow::Error) -> Self {
         match Self::typed(&error) {
             Some(Self { message, cause, .. }) if message.starts_with(OVER_LIMIT) => {
                 let (variable, message) = match &cause {
                     Some(cause) => (
                         "DYN_TCP_MAX_MESSAGE_SIZE",
-                        format!("the request and its metadata are larger than the TCP transport takes (DYN_TCP_MAX_MESSAGE_SIZE): {}", cause.message),
+                        format!(
+                            "the request and its metadata exceed the limit of TCP (DYN_TCP_MAX_MESSAGE_SIZE): {}",
+                            cause.message
+                        ),
                     ),
                     None => (
                         "max_payload",
-                        "the request is larger than the NATS server takes (max_payload in its configuration, 1 MiB by default)".into(),
+                        "the request exceeds the limit of the NATS server (max_payload, 1 MiB by default)".into(),
                     ),
                 };
                 let details = Some(serde_json::json!({"type": "size_limit", "variable": variable}));
@@ -156,3 +159,6 @@ impl std::fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The crates' KV router attached to a runtime: its workers, their load and their cache events are found by discovery.
+//! The crates' KV router on a runtime. It finds its workers, their load and their cache events through discovery.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,17 +15,18 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::explain::{Chooser, Readings, Wanted, explain};
+use super::config::router_config;
+use super::explain::{Chooser, Snapshots, Wanted, explain};
 use super::policy::{HostPolicy, PolicyArgs};
-use super::selection::{policy_of, router_config};
+use super::selection::policy_of;
 use super::words::{encode_events, u32s};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
-use crate::llm::config::parse;
+use crate::args::parse;
 use crate::runtime::EndpointRef;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AttachedArgs {
+struct KvRouterArgs {
     block_size: u32,
     #[serde(default)]
     config: Option<Value>,
@@ -36,7 +37,7 @@ struct AttachedArgs {
     policy: Option<PolicyArgs>,
 }
 
-/// A router and what it lives by: dropped, its tasks end.
+/// A router and what it depends on. Its tasks end when this is dropped.
 #[derive(Clone)]
 struct Routing {
     router: ManagedKvRouter,
@@ -44,28 +45,31 @@ struct Routing {
     _manager: Arc<ModelManager>,
 }
 
-pub struct Attached {
+pub struct KvRouter {
     routing: Mutex<Option<Routing>>,
     role: WorkerType,
     model: Option<String>,
-    /// What the router chooses by.
+    /// The policy of the router.
     policy: WorkerSelectionPolicyFactory,
     _endpoint: Arc<EndpointRef>,
 }
 
-impl Attached {
+impl KvRouter {
     fn open(&self) -> Result<Routing, Failure> {
         self.routing.lock().clone().ok_or_else(|| Failure::closed("the KV router"))
     }
 }
 
-/// `args`: `AttachedArgs`, of the workers' endpoint. Gives an `Attached`, and with a policy its `Inbox` and the `HostPolicy`.
+/// `args`: `KvRouterArgs`. The handle is the endpoint of the workers. Returns a `KvRouter`, and with a policy its
+/// `Inbox` and the `HostPolicy`.
+/// Takes: handle endpoint, args bytes. Returns: handle kvRouter or nothing, handle kvRouter, handle inbox, handle
+/// policy.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_create(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_create(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let endpoint = call.handle::<EndpointRef>()?;
-            let args = call.args::<AttachedArgs>()?;
+            let args = call.args::<KvRouterArgs>()?;
             let mut config = router_config(args.config)?;
             let role = args.worker_type.as_deref().unwrap_or("aggregated");
             let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
@@ -94,8 +98,8 @@ pub unsafe extern "C" fn dyn_attached_create(call: *const dyn_call) {
                     .await?;
                 let workers = manager.get_or_create_runtime_config_watcher(&endpoint.endpoint).await?;
                 let routing = Mutex::new(Some(Routing { router, workers, _manager: manager }));
-                let attached = Attached { routing, role, model, policy, _endpoint: endpoint };
-                let mut handles = vec![Handle::new(Arc::new(attached))];
+                let router = KvRouter { routing, role, model, policy, _endpoint: endpoint };
+                let mut handles = vec![Handle::new(Arc::new(router))];
                 handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
                 Ok(Reply::with_handles(Vec::new(), handles))
             })
@@ -103,12 +107,12 @@ pub unsafe extern "C" fn dyn_attached_create(call: *const dyn_call) {
     }
 }
 
-/// A prompt and what is wanted for it; the tokens travel as the payload.
+/// A prompt with its routing options. Its tokens are in the payload.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Prompt {
     selection_id: Option<String>,
-    /// Count the request until it is freed.
+    /// Whether the request counts as load until it is freed.
     book: bool,
     block_mm_infos: Option<Vec<Option<BlockExtraInfo>>>,
     lora_name: Option<String>,
@@ -170,7 +174,7 @@ async fn select(router: &ManagedKvRouter, tokens: &[u32], prompt: &Prompt) -> Re
         }),
         FindBestMatchOutcome::QueueRejected { rejection } => {
             let mut failure =
-                Failure::new("CapacityExhausted", "router.queue_rejected", "the router's queue took no more");
+                Failure::new("CapacityExhausted", "router.queue_rejected", "the queue of the router is full");
             failure.details = serde_json::to_value(&rejection).ok();
             Err(failure)
         }
@@ -178,13 +182,14 @@ async fn select(router: &ManagedKvRouter, tokens: &[u32], prompt: &Prompt) -> Re
 }
 
 fn prompt(call: &Call) -> Result<(ManagedKvRouter, Vec<u32>, Prompt), Failure> {
-    let Routing { router, .. } = call.handle::<Attached>()?.open()?;
+    let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
     Ok((router, u32s("tokens", call.payload())?, call.args()?))
 }
 
-/// `args`: `Prompt`. Completes with the worker chosen.
+/// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the chosen worker.
+/// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_select(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_select(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let (router, tokens, prompt) = prompt(call)?;
@@ -193,9 +198,10 @@ pub unsafe extern "C" fn dyn_attached_select(call: *const dyn_call) {
     }
 }
 
-/// `args`: `Prompt`. Completes with the blocks that each worker has.
+/// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the blocks that each worker has.
+/// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_overlap(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_overlap(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let (router, tokens, prompt) = prompt(call)?;
@@ -208,9 +214,11 @@ pub unsafe extern "C" fn dyn_attached_overlap(call: *const dyn_call) {
     }
 }
 
-/// `args`: `Prompt`. Completes with each worker's load if it got the request.
+/// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the load that each worker would have with
+/// the request.
+/// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_loads(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_loads(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
             let (router, tokens, prompt) = prompt(call)?;
@@ -224,18 +232,20 @@ pub unsafe extern "C" fn dyn_attached_loads(call: *const dyn_call) {
     }
 }
 
-/// `args`: `Prompt`. Completes with an `Explanation` of what would be chosen now; books nothing.
+/// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with an `Explanation` of the choice. Reserves
+/// nothing.
+/// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_explain(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_explain(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
-            let this = call.handle::<Attached>()?;
+            let this = call.handle::<KvRouter>()?;
             let (role, policy, Routing { workers, .. }) = (this.role, this.policy.clone(), this.open()?);
             let (router, tokens, prompt) = prompt(call)?;
             let prompt = Prompt { book: false, ..prompt };
             Ok(async move {
                 let workers = workers.borrow().clone();
-                // Which workers have an adapter the router alone knows.
+                // Only the router knows which workers have a LoRA adapter.
                 let decided = match prompt.lora_name {
                     Some(_) => Some(select(&router, &tokens, &prompt).await?),
                     None => None,
@@ -251,7 +261,7 @@ pub unsafe extern "C" fn dyn_attached_explain(call: *const dyn_call) {
                 let infos = prompt.block_mm_infos.as_deref();
                 let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
                 let overlap = router.get_overlap_scores(&tokens, infos, lora, salt, true).await?;
-                let overrides = wanted.overrides_of_reading();
+                let overrides = wanted.snapshot_overrides();
                 let loads = router.get_potential_loads(&tokens, Some(&overrides), infos, lora, salt).await?;
                 let chooser = Chooser {
                     config: router.kv_router_config(),
@@ -264,19 +274,20 @@ pub unsafe extern "C" fn dyn_attached_explain(call: *const dyn_call) {
                     workers: &workers,
                 };
                 let decided = decided.map(|winner| WorkerWithDpRank::new(winner.worker_id, winner.dp_rank));
-                let readings = Readings { prompt_tokens: tokens.len(), overlap, loads };
-                Reply::value(&explain(&chooser, wanted, readings, decided)?)
+                let snapshots = Snapshots { prompt_tokens: tokens.len(), overlap, loads };
+                Reply::value(&explain(&chooser, wanted, snapshots, decided)?)
             })
         })
     }
 }
 
-/// Marks a booked request. `args`: its id. `a`: 0 its prefill is over, 1 it has ended.
+/// Updates a reserved request. `args`: its id. `a`: 0 its prefill is finished, 1 it has ended.
+/// Takes: handle kvRouter, args bytes, a isEnd. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_mark(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_mark(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
-            let Routing { router, .. } = call.handle::<Attached>()?.open()?;
+            let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
             let id = call.args::<String>()?;
             let ended = call.a() == 1;
             Ok(async move {
@@ -291,23 +302,25 @@ pub unsafe extern "C" fn dyn_attached_mark(call: *const dyn_call) {
     }
 }
 
-/// Completes with events that rebuild the router's index, as words.
+/// Completes with events that rebuild the index of the router, as words.
+/// Takes: handle kvRouter. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_dump(call: *const dyn_call) {
+pub unsafe extern "C" fn dyn_kv_router_dump(call: *const dyn_call) {
     unsafe {
         op(call, |call: &Call| {
-            let Routing { router, .. } = call.handle::<Attached>()?.open()?;
+            let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
             Ok(async move { Ok(Reply::bytes(encode_events(&router.dump_events().await?))) })
         })
     }
 }
 
-/// Ends the router's tasks, once what it was asked is answered. Idempotent.
+/// Ends the tasks of the router after the calls in flight. Idempotent.
+/// Takes: handle kvRouter. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_attached_close(call: *const dyn_call) -> dyn_reply {
+pub unsafe extern "C" fn dyn_kv_router_close(call: *const dyn_call) -> dyn_reply {
     unsafe {
         reply(call, |call: &Call| {
-            let routing = call.handle::<Attached>()?.routing.lock().take();
+            let routing = call.handle::<KvRouter>()?.routing.lock().take();
             let _enter = crate::process::enter();
             drop(routing);
             Ok(Reply::unit())

@@ -1,5 +1,5 @@
-//! How a caller left. Upstream's context keeps its last state alone, in which a `stop` behind a `kill` hides it; a linked
-//! child is told of each as it happens.
+//! Whether a caller stopped or disconnected. Upstream's context only keeps its last state, so a `stop` after a `kill`
+//! hides the kill. A linked child is notified of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -7,29 +7,30 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 use async_trait::async_trait;
 use dynamo_runtime::engine::AsyncEngineContext;
 
-/// A child that only remembers. Its parent calls it before it changes itself, so that whoever sees the change finds it here.
+/// A child context that only records. A parent notifies its children before it changes its own state. So code that sees
+/// the change of the parent also finds it here.
 #[derive(Debug, Default)]
-pub struct Leaving {
+pub struct CallerState {
     stopped: AtomicBool,
     killed: AtomicBool,
 }
 
-impl Leaving {
+impl CallerState {
     pub fn of(context: &Arc<dyn AsyncEngineContext>) -> Arc<Self> {
-        let leaving = Arc::new(Self::default());
-        context.link_child(leaving.clone());
-        leaving.killed.fetch_or(context.is_killed(), AcqRel);
-        leaving
+        let state = Arc::new(Self::default());
+        context.link_child(state.clone());
+        state.killed.fetch_or(context.is_killed(), AcqRel);
+        state
     }
 
-    /// The caller is gone, and not merely wants no more.
+    /// The caller has disconnected. A caller that only stopped still reads the answer.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Acquire)
     }
 }
 
 #[async_trait]
-impl AsyncEngineContext for Leaving {
+impl AsyncEngineContext for CallerState {
     fn id(&self) -> &str {
         ""
     }
@@ -39,7 +40,7 @@ impl AsyncEngineContext for Leaving {
     }
 
     fn is_killed(&self) -> bool {
-        Leaving::is_killed(self)
+        CallerState::is_killed(self)
     }
 
     async fn stopped(&self) {
@@ -50,7 +51,7 @@ impl AsyncEngineContext for Leaving {
         std::future::pending().await
     }
 
-    /// Upstream's own word for a caller that answers no more: the wire's stop comes as `stop`.
+    /// Upstream calls this if the caller no longer responds. A stop that the caller sent arrives as `stop`.
     fn stop_generating(&self) {
         if !self.stopped.load(Acquire) {
             self.killed.store(true, Release);
@@ -67,3 +68,6 @@ impl AsyncEngineContext for Leaving {
 
     fn link_child(&self, _: Arc<dyn AsyncEngineContext>) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-// What every area shares: pulled streams, sinks, inboxes, the log.
+// The functions that all areas share: pulled streams, sinks, inboxes, the log.
 #include "functions.h"
 
 namespace dynamo {
@@ -12,6 +12,6 @@ static constexpr Function functions[] = {
     {"inboxClose", dyn_inbox_close, nullptr},
 };
 
-std::span<const Function> transport_functions() { return functions; }
+std::span<const Function> stream_functions() { return functions; }
 
 }  // namespace dynamo
