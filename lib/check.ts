@@ -1,24 +1,20 @@
 import { shown } from './errors.js';
 
-/** Checks of arguments: each throws a TypeError or RangeError that names the path, what was expected and what came. */
+/** Checks of arguments. Each throws a TypeError or RangeError: `path: expected X, got Y`. */
 
 export function wrongType(path: string, expected: string, value: unknown): never {
   throw new TypeError(`${path}: expected ${expected}, got ${shown(value)}`);
 }
 
-export function checkObject(
-  path: string,
-  value: unknown,
-  known?: readonly string[],
-): asserts value is Record<string, unknown> {
+export function checkObject(path: string, value: unknown): asserts value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) wrongType(path, 'an object', value);
-  const unknown = known === undefined ? undefined : Object.keys(value).find((key) => !known.includes(key));
-  if (unknown !== undefined) throw new TypeError(`${path}.${unknown}: unknown option; known are ${known?.join(', ')}`);
 }
 
-/** Like `checkObject`, for options that have a type already. */
-export function checkOptions(path: string, options: object, known: readonly string[]): void {
-  checkObject(path, options, known);
+/** Checks the names of an object whose names are known only at run time. */
+export function checkNames(path: string, value: unknown, known: readonly string[]): void {
+  checkObject(path, value);
+  const unknown = Object.keys(value).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new TypeError(`${path}.${unknown}: unknown name; known are ${known.join(', ')}`);
 }
 
 export function checkString(path: string, value: unknown): asserts value is string {
@@ -42,28 +38,42 @@ export function checkInstance(
   if (!(value instanceof Class)) wrongType(path, `an object of ${Class.name}`, value);
 }
 
+/** A value, or a promise of it. */
+export type Awaitable<T> = T | Promise<T>;
+
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
+
 export function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
   return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}
+
+/** An object that can be iterated, synchronously or not. A string is none. */
+export function isIterable(value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> {
+  return typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
 }
 
 export function checkFunction(path: string, value: unknown): void {
   if (typeof value !== 'function') wrongType(path, 'a function', value);
 }
 
-/** The longest time that a timer takes, in milliseconds; a longer one would end at once. */
-export const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+export const MAX_I32 = 2 ** 31 - 1;
+
+/** The longest time of a timer, in milliseconds. A longer one would fire at once. */
+export const MAX_TIMEOUT_MS = MAX_I32;
 
 export const MAX_U32 = 2 ** 32 - 1;
 
 export function checkInteger(
   path: string,
   value: unknown,
-  least: number,
-  most = Number.MAX_SAFE_INTEGER,
+  min: number,
+  max = Number.MAX_SAFE_INTEGER,
 ): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'an integer', value);
-  if (!Number.isSafeInteger(value) || value < least || value > most) {
-    throw new RangeError(`${path}: expected an integer from ${least} to ${most}, got ${value}`);
+  if (!Number.isSafeInteger(value) || value < min || value > max) {
+    throw new RangeError(`${path}: expected an integer from ${min} to ${max}, got ${value}`);
   }
 }
 
@@ -71,16 +81,11 @@ export function checkNumber(path: string, value: unknown): asserts value is numb
   if (typeof value !== 'number' || Number.isNaN(value)) wrongType(path, 'a number', value);
 }
 
-/** A finite number of a range. */
-export function checkRange(
-  path: string,
-  value: unknown,
-  least: number,
-  most = Number.MAX_VALUE,
-): asserts value is number {
+/** A finite number in a range. */
+export function checkRange(path: string, value: unknown, min: number, max = Number.MAX_VALUE): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'a number', value);
-  const range = most === Number.MAX_VALUE ? `a finite number from ${least} on` : `a number from ${least} to ${most}`;
-  if (!(value >= least && value <= most)) throw new RangeError(`${path}: expected ${range}, got ${value}`);
+  const range = max === Number.MAX_VALUE ? `a finite number of at least ${min}` : `a number from ${min} to ${max}`;
+  if (!(value >= min && value <= max)) throw new RangeError(`${path}: expected ${range}, got ${value}`);
 }
 
 export function checkOneOf<T extends string>(path: string, value: unknown, choices: readonly T[]): asserts value is T {
@@ -96,14 +101,6 @@ export function checkStringMap(path: string, value: unknown): asserts value is R
   for (const [key, entry] of Object.entries(value)) checkString(`${path}.${key}`, entry);
 }
 
-/** The one option of a `close`: how long to wait, or undefined. */
-export function checkClose(path: string, options: { readonly timeoutMs?: number }, least: number): number | undefined {
-  checkOptions(`${path} options`, options, ['timeoutMs']);
-  const { timeoutMs } = options;
-  if (timeoutMs !== undefined) checkInteger(`${path} options.timeoutMs`, timeoutMs, least, MAX_TIMEOUT_MS);
-  return timeoutMs;
-}
-
 const MAX_U64 = 2n ** 64n - 1n;
 
 export function checkInstanceId(path: string, value: unknown): asserts value is bigint {
@@ -113,18 +110,18 @@ export function checkInstanceId(path: string, value: unknown): asserts value is 
 
 const TOPIC = /^[\w-]+(\.[\w-]+)*$/;
 
-/** A topic becomes a part of a subject of NATS, where a space ends it and `*` and `>` stand for others. */
+/** A topic becomes part of a NATS subject. There a space ends the subject, and `*` and `>` are wildcards. */
 export function checkTopic(path: string, value: unknown): asserts value is string {
   checkString(path, value);
   if (!TOPIC.test(value))
     throw new RangeError(
-      `${path}: expected letters, digits, _ and -, in parts with dots between, got ${JSON.stringify(value)}`,
+      `${path}: expected letters, digits, _ and -, in parts separated by dots, got ${JSON.stringify(value)}`,
     );
 }
 
 const NAME = /^[a-z0-9_-]+$/;
 
-/** Dynamo's rule for names of namespaces, components and endpoints, which the crates declare but do not apply. */
+/** Dynamo's rule for the names of namespaces, components and endpoints. The crates declare it but do not apply it. */
 export function checkName(path: string, value: unknown): asserts value is string {
   checkString(path, value);
   if (!NAME.test(value)) {

@@ -1,4 +1,4 @@
-/** What the crates' errors look like on their way in and out; see `native/core/src/abi/failure.rs`. */
+/** An error as it crosses to and from the native side; see `native/core/src/failure.rs`. */
 export interface Failure {
   class: string;
   kind?: string;
@@ -6,11 +6,11 @@ export interface Failure {
   message: string;
   details?: unknown;
   cause?: Failure;
-  /** Of NIXL's failures only; see `native/nixl/call.cc`. */
+  /** Only in failures of NIXL; see `native/nixl/call.cc`. */
   nixl?: NixlFailure;
 }
 
-/** What NIXL's library said, and what may help. */
+/** The status and the failed call of NIXL's library, and a hint. */
 export interface NixlFailure {
   status: number;
   call: string;
@@ -18,8 +18,8 @@ export interface NixlFailure {
 }
 
 /**
- * Dynamo's canonical error classes and what each means to a caller: its code, and whether the same request may succeed
- * elsewhere or later. Source: `dynamo-runtime` `error.rs`.
+ * Dynamo's canonical error classes. Each has a code, and says whether the same request may succeed on another worker or
+ * later. Source: `dynamo-runtime` `error.rs`.
  */
 const CLASSES = {
   InvalidRequest: { code: 'DYN_INVALID_REQUEST', retryable: false },
@@ -45,12 +45,12 @@ const CLASSES = {
  */
 export type ErrorClass = keyof typeof CLASSES;
 /**
- * `DynamoError.code`: one for each class, and `DYN_CLOSED` for what was used after its close.
+ * `DynamoError.code`: one for each class, and `DYN_CLOSED` for an object that was used after its close.
  * @useDeclaredType
  */
 export type ErrorCode = (typeof CLASSES)[ErrorClass]['code'] | 'DYN_CLOSED';
 
-/** A value in words; never throws, whatever the value does when it is looked at. */
+/** A value in words. Never throws, even if reading the value throws. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
   if (typeof value === 'bigint') return `${value}n`;
@@ -64,16 +64,16 @@ export function shown(value: unknown): string {
   }
 }
 
-/** What a `DynamoError` has besides its class and message. */
+/** The fields of a `DynamoError` besides its class and message. */
 export interface DynamoErrorOptions {
   /** Upstream's reason key, verbatim, such as `transport.disconnected`. */
   reason?: string;
-  /** The finer type behind the class where upstream has one, such as `Disconnected`. */
+  /** Upstream's finer type, if it has one, such as `Disconnected`. */
   kind?: string;
   /** The call that failed, such as `client.generate`. */
   operation?: string;
   /**
-   * Data that may be shown to a client. From one process to another it travels in Dynamo's own shapes alone:
+   * Data that may be shown to a client. Between processes only Dynamo's own shapes are transmitted:
    * `{type: 'message', message}`, `{type: 'size_limit' | 'context_length', limit, actual}` and
    * `{type: 'rate_limit', limit, remaining}`.
    */
@@ -86,8 +86,8 @@ const isClass = (name: unknown): name is ErrorClass => typeof name === 'string' 
 const brand = Symbol.for('dynamo-node.error');
 
 /**
- * An error of Dynamo's. Thrown by a handler it reaches the caller with its class, reason and details; a caller gets the
- * same object whether the request failed before it was sent, before the first item or between two items.
+ * An error of Dynamo. When a handler throws it, the caller gets its class, reason and details. The caller gets the same
+ * kind of object before the request is sent, before the first item and between two items.
  *
  * @example
  * try {
@@ -125,7 +125,7 @@ export class DynamoError extends Error {
     this.details = options.details;
   }
 
-  /** True for errors of every copy of this package in the process. */
+  /** Whether it is a `DynamoError`, of this or another copy of this package in the process. */
   static is(error: unknown): error is DynamoError {
     return error instanceof Error && brand in error;
   }
@@ -145,19 +145,20 @@ export class ClosedError extends DynamoError {
 }
 
 /**
- * An error of NIXL's or of this package's NIXL area. `reason` is stable, such as `nixl.peer_lost`, `nixl.peer_restarted`,
- * `nixl.region_released`, `nixl.range`, `nixl.metadata`, `nixl.no_backend`, `nixl.no_gpu` or `nixl.not_supported`.
+ * An error of NIXL, or of this package's NIXL area. `reason` is stable, such as `nixl.peer_lost`,
+ * `nixl.peer_restarted`, `nixl.region_released`, `nixl.range`, `nixl.metadata`, `nixl.no_backend`, `nixl.no_gpu` or
+ * `nixl.not_supported`.
  */
 export class NixlError extends DynamoError {
   override readonly name: string = 'NixlError';
   /**
-   * What the library returned, or 0 where it was not asked. Its versions disagree on which failure has which number:
-   * decide by `reason`.
+   * The status that the library returned, or 0 if it was not called. The numbers differ between its versions. Use
+   * `reason` for decisions.
    */
   readonly status: number;
-  /** The library's function that failed, without its prefix `nixl_capi_`, or empty. */
+  /** The failed function of the library, without its prefix `nixl_capi_`, or empty. */
   readonly call: string;
-  /** What may help, or empty. It is part of the message too. */
+  /** A hint, or empty. The message contains it too. */
   readonly hint: string;
 
   constructor(errorClass: ErrorClass, message: string, options: DynamoErrorOptions & Partial<NixlFailure> = {}) {
@@ -189,7 +190,7 @@ export function errorFrom(failure: Failure, operation: string): Error {
   });
 }
 
-/** Node's own error codes and what they mean to the caller of a handler that let them escape. */
+/** Error codes of Node.js, with the class and reason that a caller gets if a handler throws them. */
 const NODE_CODES: Record<string, [ErrorClass, string]> = {
   ABORT_ERR: ['Cancelled', 'backend.cancelled'],
   ECONNREFUSED: ['Unavailable', 'backend.cannot_connect'],
@@ -198,7 +199,7 @@ const NODE_CODES: Record<string, [ErrorClass, string]> = {
   ETIMEDOUT: ['DeadlineExceeded', 'backend.connection_timeout'],
 };
 
-/** HTTP statuses that errors of web libraries carry as `status`, `statusCode` or `code`. */
+/** HTTP statuses in the `status`, `statusCode` or `code` of web libraries' errors. */
 const HTTP_STATUSES: Record<number, ErrorClass> = {
   400: 'InvalidRequest',
   401: 'Unauthenticated',
@@ -216,15 +217,15 @@ const HTTP_STATUSES: Record<number, ErrorClass> = {
   504: 'DeadlineExceeded',
 };
 
-/** Causes behind an error that travel with it; they may refer to each other. */
-const MOST_CAUSES = 16;
+/** The maximum number of causes that travel with an error, because causes may form a cycle. */
+const MAX_CAUSES = 16;
 
-/** What a handler threw, as the failure that its caller gets. Never throws, whatever the value does when it is looked at. */
+/** The failure that the caller of a handler gets for a thrown value. Never throws, even if reading the value throws. */
 export function failureFrom(thrown: unknown): Failure {
   try {
-    return classified(thrown, MOST_CAUSES);
+    return classified(thrown, MAX_CAUSES);
   } catch {
-    return { class: 'Internal', reason: 'runtime.unclassified', message: 'what was thrown cannot be read' };
+    return { class: 'Internal', reason: 'runtime.unclassified', message: 'the thrown value cannot be read' };
   }
 }
 
@@ -240,7 +241,7 @@ function classified(thrown: unknown, causes: number): Failure {
     };
   }
   if (!(thrown instanceof Error)) {
-    const message = typeof thrown === 'string' ? thrown : `${shown(thrown)} was thrown, which is no Error`;
+    const message = typeof thrown === 'string' ? thrown : `${shown(thrown)} was thrown, which is not an Error`;
     return { class: 'Internal', reason: 'runtime.unclassified', message };
   }
   const message = String(thrown.message);
@@ -259,7 +260,7 @@ function classified(thrown: unknown, causes: number): Failure {
   return { class: 'Internal', reason: 'runtime.unclassified', message };
 }
 
-/** Details as JSON has them, or as words where it has not: they are packed when nobody is left to tell of a mistake. */
+/** Details as JSON, or in words if JSON cannot represent them: an error while packing could no longer be reported. */
 function plain(details: unknown): unknown {
   try {
     return JSON.parse(JSON.stringify(details)) as unknown;

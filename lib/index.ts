@@ -15,19 +15,18 @@ export { BlockManager, type CopyOptions } from './kvbm/manager.js';
 export type { BlockManagerOptions, Eviction } from './kvbm/options.js';
 export { PagedSequence, type PagedSequenceOptions } from './kvbm/paged.js';
 export { BlockRegistry, type BlockRegistryOptions, type RegistryEvent } from './kvbm/registry.js';
+export { type PullOptions, RemoteBlocks, type RemoteBlocksStatistics } from './kvbm/remote.js';
+export { type MultimodalRun, TokenSequence, type TokenSequenceOptions, type Tokens } from './kvbm/sequence.js';
 export {
-  type PullOptions,
-  RemoteBlocks,
-  type RemoteBlocksStatistics,
   SharedBlocks,
   type ShareEndpoint,
   type ShareOptions,
   type ShareRequest,
   type ShareResponse,
-} from './kvbm/remote.js';
-export { type MultimodalRun, TokenSequence, type TokenSequenceOptions, type Tokens } from './kvbm/sequence.js';
+} from './kvbm/share.js';
 export type { BlockStatistics } from './kvbm/statistics.js';
 export { BlockTiers, type BlockTiersOptions, type BlockTiersStatistics } from './kvbm/tiers.js';
+export { type BuiltInEngine, BuiltInWorker } from './llm/built-in-worker.js';
 export type {
   EngineBase,
   EngineConfig,
@@ -44,14 +43,14 @@ export type {
 export { FirstTokenSource } from './llm/first-token.js';
 export {
   type ForwardPass,
-  type ForwardPassMetrics,
   ForwardPassPublisher,
+  type ForwardPassPublisherOptions,
   ForwardPassRelay,
-  ForwardPassSubscriber,
   type QueuedWork,
   type ScheduledWork,
 } from './llm/forward-pass.js';
-export { type BuiltInEngine, BuiltInWorker, Frontend } from './llm/frontend.js';
+export { type ForwardPassMetrics, ForwardPassSubscriber } from './llm/forward-pass-subscriber.js';
+export { Frontend } from './llm/frontend.js';
 export type {
   FrontendEngine,
   FrontendOptions,
@@ -71,8 +70,6 @@ export {
   registerModel,
   unregisterModel,
   updateModelTaints,
-  WORKER_TYPES,
-  type WorkerType,
 } from './llm/model.js';
 export type {
   ChatChunk,
@@ -102,6 +99,7 @@ export type {
   AllocateOptions,
   MetadataOptions,
   NixlAgentOptions,
+  NixlCloseOptions,
   NixlPlugin,
   PeerAddress,
   RegisterOptions,
@@ -139,12 +137,12 @@ export {
 } from './nixl/library.js';
 export type { WaitLimit } from './nixl/limit.js';
 export {
+  attachRegion,
   MEMORY_TYPES,
   type MemoryDescriptor,
   MemoryRegion,
   MemorySlice,
   type MemoryType,
-  openRegionToken,
   type RegionToken,
   SharedRegion,
 } from './nixl/memory.js';
@@ -180,20 +178,8 @@ export {
   type MultimodalObject,
 } from './router/hashing.js';
 export { type IndexerKind, KvIndexer, type KvIndexerOptions } from './router/kv-indexer.js';
-export {
-  KvPublisher,
-  type KvPublisherOptions,
-  type WorkerLoad,
-  WorkerMetricsPublisher,
-  type ZmqSource,
-} from './router/kv-publisher.js';
-export {
-  KvRouter,
-  type KvRouterOptions,
-  type PotentialLoad,
-  type RouterBaseOptions,
-  type WorkerOverlap,
-} from './router/kv-router.js';
+export { KvPublisher, type KvPublisherOptions, type ZmqSource } from './router/kv-publisher.js';
+export { KvRouter, type KvRouterOptions } from './router/kv-router.js';
 export type { OverlapScores } from './router/overlap.js';
 export type { PolicyCounts, RoutingBatch, RoutingPolicy } from './router/policy.js';
 export { RadixTree } from './router/radix-tree.js';
@@ -204,30 +190,30 @@ export {
   replayTrace,
   type SimulatedEngine,
 } from './router/replay.js';
+export type { PotentialLoad, RouterBaseOptions, WorkerOverlap } from './router/router-base.js';
 export type { RoutingDecision, RoutingOverride, RoutingRequest, WorkerRank } from './router/routing-request.js';
-export {
-  type SelectionDecision,
-  type SelectionRequest,
-  SelectionService,
-  type SelectionServiceOptions,
-  type SelectionWorker,
-} from './router/selection-service.js';
+export type {
+  ReplicaOptions,
+  SelectionPool,
+  SelectionRequest,
+  SelectionServiceOptions,
+  SelectionWorker,
+} from './router/selection-options.js';
+export { type SelectionDecision, SelectionService } from './router/selection-service.js';
+export { type WorkerLoad, WorkerMetricsPublisher } from './router/worker-metrics-publisher.js';
+export { WORKER_TYPES, type WorkerType } from './router/worker-type.js';
 export { Annotated, type AnnotatedFields } from './runtime/annotated.js';
-export {
-  Client,
-  type ClientOptions,
-  type RequestOptions,
-  type RouterMode,
-  type WaitOptions,
-} from './runtime/client.js';
-export type { Discovery, NatsTls, RuntimeOptions, TransportTls } from './runtime/config.js';
+export { Client } from './runtime/client.js';
+export type { ClientOptions, RequestOptions, RouterMode, WaitOptions } from './runtime/client-options.js';
+export type { CloseOptions } from './runtime/close-options.js';
+export type { Discovery, RuntimeOptions } from './runtime/config.js';
 export { type CancelKind, currentRequest, RequestCancelled, type RequestContext } from './runtime/context.js';
 export { DistributedRuntime, type Versions, versions } from './runtime/distributed-runtime.js';
 export { Component, Endpoint, Namespace } from './runtime/endpoint.js';
 export { type Event, EventPublisher, type Scope } from './runtime/events.js';
 export { healthCheckFromEnvironment } from './runtime/health-check.js';
 export type { Instance, InstanceChange } from './runtime/instance.js';
-export { type LogLevel, type LogLine, type LogOptions, type OpenLog, openLog } from './runtime/log.js';
+export { type LogLevel, type LogLine, type LogOptions, type RunningLog, startLog } from './runtime/log.js';
 export { prometheusNames } from './runtime/metric-names.js';
 export {
   Counter,
@@ -240,12 +226,7 @@ export {
   type MetricsTextOptions,
 } from './runtime/metrics.js';
 export { ResponseStream } from './runtime/response.js';
-export {
-  type BidirectionalHandler,
-  type CloseOptions,
-  type Handler,
-  type HandlerResult,
-  ServedEndpoint,
-  type ServeOptions,
-} from './runtime/serve.js';
+export { type BidirectionalHandler, type Handler, type HandlerResult, ServedEndpoint } from './runtime/serve.js';
+export type { ServeOptions } from './runtime/serve-options.js';
 export { closeOnSignal } from './runtime/signals.js';
+export type { NatsTls, TransportTls } from './runtime/tls.js';

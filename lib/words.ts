@@ -1,6 +1,6 @@
-import { wrongType } from './check.js';
+import { MAX_U32, wrongType } from './check.js';
 
-/** Arrays of integers as they cross to the native side: little-endian words. */
+/** Arrays of integers for the native side, which reads them as little-endian words. */
 
 const little = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 if (!little) throw new Error('dynamo-node runs on little-endian machines only');
@@ -9,7 +9,7 @@ export function asBytes(view: ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-/** Bytes that a typed array of 8-byte words can lie over. */
+/** The bytes, copied if their offset does not fit 8-byte words. */
 function aligned(bytes: Uint8Array | undefined): Uint8Array {
   if (bytes === undefined) return new Uint8Array(0);
   return bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes);
@@ -34,9 +34,12 @@ export function word32s(bytes: Uint8Array): Uint32Array {
 export function tokenWords(path: string, tokens: Uint32Array | readonly number[]): Uint32Array {
   if (tokens instanceof Uint32Array) return tokens;
   if (!Array.isArray(tokens)) wrongType(path, 'a Uint32Array or an array of token ids', tokens);
-  const wrong = tokens.findIndex((id) => !Number.isInteger(id) || id < 0 || id > 0xffff_ffff);
-  if (wrong !== -1)
-    throw new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${String(tokens[wrong])}`);
+  const wrong = tokens.findIndex((id) => !Number.isInteger(id) || id < 0 || id > MAX_U32);
+  if (wrong !== -1) {
+    const id: unknown = tokens[wrong];
+    if (typeof id !== 'number') wrongType(`${path}[${wrong}]`, 'an integer', id);
+    throw new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${id}`);
+  }
   return Uint32Array.from(tokens);
 }
 

@@ -1,4 +1,4 @@
-/** Returns an iterator of the user's, whatever it does then. */
+/** Returns a user's iterator and ignores its errors. */
 export function finish(iterator: AsyncIterator<unknown> | Iterator<unknown>): void {
   void (async () => iterator.return?.())().catch(() => {});
 }

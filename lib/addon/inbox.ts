@@ -1,6 +1,6 @@
 import { ClosedError } from '../errors.js';
 import { unpackFraming } from './codec.js';
-import { invoke, invokeSync, native } from './invoke.js';
+import { arg, invoke, invokeSync, native } from './invoke.js';
 import type { Bytes, Handle } from './native.js';
 import { Sink } from './sink.js';
 
@@ -13,21 +13,23 @@ export interface InboxRequest {
   readonly metadata: Readonly<Record<string, string>>;
   readonly payload: Bytes;
   readonly sink: Sink;
-  /** The request's own items, where it is a stream. */
-  readonly input: Handle | undefined;
+  /** The request's items, if the request is a stream. */
+  readonly input: Handle<'stream'> | undefined;
 }
 
 export interface InboxHandler {
-  /** Answers through `request.sink`. Its promise settles when the request takes no room any more; it must not reject. */
+  /**
+   * Answers through `request.sink`. Its promise settles when the request no longer uses capacity. It must not reject.
+   */
   request(request: InboxRequest): Promise<void>;
-  /** The caller of a request wants no more: it asked to stop, or it is gone. */
+  /** The caller of a request cancelled it or disconnected. */
   lost(id: number, kind: 'stopped' | 'killed'): void;
 }
 
 export interface InboxOptions {
-  /** Requests that run at a time; others wait on the native side. */
+  /** The maximum number of concurrent requests. Others wait on the native side. */
   concurrency: number;
-  /** Serving alone does not keep the process alive. */
+  /** Accepting alone does not keep the process alive. */
   background?: boolean;
 }
 
@@ -35,18 +37,18 @@ type Event = [0, number, string, string, Record<string, string>, Bytes, number] 
 
 /** Accepts requests until the native inbox is closed. */
 export class Inbox {
-  readonly #handle: Handle;
+  readonly #handle: Handle<'inbox'>;
   readonly #handler: InboxHandler;
   readonly #background: boolean;
   readonly #concurrency: number;
-  /** Room that the native side does not know of yet, and room that it knows of. */
+  /** Capacity that the native side does not know yet, and capacity that it knows. */
   #free: number;
   #granted = 0;
   #accepting = false;
   /** Settles when the native inbox is closed. */
   readonly ended: Promise<void>;
 
-  constructor(handle: Handle, handler: InboxHandler, options: InboxOptions) {
+  constructor(handle: Handle<'inbox'>, handler: InboxHandler, options: InboxOptions) {
     this.#handle = handle;
     this.#handler = handler;
     this.#background = options.background === true;
@@ -66,7 +68,7 @@ export class Inbox {
         this.#free = 0;
         this.#granted += a;
         this.#accepting = true;
-        const parts = { handle: this.#handle, a };
+        const parts = { handle: this.#handle, a: arg('requestCount', a) };
         const accepted = await invoke(native.inboxAccept, 'inbox.accept', parts, { background: this.#background });
         this.#accepting = false;
         this.#dispatch(accepted);
@@ -77,7 +79,7 @@ export class Inbox {
     }
   }
 
-  #dispatch(accepted: [Bytes, ...Handle[]] | Bytes): void {
+  #dispatch(accepted: Bytes | [Bytes, ...Handle<'sink' | 'stream'>[]]): void {
     const [bytes, ...handles] = accepted instanceof Uint8Array ? [accepted] : accepted;
     let next = 0;
     for (const event of unpackFraming(bytes) as Event[]) {
@@ -86,21 +88,21 @@ export class Inbox {
         continue;
       }
       const [, id, method, requestId, metadata, payload, count] = event;
-      const [sink, input] = handles.slice(next, next + count);
+      const [sink, input] = handles.slice(next, next + count) as [Handle<'sink'>, Handle<'stream'>?];
       next += count;
       this.#granted -= 1;
-      const request = { id, method, requestId, metadata, payload, sink: new Sink(sink as Handle), input };
+      const request = { id, method, requestId, metadata, payload, sink: new Sink(sink), input };
       void this.#handler.request(request).then(() => this.#release());
     }
   }
 
-  /** Room is passed on with the next accept; told at once only where the one that waits may be starved of it. */
+  /** The next accept grants the capacity. It is granted at once only if the waiting accept may run out of it. */
   #release(): void {
     this.#free += 1;
     if (!this.#accepting || this.#granted * 2 > this.#concurrency) return;
     const a = this.#free;
     this.#free = 0;
     this.#granted += a;
-    invokeSync(native.inboxGrant, 'inbox.grant', { handle: this.#handle, a });
+    invokeSync(native.inboxGrant, 'inbox.grant', { handle: this.#handle, a: arg('requestCount', a) });
   }
 }

@@ -1,25 +1,16 @@
 import { errorFrom, type Failure } from '../errors.js';
 import { unpack } from './codec.js';
 import { native } from './load.js';
-import type { Async, Bytes, Handle, Nothing, Payload, Sync } from './native.js';
+import type { Async, Bytes, CallParts, Given, Sync } from './native.js';
 
+export { arg } from './native/call.js';
 export { native };
-
-/** What a call may carry; see `dyn_call` in `native/core/include/dynamo_core.h`. */
-export interface CallParts {
-  handle?: Handle | Nothing;
-  other?: Handle | Nothing;
-  args?: Bytes | Nothing;
-  payload?: Payload | Nothing;
-  a?: number;
-  b?: number;
-}
 
 type Deliver = (failed: boolean, value: unknown) => void;
 
 const WAITING = Symbol.for('dynamo-node.waiting');
 
-/** Kept at the addon itself: copies of this package that load the same file share its one mailbox. */
+/** Stored on the addon, because copies of this package that load the same file share its mailbox. */
 const waiting = ((native as { [WAITING]?: Map<number, Deliver> })[WAITING] ??= openMailbox());
 
 function openMailbox(): Map<number, Deliver> {
@@ -35,10 +26,20 @@ function openMailbox(): Map<number, Deliver> {
   return opened;
 }
 
-/** Runs a synchronous native function; its failure is thrown as an error that names `operation`. */
-export function invokeSync<Result>(fn: Sync<Result>, operation: string, parts: CallParts = {}): Result {
+/**
+ * Runs a synchronous native function.
+ *
+ * @throws DynamoError that names `operation`
+ */
+export function invokeSync<Result, Parts>(
+  fn: Sync<Result, Parts>,
+  operation: string,
+  ...parts: Given<NoInfer<Parts>>
+): Result;
+export function invokeSync(fn: (...parts: never[]) => unknown, operation: string, parts: CallParts = {}): unknown {
+  const { handle, args, payload, a, b, other } = parts;
   try {
-    return fn(parts.handle, parts.args, parts.payload, parts.a, parts.b, parts.other);
+    return (fn as Sync<unknown, CallParts>)(handle, args, payload, a, b, other);
   } catch (error) {
     const { failure } = error as { failure?: Bytes };
     if (failure === undefined) throw error;
@@ -49,52 +50,57 @@ export function invokeSync<Result>(fn: Sync<Result>, operation: string, parts: C
 export interface InvokeOptions {
   /** Rejects with the signal's reason and cancels the operation. */
   signal?: AbortSignal | undefined;
-  /** Rejects with the error it makes and cancels the operation, after so many milliseconds. */
+  /** After `ms` milliseconds, rejects with the error that `error` returns and cancels the operation. */
   deadline?: { ms: number; error(): Error } | undefined;
   /** The operation alone does not keep the process alive. */
   background?: boolean;
-  /** What the operation takes is lost where nobody gets it: a result that is on its way when it is given up still comes. */
+  /** A cancelled operation still resolves if its result is in flight, because a dropped result would be lost. */
   lossless?: boolean;
 }
 
-/** Starts an asynchronous native function. */
-export function invoke<Result>(
-  fn: Async<Result>,
+/** Starts an asynchronous native function. Its result or its failure settles the promise. */
+export function invoke<Result, Parts>(
+  fn: Async<Result, Parts>,
+  operation: string,
+  ...rest: Given<NoInfer<Parts>, [options?: InvokeOptions]>
+): Promise<Result>;
+export function invoke(
+  fn: (...parts: never[]) => number,
   operation: string,
   parts: CallParts = {},
   options: InvokeOptions = {},
-): Promise<Result> {
+): Promise<unknown> {
   const { signal, deadline } = options;
   if (signal?.aborted === true) return Promise.reject(signal.reason);
-  return new Promise<Result>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     const { handle, args, payload, a, b, other } = parts;
-    const op = fn(handle, args, payload, a, b, other, options.background === true);
+    const start = fn as Async<unknown, CallParts>;
+    const op = start(handle, args, payload, a, b, other, options.background === true);
     const settle: Deliver = (failed, value) => {
       if (failed) reject(errorFrom(unpack(value as Bytes) as Failure, operation));
-      else resolve(value as Result);
+      else resolve(value);
     };
     if (signal === undefined && deadline === undefined) {
       waiting.set(op, settle);
       return;
     }
-    const onAbort = (): void => giveUp(signal?.reason);
-    const timer = deadline === undefined ? undefined : setTimeout(() => giveUp(deadline.error()), deadline.ms);
+    const onAbort = (): void => abandon(signal?.reason);
+    const timer = deadline === undefined ? undefined : setTimeout(() => abandon(deadline.error()), deadline.ms);
     if (options.background === true) timer?.unref();
     signal?.addEventListener('abort', onAbort, { once: true });
-    const forget = (): void => {
+    const stopWaiting = (): void => {
       signal?.removeEventListener('abort', onAbort);
       clearTimeout(timer);
     };
-    const giveUp = (reason: unknown): void => {
-      forget();
-      if (options.lossless === true)
-        waiting.set(op, (failed, value) => (failed ? reject(reason) : resolve(value as Result)));
+    const abandon = (reason: unknown): void => {
+      stopWaiting();
+      if (options.lossless === true) waiting.set(op, (failed, value) => (failed ? reject(reason) : resolve(value)));
       else waiting.delete(op);
       native.cancel(op);
       if (options.lossless !== true) reject(reason);
     };
     waiting.set(op, (failed, value) => {
-      forget();
+      stopWaiting();
       settle(failed, value);
     });
   });

@@ -1,2 +1,2 @@
-/** What was loaded in this environment besides the addon itself, for `versions()`. */
+/** The versions of libraries that were loaded after the addon, for `versions()`. */
 export const loaded: { nixl?: string } = {};

@@ -1,10 +1,12 @@
 import { turnOver } from './turn.js';
 
-/** Writes one item: true if it was taken, false if no reader is left, a promise of either while the queue is full. */
+/**
+ * Writes one item. Returns true if it was taken, false if no reader is left, a promise of either if the queue is full.
+ */
 export type Write = (item: unknown) => boolean | Promise<boolean>;
 
 /**
- * Writes every item of an iterator, with back-pressure. Pauses when this turn of the event loop has carried enough items.
+ * Writes every item of an iterator, with back-pressure. Pauses after the maximum number of items per event loop turn.
  *
  * @returns true if the iterator ended, false if the reader left before that; then the iterator is still open
  */

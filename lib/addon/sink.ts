@@ -1,6 +1,6 @@
 import type { Failure } from '../errors.js';
 import { pack } from './codec.js';
-import { invoke, invokeSync, native } from './invoke.js';
+import { arg, invoke, invokeSync, native } from './invoke.js';
 import type { Bytes, Handle } from './native.js';
 
 const TAKEN = 0;
@@ -8,15 +8,15 @@ const FULL = 1;
 
 /** The writing end of a native queue, bounded in bytes. */
 export class Sink {
-  readonly #handle: Handle;
+  readonly #handle: Handle<'sink'>;
 
-  constructor(handle: Handle) {
+  constructor(handle: Handle<'sink'>) {
     this.#handle = handle;
   }
 
   /**
-   * Writes one item, whose bytes may be borrowed; `last` ends the stream with it. True at once where it was taken, false
-   * where nobody reads any more, a promise of either while the queue is full.
+   * Writes one item, whose bytes may be borrowed; `last` ends the stream after it. Returns true if it was taken, false
+   * if no reader is left, a promise of either if the queue is full.
    */
   write(bytes: Bytes, annotated = false, last = false): boolean | Promise<boolean> {
     const written = this.#write(bytes, annotated, last);
@@ -34,10 +34,17 @@ export class Sink {
   }
 
   #write(bytes: Bytes, annotated: boolean, last: boolean): number {
-    return native.sinkWrite(this.#handle, undefined, bytes, annotated ? 1 : 0, last ? 1 : 0);
+    return native.sinkWrite(
+      this.#handle,
+      undefined,
+      bytes,
+      arg('isAnnotated', annotated ? 1 : 0),
+      arg('isLast', last ? 1 : 0),
+      undefined,
+    );
   }
 
-  /** Gives the reader the notice that it waits for beside the items, if it waits for one. */
+  /** Sends the reader the notice that it waits for beside the items, if it waits for one. */
   notify(): void {
     invokeSync(native.sinkNotify, 'sink.notify', { handle: this.#handle });
   }

@@ -1,10 +1,10 @@
-import { ClosedError, errorFrom, type Failure } from '../errors.js';
+import { errorFrom, type Failure } from '../errors.js';
 import { unpack, unpackAt } from './codec.js';
-import { invoke, invokeSync, native } from './invoke.js';
-import type { Bytes, Handle } from './native.js';
+import { arg, invoke, invokeSync, native } from './invoke.js';
+import type { Arg, Bytes, Handle } from './native.js';
 
-/** One item where it lies in the batch that brought it: a value, or a map with annotations. */
-export class PulledItem {
+/** One item, as a part of the batch that contains it: a value, or a map with annotations. */
+export class StreamItem {
   constructor(
     readonly annotated: boolean,
     private readonly batch: Bytes,
@@ -21,11 +21,12 @@ export class PulledItem {
   }
 }
 
-export interface PullOptions {
-  /** The most items taken by one crossing. */
+export interface StreamOptions {
+  /** The maximum number of items per crossing. */
   maxItems?: number;
-  /** The most bytes taken by one crossing; a single larger item still comes whole. */
+  /** The maximum number of bytes per crossing. A single larger item is still returned whole. */
   maxBytes?: number;
+  /** Reading alone does not keep the process alive. */
   background?: boolean;
 }
 
@@ -34,12 +35,12 @@ const FAILED = 2;
 const HEADER_BYTES = 5;
 const ITEM_HEADER_BYTES = 5;
 
-/** What one batch brought. */
+/** The content of one batch. */
 export interface Batch {
-  readonly items: PulledItem[];
-  /** Nothing comes behind it. */
+  readonly items: StreamItem[];
+  /** No batch follows. */
   readonly last: boolean;
-  /** What ended the stream behind its last item. */
+  /** The error that ended the stream after its last item. */
   readonly error: Error | undefined;
 }
 
@@ -47,12 +48,12 @@ export interface Batch {
 export function batchFrom(bytes: Bytes, operation: string): Batch {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const count = view.getUint32(1, true);
-  const items = new Array<PulledItem>(count);
+  const items = new Array<StreamItem>(count);
   let offset = HEADER_BYTES;
   for (let index = 0; index < count; index++) {
     const start = offset + ITEM_HEADER_BYTES;
     const end = start + view.getUint32(offset + 1, true);
-    items[index] = new PulledItem(bytes[offset] === 1, bytes, start, end);
+    items[index] = new StreamItem(bytes[offset] === 1, bytes, start, end);
     offset = end;
   }
   const error = bytes[0] === FAILED ? errorFrom(unpack(bytes.subarray(offset)) as Failure, operation) : undefined;
@@ -60,33 +61,29 @@ export function batchFrom(bytes: Bytes, operation: string): Batch {
 }
 
 /**
- * A native stream, pulled in batches. At most one pull is under way; nothing is fetched before it is asked for, so a reader
- * that stops reading stops the producer once the queues between them are full.
+ * A native stream, read in batches. At most one pull is in flight, and nothing is fetched before it is requested. When
+ * the reader stops, the queues fill up and the producer stops too.
  */
-export class PullStream {
-  #handle: Handle | undefined;
+export class NativeStream {
+  #handle: Handle<'stream'> | undefined;
   #error: Error | undefined;
   readonly #operation: string;
-  readonly #limits: number;
+  readonly #limits: Arg<'limits'>;
   readonly #background: boolean;
 
-  constructor(handle: Handle, operation: string, options: PullOptions = {}) {
+  constructor(handle: Handle<'stream'>, operation: string, options: StreamOptions = {}) {
     this.#handle = handle;
     this.#operation = operation;
-    this.#limits = (options.maxItems ?? 256) + Math.ceil((options.maxBytes ?? 1 << 20) / 1024) * 2 ** 32;
+    const kibibytes = Math.ceil((options.maxBytes ?? 1 << 20) / 1024);
+    this.#limits = arg('limits', (options.maxItems ?? 256) + kibibytes * 2 ** 32);
     this.#background = options.background === true;
-  }
-
-  /** Whether the stream may still give items. */
-  get open(): boolean {
-    return this.#handle !== undefined;
   }
 
   /**
    * The next items: at least one while the stream is open, none at its end. `min` waits for more of them. An error is
-   * thrown once, behind the last item.
+   * thrown once, after the last item.
    */
-  async pull(min = 1): Promise<PulledItem[]> {
+  async pull(min = 1): Promise<StreamItem[]> {
     const handle = this.#handle;
     if (handle === undefined) {
       const error = this.#error;
@@ -94,7 +91,7 @@ export class PullStream {
       if (error !== undefined) throw error;
       return [];
     }
-    const parts = { handle, a: min, b: this.#limits };
+    const parts = { handle, a: arg('minItems', min), b: this.#limits };
     const { items, last, error } = batchFrom(
       await invoke(native.streamPull, this.#operation, parts, { background: this.#background }),
       this.#operation,
@@ -104,36 +101,37 @@ export class PullStream {
     return error !== undefined && items.length === 0 ? this.pull() : items;
   }
 
-  /** Asks the producer to finish; what it still gives is read as before. */
+  /** Requests the producer to finish. Items that it still sends are read as before. */
   stop(): void {
-    if (this.#handle !== undefined) invokeSync(native.streamCancel, this.#operation, { handle: this.#handle, a: 0 });
+    if (this.#handle !== undefined)
+      invokeSync(native.streamCancel, this.#operation, { handle: this.#handle, a: arg('isKill', 0) });
   }
 
-  /** Ends the stream now and tells the producer. Idempotent. */
+  /** Ends the stream now and cancels the producer. Idempotent. */
   kill(): void {
     const handle = this.#handle;
     this.#handle = undefined;
     this.#error = undefined;
-    if (handle !== undefined) invokeSync(native.streamCancel, this.#operation, { handle, a: 1 });
+    if (handle !== undefined) invokeSync(native.streamCancel, this.#operation, { handle, a: arg('isKill', 1) });
   }
 }
 
-/** What an iterator reads from: a native stream, or one that is opened again while nothing came. */
-export type Pullable = Pick<PullStream, 'pull' | 'stop' | 'kill'>;
+/** What an iterator reads from: a native stream, or one that is opened again while it has returned no items. */
+export type ItemSource = Pick<NativeStream, 'pull' | 'stop' | 'kill'>;
 
 /** The items of a stream, decoded one by one as they are read. Leaving the loop kills the stream. */
-export class PullIterator<T> implements AsyncIterableIterator<T> {
+export class StreamIterator<T> implements AsyncIterableIterator<T> {
   #failure: { error: unknown } | undefined;
-  #first: Promise<PulledItem[]> | undefined;
-  #items: PulledItem[] = [];
+  #first: Promise<StreamItem[]> | undefined;
+  #items: StreamItem[] = [];
   #next = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #ended = false;
 
-  /** `decode` gives undefined for an item that readers do not see. */
+  /** `decode` returns undefined for an item that readers do not see. */
   constructor(
-    protected readonly stream: Pullable,
-    private readonly decode: (item: PulledItem) => T | undefined,
+    protected readonly stream: ItemSource,
+    private readonly decode: (item: StreamItem) => T | undefined,
     private readonly finished: () => void = () => {},
   ) {}
 
@@ -141,14 +139,14 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
     return this;
   }
 
-  /** Asks for the first items before anyone reads them. */
+  /** Requests the first items before a consumer reads them. */
   start(): this {
     this.#first = this.stream.pull();
     this.#first.catch(() => {});
     return this;
   }
 
-  /** Kills the stream; the reader gets the error in place of what is unread. */
+  /** Kills the stream. The reader gets the error instead of the unread items. */
   fail(error: unknown): void {
     if (this.#ended) return;
     this.#failure = { error };
@@ -156,11 +154,11 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
     this.stream.kill();
   }
 
-  /** The next item, or the end. Throws what ended the stream, once, behind its last item. */
+  /** The next item, or the end. Throws the error that ended the stream, once, after the last item. */
   next(): Promise<IteratorResult<T>> {
     const ready = this.#take();
     if (ready !== undefined) return Promise.resolve({ done: false, value: ready });
-    // Reads that overlap are answered in their order.
+    // Overlapping reads are answered in their order.
     const result = this.#tail.then(() => this.#fetch());
     this.#tail = result.catch(() => {});
     return result;
@@ -168,7 +166,7 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
 
   #take(): T | undefined {
     while (this.#next < this.#items.length) {
-      const value = this.decode(this.#items[this.#next++] as PulledItem);
+      const value = this.decode(this.#items[this.#next++] as StreamItem);
       if (value !== undefined) return value;
     }
     return undefined;
@@ -179,7 +177,7 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
       const value = this.#take();
       if (value !== undefined) return { done: false, value };
       if (this.#ended) return { done: true, value: undefined };
-      let items: PulledItem[] = [];
+      let items: StreamItem[] = [];
       try {
         const first = this.#first;
         this.#first = undefined;
@@ -206,7 +204,7 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
     this.finished();
   }
 
-  /** What leaving a `for await` loop calls: drops what is unread and kills the stream. */
+  /** Called when a `for await` loop is left. Drops the unread items and kills the stream. */
   async return(): Promise<IteratorResult<T>> {
     this.#items = [];
     this.#next = 0;
@@ -224,10 +222,4 @@ export class PullIterator<T> implements AsyncIterableIterator<T> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return();
   }
-}
-
-/** Throws where an object is used after its close. */
-export function open<T>(value: T | undefined, what: string, operation: string): T {
-  if (value === undefined) throw new ClosedError(what, operation);
-  return value;
 }

@@ -1,17 +1,17 @@
-/** Items that all requests together may give in one turn of the event loop. */
-export const ITEMS_A_TURN = 256;
+/** The maximum number of items of all requests in one turn of the event loop. */
+export const MAX_ITEMS_PER_TURN = 256;
 
 let items = 0;
 let turn: Promise<void> | undefined;
 
 /**
- * What a generator that gives item after item waits for, or undefined where it may go on. Its awaits alone never leave the
- * turn, in which no new request arrives: each would wait for the last item of all that are there already.
+ * A promise that a generator awaits before its next item, or undefined if it may continue now. Awaiting resolved
+ * promises never returns to the event loop. Without this pause one long generator would block every new request.
  */
 export function turnOver(): Promise<void> | undefined {
   if (turn !== undefined) return turn;
   items += 1;
-  if (items < ITEMS_A_TURN) return undefined;
+  if (items < MAX_ITEMS_PER_TURN) return undefined;
   items = 0;
   turn = new Promise((resolve) => {
     setImmediate(() => {

@@ -1,10 +1,10 @@
 import { constants } from 'node:buffer';
 
-/** Before a view of memory that is not JavaScript's own is made: Node.js 20 has none of more than 4 GiB. */
+/** Checks the size of a view of external memory. Node.js 20 supports at most 4 GiB. */
 export function checkViewBytes(path: string, bytes: number): void {
-  const most = constants.MAX_LENGTH;
-  if (bytes > most)
+  const max = constants.MAX_LENGTH;
+  if (bytes > max)
     throw new RangeError(
-      `${path}: expected at most ${most} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`,
+      `${path}: expected at most ${max} bytes, the largest view in Node.js ${process.versions.node}, got ${bytes}`,
     );
 }

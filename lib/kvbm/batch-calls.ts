@@ -1,157 +1,192 @@
 import { native } from '../addon/invoke.js';
-import type { BoundBlocks, Handle } from '../addon/native.js';
+import type { Handle } from '../addon/native.js';
+import { ClosedError } from '../errors.js';
 import { call, failureOf } from './errors.js';
+import type { TokenSequence } from './sequence.js';
 
-export type Words = Uint32Array;
+/** The native side writes ids to chunks of this many words. Many batches share one chunk. */
+const CHUNK_WORDS = 4096;
 
-/** Ids are written to chunks of so many words, which the objects that show them share. */
-const CHUNK = 4096;
+/** A release waits for the next call to the native side, or until this many wait. */
+const MAX_PENDING_RELEASES = 64;
 
-/** Released batches are noted, and given back by the next call that crosses to the native side anyway. */
-const MOST_NOTED = 64;
+/** Layout of the frame: two numbers, the number of pending releases, and the ids of their batches. */
+const [A, B, RELEASE_COUNT, RELEASES] = [0, 1, 2, 3];
 
-/** What the frame of `BoundBlocks` holds: two numbers, how many batches are noted, and their ids. */
-const [A, B, NOTED, IDS] = [0, 1, 2, 3];
-
-/** A manager's calls that are made for every batch: what they hand over lies in memory that both sides know. */
-export class Crossing {
-  readonly #bound: BoundBlocks;
-  readonly #frame = new Float64Array(IDS + MOST_NOTED);
-  #words: Words = new Uint32Array();
-  #next = 0;
-  #noted = 0;
-  #flushes = false;
-  /** What a flush at the end of a turn failed with. */
-  #failed: { readonly error: unknown } | undefined;
+/**
+ * The native calls of one manager that run for every batch of blocks. Arguments and results lie in two typed arrays
+ * that both sides share, which costs less than passing them.
+ */
+export class BatchCalls {
+  readonly #native: {
+    readonly useMemory: (words: Uint32Array, frame: Float64Array) => void;
+    readonly allocate: () => void;
+    readonly match: (sequence: Handle<'sequence'>) => void;
+    readonly stage: (sequence: Handle<'sequence'>) => void;
+    readonly register: () => void;
+    readonly release: () => void;
+  };
+  readonly #frame = new Float64Array(RELEASES + MAX_PENDING_RELEASES);
+  #words: Uint32Array = new Uint32Array();
+  #committed = 0;
+  #pendingReleases = 0;
+  #flushIsScheduled = false;
+  /** The error of a flush that had no caller. */
+  #flushFailure: { readonly error: unknown } | undefined;
   #isOpen = true;
 
-  constructor(handle: Handle) {
-    this.#bound = call(native.blocksBind, 'BlockManager', handle);
-    this.#grow(0);
+  constructor(handle: Handle<'blocks'>) {
+    const [useMemory, allocate, match, stage, register, release] = call(native.blocksBind, 'BlockManager', { handle });
+    this.#native = { useMemory, allocate, match, stage, register, release };
+    this.#startChunk(0);
   }
 
   /** The words that `allocate`, `match` and `register` write to. */
-  get words(): Words {
+  get words(): Uint32Array {
     return this.#words;
   }
 
-  /** How many batches are noted, which those do not see who cross elsewhere. */
-  get noted(): number {
-    return this.#noted;
+  /** Releases that native calls outside this class do not see yet. */
+  get pendingReleases(): number {
+    return this.#pendingReleases;
   }
 
-  /** Room for so many words, at an offset; not used up before `used`. */
-  room(count: number): { words: Words; offset: number } {
+  /**
+   * Returns where the native side may write `count` words. `commit` keeps them; without it the next call reuses them.
+   */
+  reserve(count: number): { words: Uint32Array; offset: number } {
     return { offset: this.#reserve(count), words: this.#words };
   }
 
-  /** Takes words of the room; where they begin. */
-  used(count: number): number {
-    const offset = this.#next;
-    this.#next += count;
+  /** Keeps `count` reserved words. Returns the offset of the first. */
+  commit(count: number): number {
+    const offset = this.#committed;
+    this.#committed += count;
     return offset;
   }
 
   #reserve(count: number): number {
-    if (this.#next + count > this.#words.length) this.#grow(count);
-    return this.#next;
+    if (this.#committed + count > this.#words.length) this.#startChunk(count);
+    return this.#committed;
   }
 
-  #grow(count: number): void {
-    this.#words = new Uint32Array(Math.max(CHUNK, count));
-    this.#next = 0;
-    this.#bound[0](this.#words, this.#frame);
+  #startChunk(count: number): void {
+    this.#words = new Uint32Array(Math.max(CHUNK_WORDS, count));
+    this.#committed = 0;
+    this.#native.useMemory(this.#words, this.#frame);
   }
 
-  /** The batch's id, or 0; the blocks' ids are in the room then. */
+  /**
+   * Allocates `count` blocks and writes their ids to the reserved words. Returns the batch's id; 0 if there are too
+   * few.
+   */
   allocate(operation: string, count: number): number {
+    this.#assertOpen(operation);
     const frame = this.#fill(count, this.#reserve(count));
     try {
-      this.#bound[1]();
+      this.#native.allocate();
     } catch (error) {
       throw failureOf(error, operation);
     }
     return frame[A] as number;
   }
 
-  /** The batch's id, or 0; how many blocks match and their ids are in the room then. */
-  match(operation: string, sequence: Handle, range: number, most: number): number {
-    const frame = this.#fill(range, this.#reserve(most + 1));
+  /**
+   * Finds the longest run of a range of the sequence's blocks. Writes its length and its ids to the reserved words.
+   * Returns the batch's id; 0 if no block was found.
+   */
+  match(operation: string, sequence: TokenSequence, range: number, maxCount: number): number {
+    this.#assertOpen(operation);
+    const handle = sequence.handle(operation);
+    const frame = this.#fill(range, this.#reserve(maxCount + 1));
     try {
-      this.#bound[2](sequence);
+      this.#native.match(handle);
     } catch (error) {
       throw failureOf(error, operation);
     }
     return frame[A] as number;
   }
 
-  /** Names the blocks of a mutable batch by those of a range of the sequence's. */
-  stage(operation: string, batch: number, sequence: Handle, range: number): void {
+  /** Names the blocks of a mutable batch after a range of the sequence's blocks. */
+  stage(operation: string, batch: number, sequence: TokenSequence, range: number): void {
+    this.#assertOpen(operation);
+    const handle = sequence.handle(operation);
     this.#fill(batch, range);
     try {
-      this.#bound[3](sequence);
+      this.#native.stage(handle);
     } catch (error) {
       throw failureOf(error, operation);
     }
   }
 
-  /** Registers a staged batch; how many of its blocks were replaced, in which case the ids of all are in the room. */
+  /**
+   * Registers a staged batch of `count` blocks. Returns how many of them were replaced by blocks of the same names. If
+   * any was, the ids of all are in the reserved words.
+   */
   register(operation: string, batch: number, count: number): number {
+    this.#assertOpen(operation);
     const frame = this.#fill(batch, this.#reserve(count));
     try {
-      this.#bound[4]();
+      this.#native.register();
     } catch (error) {
       throw failureOf(error, operation);
     }
     return frame[A] as number;
+  }
+
+  #assertOpen(operation: string): void {
+    if (!this.#isOpen) throw new ClosedError('the block manager', operation);
   }
 
   #fill(a: number, b: number): Float64Array {
-    if (this.#failed !== undefined) {
-      const { error } = this.#failed;
-      this.#failed = undefined;
+    if (this.#flushFailure !== undefined) {
+      const { error } = this.#flushFailure;
+      this.#flushFailure = undefined;
       throw error;
     }
     const frame = this.#frame;
     frame[A] = a;
     frame[B] = b;
-    frame[NOTED] = this.#noted;
-    this.#noted = 0;
+    frame[RELEASE_COUNT] = this.#pendingReleases;
+    this.#pendingReleases = 0;
     return frame;
   }
 
-  /** Gives a batch back: at once for all that this environment can see, for others by the end of this turn at the latest. */
+  /**
+   * Releases a batch. Every later call of this environment sees its blocks as released; other environments see it at
+   * the end of this turn of the event loop at the latest.
+   */
   release(id: number): void {
-    // A manager that is gone gave everything back.
+    // Closing the manager has released everything.
     if (!this.#isOpen) return;
-    this.#frame[IDS + this.#noted++] = id;
-    if (this.#noted === MOST_NOTED) this.flush();
-    else if (!this.#flushes) {
-      this.#flushes = true;
+    this.#frame[RELEASES + this.#pendingReleases++] = id;
+    if (this.#pendingReleases === MAX_PENDING_RELEASES) this.flush();
+    else if (!this.#flushIsScheduled) {
+      this.#flushIsScheduled = true;
       queueMicrotask(() => {
-        this.#flushes = false;
+        this.#flushIsScheduled = false;
         try {
-          if (this.#noted > 0) this.flush();
+          if (this.#pendingReleases > 0) this.flush();
         } catch (error) {
-          // Nobody to tell is on the stack: whoever calls next hears of it.
-          this.#failed = { error };
+          // A microtask has no caller: the next call throws the error.
+          this.#flushFailure = { error };
         }
       });
     }
   }
 
+  /** Makes the native side release what is pending. */
   flush(): void {
     this.#fill(0, 0);
     try {
-      this.#bound[5]();
+      this.#native.release();
     } catch (error) {
       throw failureOf(error, 'blocks.dispose');
     }
   }
 
-  /** Nothing is noted any more. */
   close(): void {
     this.#isOpen = false;
-    this.#noted = 0;
+    this.#pendingReleases = 0;
   }
 }

@@ -1,104 +1,108 @@
-import { native } from '../addon/invoke.js';
+import { arg, native } from '../addon/invoke.js';
 import { checkInteger } from '../check.js';
 import { ClosedError } from '../errors.js';
-import type { Words } from './batch-calls.js';
+import type { ManagerCore } from './core.js';
 import { BlockStateError, call } from './errors.js';
-import type { BlockManager } from './manager.js';
 
-/** Instead of what took the blocks, while they will come back. */
-const LENT = 'a copy';
+/** The state of a batch that a copy uses: its blocks come back after the copy. */
+const LEASED = 'a copy';
 
-/** Blocks that cannot be used until `giveBack`. */
-export interface LentBatch {
+/** Blocks that nothing else can use until `release`. */
+export interface BatchLease {
+  /** The batch's id. */
   readonly id: number;
-  giveBack(): void;
+  release(): void;
 }
 
 /**
- * Many blocks of one manager under one native batch. What a batch holds is released by `dispose`, or given on to the object
- * that a method returns; either way the batch itself is over, and its views are detached.
+ * Many blocks of one manager in one native batch. `dispose` releases the blocks; a method that changes their state
+ * moves them to the object that it returns. Either way this object ends, and its views are detached.
  *
- * One is made for every call of a manager, and setting a private name costs as much as the native side's part of the call:
- * the fields are plain ones that the constructor sets.
+ * Every call of a manager makes one, and setting a private name costs as much as the native part of the call. That is
+ * why the fields are plain ones, set by the constructor.
  */
 export abstract class Blocks implements Disposable {
-  declare readonly manager: BlockManager;
-  /** 0 once the blocks are gone, or lent. */
+  /** @internal */
+  declare readonly core: ManagerCore;
+  /** 0 if the blocks are released, moved or leased. */
   declare private batch: number;
-  declare private words: Words;
+  /** The ids lie in these words, from `offset` on. */
+  declare private words: Uint32Array;
   declare private offset: number;
   declare private count: number;
-  declare private known: Uint32Array | undefined;
+  declare private copiedIds: Uint32Array | undefined;
   declare private views: (ArrayBuffer | undefined)[] | undefined;
-  declare private taken: string | undefined;
+  /** The operation that moved the blocks, `dispose`, or `LEASED`. */
+  declare private takenBy: string | undefined;
 
   /** @internal */
-  constructor(manager: BlockManager, id: number, words: Words, offset: number, count: number) {
-    this.manager = manager;
+  constructor(core: ManagerCore, id: number, words: Uint32Array, offset: number, count: number) {
+    this.core = core;
     this.batch = id;
     this.words = words;
     this.offset = offset;
     this.count = count;
-    this.known = undefined;
+    this.copiedIds = undefined;
     this.views = undefined;
-    this.taken = undefined;
+    this.takenBy = undefined;
   }
 
-  /** How many blocks. */
+  /** Number of blocks. */
   get length(): number {
     return this.count;
   }
 
   /** The blocks' ids in the manager, in order. */
   get ids(): Uint32Array {
-    // A copy: the native side writes to the words, so nobody else may have their buffer, who could transfer it.
-    return (this.known ??= this.words.slice(this.offset, this.offset + this.count));
+    // A copy: the caller could transfer the buffer, and the native side writes to it.
+    return (this.copiedIds ??= this.words.slice(this.offset, this.offset + this.count));
   }
 
-  /** Whether the blocks are gone: disposed, or given on. */
+  /** Whether the blocks were disposed of or moved. */
   get disposed(): boolean {
-    return this.batch === 0 && this.taken !== LENT;
+    return this.batch === 0 && this.takenBy !== LEASED;
   }
 
-  /** @internal The batch's id, for a call that leaves the blocks here. */
+  /** @internal The batch's id. @throws ClosedError, BlockStateError if the blocks are no longer here */
   id(operation: string): number {
-    if (this.batch === 0) this.#refuse(operation);
+    if (this.batch === 0) this.#throwTaken(operation);
     return this.batch;
   }
 
-  #refuse(operation: string): never {
-    if (this.taken === undefined || this.taken === 'dispose') throw new ClosedError('the batch of blocks', operation);
-    const what = this.taken === LENT ? 'are lent to' : 'were given on by';
-    throw new BlockStateError(`${operation}: the blocks ${what} ${this.taken}`, operation);
+  #throwTaken(operation: string): never {
+    if (this.takenBy === undefined || this.takenBy === 'dispose')
+      throw new ClosedError('the batch of blocks', operation);
+    const what = this.takenBy === LEASED ? 'are leased to' : 'were moved by';
+    throw new BlockStateError(`${operation}: the blocks ${what} ${this.takenBy}`, operation);
   }
 
-  /** @internal Ends this object after the native side has given its blocks on. */
-  give(by: string): void {
+  /** @internal Ends this object: the native side has moved its blocks. */
+  end(by: string): void {
     this.batch = 0;
-    this.taken = by;
+    this.takenBy = by;
     if (this.views !== undefined) this.detach();
   }
 
-  /** @internal Takes the blocks for a copy: a `dispose` meanwhile takes effect when they are given back. */
-  lend(operation: string): LentBatch {
+  /** @internal Takes the blocks for a copy. A `dispose` during the lease takes effect at its end. */
+  lease(operation: string): BatchLease {
     const id = this.id(operation);
-    this.give(LENT);
-    const giveBack = (): void => {
-      if (this.taken !== LENT) return this.manager.release(id);
+    this.end(LEASED);
+    const release = (): void => {
+      if (this.takenBy !== LEASED) return this.core.calls.release(id);
       this.batch = id;
-      this.taken = undefined;
+      this.takenBy = undefined;
     };
-    return { id, giveBack };
+    return { id, release };
   }
 
-  /** @internal */
-  get place(): [Words, number] {
+  /** @internal Where the ids lie. */
+  get location(): [words: Uint32Array, offset: number] {
     return [this.words, this.offset];
   }
 
-  /** @internal Other ids from now on: blocks were added, or taken away at the end. */
-  protected become(ids: Uint32Array): void {
-    this.known = ids;
+  /** @internal Replaces the ids after blocks were added, or removed at the end. */
+  protected setIds(ids: Uint32Array): void {
+    this.copiedIds = ids;
     this.words = ids;
     this.offset = 0;
     this.count = ids.length;
@@ -111,14 +115,18 @@ export abstract class Blocks implements Disposable {
     this.views ??= [];
     let view = this.views[index];
     if (view === undefined) {
-      view = call(native.blockView, operation, this.manager.handle(operation), id, index);
+      view = call(native.blockView, operation, {
+        handle: this.core.handle(operation),
+        a: arg('batch', id),
+        b: arg('blockIndex', index),
+      });
       this.views[index] = view;
-      this.manager.watch(this);
+      this.core.addViewOwner(this);
     }
     return new Uint8Array(view);
   }
 
-  /** @internal Detaches the views from index `from` on. */
+  /** @internal Detaches the views of the blocks from index `from` on. */
   detach(from = 0): void {
     const { views } = this;
     if (views === undefined) return;
@@ -129,22 +137,29 @@ export abstract class Blocks implements Disposable {
     views.length = Math.min(views.length, from);
     if (from === 0) {
       this.views = undefined;
-      this.manager.unwatch(this);
+      this.core.removeViewOwner(this);
     }
   }
 
-  /** Gives the blocks back. Idempotent; a no-op for blocks that were given on. */
+  /** Releases the blocks. Idempotent; does nothing if the blocks were moved. */
   dispose(): void {
     const id = this.batch;
     if (id !== 0) {
-      this.give('dispose');
-      this.manager.release(id);
-    } else if (this.taken === LENT) {
-      this.taken = 'dispose';
+      this.end('dispose');
+      this.core.calls.release(id);
+    } else if (this.takenBy === LEASED) {
+      this.takenBy = 'dispose';
     }
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+export function checkBlocks<B extends Blocks>(path: string, blocks: B, Kind: new (...parts: never[]) => B): void {
+  if (blocks instanceof Kind) return;
+  const given = blocks as object | null | undefined;
+  const got = given === null ? 'null' : (given?.constructor?.name ?? typeof given);
+  throw new TypeError(`${path}: expected ${Kind.name}, got ${got}`);
 }

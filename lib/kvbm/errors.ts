@@ -1,9 +1,9 @@
 import { unpack } from '../addon/codec.js';
 import { invokeSync } from '../addon/invoke.js';
-import type { Bytes, Handle, Nothing, Payload, Sync } from '../addon/native.js';
+import type { Bytes, CallParts, Exactly, Sync } from '../addon/native.js';
 import { ClosedError, DynamoError, errorFrom, type Failure } from '../errors.js';
 
-/** There are not as many blocks as were asked for: the others are held. */
+/** Fewer blocks are available than were requested: the others are in use. */
 export class BlocksExhaustedError extends DynamoError {
   override readonly name: string = 'BlocksExhaustedError';
 
@@ -12,14 +12,16 @@ export class BlocksExhaustedError extends DynamoError {
     readonly available: number,
     operation: string,
   ) {
-    super('CapacityExhausted', `${operation}: expected ${requested} blocks, got ${available} that can be had`, {
+    super('CapacityExhausted', `${operation}: expected ${requested} blocks, got ${available} available`, {
       reason: 'kvbm.exhausted',
       operation,
     });
   }
 }
 
-/** Blocks were used in a state that does not allow it: staged twice, registered twice, given on, or lent to a copy. */
+/**
+ * The state of the blocks does not allow the call: they were staged, registered or moved before, or a copy uses them.
+ */
 export class BlockStateError extends DynamoError {
   override readonly name: string = 'BlockStateError';
 
@@ -28,7 +30,7 @@ export class BlockStateError extends DynamoError {
   }
 }
 
-/** Blocks of managers whose layouts differ were to be copied. */
+/** The layouts of two managers differ, so blocks cannot be copied between them. */
 export class BlockLayoutError extends DynamoError {
   override readonly name: string = 'BlockLayoutError';
 
@@ -37,7 +39,7 @@ export class BlockLayoutError extends DynamoError {
   }
 }
 
-/** A block's bytes are not those that were stored in it. */
+/** A block's bytes differ from those that were stored in it. */
 export class BlockChecksumError extends DynamoError {
   override readonly name: string = 'BlockChecksumError';
 
@@ -52,32 +54,32 @@ const KINDS: Record<string, new (message: string, operation: string) => DynamoEr
   'kvbm.checksum': BlockChecksumError,
 };
 
-/** The error of this area's own kind, where there is one. */
+/** The error as this area's own class, if there is one for its reason. */
 export function blockError(error: unknown): unknown {
   if (!(error instanceof DynamoError) || error instanceof ClosedError) return error;
   const Kind = KINDS[error.reason];
   return Kind === undefined ? error : new Kind(error.message, error.operation ?? '');
 }
 
-/** The error for what a function threw that is called past `invokeSync`. */
+/** For promises: rejects with `blockError`. */
+export function rethrow(error: unknown): never {
+  throw blockError(error);
+}
+
+/** The error of a native function that is called without `invokeSync`. */
 export function failureOf(error: unknown, operation: string): unknown {
   const { failure } = error as { failure?: Bytes };
   return failure === undefined ? error : blockError(errorFrom(unpack(failure) as Failure, operation));
 }
 
-/** `invokeSync` with this area's errors. */
-export function call<Result>(
-  fn: Sync<Result>,
+/** `invokeSync` that throws this area's error classes. */
+export function call<Result, Parts>(
+  fn: Sync<Result, Parts>,
   operation: string,
-  handle: Handle,
-  a?: number,
-  b?: number,
-  payload?: Payload | Nothing,
-  args?: Bytes | Nothing,
-  other?: Handle | Nothing,
+  parts: Exactly<NoInfer<Parts>>,
 ): Result {
   try {
-    return invokeSync(fn, operation, { handle, args, payload, a, b, other });
+    return invokeSync(fn as unknown as Sync<Result, CallParts>, operation, parts);
   } catch (error) {
     throw blockError(error);
   }

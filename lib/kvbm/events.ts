@@ -1,11 +1,11 @@
 import type { Handle } from '../addon/native.js';
-import { PullIterator, PullStream } from '../addon/stream.js';
+import { NativeStream, StreamIterator } from '../addon/stream.js';
 import { wordsAt } from './hashes.js';
 
-/** Where a manager's blocks lie. */
+/** The kind of memory that a manager's blocks lie in. */
 export type Tier = 'device' | 'host' | 'disk';
 
-/** The tiers in the router's words. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
+/** The router's names of the tiers. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
 export type BlockEventTier = 'device' | 'host_pinned' | 'disk';
 
 /** @inline */
@@ -14,35 +14,35 @@ interface EventBase {
 }
 
 /**
- * A change of what a manager holds, in the words of the router's events: hashes of whole sequences name blocks, hashes of
- * tokens describe them. Each block is told stored and removed in turn, however many duplicates and references of it there
- * are. Where `lost` comes the subscriber was too slow: it should begin again with a snapshot.
+ * A change of a manager's contents, in the form of the router's events: the hash of the whole sequence names a block,
+ * the hash of its tokens describes it. Each block is reported as stored and removed in turn. Duplicates and references
+ * do not count. After `lost` the subscriber was too slow, and should start again with a snapshot.
  */
 export type BlockEvent = EventBase &
   (
     | {
         readonly kind: 'stored';
-        /** Counts a manager's changes. */
+        /** Increases with each change of the manager. */
         readonly eventId: bigint;
         readonly blockHashes: BigUint64Array;
-        /** As many as `blockHashes`. */
+        /** One for each of `blockHashes`. */
         readonly tokensHashes: BigUint64Array;
-        /** Sequence hash of the block before the first; null where the run begins its sequence. */
+        /** Sequence hash of the block before the first; null if the run begins its sequence. */
         readonly parentHash: bigint | null;
-        /** Index in its sequence of the first block. */
+        /** Index of the first block in its sequence. */
         readonly startPosition: number;
       }
     | { readonly kind: 'removed'; readonly eventId: bigint; readonly blockHashes: BigUint64Array }
-    /** A snapshot follows: nothing is there yet. */
+    /** The manager is empty; a snapshot follows. */
     | { readonly kind: 'cleared'; readonly eventId: bigint }
     | { readonly kind: 'lost'; readonly count: number }
   );
 
-/** What publishes a worker's cache needs of a manager: `KvPublisher` follows it. */
+/** The part of a manager that `KvPublisher` needs to publish a worker's cache. */
 export interface BlockEventSource {
   readonly tier: Tier;
   readonly blockSize: number;
-  /** The changes from now on; with `snapshot` first what is there. Leaving the loop ends it. */
+  /** The changes from now on; with `snapshot` the present contents come first. Leaving the loop ends the stream. */
   events(options?: { readonly snapshot?: boolean }): AsyncIterableIterator<BlockEvent> & AsyncDisposable;
 }
 
@@ -78,8 +78,8 @@ export function eventFrom(bytes: Uint8Array, tier: Tier): BlockEvent {
   }
 }
 
-export function eventStream(handle: Handle, tier: Tier): PullIterator<BlockEvent> {
-  return new PullIterator(new PullStream(handle, 'blocks.events', { background: true }), ({ bytes }) =>
+export function eventStream(handle: Handle<'stream'>, tier: Tier): StreamIterator<BlockEvent> {
+  return new StreamIterator(new NativeStream(handle, 'blocks.events', { background: true }), ({ bytes }) =>
     eventFrom(bytes, tier),
   );
 }

@@ -2,24 +2,19 @@ import { checkInteger, wrongType } from '../check.js';
 
 const BYTES = 16;
 
-/** A copy of the words from byte `start` on; a `Buffer`'s own `slice` would not copy. */
+/** A copy of `count` words from byte `start` on. `Buffer.slice` would not copy. */
 export function wordsAt(bytes: Uint8Array, start: number, count: number): BigUint64Array {
   const words = new BigUint64Array(count);
   new Uint8Array(words.buffer).set(bytes.subarray(start, start + count * 8));
   return words;
 }
 
-/** A view of bytes as words; copied where they do not lie as words must. */
-export function bigWords(bytes: Uint8Array | undefined): BigUint64Array {
-  if (bytes === undefined) return new BigUint64Array();
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : new Uint8Array(bytes);
-  return new BigUint64Array(aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.byteLength / 8);
-}
-
 /**
- * Names of blocks, each unique over all prefixes: position, hash of the sequence up to and with the block, and a fragment
- * of the hash before it, 16 bytes each, big-endian as the crates serialize them. They come from sequences and managers: two
- * invented names that share position and hash are a collision to the crates. Source: `dynamo-tokens` `PositionalLineageHash`.
+ * Names of blocks, 16 bytes each and unique over all prefixes. A name holds the position, the hash of the sequence up
+ * to and including the block, and a fragment of its parent's hash, big-endian as the crates serialize it.
+ *
+ * Names come from sequences and managers. Two invented names with the same position and hash are a collision for the
+ * crates. Source: `dynamo-tokens` `PositionalLineageHash`.
  *
  * @example
  * const names = sequence.lineageHashes();
@@ -28,7 +23,7 @@ export function bigWords(bytes: Uint8Array | undefined): BigUint64Array {
 export class LineageHashes {
   readonly length: number;
 
-  /** @throws RangeError where the bytes are not whole names */
+  /** @throws RangeError if the bytes are not whole names */
   constructor(readonly bytes: Uint8Array) {
     if (bytes.byteLength % BYTES !== 0) {
       throw new RangeError(`LineageHashes bytes: expected ${BYTES} a hash, got ${bytes.byteLength}`);
@@ -61,7 +56,7 @@ export class LineageHashes {
     return (view.getBigUint64(0) << 64n) | view.getBigUint64(8);
   }
 
-  /** The names from `start` up to but without `end`; a view of the same bytes. */
+  /** The names from `start` up to, but without, `end`: a view of the same bytes. */
   slice(start: number, end = this.length): LineageHashes {
     checkInteger('LineageHashes.slice start', start, 0, this.length);
     checkInteger('LineageHashes.slice end', end, start, this.length);

@@ -1,27 +1,33 @@
 import { DynamoError } from '../errors.js';
 import type { NixlAgent } from '../nixl/agent.js';
 
-/** How long somebody waits for bytes, which go on without him. */
-interface Patience {
+/** How long the caller waits. The transfer itself continues after a timeout or an abort. */
+interface DeadlineOptions {
   readonly operation: string;
-  /** @default for ever */
-  readonly ms?: number;
+  /** @default no limit */
+  readonly timeoutMs?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The promise's outcome, or the signal's reason, or an error once the time is over. */
-export async function limited<T>(promise: Promise<T>, { operation, ms, signal }: Patience): Promise<T> {
-  if (ms === undefined && signal === undefined) return promise;
+/**
+ * The promise's result. Rejects with the signal's reason after an abort, with `DYN_DEADLINE_EXCEEDED` after the
+ * timeout.
+ */
+export async function withDeadline<T>(
+  promise: Promise<T>,
+  { operation, timeoutMs, signal }: DeadlineOptions,
+): Promise<T> {
+  if (timeoutMs === undefined && signal === undefined) return promise;
   let stop = (): void => {};
   const ended = new Promise<never>((_, reject) => {
-    const late = (): void =>
+    const onTimeout = (): void =>
       reject(
         new DynamoError('DeadlineExceeded', `${operation}: the blocks were not read in time`, {
           reason: 'kvbm.pull_timeout',
           operation,
         }),
       );
-    const timer = ms === undefined ? undefined : setTimeout(late, Math.max(0, ms));
+    const timer = timeoutMs === undefined ? undefined : setTimeout(onTimeout, Math.max(0, timeoutMs));
     const onAbort = (): void => reject(signal?.reason);
     if (signal?.aborted === true) onAbort();
     signal?.addEventListener('abort', onAbort, { once: true });
@@ -38,10 +44,11 @@ export async function limited<T>(promise: Promise<T>, { operation, ms, signal }:
 }
 
 /**
- * Resolves once no byte of a transfer can be on its way any more; false where that will never be known. A transfer of an
- * agent that is closed fails before its bytes have stopped: those who wait for the close know when they have.
+ * Resolves when no byte of the transfer is in flight any longer: to true if that is certain, to false if it will never
+ * be known. A transfer fails as soon as its agent closes, before its bytes have stopped. The end of the close decides
+ * then.
  */
-export async function landed(transfer: Promise<unknown>, agent: NixlAgent): Promise<boolean> {
+export async function settled(transfer: Promise<unknown>, agent: NixlAgent): Promise<boolean> {
   try {
     await transfer;
     return true;

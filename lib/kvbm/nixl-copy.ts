@@ -1,37 +1,33 @@
-import { native } from '../addon/invoke.js';
 import type { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion, MemorySlice } from '../nixl/memory.js';
-import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
-import { BlockChecksumError, call } from './errors.js';
-import { bigWords } from './hashes.js';
-import { landed, limited } from './in-flight.js';
-import type { LayerRange } from './layout.js';
-import type { BlockManager } from './manager.js';
-import { pair } from './sequence.js';
+import { words } from '../words.js';
+import type { Blocks } from './batch.js';
+import { checksumsOf, compareChecksums, digest, settleChecksums } from './checksums.js';
+import type { ManagerCore } from './core.js';
+import { settled, withDeadline } from './in-flight.js';
+import { type LayerRange, layerCount } from './layout.js';
 
-const layersOf = ({ layout }: BlockManager): number => layout?.layers ?? 0;
-
-function regionOf(path: string, { region }: BlockManager): MemoryRegion {
+function ownRegion(path: string, { region }: ManagerCore): MemoryRegion {
   if (region === undefined)
-    throw new TypeError(`${path}: expected a manager whose region is this thread's, got one of another thread's`);
+    throw new TypeError(`${path}: expected a manager with a region of this thread, got one with a region of another`);
   return region;
 }
 
 /**
- * The agent that copies blocks from one manager to the other; undefined where they need none, both with memory or a file of
- * their own.
+ * The agent that copies blocks from one manager to the other. Undefined if the copy needs none: both managers have
+ * memory or their own file.
  *
- * @throws TypeError where there is no way between them
+ * @throws TypeError if no copy between them is possible
  */
-export function carrierOf(path: string, source: BlockManager, target: BlockManager): NixlAgent | undefined {
+export function agentBetween(path: string, source: ManagerCore, target: ManagerCore): NixlAgent | undefined {
   const both = [source, target];
-  const regions = both.filter(({ storage }) => storage === 'region').map((manager) => regionOf(path, manager));
+  const regions = both.filter(({ storage }) => storage === 'region').map((core) => ownRegion(path, core));
   if (regions.length === 0) return undefined;
   const other = both.find(({ storage }) => storage !== 'region' && storage !== 'memory');
-  if (other !== undefined)
-    throw new TypeError(
-      `${path}: expected memory or a region beside a region, got ${other.storage === undefined ? 'no storage' : "a manager's own file"}`,
-    );
+  if (other !== undefined) {
+    const got = other.storage === undefined ? 'no storage' : "a manager's own file";
+    throw new TypeError(`${path}: expected memory or a region beside a region, got ${got}`);
+  }
   const [first, second] = regions as [MemoryRegion, MemoryRegion?];
   if (second !== undefined && second.agent !== first.agent)
     throw new TypeError(
@@ -42,104 +38,56 @@ export function carrierOf(path: string, source: BlockManager, target: BlockManag
   return first.agent;
 }
 
-/** Both have for each block a checksum a layer; 0 where none is known. */
-function compare(
-  operation: string,
-  layers: number,
-  [first, end]: LayerRange,
-  expected: BigUint64Array,
-  got: BigUint64Array,
-): void {
-  const wrong = expected.findIndex((checksum, index) => {
-    const layer = index % layers;
-    return layer >= first && layer < end && checksum !== 0n && checksum !== got[index];
-  });
-  if (wrong >= 0)
-    throw new BlockChecksumError(
-      `${operation}: block ${Math.floor(wrong / layers)}: its bytes are not those that were stored`,
-      operation,
-    );
-}
-
-/**
- * Compares what mutable blocks hold now with the checksums that it should have; where the bytes cannot be looked at, keeps
- * those for whoever reads them.
- *
- * @throws BlockChecksumError
- */
-export function settleChecksums(
-  operation: string,
-  manager: BlockManager,
-  batch: number,
-  checksums: BigUint64Array,
-  range: LayerRange = [0, layersOf(manager)],
-): void {
-  const layers = layersOf(manager);
-  const handle = manager.handle(operation);
-  if (manager.storage !== 'region') {
-    if (checksums.some((checksum) => checksum !== 0n))
-      compare(operation, layers, range, checksums, bigWords(call(native.blocksDigest, operation, handle, batch)));
-    return;
-  }
-  const [first, end] = range;
-  const kept = checksums.filter((_, index) => index % layers >= first && index % layers < end);
-  call(native.blocksNote, operation, handle, batch, pair(first, end - first), new Uint8Array(kept.buffer));
-}
-
-function slicesOf(
-  manager: BlockManager,
-  region: MemoryRegion,
-  ids: Uint32Array,
-  [first, end]: LayerRange,
-): MemorySlice[] {
-  const { blockBytes } = manager;
-  const layerBytes = blockBytes / layersOf(manager);
+function slicesOf(core: ManagerCore, region: MemoryRegion, ids: Uint32Array, [first, end]: LayerRange): MemorySlice[] {
+  const { blockBytes } = core;
+  const layerBytes = blockBytes / layerCount(core);
   return Array.from(ids, (id) => region.slice(id * blockBytes + first * layerBytes, (end - first) * layerBytes));
 }
 
 /**
- * Copies blocks of which those of one manager at least lie in a region. Both are held until no byte can be on its way any
- * more, whoever waits for it.
+ * Copies blocks if at least one of the two managers has its blocks in a region. Neither side's blocks are released
+ * before the last byte has arrived, even if the caller stops waiting.
+ *
+ * @param source disposed of after the copy
  */
 export function copyThroughNixl(
   agent: NixlAgent,
-  from: RegisteredBlocks,
-  to: MutableBlocks,
+  source: Blocks,
+  target: Blocks,
   range: LayerRange,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const operation = 'manager.copy';
-  const [source, target] = [from.manager, to.manager];
-  const held = from.clone();
-  const lent = to.lend(operation);
-  const landings = [source.fly(), target.fly()];
-  const [sourceIds, targetIds] = [held.ids, to.ids];
+  const [from, to] = [source.core, target.core];
+  const lease = target.lease(operation);
+  const endTracking = [from.track(), to.track()];
+  const [sourceIds, targetIds] = [source.ids, target.ids];
   const move = async (): Promise<void> => {
-    let isOver = true;
+    let isSettled = true;
     try {
-      const [near, far] = await Promise.all([source.registerWith(agent), target.registerWith(agent)]);
-      // Disposed of meanwhile it has released its memory.
-      for (const manager of [source, target]) manager.handle(operation);
-      const [out, into] = [slicesOf(source, near, sourceIds, range), slicesOf(target, far, targetIds, range)];
-      // Backends of files take the memory for the local side.
-      const sending = near.memory === 'FILE' ? agent.read(into, out) : agent.write(out, into);
-      isOver = await landed(sending, agent);
-      await sending;
-      settleChecksums(operation, target, lent.id, bigWords(held.checksums()), range);
+      const [near, far] = await Promise.all([from.registerWith(agent), to.registerWith(agent)]);
+      // A manager that was disposed of in the meantime has released its memory.
+      for (const core of [from, to]) core.handle(operation);
+      const [out, into] = [slicesOf(from, near, sourceIds, range), slicesOf(to, far, targetIds, range)];
+      // Backends for files need the memory on the local side.
+      const transfer = near.memory === 'FILE' ? agent.read(into, out) : agent.write(out, into);
+      isSettled = await settled(transfer, agent);
+      await transfer;
+      settleChecksums(operation, to, lease.id, words(checksumsOf(operation, from, source.id(operation))), range);
     } finally {
-      if (isOver) {
-        held.dispose();
-        lent.giveBack();
-        for (const land of landings) land();
+      if (isSettled) {
+        source.dispose();
+        lease.release();
+        for (const end of endTracking) end();
       }
     }
   };
   const moved = move();
   moved.catch(() => {});
-  return limited(moved, { operation, signal });
+  return withDeadline(moved, { operation, signal });
 }
 
-/** A file's bytes go through memory that is registered for it. */
+/** Copies bytes to or from a file: NIXL needs them in registered memory. */
 async function throughMemory(
   agent: NixlAgent,
   bytes: Uint8Array,
@@ -153,60 +101,52 @@ async function throughMemory(
   }
 }
 
-/** A copy of the bytes of a block in a region. */
-export async function readBlock(operation: string, blocks: RegisteredBlocks, index: number): Promise<Uint8Array> {
-  const { manager } = blocks;
-  const region = regionOf(operation, manager);
-  using held = blocks.clone(index, index + 1);
-  const at = (held.ids[0] as number) * manager.blockBytes;
-  const from = region.slice(at, manager.blockBytes);
+/**
+ * Returns a copy of the bytes of a block that lies in a region.
+ *
+ * @param block one registered block, which the caller keeps until the promise settles
+ * @throws BlockChecksumError
+ */
+export async function readBlock(operation: string, block: Blocks): Promise<Uint8Array> {
+  const { core } = block;
+  const region = ownRegion(operation, core);
+  const at = (block.ids[0] as number) * core.blockBytes;
+  const from = region.slice(at, core.blockBytes);
   const bytes = region.memory === 'FILE' ? new Uint8Array(from.bytes) : await region.download(at, from.bytes);
   if (region.memory === 'FILE') await throughMemory(region.agent, bytes, (memory) => region.agent.read(memory, from));
-  const layers = layersOf(manager);
-  const handle = manager.handle(operation);
-  compare(
-    operation,
-    layers,
-    [0, layers],
-    bigWords(held.checksums()),
-    bigWords(call(native.blocksDigest, operation, handle, 0, 0, bytes)),
-  );
+  const layers = layerCount(core);
+  const expected = words(checksumsOf(operation, core, block.id(operation)));
+  compareChecksums(operation, layers, [0, layers], expected, digest(operation, core, bytes));
   return bytes;
 }
 
-/** Writes all of a mutable block in a region, and keeps its checksums. */
-export async function writeBlock(
-  operation: string,
-  blocks: MutableBlocks,
-  index: number,
-  data: Uint8Array,
-): Promise<void> {
-  const { manager } = blocks;
-  const region = regionOf(operation, manager);
+/** Writes all bytes of a mutable block that lies in a region, and keeps its checksums. */
+export async function writeBlock(operation: string, blocks: Blocks, index: number, data: Uint8Array): Promise<void> {
+  const { core } = blocks;
+  const region = ownRegion(operation, core);
   const { agent } = region;
-  if (data.length !== manager.blockBytes)
-    throw new TypeError(`${operation} bytes: expected ${manager.blockBytes}, a block's, got ${data.length}`);
-  const at = (blocks.ids[index] as number) * manager.blockBytes;
-  const lent = blocks.lend(operation);
-  const land = manager.fly();
-  let isOver = true;
+  if (data.length !== core.blockBytes)
+    throw new TypeError(`${operation} bytes: expected ${core.blockBytes}, the size of a block, got ${data.length}`);
+  const at = (blocks.ids[index] as number) * core.blockBytes;
+  const lease = blocks.lease(operation);
+  const endTracking = core.track();
+  let isSettled = true;
   try {
-    // The caller may go on with the array.
+    // The caller may change the array after the call.
     const bytes = data.slice();
     const isFile = region.memory === 'FILE';
-    const sending = isFile
+    const transfer = isFile
       ? throughMemory(agent, bytes, (memory) => agent.write(memory, region.slice(at, bytes.length)))
       : region.upload(bytes, at);
-    isOver = await landed(sending, agent);
-    await sending;
-    const handle = manager.handle(operation);
-    const checksums = bigWords(call(native.blocksChecksums, operation, handle, lent.id));
-    checksums.set(bigWords(call(native.blocksDigest, operation, handle, 0, 0, bytes)), index * layersOf(manager));
-    settleChecksums(operation, manager, lent.id, checksums);
+    isSettled = await settled(transfer, agent);
+    await transfer;
+    const checksums = words(checksumsOf(operation, core, lease.id));
+    checksums.set(digest(operation, core, bytes), index * layerCount(core));
+    settleChecksums(operation, core, lease.id, checksums);
   } finally {
-    if (isOver) {
-      lent.giveBack();
-      land();
+    if (isSettled) {
+      lease.release();
+      endTracking();
     }
   }
 }

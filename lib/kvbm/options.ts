@@ -1,55 +1,97 @@
-import { checkInteger, checkOneOf, checkOptions, wrongType } from '../check.js';
+import { checkArray, checkInteger, checkOneOf, wrongType } from '../check.js';
+import { boolean, custom, integer, nested, type OptionTable, oneOf, optionTable } from '../options.js';
 import type { Tier } from './events.js';
-import { type BlockLayout, type BlockStorage, blockBytes, checkLayout, checkStorage } from './layout.js';
-import { BlockRegistry, eventCapacity } from './registry.js';
+import {
+  type BlockLayout,
+  type BlockStorage,
+  blockBytes,
+  checkStorageFits,
+  LAYOUT_OPTIONS,
+  STORAGE,
+} from './layout.js';
+import { BlockRegistry, eventCapacity, eventsOption } from './registry.js';
 
 /**
- * Which inactive block is evicted first. `lineage`: a leaf, the one longest inactive; `lineage-fifo`: a leaf, that which
- * became one first; `lru`: the least recently used; `fifo`: the first that became inactive; `multiLru`: the least used, by
- * counts of uses that part four levels, and needs a registry with `frequency`. Source: `kvbm-logical` `pools/inactive`.
+ * Which inactive block is evicted first.
+ *
+ * - `lineage`: of the leaves, the one that has been inactive the longest
+ * - `lineage-fifo`: of the leaves, the one that became a leaf first
+ * - `lru`: the least recently used
+ * - `fifo`: the one that became inactive first
+ * - `multi-lru`: the least used, by four levels of use. `thresholds` are the three use counts between the levels. Needs
+ * a registry with `frequency`.
+ *
+ * Source: `kvbm-logical` `pools/inactive`.
  */
 export type Eviction =
   | 'lineage'
   | 'lineage-fifo'
   | 'lru'
   | 'fifo'
-  | { readonly multiLru: readonly [number, number, number] };
+  | { readonly policy: 'multi-lru'; readonly thresholds: readonly [number, number, number] };
 
-/** A tier's blocks: how many, of what size, what they hold, and which go first. */
+/** The blocks of one tier: their number, size, storage and eviction. */
 export interface BlockManagerOptions {
   readonly tier: Tier;
   readonly blockCount: number;
   /** Tokens in a block: a power of 2 up to 1024. */
   readonly blockSize: number;
-  /** @default one of its own */
+  /** @default its own registry */
   readonly registry?: BlockRegistry;
   /** @default 'lineage' */
   readonly eviction?: Eviction;
-  /** What registering a name twice does: keeps both blocks, or drops the second for the first. @default 'allow' */
+  /** If a name is registered twice: keeps both blocks, or replaces the second by the first. @default 'allow' */
   readonly duplicates?: 'allow' | 'reject';
-  /** Released blocks are emptied, not kept to be found. @default false */
+  /** Empties released blocks instead of keeping them findable. @default false */
   readonly resetOnRelease?: boolean;
-  /** Keeps what `events()` tells. `capacity`: how many a reader may fall behind, @default 8192. @default false */
+  /** Records changes for `events()`. `capacity`: events that a reader may lag behind, @default 8192. @default false */
   readonly events?: boolean | { readonly capacity: number };
   readonly layout?: BlockLayout;
   /** Needs `layout`. @default none: the blocks have names and no bytes */
   readonly storage?: BlockStorage;
 }
 
-const KNOWN = [
-  'tier',
-  'blockCount',
-  'blockSize',
-  'registry',
-  'eviction',
-  'duplicates',
-  'resetOnRelease',
-  'events',
-  'layout',
-  'storage',
-];
+type MultiLru = Exclude<Eviction, string>;
 
-/** A storage as the native side keeps it, which knows no regions. */
+const THRESHOLDS = custom<MultiLru['thresholds']>('three increasing use counts', (path, value) => {
+  checkArray(path, value, 'three use counts');
+  if (value.length !== 3) wrongType(path, 'an array of three use counts', value);
+  let min = 1;
+  for (const [index, count] of value.entries()) {
+    checkInteger(`${path}[${index}]`, count, min, 13 + index);
+    min = count + 1;
+  }
+});
+
+const MULTI_LRU_OPTIONS: OptionTable<MultiLru> = optionTable<MultiLru>({
+  policy: oneOf('multi-lru').required(),
+  thresholds: THRESHOLDS.required(),
+});
+
+function checkBlockSize(path: string, value: unknown): void {
+  checkInteger(path, value, 1, 1024);
+  if ((value & (value - 1)) !== 0) throw new RangeError(`${path}: expected a power of 2, got ${value}`);
+}
+
+const MANAGER_OPTIONS: OptionTable<BlockManagerOptions> = optionTable<BlockManagerOptions>({
+  tier: oneOf('device', 'host', 'disk').required(),
+  blockCount: integer(1, 2 ** 24 - 2).required(),
+  blockSize: custom<number>('a power of 2 from 1 to 1024', checkBlockSize, 'integer').required(),
+  registry: custom<BlockRegistry>('a BlockRegistry', (path, value) => {
+    if (!(value instanceof BlockRegistry)) wrongType(path, 'a BlockRegistry', value);
+  }),
+  eviction: custom<Eviction>('the name of a policy, or the policy multi-lru with its thresholds', (path, value) => {
+    if (typeof value === 'object' && value !== null) MULTI_LRU_OPTIONS.check(path, value);
+    else checkOneOf(path, value, ['lineage', 'lineage-fifo', 'lru', 'fifo']);
+  }),
+  duplicates: oneOf('allow', 'reject'),
+  resetOnRelease: boolean,
+  events: eventsOption(),
+  layout: nested(LAYOUT_OPTIONS),
+  storage: STORAGE,
+});
+
+/** The native side's form of a storage. It does not know regions. */
 interface StorageSettings {
   kind: BlockStorage['kind'];
   path?: string;
@@ -61,7 +103,7 @@ function nativeStorage(storage: BlockStorage): StorageSettings {
   return storage.kind === 'file' ? { ...settings, path: storage.path } : settings;
 }
 
-/** The options as the native side keeps them. */
+/** The native side's form of the options. */
 export interface Settings {
   tier: Tier;
   blockCount: number;
@@ -78,12 +120,11 @@ export interface Settings {
 /** @throws TypeError, RangeError */
 export function settingsOf(options: BlockManagerOptions): Settings {
   const path = 'BlockManager options';
-  checkOptions(path, options, KNOWN);
+  MANAGER_OPTIONS.check(path, options);
   const {
     tier,
     blockCount,
     blockSize,
-    registry,
     eviction = 'lineage',
     duplicates = 'allow',
     resetOnRelease = false,
@@ -91,43 +132,19 @@ export function settingsOf(options: BlockManagerOptions): Settings {
     layout,
     storage,
   } = options;
-  checkOneOf(`${path}.tier`, tier, ['device', 'host', 'disk']);
-  checkInteger(`${path}.blockCount`, blockCount, 1, 2 ** 24 - 2);
-  checkInteger(`${path}.blockSize`, blockSize, 1, 1024);
-  if ((blockSize & (blockSize - 1)) !== 0)
-    throw new RangeError(`${path}.blockSize: expected a power of 2, got ${blockSize}`);
-  if (registry !== undefined && !(registry instanceof BlockRegistry))
-    wrongType(`${path}.registry`, 'a BlockRegistry', registry);
-  let thresholds: readonly number[] | undefined;
-  if (typeof eviction === 'object') {
-    checkOptions(`${path}.eviction`, eviction, ['multiLru']);
-    thresholds = eviction.multiLru;
-    if (!Array.isArray(thresholds) || thresholds.length !== 3)
-      wrongType(`${path}.eviction.multiLru`, 'three counts', thresholds);
-    let least = 1;
-    for (const [index, count] of thresholds.entries()) {
-      checkInteger(`${path}.eviction.multiLru[${index}]`, count, least, 13 + index);
-      least = count + 1;
-    }
-  } else {
-    checkOneOf(`${path}.eviction`, eviction, ['lineage', 'lineage-fifo', 'lru', 'fifo']);
-  }
-  checkOneOf(`${path}.duplicates`, duplicates, ['allow', 'reject']);
-  if (typeof resetOnRelease !== 'boolean') wrongType(`${path}.resetOnRelease`, 'a boolean', resetOnRelease);
-  if (layout !== undefined) checkLayout(`${path}.layout`, layout);
   if (storage !== undefined) {
     if (layout === undefined) throw new TypeError(`${path}.layout: expected one with a storage, got undefined`);
-    checkStorage(`${path}.storage`, storage, tier, blockCount * blockBytes(layout, blockSize));
+    checkStorageFits(`${path}.storage`, storage, tier, blockCount * blockBytes(layout, blockSize));
   }
   return {
     tier,
     blockCount,
     blockSize,
-    eviction: typeof eviction === 'object' ? 'multi-lru' : eviction,
-    thresholds,
+    eviction: typeof eviction === 'object' ? eviction.policy : eviction,
+    thresholds: typeof eviction === 'object' ? eviction.thresholds : undefined,
     duplicates,
     resetOnRelease,
-    eventCapacity: eventCapacity(`${path}.events`, events, 8192),
+    eventCapacity: eventCapacity(events, 8192),
     layout: layout === undefined ? undefined : { ...layout, outer: layout.outer ?? 2, pageSize: blockSize },
     storage: storage === undefined ? undefined : nativeStorage(storage),
   };

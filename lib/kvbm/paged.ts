@@ -1,29 +1,45 @@
-import { checkFunction, checkInteger, checkOptions, wrongType } from '../check.js';
+import { checkInteger, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
+import { callback, integer, type OptionTable, optionTable } from '../options.js';
+import { tokenWords } from '../words.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockStateError } from './errors.js';
 import { BlockManager } from './manager.js';
-import { TokenSequence, type TokenSequenceOptions, type Tokens, tokenWords } from './sequence.js';
+import { SEQUENCE_ROWS, TokenSequence, type TokenSequenceOptions, type Tokens } from './sequence.js';
 
-/** A paged sequence's options: those of its tokens, and of its pages. */
+/** Options of a paged sequence: those of its tokens, and of its pages. */
 export interface PagedSequenceOptions extends Omit<TokenSequenceOptions, 'blockSize'> {
-  /** Most tokens that are taken from the cache. @default all but the last, so that a model has one to compute */
-  readonly mostCachedTokens?: number;
-  /** Copies a page's rows when a fork first writes. @default copies the blocks' bytes, which needs a storage of kind memory */
+  /**
+   * The maximum number of tokens from the cache.
+   *
+   * @default all but the last, so that a model has one token to compute
+   */
+  readonly maxCachedTokens?: number;
+  /**
+   * Copies a page's rows when a fork first writes.
+   *
+   * @default copies the blocks' bytes, which needs a storage of kind memory
+   */
   readonly copyPage?: (from: number, to: number) => void;
 }
 
-/** The last, unregistered pages, which a sequence and its forks share until one of them writes. */
+const PAGED_OPTIONS: OptionTable<PagedSequenceOptions> = optionTable<PagedSequenceOptions>({
+  ...SEQUENCE_ROWS,
+  maxCachedTokens: integer(0),
+  copyPage: callback<(from: number, to: number) => void>(),
+});
+
+/** The last, unregistered pages. A sequence and its forks share them until one of them writes. */
 interface Tail {
   readonly blocks: MutableBlocks;
   owners: number;
 }
 
 /**
- * One request's tokens and the blocks that hold their rows: its block table for paged attention. Full blocks that were
- * committed are shared with every request of the same prefix, and found again after it.
+ * The tokens of one request and the blocks that contain their rows: its block table for paged attention. Committed full
+ * blocks are shared with every request of the same prefix, and stay findable after the request.
  *
- * The rows of a token may be written once it is in the sequence; `commit` tells that they are.
+ * The rows of a token may be written as soon as the sequence contains it. `commit` declares that they are written.
  *
  * @example
  * using paged = PagedSequence.create(manager, promptTokens);
@@ -34,7 +50,7 @@ interface Tail {
  */
 export class PagedSequence implements Disposable {
   readonly tokens: TokenSequence;
-  /** Tokens whose rows were in the cache at the start. */
+  /** Number of tokens whose rows were in the cache at the start. */
   readonly cachedTokens: number;
   #registered: RegisteredBlocks | undefined;
   #tail: Tail | undefined;
@@ -63,21 +79,18 @@ export class PagedSequence implements Disposable {
   }
 
   /**
-   * Takes what it can of the prompt from the cache and allocates pages for the rest.
+   * Takes the cached prefix of the prompt and allocates pages for the rest.
    *
-   * @returns null where there are not as many blocks; nothing is held then
+   * @returns null if there are too few blocks; then it keeps none
    */
   static create(manager: BlockManager, tokens: Tokens, options: PagedSequenceOptions = {}): PagedSequence | null {
-    const path = 'PagedSequence.create options';
     if (!(manager instanceof BlockManager)) wrongType('PagedSequence.create manager', 'a BlockManager', manager);
-    checkOptions(path, options, ['salt', 'loraName', 'multimodal', 'mostCachedTokens', 'copyPage']);
-    const { mostCachedTokens, copyPage, ...rest } = options;
-    if (mostCachedTokens !== undefined) checkInteger(`${path}.mostCachedTokens`, mostCachedTokens, 0);
-    if (copyPage !== undefined) checkFunction(`${path}.copyPage`, copyPage);
+    PAGED_OPTIONS.check('PagedSequence.create options', options);
+    const { maxCachedTokens, copyPage, ...rest } = options;
     const { blockSize } = manager;
     const sequence = new TokenSequence(tokens, { ...rest, blockSize });
-    const most = Math.min(mostCachedTokens ?? Math.max(0, sequence.length - 1), sequence.length);
-    const registered = manager.matchPrefix(sequence, 0, Math.floor(most / blockSize));
+    const cacheable = Math.min(maxCachedTokens ?? Math.max(0, sequence.length - 1), sequence.length);
+    const registered = manager.matchPrefix(sequence, 0, Math.floor(cacheable / blockSize));
     const cached = registered?.length ?? 0;
     const pages = Math.ceil(sequence.length / blockSize) - cached;
     const blocks = pages === 0 ? undefined : manager.allocate(pages);
@@ -95,34 +108,34 @@ export class PagedSequence implements Disposable {
     );
   }
 
-  /** Tokens, whether their rows are written or not. */
+  /** Number of tokens, with or without written rows. */
   get length(): number {
     return this.tokens.length;
   }
 
-  /** Tokens whose rows are written: those from the cache and those committed. */
+  /** Number of tokens whose rows are written: cached and committed ones. */
   get computedTokens(): number {
     return this.#computed;
   }
 
-  /** Pages, as many as `blockTable()` has. */
+  /** Number of pages, the length of `blockTable()`. */
   get pageCount(): number {
     return (this.#registered?.length ?? 0) + (this.#tail?.blocks.length ?? 0);
   }
 
-  /** Pages that are registered: full, committed, and shared. Never written again. */
+  /** Number of registered pages: full, committed and shared. They are never written again. */
   get committedPages(): number {
     return this.#registered?.length ?? 0;
   }
 
   /**
-   * Adds tokens, and pages for them; before that it makes the last page this sequence's own, where a fork shares it.
+   * Appends tokens, and allocates pages for them. If a fork shares the last pages, they are copied first.
    *
-   * @returns false where there are not as many blocks; nothing is added then
+   * @returns false if there are too few blocks; then nothing is appended
    */
   append(tokens: number | Tokens): boolean {
     const operation = 'paged.append';
-    this.#open(operation);
+    this.#assertOpen(operation);
     const added =
       typeof tokens === 'number' ? tokenWords(operation, [tokens]) : tokenWords(`${operation} tokens`, tokens);
     if (added.length === 0) return true;
@@ -133,28 +146,28 @@ export class PagedSequence implements Disposable {
   }
 
   /**
-   * Makes room for so many tokens more, so that appending them cannot fail.
+   * Allocates pages for `tokens` more tokens, so that appending them cannot fail.
    *
-   * @returns false where there are not as many blocks
+   * @returns false if there are too few blocks
    */
   reserve(tokens: number): boolean {
     checkInteger('paged.reserve tokens', tokens, 0);
-    this.#open('paged.reserve');
+    this.#assertOpen('paged.reserve');
     const need = Math.ceil((this.length + tokens) / this.manager.blockSize) - this.pageCount;
     const shared = this.#tail !== undefined && this.#tail.owners > 1 ? this.#tail : undefined;
     const pages = Math.max(0, need) + (shared?.blocks.length ?? 0);
     if (pages === 0) return true;
     const blocks = this.manager.allocate(pages);
     if (blocks === null) return false;
-    if (shared !== undefined) this.#part(shared, blocks);
+    if (shared !== undefined) this.#unshare(shared, blocks);
     else if (this.#tail === undefined) this.#tail = { blocks, owners: 1 };
     else this.#tail.blocks.join(blocks);
     this.#table = undefined;
     return true;
   }
 
-  /** Copies what the shared pages hold to pages of this sequence's own. */
-  #part(shared: Tail, blocks: MutableBlocks): void {
+  /** Copies the written rows of shared pages to this sequence's own pages. */
+  #unshare(shared: Tail, blocks: MutableBlocks): void {
     const written = Math.ceil(this.#computed / this.manager.blockSize) - this.committedPages;
     for (let index = 0; index < written; index++) {
       if (this.#copyPage === undefined) blocks.bytes(index).set(shared.blocks.bytes(index));
@@ -165,17 +178,17 @@ export class PagedSequence implements Disposable {
   }
 
   /**
-   * Tells that the rows of the first `length` tokens are written, and registers the blocks that this fills. The block table
-   * may change: with `duplicates: 'reject'` a block that is there already takes the place of its twin.
+   * Declares that the rows of the first `length` tokens are written, and registers the blocks that this fills. The
+   * block table may change: with `duplicates: 'reject'` a registered block of the same name replaces the new one.
    */
   commit(length = this.length): void {
     const operation = 'paged.commit';
-    this.#open(operation);
+    this.#assertOpen(operation);
     checkInteger(`${operation} length`, length, this.#computed, this.length);
     const first = this.committedPages;
     const count = Math.floor(length / this.manager.blockSize) - first;
     if (count > 0) {
-      // The sequence's own: these tokens came by `append`, since a fork begins with nothing uncommitted.
+      // Not shared: a fork starts without uncommitted tokens, so `append` added these tokens and unshared the tail.
       const tail = this.#tail as Tail;
       const committed = tail.blocks.commit(this.tokens, first, count);
       if (tail.blocks.length === 0) {
@@ -189,9 +202,9 @@ export class PagedSequence implements Disposable {
     this.#computed = length;
   }
 
-  /** The pages' block ids, in order of the tokens. A snapshot: `append` and `commit` make new ones. */
+  /** The pages' block ids, in the order of the tokens. A snapshot: `append` and `commit` make new tables. */
   blockTable(): Uint32Array {
-    this.#open('paged.blockTable');
+    this.#assertOpen('paged.blockTable');
     if (this.#table === undefined) {
       const table = new Uint32Array(this.pageCount);
       if (this.#registered !== undefined) table.set(this.#registered.ids);
@@ -201,18 +214,18 @@ export class PagedSequence implements Disposable {
     return this.#table;
   }
 
-  /** `blockTable()` as the signed integers that attention kernels take; the same memory. */
+  /** `blockTable()` as signed integers, as attention kernels need them. Shares its memory. */
   blockTableInt32(): Int32Array {
     const table = this.blockTable();
     return new Int32Array(table.buffer, table.byteOffset, table.length);
   }
 
   /**
-   * A page's bytes, zero-copy; detached when the page is committed or goes back. Those of a committed page are to be read
-   * only. Needs a manager with memory.
+   * A page's bytes, zero-copy. The view is detached when the page is committed or released. Only read the bytes of a
+   * committed page. Needs a manager with memory.
    */
   page(index: number): Uint8Array {
-    this.#open('paged.page');
+    this.#assertOpen('paged.page');
     checkInteger('paged.page index', index, 0, this.pageCount - 1);
     const committed = this.committedPages;
     if (index < committed) return (this.#registered as RegisteredBlocks).view(index);
@@ -220,13 +233,13 @@ export class PagedSequence implements Disposable {
   }
 
   /**
-   * A sequence of its own with the same tokens and pages. The last, partial page is copied when one of the two appends.
+   * A second sequence with the same tokens and pages. The last, partial page is copied when one of the two appends.
    *
-   * @throws BlockStateError where tokens are not committed yet
+   * @throws BlockStateError if tokens are not committed yet
    */
   fork(): PagedSequence {
     const operation = 'paged.fork';
-    this.#open(operation);
+    this.#assertOpen(operation);
     if (this.#computed !== this.length) {
       throw new BlockStateError(
         `${operation}: expected all ${this.length} tokens to be committed, got ${this.#computed}`,
@@ -245,11 +258,11 @@ export class PagedSequence implements Disposable {
     return new PagedSequence(this.manager, state, this.#copyPage);
   }
 
-  #open(operation: string): void {
+  #assertOpen(operation: string): void {
     if (this.#disposed) throw new ClosedError('the paged sequence', operation);
   }
 
-  /** Gives the pages back; those committed stay to be found. Idempotent. */
+  /** Releases the pages. Committed ones stay findable. Idempotent. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;

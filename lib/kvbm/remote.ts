@@ -1,225 +1,69 @@
-import { checkInstance, checkInstanceId, checkInteger, checkOptions, checkSignal, wrongType } from '../check.js';
+import { checkInstance, checkInstanceId, wrongType } from '../check.js';
 import { ClosedError, DynamoError, shown } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { BlockList } from '../nixl/blocks.js';
-import type { MemoryDescriptor } from '../nixl/memory.js';
+import { milliseconds, type OptionTable, optionTable, signal } from '../options.js';
 import { Client } from '../runtime/client.js';
-import { Endpoint } from '../runtime/endpoint.js';
-import type { ServedEndpoint } from '../runtime/serve.js';
+import { words } from '../words.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
+import { settleChecksums } from './checksums.js';
 import { BlockLayoutError } from './errors.js';
-import { bigWords, LineageHashes } from './hashes.js';
-import { landed, limited } from './in-flight.js';
+import { LineageHashes } from './hashes.js';
+import { settled, withDeadline } from './in-flight.js';
 import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
-import { settleChecksums } from './nixl-copy.js';
 import { TokenSequence } from './sequence.js';
+import type { LeasedBlocks, ReleasedLease, ShareDescription, ShareRequest, ShareResponse } from './share.js';
 
-/** What a reader asks of an owner. */
-export type ShareRequest =
-  | { readonly op: 'describe' }
-  | { readonly op: 'find'; readonly names: Uint8Array; readonly leaseMs: number }
-  | { readonly op: 'release'; readonly lease: number };
-
-/** @inline */
-interface Description {
-  readonly layout: string;
-  readonly blockBytes: number;
-  readonly metadata: Uint8Array;
-  readonly memory: MemoryDescriptor;
-}
-
-/** @inline */
-interface Found {
-  /** 0 where nothing was found. */
-  readonly lease: number;
-  readonly ids: readonly number[];
-  /** For each block 8 bytes a layer; 0 where the owner keeps none. */
-  readonly checksums: Uint8Array;
-  readonly identities: Uint8Array;
-}
-
-/** @inline */
-interface Released {
-  /** Whether the blocks were held all the time until now. */
-  readonly held: boolean;
-}
-
-/** An owner's answer: what it is, the blocks that it lent, or that a lease is over. */
-export type ShareResponse = Description | Found | Released;
-
-/** An endpoint that block managers share their blocks through. */
-export type ShareEndpoint = Endpoint<ShareRequest, ShareResponse>;
-
-/** How blocks are lent. */
-export interface ShareOptions {
-  /** The longest that a reader may hold blocks without asking again. @default 10000 */
-  readonly mostLeaseMs?: number;
-  /** Leases at a time; beyond, readers find nothing. @default 1024 */
-  readonly mostLeases?: number;
-}
-
-interface Lease {
-  readonly blocks: RegisteredBlocks;
-  readonly timer: NodeJS.Timeout;
-}
-
-/**
- * Lets other processes read a manager's blocks: they find them by name through an endpoint and pull the bytes with NIXL.
- * What is read is held under a lease, so it is not evicted; a lease that its reader does not end expires.
- *
- * @example
- * await using shared = await SharedBlocks.serve(manager, agent, runtime.endpoint('kv.decode.blocks'));
- */
-export class SharedBlocks implements AsyncDisposable {
-  readonly #leases = new Map<number, Lease>();
-  #served: ServedEndpoint | undefined;
-  #closed = false;
-  #nextLease = 1;
-
-  private constructor(
-    readonly manager: BlockManager,
-    private readonly agent: NixlAgent,
-    private readonly memory: MemoryDescriptor,
-    private readonly options: Required<ShareOptions>,
-  ) {}
-
-  /** Registers the manager's memory with the agent and serves the endpoint. */
-  static async serve(
-    manager: BlockManager,
-    agent: NixlAgent,
-    endpoint: ShareEndpoint,
-    options: ShareOptions = {},
-  ): Promise<SharedBlocks> {
-    const path = 'SharedBlocks.serve options';
-    checkInstance('SharedBlocks.serve manager', manager, BlockManager);
-    checkInstance('SharedBlocks.serve agent', agent, NixlAgent);
-    checkInstance('SharedBlocks.serve endpoint', endpoint, Endpoint);
-    checkOptions(path, options, ['mostLeaseMs', 'mostLeases']);
-    const { mostLeaseMs = 10_000, mostLeases = 1024 } = options;
-    checkInteger(`${path}.mostLeaseMs`, mostLeaseMs, 1, 2 ** 31 - 1);
-    checkInteger(`${path}.mostLeases`, mostLeases, 1);
-    const region = await manager.registerWith(agent);
-    if (region.memory === 'FILE')
-      throw new TypeError(
-        'SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach',
-      );
-    // A region may be longer than its blocks.
-    const memory = { ...region.descriptor(), bytes: manager.blockCount * manager.blockBytes };
-    const shared = new SharedBlocks(manager, agent, memory, { mostLeaseMs, mostLeases });
-    shared.#served = await endpoint.serve((request) => shared.#answer(request));
-    return shared;
-  }
-
-  /** Leases that readers have now. */
-  get leases(): number {
-    return this.#leases.size;
-  }
-
-  #answer(request: ShareRequest): ShareResponse | Promise<ShareResponse> {
-    switch (request.op) {
-      case 'describe':
-        return this.#describe();
-      case 'find':
-        return this.#find(new LineageHashes(request.names), request.leaseMs);
-      case 'release':
-        return { held: this.#end(request.lease) };
-      default:
-        throw new DynamoError(
-          'InvalidRequest',
-          `shared blocks: expected op describe, find or release, got ${String((request as { op?: unknown }).op)}`,
-        );
-    }
-  }
-
-  async #describe(): Promise<Description> {
-    const { manager, memory } = this;
-    return {
-      layout: layoutText(manager),
-      blockBytes: manager.blockBytes,
-      metadata: await this.agent.metadata(),
-      memory,
-    };
-  }
-
-  #find(names: LineageHashes, leaseMs: number): Found {
-    const isFree = !this.#closed && this.#leases.size < this.options.mostLeases;
-    const blocks = isFree ? this.manager.matchPrefix(names) : undefined;
-    if (blocks === undefined) return { lease: 0, ids: [], checksums: new Uint8Array(), identities: new Uint8Array() };
-    const lease = this.#nextLease++;
-    const timer = setTimeout(() => this.#end(lease), Math.max(1, Math.min(leaseMs, this.options.mostLeaseMs)));
-    timer.unref();
-    this.#leases.set(lease, { blocks, timer });
-    return { lease, ids: [...blocks.ids], checksums: blocks.checksums(), identities: blocks.identities() };
-  }
-
-  #end(id: number): boolean {
-    const lease = this.#leases.get(id);
-    if (lease === undefined) return false;
-    this.#leases.delete(id);
-    clearTimeout(lease.timer);
-    lease.blocks.dispose();
-    return true;
-  }
-
-  /** Leaves discovery and ends every lease: what readers are pulling now they will not use. Idempotent. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    const served = this.#served;
-    this.#served = undefined;
-    await served?.close();
-    for (const lease of [...this.#leases.keys()]) this.#end(lease);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-}
-
-/** How long a pull may take. */
+/** Limits of a pull. */
 export interface PullOptions {
-  /** Ends the pull with the signal's reason. */
+  /** Rejects the pull with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** How long finding and reading may take, which is also the lease asked for. @default 5000 */
+  /** The time limit for finding and reading, also the duration of the requested lease. @default 5000 */
   readonly timeoutMs?: number;
 }
 
-/** Counts of blocks, since the beginning; `quarantined` now. */
+const PULL_OPTIONS: OptionTable<PullOptions> = optionTable<PullOptions>({ signal, timeoutMs: milliseconds(1) });
+
+/** Counts of blocks since the start; `quarantined` is the present count. */
 export interface RemoteBlocksStatistics {
   readonly pulled: number;
-  /** Pulls whose bytes were thrown away: the lease was over, the owner is gone, or time was up. */
+  /** Pulls whose bytes were discarded: the lease expired, the owner was lost, the pull timed out or was aborted. */
   readonly discarded: number;
-  /** Blocks that a transfer which was given up may still write to; they go back when it ends. */
+  /** Blocks that an abandoned transfer may still write to. They are released at its end. */
   readonly quarantined: number;
 }
 
-/** What is known of blocks before they are here. */
-interface Known {
+/** The names and identities of blocks that are read now. */
+interface BlockNames {
   readonly names: LineageHashes;
   readonly identities: Uint8Array;
 }
 
 const IDENTITY_BYTES = 16;
 
-/** An owner of another version, or one that is none. */
-function checkFound(operation: string, { ids }: Found, most: number): void {
+/** Checks the answer of an owner, which may be of another version or no owner at all. */
+function checkFound(operation: string, { ids }: LeasedBlocks, maxCount: number): void {
   const isAnswer =
-    Array.isArray(ids) && ids.length > 0 && ids.length <= most && ids.every((id) => Number.isInteger(id) && id >= 0);
+    Array.isArray(ids) &&
+    ids.length > 0 &&
+    ids.length <= maxCount &&
+    ids.every((id) => Number.isInteger(id) && id >= 0);
   if (!isAnswer)
     throw new DynamoError(
       'BackendProtocol',
-      `${operation}: expected the ids of 1 to ${most} blocks from the owner, got ${shown(ids)}`,
+      `${operation}: expected the ids of 1 to ${maxCount} blocks from the owner, got ${shown(ids)}`,
       { reason: 'kvbm.answer', operation },
     );
 }
 
-function lost(message: string): DynamoError {
+function leaseLost(message: string): DynamoError {
   return new DynamoError('Unavailable', message, { reason: 'kvbm.lease_lost', operation: 'remote.pull' });
 }
 
 /**
- * Another process's blocks, to be pulled into a manager here. What a pull gives are the bytes that the names stand for, or
- * it is an error: they count only once the owner has said that it held them until they were read.
+ * Another process's blocks, which can be pulled into a local manager. A pull either returns exactly the named blocks or
+ * fails. The bytes are accepted only after the owner has confirmed that its lease covered the whole read.
  *
  * @example
  * await using remote = await RemoteBlocks.connect(manager, agent, client, instanceId);
@@ -234,14 +78,14 @@ export class RemoteBlocks implements AsyncDisposable {
     readonly instanceId: bigint,
     private readonly agent: NixlAgent,
     private readonly client: Client<ShareRequest, ShareResponse>,
-    private readonly mine: BlockList,
-    private readonly theirs: BlockList,
+    private readonly localList: BlockList,
+    private readonly remoteList: BlockList,
   ) {}
 
   /**
-   * Gets to know the owner behind one instance of the endpoint.
+   * Connects to the owner that serves one instance of the endpoint.
    *
-   * @throws BlockLayoutError where its layout is another
+   * @throws BlockLayoutError if its layout differs
    */
   static async connect(
     manager: BlockManager,
@@ -254,7 +98,7 @@ export class RemoteBlocks implements AsyncDisposable {
     checkInstance('RemoteBlocks.connect client', client, Client);
     checkInstanceId('RemoteBlocks.connect instanceId', instanceId);
     const region = await manager.registerWith(agent);
-    const description = (await client.unary({ op: 'describe' }, { instanceId })) as Description;
+    const description = (await client.unary({ op: 'describe' }, { instanceId })) as ShareDescription;
     if (region.memory === 'FILE')
       throw new TypeError(
         'RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill',
@@ -267,19 +111,19 @@ export class RemoteBlocks implements AsyncDisposable {
       );
     }
     const peer = await agent.connect(description.metadata);
-    const mine = await agent.blocks(region.slice(0, manager.blockCount * manager.blockBytes), manager.blockBytes);
-    const theirs = await agent.blocks(peer.memory(description.memory), manager.blockBytes);
-    return new RemoteBlocks(manager, instanceId, agent, client, mine, theirs);
+    const localList = await agent.blocks(region.slice(0, manager.blockCount * manager.blockBytes), manager.blockBytes);
+    const remoteList = await agent.blocks(peer.memory(description.memory), manager.blockBytes);
+    return new RemoteBlocks(manager, instanceId, agent, client, localList, remoteList);
   }
 
   /**
-   * Copies the longest run of blocks that the owner has, from block `first` on, and registers them here. Undefined where it
-   * has none, or there is no room here. Of blocks that were pulled by names alone `manager.events()` tells where the owner's
-   * manager has the option `events` too.
+   * Copies the longest run of blocks that the owner has, from block `first` on, and registers them in the local
+   * manager. Undefined if the owner has none, or the local manager is full. `manager.events()` reports blocks that were
+   * pulled by `LineageHashes` only if the owner's manager has the option `events` too.
    *
-   * @throws DynamoError `DYN_UNAVAILABLE` where the owner or its lease was lost, `DYN_DEADLINE_EXCEEDED` where time was up
-   * @throws DynamoError `DYN_BACKEND_PROTOCOL` where the owner's answer is none to what was asked
-   * @throws BlockChecksumError where both keep checksums and they differ
+   * @throws DynamoError `DYN_UNAVAILABLE` if the owner or its lease was lost, `DYN_DEADLINE_EXCEEDED` after `timeoutMs`
+   * @throws DynamoError `DYN_BACKEND_PROTOCOL` if the owner's answer does not match the request
+   * @throws BlockChecksumError if both managers keep checksums and they differ
    */
   async pull(
     names: TokenSequence | LineageHashes,
@@ -287,27 +131,28 @@ export class RemoteBlocks implements AsyncDisposable {
     options: PullOptions = {},
   ): Promise<RegisteredBlocks | undefined> {
     const operation = 'remote.pull';
-    checkOptions(`${operation} options`, options, ['signal', 'timeoutMs']);
+    PULL_OPTIONS.check(`${operation} options`, options);
     const { signal, timeoutMs = 5000 } = options;
-    if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
-    checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
     if (!(names instanceof TokenSequence) && !(names instanceof LineageHashes))
       wrongType(`${operation} names`, 'a TokenSequence or LineageHashes', names);
-    this.#open(operation);
+    this.#assertOpen(operation);
     const wanted = names instanceof TokenSequence ? names.lineageHashes(first) : names.slice(first);
     if (wanted.length === 0) return undefined;
     const identities = names instanceof TokenSequence ? names.identities(first, wanted.length) : undefined;
-    const until = performance.now() + timeoutMs;
+    const deadline = performance.now() + timeoutMs;
     const call = { instanceId: this.instanceId, timeoutMs, ...(signal === undefined ? {} : { signal }) };
-    const found = (await this.client.unary({ op: 'find', names: wanted.bytes, leaseMs: timeoutMs }, call)) as Found;
+    const found = (await this.client.unary(
+      { op: 'find', names: wanted.bytes, leaseMs: timeoutMs },
+      call,
+    )) as LeasedBlocks;
     if (found.lease === 0) return undefined;
     let target: MutableBlocks | null;
     try {
-      this.#open(operation);
+      this.#assertOpen(operation);
       checkFound(operation, found, wanted.length);
       target = this.manager.allocate(found.ids.length);
     } catch (error) {
-      this.#giveUp(found.lease);
+      this.#abandon(found.lease);
       throw error;
     }
     if (target === null) {
@@ -315,56 +160,56 @@ export class RemoteBlocks implements AsyncDisposable {
       return undefined;
     }
     const { length } = found.ids;
-    const known = {
+    const blockNames = {
       names: wanted.slice(0, length),
       identities: identities?.subarray(0, length * IDENTITY_BYTES) ?? found.identities,
     };
-    return await this.#fill(target, known, found, until - performance.now(), signal);
+    return await this.#fill(target, blockNames, found, deadline - performance.now(), signal);
   }
 
   async #fill(
     target: MutableBlocks,
-    { names, identities }: Known,
-    found: Found,
+    { names, identities }: BlockNames,
+    found: LeasedBlocks,
     leftMs: number,
     signal: AbortSignal | undefined,
   ): Promise<RegisteredBlocks> {
     const operation = 'remote.pull';
-    const land = this.manager.fly();
-    // Neither signal nor limit goes to the transfer: a transfer that is given up still writes, so its end must be seen.
+    const endTracking = this.manager.core.track();
+    // The transfer gets neither signal nor timeout: an abandoned transfer still writes, so its end must be awaited.
     const reading = this.agent.transferBlocks(
       'READ',
-      this.mine,
+      this.localList,
       Int32Array.from(target.ids),
-      this.theirs,
+      this.remoteList,
       Int32Array.from(found.ids),
     );
-    let isOver = false;
-    const over = landed(reading, this.agent).then((known) => {
-      isOver = known;
-      if (known) land();
+    let isSettled = false;
+    const settling = settled(reading, this.agent).then((known) => {
+      isSettled = known;
+      if (known) endTracking();
       return known;
     });
     try {
-      await limited(reading, { operation, ms: leftMs, signal });
-      if (!(await this.#release(found.lease))) throw lost('the lease was over before the blocks were read');
-      settleChecksums(operation, this.manager, target.id(operation), bigWords(found.checksums));
+      await withDeadline(reading, { operation, timeoutMs: leftMs, signal });
+      if (!(await this.#release(found.lease))) throw leaseLost('the lease expired before the blocks were read');
+      settleChecksums(operation, this.manager.core, target.id(operation), words(found.checksums));
       const registered = target.stageWith(names, identities).register();
       this.#counts.pulled += registered.length;
       return registered;
     } catch (error) {
       this.#counts.discarded += 1;
-      if (isOver) target.dispose();
-      else this.#quarantine(target, over);
-      this.#giveUp(found.lease);
+      if (isSettled) target.dispose();
+      else this.#quarantine(target, settling);
+      this.#abandon(found.lease);
       throw error;
     }
   }
 
-  #quarantine(target: MutableBlocks, over: Promise<boolean>): void {
+  #quarantine(target: MutableBlocks, settling: Promise<boolean>): void {
     const { length } = target;
     this.#counts.quarantined += length;
-    void over.then((known) => {
+    void settling.then((known) => {
       if (!known) return;
       this.#counts.quarantined -= length;
       target.dispose();
@@ -375,29 +220,29 @@ export class RemoteBlocks implements AsyncDisposable {
     const released = (await this.client.unary(
       { op: 'release', lease },
       { instanceId: this.instanceId, timeoutMs: 5000 },
-    )) as Released;
+    )) as ReleasedLease;
     return released.held;
   }
 
-  /** Nobody waits for the owner, who may be gone. */
-  #giveUp(lease: number): void {
+  /** Releases a lease without waiting: the owner may be lost. */
+  #abandon(lease: number): void {
     void this.#release(lease).catch(() => {});
   }
 
-  #open(operation: string): void {
+  #assertOpen(operation: string): void {
     if (this.#closed) throw new ClosedError('the remote blocks', operation);
   }
 
-  /** What was pulled so far. */
+  /** Counts of pulled and discarded blocks. */
   statistics(): RemoteBlocksStatistics {
     return { ...this.#counts };
   }
 
-  /** Forgets the owner. Idempotent. */
+  /** Releases the native block lists. Later pulls fail with `ClosedError`. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.mine.release();
-    await this.theirs.release();
+    await this.localList.release();
+    await this.remoteList.release();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

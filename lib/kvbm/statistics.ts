@@ -1,16 +1,19 @@
-import { bigWords } from './hashes.js';
+import { words } from '../words.js';
 
-/** Counts of a manager; those of events since it was made. Source: `kvbm-logical` `metrics/pool_metrics.rs`. */
+/** Counts of a manager. Events are counted from its creation on. Source: `kvbm-logical` `metrics/pool_metrics.rs`. */
 export interface BlockStatistics {
   readonly total: number;
-  /** Those that an allocation can have: empty and inactive. */
+  /** Blocks that an allocation can take: empty and inactive ones. */
   readonly available: number;
   readonly empty: number;
   readonly inactive: number;
-  /** References, not blocks, of the mutable ones and of the registered ones. */
+  /** References to mutable blocks, and to registered blocks. A block can have several. */
   readonly mutableReferences: number;
   readonly registeredReferences: number;
-  /** Objects of this environment that hold blocks, or name them weakly. One that grows tells of a missing `dispose`. */
+  /**
+   * Objects of this environment with references to blocks, weak ones included. A growing number means a missing
+   * `dispose`.
+   */
   readonly batches: number;
   readonly allocations: number;
   readonly allocationsFromEmpty: number;
@@ -46,10 +49,10 @@ const STATISTICS = [
   'scanFound',
 ] as const satisfies readonly (keyof BlockStatistics)[];
 
-/** From words in the order of the native side's. */
+/** From words in the native side's order. */
 export function statisticsOf(bytes: Uint8Array | undefined): BlockStatistics {
-  const words = bigWords(bytes);
+  const counts = words(bytes);
   return Object.fromEntries(
-    STATISTICS.map((name, index) => [name, Number(words[index])]),
+    STATISTICS.map((name, index) => [name, Number(counts[index])]),
   ) as unknown as BlockStatistics;
 }

@@ -1,54 +1,78 @@
-import { checkInteger, checkNumber, checkOptions, wrongType } from '../check.js';
+import { wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
-import { checkBlocks, RegisteredBlocks } from './blocks.js';
+import { boolean, custom, integer, number, type OptionTable, optionTable } from '../options.js';
+import { checkBlocks } from './batch.js';
+import { RegisteredBlocks } from './blocks.js';
 import { BlockLayoutError } from './errors.js';
 import type { Tier } from './events.js';
 import type { LineageHashes } from './hashes.js';
 import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
-import { carrierOf } from './nixl-copy.js';
+import { agentBetween } from './nixl-copy.js';
 import type { TokenSequence } from './sequence.js';
 
-/** Which blocks go down, and when. */
+/** Which blocks move to the lower tier, and when. */
 export interface BlockTiersOptions {
-  /** Passes over what the lower tier has. @default true */
+  /** Skips blocks that the lower tier already has. @default true */
   readonly presence?: boolean;
-  /** Passes over what was used less often lately: 0 to 15; needs a registry with `frequency`. @default 0 */
+  /** Skips blocks that were used less often recently: 0 to 15. Needs a registry with `frequency`. @default 0 */
   readonly minFrequency?: number;
   /**
-   * With these `enqueue` waits until less than `low` of the upper tier is empty; then blocks go down, the first enqueued
-   * first, and are emptied above once nobody holds them, until `high` is empty. Parts of 1. `enqueue` and `flush` look at the
-   * marks; an allocation does not: where it takes the upper tier below `low`, the next of these sees it. @default blocks go
-   * down at once and stay above
+   * Offloads by the empty fraction of the upper tier. Offloading starts below `low` and ends at `high`; both are from 0
+   * to 1. The block that was enqueued first moves first, and is emptied above after its last release.
+   *
+   * `enqueue` and `flush` compare the fraction with `low`. An allocation does not, so the next of these calls sees it.
+   *
+   * @default blocks move at once, and also stay in the upper tier
    */
   readonly watermarks?: { readonly low: number; readonly high: number };
-  /** Blocks of one copy. @default 32 */
+  /** Blocks per copy. @default 32 */
   readonly batchBlocks?: number;
-  /** Blocks that may wait; the oldest are forgotten beyond. @default 65536 */
+  /** Capacity of the queue in blocks. The oldest are dropped when it is full. @default 65536 */
   readonly queueBlocks?: number;
 }
 
-/** Counts of blocks, since the beginning; `queued` now. */
+type Watermarks = NonNullable<BlockTiersOptions['watermarks']>;
+
+const WATERMARKS_OPTIONS: OptionTable<Watermarks> = optionTable<Watermarks>({
+  low: number(0, 1).required(),
+  high: number(0, 1).required(),
+});
+
+const TIERS_OPTIONS: OptionTable<BlockTiersOptions> = optionTable<BlockTiersOptions>({
+  presence: boolean,
+  minFrequency: integer(0, 15),
+  watermarks: custom<Watermarks>('two fractions, low and high', (path, value) => {
+    WATERMARKS_OPTIONS.check(path, value);
+    if (value.low > value.high)
+      throw new RangeError(`${path}: expected 0 <= low <= high <= 1, got ${value.low} and ${value.high}`);
+  }),
+  batchBlocks: integer(1),
+  queueBlocks: integer(1),
+});
+
+/** Counts of blocks since the start; `queued` is the present count. */
 export interface BlockTiersStatistics {
   readonly offloaded: number;
   readonly onboarded: number;
-  /** Passed over: there already, used too seldom, evicted before their turn, or without room below. */
+  /** Skipped: the lower tier already had the block. */
   readonly present: number;
+  /** Skipped: used less often than `minFrequency`. */
   readonly infrequent: number;
+  /** Skipped: evicted before its turn. */
   readonly gone: number;
+  /** Not copied: the target tier was full. */
   readonly exhausted: number;
-  /** Forgotten because too many waited. */
+  /** Dropped because the queue was full. */
   readonly forgotten: number;
   readonly queued: number;
 }
 
 const DEPTH: Record<Tier, number> = { device: 0, host: 1, disk: 2 };
 
-const KNOWN = ['presence', 'minFrequency', 'watermarks', 'batchBlocks', 'queueBlocks'];
-
 /**
- * Moves blocks between two tiers: `offload` copies registered blocks down, `onboard` brings a prefix up again. The blocks
- * are held for as long as they are copied.
+ * Moves blocks between two tiers: `offload` copies registered blocks to the lower tier, `onboard` copies a prefix back
+ * to the upper tier. Blocks are not evicted while they are copied.
  *
  * @example
  * await using tiers = new BlockTiers(host, disk, { minFrequency: 2 });
@@ -66,33 +90,19 @@ export class BlockTiers implements AsyncDisposable {
   #closed = false;
 
   /**
-   * @throws BlockLayoutError where the tiers' layouts differ
-   * @throws TypeError where the lower tier is none below, or bytes have no way between them
+   * @throws BlockLayoutError if the tiers' layouts differ
+   * @throws TypeError if `lower` is not below `upper`, or no copy between them is possible
    */
   constructor(
     readonly upper: BlockManager,
     readonly lower: BlockManager,
     options: BlockTiersOptions = {},
   ) {
-    const path = 'BlockTiers options';
     for (const [name, manager] of Object.entries({ upper, lower })) {
       if (!(manager instanceof BlockManager)) wrongType(`BlockTiers ${name}`, 'a BlockManager', manager);
     }
-    checkOptions(path, options, KNOWN);
+    TIERS_OPTIONS.check('BlockTiers options', options);
     const { presence = true, minFrequency = 0, watermarks, batchBlocks = 32, queueBlocks = 65536 } = options;
-    checkInteger(`${path}.minFrequency`, minFrequency, 0, 15);
-    checkInteger(`${path}.batchBlocks`, batchBlocks, 1);
-    checkInteger(`${path}.queueBlocks`, queueBlocks, 1);
-    if (watermarks !== undefined) {
-      checkOptions(`${path}.watermarks`, watermarks, ['low', 'high']);
-      checkNumber(`${path}.watermarks.low`, watermarks.low);
-      checkNumber(`${path}.watermarks.high`, watermarks.high);
-      if (!(watermarks.low >= 0 && watermarks.low <= watermarks.high && watermarks.high <= 1)) {
-        throw new RangeError(
-          `${path}.watermarks: expected 0 <= low <= high <= 1, got ${watermarks.low} and ${watermarks.high}`,
-        );
-      }
-    }
     if (DEPTH[upper.tier] >= DEPTH[lower.tier])
       throw new TypeError(
         `BlockTiers lower: expected a tier below ${upper.tier} (device, host, disk), got ${lower.tier}`,
@@ -100,21 +110,21 @@ export class BlockTiers implements AsyncDisposable {
     const layouts = [upper, lower].map(layoutText);
     if (layouts[0] !== layouts[1])
       throw new BlockLayoutError(`BlockTiers: expected equal layouts, got ${layouts.join(' and ')}`, 'BlockTiers');
-    carrierOf('BlockTiers', upper, lower);
+    agentBetween('BlockTiers', upper.core, lower.core);
     this.#options = { presence, minFrequency, watermarks, batchBlocks, queueBlocks };
   }
 
-  /** Copies the blocks that the policies let through to the lower tier, where they can be found from then on. Gives how many. */
+  /** Copies the blocks that the options select to the lower tier, and registers them there. Returns their number. */
   async offload(blocks: RegisteredBlocks): Promise<number> {
     const operation = 'tiers.offload';
     checkBlocks(`${operation} blocks`, blocks, RegisteredBlocks);
-    this.#open(operation);
-    using held = blocks.clone();
-    return await this.#down(held);
+    this.#assertOpen(operation);
+    using source = blocks.clone();
+    return await this.#offload(source);
   }
 
-  async #down(held: RegisteredBlocks): Promise<number> {
-    using wanted = this.#select(held);
+  async #offload(source: RegisteredBlocks): Promise<number> {
+    using wanted = this.#select(source);
     if (wanted === undefined) return 0;
     using target = this.lower.allocate(wanted.length);
     if (target === null) {
@@ -127,48 +137,48 @@ export class BlockTiers implements AsyncDisposable {
     return wanted.length;
   }
 
-  /** Those of the blocks that the policies let through, held. */
-  #select(held: RegisteredBlocks): RegisteredBlocks | undefined {
+  /** References to those of the blocks that the options select. */
+  #select(blocks: RegisteredBlocks): RegisteredBlocks | undefined {
     const { presence, minFrequency } = this.#options;
-    const names = held.hashes();
+    const names = blocks.hashes();
     const present = presence ? this.lower.registry.presence(names, [this.lower.tier]) : undefined;
     const frequency = minFrequency > 0 ? this.upper.registry.frequency(names) : undefined;
     let wanted: RegisteredBlocks | undefined;
     let start = 0;
     const take = (end: number): void => {
       if (end > start) {
-        const run = held.clone(start, end);
+        const run = blocks.clone(start, end);
         if (wanted === undefined) wanted = run;
         else wanted.join(run);
       }
       start = end + 1;
     };
-    for (let index = 0; index < held.length; index++) {
+    for (let index = 0; index < blocks.length; index++) {
       const infrequent = frequency !== undefined && (frequency[index] as number) < minFrequency;
       if (present?.[index] === 1) this.#counts.present += 1;
       else if (infrequent) this.#counts.infrequent += 1;
       else continue;
       take(index);
     }
-    take(held.length);
+    take(blocks.length);
     return wanted;
   }
 
   /**
-   * Gives the longest run of blocks that is in either tier, from block `first` on, brought up where it is below alone. They
-   * are held. Undefined where none is there; where the upper tier has no room for those below, those above alone.
+   * References to the longest run of blocks that either tier has, from block `first` on. Blocks that only the lower
+   * tier has are copied to the upper tier; if it is full, the result ends before them. Undefined if no block is found.
    */
   async onboard(names: TokenSequence | LineageHashes, first = 0): Promise<RegisteredBlocks | undefined> {
-    this.#open('tiers.onboard');
+    this.#assertOpen('tiers.onboard');
     using above = this.upper.matchPrefix(names, first);
-    const up = await this.#up(names, first + (above?.length ?? 0));
+    const up = await this.#onboard(names, first + (above?.length ?? 0));
     if (above === undefined) return up;
     const all = above.clone();
     if (up !== undefined) all.join(up);
     return all;
   }
 
-  async #up(names: TokenSequence | LineageHashes, first: number): Promise<RegisteredBlocks | undefined> {
+  async #onboard(names: TokenSequence | LineageHashes, first: number): Promise<RegisteredBlocks | undefined> {
     using found = this.lower.matchPrefix(names, first);
     if (found === undefined) return undefined;
     using target = this.upper.allocate(found.length);
@@ -181,11 +191,11 @@ export class BlockTiers implements AsyncDisposable {
     return target.stageAs(found).register();
   }
 
-  /** Lets blocks go down in the background, in the order of their enqueuing; does not hold them until it is their turn. */
+  /** Offloads blocks in the background, in the order of the calls. Blocks may be evicted before their turn. */
   enqueue(blocks: RegisteredBlocks): void {
     const operation = 'tiers.enqueue';
     checkBlocks(`${operation} blocks`, blocks, RegisteredBlocks);
-    this.#open(operation);
+    this.#assertOpen(operation);
     const names = blocks.hashes();
     this.#queue.push(names);
     this.#queued += names.length;
@@ -197,7 +207,7 @@ export class BlockTiers implements AsyncDisposable {
     this.#start();
   }
 
-  #open(operation: string): void {
+  #assertOpen(operation: string): void {
     if (this.#closed) throw new ClosedError('the block tiers', operation);
   }
 
@@ -206,7 +216,7 @@ export class BlockTiers implements AsyncDisposable {
     this.#pumping ??= this.#run();
   }
 
-  /** A pump that has decided already does not know of what came since, so that another follows it. */
+  /** A pump may decide to end just before a call of `enqueue`. `#again` then starts another. */
   async #run(): Promise<void> {
     while (this.#again) {
       this.#again = false;
@@ -217,20 +227,20 @@ export class BlockTiers implements AsyncDisposable {
     this.#pumping = undefined;
   }
 
-  #emptyPart(): number {
+  #emptyFraction(): number {
     return this.upper.statistics().empty / this.upper.blockCount;
   }
 
   async #pump(): Promise<void> {
     const { watermarks } = this.#options;
-    if (watermarks !== undefined && this.#emptyPart() >= watermarks.low) return;
+    if (watermarks !== undefined && this.#emptyFraction() >= watermarks.low) return;
     while (this.#queue.length > 0 && !this.#closed) {
-      if (watermarks !== undefined && this.#emptyPart() >= watermarks.high) return;
+      if (watermarks !== undefined && this.#emptyFraction() >= watermarks.high) return;
       const names = this.#take();
       using found = this.upper.scan(names);
       this.#counts.gone += names.length - (found.blocks?.length ?? 0);
       if (found.blocks === undefined) continue;
-      await this.#down(found.blocks);
+      await this.#offload(found.blocks);
       if (watermarks !== undefined) this.#demote(found.blocks);
     }
   }
@@ -244,7 +254,7 @@ export class BlockTiers implements AsyncDisposable {
     return names.slice(0, count);
   }
 
-  /** Only what is below may go above. */
+  /** Lets the last release empty the blocks above that the lower tier has. */
   #demote(blocks: RegisteredBlocks): void {
     const present = this.lower.registry.presence(blocks.hashes(), [this.lower.tier]);
     for (let index = 0; index < blocks.length; index++) {
@@ -254,7 +264,7 @@ export class BlockTiers implements AsyncDisposable {
     }
   }
 
-  /** Waits until nothing is under way and nothing that may go down waits; throws what failed meanwhile, once. */
+  /** Waits until the queue has nothing more to offload. Throws the first error since the last `flush`. */
   async flush(): Promise<void> {
     this.#start();
     while (this.#pumping !== undefined) await this.#pumping;
@@ -263,12 +273,12 @@ export class BlockTiers implements AsyncDisposable {
     if (failure !== undefined) throw failure;
   }
 
-  /** What moved, and what was passed over. */
+  /** Counts of moved and skipped blocks. */
   statistics(): BlockTiersStatistics {
     return { ...this.#counts, queued: this.#queued };
   }
 
-  /** Forgets what waits and ends what is under way; nothing moves any more. Idempotent. */
+  /** Drops the queue and waits for the copy in flight. No block moves after that. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#queue = [];

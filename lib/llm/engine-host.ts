@@ -1,8 +1,8 @@
 import { mistake, packArgs, packItem, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
+import { pump } from '../addon/pump.js';
 import type { Sink } from '../addon/sink.js';
-import { turnOver } from '../addon/turn.js';
 import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MAX_U32 } from '../check.js';
 import { DynamoError, failureFrom, shown } from '../errors.js';
 import { defined } from '../options.js';
@@ -20,7 +20,7 @@ import type {
 } from './engine.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
 
-/** What the native side is told of an engine; see `EngineTraits` in `native/core/src/llm/engine.rs`. */
+/** What an engine implements, for the native side. Source: `EngineTraits` of `native/core/src/llm/registration.rs`. */
 export interface EngineTraits {
   readonly methods: readonly string[];
   readonly controls: readonly string[];
@@ -28,7 +28,7 @@ export interface EngineTraits {
   readonly metricsRanks: readonly number[];
 }
 
-/** The metadata key under which the native side names an engine. */
+/** The metadata key with the index of the engine that a request is for. */
 const ENGINE_KEY = '\0engine';
 
 const METHODS = [
@@ -61,7 +61,7 @@ export function traitsOf(path: string, engine: EngineBase): EngineTraits {
   };
 }
 
-/** What publishes for an engine: a worker, or nobody. */
+/** Publishes an engine's events, load and metrics. */
 export interface Publishing {
   publishKv(events: readonly KvCacheEvent[], dpRank: number): boolean;
   publishLoad(snapshot: LoadSnapshot): boolean;
@@ -84,20 +84,25 @@ class EngineContext extends ServedContext implements GenerateContext {
 
 type AnyEngine = LLMEngine | RawEngine;
 type Generation = AsyncIterator<unknown>;
-/** It may run, its caller is gone, or its worker is. */
-type Fate = 'run' | 'left' | 'shutdown';
+/** The end of a wait: the generation may run, its caller has left, or the worker is closing. */
+type Turn = 'run' | 'left' | 'shutdown';
 
-/** The requests that the native side makes of an engine. */
+interface Running {
+  readonly context: ServedContext;
+  generation?: Generation;
+}
+
+/** Answers the calls of the native side to an engine. */
 export class EngineHost implements InboxHandler {
   readonly #engines: AnyEngine[] = [];
-  readonly #running = new Map<number, { context: ServedContext; generation?: Generation }>();
-  /** Generations that nothing is free for yet, in the order in which they came; told what becomes of them. */
-  readonly #waiting = new Map<number, (fate: Fate) => void>();
+  readonly #running = new Map<number, Running>();
+  /** Generations that wait for capacity, in order of arrival. */
+  readonly #waiting = new Map<number, (turn: Turn) => void>();
   #ended = false;
 
   /**
-   * `make` gives the engines that are asked for by number: a worker has one, the conformance kit several. `free`: how many
-   * more generations may run. What else an engine is asked, such as to drain or to sleep, takes none and waits for none.
+   * `make` creates the engine of an index: a worker has one engine, the conformance kit several. `free` is the number
+   * of additional generations that may run. Other calls, such as `drain` and controls, need no capacity and never wait.
    */
   constructor(
     private readonly make: (index: number) => AnyEngine,
@@ -157,7 +162,7 @@ export class EngineHost implements InboxHandler {
         return (await command?.(body)) ?? { status: 'success' };
       }
       default:
-        throw new Error(`the engine was asked for ${method}, which this version does not know`);
+        throw new Error(`engine.${method}: unknown method; the addon and the library have different versions`);
     }
   }
 
@@ -171,9 +176,9 @@ export class EngineHost implements InboxHandler {
   }
 
   async #generateInTurn(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
-    const fate = this.#ended ? 'shutdown' : await this.#turn(request.id);
-    if (fate === 'left') return request.sink.end();
-    if (fate === 'shutdown')
+    const turn = this.#ended ? 'shutdown' : await this.#turn(request.id);
+    if (turn === 'left') return request.sink.end();
+    if (turn === 'shutdown')
       return request.sink.end(
         failureFrom(new DynamoError('Unavailable', 'the worker is closing', { reason: 'backend.engine_shutdown' })),
       );
@@ -186,58 +191,53 @@ export class EngineHost implements InboxHandler {
     }
   }
 
-  #turn(id: number): Fate | Promise<Fate> {
+  #turn(id: number): Turn | Promise<Turn> {
     if (this.free <= 0) return new Promise((resolve) => this.#waiting.set(id, resolve));
     this.free -= 1;
     return 'run';
   }
 
-  #decide(id: number, fate: Fate): void {
-    this.#waiting.get(id)?.(fate);
+  #decide(id: number, turn: Turn): void {
+    this.#waiting.get(id)?.(turn);
     this.#waiting.delete(id);
   }
 
   async #generate(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
     const { sink } = request;
     const context = new EngineContext(request.requestId, metadata, sink);
-    const running: { context: ServedContext; generation?: Generation } = { context };
+    const running: Running = { context };
     this.#running.set(request.id, running);
     if (this.#ended) context.cancel('shutdown');
     try {
-      const asked = this.raw ? unpack(request.payload) : preprocessed(request.payload);
-      const items = runInContext(context, () => (engine as RawEngine).generate(asked, context));
+      const body = this.raw ? unpack(request.payload) : preprocessed(request.payload);
+      const items = runInContext(context, () => (engine as RawEngine).generate(body, context));
       if (!isAsyncIterable(items))
         throw mistake('engine.generate', `engine.generate: expected an async iterable, got ${shown(items)}`);
       const generation = items[Symbol.asyncIterator]() as Generation;
       running.generation = generation;
-      for (;;) {
-        const { done, value } = await runInContext(context, () => generation.next());
-        if (done === true) return sink.end();
-        const item = packItem('engine.generate', 'an item', this.raw ? value : wireOutput(value));
-        checkSize('engine.generate', 'an item', item.byteLength);
-        const written = sink.write(item);
-        if (written === true || (written !== false && (await written))) {
-          const over = turnOver();
-          if (over !== undefined) await over;
-          continue;
-        }
-        finish(generation);
-        return;
-      }
+      const complete = await runInContext(context, () => pump(generation, (value) => sink.write(this.#packed(value))));
+      if (complete) sink.end();
+      else finish(generation);
     } finally {
       this.#running.delete(request.id);
     }
+  }
+
+  #packed(value: unknown): Uint8Array {
+    const item = packItem('engine.generate', 'an item', this.raw ? value : wireOutput(value));
+    checkSize('engine.generate', 'an item', item.byteLength);
+    return item;
   }
 
   lost(id: number, kind: 'stopped' | 'killed'): void {
     const running = this.#running.get(id);
     if (running === undefined) return this.#decide(id, 'left');
     running.context.cancel(kind);
-    // A stopped engine may still have its own last word: only one that nobody listens to is cut short.
+    // A stopped generation may still emit its last item; only one without a reader is returned early.
     if (kind === 'killed' && running.generation !== undefined) finish(running.generation);
   }
 
-  /** Cuts off what runs, and what waits with it: the worker is closing and the time to finish is over. */
+  /** Cancels all running and waiting generations: the worker is closing and the time to complete is over. */
   cancelAll(): void {
     this.#ended = true;
     for (const id of [...this.#waiting.keys()]) this.#decide(id, 'shutdown');
@@ -259,7 +259,7 @@ function preprocessed(payload: Uint8Array): PreprocessedRequest {
   return request as unknown as PreprocessedRequest;
 }
 
-/** An item as the crates read it: token ids in an array. */
+/** An item in the format of the crates, with token ids in an array. */
 function wireOutput(output: unknown): unknown {
   if (typeof output !== 'object' || output === null)
     throw mistake('engine.generate', `engine.generate item: expected an object, got ${shown(output)}`);

@@ -1,24 +1,27 @@
 import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { checkArray, checkInstance, checkObject, checkOneOf, checkString, MAX_U32, wrongType } from '../check.js';
 import {
-  checkArray,
-  checkBoolean,
-  checkInstance,
-  checkInteger,
-  checkObject,
-  checkOneOf,
-  checkOptions,
-  checkSignal,
-  checkString,
-  MAX_U32,
-  wrongType,
-} from '../check.js';
-import { defined } from '../options.js';
+  anything,
+  boolean,
+  custom,
+  defined,
+  integer,
+  listOf,
+  nested,
+  type Option,
+  type OptionTable,
+  oneOf,
+  optionTable,
+  signal,
+  text,
+} from '../options.js';
+import { WORKER_TYPES, type WorkerType } from '../router/worker-type.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { checkModelPath, checkPath } from '../runtime/paths.js';
-import { checkRouter, type RouterOptions, routerArgs } from './router-options.js';
+import { type RouterOptions, routerArgs, routerRow } from './router-options.js';
 
-/** APIs of a frontend that a model can be offered on. Source: `dynamo-llm` `model_type.rs`. */
+/** The frontend APIs on which a model can be offered. Source: `dynamo-llm` `model_type.rs`. */
 export const MODEL_TYPES = [
   'chat',
   'completions',
@@ -39,7 +42,7 @@ export const MODEL_TYPES = [
  */
 export type ModelType = (typeof MODEL_TYPES)[number];
 
-/** What a worker is sent: the client's text as it is, tokens, or tensors. */
+/** What a worker receives: the client's text unchanged, tokens, or tensors. */
 export const MODEL_INPUTS = ['text', 'tokens', 'tensor'] as const;
 /**
  * One of {@link MODEL_INPUTS}.
@@ -47,29 +50,16 @@ export const MODEL_INPUTS = ['text', 'tokens', 'tensor'] as const;
  */
 export type ModelInput = (typeof MODEL_INPUTS)[number];
 
-/** The part of a request that a worker does. */
-export const WORKER_TYPES = ['aggregated', 'prefill', 'decode', 'encode'] as const;
 /**
- * One of {@link WORKER_TYPES}.
- * @useDeclaredType
+ * Names of the frontend's parsers of tool calls and of reasoning, as model cards use them. Source: `dynamo-parsers`.
  */
-export type WorkerType = (typeof WORKER_TYPES)[number];
-
-/** The parsers of tool calls and of reasoning that the frontend has, by the names that cards give them. Source: `dynamo-parsers`. */
 export function modelParsers(): { readonly toolCall: readonly string[]; readonly reasoning: readonly string[] } {
   return unpack(invokeSync(native.modelParsers, 'modelParsers')) as { toolCall: string[]; reasoning: string[] };
 }
 
-/** Dynamo itself finds a parser that is none only in the middle of a request. */
-export function checkParsers(path: string, names: { readonly toolCall?: unknown; readonly reasoning?: unknown }): void {
-  for (const [kind, name] of Object.entries(names)) {
-    if (name !== undefined) checkOneOf(`${path}.${kind}Parser`, name, modelParsers()[kind as 'toolCall' | 'reasoning']);
-  }
-}
-
 /** A model card. */
 export interface ModelOptions {
-  /** A folder in Hugging Face layout, or a name on the model hub. Left out, the card has the name alone. */
+  /** A folder in Hugging Face layout, or a name on the model hub. Without it, the card contains only the name. */
   readonly modelPath?: string;
   /** The name that clients use. @default modelPath */
   readonly modelName?: string;
@@ -80,97 +70,117 @@ export interface ModelOptions {
   readonly modelInput?: ModelInput;
   /** @default 'aggregated' */
   readonly workerType?: WorkerType;
-  /** Sets of other workers, any of which makes this one complete, such as `[['decode']]` for a prefill worker. @default none */
+  /**
+   * Sets of other worker types. The worker is complete if all workers of one set are present, such as `[['decode']]`
+   * for a prefill worker.
+   * @default none
+   */
   readonly needs?: readonly (readonly WorkerType[])[];
-  /** The card is of a LoRA adapter of this name. */
+  /** The card describes a LoRA adapter of this name. */
   readonly lora?: { readonly name: string; readonly maxGpuLoraCount?: number };
   /** Tokens in a KV cache block. @default 16 */
   readonly kvCacheBlockSize?: number;
-  /** Shown in the metrics of frontends; how often a request may move to another worker is for their own `migrationLimit` to say. @default 0 */
+  /**
+   * Shown in the metrics of frontends. The `migrationLimit` of a frontend decides how often a request may move to
+   * another worker.
+   * @default 0
+   */
   readonly migrationLimit?: number;
-  /** A Jinja file in place of the model's own chat template. */
+  /** A Jinja file that replaces the model's own chat template. */
   readonly chatTemplate?: string;
-  /** How frontends route to this model, in place of their own way; `sessionAffinityMode` stays theirs. */
+  /** How frontends route to this model. Replaces their own options, except `sessionAffinityMode`. */
   readonly router?: RouterOptions;
-  /** `ModelRuntimeConfig` in the crates' own field names: `context_length`, `total_kv_blocks`, `tool_call_parser`, … */
+  /**
+   * `ModelRuntimeConfig`, with the field names of the crates: `context_length`, `total_kv_blocks`, `tool_call_parser`,
+   * …
+   */
   readonly runtimeConfig?: Readonly<Record<string, unknown>>;
-  /** The deployment's own data. */
+  /** Free-form data of the deployment. */
   readonly userData?: unknown;
-  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names, each with its defaults. */
+  /** `MediaDecoder`, with the field names and defaults of the crates. */
   readonly mediaDecoder?: Readonly<Record<string, unknown>>;
+  /** `MediaFetcher`, with the field names and defaults of the crates. */
   readonly mediaFetcher?: Readonly<Record<string, unknown>>;
 }
 
-const PATH = 'registerModel options';
-const STRINGS = ['modelPath', 'modelName', 'chatTemplate'];
-const OBJECTS = ['runtimeConfig', 'mediaDecoder', 'mediaFetcher'];
-const KNOWN = [
-  ...STRINGS,
-  ...OBJECTS,
-  'modelAliases',
-  'modelTypes',
-  'modelInput',
-  'workerType',
-  'needs',
-  'lora',
-  'kvCacheBlockSize',
-  'migrationLimit',
-  'router',
-  'userData',
-];
+/** An object with the field names of the crates. The native side checks its fields. */
+export const crateObject: Option<Readonly<Record<string, unknown>>> = custom('an object', checkObject);
 
-export function checkModelTypes(path: string, value: unknown): void {
-  if (!Array.isArray(value) || value.length === 0) wrongType(path, 'a list of model types', value);
-  value.forEach((type, index) => checkOneOf(`${path}[${index}]`, type, MODEL_TYPES));
+export const modelPathRow: Option<string> = custom<string>('a folder or a model name', checkModelPath, 'text').about(
+  "The model's folder in Hugging Face layout, or its name on the model hub.",
+);
+
+export const modelTypesRow: Option<readonly ModelType[]> = custom<readonly ModelType[]>(
+  'a list of model types',
+  (path, value) => {
+    if (!Array.isArray(value) || value.length === 0) wrongType(path, 'a list of model types', value);
+    value.forEach((type, index) => checkOneOf(`${path}[${index}]`, type, MODEL_TYPES));
+  },
+  'list',
+).about('APIs on which the model is offered.');
+
+export const chatTemplateRow: Option<string> = custom<string>('the path of a file', checkPath, 'text').about(
+  "A Jinja file that replaces the model's own chat template.",
+);
+
+const LORA_OPTIONS = optionTable<NonNullable<ModelOptions['lora']>>({
+  name: text.about('Name of the adapter.').required(),
+  maxGpuLoraCount: integer(1, MAX_U32).about('The number of adapters that fit on the worker.'),
+});
+
+function checkNeeds(path: string, needs: unknown): void {
+  checkArray(path, needs, 'sets of worker types');
+  for (const name of needs.flat()) checkOneOf(path, name, WORKER_TYPES);
 }
 
+/** @internal */
+export const MODEL_OPTIONS: OptionTable<ModelOptions> = optionTable<ModelOptions>({
+  modelPath: modelPathRow,
+  modelName: text.about('The name that clients use.'),
+  modelAliases: listOf(text, 'names').about('Additional names that clients may use.'),
+  modelTypes: modelTypesRow,
+  modelInput: oneOf(...MODEL_INPUTS).about('What a worker receives: text, tokens or tensors.'),
+  workerType: oneOf(...WORKER_TYPES).about('The part of a request that the worker does.'),
+  needs: custom<NonNullable<ModelOptions['needs']>>('an array of sets of worker types', checkNeeds).about(
+    'Sets of other worker types, one of which must be present.',
+  ),
+  lora: nested(LORA_OPTIONS).about('The LoRA adapter that the card describes.'),
+  kvCacheBlockSize: integer(1, MAX_U32).about('Tokens in a KV cache block.'),
+  migrationLimit: integer(0, MAX_U32).about('Shown in the metrics of frontends.'),
+  chatTemplate: chatTemplateRow,
+  router: routerRow,
+  runtimeConfig: crateObject.about('ModelRuntimeConfig, with the field names of the crates.'),
+  userData: anything.about('Free-form data of the deployment.'),
+  mediaDecoder: crateObject.about('MediaDecoder, with the field names of the crates.'),
+  mediaFetcher: crateObject.about('MediaFetcher, with the field names of the crates.'),
+});
+
+const PATH = 'registerModel options';
+
 /**
- * Publishes a model card for an endpoint that this runtime serves: frontends then offer the model and send its requests
- * to the endpoint. `serveEngine` does this by itself.
+ * Publishes a model card for an endpoint that this runtime serves. Frontends then offer the model and send its requests
+ * to the endpoint. `serveEngine` publishes a card automatically.
  *
  * @example
  * await registerModel(endpoint, { modelPath: './my-model', modelName: 'my-model' });
  */
 export async function registerModel(endpoint: Endpoint, options: ModelOptions): Promise<void> {
   checkInstance('registerModel endpoint', endpoint, Endpoint);
-  checkOptions(PATH, options, KNOWN);
-  const values = options as Record<string, unknown>;
-  for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
-  if (options.modelPath !== undefined) checkModelPath(`${PATH}.modelPath`, options.modelPath);
-  if (options.chatTemplate !== undefined) checkPath(`${PATH}.chatTemplate`, options.chatTemplate);
-  for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
+  MODEL_OPTIONS.check(PATH, options);
   if (options.modelPath === undefined && options.modelName === undefined) {
     throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);
   }
-  const {
-    modelTypes = ['chat', 'completions'],
-    modelInput = 'tokens',
-    workerType = 'aggregated',
-    needs = [],
-    lora,
-  } = options;
-  checkModelTypes(`${PATH}.modelTypes`, modelTypes);
-  checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
-  checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
-  checkArray(`${PATH}.needs`, needs, 'sets of worker types');
-  for (const name of needs.flat()) checkOneOf(`${PATH}.needs`, name, WORKER_TYPES);
-  if (options.modelAliases !== undefined) checkArray(`${PATH}.modelAliases`, options.modelAliases, 'names');
-  options.modelAliases?.forEach((alias, index) => checkString(`${PATH}.modelAliases[${index}]`, alias));
-  if (lora !== undefined) checkLora(`${PATH}.lora`, lora);
-  if (options.kvCacheBlockSize !== undefined)
-    checkInteger(`${PATH}.kvCacheBlockSize`, options.kvCacheBlockSize, 1, MAX_U32);
-  if (options.migrationLimit !== undefined) checkInteger(`${PATH}.migrationLimit`, options.migrationLimit, 0, MAX_U32);
-  if (options.router !== undefined) checkRouter(`${PATH}.router`, options.router);
+  const { lora, router } = options;
   const args = packValue(
     'registerModel',
     'options',
     {
+      modelTypes: ['chat', 'completions'],
+      modelInput: 'tokens',
+      workerType: 'aggregated',
+      needs: [],
       ...defined(options),
-      modelTypes,
-      modelInput,
-      workerType,
-      needs,
-      ...(options.router === undefined ? {} : { router: routerArgs(options.router) }),
+      ...(router === undefined ? {} : { router: routerArgs(router) }),
       ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
     },
     packArgs,
@@ -178,24 +188,26 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
 }
 
-function checkLora(path: string, lora: NonNullable<ModelOptions['lora']>): void {
-  checkObject(path, lora, ['name', 'maxGpuLoraCount']);
-  checkString(`${path}.name`, lora.name);
-  if (lora.maxGpuLoraCount !== undefined) checkInteger(`${path}.maxGpuLoraCount`, lora.maxGpuLoraCount, 1, MAX_U32);
+/** @inline */
+interface UnregisterOptions {
+  readonly loraName?: string;
 }
 
-/** Takes an endpoint's model card back: the model's own, or that of a LoRA adapter. */
-export async function unregisterModel(endpoint: Endpoint, options: { readonly loraName?: string } = {}): Promise<void> {
+const UNREGISTER_OPTIONS: OptionTable<UnregisterOptions> = optionTable<UnregisterOptions>({
+  loraName: text.about('The LoRA adapter whose card is removed.'),
+});
+
+/** Removes the model card of an endpoint: the model's own card, or that of a LoRA adapter. */
+export async function unregisterModel(endpoint: Endpoint, options: UnregisterOptions = {}): Promise<void> {
   checkInstance('unregisterModel endpoint', endpoint, Endpoint);
-  checkOptions('unregisterModel options', options, ['loraName']);
-  if (options.loraName !== undefined) checkString('unregisterModel options.loraName', options.loraName);
+  UNREGISTER_OPTIONS.check('unregisterModel options', options);
   await invoke(native.modelUnregister, 'unregisterModel', {
     handle: endpoint.handle('unregisterModel'),
     args: pack(defined(options)),
   });
 }
 
-/** Replaces the taints of an endpoint's model card, by which requests choose or shun workers. */
+/** Replaces the taints of an endpoint's model card. Requests use them to prefer or avoid workers. */
 export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<string>): Promise<void> {
   checkInstance('updateModelTaints endpoint', endpoint, Endpoint);
   if (typeof taints === 'string' || typeof taints?.[Symbol.iterator] !== 'function')
@@ -206,15 +218,24 @@ export async function updateModelTaints(endpoint: Endpoint, taints: Iterable<str
   await invoke(native.modelTaints, 'updateModelTaints', { handle: endpoint.handle('updateModelTaints'), args });
 }
 
-/** Fetches a model from the model hub into its cache and gives the folder; a local folder is given back as it is. */
-export async function fetchModel(
-  name: string,
-  options: { readonly ignoreWeights?: boolean; readonly signal?: AbortSignal } = {},
-): Promise<string> {
+/** @inline */
+interface FetchOptions {
+  readonly ignoreWeights?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+const FETCH_OPTIONS: OptionTable<FetchOptions> = optionTable<FetchOptions>({
+  ignoreWeights: boolean.about('Fetch everything except the weights.'),
+  signal: signal.about('Cancels the wait.'),
+});
+
+/**
+ * Fetches a model from the model hub into its cache and returns the folder. The path of a local folder is returned
+ * unchanged.
+ */
+export async function fetchModel(name: string, options: FetchOptions = {}): Promise<string> {
   checkString('fetchModel name', name);
-  checkOptions('fetchModel options', options, ['ignoreWeights', 'signal']);
-  if (options.ignoreWeights !== undefined) checkBoolean('fetchModel options.ignoreWeights', options.ignoreWeights);
-  if (options.signal !== undefined) checkSignal('fetchModel options.signal', options.signal);
+  FETCH_OPTIONS.check('fetchModel options', options);
   const args = pack({ name, ignoreWeights: options.ignoreWeights === true });
   return unpack(await invoke(native.modelFetch, 'fetchModel', { args }, { signal: options.signal })) as string;
 }

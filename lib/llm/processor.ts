@@ -1,35 +1,32 @@
 import { mistake, packBorrowed, packItem, packValue, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
-import { invokeSync, native } from '../addon/invoke.js';
+import { arg, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { PullStream } from '../addon/stream.js';
-import { turnOver } from '../addon/turn.js';
-import { checkFunction, checkObject, isAsyncIterable } from '../check.js';
+import { pump } from '../addon/pump.js';
+import { NativeStream } from '../addon/stream.js';
+import { type Awaitable, checkFunction, checkObject, isAsyncIterable } from '../check.js';
 import { ClosedError, failureFrom, shown } from '../errors.js';
 import { Annotated } from '../runtime/annotated.js';
 import { type CancelKind, type RequestContext, runInContext, ServedContext } from '../runtime/context.js';
 import { ResponseStream } from '../runtime/response.js';
 import type { CompletionUsage, LLMEngineOutput, PreprocessedRequest } from './protocol.js';
 
-/** @inline */
-type Awaitable<T> = T | Promise<T>;
-
-/** A model whose chat requests are processed here. */
+/** A model whose chat requests a processor handles. */
 export interface ProcessedModel {
   readonly name: string;
-  /** The worker whose model card came first. */
+  /** The worker whose model card was discovered first. */
   readonly instance: {
     readonly namespace: string;
     readonly component: string;
     readonly endpoint: string;
     readonly instanceId: bigint;
   };
-  /** The model card in the crates' own field names; its files are local by now. Source: `dynamo-llm` `model_card.rs`. */
+  /** The model card, with the field names of the crates. Its files are local. Source: `dynamo-llm` `model_card.rs`. */
   readonly card: Readonly<Record<string, unknown>>;
 }
 
-/** A chat request as the client sent it. Source: OpenAI's API, with `dynamo-llm`'s extensions. */
+/** A chat request as the client sent it. Source: OpenAI's API, with the extensions of `dynamo-llm`. */
 export interface ChatRequest {
   readonly model: string;
   readonly messages: readonly {
@@ -48,7 +45,9 @@ export interface ChatRequest {
   readonly [field: string]: unknown;
 }
 
-/** A part of the answer, as OpenAI's API streams it. For a client that does not stream the frontend joins the parts. */
+/**
+ * A part of the response, as OpenAI's API streams it. The frontend joins the parts for a client that does not stream.
+ */
 export interface ChatChunk {
   readonly choices: readonly {
     readonly index: number;
@@ -57,61 +56,68 @@ export interface ChatChunk {
     readonly logprobs?: unknown;
   }[];
   readonly usage?: CompletionUsage;
-  /** @default `chatcmpl-` and the request's id */
+  /** @default `chatcmpl-` followed by the request's id */
   readonly id?: string;
   /** Seconds since 1970. @default now */
   readonly created?: number;
-  /** @default that of the request */
+  /** @default the model of the request */
   readonly model?: string;
   readonly nvext?: unknown;
   readonly [field: string]: unknown;
 }
 
-/** What the workers are asked: the tokens, and of the rest what is wanted. */
+/** A request to the workers: the tokens, and any other fields. */
 export type TokenRequest = Pick<PreprocessedRequest, 'token_ids'> & Partial<PreprocessedRequest>;
 
-/** A chat request that is being processed. */
+/** The context of a chat request. */
 export interface ProcessorContext extends RequestContext {
   /**
-   * Sends tokens to the model's workers, through the frontend's own routing, migration and prefill. The workers hear of a
-   * client that is gone without the processor's help. Leaving the loop ends the generation.
+   * Sends tokens to the model's workers, with the frontend's routing, migration and prefill. If the client disconnects,
+   * the workers are notified automatically. Leaving the loop ends the generation.
    */
   generate(request: TokenRequest): ResponseStream<LLMEngineOutput>;
 }
 
-/** Turns chat requests into tokens and tokens into chat, in place of the frontend's template, tokenizer and parsers. */
+/** Converts chat requests to tokens and tokens to chat. Replaces the frontend's template, tokenizer and parsers. */
 export interface Processor {
   /**
-   * Answers one request; many run at a time. What it throws reaches the client as an error, its words only with
-   * `details: {type: 'message', message}` of a `DynamoError`. When the client is gone `context.signal` is aborted and the
-   * generator is returned. An `Annotated` sends an event or comments with its data.
+   * Generates the response to one request. Many requests run concurrently. An error reaches the client without its
+   * message, unless it is a `DynamoError` with `details: {type: 'message', message}`. When the client disconnects,
+   * `context.signal` is aborted and the generator is returned. An `Annotated` sends an event or comments with its data.
    */
   process(request: ChatRequest, context: ProcessorContext): AsyncIterable<ChatChunk | Annotated<ChatChunk>>;
-  /** The model has left, or the frontend has ended. */
+  /** Called when the model has left or the frontend has ended. */
   close?(): Awaitable<void>;
 }
 
 /**
- * Makes the processor of a model that was found. The model is offered once it resolves; where it fails, the model is not,
- * and the log says why.
+ * Creates the processor of a discovered model. The model is offered after the promise resolves. If it rejects, the
+ * model is not offered and the reason is logged.
  *
  * @example
  * const processor: ProcessorFactory = ({ card }) => ({
  *   async *process(request, context) {
  *     const token_ids = Uint32Array.from(encode(request.messages));
  *     for await (const { token_ids: ids, finish_reason } of context.generate({ token_ids })) {
- *       yield { choices: [{ index: 0, delta: { content: decode(ids) }, finish_reason: finish_reason ? 'stop' : null }] };
+ *       const content = decode(ids);
+ *       yield { choices: [{ index: 0, delta: { content }, finish_reason: finish_reason ? 'stop' : null }] };
  *     }
  *   },
  * });
  */
 export type ProcessorFactory = (model: ProcessedModel) => Awaitable<Processor>;
 
-interface Found {
+interface DiscoveredModel {
   readonly model: number;
   readonly name: string;
   readonly instance: { namespace: string; component: string; endpoint: string; instance_id: number | bigint };
   readonly card: Record<string, unknown>;
+}
+
+interface ChatCall {
+  readonly model: number;
+  readonly call: number;
+  readonly request: ChatRequest;
 }
 
 interface Running {
@@ -133,20 +139,20 @@ class ChatContext extends ServedContext implements ProcessorContext {
   }
 }
 
-/** The chat requests of a frontend, from its server to their processors and on to the workers. */
+/** Passes the chat requests of a frontend to their processors, and the requests of processors to the workers. */
 export class ProcessorHost implements InboxHandler {
   readonly #models = new Map<number, Processor>();
   readonly #running = new Map<number, Running>();
 
   constructor(
-    private readonly handle: Handle,
-    private readonly make: ProcessorFactory,
+    private readonly handle: Handle<'processors'>,
+    private readonly create: ProcessorFactory,
   ) {}
 
   async request(request: InboxRequest): Promise<void> {
     try {
       if (request.method === 'chat') return await this.#chat(request);
-      if (request.method === 'model') await this.#add(unpack(request.payload) as Found);
+      if (request.method === 'model') await this.#add(unpack(request.payload) as DiscoveredModel);
       else await this.#remove(unpack(request.payload) as number);
       request.sink.end();
     } catch (error) {
@@ -154,9 +160,9 @@ export class ProcessorHost implements InboxHandler {
     }
   }
 
-  async #add({ model, name, instance, card }: Found): Promise<void> {
+  async #add({ model, name, instance, card }: DiscoveredModel): Promise<void> {
     const { namespace, component, endpoint, instance_id } = instance;
-    const processor = await this.make({
+    const processor = await this.create({
       name,
       instance: { namespace, component, endpoint, instanceId: BigInt(instance_id) },
       card,
@@ -172,17 +178,13 @@ export class ProcessorHost implements InboxHandler {
     await processor?.close?.();
   }
 
-  /** The frontend has ended, and its models with it. */
+  /** Removes all models after the frontend has ended. */
   async end(): Promise<void> {
     await Promise.allSettled([...this.#models.keys()].map((model) => this.#remove(model)));
   }
 
   async #chat(request: InboxRequest): Promise<void> {
-    const {
-      model,
-      call,
-      request: asked,
-    } = unpack(request.payload) as { model: number; call: number; request: ChatRequest };
+    const { model, call, request: chat } = unpack(request.payload) as ChatCall;
     const processor = this.#models.get(model);
     if (processor === undefined) throw new ClosedError('the model');
     const context = new ChatContext(request.requestId, request.metadata, (tokens) =>
@@ -191,12 +193,8 @@ export class ProcessorHost implements InboxHandler {
     const running: Running = { context };
     this.#running.set(request.id, running);
     try {
-      await this.#stream(
-        request,
-        running,
-        asked,
-        runInContext(context, () => processor.process(asked, context)),
-      );
+      const chunks = runInContext(context, () => processor.process(chat, context));
+      await this.#stream(request, running, chat, chunks);
     } finally {
       this.#running.delete(request.id);
     }
@@ -205,7 +203,7 @@ export class ProcessorHost implements InboxHandler {
   async #stream(
     { sink, requestId }: InboxRequest,
     running: Running,
-    asked: ChatRequest,
+    chat: ChatRequest,
     items: AsyncIterable<unknown>,
   ): Promise<void> {
     if (!isAsyncIterable(items))
@@ -216,32 +214,35 @@ export class ProcessorHost implements InboxHandler {
       id: `chatcmpl-${requestId}`,
       object: 'chat.completion.chunk',
       created: Math.floor(Date.now() / 1000),
-      model: asked.model,
+      model: chat.model,
     };
-    for (;;) {
-      const { done, value } = await runInContext(running.context, () => chunks.next());
-      if (done === true) return sink.end();
+    const write = (value: unknown): boolean | Promise<boolean> => {
       const annotated = value instanceof Annotated;
       const chunk = annotated ? withDefaults(value, defaults).wire() : { ...defaults, ...(value as ChatChunk) };
-      const written = sink.write(packItem('processor.process', 'a chunk', chunk), annotated);
-      if (written === true || (written !== false && (await written))) {
-        const over = turnOver();
-        if (over !== undefined) await over;
-        continue;
-      }
-      finish(chunks);
-      return;
-    }
+      return sink.write(packItem('processor.process', 'a chunk', chunk), annotated);
+    };
+    if (await runInContext(running.context, () => pump(chunks, write))) sink.end();
+    else finish(chunks);
   }
 
   #generate(model: number, call: number, request: TokenRequest): ResponseStream<LLMEngineOutput> {
     const operation = 'processor generate';
     checkObject(`${operation} request`, request);
     const payload = packValue(operation, 'the request', request, packBorrowed);
-    const handle = invokeSync(native.processorGenerate, operation, { handle: this.handle, payload, a: model, b: call });
+    const handle = invokeSync(native.processorGenerate, operation, {
+      handle: this.handle,
+      payload,
+      a: arg('model', model),
+      b: arg('request', call),
+    });
     const decode = ({ bytes }: { bytes: Uint8Array }): LLMEngineOutput =>
       withoutNulls(unpack(bytes) as Record<string, unknown>);
-    return new ResponseStream<LLMEngineOutput>(new PullStream(handle, operation), decode, () => {}, undefined).start();
+    return new ResponseStream<LLMEngineOutput>(
+      new NativeStream(handle, operation),
+      decode,
+      () => {},
+      undefined,
+    ).start();
   }
 
   lost(id: number, kind: Exclude<CancelKind, 'shutdown'>): void {
@@ -256,7 +257,7 @@ function withDefaults({ data, ...rest }: Annotated<ChatChunk>, defaults: object)
   return new Annotated({ ...rest, ...(data === undefined ? {} : { data: { ...defaults, ...data } }) });
 }
 
-/** The crates write what is not there as null. */
+/** The crates write an absent field as null. */
 function withoutNulls(output: Record<string, unknown>): LLMEngineOutput {
   for (const [name, value] of Object.entries(output)) if (value === null) delete output[name];
   return output as unknown as LLMEngineOutput;

@@ -1,8 +1,8 @@
-import { checkInteger, checkObject, checkOneOf, checkRange } from '../check.js';
-import { checkKvRouterConfig, checkSessionSeconds, type KvRouterConfig } from '../router/config.js';
-import { checkPolicy, type RoutingPolicy } from '../router/policy.js';
+import { custom, integer, nested, number, type Option, type OptionTable, oneOf, optionTable } from '../options.js';
+import { KV_ROUTER_CONFIG, type KvRouterConfig, sessionSecondsRow } from '../router/config.js';
+import { policyRow, type RoutingPolicy } from '../router/policy.js';
 
-/** The ways of choosing a worker. Source: `dynamo-runtime` `push_router.rs`. */
+/** The ways to choose a worker. Source: `dynamo-runtime` `push_router.rs`. */
 export const ROUTER_MODES = [
   'round_robin',
   'random',
@@ -18,61 +18,68 @@ export const ROUTER_MODES = [
  */
 export type FrontendRouterMode = (typeof ROUTER_MODES)[number];
 
-/** When a worker counts as busy; requests are refused while all are. What is left out is not looked at. */
+/**
+ * When a worker counts as busy. Requests are rejected while all workers are busy. An absent threshold is not checked.
+ */
 export interface BusyThresholds {
   /** Share of the KV blocks in use, 0 to 1. */
   readonly activeDecodeBlocks?: number;
-  /** Tokens waiting for prefill. */
+  /** Tokens that wait for prefill. */
   readonly activePrefillTokens?: number;
-  /** The same as a share of the worker's `maxNumBatchedTokens`. */
+  /** Tokens that wait for prefill, as a share of the worker's `maxNumBatchedTokens`. */
   readonly activePrefillTokensShare?: number;
 }
 
-/** How requests are spread over the workers of a model. */
+/** How requests are distributed over the workers of a model. */
 export interface RouterOptions {
   /** @default 'round_robin' */
   readonly mode?: FrontendRouterMode;
   /** For mode `kv`. */
   readonly kv?: KvRouterConfig;
   readonly busy?: BusyThresholds;
-  /** Keep a session on its worker for this long after its last request. @default not at all */
+  /** Keep a session on its worker for this time after its last request. @default no session affinity */
   readonly sessionAffinitySeconds?: number;
   /**
-   * Where a session's worker is there but takes no request, `hard` refuses the request and `soft` moves the session. From a
-   * worker that has left it moves in either. @default 'hard'
+   * If a session's worker is present but takes no requests, `hard` rejects the request and `soft` moves the session. A
+   * session whose worker has left moves in both modes. @default 'hard'
    */
   readonly sessionAffinityMode?: 'hard' | 'soft';
   /**
-   * For mode `kv`: costs of your own in place of the default policy's. HTTP frontends before workers only, and workers whose
-   * cards tell their part, as those of `serveEngine` do.
+   * For mode `kv`: custom costs instead of those of the default policy. Only for HTTP frontends with engine `workers`,
+   * and for workers whose model cards state their worker type, as those of `serveEngine` do.
    */
   readonly policy?: RoutingPolicy;
 }
 
+const BUSY_THRESHOLDS = optionTable<BusyThresholds>({
+  activeDecodeBlocks: number(0, 1).about('Share of the KV blocks in use from which a worker is busy.'),
+  activePrefillTokens: integer(0).about('Tokens that wait for prefill from which a worker is busy.'),
+  activePrefillTokensShare: number(0).about('The same as a share of the largest batch of the worker.'),
+});
+
+/** @internal */
+export const ROUTER_OPTIONS: OptionTable<RouterOptions> = optionTable<RouterOptions>({
+  mode: oneOf(...ROUTER_MODES).about('How a worker is chosen.'),
+  kv: nested(KV_ROUTER_CONFIG).about('Configuration of mode kv.'),
+  busy: nested(BUSY_THRESHOLDS).about('When a worker counts as busy.'),
+  sessionAffinitySeconds: sessionSecondsRow,
+  sessionAffinityMode: oneOf('hard', 'soft').about('What happens if the worker of a session takes no requests.'),
+  policy: policyRow.about('Custom costs for mode kv.'),
+});
+
 export function checkRouter(path: string, value: unknown): asserts value is RouterOptions {
-  checkObject(path, value, ['mode', 'kv', 'busy', 'sessionAffinitySeconds', 'sessionAffinityMode', 'policy']);
-  const { mode, kv, busy, sessionAffinitySeconds, sessionAffinityMode, policy } = value;
-  if (mode !== undefined) checkOneOf(`${path}.mode`, mode, ROUTER_MODES);
-  if (kv !== undefined) checkKvRouterConfig(`${path}.kv`, kv);
-  if (policy !== undefined) {
-    checkPolicy(`${path}.policy`, policy);
-    if (mode !== 'kv')
-      throw new TypeError(`${path}.policy: expected mode kv with a policy, got ${String(mode ?? 'round_robin')}`);
-  }
-  if (busy !== undefined) {
-    checkObject(`${path}.busy`, busy, ['activeDecodeBlocks', 'activePrefillTokens', 'activePrefillTokensShare']);
-    const { activeDecodeBlocks, activePrefillTokens, activePrefillTokensShare } = busy;
-    if (activeDecodeBlocks !== undefined) checkRange(`${path}.busy.activeDecodeBlocks`, activeDecodeBlocks, 0, 1);
-    if (activePrefillTokens !== undefined) checkInteger(`${path}.busy.activePrefillTokens`, activePrefillTokens, 0);
-    if (activePrefillTokensShare !== undefined)
-      checkRange(`${path}.busy.activePrefillTokensShare`, activePrefillTokensShare, 0);
-  }
-  checkSessionSeconds(`${path}.sessionAffinitySeconds`, sessionAffinitySeconds);
-  if (sessionAffinityMode !== undefined)
-    checkOneOf(`${path}.sessionAffinityMode`, sessionAffinityMode, ['hard', 'soft']);
+  ROUTER_OPTIONS.check(path, value);
+  const { mode = 'round_robin', policy } = value;
+  if (policy !== undefined && mode !== 'kv')
+    throw new TypeError(`${path}.policy: expected mode kv with a policy, got ${mode}`);
 }
 
-/** As `RouterArgs` of `native/core/src/llm/config.rs` has them. */
+/** The row of an option with `RouterOptions`. */
+export const routerRow: Option<RouterOptions> = custom<RouterOptions>('an object', checkRouter).about(
+  'How requests are routed to workers.',
+);
+
+/** Arguments of the native side. Source: `RouterArgs` of `native/core/src/llm/config.rs`. */
 export function routerArgs(options: RouterOptions): Record<string, unknown> {
   const { busy, sessionAffinitySeconds, policy: _, ...rest } = options;
   return {

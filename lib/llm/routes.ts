@@ -1,40 +1,41 @@
 import { pack, unpack } from '../addon/codec.js';
 import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
+import { pump } from '../addon/pump.js';
 import { checkFunction, checkObject } from '../check.js';
-import { DynamoError, type ErrorClass, failureFrom } from '../errors.js';
+import { DynamoError, type ErrorClass, failureFrom, shown } from '../errors.js';
 import { type CancelKind, RequestCancelled } from '../runtime/context.js';
 
-/** What a frontend can serve at the moment. */
+/** What a frontend can serve now. */
 export interface FrontendState {
-  /** It takes requests: it has started and is not closing. */
+  /** It accepts requests: it has started and is not closing. */
   readonly ready: boolean;
   /** It is closing. */
   readonly draining: boolean;
-  /** Names of the models that discovery lists. */
+  /** Names of the discovered models. */
   readonly models: readonly string[];
-  /** Those of them that have all the workers they need. */
+  /** Names of the models that have all required workers. */
   readonly readyModels: readonly string[];
 }
 
-/** What a route knows beside its request. */
+/** The context of a request to a route. */
 export interface RouteContext {
-  /** Aborted when the client is gone; its reason is a `RequestCancelled`. */
+  /** Aborted when the client disconnects, with a `RequestCancelled` as the reason. */
   readonly signal: AbortSignal;
   readonly frontend: FrontendState;
 }
 
 /**
- * Answers `GET` on one path of a frontend, with the classes of `fetch`. A body that is a stream is sent as it comes, and
- * held back where the client does not read; its reader is cancelled when the client is gone. What is thrown before the
- * response gives a status by its class (`NotFound` 404, a TypeError 400, …) and no more than the class's name for words
- * where it is internal; an error in mid-body breaks the connection off.
+ * Answers `GET` on one path of a frontend, with the classes of `fetch`. A stream body is sent with back-pressure; its
+ * reader is cancelled when the client disconnects. An error before the response becomes a status by its class
+ * (`NotFound` 404, a TypeError 400, …). The client does not see the message of an internal error. An error during the
+ * body closes the connection.
  *
  * @example
  * const route: FrontendRoute = (request, { frontend }) => Response.json({ models: frontend.readyModels });
  */
 export type FrontendRoute = (request: Request, context: RouteContext) => Response | Promise<Response>;
 
-/** Routes by their paths, which are fixed: no parameters and no wildcards. Source: `dynamo-llm` `frontend_extension.rs`. */
+/** Routes by path, without parameters and wildcards. Source: `dynamo-llm` `frontend_extension.rs`. */
 export type FrontendRoutes = Readonly<Record<string, FrontendRoute>>;
 
 export function checkRoutes(path: string, routes: unknown): asserts routes is FrontendRoutes {
@@ -42,7 +43,7 @@ export function checkRoutes(path: string, routes: unknown): asserts routes is Fr
   for (const [route, handler] of Object.entries(routes)) checkFunction(`${path}[${JSON.stringify(route)}]`, handler);
 }
 
-interface Asked {
+interface RouteRequest {
   readonly route: number;
   readonly url: string;
   readonly headers: [string, string][];
@@ -65,7 +66,7 @@ const STATUSES: Partial<Record<ErrorClass, number>> = {
   DeadlineExceeded: 504,
 };
 
-/** As the frontend's own errors look. */
+/** An error response in the format of the frontend's own errors. */
 function errorResponse(error: unknown): Response {
   const failure = failureFrom(error);
   const code = STATUSES[failure.class as ErrorClass] ?? 500;
@@ -78,7 +79,7 @@ interface Running {
   reader?: ReadableStreamDefaultReader<unknown>;
 }
 
-/** The requests to a frontend's own routes. */
+/** Answers the requests to a frontend's custom routes. */
 export class RouteHost implements InboxHandler {
   readonly #handlers: readonly FrontendRoute[];
   readonly #running = new Map<number, Running>();
@@ -91,9 +92,9 @@ export class RouteHost implements InboxHandler {
     const running: Running = { abort: new AbortController() };
     this.#running.set(id, running);
     try {
-      const response = await this.#respond(unpack(payload) as Asked, running.abort.signal);
-      const written = sink.write(pack({ status: response.status, headers: [...response.headers] }));
-      if (written === true || (written !== false && (await written))) await this.#send(response, running, sink);
+      const response = await this.#respond(unpack(payload) as RouteRequest, running.abort.signal);
+      const head = pack({ status: response.status, headers: [...response.headers] });
+      if (await sink.write(head)) await this.#send(response, running, sink);
     } catch (error) {
       sink.end(failureFrom(error));
     } finally {
@@ -101,14 +102,14 @@ export class RouteHost implements InboxHandler {
     }
   }
 
-  async #respond({ route, url, headers, frontend }: Asked, signal: AbortSignal): Promise<Response> {
+  async #respond({ route, url, headers, frontend }: RouteRequest, signal: AbortSignal): Promise<Response> {
     try {
       const host = headers.find(([name]) => name === 'host')?.[1] ?? '';
       const base = URL.canParse(`http://${host}`) ? `http://${host}` : 'http://localhost';
       const handler = this.#handlers[route] as FrontendRoute;
       const response = await handler(new Request(new URL(url, base), { headers, signal }), { signal, frontend });
       if (response instanceof Response) return response;
-      throw new DynamoError('Internal', `a route gave ${String(response)}: expected a Response`);
+      throw new DynamoError('Internal', `route ${url}: expected a Response, got ${shown(response)}`);
     } catch (error) {
       return errorResponse(error);
     }
@@ -119,15 +120,13 @@ export class RouteHost implements InboxHandler {
     const reader = (body as ReadableStream<unknown>).getReader();
     running.reader = reader;
     if (running.abort.signal.aborted) return void reader.cancel(running.abort.signal.reason).catch(() => {});
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return sink.end();
-      if (!(value instanceof Uint8Array)) throw new TypeError('the body of a Response: expected chunks of Uint8Array');
-      const written = sink.write(value);
-      if (written === true || (written !== false && (await written))) continue;
-      await reader.cancel();
-      return;
-    }
+    const chunks = { next: () => reader.read() as Promise<IteratorResult<unknown>> };
+    const write = (chunk: unknown): boolean | Promise<boolean> => {
+      if (!(chunk instanceof Uint8Array)) throw new TypeError('the body of a Response: expected chunks of Uint8Array');
+      return sink.write(chunk);
+    };
+    if (await pump(chunks, write)) sink.end();
+    else await reader.cancel();
   }
 
   lost(id: number, kind: Exclude<CancelKind, 'shutdown'>): void {

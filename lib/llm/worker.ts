@@ -1,107 +1,114 @@
 import { packArgs, packValue, textBytes } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import {
-  checkBoolean,
-  checkClose,
-  checkInstance,
-  checkInteger,
-  checkObject,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  checkStringMap,
-  MAX_TIMEOUT_MS,
-} from '../check.js';
+import { checkInstance, checkNames, checkOneOf, checkString } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { BlockEventSource } from '../kvbm/events.js';
-import { defined } from '../options.js';
+import {
+  anything,
+  boolean,
+  custom,
+  defined,
+  integer,
+  milliseconds,
+  type Option,
+  type OptionTable,
+  oneOf,
+  optionTable,
+  stringMap,
+  text,
+} from '../options.js';
 import { KvPublisher } from '../router/kv-publisher.js';
+import { WORKER_TYPES, type WorkerType } from '../router/worker-type.js';
+import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
 import { Endpoint } from '../runtime/endpoint.js';
-import { checkModelPath, checkPath } from '../runtime/paths.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
 import {
-  checkModelTypes,
-  checkParsers,
+  chatTemplateRow,
+  crateObject,
   MODEL_INPUTS,
   type ModelInput,
   type ModelType,
-  WORKER_TYPES,
-  type WorkerType,
+  modelParsers,
+  modelPathRow,
+  modelTypesRow,
 } from './model.js';
 
 /** How an engine is served. */
 export interface ServeEngineOptions {
   /**
    * The model's folder in Hugging Face layout (config, tokenizer, chat template; no weights needed), or its name on the
-   * model hub. Left out, the card has the name alone, without tokenizer and template.
+   * model hub. Without it, the card contains only the name, no tokenizer and no template.
    */
   readonly modelPath?: string;
-  /** The name that clients use. @default what the engine's `start` gives */
+  /** The name that clients use. @default the name in the result of the engine's `start` */
   readonly modelName?: string;
-  /** APIs that the model is offered on. @default ['chat', 'completions'] */
+  /** APIs on which the model is offered. @default ['chat', 'completions'] */
   readonly modelTypes?: readonly ModelType[];
   /** @default 'tokens' for an LLMEngine, 'text' for a RawEngine */
   readonly modelInput?: ModelInput;
   /**
-   * The worker's part of a request. A prefill worker is asked for one token, ends with `finish_reason` `length` (any other
-   * ends the client's answer with it), and gives with it the `disaggregated_params` that the decode worker gets as
-   * `prefill_result`. @default 'aggregated'
+   * The part of a request that the worker does. A prefill worker receives requests for one token. Its last item has
+   * `finish_reason` `length`; any other reason ends the client's response. That item also has the
+   * `disaggregated_params`, which the decode worker receives as `prefill_result`.
+   * @default 'aggregated'
    */
   readonly workerType?: WorkerType;
-  /** The engine takes requests and gives answers as the frontend has them: a `RawEngine`. @default false */
+  /** The engine receives requests and returns responses in the format of the frontend: a `RawEngine`. @default false */
   readonly raw?: boolean;
-  /** Prefill and aggregated workers: media go through an encode worker first. @default false */
+  /** For prefill and aggregated workers: media go through an encode worker first. @default false */
   readonly routeToEncoder?: boolean;
-  /** A Jinja file in place of the model's own chat template. */
+  /** A Jinja file that replaces the model's own chat template. */
   readonly chatTemplate?: string;
-  /** The parser of tool calls in the model's text, one of `modelParsers().toolCall`, such as `hermes`. */
+  /** The parser of tool calls in the model's text: one of `modelParsers().toolCall`, such as `hermes`. */
   readonly toolCallParser?: string;
-  /** The parser of reasoning in the model's text, one of `modelParsers().reasoning`, such as `deepseek_r1`. */
+  /** The parser of reasoning in the model's text: one of `modelParsers().reasoning`, such as `deepseek_r1`. */
   readonly reasoningParser?: string;
-  /** What the chat template is told of thinking where the client says nothing of it. @default nothing */
+  /** The thinking mode that the chat template gets if the client does not choose one. @default none */
   readonly defaultThinkingMode?: 'enabled' | 'disabled';
-  /** @default true */
+  /** Hide the tools from the chat template if `tool_choice` is `none`. @default true */
   readonly excludeToolsWhenToolChoiceNone?: boolean;
   /** Keep an index of this worker's own KV blocks, from which routers recover lost events. @default true */
   readonly localIndexer?: boolean;
   /** Publish KV events and load for routers. @default true */
   readonly kvRouting?: boolean;
-  /** The endpoint on which KV events travel, `namespace.component.endpoint`. @default the served one */
+  /** The endpoint on which KV events are published, `namespace.component.endpoint`. @default the served endpoint */
   readonly kvStateEndpoint?: string;
-  /** Publish what these block managers hold: routers then know it. In place of `engine.kvEventSources`. */
+  /** Publish the contents of these block managers for routers. Replaces `engine.kvEventSources`. */
   readonly kvBlocks?: BlockEventSource | readonly [BlockEventSource, ...BlockEventSource[]];
   readonly metricsLabels?: Readonly<Record<string, string>>;
-  /** A request that the canary sends to see whether the engine answers. */
+  /** A request that the health canary sends to check whether the engine answers. */
   readonly healthCheck?: unknown;
   /**
-   * `StructuralTagConfig` in the crates' own field names. A frontend that cannot do what it asks for leaves the model out and
-   * says so in its log alone: `exclude_special_tokens`, `tool_arguments_any_order` and
-   * `allow_tool_calls_with_structured_output` need its `$DYN_PARSER_VERSION=2`, and a tool-call parser that this has.
+   * `StructuralTagConfig`, with the field names of the crates. A frontend that does not support it hides the model and
+   * only logs the reason: `exclude_special_tokens`, `tool_arguments_any_order` and
+   * `allow_tool_calls_with_structured_output` need `$DYN_PARSER_VERSION=2` on the frontend, and a tool-call parser of
+   * that version.
    */
   readonly structuralTag?: Readonly<Record<string, unknown>>;
-  /** `MediaDecoder` and `MediaFetcher` in the crates' own field names, each with its defaults: the frontend decodes media. */
+  /** `MediaDecoder`, with the field names and defaults of the crates. The frontend then decodes media. */
   readonly mediaDecoder?: Readonly<Record<string, unknown>>;
+  /** `MediaFetcher`, with the field names and defaults of the crates. */
   readonly mediaFetcher?: Readonly<Record<string, unknown>>;
-  /** Requests that run at a time; others wait. @default 1024 */
+  /** The maximum number of requests that run concurrently; others wait. @default 1024 */
   readonly concurrency?: number;
-  /** Bytes that an answer may hold unread before the engine is made to wait. @default 1048576 */
+  /** Unread bytes of a response above which the engine is paused. @default 1048576 */
   readonly highWaterBytes?: number;
   /**
-   * Time at closing for the requests that still run and for the engine's `cleanup`, together. At most four fifths of
-   * `$DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT` (30 s), after which Dynamo ends the process. @default that most
+   * Time at close for the running requests and for the engine's `cleanup`, together. At most four fifths of
+   * `$DYN_WORKER_GRACEFUL_SHUTDOWN_TIMEOUT` (30 s), after which Dynamo ends the process. @default that maximum
    */
   readonly cleanupTimeoutMs?: number;
 }
 
-const OPERATION = 'serveEngine';
-const PATH = `${OPERATION} options`;
-const STRINGS = ['modelPath', 'modelName', 'chatTemplate', 'toolCallParser', 'reasoningParser', 'kvStateEndpoint'];
-const BOOLEANS = ['raw', 'routeToEncoder', 'excludeToolsWhenToolChoiceNone', 'localIndexer', 'kvRouting'];
-const OBJECTS = ['structuralTag', 'mediaDecoder', 'mediaFetcher'];
-/** Source: `StructuralTagConfig::from_value_strict` in `dynamo-llm`. What it does not know the crates would pass over in silence. */
+/** Dynamo detects an unknown parser only in the middle of a request. */
+function parser(kind: 'toolCall' | 'reasoning'): Option<string> {
+  return custom(`one of modelParsers().${kind}`, (path, name) => checkOneOf(path, name, modelParsers()[kind]), 'text');
+}
+
+/** Source: `StructuralTagConfig::from_value_strict` in `dynamo-llm`. The crates ignore an unknown field silently. */
 const STRUCTURAL_TAG = [
   'scope',
   'schema',
@@ -110,60 +117,58 @@ const STRUCTURAL_TAG = [
   'reasoning_boundary',
   'tool_arguments_any_order',
 ];
-const KNOWN = [
-  ...STRINGS,
-  ...BOOLEANS,
-  ...OBJECTS,
-  'modelTypes',
-  'modelInput',
-  'workerType',
-  'defaultThinkingMode',
-  'kvBlocks',
-  'metricsLabels',
-  'healthCheck',
-  'concurrency',
-  'highWaterBytes',
-  'cleanupTimeoutMs',
-];
 
-function check(options: ServeEngineOptions): void {
-  checkOptions(PATH, options, KNOWN);
-  const values = options as Record<string, unknown>;
-  for (const name of STRINGS) if (values[name] !== undefined) checkString(`${PATH}.${name}`, values[name]);
-  if (options.modelPath !== undefined) checkModelPath(`${PATH}.modelPath`, options.modelPath);
-  if (options.chatTemplate !== undefined) checkPath(`${PATH}.chatTemplate`, options.chatTemplate);
-  for (const name of BOOLEANS) if (values[name] !== undefined) checkBoolean(`${PATH}.${name}`, values[name]);
-  for (const name of OBJECTS) if (values[name] !== undefined) checkObject(`${PATH}.${name}`, values[name]);
-  checkParsers(PATH, { toolCall: options.toolCallParser, reasoning: options.reasoningParser });
-  const { modelTypes, modelInput, workerType, defaultThinkingMode, structuralTag, metricsLabels } = options;
-  if (structuralTag !== undefined) checkObject(`${PATH}.structuralTag`, structuralTag, STRUCTURAL_TAG);
-  // Frontends pass over another word, with a warning at each request.
-  if (defaultThinkingMode !== undefined)
-    checkOneOf(`${PATH}.defaultThinkingMode`, defaultThinkingMode, ['enabled', 'disabled']);
-  if (modelTypes !== undefined) checkModelTypes(`${PATH}.modelTypes`, modelTypes);
-  if (modelInput !== undefined) checkOneOf(`${PATH}.modelInput`, modelInput, MODEL_INPUTS);
-  if (workerType !== undefined) checkOneOf(`${PATH}.workerType`, workerType, WORKER_TYPES);
-  if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
-  for (const name of ['concurrency', 'highWaterBytes', 'cleanupTimeoutMs']) {
-    if (values[name] !== undefined)
-      checkInteger(`${PATH}.${name}`, values[name], 1, name === 'cleanupTimeoutMs' ? MAX_TIMEOUT_MS : undefined);
-  }
-}
+/** @internal */
+export const SERVE_ENGINE_OPTIONS: OptionTable<ServeEngineOptions> = optionTable<ServeEngineOptions>({
+  modelPath: modelPathRow,
+  modelName: text.about('The name that clients use.'),
+  modelTypes: modelTypesRow,
+  modelInput: oneOf(...MODEL_INPUTS).about('What the engine receives: text, tokens or tensors.'),
+  workerType: oneOf(...WORKER_TYPES).about('The part of a request that the worker does.'),
+  raw: boolean.about('The engine receives requests in the format of the frontend.'),
+  routeToEncoder: boolean.about('Media go through an encode worker first.'),
+  chatTemplate: chatTemplateRow,
+  toolCallParser: parser('toolCall').about("The parser of tool calls in the model's text."),
+  reasoningParser: parser('reasoning').about("The parser of reasoning in the model's text."),
+  // Frontends ignore any other value, with a warning at each request.
+  defaultThinkingMode: oneOf('enabled', 'disabled').about('The thinking mode if the client does not choose one.'),
+  excludeToolsWhenToolChoiceNone: boolean.about('Hide the tools from the chat template if tool_choice is none.'),
+  localIndexer: boolean.about("Keep an index of this worker's own KV blocks, from which routers recover lost events."),
+  kvRouting: boolean.about('Publish KV events and load for routers.'),
+  kvStateEndpoint: text.about('The endpoint on which KV events are published.'),
+  // `KvPublisher.create` checks it.
+  kvBlocks: custom<NonNullable<ServeEngineOptions['kvBlocks']>>('a block manager, or a list of them', () => {}).about(
+    'Block managers whose contents are published for routers.',
+  ),
+  metricsLabels: stringMap.about("Labels added to the endpoint's metrics."),
+  healthCheck: anything.about('A request that the health canary sends.'),
+  structuralTag: custom<Readonly<Record<string, unknown>>>('an object', (path, tag) =>
+    checkNames(path, tag, STRUCTURAL_TAG),
+  ).about('StructuralTagConfig, with the field names of the crates.'),
+  mediaDecoder: crateObject.about('MediaDecoder, with the field names of the crates.'),
+  mediaFetcher: crateObject.about('MediaFetcher, with the field names of the crates.'),
+  concurrency: integer(1).about('The maximum number of requests that run concurrently.'),
+  highWaterBytes: integer(1).about('Unread bytes of a response above which the engine is paused.'),
+  cleanupTimeoutMs: milliseconds(1).about('Time at close for running requests and for the cleanup of the engine.'),
+});
 
-/** A worker that serves an engine. It keeps the process alive until it is closed. */
+const OPERATION = 'serveEngine';
+const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(0);
+
+/** A worker that serves an engine. It keeps the process alive until `close`. */
 export class ServedEngine implements AsyncDisposable {
-  readonly #handle: Handle;
+  readonly #handle: Handle<'worker'>;
   readonly #host: EngineHost;
   #closing: Promise<void> | undefined;
-  /** Resolves once the engine has started and requests can reach it; rejects with what kept it from that. */
+  /** Resolves when the engine has started and requests can reach it. Rejects with the reason if it cannot start. */
   readonly ready: Promise<void>;
-  /** Settles when the worker has ended; rejects with what ended it unasked. */
+  /** Settles when the worker has ended. Rejects with the reason if it ended without a `close`. */
   readonly ended: Promise<void>;
-  /** Publishes what `kvBlocks` hold; its `failed` tells what ended that. The worker closes it. */
+  /** Publishes the contents of `kvBlocks`. Its `failed` has the reason if that ended. The worker closes it. */
   readonly kvPublisher: KvPublisher | undefined;
 
   /** @internal */
-  constructor(handle: Handle, inbox: Handle, host: EngineHost, blocks?: KvPublisher) {
+  constructor(handle: Handle<'worker'>, inbox: Handle<'inbox'>, host: EngineHost, blocks?: KvPublisher) {
     this.#handle = handle;
     this.#host = host;
     this.kvPublisher = blocks;
@@ -180,13 +185,13 @@ export class ServedEngine implements AsyncDisposable {
   }
 
   /**
-   * Leaves discovery, waits for routers to notice (`$DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS`, 5 s), lets running requests
-   * end, cleans the engine up. `timeoutMs` bounds how long requests may still run. Idempotent. The runtime's `/health` says
-   * not ready from here on; the endpoint's name stays taken on this runtime.
+   * Leaves discovery, waits until routers have noticed (`$DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS`, 5 s), waits for
+   * running requests, and cleans up the engine. `timeoutMs` bounds how long requests may still run. Idempotent. From
+   * then on the runtime's `/health` reports not ready. The endpoint's name stays reserved on this runtime.
    */
-  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    const timeoutMs = checkClose('worker.close', options, 0);
-    this.#closing ??= this.#close(timeoutMs);
+  async close(options: CloseOptions = {}): Promise<void> {
+    CLOSE_OPTIONS.check('worker.close options', options);
+    this.#closing ??= this.#close(options.timeoutMs);
     return this.#closing;
   }
 
@@ -206,12 +211,12 @@ export class ServedEngine implements AsyncDisposable {
 }
 
 /**
- * Serves an engine on an endpoint: starts it, registers its model, and answers requests that frontends and routers send.
+ * Serves an engine on an endpoint: starts it, registers its model, and answers the requests of frontends and routers.
  *
  * @example
  * const worker = await serveEngine(runtime.endpoint('dynamo.backend.generate'), engine, { modelPath: './my-model' });
  * await worker.ready;
- * @throws DynamoError `DYN_CONFLICT` where the runtime serves an endpoint of this name already
+ * @throws DynamoError `DYN_CONFLICT` if the runtime already serves an endpoint of this name
  */
 export async function serveEngine(
   endpoint: Endpoint,
@@ -219,7 +224,7 @@ export async function serveEngine(
   options: ServeEngineOptions = {},
 ): Promise<ServedEngine> {
   checkInstance(`${OPERATION} endpoint`, endpoint, Endpoint);
-  check(options);
+  SERVE_ENGINE_OPTIONS.check(`${OPERATION} options`, options);
   const { concurrency = 1024, metricsLabels, kvBlocks: _, ...rest } = options;
   const args = packValue(
     OPERATION,
@@ -231,7 +236,7 @@ export async function serveEngine(
     },
     packArgs,
   );
-  let worker: Handle | undefined;
+  let worker: Handle<'worker'> | undefined;
   const publishing: Publishing = {
     publishKv: (events: readonly KvCacheEvent[], dpRank: number) => {
       const handle = started(worker);
@@ -239,7 +244,7 @@ export async function serveEngine(
         invokeSync(native.workerPublishKv, 'worker.publishKvEvents', {
           handle,
           payload: packValue('worker.publishKvEvents', 'the events', events, packArgs),
-          a: dpRank,
+          a: arg('dpRank', dpRank),
         }) === 0
       );
     },
@@ -274,7 +279,7 @@ async function publishBlocks(endpoint: Endpoint, options: ServeEngineOptions): P
   return KvPublisher.create(endpoint, { blockSize, blocks: kvBlocks, ...defined({ localIndexer, kvStateEndpoint }) });
 }
 
-function started(worker: Handle | undefined): Handle {
+function started(worker: Handle<'worker'> | undefined): Handle<'worker'> {
   if (worker === undefined) throw new ClosedError('the worker', OPERATION);
   return worker;
 }

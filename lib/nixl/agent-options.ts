@@ -1,70 +1,141 @@
-import { checkInteger, checkOptions, checkString } from '../check.js';
-import type { NixlLibrary } from './library.js';
-import type { WaitLimit } from './limit.js';
+import { checkArray, checkObject, checkStringMap } from '../check.js';
+import { boolean, custom, integer, milliseconds, type OptionTable, oneOf, optionTable, text } from '../options.js';
+import { libraryOption, type NixlLibrary } from './library.js';
+import { LIMIT_ROWS, type WaitLimit } from './limit.js';
 import type { MemoryRegion, MemoryType } from './memory.js';
 
 export interface NixlAgentOptions extends WaitLimit {
   /** @default `loadNixl()` */
   readonly library?: NixlLibrary;
-  /** Each with its parameters. Source: NIXL's plugins, which `plugins()` lists. @default {UCX: {}} */
+  /**
+   * The backends by name, each with its parameters. Source: NIXL's plugins, which `plugins()` lists.
+   *
+   * @default {UCX: {}}
+   */
   readonly backends?: Readonly<Record<string, Readonly<Record<string, string>>>>;
-  /** How often the library's own thread looks after connections; less costs processor time. At least 1000. @default 10000 */
+  /**
+   * How often the library's thread polls its connections. A higher value uses less CPU. At least 1000.
+   *
+   * @default 10000
+   */
   readonly progressDelayUs?: number;
-  /** Takes metadata from peers that send it to this port, and gives its own to those that fetch it. @default none */
+  /** The port on which peers send their metadata and fetch this agent's metadata. @default none */
   readonly listenPort?: number;
   /** Measures transfers; see `PreparedTransfer.telemetry`. @default false */
   readonly telemetry?: boolean;
 }
 
-/** A plugin that NIXL knows of. */
+/** @internal */
+export const AGENT_OPTIONS: OptionTable<NixlAgentOptions> = optionTable<NixlAgentOptions>({
+  library: libraryOption,
+  backends: custom<NonNullable<NixlAgentOptions['backends']>>(
+    'an object of parameters by backend',
+    (path, backends) => {
+      checkObject(path, backends);
+      for (const [name, params] of Object.entries(backends)) checkStringMap(`${path}.${name}`, params);
+    },
+  ).about('The backends by name, each with its parameters.'),
+  progressDelayUs: integer(1000).about("How often the library's thread polls its connections."),
+  listenPort: integer(1, 65535).about('The port for the metadata of peers.'),
+  telemetry: boolean.about('Measures transfers.'),
+  ...LIMIT_ROWS,
+});
+
+/** How `NixlAgent.close` waits. */
+export interface NixlCloseOptions {
+  /** How long the close waits for the library, in milliseconds. @default 5000 */
+  readonly timeoutMs?: number;
+}
+
+/** @internal */
+export const CLOSE_OPTIONS: OptionTable<NixlCloseOptions> = optionTable<NixlCloseOptions>({
+  timeoutMs: milliseconds(1).about('How long the close waits.'),
+});
+
+/** A plugin that NIXL knows. */
 export interface NixlPlugin {
   readonly name: string;
-  /** Whether it can be loaded here: its file may be there and what it needs not. */
+  /** False if the plugin cannot be loaded here, for example because a library that it needs is missing. */
   readonly loads: boolean;
-  /** What it moves; empty where it does not load. */
+  /** The kinds of memory that it moves. Empty if it does not load. */
   readonly memories: readonly MemoryType[];
-  /** Its parameters with their defaults; empty where it does not load. */
+  /** Its parameters with their defaults. Empty if it does not load. */
   readonly params: Readonly<Record<string, string>>;
 }
 
-/** Where a peer listens (`listenPort`), by IPv4 address. */
+/** The IPv4 address of a peer with a `listenPort`. */
 export interface PeerAddress {
   readonly host: string;
   /** @default 8888 */
   readonly port?: number;
 }
 
+const PEER_ADDRESS: OptionTable<PeerAddress> = optionTable<PeerAddress>({
+  host: text.about('The IPv4 address.').required(),
+  port: integer(1, 65535).about('The port.'),
+});
+
 /** Which metadata, and how long to wait for it. */
 export interface MetadataOptions extends WaitLimit {
-  /** How the agent is reached, and these regions of one kind alone. @default all */
+  /**
+   * Limits the metadata to the agent's connection and these regions, all of one kind of memory.
+   *
+   * @default all regions
+   */
   readonly regions?: readonly MemoryRegion[];
 }
 
-/** What memory is allocated, and with which backend it is registered. What comes after a limit is released again. */
+/** @internal */
+export const METADATA_OPTIONS: OptionTable<MetadataOptions> = optionTable<MetadataOptions>({
+  regions: custom<readonly MemoryRegion[]>('an array of regions', (path, regions) =>
+    checkArray(path, regions, 'regions'),
+  ).about('Limits the metadata to these regions.'),
+  ...LIMIT_ROWS,
+});
+
+/** How memory is allocated and registered. A region that is made after the limit is released again. */
 export interface AllocateOptions extends WaitLimit {
   /** @default 'DRAM' */
   readonly memory?: 'DRAM' | 'VRAM';
-  /** The GPU, for VRAM. @default 0 */
+  /** The ordinal of the GPU, for VRAM. @default 0 */
   readonly device?: number;
-  /** Asks for huge pages from 2 MiB on: one-sided copies pin pages, and small ones halve their speed. @default true */
+  /**
+   * Requests huge pages for 2 MiB and more. One-sided copies pin pages: small pages halve their speed.
+   *
+   * @default true
+   */
   readonly hugePages?: boolean;
-  /** Registers with this backend alone. @default all that take the memory */
+  /** Registers with this backend only. @default all backends that accept the memory */
   readonly backend?: string;
 }
 
-/** With which backend memory is registered. What comes after a limit is released again. */
+/** @internal */
+export const ALLOCATE_OPTIONS: OptionTable<AllocateOptions> = optionTable<AllocateOptions>({
+  memory: oneOf('DRAM', 'VRAM').about('The kind of memory.'),
+  device: integer(0, 1023).about('The ordinal of the GPU.'),
+  hugePages: boolean.about('Requests huge pages.'),
+  backend: text.about('Registers with this backend only.'),
+  ...LIMIT_ROWS,
+});
+
+/** How memory is registered. A region that is made after the limit is released again. */
 export interface RegisterOptions extends WaitLimit {
-  /** Registers with this backend alone. @default all that take the memory */
+  /** Registers with this backend only. @default all backends that accept the memory */
   readonly backend?: string;
 }
+
+/** @internal */
+export const REGISTER_OPTIONS: OptionTable<RegisterOptions> = optionTable<RegisterOptions>({
+  backend: text.about('Registers with this backend only.'),
+  ...LIMIT_ROWS,
+});
 
 const DEFAULT_PORT = 8888;
 
-export function addressOf(operation: string, address: PeerAddress | undefined): { host?: string; port?: number } {
+/** Checks a peer's address. No address means etcd. */
+export function peerAddress(operation: string, address: PeerAddress | undefined): { host?: string; port?: number } {
   if (address === undefined) return {};
-  checkOptions(`${operation} address`, address, ['host', 'port']);
+  PEER_ADDRESS.check(`${operation} address`, address);
   const { host, port = DEFAULT_PORT } = address;
-  checkString(`${operation} address.host`, host);
-  checkInteger(`${operation} address.port`, port, 1, 65535);
   return { host, port };
 }

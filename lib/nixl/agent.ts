@@ -1,28 +1,24 @@
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import {
-  checkArray,
-  checkInteger,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  checkStringMap,
-  wrongType,
-} from '../check.js';
+import { checkArray, checkOneOf, checkString, checkStringMap, wrongType } from '../check.js';
 import { ClosedError, DynamoError } from '../errors.js';
 import {
+  AGENT_OPTIONS,
   type AllocateOptions,
-  addressOf,
+  CLOSE_OPTIONS,
+  METADATA_OPTIONS,
   type MetadataOptions,
   type NixlAgentOptions,
+  type NixlCloseOptions,
   type NixlPlugin,
   type PeerAddress,
+  peerAddress,
   type RegisterOptions,
 } from './agent-options.js';
 import { BlockList, blocksOf, transferParts } from './blocks.js';
-import { loadNixl, NixlLibrary } from './library.js';
-import { LIMIT, limited, onlyLimited, type WaitLimit, waited } from './limit.js';
+import { loadNixl, type NixlLibrary } from './library.js';
+import { checkedLimit, invokeOptions, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, type MemoryRegion, type MemoryType } from './memory.js';
 import { type NotificationOptions, Notifications } from './notifications.js';
 import { NixlPeer, type RemoteMemory } from './peer.js';
@@ -33,35 +29,38 @@ import type { MemorySource } from './register.js';
 import {
   INLINE_BYTES,
   NO_OPTIONS,
+  PREPARE_OPTIONS,
   PreparedTransfer,
   type PrepareOptions,
   postingOf,
   resultOf,
+  TRANSFER_OPTIONS,
   type TransferOptions,
   type TransferResult,
   waitFor,
 } from './transfer.js';
 
-const CREATE = ['library', 'backends', 'progressDelayUs', 'listenPort', 'telemetry', 'signal', 'timeoutMs'];
-
-/** What outlives an agent that is collected: its end must still be asked for, and its buffers freed behind it. */
+/** What outlives a garbage-collected agent: the native agent must still be closed, and its buffers freed after that. */
 interface Remains {
   readonly name: string;
-  readonly handle: Handle;
-  /** Of the regions that keep a buffer of the user's. */
+  readonly handle: Handle<'nixlAgent'>;
+  /** Ids of the regions with a buffer of the caller. */
   readonly pinning: Set<number>;
 }
 
 const collected = new FinalizationRegistry<Remains>(({ name, handle, pinning }) => {
-  process.emitWarning(`the NIXL agent '${name}' was collected without close(); it is closed now`, 'ResourceWarning');
+  process.emitWarning(
+    `the NIXL agent '${name}' was garbage-collected without close(); it is closed now`,
+    'ResourceWarning',
+  );
   unpinAtEnd(handle, pinning);
 });
 
-const release = (made: { release(): Promise<void> }): Promise<void> => made.release();
+const release = (late: { release(): Promise<void> }): Promise<void> => late.release();
 
 /**
- * Moves bytes between memories of this machine and of peers, in Node, Python or C++. One thread of its own makes the calls
- * of the library; many transfers may be under way.
+ * Moves bytes between memories of this process and of peers, which may run Node.js, Python or C++. Each agent has a
+ * thread that makes the library's calls. Many transfers can be in flight.
  *
  * @example
  * await using agent = await NixlAgent.create('decode-0');
@@ -70,7 +69,7 @@ const release = (made: { release(): Promise<void> }): Promise<void> => made.rele
  * const { durationMs } = await agent.read(blocks, peer.memory(descriptor));
  */
 export class NixlAgent implements AsyncDisposable {
-  #handle: Handle | undefined;
+  #handle: Handle<'nixlAgent'> | undefined;
   #self: NixlPeer | undefined;
   #closing: Promise<{ leaked: boolean }> | undefined;
   readonly #regions = new Regions();
@@ -78,20 +77,19 @@ export class NixlAgent implements AsyncDisposable {
   private constructor(
     readonly name: string,
     readonly library: NixlLibrary,
-    handle: Handle,
+    handle: Handle<'nixlAgent'>,
   ) {
     this.#handle = handle;
     collected.register(this, { name, handle, pinning: this.#regions.pinning }, this);
   }
 
-  /** Makes an agent. Peers know it by its name, which must be its own. */
+  /** Creates an agent. Peers identify it by its name, which must be unique among them. */
   static async create(name: string, options: NixlAgentOptions = {}): Promise<NixlAgent> {
     const operation = 'NixlAgent.create';
-    const path = `${operation} options`;
     checkString(`${operation} name`, name);
     if (name === '' || name.includes('\0'))
-      throw new RangeError(`${operation} name: expected a name, got ${JSON.stringify(name)}`);
-    checkOptions(path, options, CREATE);
+      throw new RangeError(`${operation} name: expected a name without NUL, got ${JSON.stringify(name)}`);
+    AGENT_OPTIONS.check(`${operation} options`, options);
     const {
       backends = { UCX: {} },
       progressDelayUs = 10_000,
@@ -99,12 +97,7 @@ export class NixlAgent implements AsyncDisposable {
       telemetry = false,
       library = loadNixl(),
     } = options;
-    if (!(library instanceof NixlLibrary)) wrongType(`${path}.library`, 'what loadNixl gave', library);
-    checkInteger(`${path}.progressDelayUs`, progressDelayUs, 1000);
-    if (listenPort !== undefined) checkInteger(`${path}.listenPort`, listenPort, 1, 65535);
-    checkOptions(`${path}.backends`, backends, Object.keys(backends));
-    for (const [backend, params] of Object.entries(backends)) checkStringMap(`${path}.backends.${backend}`, params);
-    const limit = limited(operation, options);
+    const limit = invokeOptions(operation, options);
     const args = pack({ name, progressDelayUs, listenPort, telemetry });
     const handle = await invoke(native.nixlAgentCreate, operation, { handle: library.handle, args }, limit);
     const agent = new NixlAgent(name, library, handle);
@@ -124,7 +117,7 @@ export class NixlAgent implements AsyncDisposable {
     return this.#handle !== undefined;
   }
 
-  /** The agent as its own peer: to move bytes within it, such as between memory and a file, or to notify itself. */
+  /** The agent as its own peer: moves bytes within the agent, for example between memory and a file. */
   get self(): NixlPeer {
     return this.#self as NixlPeer;
   }
@@ -132,8 +125,9 @@ export class NixlAgent implements AsyncDisposable {
   /** The library's plugins. */
   async plugins(limit: WaitLimit = {}): Promise<NixlPlugin[]> {
     const operation = 'agent.plugins';
+    const options = checkedLimit(operation, limit);
     const plugins = unpack(
-      await invoke(native.nixlAgentPlugins, operation, { handle: this.open(operation) }, onlyLimited(operation, limit)),
+      await invoke(native.nixlAgentPlugins, operation, { handle: this.handle(operation) }, options),
     ) as {
       name: string;
       loads: boolean;
@@ -148,7 +142,10 @@ export class NixlAgent implements AsyncDisposable {
     }));
   }
 
-  /** Adds a backend; once for each name. Peers need the metadata anew. A limit ends the wait: the backend may come later. */
+  /**
+   * Adds a backend, once for each name. Peers need the new metadata after that. A limit ends the wait: the backend may
+   * still be created later.
+   */
   async createBackend(
     name: string,
     params: Readonly<Record<string, string>> = {},
@@ -157,39 +154,42 @@ export class NixlAgent implements AsyncDisposable {
     const operation = 'agent.createBackend';
     checkString(`${operation} name`, name);
     checkStringMap(`${operation} params`, params);
-    const options = onlyLimited(operation, limit);
+    const options = checkedLimit(operation, limit);
     await invoke(
       native.nixlAgentBackend,
       operation,
-      { handle: this.open(operation), args: pack({ name, params }) },
+      { handle: this.handle(operation), args: pack({ name, params }) },
       options,
     );
   }
 
-  /** Zeroed memory, registered. */
+  /** Allocates and registers zeroed memory. */
   allocate(bytes: number, options: AllocateOptions = {}): Promise<MemoryRegion> {
     return this.#regions.allocate(this, bytes, options);
   }
 
-  /** Registers memory or a file of the caller's. Peers need the metadata anew to reach it. */
+  /** Registers memory or a file of the caller. Peers need the new metadata to reach it. */
   register(source: MemorySource, options: RegisterOptions = {}): Promise<MemoryRegion> {
     return this.#regions.register(this, source, options);
   }
 
-  /** Registers many of one kind in one call of the library, which is twenty times faster than one by one. Files by path are not among them. */
+  /**
+   * Registers many sources of one kind of memory in one call of the library, which is twenty times faster than one by
+   * one. Does not accept files by path.
+   */
   registerMany(sources: readonly MemorySource[], options: RegisterOptions = {}): Promise<MemoryRegion[]> {
     return this.#regions.registerMany(this, sources, options);
   }
 
   /**
-   * What a peer needs to connect: how this agent is reached and, unless `regions` names some of one kind, all regions that
-   * are registered now. Who has it can read and write them: hand it to nobody else.
+   * What a peer needs to connect: the agent's connection, and the regions that are registered now or those of
+   * `regions`. Any peer that has the metadata can read and write these regions: send it to trusted peers only.
    */
   async metadata(options: MetadataOptions = {}): Promise<Uint8Array> {
     const operation = 'agent.metadata';
-    checkOptions(`${operation} options`, options, ['regions', ...LIMIT]);
-    const limit = limited(operation, options);
-    const handle = this.open(operation);
+    METADATA_OPTIONS.check(`${operation} options`, options);
+    const limit = invokeOptions(operation, options);
+    const handle = this.handle(operation);
     if (options.regions === undefined) return invoke(native.nixlAgentMetadata, operation, { handle }, limit);
     return invoke(
       native.nixlAgentPartialMetadata,
@@ -200,74 +200,78 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   /**
-   * Gets to know a peer by its metadata; again with newer metadata it learns of its new regions. For a peer that was started
-   * anew under its name it waits up to a second for what is under way with the old one, and gives a peer of a higher
-   * generation. Damaged metadata is refused with `nixl.metadata` and changes nothing.
+   * Adds a peer by its metadata. Newer metadata of a known peer adds its new regions.
+   *
+   * If the peer has restarted under its name, this waits up to a second for transfers in flight with the old one. It
+   * then returns a peer of a higher generation. Damaged metadata is rejected with `nixl.metadata` and changes nothing.
    */
   async connect(metadata: Uint8Array, limit: WaitLimit = {}): Promise<NixlPeer> {
     const operation = 'agent.connect';
     if (!(metadata instanceof Uint8Array)) wrongType(`${operation} metadata`, 'a Uint8Array', metadata);
-    const options = onlyLimited(operation, limit);
+    const options = checkedLimit(operation, limit);
     return NixlPeer.of(
       this,
-      await invoke(native.nixlAgentConnect, operation, { handle: this.open(operation), payload: metadata }, options),
+      await invoke(native.nixlAgentConnect, operation, { handle: this.handle(operation), payload: metadata }, options),
     );
   }
 
   /**
-   * Sends the metadata to a listening peer, or to etcd where there is no address (NIXL_ETCD_ENDPOINTS must have been set
-   * when the agent was created). The library does not tell whether it arrived.
+   * Sends the metadata to a peer that listens, or to etcd if there is no address. For etcd, NIXL_ETCD_ENDPOINTS must be
+   * set before the agent is created. The library does not report whether the metadata arrived.
    */
   async sendMetadata(to?: PeerAddress, options: MetadataOptions = {}): Promise<void> {
     const operation = 'agent.sendMetadata';
-    checkOptions(`${operation} options`, options, ['regions', ...LIMIT]);
-    const limit = limited(operation, options);
+    METADATA_OPTIONS.check(`${operation} options`, options);
+    const limit = invokeOptions(operation, options);
     const part =
       options.regions === undefined ? {} : regionsPayload(`${operation} options.regions`, this, options.regions);
-    const args = pack({ ...addressOf(operation, to), partial: options.regions !== undefined });
-    await invoke(native.nixlAgentSendMetadata, operation, { handle: this.open(operation), args, ...part }, limit);
-  }
-
-  /** Gets a peer's metadata from where it listens, or from etcd. It waits until it is there: give it a limit. */
-  async fetch(name: string, from?: PeerAddress, limit: WaitLimit = {}): Promise<NixlPeer> {
-    return this.#fetch('agent.fetch', name, { ...addressOf('agent.fetch', from), accept: false }, limit);
+    const args = pack({ ...peerAddress(operation, to), partial: options.regions !== undefined });
+    await invoke(native.nixlAgentSendMetadata, operation, { handle: this.handle(operation), args, ...part }, limit);
   }
 
   /**
-   * Waits until a peer of this name has sent its metadata to this agent's `listenPort`. One that is known is given at once:
-   * disconnect it first to wait for a peer that was started anew, which the library would not take while it knows the old.
+   * Fetches the metadata of a peer that listens, or from etcd if there is no address. Waits until the metadata is
+   * available: set a `timeoutMs`.
+   */
+  async fetch(name: string, from?: PeerAddress, limit: WaitLimit = {}): Promise<NixlPeer> {
+    return this.#fetch('agent.fetch', name, { ...peerAddress('agent.fetch', from), accept: false }, limit);
+  }
+
+  /**
+   * Waits until a peer of this name has sent its metadata to this agent's `listenPort`. Returns a known peer at once.
+   * To wait for a restarted peer, disconnect the old one first: the library does not accept both.
    */
   async accept(name: string, limit: WaitLimit = {}): Promise<NixlPeer> {
     return this.#fetch('agent.accept', name, { accept: true }, limit);
   }
 
-  async #fetch(operation: string, name: string, how: object, limit: WaitLimit): Promise<NixlPeer> {
+  async #fetch(operation: string, name: string, source: object, limit: WaitLimit): Promise<NixlPeer> {
     checkString(`${operation} name`, name);
-    const options = onlyLimited(operation, limit);
+    const options = checkedLimit(operation, limit);
     return NixlPeer.of(
       this,
       await invoke(
         native.nixlAgentFetch,
         operation,
-        { handle: this.open(operation), args: pack({ name, ...how }) },
+        { handle: this.handle(operation), args: pack({ name, ...source }) },
         options,
       ),
     );
   }
 
-  /** Takes the metadata back from etcd, or from a listening peer. */
+  /** Removes the metadata from etcd, or from a peer that listens. */
   async withdrawMetadata(from?: PeerAddress, limit: WaitLimit = {}): Promise<void> {
     const operation = 'agent.withdrawMetadata';
-    const options = onlyLimited(operation, limit);
+    const options = checkedLimit(operation, limit);
     await invoke(
       native.nixlAgentWithdrawMetadata,
       operation,
-      { handle: this.open(operation), args: pack(addressOf(operation, from)) },
+      { handle: this.handle(operation), args: pack(peerAddress(operation, from)) },
       options,
     );
   }
 
-  /** Fills the local memory from the other. */
+  /** Fills the local memory from the remote memory. */
   read(
     local: LocalMemory | readonly LocalMemory[],
     remote: TransferTarget | readonly TransferTarget[],
@@ -276,7 +280,7 @@ export class NixlAgent implements AsyncDisposable {
     return this.#transfer('agent.read', 'READ', local, remote, options);
   }
 
-  /** Fills the other memory from the local one. */
+  /** Fills the remote memory from the local memory. */
   write(
     local: LocalMemory | readonly LocalMemory[],
     remote: TransferTarget | readonly TransferTarget[],
@@ -285,7 +289,10 @@ export class NixlAgent implements AsyncDisposable {
     return this.#transfer('agent.write', 'WRITE', local, remote, options);
   }
 
-  /** `read` or `write`. With lists, run by run; a transfer has one peer and one kind of memory on each side. */
+  /**
+   * `read` or `write`, by name. Lists are paired item by item. A transfer has one peer, and one kind of memory on each
+   * side.
+   */
   transfer(
     operation: TransferOperation,
     local: LocalMemory | readonly LocalMemory[],
@@ -304,8 +311,8 @@ export class NixlAgent implements AsyncDisposable {
     options: TransferOptions,
   ): Promise<TransferResult> {
     try {
-      const handle = this.open(operation);
-      const { limit, args, notifies, inline } = postingOf(operation, options);
+      const handle = this.handle(operation);
+      const { limit, args, notifies, inline } = postingOf(operation, options, TRANSFER_OPTIONS);
       const { peer, kinds, payload, bytes, runs } = planOf(operation, this, direction, local, remote);
       if (limit.signal?.aborted === true) return Promise.reject(limit.signal.reason);
       if (notifies) refuseNotification(operation, kinds);
@@ -323,7 +330,7 @@ export class NixlAgent implements AsyncDisposable {
     }
   }
 
-  /** Makes a transfer that can be posted many times. */
+  /** Prepares a transfer that can be posted many times. */
   async prepare(
     operation: TransferOperation,
     local: LocalMemory | readonly LocalMemory[],
@@ -332,11 +339,11 @@ export class NixlAgent implements AsyncDisposable {
   ): Promise<PreparedTransfer> {
     const path = 'agent.prepare';
     checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
-    const handle = this.open(path);
-    const { args, limit } = postingOf(path, options);
+    const handle = this.handle(path);
+    const { args, limit } = postingOf(path, options, PREPARE_OPTIONS);
     const { peer, kinds, payload } = planOf(path, this, operation, local, remote);
     const parts = { handle, other: peer.handle, a: kinds, args, payload };
-    return waited(
+    return withinLimit(
       limit,
       async () => PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, parts)),
       release,
@@ -344,8 +351,8 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   /**
-   * Looks memory up once, so that thousands of blocks of it can be named by index. Each run is cut into blocks of
-   * `blockBytes`, or is one block where that is left out. All of this agent, or all of one peer.
+   * Looks up memory once, so that transfers can name thousands of its blocks by index. Each item is cut into blocks of
+   * `blockBytes`; without `blockBytes` it is one block. All memory belongs to this agent, or to one peer.
    */
   async blocks(
     memory: LocalMemory | RemoteMemory | readonly LocalMemory[] | readonly RemoteMemory[],
@@ -353,11 +360,11 @@ export class NixlAgent implements AsyncDisposable {
     limit: WaitLimit = {},
   ): Promise<BlockList> {
     const operation = 'agent.blocks';
-    const options = onlyLimited(operation, limit);
-    const handle = this.open(operation);
-    const { peer, kinds, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
-    const parts = { handle, other: peer?.handle, a: kinds, payload };
-    return waited(
+    const options = checkedLimit(operation, limit);
+    const handle = this.handle(operation);
+    const { peer, memory: a, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
+    const parts = { handle, other: peer?.handle, a, payload };
+    return withinLimit(
       options,
       async () => new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts)),
       release,
@@ -365,7 +372,8 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   /**
-   * Moves local block `localIndices[i]` from or to remote block `remoteIndices[i]`, thousands in one call.
+   * Moves local block `localIndices[i]` from or to remote block `remoteIndices[i]`. One call can move thousands of
+   * blocks.
    *
    * @example
    * const mine = await agent.blocks(region, 64 * 1024);
@@ -381,12 +389,12 @@ export class NixlAgent implements AsyncDisposable {
     options: TransferOptions = NO_OPTIONS,
   ): Promise<TransferResult> {
     const path = 'agent.transferBlocks';
-    const { limit, args } = postingOf(path, options);
+    const { limit, args } = postingOf(path, options, TRANSFER_OPTIONS);
     const parts = transferParts(path, this, operation, local, localIndices, remote, remoteIndices);
     return resultOf(local.bytesOf(localIndices), await invoke(native.nixlBlocksStart, path, { ...parts, args }, limit));
   }
 
-  /** Makes a transfer of blocks that can be posted many times. */
+  /** Prepares a transfer of blocks that can be posted many times. */
   async prepareBlocks(
     operation: TransferOperation,
     local: BlockList,
@@ -396,22 +404,25 @@ export class NixlAgent implements AsyncDisposable {
     options: PrepareOptions = NO_OPTIONS,
   ): Promise<PreparedTransfer> {
     const path = 'agent.prepareBlocks';
-    const { args, limit } = postingOf(path, options);
+    const { args, limit } = postingOf(path, options, PREPARE_OPTIONS);
     const parts = { ...transferParts(path, this, operation, local, localIndices, remote, remoteIndices), args };
-    return waited(
+    return withinLimit(
       limit,
       async () => PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, parts)),
       release,
     );
   }
 
-  /** The messages that peers send. One reader at a time: a second fails with `nixl.notifications_read`. */
+  /** The messages that peers send. Only one reader at a time: a second one fails with `nixl.notifications_read`. */
   notifications(options: NotificationOptions = {}): Notifications {
-    this.open('agent.notifications');
+    this.handle('agent.notifications');
     return new Notifications(this, options);
   }
 
-  /** What a backend knows of files or objects by their path or key: its answer for each, or null. POSIX tells size, mode and mtime. */
+  /**
+   * Queries a backend about files or objects by their path or key. Returns its answer for each key, or null. POSIX
+   * returns size, mode and mtime.
+   */
   async queryMemory(
     memory: MemoryType,
     keys: readonly string[],
@@ -419,32 +430,32 @@ export class NixlAgent implements AsyncDisposable {
     limit: WaitLimit = {},
   ): Promise<(Readonly<Record<string, string>> | null)[]> {
     const operation = 'agent.queryMemory';
-    const options = onlyLimited(operation, limit);
+    const options = checkedLimit(operation, limit);
     checkOneOf(`${operation} memory`, memory, MEMORY_TYPES);
     checkString(`${operation} backend`, backend);
     checkArray(`${operation} keys`, keys, 'strings');
     for (const [index, key] of keys.entries()) checkString(`${operation} keys[${index}]`, key);
     const args = pack({ backend, memory: MEMORY_TYPES.indexOf(memory), metas: keys });
     return unpack(
-      await invoke(native.nixlAgentQuery, operation, { handle: this.open(operation), args }, options),
+      await invoke(native.nixlAgentQuery, operation, { handle: this.handle(operation), args }, options),
     ) as (Record<string, string> | null)[];
   }
 
   /**
-   * Ends the agent. What is under way fails with `DYN_CLOSED` at once; then it waits for the library to be done with the
-   * memory, takes back every region, and ends. `leaked` tells that this was not so within the deadline: it goes on in the
-   * background, and what it holds stays until then. Idempotent.
+   * Closes the agent. Calls in flight fail with `DYN_CLOSED` at once. Then the close waits until the library no longer
+   * uses the memory, releases every region, and ends the agent.
+   *
+   * If that takes longer than `timeoutMs`, `leaked` is true: the close continues in the background, and the memory
+   * stays allocated until then. Idempotent.
    */
-  close(options: { /** @default 5000 */ readonly deadlineMs?: number } = {}): Promise<{ leaked: boolean }> {
-    checkOptions('agent.close options', options, ['deadlineMs']);
-    const { deadlineMs = 5000 } = options;
-    checkInteger('agent.close options.deadlineMs', deadlineMs, 1, 2 ** 31 - 1);
-    this.#closing ??= this.#close(deadlineMs);
+  close(options: NixlCloseOptions = {}): Promise<{ leaked: boolean }> {
+    CLOSE_OPTIONS.check('agent.close options', options);
+    this.#closing ??= this.#close(options.timeoutMs ?? 5000);
     return this.#closing;
   }
 
-  async #close(deadlineMs: number): Promise<{ leaked: boolean }> {
-    const handle = this.open('agent.close');
+  async #close(timeoutMs: number): Promise<{ leaked: boolean }> {
+    const handle = this.handle('agent.close');
     this.#handle = undefined;
     collected.unregister(this);
     const { pinning } = this.#regions;
@@ -455,7 +466,7 @@ export class NixlAgent implements AsyncDisposable {
         native.nixlAgentClose,
         'agent.close',
         { handle },
-        { deadline: { ms: deadlineMs, error: () => late } },
+        { deadline: { ms: timeoutMs, error: () => late } },
       );
       for (const id of pinning) pinned.delete(id);
       return { leaked: false };
@@ -470,19 +481,19 @@ export class NixlAgent implements AsyncDisposable {
     await this.close();
   }
 
-  /** @internal A region that is released is the agent's no more. */
+  /** @internal Called when a region is released. */
   forget(region: MemoryRegion): void {
     this.#regions.forget(region);
   }
 
-  /** @internal The handle; throws where it is closed. */
-  open(operation: string): Handle {
+  /** @internal The handle. @throws ClosedError after the close */
+  handle(operation: string): Handle<'nixlAgent'> {
     if (this.#handle === undefined) throw new ClosedError(`the agent '${this.name}'`, operation);
     return this.#handle;
   }
 }
 
-/** Wrong arguments are thrown at once, all else rejects. */
+/** Wrong arguments throw at once. Every other failure rejects. */
 function rejected(error: unknown): Promise<never> {
   if (DynamoError.is(error)) return Promise.reject(error);
   throw error;

@@ -1,42 +1,39 @@
-import { type CallParts, invoke, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
-import { checkInteger, checkOneOf, wrongType } from '../check.js';
+import { arg, invoke, native } from '../addon/invoke.js';
+import type { Arg, Handle } from '../addon/native.js';
+import { checkInteger, checkOneOf, MAX_U32, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { kept, onlyLimited, type WaitLimit, waited } from './limit.js';
+import { checkedLimit, handled, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice, type MemoryType } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
 import type { LocalMemory, TransferOperation } from './plan.js';
 
-/**
- * Equal or unequal blocks of memory on one side, looked up once; a transfer names them by index. `NixlAgent.blocks` makes
- * them.
- */
+/** Blocks of memory on one side, looked up once. A transfer names them by index. `NixlAgent.blocks` makes a list. */
 export class BlockList implements AsyncDisposable {
-  #handle: Handle | undefined;
+  #handle: Handle<'nixlBlocks'> | undefined;
   #released: Promise<void> = Promise.resolve();
 
   /** @internal */
   constructor(
     readonly agent: NixlAgent,
-    /** Whose blocks they are; undefined for this agent's. */
+    /** The peer that owns the blocks. Undefined for blocks of this agent. */
     readonly peer: NixlPeer | undefined,
-    /** @internal Of every block, or of each. */
+    /** @internal The bytes of every block, or of each one. */
     private readonly sizes: number | readonly number[],
-    /** How many. */
+    /** The number of blocks. */
     readonly length: number,
-    handle: Handle,
+    handle: Handle<'nixlBlocks'>,
   ) {
     this.#handle = handle;
   }
 
-  /** Idempotent. Transfers under way go on. A limit ends the wait, not the release. */
+  /** Releases the list. Transfers in flight continue. A limit ends the wait, not the release. Idempotent. */
   async release(limit: WaitLimit = {}): Promise<void> {
-    const options = onlyLimited('blocks.release', limit);
+    const options = checkedLimit('blocks.release', limit);
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) this.#released = kept(invoke(native.nixlBlocksRelease, 'blocks.release', { handle }));
-    return waited(options, () => this.#released);
+    if (handle !== undefined) this.#released = handled(invoke(native.nixlBlocksRelease, 'blocks.release', { handle }));
+    return withinLimit(options, () => this.#released);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -51,14 +48,22 @@ export class BlockList implements AsyncDisposable {
       : indices.reduce((sum, index) => sum + (sizes[index] ?? 0), 0);
   }
 
-  /** @internal */
-  open(operation: string): Handle {
+  /** @internal The handle. @throws ClosedError after the release */
+  handle(operation: string): Handle<'nixlBlocks'> {
     if (this.#handle === undefined) throw new ClosedError('the block list', operation);
     return this.#handle;
   }
 }
 
-/** Checks both sides of a transfer by index and gives it as the parts of a native call. */
+/** A transfer by index in its native form. */
+interface TransferParts {
+  readonly handle: Handle<'nixlBlocks'>;
+  readonly other: Handle<'nixlBlocks'>;
+  readonly a: Arg<'operation'>;
+  readonly payload: Uint8Array;
+}
+
+/** Checks both sides of a transfer by index and converts it to the native form. */
 export function transferParts(
   path: string,
   agent: NixlAgent,
@@ -67,9 +72,9 @@ export function transferParts(
   localIndices: Int32Array,
   remote: BlockList,
   remoteIndices: Int32Array,
-): CallParts {
+): TransferParts {
   checkOneOf(`${path} operation`, operation, ['READ', 'WRITE']);
-  agent.open(path);
+  agent.handle(path);
   for (const [name, list] of [
     ['local', local],
     ['remote', remote],
@@ -80,10 +85,11 @@ export function transferParts(
   if (local.peer !== undefined)
     throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
   const payload = indexPayload(path, localIndices, remoteIndices);
-  return { handle: local.open(path), other: remote.open(path), a: operation === 'READ' ? 0 : 1, payload };
+  const a = arg('operation', operation === 'READ' ? 0 : 1);
+  return { handle: local.handle(path), other: remote.handle(path), a, payload };
 }
 
-/** Both sides' indices as the native side takes them. */
+/** The indices of both sides in their native form. */
 function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint8Array {
   for (const [name, list] of [
     ['localIndices', local],
@@ -102,13 +108,13 @@ function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint
 
 interface BlocksPlan {
   readonly peer: NixlPeer | undefined;
-  readonly kinds: number;
+  readonly memory: Arg<'memory'>;
   readonly payload: Uint8Array;
   readonly sizes: number | readonly number[];
   readonly count: number;
 }
 
-/** Checks memory that is to be cut into blocks and gives them in the native form; see `native/nixl/entries.h`. */
+/** Checks memory, cuts it into blocks, and converts them to the native form; see `native/nixl/entries.h`. */
 export function blocksOf(
   operation: string,
   agent: NixlAgent,
@@ -117,11 +123,11 @@ export function blocksOf(
 ): BlocksPlan {
   const runs = (Array.isArray(memory) ? memory : [memory]) as readonly (LocalMemory | RemoteMemory)[];
   if (runs.length === 0) throw new RangeError(`${operation} memory: expected at least one run, got none`);
-  if (blockBytes !== undefined) checkInteger(`${operation} blockBytes`, blockBytes, 1, 2 ** 32 - 1);
+  if (blockBytes !== undefined) checkInteger(`${operation} blockBytes`, blockBytes, 1, MAX_U32);
   const numbers: number[] = [];
   const first = runs[0] as LocalMemory | RemoteMemory;
   const peer = first instanceof RemoteMemory ? first.peer : undefined;
-  // What is neither is refused below.
+  // A value of another type is refused below.
   const kind =
     first instanceof MemorySlice
       ? first.region.memory
@@ -137,11 +143,11 @@ export function blocksOf(
       const region = run instanceof MemorySlice ? run.region : run;
       if (!(region instanceof MemoryRegion) || region.agent !== agent || peer !== undefined)
         wrongType(path, `a region of the agent '${agent.name}'`, run);
-      region.open(path);
+      region.assertOpen(path);
       [id, start, device] = [region.id, run instanceof MemorySlice ? run.offset : 0, region.device];
     }
     if ((run instanceof MemorySlice ? run.region.memory : run.memory) !== kind)
-      throw new TypeError(`${path}: expected ${kind} as before`);
+      throw new TypeError(`${path}: expected ${kind} as the first, got another kind of memory`);
     const bytes = blockBytes ?? run.bytes;
     if (bytes === 0 || run.bytes % bytes !== 0)
       throw new RangeError(`${path}: expected a multiple of ${bytes} bytes, got ${run.bytes}`);
@@ -149,5 +155,5 @@ export function blocksOf(
   }
   const payload = new Uint8Array(Float64Array.from(numbers).buffer);
   const sizes = blockBytes ?? runs.map(({ bytes }) => bytes);
-  return { peer, kinds: MEMORY_TYPES.indexOf(kind), payload, sizes, count: numbers.length / 4 };
+  return { peer, memory: arg('memory', MEMORY_TYPES.indexOf(kind)), payload, sizes, count: numbers.length / 4 };
 }

@@ -6,16 +6,27 @@ import { pack, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
-import { checkInteger, checkOneOf, checkOptions, checkString } from '../check.js';
+import { checkInstance, checkOneOf } from '../check.js';
 import { NixlError } from '../errors.js';
+import {
+  boolean,
+  custom,
+  integer,
+  nested,
+  type Option,
+  type OptionTable,
+  oneOf,
+  optionTable,
+  text,
+} from '../options.js';
 import { versionOf } from './version.js';
 
-/** `real` loads NIXL and fails without it, `mock` never does, `auto` takes the mock where the library cannot be loaded. */
+/** `real` loads NIXL and fails without it. `mock` never loads it. `auto` uses the mock if NIXL cannot be loaded. */
 export type NixlMode = 'real' | 'mock' | 'auto';
 
 const MODES = ['real', 'mock', 'auto'] as const;
 
-/** What of the library depends on its version; see `NixlLibrary.features`. */
+/** A feature that some versions of the library lack; see `NixlLibrary.features`. */
 export type NixlFeature =
   | 'preparedLists'
   | 'partialMetadata'
@@ -39,77 +50,96 @@ const FEATURES: readonly NixlFeature[] = [
   'detailedStatus',
 ];
 
-/** How the mock behaves; the settings hold for the process, for transfers posted from then on. */
+/** How the mock behaves. The settings apply to the whole process, and to transfers that are posted later. */
 export interface MockKnobs {
-  /** Whether a post is done when it returns; `random` draws. @default 'random' */
-  readonly completion?: 'random' | 'atOnce' | 'delayed';
-  /** Of the draws. @default 1 */
+  /** When a post completes: before it returns, or later. `random` chooses for each post. @default 'random' */
+  readonly completion?: 'random' | 'immediate' | 'delayed';
+  /** The seed of the random choices. @default 1 */
   readonly seed?: number;
-  /** A delayed transfer is done after so many polls at the earliest. @default 0 */
+  /** The least number of polls before a delayed transfer completes. @default 0 */
   readonly polls?: number;
-  /** And so many microseconds after its post. @default 0 */
+  /** The least time between the post and the completion of a delayed transfer. @default 0 */
   readonly latencyUs?: number;
-  /** Added to it, 0 for none. @default 0 */
+  /** The simulated bandwidth, which adds to the latency. 0 for no limit. @default 0 */
   readonly bytesPerSecond?: number;
-  /** A transfer that was given up goes on copying for so long. @default 20000 */
+  /** How long a transfer that was released while active continues to copy. @default 20000 */
   readonly lateCopyUs?: number;
-  /** This post of the process, counted from 1, fails. @default none */
+  /** The number of the post that fails; the first post of the process is 1. @default none */
   readonly failAt?: number;
-  /** Posted transfers stay under way. @default false */
+  /** Posted transfers never complete. @default false */
   readonly neverComplete?: boolean;
-  /** The peer of this name counts as dead. @default none */
+  /** The name of a peer that appears dead. @default none */
   readonly dropPeer?: string;
-  /** GPUs whose memory is the host's. @default 0 */
+  /** The number of simulated GPUs, whose memory is host memory. @default 0 */
   readonly fakeGpus?: number;
 }
 
-const KNOBS = [
-  'completion',
-  'seed',
-  'polls',
-  'latencyUs',
-  'bytesPerSecond',
-  'lateCopyUs',
-  'failAt',
-  'neverComplete',
-  'dropPeer',
-  'fakeGpus',
-];
+const MOCK_KNOBS: OptionTable<MockKnobs> = optionTable<MockKnobs>({
+  completion: oneOf('random', 'immediate', 'delayed').about('When a post completes.'),
+  seed: integer(0).about('The seed of the random choices.'),
+  polls: integer(0).about('The least number of polls before a delayed transfer completes.'),
+  latencyUs: integer(0).about('The least time between the post and the completion of a delayed transfer.'),
+  bytesPerSecond: integer(0).about('The simulated bandwidth.'),
+  lateCopyUs: integer(0).about('How long a transfer that was released while active continues to copy.'),
+  failAt: integer(0).about('The number of the post that fails.'),
+  neverComplete: boolean.about('Posted transfers never complete.'),
+  dropPeer: text.about('The name of a peer that appears dead.'),
+  fakeGpus: integer(0).about('The number of simulated GPUs.'),
+});
 
-/** Where the library is looked for, and how it is loaded. */
+/** Where the loader searches for the library, and how it is loaded. */
 export interface NixlLoadOptions {
-  /** @default the environment's DYNAMO_NIXL, else 'real' */
+  /** @default the environment variable DYNAMO_NIXL, else 'real' */
   readonly mode?: NixlMode;
-  /** The file `libnixl_capi.so`; nothing else is tried. */
+  /** The path of `libnixl_capi.so`. If it is set, no other place is searched. */
   readonly path?: string;
-  /** The folder of an installation. @default the environment's NIXL_HOME */
+  /** The folder of an installation, or the folder with the file. @default the environment variable NIXL_HOME */
   readonly home?: string;
-  /** The library's log level, TRACE to FATAL. It is read once, when the library is loaded. @default the environment's NIXL_LOG_LEVEL, else WARN */
+  /**
+   * The library's log level, TRACE to FATAL. The library reads it once, when it is loaded.
+   *
+   * @default the environment variable NIXL_LOG_LEVEL, else WARN
+   */
   readonly logLevel?: string;
-  /** Loads with RTLD_DEEPBIND, which a preloaded allocator and sanitizers do not survive. @default false */
+  /** Loads with RTLD_DEEPBIND, which breaks preloaded allocators and sanitizers. @default false */
   readonly deepBind?: boolean;
   /**
-   * Sets, where they are unset, UCX_DEBUG_SIGNO=0 and UCX_HANDLE_ERRORS=none, as UCX would take SIGHUP and may take the
-   * SIGSEGV that WebAssembly needs, and UCX_MEM_MMAP_HOOK_MODE=none, as the test of its hooks can break the heap of a process
-   * with threads. @default true
+   * Sets three variables of UCX unless they are set. UCX_DEBUG_SIGNO=0: else UCX handles SIGHUP.
+   * UCX_HANDLE_ERRORS=none: else UCX may handle SIGSEGV, which WebAssembly needs. UCX_MEM_MMAP_HOOK_MODE=none: else UCX
+   * tests its memory hooks, which can corrupt the heap of a process with threads.
+   *
+   * @default true
    */
   readonly safeEnvironment?: boolean;
-  /** Only with the mock. */
+  /** Settings of the mock. */
   readonly mock?: MockKnobs;
 }
 
-/** A place that was looked at, and why the library was not loaded from there. */
+/** @internal */
+export const LOAD_OPTIONS: OptionTable<NixlLoadOptions> = optionTable<NixlLoadOptions>({
+  mode: oneOf(...MODES)
+    .env('DYNAMO_NIXL')
+    .about('Whether NIXL or the mock is loaded.'),
+  path: text.about('The path of `libnixl_capi.so`.'),
+  home: text.env('NIXL_HOME').about('The folder of an installation.'),
+  logLevel: text.env('NIXL_LOG_LEVEL').about("The library's log level."),
+  deepBind: boolean.about('Loads with RTLD_DEEPBIND.'),
+  safeEnvironment: boolean.about('Sets variables of UCX that make it safe in Node.js.'),
+  mock: nested(MOCK_KNOBS).about('Settings of the mock.'),
+});
+
+/** A place that was searched, and why the library was not loaded from there. */
 export interface NixlTried {
   readonly path: string;
   readonly reason: string;
 }
 
-/** The CUDA driver, as far as it is there. */
+/** The CUDA driver, if there is one. */
 export interface NixlCuda {
   readonly available: boolean;
-  /** Why it is not available, or empty. */
+  /** Why it is not available. Empty if it is. */
   readonly reason: string;
-  /** Such as 12040 for 12.4; 0 without a driver. */
+  /** For example 12040 for 12.4. 0 without a driver. */
   readonly driverVersion: number;
   readonly devices: readonly { readonly name: string; readonly totalBytes: number }[];
 }
@@ -123,21 +153,28 @@ interface Report {
   readonly cuda: NixlCuda;
 }
 
+/** @internal How to install NIXL, for messages. */
+export const INSTALL_HINT =
+  'pip install --no-deps nixl-cu12==1.5.1, or set NIXL_HOME to the folder that contains libnixl_capi.so';
+
 /** NIXL cannot be loaded. */
 export class NixlLoadError extends NixlError {
   override readonly name: string = 'NixlLoadError';
 
   /** @internal */
   constructor(
-    /** Where it was looked for, in order, and why each place was passed. */
+    /** The places that were searched, in order, and why each was rejected. */
     readonly tried: readonly NixlTried[],
   ) {
     const places = tried.map(({ path, reason }) => `\n  ${path}: ${reason}`).join('');
-    const fix = 'python3 -m venv .peers && .peers/bin/pip install --no-deps nixl-cu12==1.5.1';
-    super('Unavailable', `loadNixl: libnixl_capi.so cannot be loaded. This installs it: ${fix}\nTried:${places}`, {
-      reason: 'nixl.not_loaded',
-      operation: 'loadNixl',
-    });
+    super(
+      'Unavailable',
+      `loadNixl: libnixl_capi.so cannot be loaded. To install it: ${INSTALL_HINT}.\nTried:${places}`,
+      {
+        reason: 'nixl.not_loaded',
+        operation: 'loadNixl',
+      },
+    );
   }
 }
 
@@ -146,26 +183,31 @@ export class NixlLibrary {
   /** @internal */
   constructor(
     readonly kind: 'real' | 'mock',
-    /** The file; empty for the mock. */
+    /** The path of the library. Empty for the mock. */
     readonly path: string,
-    /** How many of the library's functions are there. */
+    /** How many of the C API's functions this library has. */
     readonly functions: number,
-    /** Each feature with the symbols that it lacks; none where it is available. */
+    /** Each feature with its missing symbols. An available feature has none. */
     readonly features: Readonly<Record<string, readonly string[]>>,
-    /** The CUDA driver, or the fake GPUs of the mock. */
+    /** The CUDA driver, or the simulated GPUs of the mock. */
     readonly cuda: NixlCuda,
     /** @internal */
-    readonly handle: Handle,
+    readonly handle: Handle<'nixlLibrary'>,
   ) {}
 
-  /** Whether all that a feature needs is there. */
+  /** Whether the library has every symbol of a feature. */
   supports(feature: NixlFeature): boolean {
     checkOneOf('library.supports feature', feature, FEATURES);
     return this.features[feature]?.length === 0;
   }
 }
 
-/** Python's folders for packages below an installation or environment. */
+/** @internal The row of an option that takes a library. */
+export const libraryOption: Option<NixlLibrary> = custom<NixlLibrary>('a NixlLibrary', (path, value) =>
+  checkInstance(path, value, NixlLibrary),
+).about('The library or the mock.');
+
+/** Python's package folders below an installation or environment. */
 function sitePackages(prefix: string): string[] {
   const lib = join(prefix, 'lib');
   if (!existsSync(lib)) return [];
@@ -175,7 +217,7 @@ function sitePackages(prefix: string): string[] {
     .filter((folder) => existsSync(folder));
 }
 
-/** The folder itself and all above it. */
+/** The folder and all its parents. */
 function upwards(folder: string): string[] {
   const parent = dirname(folder);
   return parent === folder ? [folder] : [folder, ...upwards(parent)];
@@ -196,7 +238,7 @@ function pythonFolders(): string[] {
 }
 
 function libraryOf(reply: unknown): NixlLibrary | readonly NixlTried[] {
-  const [bytes, handle] = (reply instanceof Uint8Array ? [reply] : reply) as [Uint8Array, Handle?];
+  const [bytes, handle] = (reply instanceof Uint8Array ? [reply] : reply) as [Uint8Array, Handle<'nixlLibrary'>?];
   const report = unpack(bytes) as Report;
   if (handle === undefined) return report.tried;
   const features = Object.fromEntries(report.features.map(({ name, missing }) => [name, missing]));
@@ -221,40 +263,23 @@ function loadMock(knobs: MockKnobs): NixlLibrary {
   return libraryOf(invokeSync(native.nixlLibraryMock, 'loadNixl', { args: pack(knobs) })) as NixlLibrary;
 }
 
-function checkKnobs(path: string, knobs: MockKnobs): void {
-  checkOptions(path, knobs, KNOBS);
-  if (knobs.completion !== undefined)
-    checkOneOf(`${path}.completion`, knobs.completion, ['random', 'atOnce', 'delayed']);
-  if (knobs.dropPeer !== undefined) checkString(`${path}.dropPeer`, knobs.dropPeer);
-  for (const name of ['seed', 'polls', 'latencyUs', 'bytesPerSecond', 'lateCopyUs', 'failAt', 'fakeGpus'] as const) {
-    if (knobs[name] !== undefined) checkInteger(`${path}.${name}`, knobs[name], 0);
-  }
-}
-
 /**
- * Loads NIXL, once a process; agents do it by themselves where they are given no library. Blocks for up to 0.3 s. Looks at
- * `path` alone where it is given, else at NIXL_HOME, the system's libraries, and Python's wheels `nixl-cu12` and `nixl-cu13`
- * (an active environment, a `.peers` folder here or above, the user's and the system's packages). Throws `NixlLoadError`.
+ * Loads NIXL, once per process. An agent that is created without a library calls it. Blocks for up to 0.3 s.
+ *
+ * Without `path` it searches NIXL_HOME, the system's libraries, and the Python wheels `nixl-cu12` and `nixl-cu13`. It
+ * finds wheels in the active environment, in a folder `.peers` of the working directory or above, and among the user's
+ * and the system's packages.
+ *
+ * @throws NixlLoadError if NIXL cannot be loaded
  *
  * @example
  * const library = loadNixl({ mode: 'auto' });
- * if (library.kind === 'mock') console.log('no NIXL here: bytes move through the mock');
+ * if (library.kind === 'mock') console.log('NIXL is not installed: the mock moves the bytes');
  */
 export function loadNixl(options: NixlLoadOptions = {}): NixlLibrary {
-  checkOptions('loadNixl options', options, [
-    'mode',
-    'path',
-    'home',
-    'logLevel',
-    'deepBind',
-    'safeEnvironment',
-    'mock',
-  ]);
-  const { mode = (process.env['DYNAMO_NIXL'] as NixlMode | undefined) ?? 'real', mock = {} } = options;
-  checkOneOf('loadNixl options.mode', mode, MODES);
-  for (const name of ['path', 'home', 'logLevel'] as const)
-    if (options[name] !== undefined) checkString(`loadNixl options.${name}`, options[name]);
-  checkKnobs('loadNixl options.mock', mock);
+  LOAD_OPTIONS.check('loadNixl options', options);
+  const { mode = process.env['DYNAMO_NIXL'] ?? 'real', mock = {} } = options;
+  checkOneOf('DYNAMO_NIXL', mode, MODES);
   if (mode === 'mock') return loadMock(mock);
   const found = loadReal(options);
   if (found instanceof NixlLibrary) return found;

@@ -1,48 +1,53 @@
 import type { InvokeOptions } from '../addon/invoke.js';
-import { checkInteger, checkOptions, checkSignal } from '../check.js';
 import { NixlError } from '../errors.js';
+import { milliseconds, type OptionTable, optionTable, signal } from '../options.js';
 
-/** How long to wait for something. */
+/** How long a call waits. */
 export interface WaitLimit {
   /** Rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Rejects with `DYN_DEADLINE_EXCEEDED` after so many milliseconds. @default no limit */
+  /** Rejects with `DYN_DEADLINE_EXCEEDED` after this many milliseconds. @default no limit */
   readonly timeoutMs?: number;
 }
 
-/** The names of a limit, for the lists of known options. */
-export const LIMIT = ['signal', 'timeoutMs'] as const;
+/** The rows of a limit, for the tables of options that include one. */
+export const LIMIT_ROWS = {
+  signal: signal.about('Ends the wait.'),
+  timeoutMs: milliseconds(1).about('Ends the wait after this time.'),
+};
 
-/** Checks a limit and gives it as the options of a native call. */
-export function limited(operation: string, { signal, timeoutMs }: WaitLimit): InvokeOptions {
-  if (signal !== undefined) checkSignal(`${operation} options.signal`, signal);
+const LIMIT: OptionTable<WaitLimit> = optionTable<WaitLimit>(LIMIT_ROWS);
+
+/** Converts a limit that is checked already to the options of a native call. */
+export function invokeOptions(operation: string, { signal, timeoutMs }: WaitLimit): InvokeOptions {
   if (timeoutMs === undefined) return { signal };
-  checkInteger(`${operation} options.timeoutMs`, timeoutMs, 1, 2 ** 31 - 1);
   const error = (): Error =>
-    new NixlError('DeadlineExceeded', `${operation}: not over within ${timeoutMs} ms`, {
+    new NixlError('DeadlineExceeded', `${operation}: did not complete within ${timeoutMs} ms`, {
       reason: 'nixl.deadline',
       operation,
     });
   return { signal, deadline: { ms: timeoutMs, error } };
 }
 
-/** As `limited`, where a limit is all that the options have. */
-export function onlyLimited(operation: string, options: WaitLimit): InvokeOptions {
-  checkOptions(`${operation} options`, options, LIMIT);
-  return limited(operation, options);
+/** Checks options that are only a limit, and converts them. */
+export function checkedLimit(operation: string, options: WaitLimit): InvokeOptions {
+  LIMIT.check(`${operation} options`, options);
+  return invokeOptions(operation, options);
 }
 
-/** Work that somebody may wait for, or nobody: its failure is theirs. */
-export function kept<T>(work: Promise<T>): Promise<T> {
+/**
+ * Marks a failure as handled: the callers that await the promise still get it, and it is never reported as unhandled.
+ */
+export function handled<T>(work: Promise<T>): Promise<T> {
   work.catch(() => {});
   return work;
 }
 
 /**
- * Waits for work no longer than a limit allows. The work itself goes on: it may need its memory until it is over, and what
- * it gives then is handed to `undo`.
+ * Waits for work, at most as long as the limit. The work itself continues after the limit, because it may still use its
+ * memory. A result that arrives after the limit is passed to `undo`.
  */
-export function waited<T>(
+export function withinLimit<T>(
   { signal, deadline }: InvokeOptions,
   begin: () => Promise<T>,
   undo: (late: T) => unknown = () => {},
@@ -56,19 +61,19 @@ export function waited<T>(
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
     };
-    const giveUp = (reason: unknown): void => {
+    const fail = (reason: unknown): void => {
       end();
       reject(reason);
     };
-    const onAbort = (): void => giveUp(signal?.reason);
-    const timer = deadline === undefined ? undefined : setTimeout(() => giveUp(deadline.error()), deadline.ms);
+    const onAbort = (): void => fail(signal?.reason);
+    const timer = deadline === undefined ? undefined : setTimeout(() => fail(deadline.error()), deadline.ms);
     signal?.addEventListener('abort', onAbort, { once: true });
     const done = async (value: T): Promise<void> => {
       if (isOver) return void (await undo(value));
       end();
       resolve(value);
     };
-    // What goes wrong behind the limit has nobody to hear of it.
-    begin().then(done).catch(giveUp);
+    // A failure after the limit has no one to report to: the promise has settled.
+    begin().then(done).catch(fail);
   });
 }

@@ -1,13 +1,13 @@
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkViewBytes } from '../addon/views.js';
 import { checkInteger, checkObject, checkOneOf, wrongType } from '../check.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
-import { kept, onlyLimited, type WaitLimit, waited } from './limit.js';
+import { checkedLimit, handled, type WaitLimit, withinLimit } from './limit.js';
 import { pinned } from './pinned.js';
 
-/** Kinds of memory, by NIXL's names. Source: `nixl_types.h`. */
+/** Kinds of memory, with NIXL's names. Source: `nixl_types.h`. */
 export const MEMORY_TYPES = ['DRAM', 'VRAM', 'BLOCK', 'OBJECT', 'FILE'] as const;
 /**
  * One of {@link MEMORY_TYPES}.
@@ -15,19 +15,19 @@ export const MEMORY_TYPES = ['DRAM', 'VRAM', 'BLOCK', 'OBJECT', 'FILE'] as const
  */
 export type MemoryType = (typeof MEMORY_TYPES)[number];
 
-/** Where a region is, for a peer: plain data that survives JSON. */
+/** Describes a region to a peer. Plain data that survives JSON. */
 export interface MemoryDescriptor {
-  /** The agent that registered it. */
+  /** The name of the agent that registered the region. */
   readonly agent: string;
-  /** Of its first byte, in hexadecimal; 0x0 for a file. */
+  /** The address of the first byte, in hexadecimal. 0x0 for a file. */
   readonly address: string;
   readonly bytes: number;
   readonly memory: MemoryType;
-  /** The device's ordinal, a file's descriptor, else 0. */
+  /** The ordinal of a device, the descriptor of a file, else 0. */
   readonly device: number;
 }
 
-/** Hands a region's memory to another thread of this process; see `MemoryRegion.token`. */
+/** Identifies a region to another thread of this process; see `MemoryRegion.token`. */
 export interface RegionToken {
   readonly kind: 'dynamo-node.region';
   readonly process: number;
@@ -35,15 +35,15 @@ export interface RegionToken {
   readonly bytes: number;
 }
 
-/** How many bytes are meant: all from `offset` on where that is left out. */
-export function checkRange(path: string, offset: number, bytes: number | undefined, whole: number): number {
+/** Checks a range of bytes and returns its length. Without `bytes`, the range ends with the whole. */
+export function checkByteRange(path: string, offset: number, bytes: number | undefined, whole: number): number {
   checkInteger(`${path} offset`, offset, 0, whole);
   if (bytes === undefined) return whole - offset;
   checkInteger(`${path} bytes`, bytes, 0, whole - offset);
   return bytes;
 }
 
-/** A run of bytes of a registered region. */
+/** A range of a registered region. */
 export class MemorySlice {
   /** @internal */
   constructor(
@@ -52,20 +52,20 @@ export class MemorySlice {
     readonly bytes: number,
   ) {}
 
-  /** A part of it, from `offset` on. */
+  /** A part of it, from `offset` on. Without `bytes`, all up to the end. */
   slice(offset: number, bytes?: number): MemorySlice {
-    const length = checkRange('slice', offset, bytes, this.bytes);
+    const length = checkByteRange('slice', offset, bytes, this.bytes);
     return new MemorySlice(this.region, this.offset + offset, length);
   }
 }
 
 /**
- * Memory that is registered with an agent. It stays registered, and what this package allocated stays allocated, until
- * `release` and until no transfer can touch it any more: a transfer that was aborted goes on for a while.
+ * Memory that is registered with an agent. It stays registered until `release`, and until no transfer can use it any
+ * longer: an aborted transfer continues for a while. Memory that this package allocated stays allocated as long.
  */
 export class MemoryRegion implements AsyncDisposable {
-  /** Asked for when it is needed: thousands of regions may be registered of which most are only named in transfers. */
-  #handle: Handle | undefined;
+  /** Looked up on first use: of thousands of regions, most are only named by id in transfers. */
+  #handle: Handle<'nixlRegion'> | undefined;
   #isOpen = true;
   #view: Uint8Array | null | undefined;
   #released: Promise<void> | undefined;
@@ -79,27 +79,28 @@ export class MemoryRegion implements AsyncDisposable {
     private readonly at: number,
     readonly bytes: number,
     readonly memory: MemoryType,
-    /** The device's ordinal, a file's descriptor, else 0. */
+    /** The ordinal of a device, the descriptor of a file, else 0. */
     readonly device: number,
     owned?: Uint8Array,
   ) {
     this.#owned = owned;
   }
 
-  /** Of the first byte; 0 for a file. */
+  /** The address of the first byte. 0 for a file. */
   get address(): bigint {
     return BigInt(this.at);
   }
 
-  /** Whether it can be used: neither it was released nor its agent closed. */
+  /** False after its release, and after the close of its agent. */
   get isOpen(): boolean {
     return this.#isOpen && this.agent.isOpen;
   }
 
   /**
-   * The bytes themselves, without a copy: of allocated host memory, or what was registered. Null for memory that only a
-   * device can read and for files. Empty after `release`.
-   * @throws RangeError where it is more than a view may have: 4 GiB in Node.js 20
+   * The bytes themselves, without a copy: allocated host memory, or the registered buffer. Null for files, and for
+   * memory that only a device can read. Empty after `release`.
+   *
+   * @throws RangeError if the region is larger than a view can be: 4 GiB in Node.js 20
    */
   get view(): Uint8Array | null {
     if (this.#owned !== undefined) return this.#owned;
@@ -112,70 +113,75 @@ export class MemoryRegion implements AsyncDisposable {
     return this.#view ?? null;
   }
 
-  /** A part of it, from `offset` on. */
+  /** A part of it, from `offset` on. Without `bytes`, all up to the end. */
   slice(offset: number, bytes?: number): MemorySlice {
-    return new MemorySlice(this, offset, checkRange('region.slice', offset, bytes, this.bytes));
+    return new MemorySlice(this, offset, checkByteRange('region.slice', offset, bytes, this.bytes));
   }
 
-  /** Where it is, for a peer that has the agent's metadata. */
+  /** Describes the region to a peer that has the agent's metadata. */
   descriptor(): MemoryDescriptor {
     const { address, bytes, memory, device } = this;
     return { agent: this.agent.name, address: `0x${address.toString(16)}`, bytes, memory, device };
   }
 
-  /** For a worker thread, which opens it with `openRegionToken`. */
+  /** A token for a worker thread, which attaches the memory with `attachRegion`. */
   token(): RegionToken {
-    this.open('region.token');
+    this.assertOpen('region.token');
     return { kind: 'dynamo-node.region', process: process.pid, id: this.id, bytes: this.bytes };
   }
 
-  /** Copies bytes into it, also into a device's memory. A limit ends the wait: the bytes may come later. */
+  /** Copies bytes into the region, also into device memory. A limit ends the wait: the copy may still happen later. */
   async upload(data: Uint8Array, offset = 0, limit: WaitLimit = {}): Promise<void> {
     const operation = 'region.upload';
     if (!(data instanceof Uint8Array)) wrongType(`${operation} data`, 'a Uint8Array', data);
-    checkRange(operation, offset, data.byteLength, this.bytes);
-    const options = onlyLimited(operation, limit);
+    checkByteRange(operation, offset, data.byteLength, this.bytes);
+    const options = checkedLimit(operation, limit);
     await invoke(
       native.nixlRegionWrite,
       operation,
-      { handle: this.handle(operation), a: offset, payload: data },
+      { handle: this.handle(operation), a: arg('offset', offset), payload: data },
       options,
     );
   }
 
-  /** A copy of its bytes, also of a device's memory. */
+  /** A copy of its bytes, also of device memory. Without `bytes`, all up to the end. */
   async download(offset = 0, bytes?: number, limit: WaitLimit = {}): Promise<Uint8Array> {
     const operation = 'region.download';
-    const length = checkRange(operation, offset, bytes, this.bytes);
-    const options = onlyLimited(operation, limit);
-    return invoke(native.nixlRegionRead, operation, { handle: this.handle(operation), a: offset, b: length }, options);
+    const length = checkByteRange(operation, offset, bytes, this.bytes);
+    const options = checkedLimit(operation, limit);
+    return invoke(
+      native.nixlRegionRead,
+      operation,
+      { handle: this.handle(operation), a: arg('offset', offset), b: arg('byteLength', length) },
+      options,
+    );
   }
 
   /**
-   * Takes it back. The view is empty at once, new transfers are refused, prepared ones and block lists made of it are
-   * released. Resolves when the last transfer that may touch it has ended. Idempotent; a limit ends the wait, not the
-   * release.
+   * Releases the region. The view becomes empty at once and new transfers are refused. Prepared transfers and block
+   * lists that use the region are released. Resolves when the last transfer that may use the memory has ended. A limit
+   * ends the wait, not the release. Idempotent.
    */
   async release(limit: WaitLimit = {}): Promise<void> {
     const operation = 'region.release';
-    const options = onlyLimited(operation, limit);
+    const options = checkedLimit(operation, limit);
     if (this.#isOpen) {
       const handle = this.handle(operation);
       this.#close();
-      if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
-      this.#released = kept(
+      if (this.#view) native.bufferDetach(this.#view.buffer as ArrayBuffer);
+      this.#released = handled(
         invoke(native.nixlRegionRelease, operation, { handle }).then(() => void pinned.delete(this.id)),
       );
     }
-    return waited(options, () => this.#released as Promise<void>);
+    return withinLimit(options, () => this.#released as Promise<void>);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
 
-  /** @internal Throws where it was released. */
-  open(operation: string): void {
+  /** @internal @throws NixlError after the release */
+  assertOpen(operation: string): void {
     if (this.#isOpen) return;
     throw new NixlError('InvalidRequest', `${operation}: the region of ${this.bytes} bytes was released`, {
       reason: 'nixl.region_released',
@@ -183,10 +189,10 @@ export class MemoryRegion implements AsyncDisposable {
     });
   }
 
-  /** @internal The handle; throws where it was released. */
-  handle(operation: string): Handle {
-    this.open(operation);
-    this.#handle ??= invokeSync(native.nixlRegionFind, operation, { a: this.id });
+  /** @internal The handle. @throws NixlError after the release */
+  handle(operation: string): Handle<'nixlRegion'> {
+    this.assertOpen(operation);
+    this.#handle ??= invokeSync(native.nixlRegionFind, operation, { a: arg('region', this.id) });
     return this.#handle;
   }
 
@@ -196,16 +202,16 @@ export class MemoryRegion implements AsyncDisposable {
     this.agent.forget(this);
   }
 
-  /** @internal Its agent has ended, and it with it. */
+  /** @internal Called when its agent has closed: the region has ended too. */
   ended(): void {
     if (!this.#isOpen) return;
     this.#close();
-    if (this.#view) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
+    if (this.#view) native.bufferDetach(this.#view.buffer as ArrayBuffer);
     this.#released = Promise.resolve();
   }
 }
 
-/** A region's memory in a thread that does not own the region. */
+/** The memory of a region that another thread owns. `attachRegion` makes it. */
 export class SharedRegion implements Disposable {
   #view: Uint8Array | undefined;
 
@@ -222,9 +228,9 @@ export class SharedRegion implements Disposable {
     return this.#view ?? new Uint8Array();
   }
 
-  /** Gives the memory back; it is freed when every thread has, and its agent with them. Idempotent. */
+  /** Releases the memory. It is freed after every thread and the agent have released it. Idempotent. */
   release(): void {
-    if (this.#view !== undefined) native.nixlViewDetach(this.#view.buffer as ArrayBuffer);
+    if (this.#view !== undefined) native.bufferDetach(this.#view.buffer as ArrayBuffer);
     this.#view = undefined;
   }
 
@@ -234,19 +240,21 @@ export class SharedRegion implements Disposable {
 }
 
 /**
- * The memory of a region of another thread of this process. The memory stays while it is held here; the region may be
- * released by its owner meanwhile, and its transfers are its owner's.
+ * Attaches the memory of a region that another thread of this process owns. The memory stays until it is released here,
+ * even if the owner releases the region before. Only the owner can use the region in transfers.
+ *
+ * @throws NixlError `nixl.region_released` if the owner has released the region already
  */
-export function openRegionToken(token: RegionToken): SharedRegion {
-  const operation = 'openRegionToken';
+export function attachRegion(token: RegionToken): SharedRegion {
+  const operation = 'attachRegion';
   checkObject(`${operation} token`, token);
   checkOneOf(`${operation} token.kind`, token.kind, ['dynamo-node.region']);
   checkInteger(`${operation} token.id`, token.id, 1);
   if (token.process !== process.pid)
     throw new TypeError(
-      `${operation} token: expected one of this process, ${process.pid}, got one of ${token.process}`,
+      `${operation} token: expected a token of this process, ${process.pid}, got one of process ${token.process}`,
     );
-  const buffer = native.nixlRegionView(invokeSync(native.nixlRegionFind, operation, { a: token.id }));
+  const buffer = native.nixlRegionView(invokeSync(native.nixlRegionFind, operation, { a: arg('region', token.id) }));
   if (buffer === null) throw new TypeError(`${operation} token: expected a region of allocated host memory`);
   return new SharedRegion(new Uint8Array(buffer), buffer.byteLength);
 }

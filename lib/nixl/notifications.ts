@@ -1,11 +1,11 @@
 import { unpack } from '../addon/codec.js';
-import { invoke, native } from '../addon/invoke.js';
-import { checkInteger, checkOptions } from '../check.js';
+import { arg, type InvokeOptions, invoke, native } from '../addon/invoke.js';
 import { ClosedError } from '../errors.js';
+import { boolean, integer, type OptionTable, optionTable } from '../options.js';
 import type { NixlAgent } from './agent.js';
-import { limited } from './limit.js';
+import { invokeOptions, LIMIT_ROWS } from './limit.js';
 
-/** A message of a peer's. Those of one sender come in its order. */
+/** A message from a peer. Messages of one sender arrive in order. */
 export interface Notification {
   readonly from: string;
   readonly data: Uint8Array;
@@ -13,23 +13,34 @@ export interface Notification {
 
 /** How notifications are read. */
 export interface NotificationOptions {
-  /** Rejects what is read next with the signal's reason. */
+  /** Rejects the next read with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** Rejects with `DYN_DEADLINE_EXCEEDED` where no message comes for so many milliseconds; reading may go on. @default no limit */
+  /**
+   * Rejects a read with `DYN_DEADLINE_EXCEEDED` if no message arrives within this many milliseconds. Reading may
+   * continue after that.
+   *
+   * @default no limit
+   */
   readonly timeoutMs?: number;
-  /** The most that are taken from the library's side at a time; the others wait there. @default 256 */
+  /** The most messages taken from the library at a time. Others stay in the library. @default 256 */
   readonly maxQueued?: number;
-  /** Waiting for a message alone does not keep the process alive. @default false */
+  /** If true, a read that waits does not keep the process alive. @default false */
   readonly background?: boolean;
 }
 
-/** The messages that an agent receives. Ends with the agent; leaving the loop drops what was taken and not read. */
+const NOTIFICATION_OPTIONS: OptionTable<NotificationOptions> = optionTable<NotificationOptions>({
+  ...LIMIT_ROWS,
+  maxQueued: integer(1, 2 ** 20).about('The most messages taken from the library at a time.'),
+  background: boolean.about('A read that waits does not keep the process alive.'),
+});
+
+/** The messages that an agent receives. Ends with the agent. Leaving the loop drops messages taken but not read. */
 export class Notifications implements AsyncIterableIterator<Notification> {
   readonly #agent: NixlAgent;
-  readonly #most: number;
+  readonly #maxQueued: number;
   readonly #background: boolean;
   readonly #signal: AbortSignal | undefined;
-  readonly #deadline: ReturnType<typeof limited>['deadline'];
+  readonly #deadline: InvokeOptions['deadline'];
   readonly #left = new AbortController();
   #queue: Notification[] = [];
   #next = 0;
@@ -37,13 +48,11 @@ export class Notifications implements AsyncIterableIterator<Notification> {
 
   /** @internal */
   constructor(agent: NixlAgent, options: NotificationOptions) {
-    const path = 'agent.notifications options';
-    checkOptions(path, options, ['signal', 'timeoutMs', 'maxQueued', 'background']);
+    NOTIFICATION_OPTIONS.check('agent.notifications options', options);
     const { signal, maxQueued = 256, background = false } = options;
-    this.#deadline = limited('agent.notifications', options).deadline;
-    checkInteger(`${path}.maxQueued`, maxQueued, 1, 2 ** 20);
+    this.#deadline = invokeOptions('agent.notifications', options).deadline;
     this.#agent = agent;
-    this.#most = maxQueued;
+    this.#maxQueued = maxQueued;
     this.#background = background;
     this.#signal = signal;
   }
@@ -54,7 +63,7 @@ export class Notifications implements AsyncIterableIterator<Notification> {
 
   /** The next notification, or the end. */
   next(): Promise<IteratorResult<Notification>> {
-    // Reads that overlap are answered in their order.
+    // Concurrent reads are answered in order.
     const result = this.#tail.then(() => this.#take());
     this.#tail = result.catch(() => {});
     return result;
@@ -67,11 +76,11 @@ export class Notifications implements AsyncIterableIterator<Notification> {
       const signal =
         this.#signal === undefined ? this.#left.signal : AbortSignal.any([this.#signal, this.#left.signal]);
       try {
-        const handle = this.#agent.open('agent.notifications');
+        const handle = this.#agent.handle('agent.notifications');
         const batch = await invoke(
           native.nixlAgentNotifications,
           'agent.notifications',
-          { handle, a: this.#most },
+          { handle, a: arg('maxCount', this.#maxQueued) },
           { signal, deadline: this.#deadline, background: this.#background, lossless: true },
         );
         const flat = unpack(batch) as (string | Uint8Array)[];
@@ -89,7 +98,7 @@ export class Notifications implements AsyncIterableIterator<Notification> {
     return { done: false, value: this.#queue[this.#next++] as Notification };
   }
 
-  /** What leaving a `for await` loop calls: ends the iteration. */
+  /** Ends the iteration. A `for await` loop that is left calls it. */
   async return(): Promise<IteratorResult<Notification>> {
     this.#left.abort();
     return { done: true, value: undefined };

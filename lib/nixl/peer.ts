@@ -3,15 +3,15 @@ import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import { checkInteger, checkObject, checkOneOf, checkString, wrongType } from '../check.js';
 import type { NixlAgent } from './agent.js';
-import { onlyLimited, type WaitLimit } from './limit.js';
-import { checkRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
+import { checkedLimit, type WaitLimit } from './limit.js';
+import { checkByteRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
 
-/** A run of bytes of a peer's, inside one region that its metadata tells. */
+/** A range of a peer's memory, inside one region that its metadata contains. */
 export class RemoteMemory {
   /** @internal */
   constructor(
     readonly peer: NixlPeer,
-    /** @internal As a number, which is exact for every address. */
+    /** @internal A number, which is exact for every address. */
     readonly at: number,
     readonly bytes: number,
     readonly memory: MemoryType,
@@ -22,35 +22,38 @@ export class RemoteMemory {
     return BigInt(this.at);
   }
 
-  /** A part of it, from `offset` on. */
+  /** A part of it, from `offset` on. Without `bytes`, all up to the end. */
   slice(offset: number, bytes?: number): RemoteMemory {
-    const length = checkRange('slice', offset, bytes, this.bytes);
+    const length = checkByteRange('slice', offset, bytes, this.bytes);
     return new RemoteMemory(this.peer, this.at + offset, length, this.memory, this.device);
   }
 }
 
 /**
- * Another agent, as its metadata told it. When it is started anew under its name, it is another peer: `connect` with the new
- * metadata gives one of a higher generation, and what was made with this one fails with `nixl.peer_restarted`.
+ * Another agent, as described by its metadata. A peer that restarts under its name becomes another peer: `connect` with
+ * the new metadata returns one of a higher generation. What was made with the old one fails with `nixl.peer_restarted`.
  */
 export class NixlPeer {
   /** @internal */
   constructor(
     readonly agent: NixlAgent,
     /** @internal */
-    readonly handle: Handle,
+    readonly handle: Handle<'nixlPeer'>,
     readonly name: string,
-    /** Counts from 1 how often this agent saw the peer start. */
+    /** How many starts of the peer this agent has seen, from 1 on. */
     readonly generation: number,
   ) {}
 
   /** @internal */
-  static of(agent: NixlAgent, [bytes, handle]: [Bytes, Handle]): NixlPeer {
+  static of(agent: NixlAgent, [bytes, handle]: [Bytes, Handle<'nixlPeer'>]): NixlPeer {
     const { name, generation } = unpack(bytes) as { name: string; generation: number };
     return new NixlPeer(agent, handle, name, generation);
   }
 
-  /** A region of the peer's, from what `MemoryRegion.descriptor` gave there. Whether the metadata tells it shows when it is used. */
+  /**
+   * A region of the peer, from the descriptor that `MemoryRegion.descriptor` returned there. Whether the peer's
+   * metadata contains the region is only checked by a transfer.
+   */
   memory(descriptor: MemoryDescriptor): RemoteMemory {
     const path = 'peer.memory descriptor';
     checkObject(path, descriptor);
@@ -69,35 +72,37 @@ export class NixlPeer {
     return new RemoteMemory(this, at, bytes, memory, device);
   }
 
-  /** Sends it a message. Resolves when the message was handed over, not when it was read. */
+  /** Sends a message to the peer. Resolves when the library has accepted the message, not when the peer has read it. */
   async notify(message: Uint8Array | string, limit: WaitLimit = {}): Promise<void> {
-    const options = onlyLimited('peer.notify', limit);
+    const options = checkedLimit('peer.notify', limit);
+    checkMessage('peer.notify message', message);
     await invoke(
       native.nixlAgentNotify,
       'peer.notify',
-      {
-        handle: this.agent.open('peer.notify'),
-        other: this.handle,
-        payload: messageBytes('peer.notify message', message),
-      },
+      { handle: this.agent.handle('peer.notify'), other: this.handle, payload: messageBytes(message) },
       options,
     );
   }
 
   /**
-   * Forgets it: no transfer with it begins any more, those under way are waited for, and then its connection goes. A limit
-   * ends the wait, not the end. Idempotent.
+   * Disconnects from the peer. New transfers with it are refused; the connection ends after those in flight. A limit
+   * ends the wait, not the disconnect. Idempotent.
    */
   async disconnect(limit: WaitLimit = {}): Promise<void> {
-    const options = onlyLimited('peer.disconnect', limit);
+    const options = checkedLimit('peer.disconnect', limit);
     if (this.agent.isOpen) await invoke(native.nixlPeerDisconnect, 'peer.disconnect', { handle: this.handle }, options);
   }
 }
 
 const utf8 = new TextEncoder();
 
-export function messageBytes(path: string, message: Uint8Array | string): Uint8Array {
-  if (typeof message === 'string') return utf8.encode(message);
-  if (!(message instanceof Uint8Array)) wrongType(path, 'a Uint8Array or a string', message);
-  return message;
+/** Checks a message for a peer. */
+export function checkMessage(path: string, message: unknown): asserts message is Uint8Array | string {
+  if (typeof message !== 'string' && !(message instanceof Uint8Array))
+    wrongType(path, 'a Uint8Array or a string', message);
+}
+
+/** The bytes of a message that is checked already. */
+export function messageBytes(message: Uint8Array | string): Uint8Array {
+  return typeof message === 'string' ? utf8.encode(message) : message;
 }

@@ -1,5 +1,5 @@
 /**
- * Buffers of the user's that the library may write to, by region. They are kept here, and not by their region or agent,
- * because both may be collected while the library still has the address.
+ * The caller's buffers that the library may write to, by region id. Neither the region nor the agent keeps them,
+ * because both may be garbage-collected while the library still has the address.
  */
 export const pinned = new Map<number, ArrayBufferLike>();

@@ -1,21 +1,23 @@
+import { arg } from '../addon/invoke.js';
+import type { Arg } from '../addon/native.js';
 import { wrongType } from '../check.js';
 import { NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
 
-/** Memory of this agent's. */
+/** Memory of this agent. */
 export type LocalMemory = MemoryRegion | MemorySlice;
-/** What a transfer goes to or comes from: a peer's memory, or this agent's own, such as a file of its. */
+/** The other end of a transfer: a peer's memory, or memory of this agent such as a file. */
 export type TransferTarget = RemoteMemory | LocalMemory;
 
-/** READ fills the local memory, WRITE the other. */
+/** READ fills the local memory, WRITE the remote memory. */
 export type TransferOperation = 'READ' | 'WRITE';
 
-/** What crosses to the native side; see `native/nixl/entries.h`. */
+/** A transfer in its native form; see `native/nixl/entries.h`. */
 export interface Plan {
   readonly peer: NixlPeer;
-  readonly kinds: number;
+  readonly kinds: Arg<'transferKinds'>;
   readonly payload: Uint8Array;
   readonly bytes: number;
   readonly runs: number;
@@ -30,10 +32,10 @@ const kindOf = (memory: (typeof MEMORY_TYPES)[number]): number => MEMORY_TYPES.i
 const isLocal = (memory: unknown): memory is LocalMemory =>
   memory instanceof MemoryRegion || memory instanceof MemorySlice;
 
-const regionOf = (memory: LocalMemory): MemoryRegion => (memory instanceof MemorySlice ? memory.region : memory);
+const ownerOf = (memory: LocalMemory): MemoryRegion => (memory instanceof MemorySlice ? memory.region : memory);
 
-/** Where an argument stands, for an error alone: the usual case builds no string. */
-const placeOf = (path: string, side: 'local' | 'remote', index: number): string =>
+/** The path of an argument. Only built for errors: the usual case makes no string. */
+const pathOf = (path: string, side: 'local' | 'remote', index: number): string =>
   `${path} ${side}${index === -1 ? '' : `[${index}]`}`;
 
 function checkLocal(
@@ -43,27 +45,29 @@ function checkLocal(
   agent: NixlAgent,
   local: unknown,
 ): asserts local is LocalMemory {
-  if (!isLocal(local)) wrongType(placeOf(path, side, index), 'a MemoryRegion or a slice of one', local);
-  const region = regionOf(local);
+  if (!isLocal(local)) wrongType(pathOf(path, side, index), 'a MemoryRegion or a slice of one', local);
+  const region = ownerOf(local);
   if (region.agent !== agent) {
     throw new TypeError(
-      `${placeOf(path, side, index)}: expected a region of the agent '${agent.name}', got one of another agent, '${region.agent.name}'`,
+      `${pathOf(path, side, index)}: expected a region of the agent '${agent.name}', ` +
+        `got one of another agent, '${region.agent.name}'`,
     );
   }
-  if (!region.isOpen) region.open(placeOf(path, side, index));
+  if (!region.isOpen) region.assertOpen(pathOf(path, side, index));
 }
 
 function peerOf(path: string, index: number, agent: NixlAgent, target: unknown): NixlPeer {
   if (target instanceof RemoteMemory) {
     if (target.peer.agent === agent) return target.peer;
     throw new TypeError(
-      `${placeOf(path, 'remote', index)}: expected a peer of the agent '${agent.name}', got one of another agent, '${target.peer.agent.name}'`,
+      `${pathOf(path, 'remote', index)}: expected a peer of the agent '${agent.name}', ` +
+        `got one of another agent, '${target.peer.agent.name}'`,
     );
   }
   if (!isLocal(target)) {
     wrongType(
-      placeOf(path, 'remote', index),
-      'memory of a peer (peer.memory(descriptor)), or a region of this agent',
+      pathOf(path, 'remote', index),
+      'memory of a peer (peer.memory(descriptor)) or a region of this agent',
       target,
     );
   }
@@ -90,8 +94,8 @@ const memoryOf = (end: LocalMemory | TransferTarget): number =>
   kindOf(end instanceof MemorySlice ? end.region.memory : end.memory);
 
 /**
- * Checks both ends of a transfer and gives it in the native form. The payload of a single run is only good until the next
- * plan: the native side copies it at once.
+ * Checks both ends of a transfer and converts it to the native form. The payload of a single run is valid until the
+ * next plan only: the native side copies it at once.
  */
 export function planOf(
   path: string,
@@ -103,7 +107,7 @@ export function planOf(
   const locals = Array.isArray(local) ? (local as readonly LocalMemory[]) : undefined;
   const targets = Array.isArray(target) ? (target as readonly TransferTarget[]) : undefined;
   if ((locals === undefined) !== (targets === undefined))
-    throw new TypeError(`${path}: expected one run on both sides, or a list on both, got one of each`);
+    throw new TypeError(`${path}: expected one run on both sides or a list on both sides, got one of each`);
   const count = locals === undefined ? 1 : locals.length;
   if (targets !== undefined && targets.length !== count)
     throw new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`);
@@ -120,7 +124,7 @@ export function planOf(
     const its = peerOf(path, at, agent, there);
     if (here.bytes !== there.bytes)
       throw new RangeError(
-        `${placeOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`,
+        `${pathOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`,
       );
     const pair = (operation === 'READ' ? 0 : 1) + memoryOf(here) * 2 ** 8 + memoryOf(there) * 2 ** 16;
     if (peer === undefined) {
@@ -128,11 +132,11 @@ export function planOf(
       kinds = pair;
     } else if (its !== peer) {
       throw new TypeError(
-        `${placeOf(path, 'remote', at)}: expected memory of '${peer.name}' as before, got memory of '${its.name}'; a transfer has one peer`,
+        `${pathOf(path, 'remote', at)}: expected memory of one peer, '${peer.name}', got memory of '${its.name}'`,
       );
     } else if (pair !== kinds) {
       throw new TypeError(
-        `${path}[${index}]: expected the same kinds of memory as before; a transfer has one kind on each side`,
+        `${path}[${index}]: expected the same kinds of memory as the first run: a transfer has one kind on each side`,
       );
     }
     fill(numbers, index * FIELDS, here, there);
@@ -140,12 +144,12 @@ export function planOf(
   }
   if (bytes === 0) throw new RangeError(`${path} local: expected at least one byte, got none`);
   const payload = locals === undefined ? ONE_BYTES : new Uint8Array(numbers.buffer);
-  return { peer: peer as NixlPeer, kinds, payload, bytes, runs: count };
+  return { peer: peer as NixlPeer, kinds: arg('transferKinds', kinds), payload, bytes, runs: count };
 }
 
 export function refuseNotification(path: string, kinds: number): void {
   if (Math.floor(kinds / 2 ** 16) === kindOf('FILE')) {
-    throw new NixlError('NotImplemented', `${path}: a transfer with a file carries no notification`, {
+    throw new NixlError('NotImplemented', `${path}: a transfer with a file cannot carry a notification`, {
       reason: 'nixl.not_supported',
       operation: path,
     });

@@ -1,10 +1,10 @@
 import { pack } from '../addon/codec.js';
-import { invoke, native } from '../addon/invoke.js';
-import type { Bytes, Handle } from '../addon/native.js';
-import { checkInteger, checkOneOf, checkOptions, checkString, wrongType } from '../check.js';
+import { arg, type InvokeOptions, invoke, native } from '../addon/invoke.js';
+import type { Arg, Bytes, Handle } from '../addon/native.js';
+import { checkInteger, wrongType } from '../check.js';
 import type { NixlAgent } from './agent.js';
-import type { AllocateOptions, RegisterOptions } from './agent-options.js';
-import { LIMIT, limited, waited } from './limit.js';
+import { ALLOCATE_OPTIONS, type AllocateOptions, REGISTER_OPTIONS, type RegisterOptions } from './agent-options.js';
+import { invokeOptions, withinLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, type MemoryType } from './memory.js';
 import { pinned } from './pinned.js';
 import { fileOf, type MemorySource, type Registration, registrationOf } from './register.js';
@@ -19,26 +19,22 @@ function numbersOf(bytes: Bytes): Float64Array {
 const releaseAll = (regions: readonly MemoryRegion[]): Promise<unknown> =>
   Promise.all(regions.map((region) => region.release()));
 
-/** The regions of one agent, until their release. */
+/** The regions of one agent that are not released. */
 export class Regions {
-  readonly #open = new Set<MemoryRegion>();
+  readonly #registered = new Set<MemoryRegion>();
   #ended = false;
-  /** Of the regions that keep a buffer of the user's. Outlives the agent that is collected: its buffers are freed behind its end. */
+  /** Ids of the regions with a buffer of the caller. The set outlives an agent that is garbage-collected. */
   readonly pinning = new Set<number>();
 
   async allocate(agent: NixlAgent, bytes: number, options: AllocateOptions): Promise<MemoryRegion> {
     const operation = 'agent.allocate';
-    const path = `${operation} options`;
     checkInteger(`${operation} bytes`, bytes, 1);
-    checkOptions(path, options, ['memory', 'device', 'hugePages', 'backend', ...LIMIT]);
+    ALLOCATE_OPTIONS.check(`${operation} options`, options);
     const { memory = 'DRAM', device = 0, hugePages = true, backend } = options;
-    checkOneOf(`${path}.memory`, memory, ['DRAM', 'VRAM']);
-    checkInteger(`${path}.device`, device, 0, 1023);
-    if (backend !== undefined) checkString(`${path}.backend`, backend);
-    const limit = limited(operation, options);
+    const limit = invokeOptions(operation, options);
     const args = pack({ device: memory === 'VRAM', hugePages, backend });
-    const parts = { handle: agent.open(operation), a: bytes, b: device, args };
-    const made = await waited(
+    const parts = { handle: agent.handle(operation), a: arg('byteLength', bytes), b: arg('device', device), args };
+    const made = await withinLimit(
       limit,
       async () => this.#of(agent, await invoke(native.nixlRegionAllocate, operation, parts), memory, []),
       releaseAll,
@@ -53,15 +49,15 @@ export class Regions {
       return (
         await this.#register(agent, operation, [registrationOf(`${operation} source`, source)], options)
       )[0] as MemoryRegion;
-    const limit = this.#registering(operation, options);
+    const limit = this.#registerLimit(operation, options);
     const args = pack({
       path: file.path,
       write: file.access === 'write',
       create: file.create,
       backend: options.backend,
     });
-    const parts = { handle: agent.open(operation), a: file.bytes, args };
-    const made = await waited(
+    const parts = { handle: agent.handle(operation), a: arg('byteLength', file.bytes), args };
+    const made = await withinLimit(
       limit,
       async () => this.#of(agent, await invoke(native.nixlRegionFile, operation, parts), 'FILE', []),
       releaseAll,
@@ -81,15 +77,15 @@ export class Regions {
     const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
     if (other !== -1)
       throw new TypeError(
-        `${operation} sources[${other}]: expected ${registrations[0]?.memory} as before, got ${registrations[other]?.memory}`,
+        `${operation} sources[${other}]: expected ${registrations[0]?.memory} as the first, ` +
+          `got ${registrations[other]?.memory}`,
       );
     return this.#register(agent, operation, registrations, options);
   }
 
-  #registering(operation: string, options: RegisterOptions): ReturnType<typeof limited> {
-    checkOptions(`${operation} options`, options, ['backend', ...LIMIT]);
-    if (options.backend !== undefined) checkString(`${operation} options.backend`, options.backend);
-    return limited(operation, options);
+  #registerLimit(operation: string, options: RegisterOptions): InvokeOptions {
+    REGISTER_OPTIONS.check(`${operation} options`, options);
+    return invokeOptions(operation, options);
   }
 
   async #register(
@@ -98,7 +94,7 @@ export class Regions {
     registrations: readonly Registration[],
     options: RegisterOptions,
   ): Promise<MemoryRegion[]> {
-    const limit = this.#registering(operation, options);
+    const limit = this.#registerLimit(operation, options);
     const { memory } = registrations[0] as Registration;
     const metas = registrations.some(({ meta }) => meta !== '') ? registrations.map(({ meta }) => meta) : undefined;
     const numbers = new Float64Array(registrations.length * REGISTRATION_FIELDS);
@@ -107,14 +103,15 @@ export class Regions {
     );
     const args = pack({ metas, backend: options.backend });
     const parts = {
-      handle: agent.open(operation),
-      a: MEMORY_TYPES.indexOf(memory),
+      handle: agent.handle(operation),
+      a: arg('memory', MEMORY_TYPES.indexOf(memory)),
       payload: new Uint8Array(numbers.buffer),
       args,
     };
-    // From here on the library may know the addresses: the buffers stay for as long as the call does, whoever waits for it.
+    // From here on the library may know the addresses, so the buffers are kept until the call ends, even after the
+    // limit.
     const owned = registrations.map((registration) => registration.owned);
-    return waited(
+    return withinLimit(
       limit,
       async () => this.#of(agent, await invoke(native.nixlRegionRegister, operation, parts), memory, owned),
       releaseAll,
@@ -138,46 +135,45 @@ export class Regions {
       }
       const region = new MemoryRegion(agent, id, address, length, memory, device, own);
       if (this.#ended) region.ended();
-      else this.#open.add(region);
+      else this.#registered.add(region);
       return region;
     });
   }
 
-  /** One that is released is the agent's no more; those of a closed agent keep their buffers until it has ended. */
+  /** Removes a released region. Regions of a closed agent keep their buffers until the agent has ended. */
   forget(region: MemoryRegion): void {
-    this.#open.delete(region);
+    this.#registered.delete(region);
     if (!this.#ended) this.pinning.delete(region.id);
   }
 
-  /** The agent is closed, and all of them with it, those too that are still being registered. */
+  /** Ends every region of an agent that closes, including those that are still being registered. */
   end(): void {
     this.#ended = true;
-    for (const region of [...this.#open]) region.ended();
+    for (const region of [...this.#registered]) region.ended();
   }
 }
 
-/** The library may write to the buffers until the agent has ended. */
-export function unpinAtEnd(handle: Handle, ids: Iterable<number>): void {
+/** Releases buffers after the agent has ended: until then the library may write to them. */
+export function unpinAtEnd(handle: Handle<'nixlAgent'>, ids: Iterable<number>): void {
   const unpin = (): void => {
     for (const id of ids) pinned.delete(id);
   };
   invoke(native.nixlAgentClose, 'agent.close', { handle }, { background: true }).then(unpin, () => {});
 }
 
-/** Checks regions of one kind that metadata are to tell, and gives them in the native form. */
+/** Checks the regions of partial metadata, all of one kind, and converts them to the native form. */
 export function regionsPayload(
   path: string,
   agent: NixlAgent,
   regions: readonly MemoryRegion[],
-): { a: number; payload: Uint8Array } {
-  if (!Array.isArray(regions)) wrongType(path, 'an array', regions);
+): { a: Arg<'memory'>; payload: Uint8Array } {
   for (const [index, region] of regions.entries()) {
     if (!(region instanceof MemoryRegion) || region.agent !== agent)
       wrongType(`${path}[${index}]`, `a region of the agent '${agent.name}'`, region);
-    region.open(path);
+    region.assertOpen(path);
     if (region.memory !== regions[0]?.memory)
-      throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as before, got ${region.memory}`);
+      throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as the first, got ${region.memory}`);
   }
   const ids = Float64Array.from(regions, ({ id }) => id);
-  return { a: MEMORY_TYPES.indexOf(regions[0]?.memory ?? 'DRAM'), payload: new Uint8Array(ids.buffer) };
+  return { a: arg('memory', MEMORY_TYPES.indexOf(regions[0]?.memory ?? 'DRAM')), payload: new Uint8Array(ids.buffer) };
 }

@@ -1,74 +1,100 @@
 import { markAsUntransferable } from 'node:worker_threads';
 import { native } from '../addon/invoke.js';
-import { checkInteger, checkObject, checkOneOf, checkOptions, checkString, wrongType } from '../check.js';
+import { checkObject, MAX_I32, wrongType } from '../check.js';
+import { boolean, custom, integer, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import { MEMORY_TYPES, type MemoryType } from './memory.js';
 
-/** A file by its path, opened and closed by the region. Source: NIXL's POSIX and GDS backends. */
+/** A file by its path. The region opens and closes it. Source: NIXL's POSIX and GDS backends. */
 export interface FileSource {
   readonly path: string;
   readonly bytes: number;
   /** @default 'read' */
   readonly access?: 'read' | 'write';
-  /** Makes the file where there is none; needs `access: 'write'`. @default false */
+  /** Creates the file if there is none. Needs `access: 'write'`. @default false */
   readonly create?: boolean;
 }
 
-/** A file that the caller has open, and keeps open until the region is released. */
+const FILE_SOURCE: OptionTable<FileSource> = optionTable<FileSource>({
+  path: text.about('The path of the file.').required(),
+  bytes: integer(1).about('The length of the region.').required(),
+  access: oneOf('read', 'write').about('How the file is opened.'),
+  create: boolean.about('Creates the file if there is none.'),
+});
+
+/** A file that the caller has opened. It must stay open until the region is released. */
 export interface DescriptorSource {
   readonly fd: number;
   readonly bytes: number;
 }
 
-/** Memory at an address, which the caller keeps until the region is released. Nothing checks that it is there. */
+const DESCRIPTOR_SOURCE: OptionTable<DescriptorSource> = optionTable<DescriptorSource>({
+  fd: integer(0, MAX_I32).about('The descriptor of the open file.').required(),
+  bytes: integer(1).about('The length of the region.').required(),
+});
+
+/** Memory at an address. It must stay mapped until the region is released. The address is not checked. */
 export interface AddressSource {
   readonly address: bigint;
   readonly bytes: number;
   readonly memory: MemoryType;
   /** The device's ordinal. @default 0 */
   readonly device?: number;
-  /** What the backend wants besides, such as an object's key. */
+  /** Extra information for the backend, such as the key of an object. */
   readonly meta?: string;
 }
 
+const ADDRESS_SOURCE: OptionTable<AddressSource> = optionTable<AddressSource>({
+  address: custom<bigint>('a bigint', (path, value) => {
+    if (typeof value !== 'bigint') wrongType(path, 'a bigint', value);
+  })
+    .about('The address of the first byte.')
+    .required(),
+  bytes: integer(1).about('The length of the region.').required(),
+  memory: oneOf(...MEMORY_TYPES)
+    .about('The kind of memory.')
+    .required(),
+  device: integer(0).about('The ordinal of the device.'),
+  meta: text.about('Extra information for the backend.'),
+});
+
 /**
- * What can be registered. A buffer must be neither shared, nor resizable, nor detached; while it is registered it cannot be
- * transferred to another thread.
+ * What can be registered. A buffer must not be shared, resizable or detached. A registered buffer cannot be transferred
+ * to another thread.
  */
 export type MemorySource = ArrayBuffer | Uint8Array | FileSource | DescriptorSource | AddressSource;
 
-/** A source in the native form. */
+/** A source in its native form. */
 export interface Registration {
   readonly memory: MemoryType;
   readonly address: number;
   readonly bytes: number;
   readonly device: number;
   readonly meta: string;
-  /** The bytes, where they are JavaScript's. */
+  /** The bytes, if the memory is a JavaScript buffer. */
   readonly owned: Uint8Array | undefined;
 }
 
-/** The buffer whose address was asked for last: lists are often of many parts of one. */
-let known: { readonly buffer: WeakRef<ArrayBuffer>; readonly address: number } | undefined;
+/** The last buffer and its address: lists often have many parts of one buffer. */
+let last: { readonly buffer: WeakRef<ArrayBuffer>; readonly address: number } | undefined;
 
-function addressOf(buffer: ArrayBuffer): number {
-  if (known?.buffer.deref() === buffer) return known.address;
-  // Transferred to another thread it would be freed there.
+function bufferAddress(buffer: ArrayBuffer): number {
+  if (last?.buffer.deref() === buffer) return last.address;
+  // A transfer to another thread would free the memory there.
   markAsUntransferable(buffer);
-  known = { buffer: new WeakRef(buffer), address: native.nixlBufferAddress(buffer) };
-  return known.address;
+  last = { buffer: new WeakRef(buffer), address: native.nixlBufferAddress(buffer) };
+  return last.address;
 }
 
 type AnyBuffer = ArrayBufferLike & { readonly resizable?: boolean; readonly detached?: boolean };
 
 function ofBuffer(path: string, view: Uint8Array): Registration {
   const buffer = view.buffer as AnyBuffer;
-  if (!(buffer instanceof ArrayBuffer))
-    throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
+  if (!(buffer instanceof ArrayBuffer)) throw new TypeError(`${path}: expected an ArrayBuffer, got a shared one`);
   if (buffer.resizable === true)
-    throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one, whose memory may go`);
+    throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one`);
   if (view.byteLength === 0)
     throw new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`);
-  const address = addressOf(buffer) + view.byteOffset;
+  const address = bufferAddress(buffer) + view.byteOffset;
   return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view };
 }
 
@@ -76,15 +102,12 @@ function isFile(source: object): source is FileSource {
   return 'path' in source;
 }
 
-/** A file's registration is made on the native side. */
+/** Checks a file given by its path. Undefined for other sources. The native side makes its registration. */
 export function fileOf(path: string, source: MemorySource): FileSource | undefined {
   if (typeof source !== 'object' || source === null || !isFile(source)) return undefined;
-  checkOptions(path, source, ['path', 'bytes', 'access', 'create']);
+  FILE_SOURCE.check(path, source);
   const { path: file, bytes, access = 'read', create = false } = source;
-  checkString(`${path}.path`, file);
-  checkInteger(`${path}.bytes`, bytes, 1);
-  checkOneOf(`${path}.access`, access, ['read', 'write']);
-  if (create && access !== 'write') throw new TypeError(`${path}.create: expected access 'write' with it, got 'read'`);
+  if (create && access !== 'write') throw new TypeError(`${path}.access: expected 'write' with create, got 'read'`);
   return { path: file, bytes, access, create };
 }
 
@@ -92,25 +115,17 @@ export function fileOf(path: string, source: MemorySource): FileSource | undefin
 export function registrationOf(path: string, source: MemorySource): Registration {
   if (source instanceof Uint8Array) return ofBuffer(path, source);
   if (source instanceof ArrayBuffer) return ofBuffer(path, new Uint8Array(source));
-  if (source instanceof SharedArrayBuffer)
-    throw new TypeError(`${path}: expected an ArrayBuffer of this thread alone, got a shared one`);
+  if (source instanceof SharedArrayBuffer) throw new TypeError(`${path}: expected an ArrayBuffer, got a shared one`);
   checkObject(path, source);
   if ('fd' in source) {
-    checkOptions(path, source, ['fd', 'bytes']);
-    const { fd, bytes } = source as unknown as DescriptorSource;
-    checkInteger(`${path}.fd`, fd, 0, 2 ** 31 - 1);
-    checkInteger(`${path}.bytes`, bytes, 1);
+    DESCRIPTOR_SOURCE.check(path, source);
+    const { fd, bytes } = source;
     return { memory: 'FILE', address: 0, bytes, device: fd, meta: '', owned: undefined };
   }
-  checkOptions(path, source, ['address', 'bytes', 'memory', 'device', 'meta']);
-  const { address, bytes, memory, device = 0, meta = '' } = source as unknown as AddressSource;
-  if (typeof address !== 'bigint') wrongType(`${path}.address`, 'a bigint', address);
-  checkInteger(`${path}.bytes`, bytes, 1);
+  ADDRESS_SOURCE.check(path, source);
+  const { address, bytes, memory, device = 0, meta = '' } = source;
   if (address < 0n || address + BigInt(bytes) > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw new RangeError(`${path}.address: expected memory below 2^53, got ${bytes} bytes at ${address}`);
   }
-  checkOneOf(`${path}.memory`, memory, MEMORY_TYPES);
-  checkInteger(`${path}.device`, device, 0);
-  checkString(`${path}.meta`, meta);
   return { memory, address: Number(address), bytes, device, meta, owned: undefined };
 }

@@ -1,43 +1,50 @@
 import { pack, unpack } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { type InvokeOptions, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
-import { checkOptions, checkString, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
+import { boolean, custom, type OptionTable, optionTable, text } from '../options.js';
 import type { NixlAgent } from './agent.js';
-import { kept, limited, onlyLimited, type WaitLimit, waited } from './limit.js';
-import { messageBytes } from './peer.js';
+import { checkedLimit, handled, invokeOptions, LIMIT_ROWS, type WaitLimit, withinLimit } from './limit.js';
+import { checkMessage, messageBytes } from './peer.js';
 
-/** How to make a transfer. */
+/** How a transfer is made. */
 export interface TransferSetup {
-  /** The backend that must carry it. @default any that both sides share */
+  /** The backend that must carry the transfer. @default any backend that both sides have */
   readonly backend?: string;
-  /** The backend's own parameter, such as `worker_id=1` for UCX. Needs NIXL 1.5. */
+  /** A parameter of the backend, such as `worker_id=1` for UCX. Needs NIXL 1.5. */
   readonly customParam?: string;
 }
 
-/** How to make a transfer, and how long to wait for it. What comes after the limit is released again. */
+/**
+ * How a transfer is prepared, and how long to wait for it. A transfer that is made after the limit is released again.
+ */
 export interface PrepareOptions extends TransferSetup, WaitLimit {}
 
-/** What goes with one run of a transfer. */
+/** Options of one run of a transfer. */
 export interface PostOptions extends WaitLimit {
-  /** A message for the peer, which it gets when all bytes are there. */
+  /** A message for the peer. The peer receives it after all bytes. */
   readonly notify?: Uint8Array | string;
-  /** Whether up to 64 KiB may be posted on the thread of JavaScript, which costs it the time of the copy. @default true */
+  /**
+   * Whether up to 64 KiB may be posted on the JavaScript thread, which then spends the time of the copy.
+   *
+   * @default true
+   */
   readonly inline?: boolean;
 }
 
+/** Options of a transfer that is made and run once. */
 export interface TransferOptions extends TransferSetup, PostOptions {}
 
-/** A run that is done: every byte is where it belongs. */
+/** The result of a completed run: every byte is in place. */
 export interface TransferResult {
   readonly bytes: number;
-  /** From its post to the moment its end was seen. */
+  /** The time from the post until the completion was seen. */
   readonly durationMs: number;
 }
 
-/** The library's own measurements of a transfer's last run; `transferUs` includes the post. */
+/** The library's measurements of the last run of a transfer. `transferUs` includes the post. */
 export interface TransferTelemetry {
-  /** By the machine's steady clock. */
+  /** On the machine's steady clock. */
   readonly startUs: number;
   readonly postUs: number;
   readonly transferUs: number;
@@ -45,28 +52,52 @@ export interface TransferTelemetry {
   readonly descriptors: number;
 }
 
-/** The backend's own estimate of a transfer, in microseconds. */
+/** The backend's estimate of a transfer, in microseconds. */
 export interface CostEstimate {
   readonly durationUs: number;
   readonly marginUs: number;
 }
 
-/** Up to this many bytes a transfer may be posted on the thread of JavaScript: the copy takes less time than the way to another. */
+/** The most bytes that are posted on the JavaScript thread: copying them is faster than waking another thread. */
 export const INLINE_BYTES = 64 * 1024;
 
-/** The usual case, which need not be looked through. */
+/** The usual case, which needs no check. */
 export const NO_OPTIONS: TransferOptions = Object.freeze({});
-const NO_LIMIT = Object.freeze({});
+const NO_LIMIT: InvokeOptions = Object.freeze({});
 
 export const resultOf = (bytes: number, nanoseconds: number): TransferResult => ({
   bytes,
   durationMs: nanoseconds / 1e6,
 });
 
-const KNOWN = ['signal', 'timeoutMs', 'notify', 'inline', 'backend', 'customParam'];
+const SETUP_ROWS = {
+  backend: text.about('The backend that must carry the transfer.'),
+  customParam: text.about('A parameter of the backend.'),
+};
 
+const POST_ROWS = {
+  notify: custom<Uint8Array | string>('a Uint8Array or a string', checkMessage).about('A message for the peer.'),
+  inline: boolean.about('Whether up to 64 KiB may be posted on the JavaScript thread.'),
+  ...LIMIT_ROWS,
+};
+
+/** @internal */
+export const TRANSFER_OPTIONS: OptionTable<TransferOptions> = optionTable<TransferOptions>({
+  ...SETUP_ROWS,
+  ...POST_ROWS,
+});
+
+/** @internal */
+export const PREPARE_OPTIONS: OptionTable<PrepareOptions> = optionTable<PrepareOptions>({
+  ...SETUP_ROWS,
+  ...LIMIT_ROWS,
+});
+
+const POST_OPTIONS: OptionTable<PostOptions> = optionTable<PostOptions>(POST_ROWS);
+
+/** Options of a transfer in their native form. */
 export interface Posting {
-  readonly limit: ReturnType<typeof limited>;
+  readonly limit: InvokeOptions;
   readonly args: Uint8Array | undefined;
   readonly notifies: boolean;
   readonly inline: boolean;
@@ -74,27 +105,32 @@ export interface Posting {
 
 const PLAIN: Posting = { limit: NO_LIMIT, args: undefined, notifies: false, inline: true };
 
-/** Checks the options of one run, or of all runs of a transfer. */
-export function postingOf(operation: string, options: TransferOptions): Posting {
+/** Checks the options of a transfer with their table, and converts them. */
+export function postingOf<Options extends TransferOptions>(
+  operation: string,
+  options: Options,
+  table: OptionTable<Options>,
+): Posting {
   if (options === NO_OPTIONS) return PLAIN;
-  const path = `${operation} options`;
-  checkOptions(path, options, KNOWN);
+  table.check(`${operation} options`, options);
   const { notify, inline = true, backend, customParam } = options;
-  if (typeof inline !== 'boolean') wrongType(`${path}.inline`, 'a boolean', inline);
-  if (backend !== undefined) checkString(`${path}.backend`, backend);
-  if (customParam !== undefined) checkString(`${path}.customParam`, customParam);
-  const notification = notify === undefined ? undefined : messageBytes(`${path}.notify`, notify);
+  const notification = notify === undefined ? undefined : messageBytes(notify);
   const isPlain = notification === undefined && backend === undefined && customParam === undefined;
   const args = isPlain ? undefined : pack({ notification, backend, custom: customParam });
-  return { limit: limited(operation, options), args, notifies: notification !== undefined, inline: inline && isPlain };
+  return {
+    limit: invokeOptions(operation, options),
+    args,
+    notifies: notification !== undefined,
+    inline: inline && isPlain,
+  };
 }
 
-/** Waits for a transfer that a call on this thread has begun. */
+/** Waits for a transfer that was posted on this thread. */
 export function waitFor(
   operation: string,
-  handle: Handle,
+  handle: Handle<'nixlTransfer'>,
   bytes: number,
-  limit: ReturnType<typeof limited>,
+  limit: InvokeOptions,
 ): Promise<TransferResult> {
   return invoke(native.nixlTransferWait, operation, { handle }, limit).then((nanoseconds) =>
     resultOf(bytes, nanoseconds),
@@ -102,35 +138,35 @@ export function waitFor(
 }
 
 /**
- * A transfer that is made once and posted many times. Between an abort and the end of the bytes it cannot be posted; its
- * memory stays meanwhile.
+ * A transfer that is made once and posted many times. After an abort it cannot be posted until the aborted run has
+ * ended. Its memory stays registered until then.
  */
 export class PreparedTransfer implements AsyncDisposable {
-  #handle: Handle | undefined;
+  #handle: Handle<'nixlTransfer'> | undefined;
   #released: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly agent: NixlAgent,
-    handle: Handle,
-    /** Of one run. */
+    handle: Handle<'nixlTransfer'>,
+    /** The bytes of one run. */
     readonly bytes: number,
   ) {
     this.#handle = handle;
   }
 
   /** @internal */
-  static of(agent: NixlAgent, [report, handle]: [Bytes, Handle]): PreparedTransfer {
+  static of(agent: NixlAgent, [report, handle]: [Bytes, Handle<'nixlTransfer'>]): PreparedTransfer {
     const { bytes } = unpack(report) as { bytes: number };
     return new PreparedTransfer(agent, handle, bytes);
   }
 
   /**
-   * Moves the bytes. Up to 64 KiB without a notification it is done on this thread when the library is free: the promise
-   * is settled when this returns.
+   * Moves the bytes. Up to 64 KiB without a notification are posted on this thread if the library is free. If the post
+   * completes at once, the returned promise is already settled.
    */
   post(options: PostOptions = NO_OPTIONS): Promise<TransferResult> {
     const operation = 'transfer.post';
-    const { limit, args, inline } = postingOf(operation, options);
+    const { limit, args, inline } = postingOf(operation, options, POST_OPTIONS);
     const handle = this.#open(operation);
     if (limit.signal?.aborted === true) return Promise.reject(limit.signal.reason);
     if (inline && this.bytes <= INLINE_BYTES) {
@@ -147,7 +183,7 @@ export class PreparedTransfer implements AsyncDisposable {
     );
   }
 
-  /** How long the backend thinks that a run takes. */
+  /** The backend's estimate of how long a run takes. */
   async estimate(limit: WaitLimit = {}): Promise<CostEstimate> {
     const operation = 'transfer.estimate';
     return unpack(
@@ -155,12 +191,12 @@ export class PreparedTransfer implements AsyncDisposable {
         native.nixlTransferEstimate,
         operation,
         { handle: this.#open(operation) },
-        onlyLimited(operation, limit),
+        checkedLimit(operation, limit),
       ),
     ) as CostEstimate;
   }
 
-  /** What the library measured of the last run. The agent must have been created with `telemetry`. */
+  /** The library's measurements of the last run. Needs an agent that was created with `telemetry`. */
   async telemetry(limit: WaitLimit = {}): Promise<TransferTelemetry> {
     const operation = 'transfer.telemetry';
     return unpack(
@@ -168,30 +204,31 @@ export class PreparedTransfer implements AsyncDisposable {
         native.nixlTransferTelemetry,
         operation,
         { handle: this.#open(operation) },
-        onlyLimited(operation, limit),
+        checkedLimit(operation, limit),
       ),
     ) as TransferTelemetry;
   }
 
   /**
-   * Gives it up; a run under way fails with `nixl.aborted`, its memory stays until it has ended. A limit ends the wait, not
-   * the release. Idempotent.
+   * Releases the transfer. A run in flight fails with `nixl.aborted`; its memory stays registered until the run has
+   * ended. A limit ends the wait, not the release. Idempotent.
    */
   async release(limit: WaitLimit = {}): Promise<void> {
-    const options = onlyLimited('transfer.release', limit);
+    const options = checkedLimit('transfer.release', limit);
     const handle = this.#handle;
     this.#handle = undefined;
-    if (handle !== undefined) this.#released = kept(invoke(native.nixlTransferRelease, 'transfer.release', { handle }));
-    return waited(options, () => this.#released);
+    if (handle !== undefined)
+      this.#released = handled(invoke(native.nixlTransferRelease, 'transfer.release', { handle }));
+    return withinLimit(options, () => this.#released);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
 
-  #open(operation: string): Handle {
+  #open(operation: string): Handle<'nixlTransfer'> {
     if (this.#handle === undefined) throw new ClosedError('the transfer', operation);
-    this.agent.open(operation);
+    this.agent.handle(operation);
     return this.#handle;
   }
 }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
-/** The library's version, as the wheel's or the installation's own files tell it; undefined where they do not. */
+/** The library's version, from the files of its wheel or installation. Undefined if they do not contain it. */
 export function versionOf(path: string): string | undefined {
   const folder = dirname(path);
   const wheel = /^\.(nixl_cu\d+)\.mesonpy\.libs$/.exec(basename(folder))?.[1];

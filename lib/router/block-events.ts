@@ -1,67 +1,72 @@
 import { type BlockEvent, type BlockEventSource, EVENT_TIERS } from '../kvbm/events.js';
 import type { KvEvent } from './events.js';
 
-type Stream = ReturnType<BlockEventSource['events']>;
+type BlockEventStream = ReturnType<BlockEventSource['events']>;
 
-/** Passes on what block managers tell of their blocks. */
-export class Following {
-  readonly #streams = new Set<Stream>();
-  readonly #alone: boolean;
-  #ended = false;
-  readonly #all: Promise<void[]>;
+/** Forwards the block events of block managers to a publisher. */
+export class BlockEventForwarder {
+  readonly #streams = new Set<BlockEventStream>();
+  readonly #hasOneSource: boolean;
+  #closed = false;
+  readonly #forwarding: Promise<void[]>;
+  /** Rejects with the error that ended the forwarding. Pending otherwise. */
   readonly failed: Promise<never>;
 
   constructor(
     sources: readonly BlockEventSource[],
     private readonly publish: (events: readonly KvEvent[]) => void,
   ) {
-    this.#alone = sources.length === 1;
-    this.#all = Promise.all(sources.map((source) => this.#follow(source)));
-    this.failed = this.#all.then(() => new Promise<never>(() => {}));
+    this.#hasOneSource = sources.length === 1;
+    this.#forwarding = Promise.all(sources.map((source) => this.#forward(source)));
+    this.failed = this.#forwarding.then(() => new Promise<never>(() => {}));
     this.failed.catch(() => {});
   }
 
-  async #follow(source: BlockEventSource): Promise<void> {
-    const held = new Set<bigint>();
+  async #forward(source: BlockEventSource): Promise<void> {
+    const stored = new Set<bigint>();
     try {
-      // Where the source told more than was read, a snapshot begins anew.
-      while (!this.#ended && (await this.#read(source, held)) === 'lost');
+      // After lost events, the next stream begins with a snapshot.
+      while (!this.#closed && (await this.#readStream(source, stored)) === 'lost');
     } finally {
-      // Disposed of it has nothing any more and does not say so; and of what cannot be read nobody tells any more.
-      if (!this.#ended) this.#pass({ kind: 'cleared', tier: EVENT_TIERS[source.tier], eventId: 0n }, held);
+      // A disposed manager has no blocks and emits no event for that. After an error the blocks are unknown.
+      if (!this.#closed) this.#publishChange({ kind: 'cleared', tier: EVENT_TIERS[source.tier], eventId: 0n }, stored);
     }
   }
 
-  async #read(source: BlockEventSource, held: Set<bigint>): Promise<'lost' | 'over'> {
+  async #readStream(source: BlockEventSource, stored: Set<bigint>): Promise<'lost' | 'ended'> {
     const stream = source.events({ snapshot: true });
     this.#streams.add(stream);
     try {
       for await (const event of stream) {
-        // Read before the end, which nobody is told of any more.
-        if (this.#ended) return 'over';
+        // This event was read before the close; the publisher is closed now.
+        if (this.#closed) return 'ended';
         if (event.kind === 'lost') return 'lost';
-        this.#pass(event, held);
+        this.#publishChange(event, stored);
       }
-      return 'over';
+      return 'ended';
     } finally {
       this.#streams.delete(stream);
     }
   }
 
-  /** A cleared rank has nothing in any tier: beside other managers only what this one held goes. */
-  #pass(event: Exclude<BlockEvent, { kind: 'lost' }>, held: Set<bigint>): void {
-    const { eventId: _, ...rest } = event;
-    if (this.#alone) return this.publish([rest]);
-    if (event.kind === 'stored') for (const hash of event.blockHashes) held.add(hash);
-    if (event.kind === 'removed') for (const hash of event.blockHashes) held.delete(hash);
-    if (event.kind !== 'cleared') return this.publish([rest]);
-    if (held.size > 0) this.publish([{ kind: 'removed', tier: event.tier, blockHashes: BigUint64Array.from(held) }]);
-    held.clear();
+  /**
+   * Routers drop the blocks of every tier when a rank is cleared. With several sources, the blocks of the cleared one
+   * are therefore removed one by one.
+   */
+  #publishChange(event: Exclude<BlockEvent, { kind: 'lost' }>, stored: Set<bigint>): void {
+    const { eventId: _, ...change } = event;
+    if (this.#hasOneSource) return this.publish([change]);
+    if (event.kind === 'stored') for (const hash of event.blockHashes) stored.add(hash);
+    if (event.kind === 'removed') for (const hash of event.blockHashes) stored.delete(hash);
+    if (event.kind !== 'cleared') return this.publish([change]);
+    if (stored.size > 0)
+      this.publish([{ kind: 'removed', tier: event.tier, blockHashes: BigUint64Array.from(stored) }]);
+    stored.clear();
   }
 
-  async end(): Promise<void> {
-    this.#ended = true;
+  async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#streams].map((stream) => stream.return?.()));
-    await this.#all.catch(() => {});
+    await this.#forwarding.catch(() => {});
   }
 }

@@ -1,96 +1,121 @@
-import { checkInteger, checkObject } from '../check.js';
+import { MAX_U32, wrongType } from '../check.js';
+import {
+  boolean,
+  custom,
+  integer,
+  nullable,
+  type Option,
+  type OptionTable,
+  oneOf,
+  optionTable,
+  text,
+} from '../options.js';
 
 /**
- * How a KV router weighs and keeps its books, in the crates' own field names, each with the crates' own default. Workers
- * advertise part of it in their cards under the same names. Source: `dynamo-kv-router` `scheduling/config.rs`
- * (`KvRouterConfig`).
+ * How a KV router scores workers and tracks their load. The field names and defaults are those of the crates. Workers
+ * advertise some of the fields in their model cards under the same names. Source: `dynamo-kv-router`
+ * `scheduling/config.rs` (`KvRouterConfig`).
  *
- * The cost of a worker, of which the least wins: `(prefill_load_scale * max(0, blocks to prefill - credit) + blocks in use +
- * decode_active_request_weight * requests) * taint multiplier`. Source: `dynamo-custom-policy-builtin` `default/scorer.rs`.
+ * The worker with the lowest cost wins. Its cost is
+ * `(prefill_load_scale * max(0, blocks to prefill - credit) + blocks in use + decode_active_request_weight * requests)
+ * * taint multiplier`. Source: `dynamo-custom-policy-builtin` `default/scorer.rs`.
  */
 export interface KvRouterConfig {
-  /** Credit for each block of the prompt that a worker has on its device, 0 or more; 0 ignores prefixes. @default 1 */
+  /** Credit for each block of the prompt that a worker has on its device, at least 0. 0 ignores prefixes. @default 1 */
   readonly overlap_score_credit?: number;
-  /** How fast that credit fades as a worker's prefill grows above the least loaded one's; 0 never. @default 0 */
+  /**
+   * How fast the device credit decays as the prefill load of a worker rises above the lowest one. 0 disables it.
+   * @default 0
+   */
   readonly overlap_score_credit_decay?: number;
   /** Factor of the blocks to prefill. @default 1 */
   readonly prefill_load_scale?: number;
-  /** Cost, in blocks, of each request that a worker runs. @default 0 */
+  /** Cost, in blocks, of each request that runs on a worker. @default 0 */
   readonly decode_active_request_weight?: number;
-  /** Credit for a block in the host's memory. @default 0.75 */
+  /** Credit for a block in host memory. @default 0.75 */
   readonly host_cache_hit_weight?: number;
   /** Credit for a block on disk. @default 0.25 */
   readonly disk_cache_hit_weight?: number;
-  /** 0 takes the least cost, more draws by softmax among the low ones. @default 0 */
+  /** 0 takes the lowest cost. A higher value samples low costs by softmax. @default 0 */
   readonly router_temperature?: number;
-  /** Learn of blocks from workers' events; false believes that what was routed is there. @default true */
+  /** Learn blocks from the events of workers. False assumes that routed blocks are cached. @default true */
   readonly use_kv_events?: boolean;
-  /** Routers of one endpoint tell each other of what they route. @default false */
+  /** Routers of one endpoint share the requests that they route. @default false */
   readonly router_replica_sync?: boolean;
   /** Count the blocks of running requests. @default true */
   readonly router_track_active_blocks?: boolean;
-  /** Count blocks of output too, as they come. @default false */
+  /** Also count blocks of output while they are generated. @default false */
   readonly router_track_output_blocks?: boolean;
   /** Requests of one worker share blocks with equal hashes. @default true */
   readonly router_assume_kv_reuse?: boolean;
   /** Count the tokens that wait for prefill. @default true */
   readonly router_track_prefill_tokens?: boolean;
-  /** Hashes under which running sequences are counted. @default 'public-xxh3-v1' */
+  /** Hash by which running sequences are counted. @default 'public-xxh3-v1' */
   readonly router_tracking_hash?: 'public-xxh3-v1' | 'keyed-xxh3-v1';
   /** File with the 32 bytes of the key, for `keyed-xxh3-v1`. @default none */
   readonly router_tracking_key_file?: string | null;
-  /** The key's epoch, for `keyed-xxh3-v1`. @default none */
+  /** Epoch of the key, for `keyed-xxh3-v1`. @default none */
   readonly router_tracking_key_id?: string | null;
-  /** Model of how prefill's load falls over time. @default 'none' */
+  /** Model of how the prefill load falls over time. @default 'none' */
   readonly router_prefill_load_model?: 'none' | 'aic';
-  /** How long routed blocks are believed to be there, without events; seconds. @default 120 */
+  /** How long routed blocks are assumed to be cached without events, in seconds. @default 120 */
   readonly router_ttl_secs?: number;
   /**
-   * Without events: forget what was routed by `router_ttl_secs`, or by the workers' capacity as their requests end. Process-local:
-   * no card sets it. @default 'ttl'
+   * How routed blocks expire without events: by `router_ttl_secs`, or by the capacity of the workers. Local to the
+   * process: no card sets it.
+   * @default 'ttl'
    */
   readonly router_approximate_cache_policy?: 'ttl' | 'lru';
-  /** Of a policy file's instances the one that chooses prefill workers. Process-local. @default none */
+  /** Instance of the policy file that chooses prefill workers. Local to the process. @default none */
   readonly router_prefill_policy?: string | null;
-  /** And the one that chooses decode workers. Process-local. @default none */
+  /** Instance of the policy file that chooses decode workers. Local to the process. @default none */
   readonly router_decode_policy?: string | null;
-  /** Queue requests while every worker's prefill exceeds this share of its batch; null never queues. @default null */
+  /**
+   * Queue requests while the prefill of every worker exceeds this share of its batch. Null never queues.
+   * @default null
+   */
   readonly router_queue_threshold?: number | null;
-  /** File with policy classes and worker selection, YAML. @default none */
+  /** YAML file with policy classes and worker selection. @default none */
   readonly router_policy_config?: string | null;
-  /** Threads that apply events; above 1 the concurrent index. @default 4 */
+  /** Threads that apply events. More than 1 use the concurrent index. @default 4 */
   readonly router_event_threads?: number;
-  /** Route before the first worker was seen. @default false */
+  /** Route before the first worker is discovered. @default false */
   readonly skip_initial_worker_wait?: boolean;
-  /** First come, last come, or weighted shortest first. @default 'fcfs' */
+  /** Order of the queue: first come, last come, or weighted shortest first. @default 'fcfs' */
   readonly router_queue_policy?: 'fcfs' | 'lcfs' | 'wspt';
-  /** Ask the index that another router serves. @default false */
+  /** Query the index that another router serves. @default false */
   readonly use_remote_indexer?: boolean;
-  /** Serve this router's index to others. @default false */
+  /** Serve the index of this router to others. @default false */
   readonly serve_indexer?: boolean;
-  /** Track each session's prefix. @default false */
+  /** Track the prefix of each session. @default false */
   readonly enable_session_prefix_index?: boolean;
-  /** Credit for a block in a shared cache; null leaves it to the policy: 0, with `hicache` 0.5. @default null */
+  /** Credit for a block in a shared cache. Null leaves it to the policy: 0, or 0.5 with `hicache`. @default null */
   readonly shared_cache_multiplier?: number | null;
-  /** The shared cache to ask. @default 'none' */
+  /** The shared cache to query. @default 'none' */
   readonly shared_cache_type?: 'none' | 'hicache';
-  /** With events: also believe for so long that what was routed is there; seconds, null not. @default null */
+  /**
+   * With events: also assume for this time, in seconds, that routed blocks are cached. Null disables it.
+   * @default null
+   */
   readonly router_predicted_ttl_secs?: number | null;
-  /** Let a decode worker prefill where that is cheaper. @default false */
+  /** Let a decode worker prefill if that is cheaper. @default false */
   readonly conditional_disagg_enabled?: boolean;
-  /** When that is: by the prompt, by the prefill worker's load, or either. @default 'isl_bounding' */
+  /**
+   * Decides when a decode worker prefills: by the prompt, by the load of the prefill worker, or by either.
+   * @default 'isl_bounding'
+   */
   readonly conditional_disagg_policy?: 'isl_bounding' | 'prefill_load' | 'isl_or_load';
-  /** Tokens to prefill below which `isl_bounding` stays. @default 2048 */
+  /** Tokens to prefill below which `isl_bounding` prefills on the decode worker. @default 2048 */
   readonly conditional_disagg_eff_isl_threshold?: number;
-  /** And their share of the prompt. @default 0.7 */
+  /** The same threshold as a share of the prompt. @default 0.7 */
   readonly conditional_disagg_eff_isl_ratio_threshold?: number;
-  /** Share of its batch from which a prefill worker is busy; null takes `router_queue_threshold`. @default null */
+  /** Share of its batch from which a prefill worker is busy. Null takes `router_queue_threshold`. @default null */
   readonly conditional_disagg_prefill_busy_threshold?: number | null;
-  /** Share of its blocks from which a decode worker is busy; null asks for none. @default null */
+  /** Share of its blocks from which a decode worker is busy. Null disables the check. @default null */
   readonly conditional_disagg_decode_busy_threshold?: number | null;
 }
 
-/** The defaults above. A test holds them against the crates'. */
+/** The defaults of `KvRouterConfig`. A test compares them with those of the crates. */
 export const KV_ROUTER_DEFAULTS: Required<KvRouterConfig> = {
   overlap_score_credit: 1,
   overlap_score_credit_decay: 0,
@@ -132,23 +157,88 @@ export const KV_ROUTER_DEFAULTS: Required<KvRouterConfig> = {
   conditional_disagg_decode_busy_threshold: null,
 };
 
-/** Checks names and types; the crates check ranges and how fields go together. */
-export function checkKvRouterConfig(path: string, config: unknown): asserts config is KvRouterConfig {
-  checkObject(path, config, Object.keys(KV_ROUTER_DEFAULTS));
-  for (const [name, value] of Object.entries(config)) {
-    const wanted = KV_ROUTER_DEFAULTS[name as keyof KvRouterConfig];
-    if (value === undefined || wanted === null || typeof value === typeof wanted) {
-      if (typeof value === 'number' && !Number.isFinite(value))
-        throw new RangeError(`${path}.${name}: expected a finite number, got ${value}`);
-      continue;
-    }
-    throw new TypeError(`${path}.${name}: expected a ${typeof wanted}, got ${value === null ? 'null' : typeof value}`);
-  }
-}
+const finite: Option<number> = custom(
+  'a finite number',
+  (path, value) => {
+    if (typeof value !== 'number') wrongType(path, 'a finite number', value);
+    if (!Number.isFinite(value)) throw new RangeError(`${path}: expected a finite number, got ${value}`);
+  },
+  'number',
+);
 
-/** A year. Dynamo refuses a longer one only when a model's workers are there, which then is never offered. */
-const MOST_SESSION_SECONDS = 365 * 24 * 3600;
+/** Checks names and types. The crates check ranges and which fields exclude each other. */
+export const KV_ROUTER_CONFIG: OptionTable<KvRouterConfig> = optionTable<KvRouterConfig>({
+  overlap_score_credit: finite.about(
+    'Credit for each block of the prompt that a worker has on its device, at least 0. 0 ignores prefixes.',
+  ),
+  overlap_score_credit_decay: finite.about(
+    'How fast the device credit decays as the prefill load of a worker rises above the lowest one. 0 disables it.',
+  ),
+  prefill_load_scale: finite.about('Factor of the blocks to prefill.'),
+  decode_active_request_weight: finite.about('Cost, in blocks, of each request that runs on a worker.'),
+  host_cache_hit_weight: finite.about('Credit for a block in host memory.'),
+  disk_cache_hit_weight: finite.about('Credit for a block on disk.'),
+  router_temperature: finite.about('0 takes the lowest cost. A higher value samples low costs by softmax.'),
+  use_kv_events: boolean.about('Learn blocks from the events of workers. False assumes that routed blocks are cached.'),
+  router_replica_sync: boolean.about('Routers of one endpoint share the requests that they route.'),
+  router_track_active_blocks: boolean.about('Count the blocks of running requests.'),
+  router_track_output_blocks: boolean.about('Also count blocks of output while they are generated.'),
+  router_assume_kv_reuse: boolean.about('Requests of one worker share blocks with equal hashes.'),
+  router_track_prefill_tokens: boolean.about('Count the tokens that wait for prefill.'),
+  router_tracking_hash: oneOf('public-xxh3-v1', 'keyed-xxh3-v1').about('Hash by which running sequences are counted.'),
+  router_tracking_key_file: nullable(text).about('File with the 32 bytes of the key, for `keyed-xxh3-v1`.'),
+  router_tracking_key_id: nullable(text).about('Epoch of the key, for `keyed-xxh3-v1`.'),
+  router_prefill_load_model: oneOf('none', 'aic').about('Model of how the prefill load falls over time.'),
+  router_ttl_secs: finite.about('How long routed blocks are assumed to be cached without events, in seconds.'),
+  router_approximate_cache_policy: oneOf('ttl', 'lru').about(
+    'How routed blocks expire without events: by `router_ttl_secs`, or by the capacity of the workers.',
+  ),
+  router_prefill_policy: nullable(text).about(
+    'Instance of the policy file that chooses prefill workers. Local to the process.',
+  ),
+  router_decode_policy: nullable(text).about(
+    'Instance of the policy file that chooses decode workers. Local to the process.',
+  ),
+  router_queue_threshold: nullable(finite).about(
+    'Queue requests while the prefill of every worker exceeds this share of its batch. Null never queues.',
+  ),
+  router_policy_config: nullable(text).about('YAML file with policy classes and worker selection.'),
+  router_event_threads: integer(0, MAX_U32).about('Threads that apply events. More than 1 use the concurrent index.'),
+  skip_initial_worker_wait: boolean.about('Route before the first worker is discovered.'),
+  router_queue_policy: oneOf('fcfs', 'lcfs', 'wspt').about(
+    'Order of the queue: first come, last come, or weighted shortest first.',
+  ),
+  use_remote_indexer: boolean.about('Query the index that another router serves.'),
+  serve_indexer: boolean.about('Serve the index of this router to others.'),
+  enable_session_prefix_index: boolean.about('Track the prefix of each session.'),
+  shared_cache_multiplier: nullable(finite).about(
+    'Credit for a block in a shared cache. Null leaves it to the policy: 0, or 0.5 with `hicache`.',
+  ),
+  shared_cache_type: oneOf('none', 'hicache').about('The shared cache to query.'),
+  router_predicted_ttl_secs: nullable(finite).about(
+    'With events: also assume for this time, in seconds, that routed blocks are cached. Null disables it.',
+  ),
+  conditional_disagg_enabled: boolean.about('Let a decode worker prefill if that is cheaper.'),
+  conditional_disagg_policy: oneOf('isl_bounding', 'prefill_load', 'isl_or_load').about(
+    'Decides when a decode worker prefills: by the prompt, by the load of the prefill worker, or by either.',
+  ),
+  conditional_disagg_eff_isl_threshold: integer(0).about(
+    'Tokens to prefill below which `isl_bounding` prefills on the decode worker.',
+  ),
+  conditional_disagg_eff_isl_ratio_threshold: finite.about(
+    'Share of the prompt to prefill below which `isl_bounding` prefills on the decode worker.',
+  ),
+  conditional_disagg_prefill_busy_threshold: nullable(finite).about(
+    'Share of its batch from which a prefill worker is busy. Null takes `router_queue_threshold`.',
+  ),
+  conditional_disagg_decode_busy_threshold: nullable(finite).about(
+    'Share of its blocks from which a decode worker is busy. Null disables the check.',
+  ),
+});
 
-export function checkSessionSeconds(path: string, seconds: unknown): void {
-  if (seconds !== undefined) checkInteger(path, seconds, 1, MOST_SESSION_SECONDS);
-}
+/** A year. Dynamo rejects a longer time only after workers have appeared, and then never offers their model. */
+const MAX_SESSION_SECONDS = 365 * 24 * 3600;
+
+export const sessionSecondsRow: Option<number> = integer(1, MAX_SESSION_SECONDS).about(
+  'Keep a session on its worker for this time after its last request.',
+);

@@ -1,10 +1,10 @@
-import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf } from '../check.js';
+import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf, MAX_U32 } from '../check.js';
 import { hashWords, words } from '../words.js';
 
-/** Where a block lies, in the crates' own names. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
+/** Storage tiers of a block, with the crates' names. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
 export const STORAGE_TIERS = ['device', 'host_pinned', 'disk', 'external'] as const;
 /**
- * Where a block lies: the accelerator's memory, the host's, a disk, or outside the worker.
+ * Storage tier of a block: accelerator memory, host memory, disk, or outside the worker.
  * @useDeclaredType
  */
 export type StorageTier = (typeof STORAGE_TIERS)[number];
@@ -12,30 +12,30 @@ export type StorageTier = (typeof STORAGE_TIERS)[number];
 interface EventBase {
   /** @default 'device' */
   readonly tier?: StorageTier;
-  /** Counts a publisher's events. @default numbered by the publisher, 0 for an index */
+  /** Number of the event, per publisher. @default assigned by a publisher, 0 for an index */
   readonly eventId?: number | bigint;
 }
 
-/** Blocks that a worker has from now on: a run of one sequence. */
+/** A worker now has these blocks, a run of one sequence. */
 export interface StoredEvent extends EventBase {
   readonly kind: 'stored';
-  /** The worker's own names of the blocks, unique over all prefixes: see `computeSequenceHashes`. */
+  /** The worker's names of the blocks, unique for each prefix: see `computeSequenceHashes`. */
   readonly blockHashes: BigUint64Array | readonly bigint[];
-  /** Hash of each block's tokens alone: see `computeBlockHashes`. As many as `blockHashes`. */
+  /** Hash of only the tokens of each block: see `computeBlockHashes`. One for each of `blockHashes`. */
   readonly tokensHashes: BigUint64Array | readonly bigint[];
-  /** Name of the block before the first. @default none: the run begins a sequence */
+  /** Name of the block before the first one. @default none: the run begins a sequence */
   readonly parentHash?: bigint | null;
-  /** Index in its sequence of the first block. */
+  /** Index of the first block in its sequence. */
   readonly startPosition?: number | null;
 }
 
-/** Blocks that a worker has no more. */
+/** A worker no longer has these blocks. */
 export interface RemovedEvent extends EventBase {
   readonly kind: 'removed';
   readonly blockHashes: BigUint64Array | readonly bigint[];
 }
 
-/** A worker's rank has no blocks any more. */
+/** A rank of a worker no longer has any block. */
 export interface ClearedEvent extends EventBase {
   readonly kind: 'cleared';
 }
@@ -43,7 +43,7 @@ export interface ClearedEvent extends EventBase {
 /** A change of a worker's KV cache. Source: `dynamo-kv-router` `protocols.rs` (`KvCacheEventData`). */
 export type KvEvent = StoredEvent | RemovedEvent | ClearedEvent;
 
-/** A change and whose it is. */
+/** A change and its worker. */
 export type RouterEvent = KvEvent & {
   readonly workerId: bigint;
   /** @default 0 */
@@ -55,62 +55,63 @@ const HEAD_WORDS = 5;
 const HAS_PARENT = 1;
 const HAS_POSITION = 2;
 const NUMBERED_BY_PUBLISHER = 4;
-const NONE = new BigUint64Array(0);
+const NO_HASHES = new BigUint64Array(0);
 
-/** As `native/core/src/router/words.rs` reads them. Without `workerId` events are a publisher's own. */
+/** Writes the format of `native/core/src/router/words.rs`. Events of a publisher have no `workerId`. */
 export function encodeEvents(path: string, events: readonly KvEvent[], numbered: boolean): BigUint64Array {
   checkArray(path, events, 'events');
   const runs = events.map((event, index) => {
     checkObject(`${path}[${index}]`, event);
     checkOneOf(`${path}[${index}].kind`, event.kind, KINDS);
-    const hashes = event.kind === 'cleared' ? NONE : hashWords(`${path}[${index}].blockHashes`, event.blockHashes);
-    const tokens = event.kind === 'stored' ? hashWords(`${path}[${index}].tokensHashes`, event.tokensHashes) : NONE;
+    const hashes = event.kind === 'cleared' ? NO_HASHES : hashWords(`${path}[${index}].blockHashes`, event.blockHashes);
+    const tokens =
+      event.kind === 'stored' ? hashWords(`${path}[${index}].tokensHashes`, event.tokensHashes) : NO_HASHES;
     if (event.kind === 'stored' && tokens.length !== hashes.length) {
       throw new RangeError(
-        `${path}[${index}].tokensHashes: expected ${hashes.length} hashes, as many as blockHashes, got ${tokens.length}`,
+        `${path}[${index}].tokensHashes: expected ${hashes.length} hashes, one per block, got ${tokens.length}`,
       );
     }
     return { hashes, tokens };
   });
-  const out = new BigUint64Array(
+  const encoded = new BigUint64Array(
     runs.reduce((sum, { hashes, tokens }) => sum + HEAD_WORDS + hashes.length + tokens.length, 0),
   );
-  const halves = new Uint32Array(out.buffer);
+  const halves = new Uint32Array(encoded.buffer);
   let at = 0;
   events.forEach((event, index) => {
     const { hashes, tokens } = runs[index] as (typeof runs)[number];
-    head(`${path}[${index}]`, event, numbered, hashes.length, out, halves, at);
-    out.set(hashes, at + HEAD_WORDS);
-    out.set(tokens, at + HEAD_WORDS + hashes.length);
+    encodeHead(`${path}[${index}]`, event, numbered, hashes.length, encoded, halves, at);
+    encoded.set(hashes, at + HEAD_WORDS);
+    encoded.set(tokens, at + HEAD_WORDS + hashes.length);
     at += HEAD_WORDS + hashes.length + tokens.length;
   });
-  return out;
+  return encoded;
 }
 
-function head(
+function encodeHead(
   path: string,
   event: KvEvent,
   numbered: boolean,
   count: number,
-  out: BigUint64Array,
+  encoded: BigUint64Array,
   halves: Uint32Array,
   at: number,
 ): void {
   const { workerId, dpRank = 0 } = event as Partial<RouterEvent>;
   if (workerId !== undefined) checkInstanceId(`${path}.workerId`, workerId);
-  checkInteger(`${path}.dpRank`, dpRank, 0, 0xffff_ffff);
+  checkInteger(`${path}.dpRank`, dpRank, 0, MAX_U32);
   const tier = STORAGE_TIERS.indexOf(event.tier ?? 'device');
   if (tier < 0) checkOneOf(`${path}.tier`, event.tier, STORAGE_TIERS);
   let flags = numbered && event.eventId === undefined ? NUMBERED_BY_PUBLISHER : 0;
-  out[at] = workerId ?? 0n;
-  out[at + 2] = BigInt(event.eventId ?? 0);
+  encoded[at] = workerId ?? 0n;
+  encoded[at + 2] = BigInt(event.eventId ?? 0);
   if (event.kind === 'stored') {
     if (event.parentHash != null) {
       flags |= HAS_PARENT;
-      out[at + 4] = event.parentHash;
+      encoded[at + 4] = event.parentHash;
     }
     if (event.startPosition != null) {
-      checkInteger(`${path}.startPosition`, event.startPosition, 0, 0xffff_ffff);
+      checkInteger(`${path}.startPosition`, event.startPosition, 0, MAX_U32);
       flags |= HAS_POSITION;
       halves[2 * (at + 3) + 1] = event.startPosition;
     }
@@ -120,21 +121,21 @@ function head(
   halves[2 * (at + 1) + 1] = dpRank;
 }
 
-/** The events of a dump. */
+/** Reads the events of a dump. */
 export function decodeEvents(bytes: Uint8Array | undefined): RouterEvent[] {
   const all = words(bytes);
   const halves = new Uint32Array(all.buffer, all.byteOffset, all.length * 2);
   const events: RouterEvent[] = [];
   for (let at = 0; at < all.length; ) {
-    const first = halves[2 * (at + 1)] as number;
-    const kind = KINDS[first & 0xff] as KvEvent['kind'];
-    const flags = first >>> 16;
+    const packed = halves[2 * (at + 1)] as number;
+    const kind = KINDS[packed & 0xff] as KvEvent['kind'];
+    const flags = packed >>> 16;
     const count = halves[2 * (at + 3)] as number;
     const hashes = all.slice(at + HEAD_WORDS, at + HEAD_WORDS + count);
     const base = {
       workerId: all[at] as bigint,
       dpRank: halves[2 * (at + 1) + 1] as number,
-      tier: STORAGE_TIERS[(first >>> 8) & 0xff] as StorageTier,
+      tier: STORAGE_TIERS[(packed >>> 8) & 0xff] as StorageTier,
       eventId: all[at + 2] as bigint,
     };
     if (kind === 'stored') {

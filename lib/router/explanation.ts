@@ -1,44 +1,49 @@
+import { unpack } from '../addon/codec.js';
 import { checkArray, checkObject } from '../check.js';
 import type { RoutingRequest } from './routing-request.js';
 
-/** A worker's rank, what is known of it, and the terms of its cost. */
+/** One rank of a worker, its load, and the terms of its cost. */
 export interface RoutingCandidate {
   readonly workerId: bigint;
   readonly dpRank: number;
-  /** Why the request may not go there; null where it may. */
+  /** Why the request must not go there. Null if it may. */
   readonly excluded: string | null;
-  /** Blocks of the prompt's beginning that it has on its device, then further ones in host memory, then on disk. */
+  /** Blocks of the prompt's beginning on its device. */
   readonly deviceBlocks: number;
+  /** The blocks after those, in host memory. */
   readonly hostBlocks: number;
+  /** The blocks after those, on disk. */
   readonly diskBlocks: number;
-  /** Blocks of a shared cache beyond those on the device. */
+  /** Blocks of a shared cache after those on the device. */
   readonly sharedBlocks: number;
   /** Tokens that wait for prefill there. */
   readonly activePrefillTokens: number;
   readonly decodeBlocks: number;
   readonly activeRequests: number;
-  /** Blocks that need no prefill, weighted by where they lie. */
+  /** Blocks that need no prefill, weighted by tier. */
   readonly overlapCredit: number;
-  /** Share of the credit for blocks on the device that the worker's load leaves: 1 is all of it. */
+  /** Share of the credit for device blocks that remains under the worker's load, from 0 to 1. */
   readonly creditDecay: number;
-  /** Blocks to prefill, those of waiting requests too, less the credit, scaled. */
+  /** Blocks to prefill, including those of waiting requests, minus the credit, scaled. */
   readonly prefill: number;
-  /** Blocks in use once the request is there. */
+  /** Blocks in use with this request. */
   readonly decode: number;
   /** Cost of the requests that run there. */
   readonly requests: number;
   readonly taintMultiplier: number;
-  /** `(prefill + decode + requests) * taintMultiplier`: the least wins. */
+  /** `(prefill + decode + requests) * taintMultiplier`. The lowest cost wins. */
   readonly cost: number;
 }
 
 /**
- * Why a router would choose as it would now.
+ * Why a router would choose a worker now.
  *
- * It rests on two readings, which every choice makes in this order: of the index, then of the books. The candidates' terms are
- * of these readings, and the winner is what the crates' policy chooses from them, so the two agree whatever is routed
- * meanwhile. Two things a router alone knows, where a session is bound and which workers have an adapter: with those the
- * winner is asked of the router, a moment before the readings.
+ * The router takes two snapshots, in the order of every choice: first of the index, then of the load. All terms are
+ * computed from these snapshots. The crates' policy chooses the winner from the same snapshots, so terms and winner
+ * always agree.
+ *
+ * Session affinity and LoRA placement are known only inside the router. For requests that use them, the winner is taken
+ * from the router itself, just before the snapshots.
  */
 export interface RoutingExplanation {
   readonly blockSize: number;
@@ -47,60 +52,65 @@ export interface RoutingExplanation {
   readonly promptBlocks: number;
   /** The configured weights of the terms. */
   readonly weights: Readonly<Record<string, number>>;
-  /** By cost, the least first. */
+  /** Sorted by cost, lowest first. */
   readonly candidates: readonly RoutingCandidate[];
   readonly winner: { readonly workerId: bigint; readonly dpRank: number };
-  /** In words why it is that one. */
+  /** Why the winner was chosen, in words. */
   readonly reason: string;
 }
 
-type Crossed = Omit<RoutingExplanation, 'candidates' | 'winner' | 'reason'> & {
-  candidates: (Omit<RoutingCandidate, 'workerId'> & { workerId: number | bigint })[];
-  workerId: number | bigint;
-  dpRank: number;
+type NativeExplanation = Omit<RoutingExplanation, 'candidates' | 'winner' | 'reason'> & {
+  readonly candidates: readonly (Omit<RoutingCandidate, 'workerId'> & { readonly workerId: number | bigint })[];
+  readonly workerId: number | bigint;
+  readonly dpRank: number;
 };
 
-export interface Circumstances {
+/** What a choice depends on besides costs. */
+export interface RouterTraits {
   readonly temperature: number;
-  readonly policy: boolean;
-  /** Sessions keep to their workers. */
-  readonly affinity: boolean;
+  readonly hasPolicy: boolean;
+  readonly hasSessionAffinity: boolean;
 }
 
-export function explanationFrom(
-  crossed: Crossed,
-  request: RoutingRequest,
-  circumstances: Circumstances,
-): RoutingExplanation {
-  const { workerId, dpRank, candidates: rows, ...rest } = crossed;
+export function explanationFrom(bytes: Uint8Array, request: RoutingRequest, traits: RouterTraits): RoutingExplanation {
+  const { workerId, dpRank, candidates: rows, ...prompt } = unpack(bytes) as NativeExplanation;
   const candidates = rows.map((row) => ({ ...row, workerId: BigInt(row.workerId) }));
   const winner = { workerId: BigInt(workerId), dpRank };
-  return { ...rest, candidates, winner, reason: reasonOf(candidates, winner, request, circumstances) };
+  return { ...prompt, candidates, winner, reason: reasonFor(winner, candidates, request, traits) };
 }
 
-const EQUAL = 1e-9;
+/** Costs and terms that differ by less are equal. */
+const TOLERANCE = 1e-9;
 
-function reasonOf(
-  candidates: readonly RoutingCandidate[],
+function isWinner(candidate: RoutingCandidate, winner: RoutingExplanation['winner']): boolean {
+  return candidate.workerId === winner.workerId && candidate.dpRank === winner.dpRank;
+}
+
+function reasonFor(
   winner: RoutingExplanation['winner'],
+  candidates: readonly RoutingCandidate[],
   request: RoutingRequest,
-  { temperature, policy, affinity }: Circumstances,
+  { temperature, hasPolicy, hasSessionAffinity }: RouterTraits,
 ): string {
   const eligible = candidates.filter(({ excluded }) => excluded === null);
-  const won = eligible.find(({ workerId, dpRank }) => workerId === winner.workerId && dpRank === winner.dpRank);
+  const chosen = eligible.find((candidate) => isWinner(candidate, winner));
   if (request.pinned !== undefined) return 'the request is pinned to it';
-  if (policy) return 'the routing policy gave it the least cost; the costs here are the default policy’s';
-  if (won === undefined) return 'the router chose it, which has left since';
-  if (eligible.length === 1) return 'it is the only worker that may get the request';
-  const others = eligible.filter((one) => one !== won);
-  const next = others.reduce((best, one) => (one.cost < best.cost ? one : best));
-  const least = won.cost <= next.cost + EQUAL;
-  if (!least && affinity && request.sessionId !== undefined) return 'its session is bound to it';
-  const drawn = request.override?.temperature ?? temperature;
-  if (!least) return drawn > 0 ? `drawn at temperature ${drawn}` : 'the router chose it, and loads have changed since';
-  const equals = eligible.filter(({ cost }) => Math.abs(cost - won.cost) <= EQUAL).length;
-  if (equals > 1) return `drawn among ${equals} workers of equal cost ${shown(won.cost)}`;
-  return `the least cost, ${shown(won.cost)} against ${shown(next.cost)}: ${differences(won, next)}`;
+  if (hasPolicy)
+    return 'the routing policy returned the lowest cost for it; these costs are those of the default policy';
+  if (chosen === undefined) return 'the router chose it, but it has left since';
+  if (eligible.length === 1) return 'it is the only eligible worker';
+
+  const others = eligible.filter((candidate) => candidate !== chosen);
+  const cheapest = others.reduce((best, candidate) => (candidate.cost < best.cost ? candidate : best));
+  if (chosen.cost > cheapest.cost + TOLERANCE) {
+    if (hasSessionAffinity && request.sessionId !== undefined) return 'its session is bound to it';
+    const effective = request.override?.temperature ?? temperature;
+    return effective > 0 ? `drawn at temperature ${effective}` : 'the router chose it, but loads have changed since';
+  }
+  const equal = eligible.filter(({ cost }) => Math.abs(cost - chosen.cost) <= TOLERANCE).length;
+  if (equal > 1) return `drawn among ${equal} workers of equal cost ${formatNumber(chosen.cost)}`;
+  const costs = `${formatNumber(chosen.cost)} against ${formatNumber(cheapest.cost)}`;
+  return `the lowest cost, ${costs}: ${decisiveTerms(chosen, cheapest)}`;
 }
 
 const TERMS = [
@@ -111,54 +121,53 @@ const TERMS = [
   ['taintMultiplier', 'times its taints'],
 ] as const;
 
-function differences(won: RoutingCandidate, next: RoutingCandidate): string {
-  const told = TERMS.filter(([term]) => Math.abs(won[term] - next[term]) > EQUAL);
-  return told.map(([term, words]) => `${shown(won[term])} ${words} (against ${shown(next[term])})`).join(', ');
+/** The terms in which two candidates differ. */
+function decisiveTerms(chosen: RoutingCandidate, other: RoutingCandidate): string {
+  return TERMS.filter(([term]) => Math.abs(chosen[term] - other[term]) > TOLERANCE)
+    .map(([term, label]) => `${formatNumber(chosen[term])} ${label} (against ${formatNumber(other[term])})`)
+    .join(', ');
 }
 
-function shown(value: number): string {
+function formatNumber(value: number): string {
   return Number.isInteger(value) ? String(value) : value.toFixed(2);
 }
 
-/** An explanation as a table, a candidate a line, the winner marked. */
+/** A column of the table: its title and its cell for a candidate. */
+type Column = readonly [title: string, cell: (candidate: RoutingCandidate) => string];
+
+const COLUMNS: readonly Column[] = [
+  ['worker/rank', ({ workerId, dpRank }) => `${workerId}/${dpRank}`],
+  ['device', ({ deviceBlocks }) => formatNumber(deviceBlocks)],
+  ['host', ({ hostBlocks }) => formatNumber(hostBlocks)],
+  ['disk', ({ diskBlocks }) => formatNumber(diskBlocks)],
+  ['credit', ({ overlapCredit }) => formatNumber(overlapCredit)],
+  ['prefill', ({ prefill }) => formatNumber(prefill)],
+  ['decode', ({ decode }) => formatNumber(decode)],
+  ['requests', ({ requests }) => formatNumber(requests)],
+  ['taints', ({ taintMultiplier }) => `×${formatNumber(taintMultiplier)}`],
+  ['cost', ({ excluded, cost }) => excluded ?? formatNumber(cost)],
+];
+
+/** An explanation as a table with one line for each candidate. An arrow marks the winner. */
 export function formatExplanation(explanation: RoutingExplanation): string {
   checkObject('formatExplanation explanation', explanation);
   checkArray('formatExplanation explanation.candidates', explanation.candidates, 'candidates');
-  const { candidates, winner, promptTokens, promptBlocks, blockSize } = explanation;
-  const rows = candidates.map((one) => [
-    one.workerId === winner.workerId && one.dpRank === winner.dpRank ? '→' : ' ',
-    `${one.workerId}/${one.dpRank}`,
-    ...[one.deviceBlocks, one.hostBlocks, one.diskBlocks, one.overlapCredit, one.prefill, one.decode, one.requests].map(
-      shown,
-    ),
-    `×${shown(one.taintMultiplier)}`,
-    one.excluded ?? shown(one.cost),
-  ]);
-  const head = [
-    '',
-    'worker/rank',
-    'device',
-    'host',
-    'disk',
-    'credit',
-    'prefill',
-    'decode',
-    'requests',
-    'taints',
-    'cost',
+  const { candidates, winner, reason, promptTokens, promptBlocks, blockSize } = explanation;
+  const columns: readonly Column[] = [['', (candidate) => (isWinner(candidate, winner) ? '→' : ' ')], ...COLUMNS];
+  const rows = [
+    columns.map(([title]) => title),
+    ...candidates.map((candidate) => columns.map(([, cell]) => cell(candidate))),
   ];
-  const widths = head.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] as string).length)),
-  );
-  const line = (row: readonly string[]): string =>
+  const widths = columns.map((_, column) => Math.max(...rows.map((row) => (row[column] as string).length)));
+  const lines = rows.map((row) =>
     row
       .map((cell, column) => cell.padStart(widths[column] as number))
       .join('  ')
-      .trimEnd();
+      .trimEnd(),
+  );
   return [
     `prompt of ${promptTokens} tokens, ${promptBlocks} whole blocks of ${blockSize}`,
-    line(head),
-    ...rows.map(line),
-    `worker ${winner.workerId}: ${explanation.reason}`,
+    ...lines,
+    `worker ${winner.workerId}: ${reason}`,
   ].join('\n');
 }

@@ -1,30 +1,45 @@
 import { pack } from '../addon/codec.js';
-import { invokeSync, native } from '../addon/invoke.js';
-import { checkInteger, checkOptions, checkString } from '../check.js';
+import { arg, invokeSync, native } from '../addon/invoke.js';
+import { checkArray, checkInteger, MAX_U32 } from '../check.js';
+import { boolean, custom, type OptionRows, type OptionTable, optionTable, text } from '../options.js';
 import { asBytes, hashWords, tokenWords, words } from '../words.js';
 
 /** An image, a video or a sound in a block. */
 export interface MultimodalObject {
   readonly hash: bigint;
-  /** Its placeholders in the block, from and up to, counted from the block's first token. */
+  /** Ranges `[start, end)` of its placeholder tokens, counted from the block's first token. */
   readonly offsets: readonly (readonly [number, number])[];
 }
 
-/** What besides its tokens tells a block from another. Source: `dynamo-kv-router` `protocols.rs` (`BlockHashOptions`). */
+/** What distinguishes blocks with equal tokens. Source: `dynamo-kv-router` `protocols.rs` (`BlockHashOptions`). */
 export interface HashOptions {
-  /** The LoRA adapter's name. @default none */
+  /** Name of the LoRA adapter. @default none */
   readonly loraName?: string;
-  /** Keeps the cache of one tenant from another's. @default none */
+  /** Separates the cache of one tenant from that of another. @default none */
   readonly cacheSalt?: string;
   /** Hash each block with the first token of the next. @default false */
   readonly eagle?: boolean;
-  /** Per block what media are in it, or null. @default none */
+  /** For each block its media, or null. @default none */
   readonly multimodal?: readonly (readonly MultimodalObject[] | null)[];
 }
 
-const KNOWN = ['loraName', 'cacheSalt', 'eagle', 'multimodal'];
+export const HASH_ROWS: OptionRows<HashOptions> = {
+  loraName: text.about('Name of the LoRA adapter.'),
+  cacheSalt: text.about('Separates the cache of one tenant from that of another.'),
+  eagle: boolean.about('Hash each block with the first token of the next.'),
+  multimodal: custom('an array of lists of media, or null', checkMultimodal),
+};
 
-/** `BlockExtraInfo`s in the crates' own field names. */
+const HASH_OPTIONS: OptionTable<HashOptions> = optionTable<HashOptions>(HASH_ROWS);
+
+function checkMultimodal(path: string, blocks: unknown): void {
+  checkArray(path, blocks, 'lists of media, or null');
+  blocks.forEach((objects, index) => {
+    if (objects !== null) checkArray(`${path}[${index}]`, objects, 'media');
+  });
+}
+
+/** The crates' `BlockExtraInfo`, with the crates' field names. */
 export function multimodalArgs(blocks: HashOptions['multimodal']): unknown {
   return blocks?.map((objects) =>
     objects === null ? null : { mm_objects: objects.map(({ hash, offsets }) => ({ mm_hash: hash, offsets })) },
@@ -32,8 +47,8 @@ export function multimodalArgs(blocks: HashOptions['multimodal']): unknown {
 }
 
 /**
- * The hash of each whole block of tokens, as every router and worker of Dynamo computes it; what is left over at the end has
- * none. It says nothing of what came before the block: see `computeSequenceHashes`.
+ * Returns the hash of each whole block of tokens, as every router and worker of Dynamo computes it. Tokens after the
+ * last whole block are ignored. The hash does not depend on earlier blocks: see `computeSequenceHashes`.
  *
  * @example
  * const hashes = computeBlockHashes(Uint32Array.of(1, 2, 3, 4), 4); // [14643705804678351452n]
@@ -44,25 +59,27 @@ export function computeBlockHashes(
   options?: HashOptions,
 ): BigUint64Array {
   const path = 'computeBlockHashes';
-  checkInteger(`${path} blockSize`, blockSize, 1, 0xffff_ffff);
+  checkInteger(`${path} blockSize`, blockSize, 1, MAX_U32);
   const payload = asBytes(tokenWords(`${path} tokens`, tokens));
   return words(
-    invokeSync(native.hashBlocks, path, { args: hashArgs(`${path} options`, options), payload, a: blockSize }),
+    invokeSync(native.hashBlocks, path, {
+      args: hashArgs(`${path} options`, options),
+      payload,
+      a: arg('blockSize', blockSize),
+    }),
   );
 }
 
 function hashArgs(path: string, options: HashOptions | undefined): Uint8Array | undefined {
   if (options === undefined) return undefined;
-  checkOptions(path, options, KNOWN);
+  HASH_OPTIONS.check(path, options);
   const { loraName, cacheSalt, eagle, multimodal } = options;
-  if (loraName !== undefined) checkString(`${path}.loraName`, loraName);
-  if (cacheSalt !== undefined) checkString(`${path}.cacheSalt`, cacheSalt);
   return pack({ loraName, cacheSalt, eagle, multimodal: multimodalArgs(multimodal) });
 }
 
 /**
- * The rolling hash of a sequence up to each of its blocks: the name that engines of ours give a block, unique over all
- * prefixes.
+ * Returns the rolling hash of a sequence up to each of its blocks. It identifies a block together with its prefix. This
+ * package's engines name blocks by it.
  */
 export function computeSequenceHashes(blockHashes: BigUint64Array | readonly bigint[]): BigUint64Array {
   const path = 'computeSequenceHashes';

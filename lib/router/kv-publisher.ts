@@ -1,216 +1,189 @@
+import { Closeable } from '../addon/closeable.js';
 import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/stream.js';
-import { checkInstance, checkInstanceId, checkInteger, checkObject, checkOptions, checkString } from '../check.js';
+import { checkInstance, checkObject, MAX_U32, wrongType } from '../check.js';
 import type { BlockEventSource } from '../kvbm/events.js';
+import {
+  boolean,
+  custom,
+  instanceId,
+  integer,
+  nested,
+  nullable,
+  type Option,
+  type OptionTable,
+  oneOf,
+  optionTable,
+  text,
+} from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { asBytes } from '../words.js';
-import { Following } from './block-events.js';
-import { encodeEvents, type KvEvent, type StorageTier } from './events.js';
+import { BlockEventForwarder } from './block-events.js';
+import { encodeEvents, type KvEvent, type RemovedEvent, STORAGE_TIERS, type StoredEvent } from './events.js';
+import { blockSizeRow, dpRankRow } from './option-rows.js';
 
-/** An engine's own publisher of cache events over ZMQ, in vLLM's format: three frames, topic, sequence, MessagePack. */
+/** An engine's own ZMQ publisher of cache events, in vLLM's format: frames of topic, sequence, MessagePack. */
 export interface ZmqSource {
   /** Where the engine publishes, such as `tcp://127.0.0.1:5557`. */
   readonly endpoint: string;
   /** @default every topic */
   readonly topic?: string;
-  /** The token that stands for a part of an image; the crates then hash media as frontends do. */
+  /** The placeholder token of images. With it, the crates hash media as frontends do. */
   readonly imageTokenId?: number;
+  /** The placeholder token of videos. */
   readonly videoTokenId?: number;
 }
 
-/** How a worker's events are published. */
+const ZMQ_SOURCE: OptionTable<ZmqSource> = optionTable<ZmqSource>({
+  endpoint: text.required().about('Where the engine publishes, such as `tcp://127.0.0.1:5557`.'),
+  topic: text.about('The topic of the events.'),
+  imageTokenId: integer(0, MAX_U32).about('The placeholder token of images.'),
+  videoTokenId: integer(0, MAX_U32).about('The placeholder token of videos.'),
+});
+
+/** How the events of a worker are published. */
 export interface KvPublisherOptions {
   /** Tokens in a block. */
   readonly blockSize: number;
-  /** The data-parallel rank whose events these are. @default 0 */
+  /** The data-parallel rank of the events. @default 0 */
   readonly dpRank?: number;
-  /** Keep an index of what was published, from which routers recover what they missed. @default true */
+  /** Keep an index of the published blocks. Routers recover missed events from it. @default true */
   readonly localIndexer?: boolean;
-  /** Wait so long for further events before publishing, at most 15000 ms. @default not at all */
+  /** Wait this long for further events before publishing, at most 15000 ms. @default not at all */
   readonly batchingMs?: number;
-  /** The worker whose blocks these are. @default this runtime's instance */
+  /** The worker that has the blocks. @default this runtime's instance */
   readonly workerId?: bigint;
-  /** The endpoint that routers watch, `namespace.component.endpoint`. @default the one published on */
+  /** The endpoint that routers watch, `namespace.component.endpoint`. @default the endpoint of `create` */
   readonly kvStateEndpoint?: string;
-  /** Pass on the events of an engine. `publish` may add others. */
+  /** Forward the events of an engine. `publish` may add others. */
   readonly zmq?: ZmqSource;
-  /** Publish what block managers hold, each with its tier: what they hold now, then every change. */
+  /** Publish the blocks of block managers, each with its tier: first a snapshot, then every change. */
   readonly blocks?: BlockEventSource | readonly BlockEventSource[];
 }
 
+const KV_PUBLISHER_OPTIONS: OptionTable<KvPublisherOptions> = optionTable<KvPublisherOptions>({
+  blockSize: blockSizeRow.required(),
+  dpRank: dpRankRow,
+  localIndexer: boolean.about('Keep an index of the published blocks, from which routers recover missed events.'),
+  batchingMs: integer(1, 15_000).about('Wait this long for further events before publishing.'),
+  workerId: instanceId.about('The worker that has the blocks.'),
+  kvStateEndpoint: text.about('The endpoint that routers watch.'),
+  zmq: nested(ZMQ_SOURCE),
+  blocks: custom('a block manager, or an array of them', checkSources),
+});
+
+function checkSources(path: string, sources: unknown): void {
+  if (!Array.isArray(sources)) return checkSource(path, sources);
+  sources.forEach((source, index) => checkSource(`${path}[${index}]`, source));
+}
+
+function checkSource(path: string, source: unknown): void {
+  checkObject(path, source);
+  if (typeof source['events'] !== 'function') wrongType(path, 'a block manager', source);
+}
+
+const hash: Option<bigint> = custom('a hash (a bigint)', (path, value) => {
+  if (typeof value !== 'bigint') wrongType(path, 'a hash (a bigint)', value);
+});
+
+const tierRow = oneOf(...STORAGE_TIERS);
+
+const STORED_OPTIONS: OptionTable<Pick<StoredEvent, 'parentHash' | 'startPosition' | 'tier'>> = optionTable<
+  Pick<StoredEvent, 'parentHash' | 'startPosition' | 'tier'>
+>({
+  parentHash: nullable(hash),
+  startPosition: nullable(integer(0, MAX_U32)),
+  tier: tierRow,
+});
+
+const REMOVED_OPTIONS: OptionTable<Pick<RemovedEvent, 'tier'>> = optionTable<Pick<RemovedEvent, 'tier'>>({
+  tier: tierRow,
+});
+
 /**
- * Publishes changes of a worker's KV cache, so that KV-aware routers know what it has. Routers find it by discovery; what
- * they missed they ask for. Source: `dynamo-llm` `kv_router/publisher`.
+ * Publishes changes of a worker's KV cache for KV-aware routers. Routers find the publisher by discovery, and request
+ * the events that they missed. Source: `dynamo-llm` `kv_router/publisher`.
  *
- * An engine behind `serveEngine` has a publisher already: `EngineWorker.publishKvEvents`.
+ * `close` leaves discovery. Routers then drop the published blocks. An engine of `serveEngine` already has a publisher:
+ * `EngineWorker.publishKvEvents`.
  *
  * @example
  * const publisher = await KvPublisher.create(runtime.endpoint('dynamo.backend.generate'), { blockSize: 16 });
  * const tokensHashes = computeBlockHashes(tokens, 16);
  * publisher.stored(computeSequenceHashes(tokensHashes), tokensHashes);
  */
-export class KvPublisher implements AsyncDisposable {
-  #handle: Handle | undefined;
-  #following: Following | undefined;
+export class KvPublisher extends Closeable<'kvPublisher'> {
+  #forwarder: BlockEventForwarder | undefined;
 
   private constructor(
-    handle: Handle,
+    handle: Handle<'kvPublisher'>,
     readonly blockSize: number,
     readonly dpRank: number,
   ) {
-    this.#handle = handle;
+    super('the KV publisher', handle);
   }
 
-  /** Starts publishing for an endpoint of this process's. */
+  /** Starts publishing for an endpoint of this process. */
   static async create(endpoint: Endpoint, options: KvPublisherOptions): Promise<KvPublisher> {
     const operation = 'KvPublisher.create';
     const path = `${operation} options`;
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
-    checkOptions(path, options, [
-      'blockSize',
-      'dpRank',
-      'localIndexer',
-      'batchingMs',
-      'workerId',
-      'kvStateEndpoint',
-      'zmq',
-      'blocks',
-    ]);
-    const {
-      blockSize,
-      dpRank = 0,
-      localIndexer = true,
-      batchingMs,
-      workerId,
-      kvStateEndpoint,
-      zmq,
-      blocks = [],
-    } = options;
-    checkInteger(`${path}.blockSize`, blockSize, 1, 0xffff_ffff);
-    checkInteger(`${path}.dpRank`, dpRank, 0, 0xffff_ffff);
-    if (batchingMs !== undefined) checkInteger(`${path}.batchingMs`, batchingMs, 1, 15_000);
-    if (workerId !== undefined) checkInstanceId(`${path}.workerId`, workerId);
-    if (kvStateEndpoint !== undefined) checkString(`${path}.kvStateEndpoint`, kvStateEndpoint);
-    if (zmq !== undefined) {
-      checkObject(`${path}.zmq`, zmq, ['endpoint', 'topic', 'imageTokenId', 'videoTokenId']);
-      checkString(`${path}.zmq.endpoint`, zmq.endpoint);
-    }
+    KV_PUBLISHER_OPTIONS.check(path, options);
+    const { dpRank = 0, localIndexer = true, zmq, blocks = [], ...others } = options;
+    const { blockSize } = options;
     const sources: readonly BlockEventSource[] = Array.isArray(blocks) ? blocks : [blocks];
-    for (const [index, { blockSize: size }] of sources.entries()) {
-      if (size !== blockSize)
-        throw new RangeError(`${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${size}`);
+    for (const [index, source] of sources.entries()) {
+      if (source.blockSize !== blockSize)
+        throw new RangeError(
+          `${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${source.blockSize}`,
+        );
     }
-    const source = zmq && { topic: '', ...zmq };
-    const args = packArgs({ blockSize, dpRank, localIndexer, batchingMs, workerId, kvStateEndpoint, zmq: source });
+    const args = packArgs({ ...others, dpRank, localIndexer, zmq: zmq && { topic: '', ...zmq } });
     const handle = await invoke(native.kvPublisherCreate, operation, { handle: endpoint.handle(operation), args });
     const publisher = new KvPublisher(handle, blockSize, dpRank);
-    if (sources.length > 0) publisher.#following = new Following(sources, (events) => publisher.publish(events));
+    if (sources.length > 0)
+      publisher.#forwarder = new BlockEventForwarder(sources, (events) => publisher.publish(events));
     return publisher;
   }
 
-  /** Rejects with what ended the publishing of block managers' changes; pending while it goes on. */
+  /** Rejects with the error that ended the forwarding of block managers' changes. Pending otherwise. */
   get failed(): Promise<never> {
-    return this.#following?.failed ?? new Promise(() => {});
+    return this.#forwarder?.failed ?? new Promise(() => {});
   }
 
-  /** Publishes events in order, as one batch: routers see all of them or none. */
+  /** Publishes events in order, as one batch. Routers see all of them or none. */
   publish(events: readonly KvEvent[]): void {
     const operation = 'kvPublisher.publish';
-    const handle = open(this.#handle, 'the KV publisher', operation);
+    const handle = this.handle(operation);
     const payload = asBytes(encodeEvents(`${operation} events`, events, true));
     invokeSync(native.kvPublisherPublish, operation, { handle, payload });
   }
 
-  /** A run of blocks is there: after the block `parentHash`, or at the beginning of a sequence. */
+  /** Publishes that the worker has a run of blocks: after the block `parentHash`, or from the start of a sequence. */
   stored(
     blockHashes: BigUint64Array | readonly bigint[],
     tokensHashes: BigUint64Array | readonly bigint[],
-    options: {
-      readonly parentHash?: bigint | null;
-      readonly startPosition?: number | null;
-      readonly tier?: StorageTier;
-    } = {},
+    options: Pick<StoredEvent, 'parentHash' | 'startPosition' | 'tier'> = {},
   ): void {
-    checkOptions('kvPublisher.stored options', options, ['parentHash', 'startPosition', 'tier']);
+    STORED_OPTIONS.check('kvPublisher.stored options', options);
     this.publish([{ kind: 'stored', blockHashes, tokensHashes, ...options }]);
   }
 
-  /** Blocks are there no more. */
-  removed(blockHashes: BigUint64Array | readonly bigint[], options: { readonly tier?: StorageTier } = {}): void {
-    checkOptions('kvPublisher.removed options', options, ['tier']);
+  /** Publishes that the worker no longer has these blocks. */
+  removed(blockHashes: BigUint64Array | readonly bigint[], options: Pick<RemovedEvent, 'tier'> = {}): void {
+    REMOVED_OPTIONS.check('kvPublisher.removed options', options);
     this.publish([{ kind: 'removed', blockHashes, ...options }]);
   }
 
-  /** No block of this rank is there any more. */
+  /** Publishes that this rank no longer has any block. */
   cleared(): void {
     this.publish([{ kind: 'cleared' }]);
   }
 
-  /** Leaves discovery: routers forget what was published. Idempotent. */
-  async close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    await this.#following?.end();
-    if (handle !== undefined) invokeSync(native.kvPublisherClose, 'kvPublisher.close', { handle });
-  }
-
-  /** Closes it at the end of an `await using` block. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-}
-
-/** Load of one rank; one of the two at least. */
-export interface WorkerLoad {
-  /** @default 0 */
-  readonly dpRank?: number;
-  /** Blocks of running requests. */
-  readonly activeDecodeBlocks?: number;
-  /** Blocks in use, those of the cache too. */
-  readonly kvUsedBlocks?: number;
-}
-
-/** Publishes a worker's load, by which frontends tell a busy worker. Source: `dynamo-llm` `kv_router/publisher/worker_metrics.rs`. */
-export class WorkerMetricsPublisher implements AsyncDisposable {
-  #handle: Handle | undefined;
-
-  private constructor(handle: Handle) {
-    this.#handle = handle;
-  }
-
-  /** Starts publishing for an endpoint of this process's. */
-  static async create(endpoint: Endpoint): Promise<WorkerMetricsPublisher> {
-    const operation = 'WorkerMetricsPublisher.create';
-    checkInstance(`${operation} endpoint`, endpoint, Endpoint);
-    return new WorkerMetricsPublisher(
-      await invoke(native.loadPublisherCreate, operation, { handle: endpoint.handle(operation) }),
-    );
-  }
-
-  /** Publishes a load that differs from the rank's last one, at most once a millisecond. */
-  publish(load: WorkerLoad): void {
-    const operation = 'workerMetricsPublisher.publish';
-    const path = `${operation} load`;
-    checkOptions(path, load, ['dpRank', 'activeDecodeBlocks', 'kvUsedBlocks']);
-    for (const [name, value] of Object.entries(load)) checkInteger(`${path}.${name}`, value, 0);
-    if (load.activeDecodeBlocks === undefined && load.kvUsedBlocks === undefined) {
-      throw new TypeError(`${path}: expected activeDecodeBlocks or kvUsedBlocks, got neither`);
-    }
-    const handle = open(this.#handle, 'the metrics publisher', operation);
-    invokeSync(native.loadPublisherPublish, operation, { handle, args: packArgs({ ...load }) });
-  }
-
-  /** Ends publishing. Idempotent. */
-  async close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    if (handle !== undefined) invokeSync(native.loadPublisherClose, 'workerMetricsPublisher.close', { handle });
-  }
-
-  /** Closes it at the end of an `await using` block. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+  /** @internal */
+  protected override async closeHandle(handle: Handle<'kvPublisher'>): Promise<void> {
+    await this.#forwarder?.close();
+    invokeSync(native.kvPublisherClose, 'kvPublisher.close', { handle });
   }
 }

@@ -1,13 +1,15 @@
 import { words } from '../words.js';
 
-/** How many blocks of a prompt's beginning each worker has, those that have one at least; in no order. */
+/**
+ * How many blocks of a prompt's beginning each worker has. Only workers with at least one block are listed, unordered.
+ */
 export class OverlapScores {
   readonly workerIds: BigUint64Array;
   readonly dpRanks: Uint32Array;
-  /** Blocks from the first on, without a gap. */
+  /** Contiguous blocks, from the first block of the prompt. */
   readonly scores: Uint32Array;
 
-  /** @internal Reads what `native/core/src/router/words.rs` wrote. */
+  /** @internal Reads the format of `native/core/src/router/words.rs`. */
   constructor(bytes: Uint8Array | undefined) {
     const all = words(bytes);
     const count = all.length / 2;
@@ -21,12 +23,12 @@ export class OverlapScores {
     }
   }
 
-  /** Workers that have a block. */
+  /** Number of rows: ranks that have a block. */
   get length(): number {
     return this.workerIds.length;
   }
 
-  /** Blocks that a worker's rank has; 0 for one that is not listed. */
+  /** Blocks that a worker's rank has. Returns 0 if it is not listed. */
   get(workerId: bigint, dpRank = 0): number {
     for (let index = 0; index < this.length; index++) {
       if (this.workerIds[index] === workerId && this.dpRanks[index] === dpRank) return this.scores[index] as number;
@@ -34,7 +36,7 @@ export class OverlapScores {
     return 0;
   }
 
-  /** The rows, one object a worker. */
+  /** The rows, as objects. */
   *[Symbol.iterator](): IterableIterator<{
     readonly workerId: bigint;
     readonly dpRank: number;

@@ -1,26 +1,31 @@
+import { DisposableHandle } from '../addon/closeable.js';
 import { unpack } from '../addon/codec.js';
-import { invokeSync, native } from '../addon/invoke.js';
-import type { Handle } from '../addon/native.js';
-import { open } from '../addon/stream.js';
-import { checkBoolean, checkInstanceId, checkInteger, checkOptions } from '../check.js';
+import { arg, invokeSync, native } from '../addon/invoke.js';
+import type { Arg } from '../addon/native.js';
+import { checkInstanceId, checkInteger, MAX_U32 } from '../check.js';
+import { boolean, type OptionTable, optionTable } from '../options.js';
 import { asBytes, hashWords } from '../words.js';
 import { decodeEvents, encodeEvents, type RouterEvent } from './events.js';
 import { OverlapScores } from './overlap.js';
 
-/** The payload and the number under which native functions take a worker or one rank of it. */
+/** Native functions take a worker as payload, and a rank as `a`: 0 for all ranks, else the rank plus 1. */
 export function rankParts(
   path: string,
   workerId: bigint,
   dpRank: number | undefined,
-): { payload: Uint8Array; a: number } {
+): { payload: BigUint64Array; a: Arg<'rankOrAll'> } {
   checkInstanceId(`${path} workerId`, workerId);
-  if (dpRank !== undefined) checkInteger(`${path} dpRank`, dpRank, 0, 0xffff_fffe);
-  return { payload: asBytes(BigUint64Array.of(workerId)), a: dpRank === undefined ? 0 : dpRank + 1 };
+  if (dpRank !== undefined) checkInteger(`${path} dpRank`, dpRank, 0, MAX_U32 - 1);
+  return { payload: BigUint64Array.of(workerId), a: arg('rankOrAll', dpRank === undefined ? 0 : dpRank + 1) };
 }
 
+const MATCH_OPTIONS: OptionTable<{ readonly earlyExit?: boolean }> = optionTable<{ readonly earlyExit?: boolean }>({
+  earlyExit: boolean.about('Stop at the first fork after which only one rank has blocks.'),
+});
+
 /**
- * The tree of prefixes behind KV-aware routing, in this thread: which worker has which blocks. Every call is done when it
- * returns. Source: `dynamo-kv-router` `indexer/radix_tree.rs`.
+ * The prefix tree of KV-aware routing, in this thread. It records the blocks that each worker has. Every method is
+ * synchronous. Source: `dynamo-kv-router` `indexer/radix_tree.rs`.
  *
  * @example
  * const tree = new RadixTree();
@@ -28,26 +33,25 @@ export function rankParts(
  * tree.apply([{ kind: 'stored', workerId: 7n, blockHashes: computeSequenceHashes(tokensHashes), tokensHashes }]);
  * tree.findMatches(tokensHashes).get(7n);
  */
-export class RadixTree implements Disposable {
-  #handle: Handle | undefined = invokeSync(native.radixTreeCreate, 'RadixTree');
-
-  #open(operation: string): Handle {
-    return open(this.#handle, 'the radix tree', operation);
+export class RadixTree extends DisposableHandle<'radixTree'> {
+  constructor() {
+    super('the radix tree', invokeSync(native.radixTreeCreate, 'RadixTree'));
   }
 
   /**
-   * Applies events in order. Gives how many the tree refused: a run after a block that its worker does not have, the removal
-   * of a block that nobody stored.
+   * Applies events in order. Returns the number of events that the tree rejected: a run whose parent block its worker
+   * does not have, or the removal of an unknown block.
    */
   apply(events: readonly RouterEvent[]): number {
     const operation = 'radixTree.apply';
     const payload = asBytes(encodeEvents(`${operation} events`, events, false));
-    return invokeSync(native.radixTreeApply, operation, { handle: this.#open(operation), payload });
+    return invokeSync(native.radixTreeApply, operation, { handle: this.handle(operation), payload });
   }
 
   /**
-   * Who has the first blocks of a prompt. `earlyExit` stops at the first fork of the tree before which one rank alone has the
-   * last blocks: its score is then a lower bound, and the highest all the same. Without such a fork the scores are whole.
+   * Returns how many of the first blocks of a prompt each worker has. `earlyExit` stops at the first fork of the tree
+   * at which one rank alone has the last blocks. The score of that rank is then a lower bound, and still the highest
+   * score. Without such a fork all scores are exact.
    */
   findMatches(
     hashes: BigUint64Array | readonly bigint[],
@@ -55,34 +59,36 @@ export class RadixTree implements Disposable {
   ): OverlapScores {
     const operation = 'radixTree.findMatches';
     const payload = asBytes(hashWords(`${operation} hashes`, hashes));
-    checkOptions(`${operation} options`, options, ['earlyExit']);
-    const { earlyExit = false } = options;
-    checkBoolean(`${operation} options.earlyExit`, earlyExit);
+    MATCH_OPTIONS.check(`${operation} options`, options);
     return new OverlapScores(
-      invokeSync(native.radixTreeMatch, operation, { handle: this.#open(operation), payload, a: earlyExit ? 1 : 0 }),
+      invokeSync(native.radixTreeMatch, operation, {
+        handle: this.handle(operation),
+        payload,
+        a: arg('isEarlyExit', options.earlyExit === true ? 1 : 0),
+      }),
     );
   }
 
-  /** Forgets a worker, or one rank of it. */
+  /** Removes a worker, or one rank of it. */
   removeWorker(workerId: bigint, dpRank?: number): void {
     const operation = 'radixTree.removeWorker';
     invokeSync(native.radixTreeRemove, operation, {
-      handle: this.#open(operation),
+      handle: this.handle(operation),
       ...rankParts(operation, workerId, dpRank),
     });
   }
 
-  /** Events that build the same tree anew. */
+  /** Returns events that rebuild the tree. */
   dump(): RouterEvent[] {
-    return decodeEvents(invokeSync(native.radixTreeDump, 'radixTree.dump', { handle: this.#open('radixTree.dump') }));
+    return decodeEvents(invokeSync(native.radixTreeDump, 'radixTree.dump', { handle: this.handle('radixTree.dump') }));
   }
 
-  /** Blocks in the tree, those of each rank counted. */
+  /** Blocks in the tree. A block counts once for each rank that has it. */
   get size(): number {
     return this.#state().blocks;
   }
 
-  /** Workers that have a block. */
+  /** Workers that have at least one block. */
   get workerIds(): bigint[] {
     return this.#state()
       .workers.map(BigInt)
@@ -90,17 +96,10 @@ export class RadixTree implements Disposable {
   }
 
   #state(): { blocks: number; workers: (number | bigint)[] } {
-    const bytes = invokeSync(native.radixTreeState, 'radixTree', { handle: this.#open('radixTree') });
+    const bytes = invokeSync(native.radixTreeState, 'radixTree', { handle: this.handle('radixTree') });
     return unpack(bytes) as { blocks: number; workers: (number | bigint)[] };
   }
 
-  /** Lets go of the tree; every later call throws `ClosedError`. Idempotent. */
-  dispose(): void {
-    this.#handle = undefined;
-  }
-
-  /** Disposes of it at the end of a `using` block. */
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
+  /** The native tree is freed with its handle, by the garbage collector. @internal */
+  protected override disposeHandle(): void {}
 }

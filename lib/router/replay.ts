@@ -1,9 +1,21 @@
 import { packArgs, unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
-import { checkInteger, checkNumber, checkObject, checkOneOf, checkOptions, checkString } from '../check.js';
-import { checkKvRouterConfig, type KvRouterConfig } from './config.js';
+import { checkObject } from '../check.js';
+import {
+  custom,
+  integer,
+  nested,
+  type Option,
+  type OptionTable,
+  oneOf,
+  optionTable,
+  text,
+  variants,
+} from '../options.js';
+import { KV_ROUTER_CONFIG, type KvRouterConfig } from './config.js';
+import { anyNumber } from './option-rows.js';
 
-/** A simulated engine, in `MockerConfig`'s own shape, such as `{block_size: 64, num_gpu_blocks: 16384}`. */
+/** A simulated engine, as `MockerConfig`: `{ engine: { backend: 'vllm', block_size: 64, num_gpu_blocks: 16384 } }`. */
 export type SimulatedEngine = Readonly<Record<string, unknown>>;
 
 /** The workers of a replay. */
@@ -17,22 +29,49 @@ export type ReplayPool =
       readonly decodeEngine: SimulatedEngine;
     };
 
-/** What is replayed, on which workers. */
+/** What is replayed, and on which workers. */
 export interface ReplayOptions {
-  /** File of requests, one JSON object a line: `timestamp` in ms, `input_length`, `output_length`, `hash_ids`. */
+  /** File with one request per line, as JSON: `timestamp` in ms, `input_length`, `output_length`, `hash_ids`. */
   readonly trace: string;
-  /** Tokens that one of the trace's hash ids stands for. @default 512 */
+  /** Tokens for which one hash id of the trace stands. @default 512 */
   readonly traceBlockSize?: number;
   readonly pool: ReplayPool;
   /** @default 'kv' */
   readonly mode?: 'round_robin' | 'kv';
   /** For mode `kv`. */
   readonly config?: KvRouterConfig;
-  /** Requests come so many times as fast as in the trace. @default 1 */
+  /** Factor by which requests arrive faster than in the trace. @default 1 */
   readonly speedup?: number;
 }
 
-/** What a replay measured, in the simulator's own names: times in simulated milliseconds. */
+const engine: Option<SimulatedEngine> = custom('an object', checkObject);
+const workerCount = integer(1);
+
+const pool = variants<ReplayPool>({
+  aggregated: optionTable({
+    kind: oneOf('aggregated').required(),
+    workers: workerCount.required(),
+    engine: engine.required(),
+  }),
+  disaggregated: optionTable({
+    kind: oneOf('disaggregated').required(),
+    prefillWorkers: workerCount.required(),
+    decodeWorkers: workerCount.required(),
+    prefillEngine: engine.required(),
+    decodeEngine: engine.required(),
+  }),
+});
+
+const REPLAY_OPTIONS: OptionTable<ReplayOptions> = optionTable<ReplayOptions>({
+  trace: text.required().about('File with one request per line, as JSON.'),
+  traceBlockSize: integer(1).about('Tokens for which one hash id of the trace stands.'),
+  pool: pool.required(),
+  mode: oneOf('round_robin', 'kv').about('How requests are routed.'),
+  config: nested(KV_ROUTER_CONFIG),
+  speedup: anyNumber.about('Factor by which requests arrive faster than in the trace.'),
+});
+
+/** What a replay measured, with the simulator's field names. Times are simulated milliseconds. */
 export interface ReplayReport {
   readonly num_requests: number;
   readonly completed_requests: number;
@@ -42,22 +81,14 @@ export interface ReplayReport {
 }
 
 /**
- * Sends a recorded trace through the real router and simulated engines, in virtual time: minutes of load in a second, no GPU.
- * In mode `round_robin` the same trace gives the same figures always; `kv` draws among equal workers. Source:
- * `dynamo-mocker` `replay`.
+ * Sends a recorded trace through the real router and simulated engines. Time is virtual: minutes of load take about a
+ * second, and no GPU is needed. Mode `round_robin` always returns the same figures for the same trace. Mode `kv` draws
+ * among equal workers. Source: `dynamo-mocker` `replay`.
  */
 export async function replayTrace(options: ReplayOptions): Promise<ReplayReport> {
   const operation = 'replayTrace';
-  const path = `${operation} options`;
-  checkOptions(path, options, ['trace', 'traceBlockSize', 'pool', 'mode', 'config', 'speedup']);
+  REPLAY_OPTIONS.check(`${operation} options`, options);
   const { trace, traceBlockSize = 512, pool, mode = 'kv', config, speedup = 1 } = options;
-  checkString(`${path}.trace`, trace);
-  checkInteger(`${path}.traceBlockSize`, traceBlockSize, 1);
-  checkObject(`${path}.pool`, pool);
-  checkOneOf(`${path}.pool.kind`, pool.kind, ['aggregated', 'disaggregated']);
-  checkOneOf(`${path}.mode`, mode, ['round_robin', 'kv']);
-  if (config !== undefined) checkKvRouterConfig(`${path}.config`, config);
-  checkNumber(`${path}.speedup`, speedup);
   const args = packArgs({ trace, traceBlockSize, pool, mode, config, speedup });
   return unpack(await invoke(native.replayRun, operation, { args })) as ReplayReport;
 }

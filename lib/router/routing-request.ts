@@ -1,112 +1,120 @@
-import { checkInstanceId, checkInteger, checkNumber, checkObject, checkOptions, checkString } from '../check.js';
+import { checkNumber, checkObject, MAX_U32, wrongType } from '../check.js';
+import {
+  boolean,
+  custom,
+  instanceId,
+  integer,
+  listOf,
+  nested,
+  type OptionRows,
+  type OptionTable,
+  optionTable,
+  text,
+} from '../options.js';
 import { asBytes, tokenWords } from '../words.js';
-import { type HashOptions, multimodalArgs } from './hashing.js';
+import { HASH_ROWS, type HashOptions, multimodalArgs } from './hashing.js';
+import { anyNumber, dpRankRow } from './option-rows.js';
 
-/** One rank of one worker. */
+/** One rank of a worker. */
 export interface WorkerRank {
   readonly workerId: bigint;
   /** @default 0 */
   readonly dpRank?: number;
 }
 
-/** What of a router's configuration one request may change. Source: `dynamo-kv-router` `RouterConfigOverride`. */
+const WORKER_RANK: OptionTable<WorkerRank> = optionTable<WorkerRank>({
+  workerId: instanceId.required(),
+  dpRank: dpRankRow,
+});
+
+/**
+ * The part of a router's configuration that a request may change. Source: `dynamo-kv-router` `RouterConfigOverride`.
+ */
 export interface RoutingOverride {
   readonly assumeKvReuse?: boolean;
   readonly trackPrefillTokens?: boolean;
   readonly temperature?: number;
 }
 
-/** A prompt to find a worker for. */
+const ROUTING_OVERRIDE: OptionTable<RoutingOverride> = optionTable<RoutingOverride>({
+  assumeKvReuse: boolean,
+  trackPrefillTokens: boolean,
+  temperature: anyNumber,
+});
+
+/** A prompt that needs a worker. */
 export interface RoutingRequest extends Omit<HashOptions, 'eagle'> {
   readonly tokens: Uint32Array | readonly number[];
-  /** Names the request, for its bookkeeping. @default a random one where it is booked */
+  /** Identifies a reserved request. @default a random one if the request is reserved */
   readonly id?: string;
   readonly expectedOutputTokens?: number;
-  /** Seconds by which it may go ahead of others in a queue. @default 0 */
+  /** Seconds by which it moves ahead in a queue. @default 0 */
   readonly priority?: number;
-  /** Goes before all of lower strict priority. @default 0 */
+  /** Goes before all requests of lower strict priority. @default 0 */
   readonly strictPriority?: number;
-  /** Keeps requests of a session on one worker, where the router has session affinity. */
+  /** Keeps the requests of a session on one worker, if the router has session affinity. */
   readonly sessionId?: string;
-  /** The one worker that may get it. */
+  /** The only worker that may get it. */
   readonly pinned?: WorkerRank;
-  /** Those that may get it. @default all */
+  /** The workers that may get it. @default all */
   readonly allowedWorkerIds?: readonly bigint[];
   /** Taints that a worker must have. */
   readonly requiredTaints?: readonly string[];
-  /** Taints that a worker had better have (above 0) or not have (below 0). */
+  /** Weights of taints: above 0 for preferred ones, below 0 for avoided ones. */
   readonly preferredTaints?: Readonly<Record<string, number>>;
   readonly override?: RoutingOverride;
+}
+
+const { eagle: _, ...hashRows } = HASH_ROWS;
+
+export const ROUTING_REQUEST_ROWS: OptionRows<RoutingRequest> = {
+  ...hashRows,
+  tokens: custom<RoutingRequest['tokens']>('a Uint32Array or an array of token ids', checkTokens).required(),
+  id: text,
+  expectedOutputTokens: integer(0, MAX_U32),
+  priority: anyNumber,
+  strictPriority: integer(0, MAX_U32),
+  sessionId: text,
+  pinned: nested(WORKER_RANK),
+  allowedWorkerIds: listOf(instanceId, 'instance ids'),
+  requiredTaints: listOf(text, 'strings'),
+  preferredTaints: custom('an object of numbers', checkWeights),
+  override: nested(ROUTING_OVERRIDE),
+};
+
+export const ROUTING_REQUEST: OptionTable<RoutingRequest> = optionTable<RoutingRequest>(ROUTING_REQUEST_ROWS);
+
+/** `tokenWords` checks the ids while it copies them. */
+function checkTokens(path: string, tokens: unknown): void {
+  if (!(tokens instanceof Uint32Array) && !Array.isArray(tokens))
+    wrongType(path, 'a Uint32Array or an array of token ids', tokens);
+}
+
+function checkWeights(path: string, weights: unknown): void {
+  checkObject(path, weights);
+  for (const [taint, weight] of Object.entries(weights)) checkNumber(`${path}.${taint}`, weight);
 }
 
 /** The worker that was chosen. */
 export interface RoutingDecision {
   readonly workerId: bigint;
   readonly dpRank: number;
-  /** Tokens of the prompt's beginning that it has in some tier. */
+  /** Tokens of the prompt's beginning that it has in any tier. */
   readonly cachedTokens: number;
-  /** Blocks in use there once the request is there. */
+  /** Blocks in use there with this request. */
   readonly potentialDecodeBlocks: number;
 }
 
-const KNOWN = [
-  'tokens',
-  'id',
-  'loraName',
-  'cacheSalt',
-  'multimodal',
-  'expectedOutputTokens',
-  'priority',
-  'strictPriority',
-  'sessionId',
-  'pinned',
-  'allowedWorkerIds',
-  'requiredTaints',
-  'preferredTaints',
-  'override',
-];
-
-function check(path: string, request: RoutingRequest, more: readonly string[]): void {
-  checkOptions(path, request, [...KNOWN, ...more]);
-  const {
-    id,
-    loraName,
-    cacheSalt,
-    sessionId,
-    expectedOutputTokens,
-    strictPriority,
-    priority,
-    pinned,
-    allowedWorkerIds,
-  } = request;
-  for (const [name, value] of Object.entries({ id, loraName, cacheSalt, sessionId })) {
-    if (value !== undefined) checkString(`${path}.${name}`, value);
-  }
-  for (const [name, value] of Object.entries({ expectedOutputTokens, strictPriority })) {
-    if (value !== undefined) checkInteger(`${path}.${name}`, value, 0, 0xffff_ffff);
-  }
-  if (priority !== undefined) checkNumber(`${path}.priority`, priority);
-  if (pinned !== undefined) {
-    checkObject(`${path}.pinned`, pinned, ['workerId', 'dpRank']);
-    checkInstanceId(`${path}.pinned.workerId`, pinned.workerId);
-  }
-  allowedWorkerIds?.forEach((id, index) => checkInstanceId(`${path}.allowedWorkerIds[${index}]`, id));
-  for (const [taint, weight] of Object.entries(request.preferredTaints ?? {}))
-    checkNumber(`${path}.preferredTaints.${taint}`, weight);
-  if (request.override !== undefined)
-    checkObject(`${path}.override`, request.override, ['assumeKvReuse', 'trackPrefillTokens', 'temperature']);
-}
-
-/** What crosses for a request: its tokens, and all else in the crates' own field names. */
-export function requestParts(
+/** Checks a request and returns its native form: tokens as words, all other fields with the crates' names. */
+export function requestParts<Request extends RoutingRequest>(
   path: string,
-  request: RoutingRequest,
-  more: readonly string[] = [],
+  request: Request,
+  table: OptionTable<Request>,
 ): { payload: Uint8Array; fields: Record<string, unknown> } {
-  check(path, request, more);
+  table.check(path, request);
   const { override, pinned } = request;
   const payload = asBytes(tokenWords(`${path}.tokens`, request.tokens));
-  if (payload.byteLength === 0) throw new RangeError(`${path}.tokens: expected a token at least, got none`);
+  if (payload.byteLength === 0) throw new RangeError(`${path}.tokens: expected at least one token, got none`);
   const fields = {
     selection_id: request.id,
     lora_name: request.loraName,

@@ -1,18 +1,29 @@
-import type { PulledItem } from '../addon/stream.js';
-import { checkArray, checkOptions, checkString } from '../check.js';
+import type { StreamItem } from '../addon/stream.js';
+import { checkString } from '../check.js';
+import { anything, custom, listOf, type OptionTable, optionTable, text } from '../options.js';
 
-/** An item with what Dynamo's wire lets travel beside its data. */
+/** An item with the annotations that Dynamo's wire format allows beside its data. */
 export interface AnnotatedFields<T> {
   readonly data?: T;
   readonly id?: string;
-  /** Any name but `error`, which is how failures travel. */
+  /** Any name except `error`, which marks failures. */
   readonly event?: string;
   readonly comments?: readonly string[];
 }
 
-const PATH = 'Annotated fields';
+const FIELDS: OptionTable<AnnotatedFields<unknown>> = optionTable<AnnotatedFields<unknown>>({
+  data: anything,
+  id: text,
+  event: custom<string>('a string', checkEvent, 'text'),
+  comments: listOf(text, 'strings'),
+});
 
-/** Yielded by a handler it sends its fields; callers that ask for `annotated` items receive it. */
+function checkEvent(path: string, value: unknown): void {
+  checkString(path, value);
+  if (value === 'error') throw new TypeError(`${path}: 'error' marks failures: throw an error instead`);
+}
+
+/** A handler yields it to send annotations. Callers receive them from `generateAnnotated`. */
 export class Annotated<T> implements AnnotatedFields<T> {
   readonly data?: T;
   readonly id?: string;
@@ -20,17 +31,11 @@ export class Annotated<T> implements AnnotatedFields<T> {
   readonly comments?: readonly string[];
 
   constructor(fields: AnnotatedFields<T>) {
-    checkOptions(PATH, fields, ['data', 'id', 'event', 'comments']);
-    const { id, event, comments } = fields;
-    if (id !== undefined) checkString(`${PATH}.id`, id);
-    if (event !== undefined) checkString(`${PATH}.event`, event);
-    if (event === 'error') throw new TypeError(`${PATH}.event: 'error' is how failures travel: throw one instead`);
-    if (comments !== undefined) checkArray(`${PATH}.comments`, comments, 'strings');
-    comments?.forEach((comment, index) => checkString(`${PATH}.comments[${index}]`, comment));
+    FIELDS.check('Annotated fields', fields);
     Object.assign(this, fields);
   }
 
-  /** @internal The fields as they are named on the wire. */
+  /** @internal The fields under their names on the wire. */
   wire(): object {
     const { data, id, event, comments } = this;
     const fields: Record<string, unknown> = {};
@@ -49,15 +54,15 @@ interface Wire<T> {
   comment?: string[];
 }
 
-/** The data of an item, or undefined where it carries none. An item of nothing at all is how null travels. */
-export function dataOf<T>(item: PulledItem): T | undefined {
+/** The data of an item, or undefined if it has none. An item without any field represents null. */
+export function dataOf<T>(item: StreamItem): T | undefined {
   if (!item.annotated) return item.unpack() as T;
   const { data, id, event, comment } = item.unpack() as Wire<T>;
   const isNull = (data ?? id ?? event ?? comment ?? null) === null;
   return data ?? (isNull ? (null as T) : undefined);
 }
 
-export function annotatedOf<T>(item: PulledItem): Annotated<T> {
+export function annotatedOf<T>(item: StreamItem): Annotated<T> {
   if (!item.annotated) return new Annotated<T>({ data: item.unpack() as T });
   const { data, id, event, comment } = item.unpack() as Wire<T>;
   return new Annotated<T>({

@@ -2,14 +2,14 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 /** Why a request's signal was aborted. */
 export type CancelKind =
-  /** The caller asked to stop; nothing more reaches it. */
+  /** The caller requested a stop. It receives no further items. */
   | 'stopped'
-  /** The caller is gone: it left its loop, was aborted, or died. */
+  /** The caller is gone: it left its loop, was aborted, or its process ended. */
   | 'killed'
-  /** This endpoint is closing and the time to finish is over. */
+  /** This endpoint is closing, and the time to finish is over. */
   | 'shutdown';
 
-/** The reason of a request's aborted signal. */
+/** The abort reason of a request's signal. */
 export class RequestCancelled extends Error {
   override readonly name = 'AbortError';
   readonly code = 'ABORT_ERR';
@@ -19,15 +19,15 @@ export class RequestCancelled extends Error {
   }
 }
 
-/** What a handler knows of its request beside the request itself. */
+/** The context of a request, beside the request itself. */
 export interface RequestContext {
-  /** The request's id, chosen by the first caller and passed on to child requests. */
+  /** The request's id. The first caller chooses it, and child requests inherit it. */
   readonly id: string;
   /** Strings that travel with the request and with its child requests. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Aborted when nobody waits for the answer any more; its reason is a {@link RequestCancelled}. */
+  /** Aborted when no caller waits for the answer any longer. Its reason is a {@link RequestCancelled}. */
   readonly signal: AbortSignal;
-  /** W3C trace context that came with the request, or undefined. */
+  /** W3C trace context of the request, or undefined. */
   readonly traceparent: string | undefined;
   readonly tracestate: string | undefined;
 }
@@ -37,7 +37,7 @@ export const TRACE_KEYS = ['traceparent', 'tracestate'] as const;
 
 const storage = new AsyncLocalStorage<RequestContext>();
 
-/** The request that the running code serves, or undefined outside of a handler. */
+/** The request that the current code serves, or undefined outside of a handler. */
 export function currentRequest(): RequestContext | undefined {
   return storage.getStore();
 }
@@ -47,7 +47,7 @@ export function runInContext<T>(context: RequestContext, body: () => T): T {
 }
 
 export class ServedContext implements RequestContext {
-  /** Made when it is asked for: most handlers never look at their signal. */
+  /** Created on first use: most handlers never read their signal. */
   #controller: AbortController | undefined;
 
   constructor(

@@ -1,14 +1,16 @@
 import { createServer } from 'node:net';
 import { pack, packItem, unpack } from '../addon/codec.js';
 import { Inbox } from '../addon/inbox.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
-import { open } from '../addon/stream.js';
-import { checkBoolean, checkClose, checkFunction, checkString } from '../check.js';
-import { DynamoError, failureFrom } from '../errors.js';
+import { checkBoolean, checkFunction, checkString } from '../check.js';
+import { ClosedError, DynamoError, failureFrom } from '../errors.js';
+import type { OptionTable } from '../options.js';
+import { type CloseOptions, closeOptions } from './close-options.js';
 import { createArgs, type RuntimeOptions, serversOf } from './config.js';
 import { Endpoint, Namespace } from './endpoint.js';
+import { parseEndpointPath } from './endpoint-path.js';
 import { type Instance, instancesFrom } from './instance.js';
 import { fixMaxMessageBytes, maxMessageBytes } from './limits.js';
 import { endTexts, expose, Metrics } from './metrics.js';
@@ -25,8 +27,10 @@ interface Created {
   maxMessageBytes: number;
 }
 
-/** How long a server may take to answer before a word is said of it. */
+/** How long a server may take to answer before a warning. */
 const WARN_MS = 3000;
+
+const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(1);
 
 async function canListen(port: number, host: string): Promise<boolean> {
   const server = createServer();
@@ -41,20 +45,20 @@ async function canListen(port: number, host: string): Promise<boolean> {
  * A process may have several. They share one native thread pool, one request server and one address.
  *
  * @example
- * await using runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir: '/tmp/dynamo' }, host: '127.0.0.1' });
- * const endpoint = runtime.endpoint<{ text: string }, string>('demo.words.split');
+ * await using runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir: '/tmp/dynamo' }, host:
+ * '127.0.0.1' }); const endpoint = runtime.endpoint<{ text: string }, string>('demo.words.split');
  */
 export class DistributedRuntime implements AsyncDisposable {
-  #handle: Handle | undefined;
+  #handle: Handle<'runtime'> | undefined;
   #closing: Promise<void> | undefined;
   readonly #created: Created;
 
-  private constructor(handle: Handle, created: Created) {
+  private constructor(handle: Handle<'runtime'>, created: Created) {
     this.#handle = handle;
     this.#created = created;
   }
 
-  /** Connects. Fails where a server that the options or the environment ask for is not there. */
+  /** Connects. Fails if a server that the options or the environment require is not available. */
   static async create(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
     const operation = 'DistributedRuntime.create';
     const args = pack(createArgs(options));
@@ -65,7 +69,7 @@ export class DistributedRuntime implements AsyncDisposable {
         `${operation}: the status server cannot listen on port ${systemPort} of ${systemHost}`,
         { reason: 'runtime.bind', operation },
       );
-    // Asked for from the native side it would be fixed for the process, which could not try another.
+    // The native side would fix the port for the process, which could then not try another one.
     if (systemPort > 0 && !(await canListen(systemPort, systemHost))) throw taken();
     const waiting = setTimeout(
       () => process.emitWarning(`${operation} waits for ${serversOf(options)}`, { code: 'DYN_WAITING' }),
@@ -92,8 +96,9 @@ export class DistributedRuntime implements AsyncDisposable {
   }
 
   /** @internal */
-  handle(operation: string): Handle {
-    return open(this.#handle, 'the runtime', operation);
+  handle(operation: string): Handle<'runtime'> {
+    if (this.#handle === undefined) throw new ClosedError('the runtime', operation);
+    return this.#handle;
   }
 
   /** @internal */
@@ -113,23 +118,23 @@ export class DistributedRuntime implements AsyncDisposable {
     return BigInt(this.#created.instanceId);
   }
 
-  /** What was resolved from options, environment and defaults. */
+  /** The configuration, as resolved from options, environment and defaults. */
   get config(): Readonly<Pick<Created, 'discovery' | 'requestPlane' | 'responsePlane' | 'eventPlane'>> {
     const { discovery, requestPlane, responsePlane, eventPlane } = this.#created;
     return { discovery, requestPlane, responsePlane, eventPlane };
   }
 
-  /** `host:port` of the status server, or undefined where there is none. */
+  /** `host:port` of the status server, or undefined if there is none. */
   get systemAddress(): string | undefined {
     return this.#created.systemAddress ?? undefined;
   }
 
-  /** What a message may weigh, in bytes. */
+  /** The maximum size of a message, in bytes. */
   get limits(): { readonly maxMessageBytes: number } {
     return { maxMessageBytes: maxMessageBytes() };
   }
 
-  /** A namespace by its name, of a-z, 0-9, - and _; a RangeError on another. */
+  /** A namespace by its name of a-z, 0-9, - and _. @throws RangeError for another name */
   namespace(name: string): Namespace {
     this.handle('runtime.namespace');
     return new Namespace(this, name);
@@ -138,16 +143,11 @@ export class DistributedRuntime implements AsyncDisposable {
   /** An endpoint by its path, `namespace.component.endpoint`, with or without `dyn://`. */
   endpoint<Request = unknown, Response = unknown>(path: string): Endpoint<Request, Response> {
     this.handle('runtime.endpoint');
-    checkString('runtime.endpoint path', path);
-    const names = path.replace(/^dyn:\/\//, '').split('.');
-    if (names.length !== 3) {
-      throw new RangeError(`runtime.endpoint path: expected namespace.component.endpoint, got ${JSON.stringify(path)}`);
-    }
-    const [namespace, component, name] = names as [string, string, string];
-    return new Endpoint<Request, Response>(this, namespace, component, name);
+    const { namespace, component, endpoint } = parseEndpointPath('runtime.endpoint path', path);
+    return new Endpoint<Request, Response>(this, namespace, component, endpoint);
   }
 
-  /** Every endpoint instance that discovery knows, of all namespaces. */
+  /** Every endpoint instance in discovery, of all namespaces. */
   async instances(): Promise<Instance[]> {
     return instancesFrom(
       await invoke(native.runtimeInstances, 'runtime.instances', { handle: this.handle('runtime.instances') }),
@@ -159,21 +159,21 @@ export class DistributedRuntime implements AsyncDisposable {
     return new Metrics(this.handle('runtime.metrics'), {});
   }
 
-  /** All metrics as Prometheus text, as the status server's `/metrics` shows them. */
+  /** All metrics as Prometheus text, as on `/metrics` of the status server. */
   metricsText(): string {
     return expose(this.handle('runtime.metricsText'));
   }
 
-  /** What `/health` answers, where no endpoint has a health check of its own: not ready until it is set. */
+  /** Sets the answer of `/health` if no endpoint has its own health check. It is not ready until this call. */
   setHealthy(healthy: boolean): void {
     checkBoolean('runtime.setHealthy healthy', healthy);
     invokeSync(native.runtimeSetHealth, 'runtime.setHealthy', {
       handle: this.handle('runtime.setHealthy'),
-      a: healthy ? 1 : 0,
+      a: arg('isReady', healthy ? 1 : 0),
     });
   }
 
-  /** Answers `/engine/{route}` on the status server: JSON in, JSON out. */
+  /** Answers `/engine/{route}` on the status server. The request and the answer are JSON. */
   engineRoute(route: string, handler: (body: unknown) => unknown): void {
     const operation = 'runtime.engineRoute';
     checkString(`${operation} route`, route);
@@ -204,21 +204,21 @@ export class DistributedRuntime implements AsyncDisposable {
   readonly #served = new Set<ServedEndpoint>();
 
   /**
-   * Leaves discovery, lets requests in flight end, closes connections; resolves when all is done. Idempotent.
-   * `timeoutMs` bounds the wait for requests in flight; without it Dynamo's own limit holds
+   * Leaves discovery, waits for requests in flight, and closes connections. Resolves when all is done. Idempotent.
+   * `timeoutMs` bounds the wait for requests in flight. Its default is Dynamo's own limit
    * (`$DYN_RUNTIME_GRACEFUL_SHUTDOWN_TIMEOUT_SECS`, 900 s).
    */
-  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    const timeoutMs = checkClose('runtime.close', options, 1);
-    this.#closing ??= this.#close(timeoutMs);
+  async close(options: CloseOptions = {}): Promise<void> {
+    CLOSE_OPTIONS.check('runtime.close options', options);
+    this.#closing ??= this.#close(options.timeoutMs);
     return this.#closing;
   }
 
   async #close(timeoutMs: number | undefined): Promise<void> {
-    const handle = this.#handle as Handle;
+    const handle = this.#handle as Handle<'runtime'>;
     this.#handle = undefined;
     const served = [...this.#served].map((one) => one.close(timeoutMs === undefined ? {} : { timeoutMs }));
-    await invoke(native.runtimeClose, 'runtime.close', { handle, a: timeoutMs ?? 0 });
+    await invoke(native.runtimeClose, 'runtime.close', { handle, a: arg('timeoutMs', timeoutMs ?? 0) });
     await Promise.all(served);
     for (const inbox of this.#routes) inbox.close();
     endTexts(handle);
@@ -230,15 +230,18 @@ export class DistributedRuntime implements AsyncDisposable {
   }
 }
 
-/** What runs in this process, and what it speaks. */
+/** The versions of the software in this process, and of its protocol. */
 export interface Versions {
-  /** Of this package. */
+  /** The version of this package. */
   readonly dynamoNode: string;
-  /** Of Dynamo's crates. */
+  /** The version of Dynamo's crates. */
   readonly dynamo: string;
-  /** Of the layout under which instances, models and event channels are found: processes of another one do not find each other. */
+  /**
+   * The layout of instances, models and event channels in discovery. Processes with different layouts do not find each
+   * other.
+   */
   readonly protocol: string;
-  /** Of NIXL, once its library is loaded: `unknown` where its files do not tell. The mock has none. */
+  /** The version of NIXL, if its library is loaded; `unknown` if its files do not contain it. The mock has none. */
   readonly nixl?: string;
 }
 

@@ -1,29 +1,21 @@
 import { pack } from '../addon/codec.js';
-import { invoke, invokeSync, native } from '../addon/invoke.js';
+import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkName } from '../check.js';
-import { Client, type ClientOptions } from './client.js';
+import { Client } from './client.js';
+import type { ClientOptions } from './client-options.js';
 import { type Event, EventPublisher, type Scope, subscribe } from './events.js';
 import { Metrics } from './metrics.js';
+import type { Owner } from './owner.js';
 import {
   type BidirectionalHandler,
   type Handler,
   type ServedAt,
   type ServedEndpoint,
-  type ServeOptions,
   serveBidirectional,
   serveHandler,
 } from './serve.js';
-
-/** The owner of a native runtime; the handle throws once it is closed. */
-export interface Owner {
-  readonly config: { readonly responsePlane: 'tcp' | 'quic' };
-  handle(operation: string): Handle;
-  /** Takes over what is served, to close it with the runtime. */
-  adopt(served: ServedEndpoint): ServedEndpoint;
-  /** Calls `end` when the runtime is closed. Gives what undoes it. */
-  onClose(end: () => void): () => void;
-}
+import type { ServeOptions } from './serve-options.js';
 
 abstract class Place {
   /** @internal */
@@ -42,13 +34,13 @@ abstract class Place {
     return EventPublisher.create<T>(this.owner.handle('publisher'), this.scope, topic);
   }
 
-  /** The events of a topic at this place, from now on. */
+  /** The events of a topic at this place, beginning now. */
   subscribe<T = unknown>(topic: string): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
     return subscribe<T>(this.owner.handle('subscribe'), this.scope, topic);
   }
 }
 
-/** Groups components; deployments of the same components in different namespaces do not see each other. */
+/** Groups components. Deployments of the same components in different namespaces do not see each other. */
 export class Namespace extends Place {
   /** @internal */
   constructor(
@@ -84,9 +76,9 @@ export class Component extends Place {
   }
 }
 
-/** Something that can be called. Each process that serves it is an instance of it. */
+/** A named service. Each process that serves it is one of its instances. */
 export class Endpoint<Request = unknown, Response = unknown> extends Place {
-  #handle: Handle | undefined;
+  #handle: Handle<'endpoint'> | undefined;
   readonly path: string;
 
   /** @internal */
@@ -104,7 +96,7 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
   }
 
   /** @internal */
-  handle(operation: string): Handle {
+  handle(operation: string): Handle<'endpoint'> {
     const runtime = this.owner.handle(operation);
     this.#handle ??= invokeSync(native.runtimeEndpoint, operation, { handle: runtime, args: pack(this.scope) });
     return this.#handle;
@@ -115,7 +107,7 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
   }
 
   /**
-   * Serves the endpoint; resolves once its instance can be called. One runtime serves an endpoint name once.
+   * Serves the endpoint. Resolves when its instance can be called. A runtime serves each endpoint name at most once.
    *
    * @example
    * const words = runtime.endpoint<{ text: string }, string>('demo.words.split');
@@ -126,13 +118,13 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
    *   }
    * });
    * await served.close();
-   * @throws DynamoError `DYN_CONFLICT` where this runtime serves an endpoint of this name already
+   * @throws DynamoError `DYN_CONFLICT` if this runtime already serves an endpoint of this name
    */
   async serve(handler: Handler<Request, Response>, options: ServeOptions<Request> = {}): Promise<ServedEndpoint> {
     return this.owner.adopt(await serveHandler(this.#at('endpoint.serve'), handler, options));
   }
 
-  /** Serves requests that are streams themselves. */
+  /** Like `serve`, for requests that are themselves streams. */
   async serveBidirectional(
     handler: BidirectionalHandler<Request, Response>,
     options: ServeOptions<Request> = {},
@@ -140,18 +132,20 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
     return this.owner.adopt(await serveBidirectional(this.#at('endpoint.serveBidirectional'), handler, options));
   }
 
-  /** A client that finds the endpoint's instances wherever they are. */
+  /** A client of the endpoint, which finds its instances through discovery. */
   async client(options: ClientOptions = {}): Promise<Client<Request, Response>> {
     return Client.create<Request, Response>(this.owner, this.handle('endpoint.client'), this.path, options);
   }
 
-  /** Takes this process's instance out of discovery while it goes on serving what it has. */
+  /** Removes this process's instance from discovery. Requests in flight continue. */
   async unregister(): Promise<void> {
-    await invoke(native.endpointRegister, 'endpoint.unregister', { handle: this.handle('endpoint.unregister'), a: 0 });
+    const handle = this.handle('endpoint.unregister');
+    await invoke(native.endpointRegister, 'endpoint.unregister', { handle, a: arg('isRegistered', 0) });
   }
 
-  /** Puts this process's instance back. */
+  /** Adds this process's instance to discovery again. */
   async register(): Promise<void> {
-    await invoke(native.endpointRegister, 'endpoint.register', { handle: this.handle('endpoint.register'), a: 1 });
+    const handle = this.handle('endpoint.register');
+    await invoke(native.endpointRegister, 'endpoint.register', { handle, a: arg('isRegistered', 1) });
   }
 }

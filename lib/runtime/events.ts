@@ -1,30 +1,33 @@
+import { Closeable } from '../addon/closeable.js';
 import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { open, PullIterator, PullStream } from '../addon/stream.js';
+import { NativeStream, StreamIterator } from '../addon/stream.js';
 import { checkTopic } from '../check.js';
 
-/** A namespace, component or endpoint, by the names that are there. Scopes match exactly: an endpoint's events are not its namespace's. */
+/**
+ * A namespace, component or endpoint, by its names. Scopes match exactly: a namespace does not include its endpoints.
+ */
 export interface Scope {
   readonly namespace?: string;
   readonly component?: string;
   readonly endpoint?: string;
 }
 
-/** One event as it was received. */
+/** One received event. */
 export interface Event<T> {
   readonly data: T;
   readonly topic: string;
   readonly publisherId: bigint;
-  /** Counts a publisher's events from 0: a gap is a loss. */
+  /** The number of the event at its publisher, from 0. A gap is a loss. */
   readonly sequence: number;
   /** Milliseconds since 1970, by the publisher's clock. */
   readonly publishedAt: number;
 }
 
 /**
- * Publishes events on one topic. Best effort: a subscriber that is slow or has not found this publisher yet misses them,
- * and nothing is kept.
+ * Publishes events on one topic. Delivery is best effort: events are not stored. A subscriber misses events if it is
+ * slow, or before it has found this publisher.
  *
  * @example
  * const place = runtime.namespace('demo');
@@ -33,41 +36,33 @@ export interface Event<T> {
  * await publisher.publish({ load: 0.5 });
  * for await (const { data, sequence } of events) console.log(sequence, data.load);
  */
-export class EventPublisher<T = unknown> implements AsyncDisposable {
-  #handle: Handle | undefined;
-
+export class EventPublisher<T = unknown> extends Closeable<'publisher'> {
   private constructor(
     readonly topic: string,
-    handle: Handle,
+    handle: Handle<'publisher'>,
   ) {
-    this.#handle = handle;
+    super('the publisher', handle);
   }
 
   /** @internal */
-  static async create<T>(runtime: Handle, scope: Scope, topic: string): Promise<EventPublisher<T>> {
+  static async create<T>(runtime: Handle<'runtime'>, scope: Scope, topic: string): Promise<EventPublisher<T>> {
     checkTopic('publisher topic', topic);
     const args = pack({ ...scope, topic });
     return new EventPublisher<T>(topic, await invoke(native.runtimePublisher, 'publisher', { handle: runtime, args }));
   }
 
-  /** Resolves when the event is handed to the transport. */
+  /** Publishes one event. Resolves when the transport has it. */
   async publish(data: T): Promise<void> {
-    const handle = open(this.#handle, 'the publisher', 'publisher.publish');
+    const handle = this.handle('publisher.publish');
     await invoke(native.publisherPublish, 'publisher.publish', {
       handle,
       payload: packValue('publisher.publish', 'the event', data),
     });
   }
 
-  /** Leaves discovery. Idempotent. */
-  async close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = undefined;
-    if (handle !== undefined) invokeSync(native.publisherClose, 'publisher.close', { handle });
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+  /** Leaves discovery. @internal */
+  protected override closeHandle(handle: Handle<'publisher'>): void {
+    invokeSync(native.publisherClose, 'publisher.close', { handle });
   }
 }
 
@@ -79,16 +74,16 @@ interface Envelope {
   payload: Uint8Array;
 }
 
-/** The events of one topic, from the moment the subscription is made. Leaving the loop ends it. */
+/** The events of one topic, from the time of the subscription. Leaving the loop ends it. */
 export async function subscribe<T>(
-  runtime: Handle,
+  runtime: Handle<'runtime'>,
   scope: Scope,
   topic: string,
 ): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
   checkTopic('subscribe topic', topic);
   const args = pack({ ...scope, topic });
   const handle = await invoke(native.runtimeSubscribe, 'subscribe', { handle: runtime, args });
-  return new PullIterator<Event<T>>(new PullStream(handle, 'subscribe'), ({ bytes }) => {
+  return new StreamIterator<Event<T>>(new NativeStream(handle, 'subscribe'), ({ bytes }) => {
     const { payload, publisherId, ...rest } = unpack(bytes) as Envelope;
     return { ...rest, publisherId: BigInt(publisherId), data: unpack(payload) as T };
   });

@@ -5,11 +5,12 @@ import { checkObject } from '../check.js';
 const VARIABLE = 'DYN_HEALTH_CHECK_PAYLOAD';
 
 /**
- * The request of `healthCheck` that `$DYN_HEALTH_CHECK_PAYLOAD` holds as JSON, or as `@FILE` names; undefined where it is not set.
- * Where it is no object, a TypeError; where it is no JSON, a SyntaxError.
+ * The `healthCheck` request of `$DYN_HEALTH_CHECK_PAYLOAD`, which is JSON or `@FILE`; undefined if the variable is not
+ * set.
  *
  * @example
  * await endpoint.serve(() => 'well', { healthCheck: healthCheckFromEnvironment() ?? { text: 'hello' } });
+ * @throws TypeError if it is not an object, SyntaxError if it is not JSON
  */
 export function healthCheckFromEnvironment(): Readonly<Record<string, unknown>> | undefined {
   const text = process.env[VARIABLE];

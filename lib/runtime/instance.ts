@@ -5,12 +5,12 @@ export interface Instance {
   readonly namespace: string;
   readonly component: string;
   readonly endpoint: string;
-  /** Full-range u64, hence a bigint. */
+  /** A bigint, because it uses all 64 bits. */
   readonly instanceId: bigint;
   readonly transport: 'tcp' | 'nats';
-  /** Where requests are sent, in the transport's own form. */
+  /** The address for requests, in the transport's own form. */
   readonly address: string;
-  /** What the worker advertises; it says `cuda` unless its environment masks the devices. */
+  /** The advertised device; `cuda` unless the worker's environment masks the devices. */
   readonly deviceType: 'cpu' | 'cuda' | undefined;
   readonly codec: 'msgpack' | 'json';
 }
@@ -20,7 +20,7 @@ export type InstanceChange =
   /** A new instance, or new data of a known one. */
   | { readonly type: 'added'; readonly instance: Instance }
   | { readonly type: 'removed'; readonly instanceId: bigint }
-  /** All instances of this moment: sent once behind the first ones, and after discovery was out of reach. */
+  /** All current instances: sent once after the first ones, and after discovery was unreachable. */
   | { readonly type: 'resync'; readonly instances: readonly Instance[] };
 
 type Raw = Omit<Instance, 'instanceId' | 'deviceType'> & {

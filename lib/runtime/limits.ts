@@ -2,12 +2,12 @@ import { DynamoError } from '../errors.js';
 
 const VARIABLE = 'DYN_TCP_MAX_MESSAGE_SIZE';
 const DEFAULT_BYTES = 32 * 1024 * 1024;
-/** What the transport puts around a payload: addresses, ids, metadata. */
+/** The transport's own part of a message: addresses, ids, metadata. */
 const ENVELOPE_BYTES = 16 * 1024;
-/** What Dynamo takes in one frame over QUIC, whatever the variable says. */
+/** Dynamo's limit for one frame over QUIC. The variable does not change it. */
 const QUIC_BYTES = 32 * 1024 * 1024;
 
-/** The most that a packed message may have, and who says so. */
+/** The maximum size of a packed message, and the layer that sets it. */
 export interface SizeLimit {
   readonly bytes: number;
   readonly layer: string;
@@ -24,23 +24,23 @@ const QUIC_LIMIT: SizeLimit = { bytes: QUIC_BYTES - ENVELOPE_BYTES, layer: 'that
 
 let fixed = transportLimit(DEFAULT_BYTES);
 
-/** What the crates hold to, which they read once in a process. */
+/** Sets the crates' limit, which they read once in a process. */
 export function fixMaxMessageBytes(bytes: number): void {
   fixed = transportLimit(bytes);
 }
 
-/** The largest request or response item in bytes, as the transport's own limit allows. */
+/** The maximum size of a request or response item in bytes, by the transport's own limit. */
 export function maxMessageBytes(): number {
   return fixed.bytes;
 }
 
-/** The limit of an item of a response. */
+/** The limit of an item of a response. `own` is the limit of the endpoint. */
 export function itemLimit(responsePlane: 'tcp' | 'quic', own?: number): SizeLimit {
   if (own !== undefined) return { bytes: own, layer: 'options.maxItemBytes' };
   return responsePlane === 'quic' && QUIC_LIMIT.bytes < fixed.bytes ? QUIC_LIMIT : fixed;
 }
 
-/** Throws before anything is sent where a packed message is over a limit. */
+/** Throws if a packed message exceeds a limit, before it is sent. */
 export function checkSize(operation: string, what: string, actual: number, limit: SizeLimit = fixed): void {
   const { bytes, layer, variable } = limit;
   if (actual <= bytes) return;

@@ -1,7 +1,7 @@
 import { textBytes, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
-import { PullIterator, PullStream } from '../addon/stream.js';
-import { checkFunction, checkOptions, checkString } from '../check.js';
+import { NativeStream, StreamIterator } from '../addon/stream.js';
+import { callback, type OptionTable, optionTable, text } from '../options.js';
 
 /** From the least to the most severe. */
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -14,36 +14,42 @@ export interface LogLine {
   readonly message: string;
   /** Milliseconds since 1970. */
   readonly time: number;
-  /** Lines lost before this one because nobody read them. */
+  /** The number of lines lost before this one because no reader took them. */
   readonly dropped: number;
 }
 
-/** Which lines come, and where they go. */
+/** Which lines are read, and where they go. */
 export interface LogOptions {
-  /** In `$DYN_LOG`'s syntax, such as `warn,dynamo_llm=debug`. The last that is given is the whole process's. @default $DYN_LOG or 'warn' */
+  /**
+   * In the syntax of `$DYN_LOG`, such as `warn,dynamo_llm=debug`. The latest filter applies to the whole process.
+   * @default $DYN_LOG or 'warn'
+   */
   readonly filter?: string;
   /** @default writes to `console.error` */
   readonly write?: (line: LogLine) => void;
 }
 
+const LOG_OPTIONS: OptionTable<LogOptions> = optionTable<LogOptions>({
+  filter: text.env('DYN_LOG').about('The lines that are read, such as `warn,dynamo_llm=debug`.'),
+  write: callback<(line: LogLine) => void>().about('Receives each line.'),
+});
+
 /** A log that is being read. */
-export interface OpenLog {
-  /** Stops reading it. Idempotent. */
+export interface RunningLog {
+  /** Stops the reading. Idempotent. */
   close(): void;
 }
 
 /**
- * Sends the native side's log lines to JavaScript. Without it they are not written at all. Reading the log does not keep
- * the process alive. Each line goes to one of those who read the log, worker threads among them. Gives what ends it.
+ * Sends the native side's log lines to JavaScript. Without it they are not written at all. Reading the log does not
+ * keep the process alive. If several readers exist, in worker threads too, each line goes to one of them.
  */
-export function openLog(options: LogOptions = {}): OpenLog {
-  checkOptions('openLog options', options, ['filter', 'write']);
+export function startLog(options: LogOptions = {}): RunningLog {
+  LOG_OPTIONS.check('startLog options', options);
   const { filter = process.env['DYN_LOG'] ?? 'warn', write = toConsole } = options;
-  checkString('openLog options.filter', filter);
-  checkFunction('openLog options.write', write);
-  const handle = invokeSync(native.logOpen, 'openLog', { payload: textBytes(filter) });
-  const stream = new PullStream(handle, 'log', { background: true });
-  const lines = new PullIterator(stream, ({ bytes }) => lineFrom(bytes));
+  const handle = invokeSync(native.logOpen, 'startLog', { payload: textBytes(filter) });
+  const stream = new NativeStream(handle, 'log', { background: true });
+  const lines = new StreamIterator(stream, ({ bytes }) => lineFrom(bytes));
   void forward(lines, write);
   return { close: () => stream.kill() };
 }

@@ -1,59 +1,57 @@
-import { pack, text, textBytes } from '../addon/codec.js';
+import { pack, textBytes, textFrom } from '../addon/codec.js';
 import { Inbox, type InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import {
-  checkArray,
-  checkFunction,
-  checkInteger,
-  checkNumber,
-  checkOptions,
-  checkString,
-  checkStringMap,
-} from '../check.js';
+import { type Awaitable, checkArray, checkNames, checkNumber, checkString } from '../check.js';
 import { failureFrom } from '../errors.js';
+import { callback, custom, listOf, milliseconds, type OptionTable, optionTable, stringMap, text } from '../options.js';
 import type { Scope } from './events.js';
 
 /** Name, help and labels of a metric. */
 export interface MetricOptions<Label extends string = string> {
-  /** Without Dynamo's prefix: `dynamo_component_` is put before it. */
+  /** The name without Dynamo's prefix `dynamo_component_`, which is added. */
   readonly name: string;
   readonly help: string;
-  /** Labels whose values are given with each change. */
+  /** Labels whose values are passed with each change. */
   readonly labelNames?: readonly Label[];
-  /** Labels with one value for good. Dynamo adds namespace, component, endpoint and worker id itself. */
+  /** Labels with a constant value. Dynamo adds namespace, component, endpoint and worker id. */
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** A histogram's options: those of a metric, and its buckets. */
+/** Options of a histogram: those of a metric, and its buckets. */
 export interface HistogramOptions<Label extends string = string> extends MetricOptions<Label> {
   /** Upper bounds, ascending. @default Prometheus's own */
   readonly buckets?: readonly number[];
 }
 
+const METRIC_OPTIONS: OptionTable<HistogramOptions> = optionTable<HistogramOptions>({
+  name: text.required(),
+  help: text.required(),
+  labelNames: listOf(text, 'names'),
+  labels: stringMap,
+  buckets: custom<readonly number[]>('an array of ascending numbers', checkBuckets),
+});
+
+function checkBuckets(path: string, value: unknown): void {
+  checkArray(path, value, 'numbers');
+  value.forEach((bound, index) => {
+    checkNumber(`${path}[${index}]`, bound);
+    if (index > 0 && bound <= (value[index - 1] as number))
+      throw new RangeError(`${path}[${index}]: expected a bound above ${value[index - 1]}, got ${bound}`);
+  });
+}
+
 type Labels<Label extends string> = Readonly<Record<Label, string>>;
 
 class Metric<Label extends string> {
-  readonly #handle: Handle;
+  readonly #handle: Handle<'metric'>;
   readonly #labelNames: readonly Label[];
   readonly #name: string;
 
   /** @internal */
-  constructor(runtime: Handle, scope: Scope, kind: string, options: HistogramOptions<Label>) {
-    const path = `metrics.${kind} options`;
-    checkOptions(path, options, ['name', 'help', 'labelNames', 'labels', 'buckets']);
+  constructor(runtime: Handle<'runtime'>, scope: Scope, kind: string, options: HistogramOptions<Label>) {
+    METRIC_OPTIONS.check(`metrics.${kind} options`, options);
     const { name, help, labelNames = [], labels = {}, buckets } = options;
-    checkString(`${path}.name`, name);
-    checkString(`${path}.help`, help);
-    checkStringMap(`${path}.labels`, labels);
-    checkArray(`${path}.labelNames`, labelNames, 'names');
-    labelNames.forEach((label, index) => checkString(`${path}.labelNames[${index}]`, label));
-    if (buckets !== undefined) checkArray(`${path}.buckets`, buckets, 'numbers');
-    buckets?.forEach((bound, index) => {
-      checkNumber(`${path}.buckets[${index}]`, bound);
-      if (index > 0 && bound <= (buckets[index - 1] as number))
-        throw new RangeError(`${path}.buckets[${index}]: expected a bound above ${buckets[index - 1]}, got ${bound}`);
-    });
     const args = pack({ ...scope, kind, name, help, labelNames, labels: Object.entries(labels), buckets });
     this.#handle = invokeSync(native.runtimeMetric, `metrics.${kind}`, { handle: runtime, args });
     this.#labelNames = labelNames;
@@ -63,7 +61,7 @@ class Metric<Label extends string> {
   protected change(verb: string, value: number, labels: Labels<Label> | undefined): void {
     const operation = `metric ${this.#name}.${verb}`;
     checkNumber(`${operation} value`, value);
-    if (labels !== undefined) checkOptions(`${operation} labels`, labels, this.#labelNames);
+    if (labels !== undefined) checkNames(`${operation} labels`, labels, this.#labelNames);
     const values = this.#labelNames.map((label) => {
       const given = labels?.[label];
       checkString(`${operation} labels.${label}`, given);
@@ -73,28 +71,28 @@ class Metric<Label extends string> {
   }
 }
 
-/** A Prometheus counter: it only rises. */
+/** A Prometheus counter. Its value only rises. */
 export class Counter<Label extends string = never> extends Metric<Label> {
-  /** Adds `by`: a TypeError where it is negative. Every label of `labelNames` must be given. */
+  /** Adds `by`, which must not be negative. Every label of `labelNames` needs a value. @throws TypeError */
   increment(by = 1, labels?: Labels<Label>): void {
     this.change('add', by, labels);
   }
 }
 
-/** A Prometheus gauge: it rises and falls. */
+/** A Prometheus gauge. Its value rises and falls. */
 export class Gauge<Label extends string = never> extends Metric<Label> {
   /** Sets the value. */
   set(value: number, labels?: Labels<Label>): void {
     this.change('set', value, labels);
   }
 
-  /** Adds to the value; a negative number lowers it. */
+  /** Adds to the value. A negative number lowers it. */
   add(value: number, labels?: Labels<Label>): void {
     this.change('add', value, labels);
   }
 }
 
-/** A Prometheus histogram: counts of observed values by bucket. */
+/** A Prometheus histogram. It counts the observed values by bucket. */
 export class Histogram<Label extends string = never> extends Metric<Label> {
   /** Counts a value in its bucket. */
   observe(value: number, labels?: Labels<Label>): void {
@@ -102,35 +100,37 @@ export class Histogram<Label extends string = never> extends Metric<Label> {
   }
 }
 
-/** Where text of your own comes from; without `render` from `set` alone. */
+/** The source of custom metrics text. Without `render` it is only `set`. */
 export interface MetricsTextOptions {
   /**
-   * Gives the text, in Prometheus's exposition format, whenever `/metrics` is read, such as the `metrics` of a `prom-client`
-   * registry. Where it throws, the text is left out and the log says why.
+   * Returns the text, in Prometheus's exposition format, for each read of `/metrics`. An example is the `metrics` of a
+   * `prom-client` registry. If it throws, the text is omitted and the log has the reason.
    */
-  readonly render?: () => string | Promise<string>;
-  /** How long `/metrics` waits for `render`; past it the last text is shown. @default 100 */
-  readonly timeLimitMs?: number;
+  readonly render?: () => Awaitable<string>;
+  /** How long `/metrics` waits for `render`. After that it shows the last text. @default 100 */
+  readonly timeoutMs?: number;
 }
 
-const DEFAULT_LIMIT_MS = 100;
-const MOST_LIMIT_MS = 60_000;
+const DEFAULT_TIMEOUT_MS = 100;
+
+const TEXT_OPTIONS: OptionTable<MetricsTextOptions> = optionTable<MetricsTextOptions>({
+  render: callback<() => Awaitable<string>>().about('Returns the text for each read of `/metrics`.'),
+  timeoutMs: milliseconds(1, 60_000).about('How long `/metrics` waits for `render`.'),
+});
+
 const NO_BYTES = new Uint8Array();
 
-/** Prometheus text of your own beside Dynamo's: `/metrics` shows what was set or rendered last. */
+/** Custom Prometheus text beside Dynamo's. `/metrics` shows the text that was set or rendered last. */
 export class MetricsText {
-  readonly #handle: Handle;
-  /** @internal Through which it is asked to render. */
+  readonly #handle: Handle<'metricsText'>;
+  /** @internal Receives the requests to render. */
   readonly inbox: Inbox | undefined;
 
   /** @internal */
-  constructor(runtime: Handle, scope: Scope, options: MetricsTextOptions) {
-    const path = 'metrics.text options';
-    checkOptions(path, options, ['render', 'timeLimitMs']);
-    const { render, timeLimitMs = DEFAULT_LIMIT_MS } = options;
-    if (render !== undefined) checkFunction(`${path}.render`, render);
-    checkInteger(`${path}.timeLimitMs`, timeLimitMs, 1, MOST_LIMIT_MS);
-    const args = pack({ ...scope, ...(render === undefined ? {} : { timeLimitMs }) });
+  constructor(runtime: Handle<'runtime'>, scope: Scope, options: MetricsTextOptions) {
+    TEXT_OPTIONS.check('metrics.text options', options);
+    const { render, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    const args = pack({ ...scope, ...(render === undefined ? {} : { timeoutMs }) });
     const made = invokeSync(native.runtimeMetricsText, 'metrics.text', { handle: runtime, args });
     const [, handle, inbox] = Array.isArray(made) ? made : [undefined, made];
     this.#handle = handle;
@@ -153,13 +153,13 @@ export class MetricsText {
   }
 }
 
-/** The texts of each runtime: a scrape shows them whether or not the program still holds the object. */
-const shown = new WeakMap<Handle, MetricsText[]>();
+/** The texts of each runtime. A scrape shows them even if the program has dropped the object. */
+const texts = new WeakMap<Handle<'runtime'>, MetricsText[]>();
 
-/** Nobody reads the texts of a runtime that is closed. */
-export function endTexts(runtime: Handle): void {
-  for (const text of shown.get(runtime) ?? []) text.inbox?.close();
-  shown.delete(runtime);
+/** Ends the texts of a closed runtime. */
+export function endTexts(runtime: Handle<'runtime'>): void {
+  for (const text of texts.get(runtime) ?? []) text.inbox?.close();
+  texts.delete(runtime);
 }
 
 /**
@@ -170,11 +170,11 @@ export function endTexts(runtime: Handle): void {
  * calls.increment(1, { outcome: 'ok' });
  */
 export class Metrics {
-  readonly #runtime: Handle;
+  readonly #runtime: Handle<'runtime'>;
   readonly #scope: Scope;
 
   /** @internal */
-  constructor(runtime: Handle, scope: Scope) {
+  constructor(runtime: Handle<'runtime'>, scope: Scope) {
     this.#runtime = runtime;
     this.#scope = scope;
   }
@@ -194,15 +194,15 @@ export class Metrics {
     return new Histogram<Label>(this.#runtime, this.#scope, 'histogram', options);
   }
 
-  /** A place for text of your own, shown behind the others' for as long as the runtime is there. */
+  /** Adds custom text after the other metrics, until the runtime is closed. */
   text(options: MetricsTextOptions = {}): MetricsText {
     const text = new MetricsText(this.#runtime, this.#scope, options);
-    shown.set(this.#runtime, [...(shown.get(this.#runtime) ?? []), text]);
+    texts.set(this.#runtime, [...(texts.get(this.#runtime) ?? []), text]);
     return text;
   }
 }
 
 /** All metrics of a runtime as Prometheus text. */
-export function expose(runtime: Handle): string {
-  return text(invokeSync(native.runtimeMetrics, 'runtime.metricsText', { handle: runtime }));
+export function expose(runtime: Handle<'runtime'>): string {
+  return textFrom(invokeSync(native.runtimeMetrics, 'runtime.metricsText', { handle: runtime }));
 }

@@ -1,30 +1,30 @@
-import { type Pullable, type PulledItem, PullIterator, type PullStream } from '../addon/stream.js';
+import { type ItemSource, type NativeStream, type StreamItem, StreamIterator } from '../addon/stream.js';
 import { DynamoError } from '../errors.js';
 
-/** The answer to a request, item by item. Leaving the loop, or `kill`, ends the request at the worker. */
-export class ResponseStream<T> extends PullIterator<T> {
+/** The answer to a request, item by item. Leaving the loop, or `kill`, cancels the request at the worker. */
+export class ResponseStream<T> extends StreamIterator<T> {
   /** @internal */
   constructor(
-    stream: Pullable,
-    decode: (item: PulledItem) => T | undefined,
+    stream: ItemSource,
+    decode: (item: StreamItem) => T | undefined,
     finished: () => void,
-    /** The id that the worker sees as `context.id`, where the caller gave one. */
+    /** The id that the worker sees as `context.id`, if the caller chose one. */
     readonly id: string | undefined,
   ) {
     super(stream, decode, finished);
   }
 
-  /** Asks the worker to stop; its items on the way may still come, and the stream then ends without an error. */
+  /** Requests the worker to stop. Items in flight may still arrive. Then the stream ends without an error. */
   stop(): void {
     this.stream.stop();
   }
 
-  /** Ends the request now: the worker's signal is aborted, readers see the end. */
+  /** Ends the request now. The worker's signal is aborted, and readers see the end. */
   async kill(): Promise<void> {
     await this.return();
   }
 
-  /** All items that are left. */
+  /** All remaining items. */
   async collect(): Promise<T[]> {
     const items: T[] = [];
     for await (const item of this) items.push(item);
@@ -33,22 +33,22 @@ export class ResponseStream<T> extends PullIterator<T> {
 }
 
 /** A request that is sent again, up to `attempts` times in all, while it fails retryably before its first item. */
-export class RetriedPull implements Pullable {
-  #current: PullStream;
+export class RetriedStream implements ItemSource {
+  #current: NativeStream;
   #left: number;
-  /** Nobody wants another attempt. */
+  /** No further attempt is allowed. */
   #over = false;
   #started = false;
 
   constructor(
-    private readonly open: () => PullStream,
+    private readonly open: () => NativeStream,
     attempts: number,
   ) {
     this.#left = attempts - 1;
     this.#current = open();
   }
 
-  async pull(min?: number): Promise<PulledItem[]> {
+  async pull(min?: number): Promise<StreamItem[]> {
     for (;;) {
       try {
         const items = await this.#current.pull(min);

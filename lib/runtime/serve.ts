@@ -3,16 +3,19 @@ import { finish } from '../addon/finish.js';
 import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
-import { type PulledItem, PullIterator, PullStream } from '../addon/stream.js';
-import { turnOver } from '../addon/turn.js';
-import { checkBoolean, checkClose, checkFunction, checkInteger, checkOptions, checkStringMap } from '../check.js';
+import { pump } from '../addon/pump.js';
+import { NativeStream, type StreamItem, StreamIterator } from '../addon/stream.js';
+import { checkFunction, checkInteger, isAsyncIterable, isIterable, isThenable } from '../check.js';
 import { DynamoError, failureFrom } from '../errors.js';
+import type { OptionTable } from '../options.js';
 import { Annotated, dataOf } from './annotated.js';
+import { type CloseOptions, closeOptions } from './close-options.js';
 import { type RequestCancelled, type RequestContext, runInContext, ServedContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
 import { checkSize, itemLimit, type SizeLimit } from './limits.js';
+import { SERVE_OPTIONS, type ServeOptions } from './serve-options.js';
 
-/** What a handler gives back: a stream of items, or one item. */
+/** What a handler returns: a stream of items, or one item. */
 export type HandlerResult<Response> =
   | AsyncIterable<Response | Annotated<Response>>
   | Generator<Response | Annotated<Response>>
@@ -21,56 +24,21 @@ export type HandlerResult<Response> =
   | Promise<Response | Annotated<Response>>;
 
 /**
- * Answers one request. A generator streams its items, a promise or a value is the only item. What it throws reaches the
- * caller as a `DynamoError`, before or after items alike. When the caller goes away `context.signal` is aborted and the
+ * Answers one request. A generator streams its items; a promise or a value is the only item. An error reaches the
+ * caller as a `DynamoError`, before or after items. When the caller disconnects, `context.signal` is aborted and the
  * generator is returned.
  */
 export type Handler<Request, Response> = (request: Request, context: RequestContext) => HandlerResult<Response>;
 
-/** How an endpoint is served. */
-export interface ServeOptions<Request = never> {
-  /**
-   * Reads each request, or each item of a request that is a stream, such as the `parse` of a schema. The handler gets what it
-   * gives; what it throws is `DYN_INVALID_REQUEST` at the caller. @default the request as it came
-   */
-  readonly parse?: (request: unknown) => Request;
-  /** Requests that run at a time; others wait. @default 1024 */
-  readonly concurrency?: number;
-  /** Labels added to the endpoint's own metrics. */
-  readonly metricsLabels?: Readonly<Record<string, string>>;
-  /** A request that the canary sends to see whether the endpoint answers; see `RuntimeOptions.canary`. */
-  readonly healthCheck?: unknown;
-  /** Whether `runtime.close()` lets requests in flight end. @default true */
-  readonly gracefulShutdown?: boolean;
-  /** Bytes that a response may hold unread before the handler is made to wait. @default 1048576 */
-  readonly highWaterBytes?: number;
-  /** The largest item a handler may yield, packed. @default the transport's limit */
-  readonly maxItemBytes?: number;
-}
-
 const PATH = 'endpoint.serve options';
-const KNOWN = [
-  'parse',
-  'concurrency',
-  'metricsLabels',
-  'healthCheck',
-  'gracefulShutdown',
-  'highWaterBytes',
-  'maxItemBytes',
-];
+const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(0);
 
-/** How long `ServedEndpoint.close` waits. */
-export interface CloseOptions {
-  /** How long requests in flight may still run before their signal is aborted with `shutdown`. @default no limit */
-  readonly timeoutMs?: number;
-}
-
-/** What is served is served until its close, whether or not the program still holds the object: collecting it would unserve it. */
+/** An endpoint is served until its close. Without this set, garbage collection of the object would end the serving. */
 const served = new Set<ServedEndpoint>();
 
-/** An endpoint that is served. Serving keeps the process alive until `close`. */
+/** A served endpoint. It keeps the process alive until `close`. */
 export class ServedEndpoint implements AsyncDisposable {
-  readonly #handle: Handle;
+  readonly #handle: Handle<'served'>;
   readonly #requests: Requests;
   readonly #inbox: Inbox;
   #closing: Promise<void> | undefined;
@@ -78,8 +46,8 @@ export class ServedEndpoint implements AsyncDisposable {
   /** @internal */
   constructor(
     readonly instance: Instance,
-    handle: Handle,
-    inbox: Handle,
+    handle: Handle<'served'>,
+    inbox: Handle<'inbox'>,
     requests: Requests,
     concurrency: number,
   ) {
@@ -87,19 +55,19 @@ export class ServedEndpoint implements AsyncDisposable {
     this.#requests = requests;
     this.#inbox = new Inbox(inbox, requests, { concurrency });
     served.add(this);
-    // Collected, the handle would close an endpoint whose `ServedEndpoint` nobody keeps: the inbox keeps it until it ends.
+    // Garbage collection of the handle closes the endpoint, so the handle lives until the inbox ends.
     void this.#inbox.ended.then(() => this.#handle);
   }
 
-  /** Requests running now. */
+  /** The number of running requests. */
   get inFlight(): number {
     return this.#requests.running.size;
   }
 
-  /** Leaves discovery, takes no more requests, lets those in flight end. Idempotent. */
+  /** Leaves discovery, takes no further requests, and waits for those in flight. Idempotent. */
   async close(options: CloseOptions = {}): Promise<void> {
-    const timeoutMs = checkClose('served.close', options, 0);
-    this.#closing ??= this.#close(timeoutMs);
+    CLOSE_OPTIONS.check('served.close options', options);
+    this.#closing ??= this.#close(options.timeoutMs);
     return this.#closing;
   }
 
@@ -121,17 +89,17 @@ export class ServedEndpoint implements AsyncDisposable {
 
 interface Running {
   context: ServedContext;
-  /** Ends the handler's generator, once there is one. */
+  /** Ends the handler's generator, if it has one. */
   finish(): void;
-  /** Wakes who waits for the news that the caller is lost. */
-  told?: () => void;
+  /** Set while the answer waits to learn why its caller is lost. */
+  onCancelled?: () => void;
 }
 
 const nothing = (): void => {};
 
 type Call = (request: InboxRequest, context: ServedContext) => unknown;
 
-/** The requests of one endpoint, from the inbox to their handler and back. */
+/** The running requests of one endpoint. Passes each from the inbox to its handler, and the answer back. */
 class Requests implements InboxHandler {
   readonly running = new Map<number, Running>();
 
@@ -142,7 +110,7 @@ class Requests implements InboxHandler {
 
   request(request: InboxRequest): Promise<void> {
     const context = new ServedContext(request.requestId, request.metadata);
-    // All of it: a generator runs where its `next` is called.
+    // The whole answer runs in the context, because a generator runs in the context of the caller of `next`.
     return runInContext(context, () => this.#answer(request, context));
   }
 
@@ -151,7 +119,7 @@ class Requests implements InboxHandler {
     this.running.set(request.id, running);
     try {
       const result = this.call(request, context);
-      if (isIterable(result)) await this.#stream(request, running, result);
+      if (isStream(result)) await this.#stream(request, running, result);
       else {
         const value = isThenable(result) ? await result : result;
         const written = request.sink.write(this.#packed(value), value instanceof Annotated, true);
@@ -172,21 +140,11 @@ class Requests implements InboxHandler {
     const { sink } = request;
     const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
     running.finish = () => finish(iterator);
-    for (;;) {
-      const next = iterator.next();
-      const { done, value } = next instanceof Promise ? await next : next;
-      if (done === true) return sink.end();
-      const written = sink.write(this.#packed(value), value instanceof Annotated);
-      if (written === true || (written !== false && (await written))) {
-        const over = turnOver();
-        if (over !== undefined) await over;
-        continue;
-      }
-      // Nobody reads any more. Why, is told behind it: the native side queues that news before it closes the sink.
-      if (!running.context.signal.aborted) await new Promise<void>((resolve) => (running.told = resolve));
-      running.finish();
-      return;
-    }
+    const write = (item: unknown) => sink.write(this.#packed(item), item instanceof Annotated);
+    if (await pump(iterator, write)) return sink.end();
+    // The native side closes the sink first and reports the reason afterwards.
+    if (!running.context.signal.aborted) await new Promise<void>((resolve) => (running.onCancelled = resolve));
+    running.finish();
   }
 
   #packed(value: unknown): Uint8Array {
@@ -203,32 +161,27 @@ class Requests implements InboxHandler {
     const running = this.running.get(id);
     if (running === undefined) return;
     running.context.cancel(kind);
-    running.told?.();
+    running.onCancelled?.();
     running.finish();
   }
 
   cancelAll(): void {
-    for (const { context, told, finish } of this.running.values()) {
+    for (const { context, onCancelled, finish } of this.running.values()) {
       context.cancel('shutdown');
-      told?.();
+      onCancelled?.();
       finish();
     }
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
-}
-
-function isIterable(value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> {
-  if (typeof value !== 'object' || value === null) return false;
-  // Of the synchronous ones only generators: arrays, maps and strings are values.
-  return Symbol.asyncIterator in value || (Symbol.iterator in value && 'next' in value);
+/** Of the synchronous iterables only generators are streams: arrays, maps and strings are values. */
+function isStream(value: unknown): value is AsyncIterable<unknown> | Iterable<unknown> {
+  return isAsyncIterable(value) || (isIterable(value) && 'next' in value);
 }
 
 /** The endpoint, and how its runtime sends responses. */
 export interface ServedAt {
-  readonly endpoint: Handle;
+  readonly endpoint: Handle<'endpoint'>;
   readonly responsePlane: 'tcp' | 'quic';
 }
 
@@ -239,10 +192,6 @@ async function serve(
   options: ServeOptions<unknown>,
 ): Promise<ServedEndpoint> {
   const { concurrency = 1024, metricsLabels, healthCheck, gracefulShutdown, highWaterBytes, maxItemBytes } = options;
-  checkInteger(`${PATH}.concurrency`, concurrency, 1);
-  if (metricsLabels !== undefined) checkStringMap(`${PATH}.metricsLabels`, metricsLabels);
-  if (gracefulShutdown !== undefined) checkBoolean(`${PATH}.gracefulShutdown`, gracefulShutdown);
-  if (highWaterBytes !== undefined) checkInteger(`${PATH}.highWaterBytes`, highWaterBytes, 1);
   if (maxItemBytes !== undefined)
     checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, itemLimit(at.responsePlane).bytes);
   const args = packValue('endpoint.serve', 'options.healthCheck', {
@@ -258,18 +207,17 @@ async function serve(
   return new ServedEndpoint(instanceFrom(instance), handle, inbox, requests, concurrency);
 }
 
-/** How requests are read, by options that are looked at first. */
+/** Checks the options and returns the function that reads requests. */
 function readerOf<Request>(options: ServeOptions<Request>): (request: unknown) => Request {
-  checkOptions(PATH, options, KNOWN);
+  SERVE_OPTIONS.check(PATH, options);
   const { parse } = options;
   if (parse === undefined) return (request) => request as Request;
-  checkFunction(`${PATH}.parse`, parse);
   return (request) => {
     try {
       return parse(request);
     } catch (error) {
       const { message } = failureFrom(error);
-      throw new DynamoError('InvalidRequest', `the request was refused: ${message}`, { reason: 'request.invalid' });
+      throw new DynamoError('InvalidRequest', `the request was rejected: ${message}`, { reason: 'request.invalid' });
     }
   };
 }
@@ -285,8 +233,8 @@ export function serveHandler<Request, Response>(
 }
 
 /**
- * Answers a request that is itself a stream. It ends when `context.signal` is aborted, and throws where the caller is gone:
- * what has come is not all.
+ * Answers a request that is itself a stream. The stream ends when `context.signal` is aborted. It throws if the caller
+ * is gone, because the received items are not the whole request.
  */
 export type BidirectionalHandler<Request, Response> = (
   requests: AsyncIterableIterator<Request>,
@@ -301,13 +249,13 @@ export function serveBidirectional<Request, Response>(
   checkFunction('endpoint.serveBidirectional handler', handler);
   const read = readerOf(options);
   const call: Call = ({ input }, context) => {
-    const stream = new PullStream(input as Handle, 'request stream');
-    const item = (pulled: PulledItem): Request | undefined => {
-      const data = dataOf<unknown>(pulled);
+    const stream = new NativeStream(input as Handle<'stream'>, 'request stream');
+    const item = (received: StreamItem): Request | undefined => {
+      const data = dataOf<unknown>(received);
       return data === undefined ? undefined : read(data);
     };
-    const requests = new PullIterator<Request>(stream, item);
-    // A handler that waits for the next item of a caller that is gone, or that there is no time for, would wait for ever.
+    const requests = new StreamIterator<Request>(stream, item);
+    // A handler would wait forever for the next item of a caller that is gone, or after the time to finish is over.
     const { signal } = context;
     const leave = (): void =>
       (signal.reason as RequestCancelled).kind === 'killed' ? requests.fail(signal.reason) : void requests.return();

@@ -2,8 +2,11 @@ import { constants } from 'node:os';
 import { checkArray, checkFunction, checkOneOf } from '../check.js';
 
 /**
- * Runs `close` once when the process is asked to end, and ends it behind that: with code 0, or with the signal's where `close`
- * fails. A second signal ends it at once. Opt-in: a library must not decide over its process. Gives what undoes it.
+ * Runs `close` once on the first signal, then ends the process: with code 0, or with the signal's code if `close`
+ * fails. A second signal ends the process at once. It is opt-in, because a library must not decide when its process
+ * ends.
+ *
+ * @returns a function that removes the signal handlers
  */
 export function closeOnSignal(
   close: () => Promise<unknown>,

@@ -9,7 +9,7 @@ const size = (bytes: number): string =>
       : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 function libraryLines({ kind, path, version, tried, features }: NixlReport): string[] {
-  if (kind === 'mock') return ['library    the mock: bytes move, but none of NIXL is there'];
+  if (kind === 'mock') return ['library    the mock: it moves bytes without NIXL'];
   if (kind === 'none') return ['library    none', ...tried.map((place) => `           ${place.path}: ${place.reason}`)];
   const lacking = Object.entries(features)
     .filter(([, missing]) => missing.length > 0)
@@ -31,7 +31,7 @@ function rdmaLines({ system: { rdma } }: NixlReport): string[] {
   ];
 }
 
-/** The report as text, a subject a line, with what to mend at the end. */
+/** Formats the report as text: one line for each subject, then the problems with their fixes. */
 export function formatNixlReport(report: NixlReport): string {
   checkObject('formatNixlReport report', report);
   checkArray('formatNixlReport report.plugins', report.plugins, 'plugins');
@@ -47,14 +47,14 @@ export function formatNixlReport(report: NixlReport): string {
     ...ucx.modules
       .filter(({ loaded }) => !loaded)
       .map(({ name, reason }) => `           ${name} is not loaded${reason === '' ? '' : `: ${reason}`}`),
-    `CUDA       ${gpus.length > 0 ? gpus.join(', ') : cuda?.reason || 'not asked for: no library'}`,
+    `CUDA       ${gpus.length > 0 ? gpus.join(', ') : cuda?.reason || 'not known: no library'}`,
     ...rdmaLines(report),
     `memlock    ${size(system.memlock.softBytes)}`,
     `processes  ${processVm.allowed ? 'may read each other' : `may not read each other: ${processVm.reason}`}` +
-      `${system.ownPidNamespace ? ', in a PID namespace of their own' : ''}, seccomp ${system.seccomp}`,
+      `${system.ownPidNamespace ? ', in a separate PID namespace' : ''}, seccomp ${system.seccomp}`,
     `/dev/shm   ${size(system.sharedMemoryBytes)}`,
     ...(problems.length === 0
-      ? ['', 'Nothing to mend.']
+      ? ['', 'No problems found.']
       : ['', ...problems.map(({ what, fix }) => `! ${what}\n  ${fix}`)]),
   ].join('\n');
 }

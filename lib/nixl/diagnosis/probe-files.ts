@@ -1,18 +1,18 @@
-// Run by doctor() in a process of its own: loads files to learn why they cannot be loaded, and reads the memory of its
-// parent to learn whether a process may.
-import { invokeSync, native } from '../../addon/invoke.js';
+// nixlDoctor() runs it in a separate process. It loads files to find out why they cannot be loaded. It also reads the
+// memory of its parent, to find out whether a process may do that.
+import { arg, invokeSync, native } from '../../addon/invoke.js';
 import { answer, question } from './probe.js';
 
 export interface FilesQuestion {
   readonly files: readonly string[];
-  /** Of memory of the process that asks. */
+  /** An address in the memory of the parent process. */
   readonly address: number;
 }
 
 export interface FilesAnswer {
-  /** Why each cannot be loaded; empty where it can. */
+  /** Why each file cannot be loaded. Empty if it can. */
   readonly reasons: readonly string[];
-  /** Why the parent's memory cannot be read; empty where it can. */
+  /** Why the memory of the parent cannot be read. Empty if it can. */
   readonly memory: string;
 }
 
@@ -21,14 +21,13 @@ function reasonOf(file: string): string {
     process.dlopen({ exports: {} }, file);
     return '';
   } catch (error) {
-    // A library that is no addon was loaded all the same.
+    // A library that is not an addon has been loaded before Node.js rejects it.
     const { message } = error as Error;
     return /did not self-register|initialize|napi/i.test(message) ? '' : (message.split('\n')[0] as string);
   }
 }
 
 const { files, address } = await question<FilesQuestion>();
-const memory = Buffer.from(
-  invokeSync(native.nixlProcessRead, 'nixlDoctor', { a: process.ppid, b: address }),
-).toString();
+const parent = { a: arg('process', process.ppid), b: arg('address', address) };
+const memory = Buffer.from(invokeSync(native.nixlProcessRead, 'nixlDoctor', parent)).toString();
 answer({ memory, reasons: files.map(reasonOf) } satisfies FilesAnswer);

@@ -1,4 +1,5 @@
-// Run by nixlExplain() in a process of its own: reads a peer's memory, so that UCX chooses how, says so, and can be timed.
+// nixlExplain() runs it in a separate process. It reads a peer's memory, so that UCX chooses and reports a transport.
+// It also measures the reads.
 import { invokeSync, native } from '../../addon/invoke.js';
 import { NixlAgent } from '../agent.js';
 import { loadNixl } from '../library.js';
@@ -18,8 +19,9 @@ export interface PairQuestion {
 export interface PairAnswer {
   readonly latencyUs: number;
   readonly bytesPerSecond: number;
-  /** How many bytes were read while those were timed, and how many came through TCP sockets meanwhile. */
+  /** The bytes that were read during the timed reads. */
   readonly moved: number;
+  /** The bytes that arrived through TCP sockets during the timed reads. */
   readonly received: number;
 }
 
@@ -47,7 +49,7 @@ async function times(size: number, runs: number): Promise<number[]> {
 }
 
 const small = await times(Math.min(bytes, SMALL_BYTES), SMALL_RUNS);
-const receivedBytes = (): number => invokeSync(native.nixlProcessReceived, 'explain');
+const receivedBytes = (): number => invokeSync(native.nixlProcessReceived, 'nixlExplain');
 const before = receivedBytes();
 const large = await times(bytes, LARGE_RUNS);
 answer({

@@ -4,38 +4,41 @@ import { join } from 'node:path';
 /** A port of an RDMA device. */
 export interface RdmaPort {
   readonly port: number;
-  /** Such as `ACTIVE` or `DOWN`. */
+  /** For example `ACTIVE` or `DOWN`. */
   readonly state: string;
   /** `InfiniBand` or `Ethernet`. */
   readonly linkLayer: string;
 }
 
-/** An RDMA device, as the kernel lists it. */
+/** An RDMA device that the kernel lists. */
 export interface RdmaDevice {
   readonly name: string;
-  /** The file that programs open, such as `/dev/infiniband/uverbs0`; undefined where there is none here. */
+  /** The file that programs open, such as `/dev/infiniband/uverbs0`. Undefined if it does not exist here. */
   readonly file: string | undefined;
   readonly ports: readonly RdmaPort[];
 }
 
-/** What there is of RDMA on this machine. */
+/** The state of RDMA on this machine. */
 export interface RdmaReport {
   /** From `/sys/class/infiniband`. */
   readonly devices: readonly RdmaDevice[];
-  /** What stands in the way of RDMA, in order: device, driver, module, port, memlock. Empty where nothing is known to. */
+  /** What RDMA lacks, in order: device, driver, module, port, memlock. Empty if nothing is known to be missing. */
   readonly missing: readonly string[];
 }
 
-/** What the machine and its container allow. */
+/** The limits that the machine and its container set. */
 export interface SystemReport {
   readonly rdma: RdmaReport;
-  /** How much memory may be locked, which RDMA and registered memory need. `Infinity` for no limit. */
+  /** How much memory may be locked. RDMA and registered memory need it. `Infinity` for no limit. */
   readonly memlock: { readonly softBytes: number; readonly hardBytes: number };
-  /** Whether this process lives in a PID namespace of its own: processes of other namespaces cannot be reached by CMA. */
+  /** True if this process runs in a separate PID namespace. CMA cannot reach processes of other namespaces. */
   readonly ownPidNamespace: boolean;
-  /** `filter` is what containers do: a filter may forbid process_vm_readv. */
+  /** Containers use `filter`: a filter may forbid process_vm_readv. */
   readonly seccomp: 'off' | 'strict' | 'filter' | 'unknown';
-  /** Of Yama: 0 any process of the user may be reached, 1 only children, 2 with CAP_SYS_PTRACE, 3 none; undefined without Yama. */
+  /**
+   * Yama's setting, undefined without Yama. Processes that may be reached: 0 all of the user, 1 only children, 2 only
+   * with CAP_SYS_PTRACE, 3 none.
+   */
   readonly ptraceScope: number | undefined;
   readonly sharedMemoryBytes: number;
 }
@@ -43,8 +46,8 @@ export interface SystemReport {
 /** The inode of the first PID namespace, the same on every machine. */
 const FIRST_PID_NAMESPACE = 'pid:[4026531836]';
 const SECCOMP = ['off', 'strict', 'filter'] as const;
-/** Less locked memory than this does not hold the queues of one connection and a block. */
-const LEAST_MEMLOCK = 64 * 2 ** 20;
+/** The queues of one connection and one block need this much locked memory. */
+const MIN_MEMLOCK_BYTES = 64 * 2 ** 20;
 
 const read = (path: string): string => {
   try {
@@ -62,11 +65,11 @@ const list = (path: string): string[] => {
   }
 };
 
-const limitOf = (text: string | undefined): number => (text === 'unlimited' ? Infinity : Number(text ?? 0));
+const limitBytes = (text: string | undefined): number => (text === 'unlimited' ? Infinity : Number(text ?? 0));
 
 function memlock(root: string): SystemReport['memlock'] {
   const [, soft, hard] = /^Max locked memory\s+(\S+)\s+(\S+)/m.exec(read(join(root, 'proc/self/limits'))) ?? [];
-  return { softBytes: limitOf(soft), hardBytes: limitOf(hard) };
+  return { softBytes: limitBytes(soft), hardBytes: limitBytes(hard) };
 }
 
 function rdmaDevice(root: string, name: string): RdmaDevice {
@@ -86,24 +89,23 @@ function rdma(root: string, locked: SystemReport['memlock']): RdmaReport {
   const missing: string[] = [];
   const hasDriver =
     existsSync(join(root, 'sys/class/infiniband_verbs')) || /^ib_uverbs /m.test(read(join(root, 'proc/modules')));
-  if (devices.length === 0) missing.push('device: there is no RDMA device (/sys/class/infiniband names none)');
-  if (!hasDriver)
-    missing.push('driver: the kernel has not loaded ib_uverbs, through which programs reach RDMA devices');
+  if (devices.length === 0) missing.push('device: there is no RDMA device (/sys/class/infiniband lists none)');
+  if (!hasDriver) missing.push('driver: the kernel has not loaded ib_uverbs, which programs need to use RDMA devices');
   if (devices.length > 0) {
     const closed = devices.filter(({ file }) => file === undefined).map(({ name }) => name);
     if (closed.length > 0)
       missing.push(
-        `device: ${closed.join(', ')} cannot be opened here (no file in /dev/infiniband; give it to the container)`,
+        `device: ${closed.join(', ')} cannot be opened here: add the file in /dev/infiniband to the container`,
       );
     if (!devices.some(({ ports }) => ports.some(({ state }) => state === 'ACTIVE')))
       missing.push('port: no port of an RDMA device is active');
   }
-  if (locked.softBytes < LEAST_MEMLOCK)
+  if (locked.softBytes < MIN_MEMLOCK_BYTES)
     missing.push(`memlock: only ${locked.softBytes} bytes may be locked (ulimit -l unlimited, or --ulimit memlock=-1)`);
   return { devices, missing };
 }
 
-/** @internal What the files of /proc and /sys below `root` say. */
+/** @internal Reads the files of /proc and /sys below `root`. */
 export function readSystem(root = '/'): SystemReport {
   const status = read(join(root, 'proc/self/status'));
   const locked = memlock(root);
@@ -112,7 +114,7 @@ export function readSystem(root = '/'): SystemReport {
   try {
     namespace = readlinkSync(join(root, 'proc/self/ns/pid'));
   } catch {
-    // Without /proc nothing is known, and nothing is claimed.
+    // Without /proc the namespace is not known: report the first one.
   }
   const shared = join(root, 'dev/shm');
   const space = existsSync(shared) ? statfsSync(shared) : undefined;
@@ -126,15 +128,15 @@ export function readSystem(root = '/'): SystemReport {
   };
 }
 
-/** @internal The files that a process has mapped, once each. */
+/** @internal The files that this process has mapped, each once. */
 export function mappedFiles(root = '/'): string[] {
   const paths = [...read(join(root, 'proc/self/maps')).matchAll(/\s(\/\S+)$/gm)].map(([, path]) => path as string);
   return [...new Set(paths)];
 }
 
 /**
- * @internal The files of UCX's libraries where one of them is there more than once: copies that do not know of each other
- * both hook the memory functions of the process.
+ * @internal The files of UCX's libraries that are loaded more than once. Copies corrupt each other: each one hooks the
+ * memory functions of the process.
  */
 export function copiesOfUcx(files: readonly string[]): string[] {
   const byLibrary = new Map<string, Set<string>>();

@@ -1,19 +1,19 @@
-/** What carries the bytes of a transfer. `self` is a copy within a process; `mock` has no transport. */
+/** What carries the bytes of a transfer. `self` is a copy within one process. `mock` has no transport. */
 export type NixlTransport =
   | 'rdma'
   | 'tcp'
-  | 'cuda_ipc'
+  | 'cuda-ipc'
   | 'cma'
   | 'shared-memory'
-  | 'cuda_copy'
+  | 'cuda-copy'
   | 'self'
   | 'gds'
   | 'posix'
   | 'mock';
 
-/** @internal One choice of UCX's, for one operation and one connection. */
+/** @internal A choice that UCX made for one operation and one connection. */
 export interface ProtocolChoice {
-  /** Such as `intra-node cfg#1`. */
+  /** For example `intra-node cfg#1`. */
   readonly connection: string;
   readonly operation: 'READ' | 'WRITE';
   readonly ranges: readonly {
@@ -24,18 +24,18 @@ export interface ProtocolChoice {
   }[];
 }
 
-/** The names of UCX's transports within its lanes, the one that leaves the machine first: of two it is what matters. */
+/** UCX's names of transports within lanes. Transports that leave the machine come first: of two lanes they decide. */
 const NAMES: readonly [RegExp, NixlTransport][] = [
   [/\b(rc|dc|ud|srd|gga)(_\w+)?\//, 'rdma'],
   [/\btcp\//, 'tcp'],
-  [/\bcuda_ipc\b/, 'cuda_ipc'],
+  [/\bcuda_ipc\b/, 'cuda-ipc'],
   [/\bcma\//, 'cma'],
   [/\b(sysv|posix|knem|xpmem)\//, 'shared-memory'],
-  [/\b(cuda|gdr)_copy\b/, 'cuda_copy'],
+  [/\b(cuda|gdr)_copy\b/, 'cuda-copy'],
   [/\bself\//, 'self'],
 ];
 
-/** @internal The transport of UCX's lanes, such as `cma/memory` or `rc_mlx5/mlx5_0:1`; undefined for names not known. */
+/** @internal The transport of UCX's lanes, such as `cma/memory` or `rc_mlx5/mlx5_0:1`. Undefined for unknown names. */
 export function transportOf(lanes: string): NixlTransport | undefined {
   return NAMES.find(([pattern]) => pattern.test(lanes))?.[1];
 }
@@ -45,7 +45,7 @@ const end = (text: string): number => {
   return text === 'inf' ? Infinity : Number(digits) * 1024 ** ' KMG'.indexOf(unit || ' ');
 };
 
-/** @internal The one-sided operations in what UCX prints for UCX_PROTO_INFO=y. */
+/** @internal The one-sided operations in the text that UCX prints with UCX_PROTO_INFO=y. */
 export function parseProtocolReport(text: string): ProtocolChoice[] {
   const choices: ProtocolChoice[] = [];
   let connection = '';
@@ -70,7 +70,7 @@ export function parseProtocolReport(text: string): ProtocolChoice[] {
   return choices;
 }
 
-/** @internal What UCX chose for so many bytes: the last word on it, since connections are set up in steps. */
+/** @internal What UCX chose for a size: the last choice counts, because UCX sets up connections in steps. */
 export function choiceFor(
   choices: readonly ProtocolChoice[],
   operation: 'READ' | 'WRITE',

@@ -1,0 +1,62 @@
+import type { InvokeOptions } from '../addon/invoke.js';
+import { DynamoError } from '../errors.js';
+
+/** Something that an abort or a timeout ends. */
+export interface Failable {
+  fail(error: unknown): void;
+}
+
+const NO_LIMITS: InvokeOptions = Object.freeze({});
+
+export function deadlineError(operation: string, message: string): DynamoError {
+  return new DynamoError('DeadlineExceeded', `${operation} ${message}`, {
+    reason: 'request.deadline_exceeded',
+    operation,
+  });
+}
+
+function requestTimeout(operation: string, timeoutMs: number): DynamoError {
+  return deadlineError(operation, `was not over within ${timeoutMs} ms`);
+}
+
+/** The limits of each attempt, when all attempts together have `timeoutMs`. */
+export function attemptLimits(
+  operation: string,
+  signals: readonly AbortSignal[],
+  timeoutMs: number | undefined,
+): () => InvokeOptions {
+  if (signals.length === 0 && timeoutMs === undefined) return () => NO_LIMITS;
+  const signal = signals.length > 1 ? AbortSignal.any([...signals]) : signals[0];
+  if (timeoutMs === undefined) return () => ({ signal });
+  const end = performance.now() + timeoutMs;
+  const error = (): Error => requestTimeout(operation, timeoutMs);
+  return () => ({ signal, deadline: { ms: Math.max(0, end - performance.now()), error } });
+}
+
+/** Fails the target when a signal aborts or the time is over. Returns a function that removes the limits. */
+export function failOnLimit(
+  target: Failable,
+  operation: string,
+  signals: readonly AbortSignal[],
+  timeoutMs: number | undefined,
+): () => void {
+  const aborted = signals.find((signal) => signal.aborted);
+  if (aborted !== undefined) {
+    target.fail(aborted.reason);
+    return () => {};
+  }
+  if (signals.length === 0 && timeoutMs === undefined) return () => {};
+  const listeners = signals.map((signal) => {
+    const listener = (): void => target.fail(signal.reason);
+    signal.addEventListener('abort', listener, { once: true });
+    return () => signal.removeEventListener('abort', listener);
+  });
+  const timer =
+    timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => target.fail(requestTimeout(operation, timeoutMs)), timeoutMs);
+  return () => {
+    clearTimeout(timer);
+    for (const remove of listeners) remove();
+  };
+}
