@@ -20,21 +20,21 @@ const LABELS: Record<PairName, string> = {
 interface Case {
   readonly kind: Kind;
   readonly concurrency: number;
-  /** Fewer where all together would have more than `IN_FLIGHT_BYTES` on their way. */
-  readonly atATime: number;
+  /** Calls in flight: lower than `concurrency` if those would exceed `IN_FLIGHT_BYTES`. */
+  readonly inFlight: number;
   readonly bytes: number;
   /** Items of a stream. */
   readonly count: number;
 }
 
-/** A caller and what it calls. */
+/** A caller and its server. */
 interface Pair {
   readonly name: PairName;
   readonly caller: Peer;
   readonly server: Peer;
 }
 
-/** What a caller reports of one measurement. */
+/** One measurement, as the caller reports it. */
 interface Sample {
   readonly calls: number;
   readonly items: number;
@@ -44,7 +44,7 @@ interface Sample {
 }
 
 interface Side {
-  /** Processor time: of the thread that runs JavaScript or Python, and of all others. */
+  /** Processor time: of the thread that runs JavaScript or Python, and of all other threads. */
   readonly mainMs: number;
   readonly otherMs: number;
   readonly rssMiB: number;
@@ -55,7 +55,7 @@ interface Round extends Sample {
   readonly server: Side;
 }
 
-/** Processor time a request or item, in microseconds, and memory. */
+/** Processor time per request or item, in microseconds, and memory. */
 interface SideFigure {
   readonly mainMicros: number;
   readonly otherMicros: number;
@@ -64,13 +64,13 @@ interface SideFigure {
 
 interface Figure extends Case {
   readonly pair: PairName;
-  /** Requests or, of streams, items. */
+  /** Requests, or items of streams. */
   readonly perSecond: Spread;
   readonly p50Ms: Spread;
   readonly p99Ms: Spread;
   readonly caller: SideFigure;
   readonly server: SideFigure;
-  /** How often Node to Node is faster, round by round. */
+  /** Ratio of the rates, per round. Above 1, Node to Node is faster. */
   readonly nodeOverThis: Spread;
 }
 
@@ -84,18 +84,24 @@ const PAYLOADS = [
 const SETTINGS = { rounds: 3, warmUpMs: 120, ms: 500, firstWarmUpMs: 800 };
 const QUICK = { rounds: 1, warmUpMs: 20, ms: 60, firstWarmUpMs: 50 };
 
-/** Without those that the limit makes the same as one before. */
+/** All cases, without those that the limit makes equal to an earlier one. */
 function cases(): Case[] {
   const all = (['unary', 'stream'] as const).flatMap((kind) =>
     PAYLOADS.flatMap(({ bytes, count }) =>
       CONCURRENCY.map((concurrency) => {
-        const most = Math.floor(IN_FLIGHT_BYTES / (kind === 'unary' ? bytes : bytes * count));
-        return { kind, concurrency, atATime: Math.min(concurrency, most), bytes, count: kind === 'unary' ? 1 : count };
+        const limit = Math.floor(IN_FLIGHT_BYTES / (kind === 'unary' ? bytes : bytes * count));
+        return {
+          kind,
+          concurrency,
+          inFlight: Math.min(concurrency, limit),
+          bytes,
+          count: kind === 'unary' ? 1 : count,
+        };
       }),
     ),
   );
   const same = (one: Case, other: Case): boolean =>
-    one.kind === other.kind && one.bytes === other.bytes && one.atATime === other.atATime;
+    one.kind === other.kind && one.bytes === other.bytes && one.inFlight === other.inFlight;
   return all.filter((one, index) => all.findIndex((other) => same(one, other)) === index);
 }
 
@@ -144,14 +150,14 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
 
 async function measure(
   { caller, server }: Pair,
-  { kind, atATime, bytes, count }: Case,
+  { kind, inFlight, bytes, count }: Case,
   warmUpMs: number,
   ms: number,
 ): Promise<Round> {
-  const command = { kind, concurrency: atATime, bytes, count };
-  await caller.ask({ ...command, ms: warmUpMs });
+  const command = { kind, concurrency: inFlight, bytes, count };
+  await caller.call({ ...command, ms: warmUpMs });
   const before = [caller, server].map((peer) => peer.cpu());
-  const sample = await caller.ask<Sample>({ ...command, ms });
+  const sample = await caller.call<Sample>({ ...command, ms });
   const [callerSide, serverSide] = [caller, server].map((peer, index) => {
     const { mainMs, otherMs } = peer.cpu();
     const then = before[index] as { mainMs: number; otherMs: number };
@@ -189,23 +195,22 @@ async function measureAll(pairs: readonly Pair[], { quick }: Effort): Promise<Fi
   const { rounds, warmUpMs, ms, firstWarmUpMs } = quick ? QUICK : SETTINGS;
   for (const pair of pairs) {
     for (const kind of ['unary', 'stream'] as const) {
-      await measure(pair, { kind, concurrency: 16, atATime: 16, bytes: 100, count: 16 }, 0, firstWarmUpMs);
+      await measure(pair, { kind, concurrency: 16, inFlight: 16, bytes: 100, count: 16 }, 0, firstWarmUpMs);
     }
   }
   const all: Figure[] = [];
   for (const one of cases()) {
-    const got = new Map<PairName, Round[]>(pairs.map(({ name }) => [name, []]));
+    const measurements = new Map<PairName, Round[]>(pairs.map(({ name }) => [name, []]));
     for (let turn = 0; turn < rounds; turn++) {
       for (let index = 0; index < pairs.length; index++) {
         const pair = pairs[(index + turn) % pairs.length] as Pair;
-        got.get(pair.name)?.push(await measure(pair, one, warmUpMs, ms));
+        measurements.get(pair.name)?.push(await measure(pair, one, warmUpMs, ms));
       }
     }
-    const found = figures(one, got);
-    all.push(...found);
-    console.log(
-      `  ${label(one).padEnd(24)} ${found.map(({ pair, perSecond }) => `${pair} ${perSecond.median}`).join('  ')}`,
-    );
+    const caseFigures = figures(one, measurements);
+    all.push(...caseFigures);
+    const medians = caseFigures.map(({ pair, perSecond }) => `${pair} ${perSecond.median}`);
+    console.log(`  ${label(one).padEnd(24)} ${medians.join('  ')}`);
   }
   return all;
 }
@@ -213,11 +218,11 @@ async function measureAll(pairs: readonly Pair[], { quick }: Effort): Promise<Fi
 const size = (bytes: number): string =>
   bytes >= 1_000_000 ? `${bytes / 1_000_000} MB` : bytes >= 1000 ? `${bytes / 1000} KB` : `${bytes} B`;
 
-function label({ kind, concurrency, atATime, bytes }: Case): string {
-  return `${kind} ${size(bytes)} x ${atATime === concurrency ? concurrency : `${atATime} (limited)`}`;
+function label({ kind, concurrency, inFlight, bytes }: Case): string {
+  return `${kind} ${size(bytes)} x ${inFlight === concurrency ? concurrency : `${inFlight} (limited)`}`;
 }
 
-/** What one unary call at a time takes longer than in Rust, where the payload is small. */
+/** The latency of one unary call at a time above that of Rust, for small payloads. */
 function addedLatency(all: readonly Figure[], wake: number): Goal {
   const p50 = (pair: PairName, bytes: number): number =>
     all.find((one) => one.kind === 'unary' && one.pair === pair && one.concurrency === 1 && one.bytes === bytes)?.p50Ms
@@ -227,17 +232,17 @@ function addedLatency(all: readonly Figure[], wake: number): Goal {
   );
   return {
     goal: 'added p50 over Rust at most 50 us (100 B and 10 KB, one at a time)',
-    got: `${added.join(' and ')} us, where a sleeping thread runs ${wake} us after it is woken`,
+    got: `${added.join(' and ')} us; a sleeping thread runs ${wake} us after its wake-up`,
     met: added.every((each) => each <= 50),
   };
 }
 
 function goals(all: readonly Figure[], wake: number): Goal[] {
-  const judge = (goal: string, kind: Kind, pair: PairName, least: number): Goal => {
-    const found = all.filter((one) => one.kind === kind && one.pair === pair);
-    if (found.length === 0) return { goal, got: pythonMissing ?? 'not run', met: 'not measured' };
-    const ratios = found.map(({ nodeOverThis }) => nodeOverThis.median);
-    const reached = ratios.filter((value) => value >= least).length;
+  const judge = (goal: string, kind: Kind, pair: PairName, minRatio: number): Goal => {
+    const matching = all.filter((one) => one.kind === kind && one.pair === pair);
+    if (matching.length === 0) return { goal, got: pythonMissing ?? 'not run', met: 'not measured' };
+    const ratios = matching.map(({ nodeOverThis }) => nodeOverThis.median);
+    const reached = ratios.filter((value) => value >= minRatio).length;
     return {
       goal,
       got: `${Math.min(...ratios)} to ${Math.max(...ratios)} times; reached in ${reached} of ${ratios.length} cases`,
@@ -255,19 +260,23 @@ function goals(all: readonly Figure[], wake: number): Goal[] {
   ];
 }
 
+function bothSides({ caller, server }: Figure, field: 'mainMicros' | 'otherMicros'): number {
+  return round(caller[field] + server[field]);
+}
+
 function rows(all: readonly Figure[]): Row[] {
   return cases().map((one) => {
-    const found = new Map(
+    const byPair = new Map(
       all
         .filter(
           ({ kind, concurrency, bytes }) => kind === one.kind && concurrency === one.concurrency && bytes === one.bytes,
         )
         .map((each) => [each.pair, each]),
     );
-    const node = found.get('node-node') as Figure;
+    const node = byPair.get('node-node') as Figure;
     const cell = (pair: PairName): string => {
-      const got = found.get(pair);
-      return got === undefined ? 'not measured' : `${got.perSecond.median} (${got.nodeOverThis.median}x)`;
+      const figure = byPair.get(pair);
+      return figure === undefined ? 'not measured' : `${figure.perSecond.median} (${figure.nodeOverThis.median}x)`;
     };
     return {
       what: label(one),
@@ -278,7 +287,7 @@ function rows(all: readonly Figure[]): Row[] {
         cell('python-python'),
         cell('grpc-grpc'),
         cell('rust-rust'),
-        `${round(node.caller.mainMicros + node.server.mainMicros)} + ${round(node.caller.otherMicros + node.server.otherMicros)}`,
+        `${bothSides(node, 'mainMicros')} + ${bothSides(node, 'otherMicros')}`,
         `${node.caller.rssMiB} + ${node.server.rssMiB}`,
       ],
     };
@@ -296,13 +305,13 @@ function measured(
     figures: all,
     goals: goals(all, wake),
     charts: (['unary', 'stream'] as const).map((kind) => ({
-      title: kind === 'unary' ? 'Unary echo: requests a second' : 'Streams: items a second',
+      title: kind === 'unary' ? 'Unary echo: requests per second' : 'Streams: items per second',
       logarithmic: true,
       series: pairs.map((pair) => LABELS[pair]),
       groups: cases()
         .filter((one) => one.kind === kind)
         .map((one) => ({
-          name: [size(one.bytes), `x ${one.atATime}`],
+          name: [size(one.bytes), `x ${one.inFlight}`],
           values: pairs.map(
             (pair) =>
               all.find(
@@ -329,7 +338,7 @@ function measured(
   };
 }
 
-/** Echo, unary and streamed, between two processes of each kind. */
+/** Unary and streamed echo between pairs of processes. */
 export const echo: Bench = async (effort) => {
   buildPeer('echo_peer');
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));

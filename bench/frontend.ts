@@ -11,11 +11,11 @@ type Worker = 'typescript' | 'python' | 'mocker';
 const LABELS: Record<Worker, string> = { typescript: 'TypeScript worker', python: 'Python worker', mocker: 'mocker' };
 
 interface Case {
-  /** Of the closed loop, or of the warm-up of an open one. */
+  /** Concurrency of the closed loop, or of the warm-up of an open loop. */
   readonly concurrency: number;
-  /** Requests a second of an open loop: what every worker can do, so that none is measured by the queue that it fills. */
+  /** Requests per second of an open loop. All workers can serve this rate, so no queue grows. */
   readonly rate?: number;
-  /** Requests follow each other on a connection, as those of most clients do; else each has one of its own. */
+  /** Reuse connections, as most clients do. If false, each request opens its own. */
   readonly keepAlive: boolean;
 }
 
@@ -49,22 +49,22 @@ const SETTINGS = { rounds: 3, warmUpMs: 400, ms: 2000 };
 const QUICK = { rounds: 1, warmUpMs: 50, ms: 150 };
 const MODEL_TIMEOUT_MS = 60_000;
 
-/** Why the library cannot serve a model here, or undefined where it can. */
-async function unusable(): Promise<string | undefined> {
+/** Why the library cannot serve a model, or undefined if it can. */
+async function reasonToSkip(): Promise<string | undefined> {
   const library = (await import('dynamo-node')) as Record<string, unknown>;
   const missing = ['Frontend', 'serveEngine'].filter((name) => library[name] === undefined);
-  return missing.length === 0 ? undefined : `dist/ exports no ${missing.join(' and no ')}`;
+  return missing.length === 0 ? undefined : `dist/ does not export ${missing.join(' or ')}`;
 }
 
 async function waitForModels(url: string, workers: ReadonlyMap<Worker, Peer>): Promise<void> {
   const deadline = Date.now() + MODEL_TIMEOUT_MS;
   for (;;) {
     const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] };
-    const seen = data.map(({ id }) => id);
-    const missing = [...workers].filter(([name]) => !seen.includes(name));
+    const served = data.map(({ id }) => id);
+    const missing = [...workers].filter(([name]) => !served.includes(name));
     if (missing.length === 0) return;
     if (Date.now() > deadline)
-      throw new Error(missing.map(([name, { log }]) => `no model of the worker ${name}:\n${log}`).join('\n'));
+      throw new Error(missing.map(([name, { log }]) => `the model of worker ${name} is missing:\n${log}`).join('\n'));
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -93,18 +93,18 @@ async function measureAll(caller: Peer, workers: readonly Worker[], { quick }: E
   const { rounds, warmUpMs, ms } = quick ? QUICK : SETTINGS;
   const figures: Figure[] = [];
   for (const one of CASES) {
-    const got = new Map<Worker, Sample[]>(workers.map((worker) => [worker, []]));
+    const samplesOf = new Map<Worker, Sample[]>(workers.map((worker) => [worker, []]));
     for (let round = 0; round < rounds; round++) {
       for (let index = 0; index < workers.length; index++) {
         const worker = workers[(index + round) % workers.length] as Worker;
-        got
+        samplesOf
           .get(worker)
-          ?.push(await caller.ask<Sample>({ model: worker, tokens: TOKENS, prompt: PROMPT, ...one, warmUpMs, ms }));
+          ?.push(await caller.call<Sample>({ model: worker, tokens: TOKENS, prompt: PROMPT, ...one, warmUpMs, ms }));
       }
     }
     const rates = (worker: Worker): number[] =>
-      (got.get(worker) as Sample[]).map(({ calls, seconds }) => calls / seconds);
-    for (const [worker, samples] of got) {
+      (samplesOf.get(worker) as Sample[]).map(({ calls, seconds }) => calls / seconds);
+    for (const [worker, samples] of samplesOf) {
       figures.push({
         ...one,
         worker,
@@ -120,7 +120,7 @@ async function measureAll(caller: Peer, workers: readonly Worker[], { quick }: E
 }
 
 function label({ concurrency, rate, keepAlive }: Case): string {
-  return `${rate === undefined ? `x ${concurrency}` : `${rate} a second`}${keepAlive ? ', kept connection' : ''}`;
+  return `${rate === undefined ? `x ${concurrency}` : `${rate} per second`}${keepAlive ? ', kept connection' : ''}`;
 }
 
 function rows(figures: readonly Figure[]): Row[] {
@@ -137,9 +137,9 @@ function rows(figures: readonly Figure[]): Row[] {
   );
 }
 
-/** Streaming chat through one frontend, before workers of each kind. */
+/** Streaming chat through one frontend with workers of each kind. */
 export const frontend: Bench = async (effort) => {
-  const reason = await unusable();
+  const reason = await reasonToSkip();
   if (reason !== undefined) return { skipped: reason };
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
   const dir = join(folder, 'discovery');
@@ -176,9 +176,8 @@ export const frontend: Bench = async (effort) => {
         ...(effort.quick ? QUICK : SETTINGS),
         tokens: TOKENS,
         promptCharacters: PROMPT.length,
-        loop: 'closed, or open where it says a second; drain included; median of interleaved rounds',
-        mocker:
-          'python -m dynamo.mocker --speedup-ratio 1000000: its engine is Rust, no Python is on the way of a token',
+        loop: 'closed, or open if a rate is given; drain included; median of interleaved rounds',
+        mocker: 'python -m dynamo.mocker --speedup-ratio 1000000: its engine is Rust; no Python code handles a token',
         memory,
         notMeasured: pythonMissing === undefined ? {} : { python: pythonMissing, mocker: pythonMissing },
       },
@@ -186,7 +185,7 @@ export const frontend: Bench = async (effort) => {
       goals: [],
       charts: [
         {
-          title: `Streaming chat, ${TOKENS} tokens: requests a second`,
+          title: `Streaming chat, ${TOKENS} tokens: requests per second`,
           logarithmic: false,
           series,
           groups: groups((one) => one.requestsPerSecond),

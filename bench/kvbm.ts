@@ -9,7 +9,8 @@ import {
   TokenSequence,
 } from 'dynamo-node';
 import { pack } from '../lib/addon/codec.js';
-import { invokeSync, native } from '../lib/addon/invoke.js';
+import { invokeSync } from '../lib/addon/invoke.js';
+import { testing } from '../test/helpers/testing-native.js';
 import { Peer, pythonMissing } from './lib/peer.js';
 import type { Bench, Goal } from './lib/result.js';
 import { ratio, round, type Spread, spread } from './lib/stats.js';
@@ -19,7 +20,7 @@ const BLOCK_COUNT = 8192;
 const COUNTS = [1, 8, 32, 128] as const;
 const TOKENS = [8192, 131072] as const;
 const ROUNDS = 7;
-/** Of one measurement, about. */
+/** Approximate duration of one measurement. */
 const MEASURE_NS = 60e6;
 const GOAL_BATCH = 0.8;
 const GOAL_HASH = 0.9;
@@ -27,10 +28,10 @@ const GOAL_WHEEL = 10;
 
 type What = 'allocate' | 'register' | 'match' | 'matchInactive' | 'hash';
 
-/** Nanoseconds a call in the crate alone, in this process. */
+/** Nanoseconds per call of the crate alone, in this process. */
 function crate(what: What, count: number, calls: number): number {
   const args = pack({ what, count, calls, blockSize: BLOCK_SIZE, blockCount: BLOCK_COUNT });
-  return invokeSync(native.kvbmBench, 'bench', { args }) / calls;
+  return invokeSync(testing.kvbmBench, 'bench', { args }) / calls;
 }
 
 function timed(calls: number, work: () => void): number {
@@ -46,7 +47,7 @@ function sequenceOf(count: number, seed: number): TokenSequence {
   );
 }
 
-/** Nanoseconds a call through this package, of exactly what the crate's side does. */
+/** Nanoseconds per call through this package, for the same work. */
 function ours(what: What, count: number, calls: number): number {
   if (what === 'hash') {
     const tokens = Uint32Array.from({ length: count }, (_, index) => index);
@@ -94,9 +95,9 @@ interface Case {
   readonly count: number;
   readonly oursNs: Spread;
   readonly crateNs: Spread;
-  /** Of the crate's speed. */
+  /** The fraction of the crate's speed. */
   readonly part: Spread;
-  /** Of the blocks' hashes alone, here and in the wheel, which knows no more. */
+  /** Time for the blocks' hashes only, here and in the Python wheel, which has no sequences. */
   readonly hashesNs?: Spread;
   readonly wheelNs?: Spread;
   readonly timesWheel?: Spread;
@@ -125,7 +126,7 @@ async function measure(what: What, count: number, rounds: number, wheel: Peer | 
     for (const side of index % 2 === 0 ? both : both.reverse()) side();
     if (wheel !== undefined) {
       const wheelCalls = Math.max(2, Math.ceil(calls / 20));
-      const { seconds } = await wheel.ask<{ seconds: number }>({
+      const { seconds } = await wheel.call<{ seconds: number }>({
         tokens: count,
         calls: wheelCalls,
         block_size: BLOCK_SIZE,
@@ -155,17 +156,17 @@ function goalsOf(cases: readonly Case[]): Goal[] {
   const batch = worst(cases.filter(({ what, count }) => what !== 'hash' && count >= 32));
   const hash = worst(cases.filter(({ what }) => what === 'hash'));
   const wheel = cases.flatMap(({ timesWheel }) => (timesWheel === undefined ? [] : [timesWheel.median]));
-  const said = (one: Case | undefined): string =>
+  const shown = (one: Case | undefined): string =>
     one === undefined ? 'none' : `at least ${one.part.median} (${NAMES[one.what]}, ${one.count})`;
   return [
     {
       goal: `batches of 32 and more at ${GOAL_BATCH} of the crate's speed`,
-      got: said(batch),
+      got: shown(batch),
       met: batch !== undefined && batch.part.median >= GOAL_BATCH,
     },
     {
       goal: `hashing at ${GOAL_HASH} of the crate's speed`,
-      got: said(hash),
+      got: shown(hash),
       met: hash !== undefined && hash.part.median >= GOAL_HASH,
     },
     {
@@ -176,7 +177,7 @@ function goalsOf(cases: readonly Case[]): Goal[] {
   ];
 }
 
-/** KV blocks through this package beside the crates alone, in one process, and hashing beside the wheel. */
+/** Compares KV blocks through this package with the crates alone, in one process, and hashing with the Python wheel. */
 export const kvbm: Bench = async ({ quick }) => {
   const rounds = quick ? 1 : ROUNDS;
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadNixl, NixlLoadError } from 'dynamo-node';
 import { goalsOf } from './lib/nixl-goals.js';
+import { type Case, type OwnFigures, PLACE_NAMES, PLACES, type Place, type Side } from './lib/nixl-report.js';
 import { buildPeer, Peer, pythonMissing } from './lib/peer.js';
 import type { Bench, Row } from './lib/result.js';
 import { ratio, round, type Spread, spread } from './lib/stats.js';
@@ -10,12 +11,11 @@ import { ratio, round, type Spread, spread } from './lib/stats.js';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const BANDWIDTH = [4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB];
-const QUICK_MOST = 16 * MIB;
-/** How many bytes move while timers are watched. */
+const QUICK_MAX_BYTES = 16 * MIB;
+/** The bytes that move while timers are measured. */
 const LOOP_BYTES = 1024 * MIB;
 const LATENCY = [64, 512, 4 * KIB, 64 * KIB];
-const PLACES = ['one', 'two'] as const;
-/** Posts under way at a time where bandwidth is measured, and the most bytes that they move. */
+/** The posts in flight for a measurement of bandwidth, and the most bytes that they move. */
 const WINDOW = 4;
 const WINDOW_BYTES = 64 * MIB;
 const ROUNDS = 7;
@@ -23,54 +23,25 @@ const MEASURE_MS = 60;
 const IDLE_MS = 4000;
 const WAITING = 100;
 
-export type Place = (typeof PLACES)[number];
-type Side = 'node' | 'c' | 'python' | 'memcpy';
-
-/** One line of the table: what each side was asked, and nanoseconds a call. */
-export interface Case {
-  readonly what: string;
-  readonly place: Place;
-  /** That one call moves. */
-  readonly bytes: number;
-  /** What is shown, by the mean or the median call. */
-  readonly unit: 'GB/s' | 'us' | 'ms';
-  readonly ns: Readonly<Partial<Record<Side, Spread>>>;
-  /** Of the speed of that side, round by round. */
-  readonly of: Readonly<Partial<Record<Exclude<Side, 'node'>, Spread>>>;
-}
-
-interface Asked {
+interface Measurement {
   readonly what: string;
   readonly place: Place;
   readonly bytes: number;
   readonly unit: Case['unit'];
   readonly command: Readonly<Record<string, unknown>>;
-  /** Where the others have no such difference they are asked this. */
+  /** The command for Node.js, if it differs from that of the others. */
   readonly node?: Readonly<Record<string, unknown>>;
   readonly memcpy?: Readonly<Record<string, unknown>>;
 }
-
-/** What only this package is asked. */
-export interface Own {
-  readonly loop: { readonly p99Ms: Spread; readonly maxMs: Spread; readonly gigabytesPerSecond: Spread };
-  /** Part of one core, of each program with an agent that does nothing. */
-  readonly idle: Readonly<Partial<Record<Side, Spread>>>;
-  readonly listening: Spread;
-  readonly waiting: Spread;
-  /** With an agent, before any memory of its own. */
-  readonly rssMiB: Readonly<Partial<Record<Side, number>>>;
-}
-
-const PLACE_NAMES: Record<Place, string> = { one: 'one process', two: 'two processes' };
 
 function sizeOf(bytes: number): string {
   if (bytes >= MIB) return `${bytes / MIB} MiB`;
   return bytes >= KIB ? `${bytes / KIB} KiB` : `${bytes} B`;
 }
 
-function all(most: number): Asked[] {
-  return PLACES.flatMap((place): Asked[] => {
-    const bandwidth = BANDWIDTH.filter((bytes) => bytes <= most).map((bytes): Asked => {
+function measurements(maxBytes: number): Measurement[] {
+  return PLACES.flatMap((place): Measurement[] => {
+    const bandwidth = BANDWIDTH.filter((bytes) => bytes <= maxBytes).map((bytes): Measurement => {
       const window = bytes * WINDOW <= WINDOW_BYTES ? WINDOW : 1;
       const memcpy = { verb: 'copy', bytes, count: 1 };
       return {
@@ -83,7 +54,7 @@ function all(most: number): Asked[] {
       };
     });
     const latency = LATENCY.flatMap((bytes) =>
-      (['inline', 'executor'] as const).map((how): Asked => {
+      (['inline', 'executor'] as const).map((how): Measurement => {
         const command = { verb: 'post', place, bytes, window: 1 };
         const node = { ...command, thread: how === 'inline' ? 'javascript' : 'agent' };
         return {
@@ -126,11 +97,11 @@ function all(most: number): Asked[] {
   });
 }
 
-/** Runs one program, with all others off the processors: an agent of the wheel's keeps a core busy by itself. */
+/** Runs one program while all others are stopped: an idle agent of the Python wheel keeps a core busy. */
 async function turn<Answer>(peer: Peer, command: object): Promise<Answer> {
   peer.resume();
   try {
-    return await peer.ask<Answer>(command, 120_000);
+    return await peer.call<Answer>(command, 120_000);
   } finally {
     peer.pause();
   }
@@ -142,8 +113,8 @@ interface Movers {
   readonly python: Peer | undefined;
 }
 
-async function measure(asked: Asked, movers: Movers, rounds: number, ms: number): Promise<Case> {
-  const { what, place, bytes, unit, command, node = command, memcpy } = asked;
+async function measure(measurement: Measurement, movers: Movers, rounds: number, ms: number): Promise<Case> {
+  const { what, place, bytes, unit, command, node = command, memcpy } = measurement;
   const turns: [Side, Peer | undefined, object | undefined][] = [
     ['node', movers.node, node],
     ['c', movers.c, command],
@@ -154,8 +125,8 @@ async function measure(asked: Asked, movers: Movers, rounds: number, ms: number)
   const took: Partial<Record<Side, number[]>> = {};
   for (let index = 0; index < rounds; index++) {
     for (let offset = 0; offset < sides.length; offset++) {
-      const [side, peer, asks] = sides[(index + offset) % sides.length] as [Side, Peer, object];
-      const { meanNs, p50Ns } = await turn<{ meanNs: number; p50Ns: number }>(peer, { ms, ...asks });
+      const [side, peer, request] = sides[(index + offset) % sides.length] as [Side, Peer, object];
+      const { meanNs, p50Ns } = await turn<{ meanNs: number; p50Ns: number }>(peer, { ms, ...request });
       (took[side] ??= []).push(unit === 'us' ? p50Ns : meanNs);
     }
   }
@@ -170,10 +141,10 @@ async function measure(asked: Asked, movers: Movers, rounds: number, ms: number)
   };
 }
 
-/** Each mover has an agent to write from and, for the rows within one process, one to write to. */
+/** Each mover has an agent that writes and, for the rows within one process, an agent that is written to. */
 const AGENTS = 2;
 
-/** The part of a core that each agent of a program takes while nothing is asked of it. */
+/** The part of a core that each idle agent of a program uses. */
 async function idleOf(peer: Peer, rounds: number, ms: number, agents = AGENTS): Promise<Spread> {
   const parts: number[] = [];
   peer.resume();
@@ -186,7 +157,7 @@ async function idleOf(peer: Peer, rounds: number, ms: number, agents = AGENTS): 
   return spread(parts);
 }
 
-/** Reads of a peer that is stopped wait: over TCP, because a one-sided copy needs nobody. */
+/** Reads from a stopped peer wait. They use TCP, because a one-sided copy does not need the peer. */
 async function waitingOf(dir: string, rounds: number, ms: number): Promise<Spread> {
   const bytes = 64 * KIB;
   const target = Peer.node('target over TCP', dir, 'nixl.mjs', 'tcpTarget', 'waiting-target', String(bytes * WAITING));
@@ -194,9 +165,9 @@ async function waitingOf(dir: string, rounds: number, ms: number): Promise<Sprea
   try {
     const { metadata, address } = await target.started();
     await mover.started();
-    await mover.ask({ verb: 'connect', bytes: bytes * WAITING, metadata, address });
+    await mover.call({ verb: 'connect', bytes: bytes * WAITING, metadata, address });
     target.pause();
-    await mover.ask({ verb: 'hold', bytes, count: WAITING });
+    await mover.call({ verb: 'hold', bytes, count: WAITING });
     return await idleOf(mover, rounds, ms, 1);
   } finally {
     await mover.stop();
@@ -207,13 +178,13 @@ async function waitingOf(dir: string, rounds: number, ms: number): Promise<Sprea
 async function ownOf(
   dir: string,
   movers: Movers,
-  most: number,
+  maxBytes: number,
   rounds: number,
   ms: number,
-): Promise<Omit<Own, 'idle' | 'rssMiB'>> {
+): Promise<Omit<OwnFigures, 'idle' | 'rssMiB'>> {
   const moves: { p99Ms: number; maxMs: number; gigabytesPerSecond: number }[] = [];
   for (let index = 0; index < rounds; index++)
-    moves.push(await turn(movers.node, { verb: 'loop', bytes: most, count: LOOP_BYTES / most }));
+    moves.push(await turn(movers.node, { verb: 'loop', bytes: maxBytes, count: LOOP_BYTES / maxBytes }));
   await turn(movers.node, { verb: 'listen' });
   return {
     loop: {
@@ -235,7 +206,7 @@ function shown(one: Case, side: Side): string {
   return String(round(one.unit === 'GB/s' ? one.bytes / ns : ns / (one.unit === 'us' ? 1e3 : 1e6)));
 }
 
-function rowsOf(cases: readonly Case[], { loop, idle, listening, waiting, rssMiB }: Own): Row[] {
+function rowsOf(cases: readonly Case[], { loop, idle, listening, waiting, rssMiB }: OwnFigures): Row[] {
   const times = (part: Spread | undefined): string =>
     part === undefined ? '' : `${part.median} (${part.min} to ${part.max})`;
   const percent = (part: Spread | undefined): string => (part === undefined ? '' : String(round(part.median * 100)));
@@ -260,7 +231,7 @@ function rowsOf(cases: readonly Case[], { loop, idle, listening, waiting, rssMiB
   ];
 }
 
-/** NIXL through this package beside a C++ program on the same library, its Python wheel, and memcpy. */
+/** Compares NIXL through this package with a C++ program on the same library, the Python wheel, and memcpy. */
 export const nixl: Bench = async ({ quick }) => {
   let path: string;
   try {
@@ -270,10 +241,10 @@ export const nixl: Bench = async ({ quick }) => {
     throw error;
   }
   buildPeer('nixl_peer');
-  const most = quick ? QUICK_MOST : Math.max(...BANDWIDTH);
+  const maxBytes = quick ? QUICK_MAX_BYTES : Math.max(...BANDWIDTH);
   const [rounds, ms, idleMs] = quick ? [1, 5, 200] : [ROUNDS, MEASURE_MS, IDLE_MS];
   const dir = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
-  const target = Peer.node('target', dir, 'nixl.mjs', 'target', 'bench-target', String(most));
+  const target = Peer.node('target', dir, 'nixl.mjs', 'target', 'bench-target', String(maxBytes));
   const movers: Movers = {
     node: Peer.node('Node.js', dir, 'nixl.mjs', 'mover', 'bench-node'),
     c: Peer.compiled('C++', dir, 'nixl_peer', 'bench-c', path),
@@ -289,10 +260,10 @@ export const nixl: Bench = async ({ quick }) => {
     const rssMiB = Object.fromEntries(sides.map(([side, peer]) => [side, peer.memory().rssMiB]));
     const idle: Partial<Record<Side, Spread>> = {};
     for (const [side, peer] of sides) idle[side] = await idleOf(peer, quick ? 1 : 3, idleMs);
-    for (const [, peer] of sides) await turn(peer, { verb: 'connect', bytes: most, metadata, address });
+    for (const [, peer] of sides) await turn(peer, { verb: 'connect', bytes: maxBytes, metadata, address });
     const cases: Case[] = [];
-    for (const asked of all(most)) cases.push(await measure(asked, movers, rounds, ms));
-    const own: Own = { rssMiB, idle, ...(await ownOf(dir, movers, most, rounds, idleMs)) };
+    for (const measurement of measurements(maxBytes)) cases.push(await measure(measurement, movers, rounds, ms));
+    const own: OwnFigures = { rssMiB, idle, ...(await ownOf(dir, movers, maxBytes, rounds, idleMs)) };
     const bandwidths = cases.filter(({ what }) => what.startsWith('bandwidth'));
     return {
       settings: {

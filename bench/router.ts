@@ -26,32 +26,32 @@ interface Figures {
   readonly p99Us: number;
 }
 
-function figuresOf(took: number[], ms: number): Figures {
-  took.sort((a, b) => a - b);
-  const at = (share: number): number => (took[Math.floor(took.length * share)] as number) * 1000;
-  return { perSecond: took.length / (ms / 1000), p50Us: at(0.5), p99Us: at(0.99) };
+function figuresOf(latencies: number[], ms: number): Figures {
+  latencies.sort((a, b) => a - b);
+  const at = (share: number): number => (latencies[Math.floor(latencies.length * share)] as number) * 1000;
+  return { perSecond: latencies.length / (ms / 1000), p50Us: at(0.5), p99Us: at(0.99) };
 }
 
-/** Calls one after the other for so long, each timed. */
+/** Times sequential calls for `ms` milliseconds. */
 async function measured(call: () => unknown, ms: number): Promise<Figures> {
-  const took: number[] = [];
+  const latencies: number[] = [];
   const begin = performance.now();
   for (let now = begin; now - begin < ms; ) {
     const result = call();
     if (result instanceof Promise) await result;
     const after = performance.now();
-    took.push(after - now);
+    latencies.push(after - now);
     now = after;
   }
-  return figuresOf(took, performance.now() - begin);
+  return figuresOf(latencies, performance.now() - begin);
 }
 
-async function warm(call: () => unknown, ms: number): Promise<Figures> {
+async function measuredWarm(call: () => unknown, ms: number): Promise<Figures> {
   await measured(call, ms / 4);
   return measured(call, ms);
 }
 
-/** The same hashes in every run; chains of one seed are one prompt. */
+/** The hashes of a prompt. A seed gives the same hashes in every run. */
 function chain(seed: number, blocks: number): BigUint64Array {
   let state = BigInt(seed + 1);
   return BigUint64Array.from(
@@ -60,8 +60,8 @@ function chain(seed: number, blocks: number): BigUint64Array {
   );
 }
 
-function stored(worker: number, seed: number, blocks: number, have = blocks): RouterEvent {
-  const tokensHashes = chain(seed, blocks).subarray(0, have);
+function stored(worker: number, seed: number, blocks: number, storedBlocks = blocks): RouterEvent {
+  const tokensHashes = chain(seed, blocks).subarray(0, storedBlocks);
   return {
     kind: 'stored',
     workerId: BigInt(worker),
@@ -71,8 +71,8 @@ function stored(worker: number, seed: number, blocks: number, have = blocks): Ro
   };
 }
 
-/** What the wheel's side has: half of the workers have a prompt's whole chain, the others half of it. */
-function held(blocks: number): RouterEvent[] {
+/** The cache of the workers, as in the wheel's bench. Every second worker has only half of each prompt. */
+function cachedEvents(blocks: number): RouterEvent[] {
   return Array.from({ length: PROMPTS }, (_, prompt) =>
     Array.from({ length: WORKERS }, (_, worker) =>
       stored(worker, prompt, blocks, worker % 2 === 0 ? blocks : blocks / 2),
@@ -85,7 +85,7 @@ function cycle<T>(items: readonly T[]): () => T {
   return () => items[at++ % items.length] as T;
 }
 
-/** Chains that are new to each worker; a new tree once all workers have all. */
+/** Applies prompts that are new to each worker. Begins a new tree after all prompts. */
 function applying(blocks: number, batch: number): () => void {
   const events = Array.from({ length: WORKERS }, (_, worker) =>
     Array.from({ length: 256 }, (_, seed) => stored(worker, seed, blocks)),
@@ -101,29 +101,29 @@ function applying(blocks: number, batch: number): () => void {
 type Case = (blocks: number, ms: number) => Promise<Figures>;
 
 const CASES: Record<string, Case> = {
-  'apply, RadixTree': (blocks, ms) => warm(applying(blocks, 1), ms),
+  'apply, RadixTree': (blocks, ms) => measuredWarm(applying(blocks, 1), ms),
   [`apply, RadixTree, ${BATCH} at once`]: async (blocks, ms) => {
-    const figures = await warm(applying(blocks, BATCH), ms);
+    const figures = await measuredWarm(applying(blocks, BATCH), ms);
     return { perSecond: figures.perSecond * BATCH, p50Us: figures.p50Us / BATCH, p99Us: figures.p99Us / BATCH };
   },
   'find, RadixTree': (blocks, ms) => {
     const tree = new RadixTree();
-    tree.apply(held(blocks));
+    tree.apply(cachedEvents(blocks));
     const next = cycle(Array.from({ length: PROMPTS }, (_, prompt) => chain(prompt, blocks)));
-    return warm(() => tree.findMatches(next()), ms);
+    return measuredWarm(() => tree.findMatches(next()), ms);
   },
   'find, KvIndexer in place': async (blocks, ms) => {
     await using index = new KvIndexer({ blockSize: BLOCK_SIZE });
-    await index.apply(held(blocks));
+    await index.apply(cachedEvents(blocks));
     const next = cycle(Array.from({ length: PROMPTS }, (_, prompt) => chain(prompt, blocks)));
-    return await warm(() => index.findMatchesSync(next()), ms);
+    return await measuredWarm(() => index.findMatchesSync(next()), ms);
   },
 };
 
-const asked = (peer: Peer, verb: string, blocks: number, ms: number): Promise<Figures> =>
-  peer.ask<Figures>({ verb, blocks, workers: WORKERS, prompts: PROMPTS, blockSize: BLOCK_SIZE, ms });
+const peerFigures = (peer: Peer, verb: string, blocks: number, ms: number): Promise<Figures> =>
+  peer.call<Figures>({ verb, blocks, workers: WORKERS, prompts: PROMPTS, blockSize: BLOCK_SIZE, ms });
 
-/** What is selected for: a prompt that one of the workers has. */
+/** Blocks of each prompt of a selection. One of the workers has them. */
 const SELECTED_BLOCKS = 32;
 const LANES = 32;
 const SELECTIONS = {
@@ -132,7 +132,7 @@ const SELECTIONS = {
   [`select, ${LANES} at a time`]: 'selectMany',
 };
 
-/** The whole choice, with its queue. */
+/** Measures the whole choice, including its queue. */
 async function selections(ms: number): Promise<Figures[]> {
   await using router = await SelectionService.create();
   for (let worker = 0; worker < WORKERS; worker++)
@@ -154,31 +154,31 @@ async function selections(ms: number): Promise<Figures[]> {
   }
   const next = cycle(prompts);
   const select = (): Promise<unknown> => router.select({ tokens: next() });
-  const one = await warm(select, ms);
-  const booked = await warm(async () => router.free((await router.reserve({ tokens: next() })).id), ms);
-  return [one, booked, await many(select, ms)];
+  const one = await measuredWarm(select, ms);
+  const reserved = await measuredWarm(async () => router.free((await router.reserve({ tokens: next() })).id), ms);
+  return [one, reserved, await concurrent(select, ms)];
 }
 
-async function many(call: () => Promise<unknown>, ms: number): Promise<Figures> {
+async function concurrent(call: () => Promise<unknown>, ms: number): Promise<Figures> {
   const lanes = async (limit: number): Promise<Figures> => {
-    const took: number[] = [];
+    const latencies: number[] = [];
     const begin = performance.now();
     const lane = async (): Promise<void> => {
       for (let now = performance.now(); now - begin < limit; ) {
         await call();
         const after = performance.now();
-        took.push(after - now);
+        latencies.push(after - now);
         now = after;
       }
     };
     await Promise.all(Array.from({ length: LANES }, lane));
-    return figuresOf(took, performance.now() - begin);
+    return figuresOf(latencies, performance.now() - begin);
   };
   await lanes(ms / 4);
   return lanes(ms);
 }
 
-/** Index and selection here, on the crates alone, and in the wheel, by turns. */
+/** Index and selection: in this package, on the crates, and in the wheel, in turn. */
 export const router: Bench = async ({ quick }) => {
   if (pythonMissing !== undefined) return { skipped: pythonMissing };
   buildPeer('index_peer');
@@ -189,7 +189,7 @@ export const router: Bench = async ({ quick }) => {
   const peer =
     (of: Peer, verb: string): Case =>
     (blocks, ms) =>
-      asked(of, verb, blocks, ms);
+      peerFigures(of, verb, blocks, ms);
   const cases: Record<string, Case> = {
     ...CASES,
     'apply, crate': peer(crate, 'apply'),
@@ -198,23 +198,24 @@ export const router: Bench = async ({ quick }) => {
     'apply, wheel': peer(wheel, 'apply'),
     'find, wheel': peer(wheel, 'find'),
   };
-  const got = new Map<string, Figures[]>();
-  const note = (name: string, figures: Figures): void => void got.set(name, [...(got.get(name) ?? []), figures]);
+  const samples = new Map<string, Figures[]>();
+  const record = (name: string, figures: Figures): void =>
+    void samples.set(name, [...(samples.get(name) ?? []), figures]);
   try {
     await Promise.all([wheel.started(), crate.started()]);
     for (let turn = 0; turn < rounds; turn++) {
       for (const blocks of BLOCKS) {
         for (const [name, measure] of Object.entries(cases))
-          note(`${name}, ${blocks} blocks`, await measure(blocks, ms));
+          record(`${name}, ${blocks} blocks`, await measure(blocks, ms));
       }
       const ours = await selections(ms);
       for (const [index, [name, verb]] of Object.entries(SELECTIONS).entries()) {
-        note(name, ours[index] as Figures);
+        record(name, ours[index] as Figures);
         for (const [who, of] of [
           ['crate', crate],
           ['wheel', wheel],
         ] as const)
-          note(`${name}, ${who}`, await asked(of, verb, SELECTED_BLOCKS, ms));
+          record(`${name}, ${who}`, await peerFigures(of, verb, SELECTED_BLOCKS, ms));
       }
     }
   } finally {
@@ -222,8 +223,8 @@ export const router: Bench = async ({ quick }) => {
     rmSync(dir, { recursive: true, force: true });
   }
   const of = (name: string, field: keyof Figures): number[] =>
-    (got.get(name) as Figures[]).map((figures) => figures[field]);
-  // The median call of each side: other load on the machine stretches a few calls, which the mean would show.
+    (samples.get(name) as Figures[]).map((figures) => figures[field]);
+  // Ratios of medians: other load on the machine delays a few calls, and the mean would include them.
   const times = (theirs: string, ours: string): Spread => ratio(of(theirs, 'p50Us'), of(ours, 'p50Us'));
   const finds = BLOCKS.map((blocks) => ({
     blocks,
@@ -233,7 +234,7 @@ export const router: Bench = async ({ quick }) => {
   const text = (spread: Spread): string => String(spread.median);
   const names = [
     ...BLOCKS.flatMap((blocks) => Object.keys(cases).map((name) => `${name}, ${blocks} blocks`)),
-    ...[...got.keys()].filter((name) => !name.endsWith(' blocks')),
+    ...[...samples.keys()].filter((name) => !name.endsWith(' blocks')),
   ];
   const fields = (name: string) => ({
     perSecond: spread(of(name, 'perSecond')),
@@ -257,7 +258,7 @@ export const router: Bench = async ({ quick }) => {
     })),
     charts: [
       {
-        title: 'Calls a second',
+        title: 'Calls per second',
         logarithmic: true,
         series: BLOCKS.map((blocks) => `${blocks} blocks`),
         groups: Object.keys(cases).map((name) => ({

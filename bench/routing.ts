@@ -10,11 +10,11 @@ import { median, ratio, round, type Spread, spread } from './lib/stats.js';
 import { withMockerVocabulary } from './lib/vocabulary.js';
 
 const GROUPS = 16;
-/** Of round-robin's knee. */
+/** The load of a run, as a share of round-robin's knee. */
 const LOAD = 0.7;
-/** The knee is the greatest rate at which round-robin's mean time to the first token is at most so many times that of one request at a time. */
+/** At the knee, round-robin's mean time to first token is this many times that of one request at a time. */
 const KNEE = 3;
-/** The knee is looked for downwards: from so many times what a closed loop does, by so much less each time. */
+/** The search for the knee goes down from START times the rate of a closed loop, by the factor STEP. */
 const [START, STEP] = [1.4, 0.9];
 const GOAL = 0.5;
 
@@ -31,26 +31,30 @@ interface Pool {
   readonly workers: number;
   readonly prompts: Prompts;
   readonly blockSize: number;
-  /** Prefixes that a worker's cache has room for, beside two requests' own ends each. */
-  readonly room: number;
+  /** Prefixes that fit in a worker's cache, each with the suffixes of two requests. */
+  readonly cachedPrefixes: number;
   readonly model: string;
   readonly modes: readonly Mode[];
-  /** Requests of a closed loop: that warms the caches, and that tells what there is no more of. */
+  /** Requests of the closed loops that warm the caches and measure the maximal rate. */
   readonly requests: number;
-  /** Of one run. */
+  /** Duration of one run. */
   readonly seconds: number;
   start(dir: string, folder: string): Peer[];
 }
 
-const blocksOf = ({ prompts, blockSize, room }: Pick<Pool, 'prompts' | 'blockSize' | 'room'>): number =>
-  (room * (prompts.prefixTokens + 2 * prompts.suffixTokens)) / blockSize;
+const blocksOf = ({
+  prompts,
+  blockSize,
+  cachedPrefixes,
+}: Pick<Pool, 'prompts' | 'blockSize' | 'cachedPrefixes'>): number =>
+  (cachedPrefixes * (prompts.prefixTokens + 2 * prompts.suffixTokens)) / blockSize;
 
 const MOCKERS: Pool = {
   name: 'four mockers',
   workers: 4,
   prompts: { groups: GROUPS, prefixTokens: 4096, suffixTokens: 128, answerTokens: 8 },
   blockSize: 64,
-  room: 8,
+  cachedPrefixes: 8,
   model: 'served',
   modes: NAMES,
   requests: 8 * GROUPS,
@@ -79,7 +83,7 @@ const LLAMAS: Pool = {
   workers: 2,
   prompts: { groups: GROUPS, prefixTokens: 1024, suffixTokens: 64, answerTokens: 8 },
   blockSize: 64,
-  room: 10,
+  cachedPrefixes: 10,
   model: 'served',
   modes: ['round-robin', 'kv'],
   requests: 2 * GROUPS,
@@ -99,23 +103,23 @@ interface Measured {
   readonly runs: ReadonlyMap<Mode, readonly Sample[]>;
 }
 
-/** The first rate that round-robin bears. */
+/** Finds the highest rate that round-robin sustains. */
 async function kneeOf(
   client: Client,
   { workers, requests }: Pool,
   seconds: number,
 ): Promise<{ knee: number; idleTtftMs: number }> {
-  const { ttftMs } = await client.closed(1, GROUPS);
-  const { perSecond } = await client.closed(4 * workers, requests);
+  const { ttftMs } = await client.closedLoop(1, GROUPS);
+  const { perSecond } = await client.closedLoop(4 * workers, requests);
   for (let knee = START * perSecond; ; knee *= STEP) {
-    const tried = await client.open(arrivals(1, knee, seconds, GROUPS));
+    const tried = await client.openLoop(arrivals(1, knee, seconds, GROUPS));
     if (tried.ttftMs <= KNEE * ttftMs) return { knee, idleTtftMs: ttftMs };
   }
 }
 
 async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<Measured> {
   const [runs, seconds] = quick ? [1, pool.seconds / 8] : [5, pool.seconds];
-  // A deployment a mode: what one leaves in its workers' caches is nothing to the other.
+  // One deployment per mode, so that the caches of one mode do not affect another.
   const deployments = pool.modes.map((name, index) => {
     const dir = join(folder, `${pool.workers}-${index}`);
     mkdirSync(dir);
@@ -125,14 +129,14 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
       frontend: Peer.node(`frontend ${name}`, dir, 'routing.mjs', JSON.stringify(MODES[name])),
     };
   });
-  const got = new Map<Mode, Sample[]>(pool.modes.map((name) => [name, []]));
+  const samples = new Map<Mode, Sample[]>(pool.modes.map((name) => [name, []]));
   try {
     const clients = new Map<Mode, Client>();
     for (const { name, workers, frontend } of deployments) {
       const client = new Client(Number((await frontend.started())['port']), pool.model, pool.prompts);
       clients.set(name, client);
-      await client.served(() => workers.map(({ log }) => log).join('\n'));
-      await client.closed(pool.workers, quick ? GROUPS : pool.requests);
+      await client.waitUntilServed(() => workers.map(({ log }) => log).join('\n'));
+      await client.closedLoop(pool.workers, quick ? GROUPS : pool.requests);
     }
     const { knee, idleTtftMs } = await kneeOf(
       clients.get('round-robin') as Client,
@@ -141,14 +145,14 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
     );
     for (let run = 0; run < runs; run++) {
       const plan = arrivals(100 + run, knee * LOAD, seconds, GROUPS);
-      for (const [name, client] of clients) got.get(name)?.push(await client.open(plan));
+      for (const [name, client] of clients) samples.get(name)?.push(await client.openLoop(plan));
     }
     return {
       pool,
       kneePerSecond: round(knee),
       idleTtftMs: round(idleTtftMs),
       ratePerSecond: round(knee * LOAD),
-      runs: got,
+      runs: samples,
     };
   } finally {
     for (const { frontend } of deployments) await frontend.stop();
@@ -157,24 +161,25 @@ async function measure(pool: Pool, folder: string, { quick }: Effort): Promise<M
 }
 
 interface SimulatedCase {
-  readonly room: number;
+  readonly cachedPrefixes: number;
   readonly answerTokens: number;
   readonly kneePerSecond: number;
   readonly ttftMs: Record<Mode, number>;
 }
 
-/** What the mockers' parameters that nobody asked for change, by the crates' simulator: at the same share of the knee of each. */
+/** Simulates other caches and answer lengths, each at the same share of its knee. */
 async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCase[]> {
-  const rooms = quick ? [8] : [6, 8, 12];
-  const cases = rooms.flatMap((room) => (quick ? [8] : [1, 8, 32]).map((answerTokens) => ({ room, answerTokens })));
-  if (!quick) cases.push({ room: 2 * GROUPS, answerTokens: 8 });
+  const caches = quick ? [8] : [6, 8, 12];
+  const answers = quick ? [8] : [1, 8, 32];
+  const cases = caches.flatMap((cachedPrefixes) => answers.map((answerTokens) => ({ cachedPrefixes, answerTokens })));
+  if (!quick) cases.push({ cachedPrefixes: 2 * GROUPS, answerTokens: 8 });
   const all: SimulatedCase[] = [];
-  for (const { room, answerTokens } of cases) {
+  for (const { cachedPrefixes, answerTokens } of cases) {
     const prompts = { ...MOCKERS.prompts, answerTokens };
     const simulator = new Simulator(folder, {
       ...MOCKERS,
       prompts,
-      blocksOfAWorker: blocksOf({ ...MOCKERS, prompts, room }),
+      blocksPerWorker: blocksOf({ ...MOCKERS, prompts, cachedPrefixes }),
     });
     const knee = await simulator.knee(1, KNEE);
     const ttftMs = {} as Record<Mode, number>;
@@ -194,7 +199,7 @@ async function simulate(folder: string, { quick }: Effort): Promise<SimulatedCas
       }
       ttftMs[name] = round(median(runs));
     }
-    all.push({ room, answerTokens, kneePerSecond: round(knee), ttftMs });
+    all.push({ cachedPrefixes, answerTokens, kneePerSecond: round(knee), ttftMs });
   }
   return all;
 }
@@ -204,11 +209,11 @@ const of = ({ runs }: Measured, mode: Mode, field: keyof Sample): number[] =>
 
 function goalsOf(measured: Measured): Goal[] {
   return measured.pool.modes.slice(1).map((mode) => {
-    const left = ratio(of(measured, mode, 'ttftMs'), of(measured, 'round-robin', 'ttftMs'));
+    const share = ratio(of(measured, mode, 'ttftMs'), of(measured, 'round-robin', 'ttftMs'));
     return {
       goal: `${measured.pool.name}, ${mode}: at most half the mean time to the first token of round-robin`,
-      got: `${left.median} of it, ${left.min} to ${left.max}`,
-      met: left.median <= GOAL,
+      got: `${share.median} of it, ${share.min} to ${share.max}`,
+      met: share.median <= GOAL,
     };
   });
 }
@@ -220,13 +225,13 @@ function rowsOf(measured: Measured): Row[] {
     cells: NAMES.map((mode) => (measured.runs.has(mode) ? shown(spread(of(measured, mode, field))) : '')),
   });
   return [
-    row('mean time to the first token, ms', 'ttftMs'),
+    row('mean time to first token, ms', 'ttftMs'),
     row('p99, ms', 'p99Ms'),
-    row('share of prompts that was cached', 'cachedShare'),
+    row('cached share of the prompts', 'cachedShare'),
   ];
 }
 
-/** Time to the first token where prompts share prefixes: by KV against round-robin, before the same workers. */
+/** Time to first token if prompts share prefixes: KV routing and round-robin, with the same workers. */
 export const routing: Bench = async (effort) => {
   if (pythonMissing !== undefined) return { skipped: pythonMissing };
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-bench-'));
@@ -239,14 +244,19 @@ export const routing: Bench = async (effort) => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  const told = all.map(
-    ({ pool: { name, workers, prompts, blockSize, room, seconds }, kneePerSecond, idleTtftMs, ratePerSecond }) => ({
+  const pools = all.map(
+    ({
+      pool: { name, workers, prompts, blockSize, cachedPrefixes, seconds },
+      kneePerSecond,
+      idleTtftMs,
+      ratePerSecond,
+    }) => ({
       ...{
         name,
         workers,
         ...prompts,
         blockSize,
-        prefixesInAWorker: room,
+        cachedPrefixes,
         seconds: effort.quick ? seconds / 8 : seconds,
         idleTtftMs,
         kneePerSecond,
@@ -260,7 +270,7 @@ export const routing: Bench = async (effort) => {
       loadOfKnee: LOAD,
       kneeTimesIdle: KNEE,
       arrivals: 'Poisson, each of a random group; the same for all modes of a run',
-      pools: told,
+      pools,
     },
     figures: [
       ...all.flatMap((measured) =>
@@ -276,7 +286,7 @@ export const routing: Bench = async (effort) => {
     ],
     goals: all.flatMap(goalsOf),
     charts: all.map((measured) => ({
-      title: `Time to the first token, ${measured.pool.name}, ${measured.ratePerSecond} requests a second, ms`,
+      title: `Time to first token, ${measured.pool.name}, ${measured.ratePerSecond} requests per second, ms`,
       logarithmic: false,
       series: ['mean', 'p99'],
       groups: measured.pool.modes.map((mode) => ({
@@ -287,8 +297,10 @@ export const routing: Bench = async (effort) => {
     columns: NAMES,
     rows: [
       ...all.flatMap(rowsOf),
-      ...simulated.map(({ room, answerTokens, kneePerSecond, ttftMs }) => ({
-        what: `simulated, room for ${room} prefixes, answers of ${answerTokens}, ${round(kneePerSecond * LOAD)} a second: mean, ms`,
+      ...simulated.map(({ cachedPrefixes, answerTokens, kneePerSecond, ttftMs }) => ({
+        what:
+          `simulated, cache of ${cachedPrefixes} prefixes, answers of ${answerTokens}, ` +
+          `${round(kneePerSecond * LOAD)} per second: mean, ms`,
         cells: NAMES.map((mode) => String(ttftMs[mode])),
       })),
     ],

@@ -14,8 +14,8 @@ const { values: options, positionals } = parseArgs({
 });
 const names = positionals.length === 0 ? [...NAMES] : positionals;
 const unknown = names.find((name) => !(NAMES as readonly string[]).includes(name));
-if (unknown !== undefined) fail(`no bench ${unknown}; there are ${NAMES.join(', ')}`);
-if (!existsSync(`${root}dist/index.js`)) fail('dist/ is not built: run `npm run build`');
+if (unknown !== undefined) fail(`unknown bench ${unknown}; expected one of ${NAMES.join(', ')}`);
+if (!existsSync(`${root}dist/index.js`)) fail('dist/ is missing: run `npm run build`');
 
 const { load, machine, versionsOfAll } = await import('./lib/machine.js');
 const { svg } = await import('./lib/plot.js');
@@ -25,7 +25,7 @@ const bench = `${root}bench/`;
 const results = options.quick ? mkdtempSync(join(tmpdir(), 'dynamo-bench-results-')) : `${bench}results`;
 mkdirSync(results, { recursive: true });
 for (const name of names) await run(name);
-if (options.quick) console.log(`tried only: nothing is recorded, see ${results}`);
+if (options.quick) console.log(`quick run: nothing is recorded; the figures are in ${results}`);
 else writeReadme(bench, NAMES);
 
 async function run(name: string): Promise<void> {
@@ -38,16 +38,25 @@ async function run(name: string): Promise<void> {
     console.log(`${name}: skipped: ${measured.skipped}`);
     return;
   }
-  const { charts, ...rest } = measured;
+  const { charts, ...recorded } = measured;
   const tookSeconds = Math.round((Date.now() - begin) / 1000);
   const date = new Date(begin).toISOString();
   const versions = versionsOfAll();
   const { cpu, cores } = machine();
-  const record = { name, date, tookSeconds, machine: machine(), load: { before, after: load() }, versions, ...rest };
+  const record = {
+    name,
+    date,
+    tookSeconds,
+    machine: machine(),
+    load: { before, after: load() },
+    versions,
+    ...recorded,
+  };
   writeFileSync(`${results}/${name}.json`, `${JSON.stringify(record, undefined, 2)}\n`);
-  const caption = `${date.slice(0, 10)}; ${cores} cores of ${cpu}; Node.js ${versions['node']}; Dynamo ${versions['dynamo']}; bars: median, lines: least to most`;
+  const software = `Node.js ${versions['node']}; Dynamo ${versions['dynamo']}`;
+  const caption = `${date.slice(0, 10)}; ${cores} cores of ${cpu}; ${software}; bars: median, lines: min to max`;
   writeFileSync(`${results}/${name}.svg`, svg(charts, caption));
-  for (const { goal, got, met } of rest.goals)
+  for (const { goal, got, met } of recorded.goals)
     console.log(`  ${met === true ? 'met' : met === false ? 'missed' : met}: ${goal}: ${got}`);
   console.log(`${name}: ${tookSeconds} s, load ${load()}`);
 }

@@ -11,18 +11,18 @@ const IDLE_MS = 2000;
 const GOAL_MS = 150;
 const GOAL_MIB = 120;
 
-/** From the start of a process to its end, in milliseconds. */
+/** The time from the start of a process to its end, in milliseconds. */
 function lifetime(program: string): number {
   const begin = performance.now();
   const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     cwd: root,
     encoding: 'utf8',
   });
-  if (status !== 0) throw new Error(`the process ended with ${status}: ${stderr}`);
+  if (status !== 0) throw new Error(`the process exited with code ${status}: ${stderr}`);
   return performance.now() - begin;
 }
 
-async function memory(dir: string, state: string, idleMs: number): Promise<number> {
+async function idleRss(dir: string, state: string, idleMs: number): Promise<number> {
   const peer = Peer.node(state, dir, 'idle.mjs', state);
   try {
     await peer.started();
@@ -33,7 +33,7 @@ async function memory(dir: string, state: string, idleMs: number): Promise<numbe
   }
 }
 
-/** What it costs to have the package, before it does anything. */
+/** The cost of importing the package: time and memory. */
 export const start: Bench = async ({ quick }) => {
   const times = quick ? 2 : TIMES;
   const idleMs = quick ? 100 : IDLE_MS;
@@ -50,9 +50,9 @@ export const start: Bench = async ({ quick }) => {
   const rss = new Map<string, Spread>();
   try {
     for (const state of states) {
-      const all: number[] = [];
-      for (let index = 0; index < (quick ? 1 : 3); index++) all.push(await memory(dir, state, idleMs));
-      rss.set(state, spread(all));
+      const samples: number[] = [];
+      for (let index = 0; index < (quick ? 1 : 3); index++) samples.push(await idleRss(dir, state, idleMs));
+      rss.set(state, spread(samples));
     }
   } finally {
     rmSync(dir, { recursive: true, force: true });
@@ -90,7 +90,7 @@ export const start: Bench = async ({ quick }) => {
         ],
       },
     ],
-    columns: ['median', 'least to most'],
+    columns: ['median', 'min to max'],
     rows: [
       { what: 'import, ms', cells: [String(importMs.median), `${importMs.min} to ${importMs.max}`] },
       { what: 'RSS of Node.js alone, MiB', cells: [String(bare.median), `${bare.min} to ${bare.max}`] },

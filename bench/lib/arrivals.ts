@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
 
-/** Prompts of groups: those of one begin alike, and each ends as no other. */
+/** Prompts in groups. The prompts of a group share a prefix, and each prompt has a unique suffix. */
 export interface Prompts {
   readonly groups: number;
   readonly prefixTokens: number;
@@ -9,8 +9,9 @@ export interface Prompts {
   readonly answerTokens: number;
 }
 
-/** One request of a plan: when it comes, in seconds from the start, and of which group it is. */
+/** One request of a plan. */
 export interface Arrival {
+  /** Seconds from the start. */
   readonly at: number;
   readonly group: number;
 }
@@ -18,11 +19,11 @@ export interface Arrival {
 export interface Sample {
   readonly ttftMs: number;
   readonly p99Ms: number;
-  /** Part of the prompts' tokens that workers had. */
+  /** Share of the prompts' tokens that workers had cached. */
   readonly cachedShare: number;
 }
 
-/** The same numbers for a seed in every run, from 0 up to 1. */
+/** A random generator of numbers from 0 to 1. A seed always gives the same numbers. */
 export function generator(seed: number): () => number {
   let state = seed;
   return () => {
@@ -33,7 +34,7 @@ export function generator(seed: number): () => number {
   };
 }
 
-/** Requests that come independently of each other, `rate` a second on average, each of any group. */
+/** Requests that arrive independently, on average `rate` per second, each of a random group. */
 export function arrivals(seed: number, rate: number, seconds: number, groups: number): Arrival[] {
   const random = generator(seed);
   const all: Arrival[] = [];
@@ -45,12 +46,12 @@ export function arrivals(seed: number, rate: number, seconds: number, groups: nu
 const FIRST_ID = 10;
 const IDS = 990;
 
-// A connection for each request: on kept ones the frontend's first token waits for the kernel's delayed acknowledgement.
+// One connection per request: on kept ones the first token waits for the kernel's delayed acknowledgement.
 const agent = new Agent({ keepAlive: false });
 
-/** Asks a frontend for completions. */
+/** Requests completions from a frontend. */
 export class Client {
-  #asked = 0;
+  #requests = 0;
 
   constructor(
     private readonly port: number,
@@ -70,11 +71,11 @@ export class Client {
     ];
   }
 
-  /** Milliseconds to the first event of a streamed answer, and how many of the prompt's tokens were cached. */
-  async ask(group: number): Promise<{ ms: number; cached: number }> {
+  /** Returns the milliseconds to the first event of a streamed answer, and the prompt's cached tokens. */
+  async complete(group: number): Promise<{ ms: number; cached: number }> {
     const body = JSON.stringify({
       model: this.model,
-      prompt: this.#prompt(group, this.#asked++),
+      prompt: this.#prompt(group, this.#requests++),
       max_tokens: this.prompts.answerTokens,
       ignore_eos: true,
       stream: true,
@@ -100,29 +101,29 @@ export class Client {
     return { ms, cached: Number(/"cached_tokens":(\d+)/.exec(text)?.[1] ?? 0) };
   }
 
-  /** Waits until it is served. */
-  async served(log: () => string): Promise<void> {
+  /** Waits until the model is served. */
+  async waitUntilServed(log: () => string): Promise<void> {
     for (const deadline = Date.now() + 60_000; ; ) {
       if (
-        await this.ask(0).then(
+        await this.complete(0).then(
           () => true,
           () => false,
         )
       )
         return;
-      if (Date.now() > deadline) throw new Error(`the workers do not answer:\n${log()}`);
+      if (Date.now() > deadline) throw new Error(`no answer from the workers:\n${log()}`);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
 
-  /** So many under way at a time, for so many requests in all, each of any group. Gives the mean and how many there were a second. */
-  async closed(concurrency: number, requests: number): Promise<{ ttftMs: number; perSecond: number }> {
+  /** Runs `requests` requests of random groups, `concurrency` at a time. Returns the mean and the rate. */
+  async closedLoop(concurrency: number, requests: number): Promise<{ ttftMs: number; perSecond: number }> {
     const begin = performance.now();
     const random = generator(requests);
-    let [left, sum] = [requests, 0];
+    let [remaining, sum] = [requests, 0];
     const lane = async (): Promise<void> => {
-      while (left-- > 0) {
-        const { ms } = await this.ask(Math.floor(random() * this.prompts.groups));
+      while (remaining-- > 0) {
+        const { ms } = await this.complete(Math.floor(random() * this.prompts.groups));
         sum += ms;
       }
     };
@@ -130,14 +131,14 @@ export class Client {
     return { ttftMs: sum / requests, perSecond: requests / ((performance.now() - begin) / 1000) };
   }
 
-  /** Requests come as planned whatever becomes of them; those that still run at the end are waited for. */
-  async open(plan: readonly Arrival[]): Promise<Sample> {
+  /** Sends the requests of a plan at their times, also if earlier ones are late. Waits for all answers. */
+  async openLoop(plan: readonly Arrival[]): Promise<Sample> {
     const begin = performance.now();
-    const running: ReturnType<Client['ask']>[] = [];
+    const running: ReturnType<Client['complete']>[] = [];
     for (const { at, group } of plan) {
       const left = begin + at * 1000 - performance.now();
       if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
-      running.push(this.ask(group));
+      running.push(this.complete(group));
     }
     const all = await Promise.all(running);
     const times = all.map(({ ms }) => ms).sort((a, b) => a - b);

@@ -21,7 +21,7 @@ export function machine(): Machine {
   };
 }
 
-/** The mean number of runnable processes over the last minute. */
+/** The mean number of runnable processes in the last minute. */
 export function load(): number {
   return Number(readFileSync('/proc/loadavg', 'utf8').split(' ')[0]);
 }
@@ -36,8 +36,10 @@ export function versionsOfAll(): Record<string, string> {
 
 function pythonVersions(): Record<string, string> {
   if (pythonMissing !== undefined) return {};
-  const code =
-    'import platform, importlib.metadata as m; print(platform.python_version(), m.version("ai-dynamo-runtime"), m.version("uvloop"))';
+  const code = [
+    'import platform, importlib.metadata as m',
+    'print(platform.python_version(), m.version("ai-dynamo-runtime"), m.version("uvloop"))',
+  ].join('\n');
   const [python, wheel, uvloop] = execFileSync(`${root}.peers/bin/python`, ['-c', code], { encoding: 'utf8' })
     .trim()
     .split(' ');

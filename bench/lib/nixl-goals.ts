@@ -1,4 +1,4 @@
-import type { Case, Own } from '../nixl.js';
+import { type Case, type OwnFigures, PLACE_NAMES } from './nixl-report.js';
 import type { Goal } from './result.js';
 import { round } from './stats.js';
 
@@ -16,31 +16,31 @@ function worst(
       : [
           {
             value: found,
-            name: `${one.what}${one.bytes === 0 ? '' : `, ${one.place === 'one' ? 'one process' : 'two processes'}`}`,
+            name: `${one.what}${one.bytes === 0 ? '' : `, ${PLACE_NAMES[one.place]}`}`,
           },
         ];
   });
   return all.sort((a, b) => a.value - b.value)[0];
 }
 
-function atLeast(goal: string, least: number, cases: readonly Case[], value: (one: Case) => number | undefined): Goal {
+function atLeast(goal: string, min: number, cases: readonly Case[], value: (one: Case) => number | undefined): Goal {
   const found = worst(cases, value);
   if (found === undefined) return { goal, got: 'no such peer here', met: 'not measured' };
-  const reached = cases.filter((one) => (value(one) ?? Number.POSITIVE_INFINITY) >= least).length;
+  const reached = cases.filter((one) => (value(one) ?? Number.POSITIVE_INFINITY) >= min).length;
   return {
     goal,
     got: `at least ${found.value} (${found.name}); reached in ${reached} of ${cases.length} rows`,
-    met: found.value >= least,
+    met: found.value >= min,
   };
 }
 
-function atMost(goal: string, most: number, value: number, unit: string): Goal {
-  return { goal, got: `${round(value)} ${unit}`, met: value <= most };
+function atMost(goal: string, max: number, value: number, unit: string): Goal {
+  return { goal, got: `${round(value)} ${unit}`, met: value <= max };
 }
 
-export function goalsOf(cases: readonly Case[], own: Own): Goal[] {
+export function goalsOf(cases: readonly Case[], own: OwnFigures): Goal[] {
   const named = (prefix: string): Case[] => cases.filter(({ what }) => what.startsWith(prefix));
-  const most = (prefix: string, value: (one: Case) => number): number => Math.max(...named(prefix).map(value));
+  const max = (prefix: string, value: (one: Case) => number): number => Math.max(...named(prefix).map(value));
   const us = (one: Case): number => (one.ns.node?.median ?? 0) / 1e3;
   return [
     atLeast(
@@ -49,12 +49,12 @@ export function goalsOf(cases: readonly Case[], own: Own): Goal[] {
       named('bandwidth').filter(({ bytes }) => bytes >= MIB),
       ({ of }) => of.c?.median,
     ),
-    atMost('4 KiB awaited at most 8 us where it completes inline', 8, most('latency inline, 4 KiB', us), 'us'),
-    atMost("4 KiB awaited at most 16 us through the agent's thread", 16, most('latency executor, 4 KiB', us), 'us'),
+    atMost('4 KiB awaited at most 8 us if it completes inline', 8, max('latency inline, 4 KiB', us), 'us'),
+    atMost("4 KiB awaited at most 16 us through the agent's thread", 16, max('latency executor, 4 KiB', us), 'us'),
     atMost(
       '4 KiB inline at most 1.1 of the C++ program',
       1.1,
-      most('latency inline, 4 KiB', ({ of }) => 1 / (of.c?.median ?? 0)),
+      max('latency inline, 4 KiB', ({ of }) => 1 / (of.c?.median ?? 0)),
       'times',
     ),
     atLeast('ahead of Python in each row', 1, cases, ({ of }) => of.python?.median),

@@ -1,72 +1,48 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { execFileSync } from 'node:child_process';
 
-export const root = fileURLToPath(new URL('../..', import.meta.url));
+import { Child } from '../../test/helpers/child.js';
+import { missingPeers, peerEnvironment } from '../../test/helpers/interop/peers.js';
+import { root } from '../../test/helpers/project.js';
+import { busyMsOf, type CpuTime, cpuOf, type Memory, memoryOf } from './proc.js';
 
-const python = `${root}.peers/bin/python`;
+export { missingPeers as pythonMissing, root };
 
-/** Why the Python peers cannot run, or undefined where they can. */
-export const pythonMissing = existsSync(python)
-  ? undefined
-  : 'no Python peers in .peers: run `npm test` or `npm run setup -- --test`';
-
-/** A program beside the addon: Rust on the crates alone, of native/core/examples, or C++ on NIXL's library alone. */
+/** A program without the addon: Rust on the crates, from native/core/examples, or C++ on NIXL's library. */
 type CompiledPeer = 'echo_peer' | 'index_peer' | 'nixl_peer';
 
-/** Builds a compiled peer, in the folder and with the flags of the addon. */
+/** Builds a compiled peer, in the build folder and with the flags of the addon. */
 export function buildPeer(peer: CompiledPeer): void {
   execFileSync('cmake', ['--build', `${root}build/cmake`, '--target', peer], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
 }
 
-/** What the crates and the wheels read: everything on loopback, found through a folder. */
-function environment(dir: string): NodeJS.ProcessEnv {
-  return {
-    ...process.env,
-    NODE_OPTIONS: '',
-    RUST_BACKTRACE: '0',
-    DYN_DISCOVERY_BACKEND: 'file',
-    DYN_FILE_KV: dir,
-    DYN_REQUEST_PLANE: 'tcp',
-    DYN_EVENT_PLANE: 'zmq',
-    DYN_TCP_RPC_HOST: '127.0.0.1',
-    DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1',
-    DYN_EVENT_PLANE_HOST: '127.0.0.1',
-    DYN_LOG: 'error',
-    DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: '0',
-  };
-}
+type Answer = Record<string, unknown>;
 
-/** Of the kernel's clock that processor time is told in. */
-const TICK_MS = 10;
+const PREFIX = '{"bench":';
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 5_000;
 
-/** A process of the bench: commands in and answers out are lines of JSON; it ends when its input does. */
+/** A process of a bench. Commands and answers are lines of JSON. It ends when its input ends. */
 export class Peer {
-  readonly #child: ChildProcess;
+  readonly #child: Child;
   readonly #name: string;
-  readonly #answers: Record<string, unknown>[] = [];
-  readonly #ended: Promise<void>;
-  #waiting: { resolve(answer: Record<string, unknown>): void; reject(error: Error): void } | undefined;
-  #log = '';
+  readonly #answers: Answer[] = [];
+  #waiting: { resolve(answer: Answer): void; reject(error: Error): void } | undefined;
 
   private constructor(name: string, command: string, args: readonly string[], dir: string) {
     this.#name = name;
-    this.#child = spawn(command, args, { cwd: root, env: environment(dir), stdio: ['pipe', 'pipe', 'pipe'] });
-    this.#child.stdin?.on('error', () => {});
-    this.#child.stderr?.on('data', (data: Buffer) => this.#note(data.toString()));
-    createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-      if (line.startsWith('{"bench":')) this.#answer((JSON.parse(line) as { bench: Record<string, unknown> }).bench);
-      else this.#note(`${line}\n`);
+    this.#child = Child.start(command, args, {
+      env: {
+        ...peerEnvironment(dir),
+        NODE_OPTIONS: '',
+        RUST_BACKTRACE: '0',
+        DYN_LOG: 'error',
+        DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: '0',
+      },
+      onLine: (line) => this.#readAnswer(line),
     });
-    this.#ended = new Promise((resolve) => {
-      this.#child.once('error', (error) => this.#fail(String(error), resolve));
-      this.#child.once('close', (code, signal) => this.#fail(`ended with ${signal ?? `code ${code}`}`, resolve));
-    });
+    void this.#child.exited.then(({ code, signal }) => this.#fail(`ended with ${signal ?? `code ${code}`}`));
   }
 
   static node(name: string, dir: string, program: string, ...args: string[]): Peer {
@@ -74,69 +50,49 @@ export class Peer {
   }
 
   static python(name: string, dir: string, program: string, ...args: string[]): Peer {
-    return new Peer(name, python, [`${root}bench/peers/${program}`, ...args], dir);
+    return new Peer(name, `${root}.peers/bin/python`, [`${root}bench/peers/${program}`, ...args], dir);
   }
 
-  /** A compiled peer that has been built. */
+  /** A compiled peer that `buildPeer` has built. */
   static compiled(name: string, dir: string, program: CompiledPeer, ...args: string[]): Peer {
     return new Peer(name, `${root}build/cmake/${program}`, args, dir);
   }
 
   static pythonModule(name: string, dir: string, module: string, ...args: string[]): Peer {
-    return new Peer(name, python, ['-m', module, ...args], dir);
+    return new Peer(name, `${root}.peers/bin/python`, ['-m', module, ...args], dir);
   }
 
-  get pid(): number {
-    return this.#child.pid as number;
-  }
-
-  /** The end of what it printed. */
+  /** The end of its output, without its answers. */
   get log(): string {
-    return this.#log;
+    return this.#child.output;
   }
 
-  /** Resolves with what it says first. */
-  started(): Promise<Record<string, unknown>> {
+  /** Resolves with its first answer. */
+  started(): Promise<Answer> {
     return this.#next(START_TIMEOUT_MS);
   }
 
-  ask<Answer>(command: object, timeoutMs = 60_000): Promise<Answer> {
-    this.#child.stdin?.write(`${JSON.stringify(command)}\n`);
-    return this.#next(timeoutMs) as Promise<Answer>;
+  /** Sends a command and resolves with its answer. */
+  call<Result>(command: object, timeoutMs = 60_000): Promise<Result> {
+    this.#child.send(command);
+    return this.#next(timeoutMs) as Promise<Result>;
   }
 
-  /** Memory now, and the most there has been, in MiB. */
-  memory(): { rssMiB: number; peakMiB: number } {
-    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
-    const field = (name: string): number =>
-      Math.round(Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / 1024);
-    return { rssMiB: field('VmRSS'), peakMiB: field('VmHWM') };
+  memory(): Memory {
+    return memoryOf(this.#child.pid);
   }
 
-  /** Processor time spent so far, in milliseconds: by the thread that runs JavaScript or Python, and by all others. */
-  cpu(): { mainMs: number; otherMs: number } {
-    const spent = { mainMs: 0, otherMs: 0 };
-    for (const thread of readdirSync(`/proc/${this.pid}/task`)) {
-      const [user, system] = readFileSync(`/proc/${this.pid}/task/${thread}/stat`, 'utf8')
-        .replace(/^.*\) /, '')
-        .split(' ')
-        .slice(11, 13);
-      spent[Number(thread) === this.pid ? 'mainMs' : 'otherMs'] += (Number(user) + Number(system)) * TICK_MS;
-    }
-    return spent;
+  /** Processor time since its start. */
+  cpu(): CpuTime {
+    return cpuOf(this.#child.pid);
   }
 
-  /** Processor time spent so far, in milliseconds, by the scheduler's own account: short turns count too. */
+  /** Processor time since its start, including runs shorter than a tick. */
   busyMs(): number {
-    const threads = readdirSync(`/proc/${this.pid}/task`);
-    return threads.reduce(
-      (sum, thread) =>
-        sum + Number(readFileSync(`/proc/${this.pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6,
-      0,
-    );
+    return busyMsOf(this.#child.pid);
   }
 
-  /** Takes it off the processors until `resume`. */
+  /** Stops it from running until `resume`. */
   pause(): void {
     this.#child.kill('SIGSTOP');
   }
@@ -147,49 +103,45 @@ export class Peer {
 
   async stop(): Promise<void> {
     this.resume();
-    this.#child.stdin?.end();
+    this.#child.write('', true);
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-    await this.#ended;
+    await this.#child.exited;
     clearTimeout(timer);
   }
 
-  /** For programs that do not end with their input. */
+  /** For programs that do not end when their input ends. */
   async terminate(): Promise<void> {
     this.#child.kill('SIGTERM');
     await this.stop();
   }
 
-  #next(timeoutMs: number): Promise<Record<string, unknown>> {
-    const ready = this.#answers.shift();
-    if (ready !== undefined) return Promise.resolve(ready);
+  #next(timeoutMs: number): Promise<Answer> {
+    const answer = this.#answers.shift();
+    if (answer !== undefined) return Promise.resolve(answer);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => reject(new Error(`${this.#name}: no answer within ${timeoutMs} ms\n${this.#log}`)),
-        timeoutMs,
-      );
-      const settled = (): void => {
+      const timer = setTimeout(() => this.#fail(`sent no answer within ${timeoutMs} ms`), timeoutMs);
+      const settle = (): void => {
         clearTimeout(timer);
         this.#waiting = undefined;
       };
       this.#waiting = {
-        resolve: (answer) => (settled(), resolve(answer)),
-        reject: (error) => (settled(), reject(error)),
+        resolve: (value) => (settle(), resolve(value)),
+        reject: (error) => (settle(), reject(error)),
       };
     });
   }
 
-  #answer(answer: Record<string, unknown>): void {
+  /** Returns whether the line is an answer. */
+  #readAnswer(line: string): boolean {
+    if (!line.startsWith(PREFIX)) return false;
+    const { bench: answer } = JSON.parse(line) as { bench: Answer };
     if (typeof answer['error'] === 'string') this.#waiting?.reject(new Error(`${this.#name}: ${answer['error']}`));
     else if (this.#waiting === undefined) this.#answers.push(answer);
     else this.#waiting.resolve(answer);
+    return true;
   }
 
-  #fail(why: string, ended: () => void): void {
-    this.#waiting?.reject(new Error(`${this.#name} ${why}\n${this.#log}`));
-    ended();
-  }
-
-  #note(text: string): void {
-    this.#log = (this.#log + text).slice(-4000);
+  #fail(reason: string): void {
+    this.#waiting?.reject(new Error(`${this.#name} ${reason}\n${this.log}`));
   }
 }

@@ -5,9 +5,9 @@ export interface Chart {
   readonly logarithmic: boolean;
   readonly series: readonly string[];
   readonly groups: readonly {
-    /** One line of the label each. */
+    /** The lines of the label. */
     readonly name: readonly string[];
-    /** One for each series; the spread is drawn as a line over the bar. */
+    /** One for each series. The spread is a line over the bar. */
     readonly values: readonly (Spread | undefined)[];
   }[];
 }
@@ -23,26 +23,27 @@ function escapeXml(text: string): string {
 }
 
 function text(x: number, y: number, content: string, anchor = 'middle', attributes = ''): string {
-  return `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}" ${attributes}>${escapeXml(content)}</text>`;
+  const at = `x="${x.toFixed(1)}" y="${y.toFixed(1)}"`;
+  return `<text ${at} text-anchor="${anchor}" ${attributes}>${escapeXml(content)}</text>`;
 }
 
-/** Where values lie: 0 at the bottom of the area, 1 at its top. */
+/** Positions of values: 0 at the bottom of the area, 1 at the top. */
 function scale({ logarithmic, groups }: Chart): { at(value: number): number; ticks: number[] } {
   const all = groups.flatMap(({ values }) =>
     values.flatMap((value) => (value === undefined ? [] : [value.min, value.max])),
   );
-  const most = Math.max(...all, Number.MIN_VALUE);
+  const highest = Math.max(...all, Number.MIN_VALUE);
   if (logarithmic) {
     const low = Math.floor(Math.log10(Math.min(...all)));
-    const high = Math.ceil(Math.log10(most));
+    const high = Math.ceil(Math.log10(highest));
     return {
       at: (value) => (Math.log10(value) - low) / Math.max(high - low, 1),
       ticks: Array.from({ length: high - low + 1 }, (_, index) => 10 ** (low + index)),
     };
   }
-  const step = 10 ** Math.floor(Math.log10(most / TICKS));
-  const nice = [1, 2, 5, 10].map((factor) => factor * step).find((candidate) => most / candidate <= TICKS) as number;
-  const count = Math.ceil(most / nice);
+  const step = 10 ** Math.floor(Math.log10(highest / TICKS));
+  const nice = [1, 2, 5, 10].map((factor) => factor * step).find((candidate) => highest / candidate <= TICKS) as number;
+  const count = Math.ceil(highest / nice);
   return {
     at: (value) => value / (nice * count),
     ticks: Array.from({ length: count + 1 }, (_, index) => index * nice),
@@ -72,32 +73,33 @@ function panel(chart: Chart, top: number): string {
     parts.push(`<line x1="${AREA.left}" x2="${WIDTH - AREA.right}" y1="${y(tick)}" y2="${y(tick)}" stroke="#d8d8d8"/>`);
     parts.push(text(AREA.left - 8, y(tick) + 4, number(tick), 'end'));
   }
-  const room = width / chart.groups.length;
-  const bar = Math.min(40, (room * 0.8) / chart.series.length);
+  const groupWidth = width / chart.groups.length;
+  const bar = Math.min(40, (groupWidth * 0.8) / chart.series.length);
   for (const [place, { name, values }] of chart.groups.entries()) {
-    const middle = AREA.left + room * (place + 0.5);
+    const middle = AREA.left + groupWidth * (place + 0.5);
     name.forEach((line, index) => parts.push(text(middle, bottom + 18 + index * 15, line)));
     for (const [index, value] of values.entries()) {
       if (value === undefined) continue;
       const left = middle + (index - values.length / 2) * bar;
       const colour = COLOURS[index % COLOURS.length];
-      parts.push(
-        `<rect x="${left.toFixed(1)}" y="${y(value.median).toFixed(1)}" width="${(bar - 1).toFixed(1)}" height="${(bottom - y(value.median)).toFixed(1)}" fill="${colour}"/>`,
-      );
+      const [median, min, max] = [y(value.median), y(value.min), y(value.max)];
+      const corner = `x="${left.toFixed(1)}" y="${median.toFixed(1)}"`;
+      const size = `width="${(bar - 1).toFixed(1)}" height="${(bottom - median).toFixed(1)}"`;
+      parts.push(`<rect ${corner} ${size} fill="${colour}"/>`);
       const centre = (left + (bar - 1) / 2).toFixed(1);
-      parts.push(
-        `<line x1="${centre}" x2="${centre}" y1="${y(value.min).toFixed(1)}" y2="${y(value.max).toFixed(1)}" stroke="#333" stroke-width="1.2"/>`,
-      );
+      const ends = `x1="${centre}" x2="${centre}" y1="${min.toFixed(1)}" y2="${max.toFixed(1)}"`;
+      parts.push(`<line ${ends} stroke="#333" stroke-width="1.2"/>`);
     }
   }
   return parts.join('\n');
 }
 
-/** The charts below each other, as SVG. */
+/** The charts as SVG, one below the other. */
 export function svg(charts: readonly Chart[], caption: string): string {
   const height = charts.length * PANEL + 30;
+  const size = `width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}"`;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12" fill="#222">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif" font-size="12" fill="#222">`,
     `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
     ...charts.map((chart, index) => panel(chart, index * PANEL)),
     text(AREA.left, height - 10, caption, 'start', 'fill="#666"'),

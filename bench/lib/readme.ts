@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Machine } from './machine.js';
 import type { Goal, Measured } from './result.js';
 
-/** A result as it lies in `bench/results`. */
+/** A result file of `bench/results`. */
 export interface Recorded extends Pick<Measured, 'settings' | 'figures' | 'goals' | 'columns' | 'rows'> {
   readonly name: string;
   readonly date: string;
@@ -30,11 +30,12 @@ function goalTable(goals: readonly Goal[]): string[] {
 }
 
 function section({ name, date, machine, load, versions, columns, rows, goals }: Recorded): string {
-  const where = `${date.slice(0, 10)}, ${machine.cores} cores of ${machine.cpu}, Node.js ${versions['node']}, load before and after ${load.before} and ${load.after}`;
+  const where = `${date.slice(0, 10)}, ${machine.cores} cores of ${machine.cpu}, Node.js ${versions['node']}`;
+  const loads = `load before and after ${load.before} and ${load.after}`;
   return [
     `### ${name}`,
     '',
-    `${where}.`,
+    `${where}, ${loads}.`,
     '',
     line(['', ...columns]),
     line(['---', ...columns.map(() => '---:')]),
@@ -45,7 +46,7 @@ function section({ name, date, machine, load, versions, columns, rows, goals }: 
   ].join('\n');
 }
 
-/** Puts the recorded results between the marks of `bench/README.md`. */
+/** Writes the recorded results between the markers of `bench/README.md`. */
 export function writeReadme(folder: string, names: readonly string[]): void {
   const recorded = names
     .map((name) => `${folder}results/${name}.json`)

@@ -7,12 +7,12 @@ export interface Row {
 
 export interface Goal {
   readonly goal: string;
-  /** What came out, in words, or why there is no figure. */
+  /** The result in words, or why there is none. */
   readonly got: string;
   readonly met: boolean | 'not measured';
 }
 
-/** What a bench gives: the figures, and how they are shown. */
+/** The result of a bench: figures, and how they are shown. */
 export interface Measured {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly figures: readonly object[];
@@ -26,7 +26,7 @@ export interface Skipped {
   readonly skipped: string;
 }
 
-/** How much is done: all of it, or so little that only the script itself is tried. */
+/** `quick` only checks that the script works. Its figures mean nothing. */
 export interface Effort {
   readonly quick: boolean;
 }

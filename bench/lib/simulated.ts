@@ -3,37 +3,38 @@ import { join } from 'node:path';
 import { type ReplayOptions, type ReplayReport, replayTrace } from 'dynamo-node';
 import { type Arrival, arrivals, type Prompts } from './arrivals.js';
 
-/** Of a search for the knee: from this rate on, so much more each time. */
+/** The search for the knee begins at this rate, in requests per second. */
 const FIRST_RATE = 4;
+/** Factor between two rates of the search. */
 const STEP = 1.1;
 const TRACE_SECONDS = 40;
 
 export interface Simulated {
   readonly blockSize: number;
-  readonly blocksOfAWorker: number;
+  readonly blocksPerWorker: number;
   readonly workers: number;
   readonly prompts: Prompts;
 }
 
-/** The crates' simulator with the same arrivals, workers and timing, in virtual time: no frontend, no network. */
+/** The crates' simulator with the same arrivals, workers and timing. Time is virtual; no frontend or network runs. */
 export class Simulator {
   constructor(
     private readonly folder: string,
-    private readonly of: Simulated,
+    private readonly deployment: Simulated,
   ) {}
 
   #trace(plan: readonly Arrival[]): string {
-    const { blockSize, prompts } = this.of;
+    const { blockSize, prompts } = this.deployment;
     const [prefix, suffix] = [prompts.prefixTokens / blockSize, prompts.suffixTokens / blockSize];
     const lines = plan.map(({ at, group }, index) => {
       const shared = Array.from({ length: prefix }, (_, block) => group * prefix + block);
-      const own = Array.from({ length: suffix }, (_, block) => prompts.groups * prefix + index * suffix + block);
+      const unique = Array.from({ length: suffix }, (_, block) => prompts.groups * prefix + index * suffix + block);
       const { prefixTokens, suffixTokens, answerTokens } = prompts;
       return JSON.stringify({
         timestamp: at * 1000,
         input_length: prefixTokens + suffixTokens,
         output_length: answerTokens,
-        hash_ids: [...shared, ...own],
+        hash_ids: [...shared, ...unique],
       });
     });
     const path = join(this.folder, 'trace.jsonl');
@@ -42,8 +43,8 @@ export class Simulator {
   }
 
   async run(plan: readonly Arrival[], router: Pick<ReplayOptions, 'mode' | 'config'>): Promise<ReplayReport> {
-    const { blockSize, blocksOfAWorker, workers } = this.of;
-    const engine = { engine: { backend: 'vllm', block_size: blockSize, num_gpu_blocks: blocksOfAWorker } };
+    const { blockSize, blocksPerWorker, workers } = this.deployment;
+    const engine = { engine: { backend: 'vllm', block_size: blockSize, num_gpu_blocks: blocksPerWorker } };
     const trace = this.#trace(plan);
     try {
       return await replayTrace({
@@ -57,10 +58,10 @@ export class Simulator {
     }
   }
 
-  /** The greatest rate at which round-robin's mean time to the first token is at most `times` that of hardly any load. */
+  /** Returns the highest rate at which round-robin's mean time to first token is `times` that of an idle system. */
   async knee(seed: number, times: number): Promise<number> {
     const mean = async (rate: number): Promise<number> =>
-      (await this.run(arrivals(seed, rate, TRACE_SECONDS, this.of.prompts.groups), { mode: 'round_robin' }))
+      (await this.run(arrivals(seed, rate, TRACE_SECONDS, this.deployment.prompts.groups), { mode: 'round_robin' }))
         .mean_ttft_ms;
     const idle = await mean(1);
     let rate = FIRST_RATE;

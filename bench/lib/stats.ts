@@ -6,7 +6,7 @@ export function median(values: readonly number[]): number {
     : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
-/** Three significant digits: more is noise. */
+/** Rounds to three significant digits. More digits are noise. */
 export function round(value: number): number {
   return value === 0 ? 0 : Number(value.toPrecision(3));
 }
@@ -21,7 +21,7 @@ export function spread(values: readonly number[]): Spread {
   return { median: round(median(values)), min: round(Math.min(...values)), max: round(Math.max(...values)) };
 }
 
-/** Round by round, so that what slows the machine for a while slows both. */
+/** Ratios per round: other load on the machine then slows both sides of a ratio. */
 export function ratio(ours: readonly number[], theirs: readonly number[]): Spread {
   return spread(ours.map((value, index) => value / (theirs[index] as number)));
 }

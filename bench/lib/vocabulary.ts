@@ -1,10 +1,13 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Dynamo's mocker answers with ids from 1000 up to here. */
+/** The mocker of Dynamo answers with ids from 1000 to this one, exclusive. */
 const IDS = 2000;
 
-/** A copy of a model's folder whose tokenizer has a word for every id that the mocker answers with: one without gives no event. */
+/**
+ * Copies the folder of a model and adds a word for every id with which the mocker answers. Ids without a word produce
+ * no event.
+ */
 export function withMockerVocabulary(model: string, folder: string): string {
   const copy = join(folder, 'model');
   cpSync(model, copy, { recursive: true, filter: (path) => !path.endsWith('.safetensors') });

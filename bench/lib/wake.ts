@@ -13,8 +13,8 @@ for (let round = 1; round <= ${ROUNDS}; round++) {
 }`;
 
 /**
- * What it takes on this machine until a thread that sleeps runs again, in microseconds: two threads wake each other by turns. A
- * call that crosses from one thread to another and back pays it at each crossing.
+ * Measures the time from the wake-up of a sleeping thread until it runs, in microseconds. Two threads wake each other
+ * in turn. A call to another thread and back pays this time twice.
  */
 export async function wakeMicros(): Promise<number> {
   const words = new Int32Array(new SharedArrayBuffer(8));

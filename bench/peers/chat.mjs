@@ -1,11 +1,11 @@
 // chat.mjs URL: streaming chat over HTTP/1.1
 import { Agent, request } from 'node:http';
-import { answerCommands, drive, expectSame, pace, tell } from './load.mjs';
+import { answerCommands, drive, expectSame, pace, report } from './load.mjs';
 
 const [url] = process.argv.slice(2);
 const target = new URL('/v1/chat/completions', url);
 
-/** How long the first event took, which comes with the first token, in milliseconds, and how many tokens there were. */
+/** Returns the milliseconds to the first event, which carries the first token, and the number of tokens. */
 function chat(body, agent) {
   return new Promise((resolve, reject) => {
     const begin = performance.now();
@@ -41,7 +41,7 @@ function chat(body, agent) {
   });
 }
 
-tell({ ready: true });
+report({ ready: true });
 await answerCommands(async ({ model, tokens, prompt, concurrency, rate, keepAlive, warmUpMs, ms }) => {
   const agent = new Agent({ keepAlive });
   const body = Buffer.from(

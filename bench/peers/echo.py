@@ -5,7 +5,7 @@ import sys
 
 import uvloop
 from dynamo.runtime import DistributedRuntime
-from load import answer_commands, expect_same, measure, tell, text_of
+from load import answer_commands, expect_same, measure, report, text_of
 
 
 async def echo(request, context):
@@ -21,7 +21,7 @@ async def items(request, context):
 async def serve(endpoints):
     handlers = [echo, items]
     serving = [asyncio.ensure_future(one.serve_endpoint(handler)) for one, handler in zip(endpoints, handlers)]
-    tell({"ready": True})
+    report({"ready": True})
     await answer_commands(lambda command: asyncio.sleep(0, {}))
     await asyncio.gather(*serving)
 
@@ -56,7 +56,7 @@ async def call(endpoints):
 
         return once
 
-    tell({"ready": True})
+    report({"ready": True})
     await answer_commands(lambda command: measure(command, {"unary": unary, "stream": stream}))
 
 

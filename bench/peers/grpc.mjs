@@ -1,9 +1,9 @@
-// grpc.mjs serve | grpc.mjs call PORT. Messages are the MessagePack that dynamo-node sends too.
+// grpc.mjs serve | grpc.mjs call PORT. Messages are the same MessagePack that dynamo-node sends.
 
 import { once } from 'node:events';
 import { credentials, makeGenericClientConstructor, Server, ServerCredentials } from '@grpc/grpc-js';
 import { Packr } from 'msgpackr';
-import { answerCommands, expectSame, measure, tell, textOf } from './load.mjs';
+import { answerCommands, expectSame, measure, report, textOf } from './load.mjs';
 
 const packr = new Packr({ useRecords: false, variableMapSize: true });
 const serialize = (value) => packr.pack(value);
@@ -33,11 +33,11 @@ if (role === 'serve') {
     },
   });
   const bound = await new Promise((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, got) =>
-      error ? reject(error) : resolve(got),
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, boundPort) =>
+      error ? reject(error) : resolve(boundPort),
     ),
   );
-  tell({ port: bound });
+  report({ port: bound });
   await answerCommands(() => ({}));
   server.forceShutdown();
 } else {
@@ -60,21 +60,21 @@ if (role === 'serve') {
     },
     stream: (bytes, count) => () =>
       new Promise((resolve, reject) => {
-        let got = 0;
+        let received = 0;
         client
           .items({ bytes, count })
           .on('data', ({ text }) => {
             expectSame('length', text.length, bytes);
-            got += 1;
+            received += 1;
           })
           .on('error', reject)
           .on('end', () => {
-            expectSame('items', got, count);
-            resolve(got);
+            expectSame('items', received, count);
+            resolve(received);
           });
       }),
   };
-  tell({ ready: true });
+  report({ ready: true });
   await answerCommands((command) => measure(command, calls));
   client.close();
 }

@@ -1,4 +1,4 @@
-"""Hashes as many tokens as asked by the wheel: {tokens, calls, block_size} gives the seconds that all calls took."""
+"""Hashes tokens with the wheel. The answer to {tokens, calls, block_size} is the time of all calls in seconds."""
 
 import json
 import sys
@@ -8,9 +8,9 @@ from dynamo._core import compute_block_hash_for_seq
 
 print(json.dumps({"bench": {"ready": True}}, separators=(",", ":")), flush=True)
 for line in sys.stdin:
-    asked = json.loads(line)
-    tokens = list(range(asked["tokens"]))
+    command = json.loads(line)
+    tokens = list(range(command["tokens"]))
     begin = time.perf_counter()
-    for _ in range(asked["calls"]):
-        compute_block_hash_for_seq(tokens, asked["block_size"])
+    for _ in range(command["calls"]):
+        compute_block_hash_for_seq(tokens, command["block_size"])
     print(json.dumps({"bench": {"seconds": time.perf_counter() - begin}}, separators=(",", ":")), flush=True)

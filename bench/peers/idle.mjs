@@ -1,5 +1,5 @@
-// idle.mjs nothing|import|client: how much memory there is then
-import { answerCommands, tell } from './load.mjs';
+// idle.mjs nothing|import|client: an idle process, whose memory the bench reads
+import { answerCommands, report } from './load.mjs';
 
 const [state] = process.argv.slice(2);
 const close = [];
@@ -14,6 +14,6 @@ if (state !== 'nothing') {
     );
   }
 }
-tell({ ready: true });
+report({ ready: true });
 await answerCommands(() => ({}));
-for (const one of close) await one();
+for (const closeOne of close) await closeOne();

@@ -1,4 +1,4 @@
-"""The wheel's RadixTree and SelectionService: calls a second and percentiles of
+"""The wheel's RadixTree and SelectionService: calls per second and percentiles for
 {verb: apply | find | select | reserve | selectMany, blocks, workers, prompts, blockSize, ms}."""
 
 import asyncio
@@ -22,13 +22,17 @@ def stored(event_id, names, tokens):
     return json.dumps({"event_id": event_id, "data": data, "dp_rank": 0}).encode()
 
 
-def figures(took, seconds):
-    took.sort()
-    return {"perSecond": len(took) / seconds, "p50Us": took[len(took) // 2] * 1e6, "p99Us": took[int(len(took) * 0.99)] * 1e6}
+def figures(latencies, seconds):
+    latencies.sort()
+    return {
+        "perSecond": len(latencies) / seconds,
+        "p50Us": latencies[len(latencies) // 2] * 1e6,
+        "p99Us": latencies[int(len(latencies) * 0.99)] * 1e6,
+    }
 
 
 def measured(calls, ms):
-    took = []
+    latencies = []
     begin = time.perf_counter()
     end = begin + ms / 1000
     while True:
@@ -36,12 +40,12 @@ def measured(calls, ms):
         if before >= end:
             break
         next(calls)
-        took.append(time.perf_counter() - before)
-    return figures(took, time.perf_counter() - begin)
+        latencies.append(time.perf_counter() - before)
+    return figures(latencies, time.perf_counter() - begin)
 
 
 def applies(blocks, workers):
-    """Chains that are new to each worker; a new tree once all workers have all."""
+    """Applies prompts that are new to each worker. Begins a new tree after all prompts."""
     made = [stored(index, chain(index, blocks), chain(-index - 1, blocks)) for index in range(256)]
     while True:
         tree = RadixTree()
@@ -57,15 +61,15 @@ def finds(blocks, workers, prompts):
     for index, tokens in enumerate(chains):
         names = chain(index, blocks)
         for worker in range(workers):
-            have = blocks if worker % 2 == 0 else blocks // 2
-            tree.apply_event(worker, stored(index, names[:have], tokens[:have]))
+            count = blocks if worker % 2 == 0 else blocks // 2
+            tree.apply_event(worker, stored(index, names[:count], tokens[:count]))
     while True:
         for tokens in chains:
             yield tree.find_matches(tokens)
 
 
 class Engine:
-    """Publishes as vLLM's engine does: topic, sequence, and a batch in MessagePack."""
+    """Publishes like vLLM's engine: topic, sequence, and a batch in MessagePack."""
 
     def __init__(self, context):
         import zmq
@@ -77,40 +81,56 @@ class Engine:
     def stored(self, names, tokens, block_size):
         import msgspec
 
-        event = {"type": "BlockStored", "block_hashes": names, "parent_block_hash": None, "token_ids": tokens, "block_size": block_size, "lora_id": None}
+        event = {
+            "type": "BlockStored",
+            "block_hashes": names,
+            "parent_block_hash": None,
+            "token_ids": tokens,
+            "block_size": block_size,
+            "lora_id": None,
+        }
         batch = msgspec.msgpack.encode([0.5, [event], None])
         self.socket.send_multipart([b"", struct.pack(">Q", self.sequence), batch])
         self.sequence += 1
 
 
-async def selecting(asked):
-    """A service whose workers have told it of their blocks, and the prompts: each worker has every so many-th."""
+async def selecting(command):
+    """A service that has received the blocks of its workers, and the prompts. The workers have the prompts in turn."""
     import zmq
 
     service = SelectionService(indexer_threads=4)
-    block_size = asked["blockSize"]
+    block_size = command["blockSize"]
     context = zmq.Context()
-    engines = [Engine(context) for _ in range(asked["workers"])]
+    engines = [Engine(context) for _ in range(command["workers"])]
     for worker, engine in enumerate(engines):
         await service.upsert_worker(
-            {"worker_id": worker, "endpoint": str(worker), "block_size": block_size, "kv_events_endpoints": {0: engine.endpoint}}
+            {
+                "worker_id": worker,
+                "endpoint": str(worker),
+                "block_size": block_size,
+                "kv_events_endpoints": {0: engine.endpoint},
+            }
         )
-    prompts = [[prompt * 1_000_003 + at for at in range(asked["blocks"] * block_size)] for prompt in range(asked["prompts"])]
+    blocks = command["blocks"]
+    prompts = [
+        [prompt * 1_000_003 + at for at in range(blocks * block_size)] for prompt in range(command["prompts"])
+    ]
     for index, tokens in enumerate(prompts):
         worker = index % len(engines)
-        names = chain(index, asked["blocks"])
-        # A subscriber hears of what comes after it has connected.
+        names = chain(index, blocks)
+        # A subscriber receives only events that are published after it has connected.
         while True:
             engines[worker].stored(names, tokens, block_size)
             await asyncio.sleep(0.002)
             scores = await service.overlap_scores({"token_ids": tokens})
-            if any(score["worker_id"] == worker and score["device_blocks"] == asked["blocks"] for score in scores["workers"]):
+            found = [score["device_blocks"] for score in scores["workers"] if score["worker_id"] == worker]
+            if blocks in found:
                 break
     return service, prompts, context
 
 
-async def selections(asked):
-    service, prompts, context = await selecting(asked)
+async def selections(command):
+    service, prompts, context = await selecting(command)
     turn = 0
 
     async def select():
@@ -125,34 +145,34 @@ async def selections(asked):
         await service.free_reservation(selected["selection_id"])
 
     async def lane(call, end):
-        took = []
+        latencies = []
         while (before := time.perf_counter()) < end:
             await call()
-            took.append(time.perf_counter() - before)
-        return took
+            latencies.append(time.perf_counter() - before)
+        return latencies
 
-    call, lanes = (reserve if asked["verb"] == "reserve" else select), (32 if asked["verb"] == "selectMany" else 1)
-    for ms in (asked["ms"] / 4, asked["ms"]):
+    call, lanes = (reserve if command["verb"] == "reserve" else select), (32 if command["verb"] == "selectMany" else 1)
+    for ms in (command["ms"] / 4, command["ms"]):
         begin = time.perf_counter()
-        took = await asyncio.gather(*(lane(call, begin + ms / 1000) for _ in range(lanes)))
-        got = figures([one for each in took for one in each], time.perf_counter() - begin)
+        lane_latencies = await asyncio.gather(*(lane(call, begin + ms / 1000) for _ in range(lanes)))
+        result = figures([one for each in lane_latencies for one in each], time.perf_counter() - begin)
     service.shutdown()
     context.destroy(linger=0)
-    return got
+    return result
 
 
-def indexed(asked):
-    if asked["verb"] == "apply":
-        calls = applies(asked["blocks"], asked["workers"])
+def indexed(command):
+    if command["verb"] == "apply":
+        calls = applies(command["blocks"], command["workers"])
     else:
-        calls = finds(asked["blocks"], asked["workers"], asked["prompts"])
+        calls = finds(command["blocks"], command["workers"], command["prompts"])
     next(calls)
-    measured(calls, asked["ms"] / 4)
-    return measured(calls, asked["ms"])
+    measured(calls, command["ms"] / 4)
+    return measured(calls, command["ms"])
 
 
 print(json.dumps({"bench": {"ready": True}}, separators=(",", ":")), flush=True)
 for line in sys.stdin:
-    asked = json.loads(line)
-    got = indexed(asked) if asked["verb"] in ("apply", "find") else asyncio.run(selections(asked))
-    print(json.dumps({"bench": got}, separators=(",", ":")), flush=True)
+    command = json.loads(line)
+    result = indexed(command) if command["verb"] in ("apply", "find") else asyncio.run(selections(command))
+    print(json.dumps({"bench": result}, separators=(",", ":")), flush=True)

@@ -1,8 +1,8 @@
-// llama.mjs BLOCK_SIZE BLOCK_COUNT: a worker with the tiny Llama, its cache that large
+// llama.mjs BLOCK_SIZE BLOCK_COUNT: a worker with the tiny Llama and a cache of this size
 
 import { DistributedRuntime, serveEngine } from 'dynamo-node';
 import { register } from 'tsx/esm/api';
-import { answerCommands, tell } from './load.mjs';
+import { answerCommands, report } from './load.mjs';
 
 register();
 const { modelPath, TinyLlamaEngine } = await import('../../examples/tiny-llama/engine.ts');
@@ -15,7 +15,7 @@ const worker = await serveEngine(
   { modelPath },
 );
 await worker.ready;
-tell({ ready: true });
+report({ ready: true });
 await answerCommands(() => ({}));
 await worker.close({ timeoutMs: 1000 });
 await runtime.close({ timeoutMs: 1000 });

@@ -1,29 +1,29 @@
 import { createInterface } from 'node:readline';
 
-/** Tells the bench. */
-export function tell(answer) {
+/** Sends an answer to the bench. */
+export function report(answer) {
   process.stdout.write(`${JSON.stringify({ bench: answer })}\n`);
 }
 
-/** Answers the bench's commands, one at a time, until it closes the input. */
+/** Answers the bench's commands, one at a time, until the input ends. */
 export async function answerCommands(answer) {
   for await (const line of createInterface({ input: process.stdin })) {
     try {
-      tell(await answer(JSON.parse(line)));
+      report(await answer(JSON.parse(line)));
     } catch (error) {
-      tell({ error: String(error?.stack ?? error) });
+      report({ error: String(error?.stack ?? error) });
     }
   }
 }
 
-/** A string of one-byte characters, laid out flat. */
+/** A flat string of one-byte characters. */
 export function textOf(bytes) {
   return Buffer.alloc(bytes, 'dynamo ').toString('latin1');
 }
 
 /**
- * A closed loop: so many calls at a time until the time is over, then the drain of those under way, which counts.
- * `call` gives how many items came.
+ * A closed loop: `concurrency` calls at a time until the time is over. The time includes the drain of the last calls.
+ * `call` returns the number of received items.
  */
 export async function drive({ concurrency, ms }, call) {
   const latencies = [];
@@ -45,8 +45,8 @@ export async function drive({ concurrency, ms }, call) {
 }
 
 /**
- * An open loop: `rate` calls a second for so long, whether or not those before them have ended, then the drain. Unlike the
- * closed loop it asks every peer the same.
+ * An open loop: `rate` calls per second, also if earlier ones have not ended, then the drain. Every peer gets the same
+ * load.
  */
 export async function pace({ rate, ms }, call) {
   const latencies = [];
@@ -74,7 +74,7 @@ function sampled(latencies, items, begin) {
   return { calls: latencies.length, items, seconds, p50Ms: at(0.5), p99Ms: at(0.99) };
 }
 
-/** Runs what a command asks for. */
+/** Runs the measurement of a command. */
 export function measure({ kind, concurrency, bytes, count, ms }, calls) {
   return drive({ concurrency, ms }, calls[kind](bytes, count));
 }

@@ -1,4 +1,4 @@
-"""What load.mjs is to the Node peers."""
+"""The counterpart of load.mjs for the Python peers."""
 
 import asyncio
 import json
@@ -7,16 +7,16 @@ import sys
 import time
 
 
-def tell(answer):
+def report(answer):
     print(json.dumps({"bench": answer}, separators=(",", ":")), flush=True)
 
 
 async def answer_commands(answer):
     while line := await asyncio.to_thread(sys.stdin.readline):
         try:
-            tell(await answer(json.loads(line)))
+            report(await answer(json.loads(line)))
         except Exception as error:
-            tell({"error": repr(error)})
+            report({"error": repr(error)})
     sys.stdout.flush()
     os._exit(0)
 

@@ -1,4 +1,5 @@
-// NIXL's C API alone, and memcpy: nixl_peer NAME LIBRARY. The commands are those of nixl.mjs, a line of flat JSON each.
+// NIXL's C API without Node.js, and memcpy: nixl_peer NAME LIBRARY. It has the commands of nixl.mjs, one line of flat
+// JSON each.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -25,7 +26,7 @@ void check(Status status, const char* what) {
     throw std::runtime_error(std::string(what) + ": status " + std::to_string(static_cast<int>(status)));
 }
 
-// The value of a field of a flat line of JSON, without its quotes.
+// The value of a field in a line of flat JSON, without quotes.
 std::string field(const std::string& line, const std::string& name) {
   const size_t found = line.find("\"" + name + "\":");
   if (found == std::string::npos) throw std::runtime_error("no " + name + " in the command");
@@ -86,7 +87,7 @@ std::string load_metadata(AgentRef agent, const void* data, size_t length) {
   return copy;
 }
 
-// Somewhere to write to.
+// A target of writes.
 struct Place {
   std::string agent;
   uintptr_t address = 0;
@@ -96,7 +97,7 @@ class Mover {
  public:
   explicit Mover(const std::string& name) : name_(name), agent_(agent_named(name)) {}
 
-  // {bytes, metadata, address}: knows the target of the other process, and makes one in this.
+  // {bytes, metadata, address}: connects to the target of the other process, and creates one in this process.
   void connect(const std::string& line) {
     const size_t bytes = number(line, "bytes");
     local_ = filled(bytes);
@@ -113,7 +114,7 @@ class Mover {
     two_ = {load_metadata(agent_, metadata.data(), metadata.size()), number(line, "address")};
   }
 
-  // Each call waits for the one `window` calls before it.
+  // Each call waits for the call `window` calls before it.
   std::function<void()> posts(const std::string& line) {
     const size_t bytes = number(line, "bytes");
     const size_t window = number(line, "window");
@@ -164,7 +165,7 @@ class Mover {
       for (size_t i = 0; i < count; i++) {
         std::memcpy(reinterpret_cast<char*>(here_->address) + static_cast<size_t>(to[i]) * bytes,
                     reinterpret_cast<const char*>(local_->address) + static_cast<size_t>(from[i]) * bytes, bytes);
-        // The copy is not left out.
+        // Keeps the compiler from removing the copy.
         asm volatile("" ::: "memory");
       }
     };
@@ -184,7 +185,7 @@ class Mover {
  private:
   const Place& place_of(const std::string& line) const { return field(line, "place") == "one" ? one_ : two_; }
 
-  // Every index once, in no order: the same in each program.
+  // Every index once, scattered. The order is the same in each program.
   static std::vector<int> scattered(size_t count, size_t shift) {
     std::vector<int> indices;
     for (size_t i = 0; i < count; i++) indices.push_back(static_cast<int>((i * 101 + shift * 37) % count));
@@ -287,6 +288,6 @@ int main(int argc, char** argv) {
       tell(std::string("{\"error\":\"") + error.what() + "\"}");
     }
   }
-  // Without the library's teardown: what it would wait for does not matter here.
+  // Skips the library's teardown, which may wait.
   std::_Exit(0);
 }

@@ -1,14 +1,14 @@
 // nixl.mjs target NAME BYTES | nixl.mjs mover NAME [tcp]
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { NixlAgent } from 'dynamo-node';
-import { answerCommands, tell } from './load.mjs';
+import { answerCommands, report } from './load.mjs';
 
 const [role, name, argument] = process.argv.slice(2);
 if (argument === 'tcp' || role === 'tcpTarget') process.env.UCX_TLS = 'tcp';
 const agent = await NixlAgent.create(name);
 const places = {};
 let local;
-/** The agent that is written to within this process: collected, it would be closed. */
+/** The agent that is written to within this process. The variable keeps it: garbage collection would close it. */
 let other;
 
 async function filled(owner, bytes) {
@@ -19,21 +19,21 @@ async function filled(owner, bytes) {
 
 if (role !== 'mover') {
   const region = await filled(agent, Number(argument));
-  tell({
+  report({
     metadata: Buffer.from(await agent.metadata()).toString('hex'),
     address: Number(region.address),
     library: agent.library.path,
   });
 } else {
-  tell({ ready: true });
+  report({ ready: true });
 }
 
 const scattered = (count, shift) =>
   Int32Array.from({ length: count }, (_, index) => (index * 101 + shift * 37) % count);
 
-/** Each gives what is done over and over, one lane for each that is under way at a time. */
+/** Each returns the repeated work: one lane for each call in flight. */
 const works = {
-  /** `window` at a time. */
+  /** `window` posts in flight. */
   async post({ place, bytes, window, thread }) {
     const transfers = [];
     while (transfers.length < window)
@@ -60,7 +60,7 @@ const works = {
   },
 };
 
-async function repeat(ms, least, once) {
+async function repeat(ms, minCalls, once) {
   const took = [];
   let before = process.hrtime();
   const begin = before;
@@ -69,7 +69,7 @@ async function repeat(ms, least, once) {
     const after = process.hrtime();
     took.push((after[0] - before[0]) * 1e9 + after[1] - before[1]);
     before = after;
-  } while ((before[0] - begin[0]) * 1e3 + (before[1] - begin[1]) / 1e6 < ms || took.length < least);
+  } while ((before[0] - begin[0]) * 1e3 + (before[1] - begin[1]) / 1e6 < ms || took.length < minCalls);
   return took;
 }
 
@@ -85,8 +85,8 @@ async function measured(ms, { lanes, end }) {
 const answers = {
   async connect({ bytes, metadata, address }) {
     local = await filled(agent, bytes);
-    const known = async (peerOf, told) => {
-      const peer = await agent.connect(told);
+    const known = async (peerOf, metadataOf) => {
+      const peer = await agent.connect(metadataOf);
       return peer.memory({ agent: peer.name, bytes, memory: 'DRAM', device: 0, ...peerOf });
     };
     places.two = await known({ address: `0x${address.toString(16)}` }, Buffer.from(metadata, 'hex'));
@@ -105,7 +105,7 @@ const answers = {
     await Promise.all(regions.map((region) => region.release()));
     return { meanNs: took, p50Ns: took };
   },
-  /** How late timers are while so many bytes move, `bytes` at a time. */
+  /** The delay of timers while `count` transfers of `bytes` run. */
   async loop({ bytes, count }) {
     const delay = monitorEventLoopDelay({ resolution: 1 });
     delay.enable();
@@ -128,7 +128,7 @@ const answers = {
     void agent.notifications({ background: true }).next();
     return {};
   },
-  /** Transfers that wait for a peer that is stopped. */
+  /** Transfers that wait for a stopped peer. */
   async hold({ bytes, count }) {
     for (let index = 0; index < count; index++)
       void agent.read(local.slice(index * bytes, bytes), places.two.slice(index * bytes, bytes)).catch(() => {});
@@ -136,7 +136,7 @@ const answers = {
   },
 };
 
-await answerCommands(async (asked) =>
-  asked.verb in works ? measured(asked.ms, await works[asked.verb](asked)) : answers[asked.verb](asked),
+await answerCommands(async (command) =>
+  command.verb in works ? measured(command.ms, await works[command.verb](command)) : answers[command.verb](command),
 );
 process.exit();

@@ -1,4 +1,4 @@
-"""The wheel's own NIXL agent: nixl.py NAME. The same commands as nixl.mjs."""
+"""The NIXL agent of the Python wheel: nixl.py NAME. It has the same commands as nixl.mjs."""
 
 import itertools
 import json
@@ -54,7 +54,7 @@ def request(place, size):
 
 
 def posts(asked):
-    """Each call waits for the one `window` calls before it."""
+    """Each call waits for the call `window` calls before it."""
     handles = [request(asked["place"], asked["bytes"]) for _ in range(asked["window"])]
     if len(handles) == 1:
         return lambda: run(handles[0])
@@ -147,5 +147,5 @@ for line in sys.stdin:
         tell(answer(json.loads(line)))
     except Exception as error:
         tell({"error": repr(error)})
-# Without the library's teardown: what it would wait for does not matter here.
+# Skips the library's teardown, which may wait.
 os._exit(0)

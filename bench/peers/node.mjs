@@ -1,6 +1,6 @@
 // node.mjs serve NAMESPACE | node.mjs call NAMESPACE
 import { DistributedRuntime } from 'dynamo-node';
-import { answerCommands, expectSame, measure, tell, textOf } from './load.mjs';
+import { answerCommands, expectSame, measure, report, textOf } from './load.mjs';
 
 const [role, namespace] = process.argv.slice(2);
 const runtime = await DistributedRuntime.create();
@@ -15,7 +15,7 @@ if (role === 'serve') {
       for (let index = 0; index < count; index++) yield { text };
     }),
   ]);
-  tell({ ready: true });
+  report({ ready: true });
   await answerCommands(() => ({}));
   await Promise.all(served.map((one) => one.close()));
 } else {
@@ -40,7 +40,7 @@ if (role === 'serve') {
       return got;
     },
   };
-  tell({ ready: true });
+  report({ ready: true });
   await answerCommands((command) => measure(command, calls));
   await Promise.all([echoes.close(), streams.close()]);
 }

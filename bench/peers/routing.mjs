@@ -1,4 +1,4 @@
-// routing.mjs ROUTER: a frontend with that router, as JSON, which tells its port.
+// routing.mjs ROUTER: a frontend with router options from JSON. It reports its port.
 import { Frontend } from 'dynamo-node';
 
 const [router] = process.argv.slice(2);

@@ -1,6 +1,6 @@
-// worker.mjs MODEL_PATH MODEL_NAME: gives the prompt's tokens back, one an item
+// worker.mjs MODEL_PATH MODEL_NAME: returns the prompt's tokens, one per item
 import { DistributedRuntime, serveEngine } from 'dynamo-node';
-import { answerCommands, tell } from './load.mjs';
+import { answerCommands, report } from './load.mjs';
 
 const [modelPath, name] = process.argv.slice(2);
 
@@ -18,7 +18,7 @@ const engine = {
 const runtime = await DistributedRuntime.create();
 const worker = await serveEngine(runtime.endpoint(`${name}.backend.generate`), engine, { modelPath, kvRouting: false });
 await worker.ready;
-tell({ ready: true });
+report({ ready: true });
 await answerCommands(() => ({}));
 await worker.close({ timeoutMs: 1000 });
 await runtime.close({ timeoutMs: 1000 });

@@ -1,4 +1,4 @@
-"""worker.py MODEL_PATH MODEL_NAME: what worker.mjs is in TypeScript"""
+"""worker.py MODEL_PATH MODEL_NAME: the counterpart of worker.mjs"""
 
 import asyncio
 import sys
@@ -6,7 +6,7 @@ import sys
 import uvloop
 from dynamo.llm import ModelInput, ModelType, WorkerType, register_model
 from dynamo.runtime import DistributedRuntime
-from load import answer_commands, tell
+from load import answer_commands, report
 
 
 async def generate(request, context):
@@ -30,7 +30,7 @@ async def main(model_path, name):
         kv_cache_block_size=64,
         ignore_weights=True,
     )
-    tell({"ready": True})
+    report({"ready": True})
     await answer_commands(lambda command: asyncio.sleep(0, {}))
     await serving
 

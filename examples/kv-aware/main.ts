@@ -1,8 +1,5 @@
-// Where requests go by what is cached: two workers, prompts that begin alike, and the router's reasons.
+// KV-aware routing: two workers, prompts with common prefixes, and the reasons of the router.
 // Usage: npm run example -- kv-aware [--once]
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   DistributedRuntime,
   type EngineWorker,
@@ -14,23 +11,22 @@ import {
   type RequestContext,
   serveEngine,
 } from 'dynamo-node';
+import { temporaryFolder } from '../processes.js';
 import { modelPath, TinyLlamaEngine } from '../tiny-llama/engine.js';
 
 const BLOCK_SIZE = 16;
 const ENDPOINT = 'kv-aware.backend.generate';
 const QUESTIONS = ['What is a block of the KV cache?', 'What is KV-aware routing?', 'What is prefix caching?'];
-/** What two groups of prompts begin with: long enough for a cache to matter. */
+/** The common prefixes of two groups of prompts, long enough for a cache to matter. */
 const MANUALS = {
   blue: 'You answer from the blue manual of the cache and its blocks. '.repeat(8),
   green: 'You are a green assistant and speak of workers and routers. '.repeat(8),
 };
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] ??= '0';
-const dir = mkdtempSync(join(tmpdir(), 'dynamo-kv-aware-'));
-process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
-const options = { discovery: { kind: 'file', dir }, host: '127.0.0.1' } as const;
+const options = { discovery: { kind: 'file', dir: temporaryFolder('dynamo-kv-aware-') }, host: '127.0.0.1' } as const;
 
-/** Remembers who answered what. */
+/** The prompts that each worker has answered. */
 const answered: { worker: string; tokens: Uint32Array }[] = [];
 const names = new Map<bigint, string>();
 
@@ -50,7 +46,7 @@ class NamedEngine extends TinyLlamaEngine {
   }
 }
 
-async function worker(name: string): Promise<() => Promise<void>> {
+async function startWorker(name: string): Promise<() => Promise<void>> {
   const runtime = await DistributedRuntime.create(options);
   const served = await serveEngine(runtime.endpoint(ENDPOINT), new NamedEngine(name), { modelPath });
   await served.ready;
@@ -60,7 +56,7 @@ async function worker(name: string): Promise<() => Promise<void>> {
   };
 }
 
-const closing = await Promise.all([worker('A'), worker('B')]);
+const closing = await Promise.all([startWorker('A'), startWorker('B')]);
 const frontend = await Frontend.start(options, { host: '127.0.0.1', port: 0, router: { mode: 'kv' } });
 const runtime = await DistributedRuntime.create(options);
 const router = await KvRouter.create(runtime.endpoint(ENDPOINT), { blockSize: BLOCK_SIZE });
@@ -72,22 +68,22 @@ console.log(
 );
 console.log('prompt           worker  prompt tokens  cached tokens');
 for (const [index, question] of QUESTIONS.entries()) {
-  // Both at once, so that the first two part ways: the router sees the load of the one when it places the other.
+  // Both at once, so that the first two go to different workers: the router sees the load of one when it places the
+  // other.
   const rows = await Promise.all(
     (['blue', 'green'] as const).map(async (manual) => ({ manual, ...(await ask(manual, question)) })),
   );
   for (const { manual, cached, worker, tokens } of rows) {
-    console.log(
-      `${`${manual}, question ${index + 1}`.padEnd(19)}${worker}${String(tokens.length).padStart(17)}${String(cached).padStart(15)}`,
-    );
-    await heard(tokens);
+    const prompt = `${manual}, question ${index + 1}`.padEnd(19);
+    console.log(`${prompt}${worker}${String(tokens.length).padStart(17)}${String(cached).padStart(15)}`);
+    await waitForBlocks(tokens);
   }
 }
-console.log('\nWhere would the last prompt go, and why?\n');
+console.log('\nThe router explains where it would send the last prompt:\n');
 const tokens = answered.at(-1)?.tokens as Uint32Array;
 console.log(formatExplanation(await router.explain({ tokens })));
 if (process.argv.includes('--once')) await close();
-else console.log(`\n${frontend.url} goes on answering; Ctrl-C ends it.`);
+else console.log(`\n${frontend.url} continues to answer requests. Press Ctrl-C to stop.`);
 
 async function ask(
   manual: keyof typeof MANUALS,
@@ -106,22 +102,22 @@ async function ask(
   const { usage } = (await response.json()) as {
     usage: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens?: number } };
   };
-  // The two manuals differ in length, and so do their prompts.
+  // The prompts of the two manuals differ in length.
   const { worker, tokens } = answered.findLast(
     ({ tokens }) => tokens.length === usage.prompt_tokens,
   ) as (typeof answered)[0];
   return { cached: usage.prompt_tokens_details?.cached_tokens ?? 0, worker, tokens };
 }
 
-/** Events are a message behind the answer: the next prompt waits until the router has heard of this one's blocks. */
-async function heard(prompt: Uint32Array): Promise<void> {
+/** Waits until the router knows the blocks of a prompt. Their events arrive shortly after the response. */
+async function waitForBlocks(prompt: Uint32Array): Promise<void> {
   const blocks = Math.floor(prompt.length / BLOCK_SIZE);
   for (const deadline = Date.now() + 10_000; Date.now() < deadline; ) {
     const overlaps = await router.overlapScores({ tokens: prompt });
     if (overlaps.some(({ deviceBlocks }) => deviceBlocks >= blocks)) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error('the router heard nothing of the cached blocks within 10 s');
+  throw new Error('the router has not received the cached blocks within 10 s');
 }
 
 async function close(): Promise<void> {

@@ -1,6 +1,6 @@
-// The receiver: tells where its memory is, waits for the message that the blocks are there, and checks each byte.
-import { once } from 'node:events';
+// The receiver: sends the description of its memory, waits for the notification of the transfer, and checks each byte.
 import { loadNixl, NixlAgent } from 'dynamo-node';
+import { untilStopped } from '../processes.js';
 
 const [blocks, blockBytes, kind] = process.argv.slice(2) as [string, string, 'real' | 'mock'];
 
@@ -16,8 +16,8 @@ for await (const { data } of agent.notifications()) {
     const block = view.subarray(place * Number(blockBytes), (place + 1) * Number(blockBytes));
     if (!block.every((byte) => byte === expected)) wrong += 1;
   }
+  const stopped = untilStopped();
   process.send?.({ notified: Buffer.from(data).toString(), wrong });
+  await stopped;
   break;
 }
-await once(process, 'message');
-process.disconnect();

@@ -1,10 +1,8 @@
-// 1,000 KV blocks from one process to another: what carried them, how fast, beside a copy in memory.
+// Moves 1,000 KV blocks from one process to another. Prints the transport, the speed, and the speed of a memory copy.
 // Usage: npm run example -- move-blocks [--once] [--blocks N]
-import { fork } from 'node:child_process';
-import { on, once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadNixl, type MemoryDescriptor, NixlAgent, nixlExplain } from 'dynamo-node';
+import { ChildProgram, fail } from '../processes.js';
 
 const BLOCK_BYTES = 64 * 1024;
 const ROUNDS = 5;
@@ -22,25 +20,22 @@ interface Ready {
 }
 
 const library = loadNixl({ mode: 'auto' });
-const decode = fork(fileURLToPath(new URL('decode.ts', import.meta.url)), [
+const decode = ChildProgram.start(new URL('decode.ts', import.meta.url), [
   String(blocks),
   String(BLOCK_BYTES),
   library.kind,
 ]);
-const ended = once(decode, 'exit').then(() => Promise.reject(new Error('the receiver ended early')));
-ended.catch(() => {});
-const answers = on(decode, 'message');
 try {
   await using prefill = await NixlAgent.create('prefill', { library });
   const region = await prefill.allocate(blocks * BLOCK_BYTES);
   const view = region.view as Uint8Array;
   for (let block = 0; block < blocks; block++) view.fill(block % 251, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
 
-  const { metadata, descriptor } = await answer<Ready>();
+  const { metadata, descriptor } = await decode.message<Ready>();
   const peer = await prefill.connect(Buffer.from(metadata, 'base64'));
   const mine = await prefill.blocks(region, BLOCK_BYTES);
   const theirs = await prefill.blocks(peer.memory(descriptor), BLOCK_BYTES);
-  // The receiver keeps its blocks where it had room: in another order.
+  // The receiver stores its blocks in the reverse order.
   const from = Int32Array.from({ length: blocks }, (_, block) => block);
   const to = from.map((block) => blocks - 1 - block);
 
@@ -62,29 +57,26 @@ try {
     { peer: Buffer.from(metadata, 'base64'), remote: descriptor },
     { library },
   );
-  const { notified, wrong } = await answer<{ notified: string; wrong: number }>();
+  const { notified, wrong } = await decode.message<{ notified: string; wrong: number }>();
 
   const bytes = blocks * BLOCK_BYTES;
   const rate = (ms: number): string => `${(bytes / ms / 1e6).toFixed(1)} GB/s`;
+  const size = `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  console.log(`moved     ${blocks} blocks of 64 KiB from process ${process.pid} to process ${decode.pid}, ${size}`);
   console.log(
-    `moved     ${blocks} blocks of 64 KiB from process ${process.pid} to process ${decode.pid}, ${(bytes / 2 ** 20).toFixed(1)} MiB`,
-  );
-  console.log(
-    `carried   by ${library.kind === 'real' ? `NIXL, ${library.path}` : "the mock: NIXL's library is not installed here"}`,
+    `library   ${library.kind === 'real' ? `NIXL, ${library.path}` : 'the mock: NIXL is not installed here'}`,
   );
   console.log(`transport ${transport} (${evidence}: ${detail})`);
-  console.log(
-    `checked   every byte there: ${wrong === 0 ? 'all as sent' : `${wrong} blocks are wrong`}, after its message '${notified}'`,
-  );
+  const result = wrong === 0 ? 'all as sent' : `${wrong} blocks are wrong`;
+  console.log(`checked   every byte there: ${result}, after the notification '${notified}'`);
   console.log(`speed     ${rate(bestMs)}, best of ${ROUNDS - 1} (${bestMs.toFixed(2)} ms)`);
   console.log(`memcpy    ${rate(copyMs(view))} in this process`);
   if (wrong !== 0) process.exitCode = 1;
 } finally {
-  if (decode.connected) decode.send('end');
-  if (decode.exitCode === null) await once(decode, 'exit');
+  await decode.stop();
 }
 
-/** The best time to copy the same bytes within the process. */
+/** The best time of a copy of the same bytes within this process. */
 function copyMs(source: Uint8Array): number {
   const target = new Uint8Array(source.length);
   let best = Number.POSITIVE_INFINITY;
@@ -94,14 +86,4 @@ function copyMs(source: Uint8Array): number {
     best = Math.min(best, performance.now() - begin);
   }
   return best;
-}
-
-async function answer<T>(): Promise<T> {
-  const { value } = await Promise.race([answers.next(), ended]);
-  return (value as [T])[0];
-}
-
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
 }

@@ -1,13 +1,8 @@
-// An OpenAI client's way through Dynamo: the frontend in this process, the model in two workers.
+// An OpenAI-compatible deployment: the frontend in this process, the model in two worker processes.
 // Usage: npm start [-- --port N] [-- --once]
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { DynamoError, Frontend } from 'dynamo-node';
+import { ChildProgram, fail, temporaryFolder } from '../processes.js';
 
 const MODEL = 'tiny-llama';
 const QUESTION = 'What is a block of the KV cache?';
@@ -19,9 +14,7 @@ const port = Number(args.port);
 if (!Number.isInteger(port) || port < 0 || port > 65535)
   fail(`--port: expected a number from 0 to 65535, got ${args.port}`);
 
-const dir = mkdtempSync(join(tmpdir(), 'dynamo-quickstart-'));
-process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
-
+const dir = temporaryFolder('dynamo-quickstart-');
 const frontend = await Frontend.start(
   { discovery: { kind: 'file', dir }, host: '127.0.0.1' },
   { host: '127.0.0.1', port },
@@ -36,13 +29,12 @@ let closing: Promise<void> | undefined;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void stop());
 
 try {
-  await Promise.all(workers.map(ready));
+  await Promise.all(workers.map((worker) => worker.message()));
   await frontend.waitForModel(MODEL);
   console.log(`frontend  ${frontend.url} (process ${process.pid})`);
   for (const { pid } of workers) console.log(`worker    ${MODEL} in TypeScript (process ${pid})`);
-  console.log(
-    `\n  curl -N ${frontend.url}/v1/chat/completions -H 'content-type: application/json' -d '${JSON.stringify(request(QUESTION))}'\n`,
-  );
+  const body = JSON.stringify(request(QUESTION));
+  console.log(`\n  curl -N ${frontend.url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'\n`);
   console.log(`question: ${QUESTION}`);
   await printAnswer(QUESTION);
 } catch (error) {
@@ -53,29 +45,18 @@ try {
   }
 }
 if (args.once) await stop();
-else if (closing === undefined) console.log('\nCtrl-C ends it.');
+else if (closing === undefined) console.log('\nPress Ctrl-C to stop.');
 
-function fail(message: string): never {
-  console.error(message);
-  process.exit(1);
-}
-
-function startWorker(): ChildProcess {
-  const worker = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [dir], {
-    env: { DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: '0', ...process.env },
+function startWorker(): ChildProgram {
+  const worker = ChildProgram.start(new URL('worker.ts', import.meta.url), [dir], {
+    DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: '0',
   });
-  worker.once('exit', (code, signal) => {
+  void worker.ended.then((reason) => {
     if (closing !== undefined) return;
-    console.error(`worker ${worker.pid} ended (${signal ?? `code ${code}`})`);
+    console.error(`worker ${worker.pid} ended (${reason})`);
     process.exitCode = 1;
   });
   return worker;
-}
-
-async function ready(worker: ChildProcess): Promise<void> {
-  const ended = once(worker, 'exit').then(() => Promise.reject(new Error('a worker ended before it was ready')));
-  ended.catch(() => {});
-  await Promise.race([once(worker, 'message'), ended]);
 }
 
 function request(question: string): object {
@@ -111,18 +92,11 @@ async function printAnswer(question: string): Promise<void> {
   process.stdout.write('\n');
 }
 
-/** Requests first, then the workers, then this process: nothing of it is left. */
+/** Stops the frontend, which completes its requests, and then the workers. */
 function stop(): Promise<void> {
   closing ??= (async () => {
     await frontend.close();
-    await Promise.all(
-      workers.map(async (worker) => {
-        if (worker.exitCode !== null || worker.signalCode !== null) return;
-        const ended = once(worker, 'exit');
-        worker.kill('SIGTERM');
-        await ended;
-      }),
-    );
+    await Promise.all(workers.map((worker) => worker.stop()));
   })();
   return closing;
 }

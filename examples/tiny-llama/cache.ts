@@ -1,32 +1,32 @@
 /**
  * The keys and values of the tokens that a sequence has already passed through the model.
  *
- * The tokens lie in blocks of `blockSize`, as a paged cache keeps them, so that another implementation can put each
- * block somewhere else. A row is one token's keys (or values) in one layer: kvHeads x headDim floats.
+ * The tokens are stored in blocks of `blockSize`, as in a paged cache, so that an implementation can place each block
+ * anywhere. A row contains the keys (or values) of one token in one layer: kvHeads x headDim floats.
  */
 export interface KvCache {
-  /** Tokens whose rows are stored in every layer. */
+  /** The number of tokens whose rows are stored in every layer. */
   readonly length: number;
-  /** Most tokens that fit. */
+  /** The maximum number of tokens. */
   readonly capacity: number;
   /** Tokens in a block. */
   readonly blockSize: number;
-  /** Is told the tokens whose rows come next, by a model that knows them; a cache that does not name its blocks has no use for it. */
+  /** Announces the tokens whose rows follow. Only a cache that identifies blocks by their tokens needs it. */
   begin?(tokenIds: ArrayLike<number>): void;
   /**
-   * Stores the rows of the tokens after `length` in one layer; they can be read at once and count in `length` after
-   * {@link KvCache.advance}.
+   * Stores the rows of the tokens after `length` in one layer. They can be read immediately. `length` includes them
+   * after {@link KvCache.advance}.
    *
    * @param keys whole rows, [tokens][kvHeads][headDim]
-   * @param values as many as `keys`
-   * @throws RangeError when they do not fit
+   * @param values as many floats as `keys`
+   * @throws RangeError if they do not fit
    */
   append(layer: number, keys: Float32Array, values: Float32Array): void;
-  /** Counts `tokens` more tokens as stored, once every layer has their rows. */
+  /** Adds `tokens` to `length`. Every layer must have their rows. */
   advance(tokens: number): void;
-  /** One block's keys in one layer, [blockSize][kvHeads][headDim]; rows that were never stored hold anything. */
+  /** The keys of one block in one layer, [blockSize][kvHeads][headDim]. Rows that were never stored are undefined. */
   keys(layer: number, block: number): Float32Array;
-  /** One block's values in one layer, laid out as {@link KvCache.keys}. */
+  /** The values of one block in one layer, with the layout of {@link KvCache.keys}. */
   values(layer: number, block: number): Float32Array;
 }
 
@@ -35,13 +35,13 @@ export interface LocalKvCacheOptions {
   readonly layers: number;
   /** Floats in a row: kvHeads x headDim. */
   readonly rowSize: number;
-  /** Most tokens that fit. */
+  /** The maximum number of tokens. */
   readonly capacity: number;
   /** Tokens in a block. Default 64. */
   readonly blockSize?: number;
 }
 
-/** A cache in this process's own memory, one block allocated after another as the sequence grows. */
+/** A cache in the memory of this process. It allocates blocks as the sequence grows. */
 export class LocalKvCache implements KvCache {
   readonly capacity: number;
   readonly blockSize: number;
@@ -50,7 +50,7 @@ export class LocalKvCache implements KvCache {
   readonly #values: Float32Array[][];
   #length = 0;
 
-  /** @throws RangeError when a size is not a positive integer */
+  /** @throws RangeError if a size is not a positive integer */
   constructor(options: LocalKvCacheOptions) {
     const { layers, rowSize, capacity, blockSize = 64 } = options;
     for (const [name, size] of Object.entries({ layers, rowSize, capacity, blockSize })) {
@@ -73,7 +73,8 @@ export class LocalKvCache implements KvCache {
     const tokens = keys.length / this.#rowSize;
     if (!Number.isInteger(tokens) || values.length !== keys.length) {
       throw new RangeError(
-        `KvCache.append: expected whole rows of ${this.#rowSize} floats, as many keys as values, got ${keys.length} and ${values.length}`,
+        `KvCache.append: expected whole rows of ${this.#rowSize} floats, as many keys as values, ` +
+          `got ${keys.length} and ${values.length}`,
       );
     }
     if (this.#length + tokens > this.capacity) {

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** The numbers of a Llama checkpoint, from its config.json and generation_config.json. */
+/** The parameters of a Llama checkpoint, from its config.json and generation_config.json. */
 export interface LlamaConfig {
   readonly vocabSize: number;
   readonly hiddenSize: number;
-  /** Inner width of the feed-forward part. */
+  /** Inner size of the feed-forward layer. */
   readonly intermediateSize: number;
   readonly layers: number;
   readonly heads: number;
@@ -13,18 +13,18 @@ export interface LlamaConfig {
   readonly headDim: number;
   readonly rmsNormEps: number;
   readonly ropeTheta: number;
-  /** Most tokens of a prompt and its answer together. */
+  /** The maximum number of tokens of a prompt and its answer together. */
   readonly maxPositions: number;
   /** Whether the output matrix is the embedding matrix. */
   readonly tiedEmbeddings: boolean;
-  /** Tokens that end an answer. */
+  /** The tokens that end an answer. */
   readonly eosTokenIds: readonly number[];
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * Reads config.json and, where there is one, generation_config.json of a checkpoint folder.
+ * Reads config.json and, if it exists, generation_config.json of a checkpoint folder.
  *
  * @throws TypeError, RangeError as {@link parseConfig}
  */
@@ -38,12 +38,12 @@ export async function loadConfig(folder: string): Promise<LlamaConfig> {
 }
 
 /**
- * Turns the JSON of a Hugging Face Llama configuration into a {@link LlamaConfig}.
+ * Converts the JSON of a Hugging Face Llama configuration to a {@link LlamaConfig}.
  *
- * @param generation generation_config.json, whose end-of-sequence ids win over those of `config`
- * @throws TypeError when a field is missing or asks for something that this model does not do (another architecture,
- *   activation, rope scaling, biases)
- * @throws RangeError when the sizes do not fit each other
+ * @param generation generation_config.json. Its end-of-sequence ids override those of `config`.
+ * @throws TypeError if a field is missing or requires an unsupported feature (another architecture, activation, rope
+ *   scaling, biases)
+ * @throws RangeError if the sizes are inconsistent
  */
 export function parseConfig(config: Json, generation: Json = {}): LlamaConfig {
   equal(config, 'model_type', 'llama');

@@ -23,12 +23,12 @@ export const modelPath = fileURLToPath(new URL('model', import.meta.url));
 const BLOCK_SIZE = 64;
 const MAX_SEQUENCES = 32;
 
-/** The tiny Llama as Dynamo's engine: tokens in, tokens out. Its KV cache lies in blocks that all requests share. */
+/** The tiny Llama as a token engine for Dynamo. All requests share the blocks of its KV cache. */
 export class TinyLlamaEngine implements LLMEngine {
   #model: Llama | undefined;
   #pool: KvPool | undefined;
 
-  /** @param cache by default blocks of 64 tokens, as many as 32 sequences of the model's full length take */
+  /** @param cache by default blocks of 64 tokens, enough for 32 sequences of the model's full length */
   constructor(
     readonly name = 'tiny-llama',
     private readonly cache: Partial<KvPoolOptions> = {},
@@ -42,7 +42,7 @@ export class TinyLlamaEngine implements LLMEngine {
     this.#pool = new KvPool(this.#model.config, { blockSize, blockCount });
     if (worker !== undefined) {
       publish(this.#pool.manager, worker).catch((error: unknown) =>
-        console.error('routers hear no more of the KV cache:', error),
+        console.error('the KV cache is no longer published for routers:', error),
       );
     }
     return {
@@ -77,11 +77,11 @@ export class TinyLlamaEngine implements LLMEngine {
       });
       const [first] = caches;
       const usage = { promptTokens: prompt.length, cachedTokens: first?.cachedTokens ?? 0, completionTokens: 0 };
-      // The choices take turns; each token lets the event loop go on.
+      // The choices take turns. The event loop runs after each token.
       while (choices.length > 0) {
         for (const choice of [...choices]) {
           const { done, value: event } = await choice.events.next();
-          if (done === true) throw new Error('an answer ended without saying why');
+          if (done === true) throw new Error('an answer ended without a finish event');
           if (event.type === 'finish') {
             choices.splice(choices.indexOf(choice), 1);
             pool.close(choice.cache);
@@ -89,7 +89,7 @@ export class TinyLlamaEngine implements LLMEngine {
           } else {
             usage.completionTokens += 1;
             const item = token(choice.index, event, options.topLogprobs !== undefined);
-            // The frontend ends an answer at its end token and does not read what is behind it.
+            // The frontend ends an answer at its end token and ignores later items. So the first token has the usage.
             yield usage.completionTokens === 1 ? { ...item, completion_usage: usageOf(usage) } : item;
           }
         }
@@ -105,11 +105,12 @@ export class TinyLlamaEngine implements LLMEngine {
   }
 }
 
-/** Tells routers what the cache holds, until it is disposed of; until the worker serves nobody asks. */
+/** Publishes the contents of the cache for routers until it is disposed. */
 export async function publish(cache: BlockEventSource, worker: Pick<EngineWorker, 'publishKvEvents'>): Promise<void> {
   for (let lost = true; lost; ) {
     lost = false;
-    // Where more changed than was read a snapshot begins anew, by what clears all that was told.
+    // If events were lost, start again with a snapshot. It begins with an event that clears everything published
+    // before.
     for await (const event of cache.events({ snapshot: true })) {
       lost = event.kind === 'lost';
       if (event.kind === 'lost') break;
@@ -191,7 +192,7 @@ function optionsOf(request: PreprocessedRequest, signal: AbortSignal): GenerateO
   };
 }
 
-/** An option, unless the request leaves it to the engine. */
+/** An option, unless the request does not set it. */
 function given<Name extends string, Value>(name: Name, value: Value | null | undefined): { [Key in Name]?: Value } {
   return value === null || value === undefined ? {} : ({ [name]: value } as { [Key in Name]: Value });
 }

@@ -3,10 +3,10 @@ import type { KvCache } from './cache.js';
 import { checkTokenIds, type Llama } from './model.js';
 import { type Choice, Sampler, type SamplingOptions } from './sampling.js';
 
-/** Why an answer ended: the model's own end token, `maxTokens` or the model's positions, a stop token, the signal. */
+/** Why an answer ended: the model's end token, `maxTokens` or the model's positions, a stop token, or the signal. */
 export type FinishReason = 'eos' | 'length' | 'stop' | 'cancelled';
 
-/** One token of an answer; the token that ends it is among them. */
+/** One token of an answer, including the token that ends it. */
 export interface TokenEvent extends Choice {
   readonly type: 'token';
 }
@@ -17,34 +17,35 @@ export interface FinishEvent {
   readonly reason: FinishReason;
 }
 
-/** How long an answer may be and how it is drawn. */
+/** The length of an answer, and how its tokens are sampled. */
 export interface GenerateOptions extends SamplingOptions {
-  /** Most tokens of the answer. Default: as many as the model has positions left. */
+  /** The maximum number of tokens in the answer. Default: the remaining positions of the model. */
   readonly maxTokens?: number;
-  /** Until the answer has this many tokens, end and stop tokens are not drawn. Default 0. */
+  /** The minimum number of tokens in the answer. Until then, end and stop tokens are not sampled. Default 0. */
   readonly minTokens?: number;
-  /** Go on past the model's end token. Default false. */
+  /** Continue after the model's end token. Default false. */
   readonly ignoreEos?: boolean;
-  /** Tokens that end the answer beside the model's own. Default none. */
+  /** Tokens that end the answer, in addition to the model's end tokens. Default none. */
   readonly stopTokenIds?: readonly number[];
   /** Ends the answer with `cancelled`. */
   readonly signal?: AbortSignal;
-  /** A cache that already holds the first tokens of the prompt, fewer than all. Default: an empty one. */
+  /** A cache that may already contain the first tokens of the prompt, but not all. Default: an empty cache. */
   readonly cache?: KvCache;
 }
 
 const PREFILL_TOKENS_PER_TURN = 32;
 
 /**
- * Answers a prompt token by token. Between tokens, and between pieces of a long prompt, the event loop gets its turn, so
- * that many answers can be generated side by side.
+ * Answers a prompt token by token. The event loop runs between tokens, and between parts of a long prompt, so that many
+ * answers can be generated concurrently.
  *
  * @example
  * for await (const event of generate(model, promptTokenIds, { maxTokens: 64 })) {
  *   if (event.type === 'token') tokenIds.push(event.tokenId);
  * }
- * @throws TypeError for an empty prompt or an option of the wrong type, RangeError for a prompt that does not fit, a
- *   token outside the vocabulary, or an option outside its range; at the call, not at the first token
+ * @throws TypeError for an empty prompt or an option of the wrong type
+ * @throws RangeError for a prompt that does not fit, a token outside the vocabulary, or an option outside its range.
+ *   The call itself throws, not the first token.
  */
 export function generate(
   model: Llama,
@@ -64,7 +65,8 @@ export function generate(
   const cache = options.cache ?? model.createCache();
   if (cache.length >= prompt.length) {
     throw new RangeError(
-      `generate options.cache: expected fewer cached tokens than the ${prompt.length} of the prompt, got ${cache.length}`,
+      `generate options.cache: expected fewer cached tokens than the ${prompt.length} of the prompt, ` +
+        `got ${cache.length}`,
     );
   }
   return run(model, prompt, options, cache, new Sampler(options, prompt));

@@ -1,7 +1,8 @@
 /**
- * out = input x weightᵀ: [rows][inSize] by [outSize][inSize] gives [rows][outSize].
+ * out = input x weightᵀ: [rows][inSize] by [outSize][inSize] makes [rows][outSize].
  *
- * Sums are taken in float64, several at a time so that what is read is used for several products.
+ * Sums are in float64. Several are computed at a time, so that each value read from memory is used for several
+ * products.
  */
 export function matmul(
   out: Float32Array,
@@ -144,8 +145,8 @@ export function dot(a: Float32Array, aStart: number, b: Float32Array, bStart: nu
 }
 
 /**
- * Adds to `out`, from `outStart`, the sum of `count` rows of `size` floats, each times its weight. The rows lie
- * `stride` apart in `rows`, from `rowStart` on; the weights from `weightStart` on.
+ * Adds the weighted sum of `count` rows of `size` floats to `out`, from `outStart`. The rows begin at `rowStart` in
+ * `rows`, `stride` floats apart. The weights begin at `weightStart`.
  */
 export function addWeighted(
   out: Float32Array,
@@ -183,7 +184,7 @@ export function addWeighted(
   }
 }
 
-/** Root-mean-square normalisation of each row of `input`, [rows][weight.length], into `out`. */
+/** Root-mean-square normalization of each row of `input`, [rows][weight.length], into `out`. */
 export function rmsNorm(out: Float32Array, input: Float32Array, weight: Float32Array, rows: number, eps: number): void {
   const size = weight.length;
   for (let row = 0; row < rows; row++) {
@@ -193,7 +194,7 @@ export function rmsNorm(out: Float32Array, input: Float32Array, weight: Float32A
   }
 }
 
-/** Turns the first `size` scores into probabilities that sum to 1, in place. */
+/** Converts the first `size` scores to probabilities that sum to 1, in place. */
 export function softmax(scores: Float32Array | Float64Array, size = scores.length): void {
   let max = -Infinity;
   for (let i = 0; i < size; i++) if (scores[i]! > max) max = scores[i]!;

@@ -32,7 +32,7 @@ export class Llama {
 
   /**
    * @param tensors by their Hugging Face names (`model.layers.0.self_attn.q_proj.weight`)
-   * @throws RangeError when a tensor is missing or its shape does not fit `config`
+   * @throws RangeError if a tensor is missing or its shape does not match `config`
    */
   constructor(config: LlamaConfig, tensors: ReadonlyMap<string, Tensor>) {
     const { hiddenSize, intermediateSize, vocabSize, headDim } = config;
@@ -61,7 +61,7 @@ export class Llama {
   /**
    * Loads config.json, generation_config.json and model.safetensors of a checkpoint folder.
    *
-   * @throws TypeError, RangeError naming the file and what was expected of it
+   * @throws TypeError, RangeError with the name of the file and the expected content
    */
   static async load(folder: string): Promise<Llama> {
     const [config, tensors] = await Promise.all([
@@ -71,7 +71,7 @@ export class Llama {
     return new Llama(config, tensors);
   }
 
-  /** An empty cache for one sequence of this model. Blocks hold 64 tokens unless `blockSize` says otherwise. */
+  /** Creates an empty cache for one sequence of this model. `blockSize` is 64 tokens by default. */
   createCache(blockSize?: number): LocalKvCache {
     const { layers, kvHeads, headDim, maxPositions } = this.config;
     return new LocalKvCache({
@@ -83,12 +83,12 @@ export class Llama {
   }
 
   /**
-   * Passes the next tokens of a sequence through the model: many for a prefill, one for a decode step. Their keys and
-   * values are appended to `cache`.
+   * Computes the next tokens of a sequence: many for a prefill, one for a decode step. Appends their keys and values to
+   * `cache`.
    *
    * @returns the logits after the last token, vocabSize floats owned by the caller
-   * @throws TypeError when `tokenIds` is empty or holds something other than integers
-   * @throws RangeError when a token is outside the vocabulary or the sequence outgrows the model's positions
+   * @throws TypeError if `tokenIds` is empty or contains anything but integers
+   * @throws RangeError if a token is outside the vocabulary or the sequence exceeds the model's positions
    */
   forward(tokenIds: ArrayLike<number>, cache: KvCache): Float32Array {
     const { hiddenSize, intermediateSize, heads, kvHeads, headDim, rmsNormEps, vocabSize } = this.config;
@@ -143,7 +143,8 @@ export class Llama {
     checkTokenIds(tokenIds, this.config.vocabSize, 'forward tokenIds');
     if (cache.length + tokenIds.length > maxPositions) {
       throw new RangeError(
-        `forward tokenIds: expected at most ${maxPositions - cache.length} tokens after ${cache.length} cached ones, got ${tokenIds.length}`,
+        `forward tokenIds: expected at most ${maxPositions - cache.length} tokens after ${cache.length} cached ones, ` +
+          `got ${tokenIds.length}`,
       );
     }
   }
@@ -209,7 +210,7 @@ export class Llama {
 }
 
 /**
- * @param name what the error calls the tokens
+ * @param name the name of the tokens in errors
  * @throws TypeError for anything but integers, RangeError for integers outside 0 to vocabSize - 1
  */
 export function checkTokenIds(tokenIds: ArrayLike<number>, vocabSize: number, name: string): void {

@@ -2,7 +2,7 @@ import { BlockManager, type BlockManagerOptions, PagedSequence, type Tokens } fr
 import type { KvCache } from './cache.js';
 import type { LlamaConfig } from './config.js';
 
-/** One sequence's keys and values in blocks that sequences of the same prefix share. */
+/** The keys and values of one sequence, in blocks that sequences with the same prefix share. */
 export class PagedKvCache implements KvCache, Disposable {
   readonly capacity: number;
   readonly blockSize: number;
@@ -10,7 +10,7 @@ export class PagedKvCache implements KvCache, Disposable {
   readonly #rowSize: number;
   readonly #layers: number;
   #length: number;
-  /** By page, then by layer, keys before values. */
+  /** Indexed by page, then by layer, keys before values. */
   #pages: Float32Array[][] = [];
 
   constructor(paged: PagedSequence, { layers, kvHeads, headDim, maxPositions }: LlamaConfig) {
@@ -26,12 +26,12 @@ export class PagedKvCache implements KvCache, Disposable {
     return this.#length;
   }
 
-  /** Tokens of the prompt whose rows were there before. */
+  /** Tokens of the prompt whose rows were already cached. */
   get cachedTokens(): number {
     return this.#paged.cachedTokens;
   }
 
-  /** The blocks that hold its rows, in order of the tokens. */
+  /** The blocks with its rows, in order of the tokens. */
   get blockIds(): Uint32Array {
     return this.#paged.blockTable();
   }
@@ -48,7 +48,8 @@ export class PagedKvCache implements KvCache, Disposable {
     const tokens = keys.length / rowSize;
     if (!Number.isInteger(tokens) || values.length !== keys.length || this.#length + tokens > this.#paged.length) {
       throw new RangeError(
-        `KvCache.append: expected whole rows of ${rowSize} floats, for tokens that have begun, got ${keys.length} and ${values.length}`,
+        `KvCache.append: expected whole rows of ${rowSize} floats, for tokens passed to begin, ` +
+          `got ${keys.length} and ${values.length}`,
       );
     }
     for (let row = 0; row < tokens; ) {
@@ -66,7 +67,7 @@ export class PagedKvCache implements KvCache, Disposable {
     const committed = this.#paged.committedPages;
     this.#length += tokens;
     this.#paged.commit(this.#length);
-    // Committed pages may be other blocks now, and the views of what is behind them are gone.
+    // A commit may replace pages by other blocks, and detaches the views of all later pages.
     if (this.#paged.committedPages > committed) this.#pages.length = Math.min(this.#pages.length, committed);
   }
 
@@ -101,14 +102,16 @@ export class PagedKvCache implements KvCache, Disposable {
   }
 }
 
-/** What a pool is made with. */
+/** The size of a pool. */
 export interface KvPoolOptions {
   readonly blockCount: number;
   /** Tokens in a block. */
   readonly blockSize: number;
 }
 
-/** The blocks of all sequences of a model. A sequence gets all pages that it may need at its start, or waits its turn. */
+/**
+ * The blocks of all sequences of a model. A sequence reserves all pages that it may need before it starts, or waits.
+ */
 export class KvPool implements Disposable {
   readonly manager: BlockManager;
   readonly #config: LlamaConfig;
@@ -131,9 +134,10 @@ export class KvPool implements Disposable {
   }
 
   /**
-   * Caches for `count` answers to a prompt, each with room for `tokens` in all.
+   * Creates the caches for `count` answers to a prompt, each with a capacity of `tokens` in total. Waits for free
+   * blocks.
    *
-   * @throws RangeError when the pool could never hold them
+   * @throws RangeError if they exceed the capacity of the pool
    */
   async open(prompt: Tokens, tokens: number, count: number, signal?: AbortSignal): Promise<PagedKvCache[]> {
     const { blockCount, blockSize } = this.manager;
@@ -178,7 +182,7 @@ export class KvPool implements Disposable {
     });
   }
 
-  /** Gives a sequence's blocks back; those that are full stay to be found until their room is needed. */
+  /** Returns the blocks of a sequence. Full blocks stay cached until their capacity is needed. */
   close(cache: PagedKvCache): void {
     cache.dispose();
     for (const resolve of this.#released.splice(0)) resolve();

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-/** A tensor in row-major order, whatever its type in the file converted to float32. */
+/** A tensor in row-major order, converted to float32. */
 export interface Tensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
@@ -17,8 +17,8 @@ const BYTES_PER_ELEMENT: Readonly<Record<string, number>> = { F32: 4, F16: 2, BF
 /**
  * Reads a safetensors file whose tensors are F32, F16 or BF16.
  *
- * @throws RangeError when the header or a tensor does not lie inside the file, or a shape and its bytes disagree
- * @throws TypeError when the header is not what the format says, or a tensor has another type
+ * @throws RangeError if the header or a tensor exceeds the file, or a shape does not match its bytes
+ * @throws TypeError if the header is invalid, or a tensor has another type
  */
 export async function loadSafetensors(path: string): Promise<Map<string, Tensor>> {
   const file = await readFile(path);
@@ -28,7 +28,7 @@ export async function loadSafetensors(path: string): Promise<Map<string, Tensor>
 /**
  * Parses the bytes of a safetensors file: a little-endian u64 header length, the JSON header, the tensors.
  *
- * @param name what errors call these bytes
+ * @param name the name of these bytes in errors
  * @throws RangeError, TypeError as {@link loadSafetensors}
  */
 export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Map<string, Tensor> {
@@ -51,14 +51,16 @@ export function parseSafetensors(bytes: Uint8Array, name = 'safetensors'): Map<s
     const [start, end] = entry.data_offsets;
     if (start > end || dataStart + end > bytes.byteLength) {
       throw new RangeError(
-        `${name}: tensor ${key}: expected bytes inside the ${bytes.byteLength - dataStart} of the file, got ${start} to ${end}`,
+        `${name}: tensor ${key}: expected bytes inside the ${bytes.byteLength - dataStart} of the file, ` +
+          `got ${start} to ${end}`,
       );
     }
     const count = entry.shape.reduce((product, size) => product * size, 1);
     const width = BYTES_PER_ELEMENT[entry.dtype] ?? 0;
     if (end - start !== count * width) {
       throw new RangeError(
-        `${name}: tensor ${key}: expected ${count * width} bytes for ${entry.dtype} [${entry.shape.join(', ')}], got ${end - start}`,
+        `${name}: tensor ${key}: expected ${count * width} bytes for ${entry.dtype} [${entry.shape.join(', ')}], ` +
+          `got ${end - start}`,
       );
     }
     tensors.set(key, { shape: entry.shape, data: toFloat32(view, dataStart + start, count, entry.dtype) });

@@ -1,28 +1,28 @@
 import { softmax } from './math.js';
 
-/** How the next token is drawn. */
+/** How the next token is sampled. */
 export interface SamplingOptions {
-  /** Divides the logits; 0 takes the most likely token. Default 0, as the checkpoint's generation_config.json asks. */
+  /** Divides the logits. 0 selects the most likely token. Default 0, as in the checkpoint's generation_config.json. */
   readonly temperature?: number;
-  /** Draw among this many most likely tokens; 0 or -1 is all. Default 0. */
+  /** Sample from this many most likely tokens. 0 or -1 means all. Default 0. */
   readonly topK?: number;
-  /** Draw among the fewest most likely tokens whose probabilities reach this sum, above 0 to 1. Default 1. */
+  /** Sample from the fewest most likely tokens whose probabilities reach this sum, above 0 to 1. Default 1. */
   readonly topP?: number;
-  /** Leave out tokens less likely than this share of the most likely one, 0 to 1. Default 0. */
+  /** Exclude tokens that are less likely than this share of the most likely one, 0 to 1. Default 0. */
   readonly minP?: number;
-  /** The same seed draws the same tokens. Default: another draw each time. */
+  /** The same seed samples the same tokens. Default: random. */
   readonly seed?: number | bigint;
-  /** Above 1 makes tokens of the prompt and the answer so far less likely. Default 1. */
+  /** A value above 1 makes the tokens of the prompt and of the answer less likely. Default 1. */
   readonly repetitionPenalty?: number;
-  /** Taken from a token's logit once for each time the answer has it. Default 0. */
+  /** Subtracted from the logit of a token once for each occurrence in the answer. Default 0. */
   readonly frequencyPenalty?: number;
-  /** Taken from the logit of each token that the answer has. Default 0. */
+  /** Subtracted from the logit of each token that occurs in the answer. Default 0. */
   readonly presencePenalty?: number;
-  /** How many of the most likely tokens to report beside the chosen one. Default 0. */
+  /** The number of most likely tokens to report in addition to the chosen one. Default 0. */
   readonly topLogprobs?: number;
 }
 
-/** A token and the natural logarithm of the probability that the model gave it, before penalties and temperature. */
+/** A token and the natural logarithm of its probability, before penalties and temperature. */
 export interface TokenLogprob {
   readonly tokenId: number;
   readonly logprob: number;
@@ -30,11 +30,11 @@ export interface TokenLogprob {
 
 /** The chosen token. */
 export interface Choice extends TokenLogprob {
-  /** The most likely tokens, best first; present when `topLogprobs` is above 0. */
+  /** The most likely tokens, best first. Present if `topLogprobs` is above 0. */
   readonly topLogprobs?: readonly TokenLogprob[];
 }
 
-/** Draws the tokens of one answer and remembers them for the penalties. */
+/** Samples the tokens of one answer and counts them for the penalties. */
 export class Sampler {
   readonly #options: Required<Omit<SamplingOptions, 'seed'>>;
   readonly #random: () => number;
@@ -43,7 +43,8 @@ export class Sampler {
 
   /**
    * @param promptTokenIds the prompt, for the repetition penalty
-   * @throws TypeError when an option is not a number, RangeError when it lies outside its range
+   * @throws TypeError if an option is not a number
+   * @throws RangeError if an option is outside its range
    */
   constructor(options: SamplingOptions = {}, promptTokenIds: Iterable<number> = []) {
     this.#options = {
@@ -61,9 +62,9 @@ export class Sampler {
   }
 
   /**
-   * Chooses the token after the given logits.
+   * Chooses the next token from logits.
    *
-   * @param banned tokens that may not be chosen
+   * @param banned tokens that must not be chosen
    */
   choose(logits: Float32Array, banned: Iterable<number> = []): Choice {
     const { temperature, topLogprobs } = this.#options;
@@ -117,7 +118,7 @@ export class Sampler {
   }
 }
 
-/** SplitMix64: a number from 0 to below 1 at each call. */
+/** SplitMix64. Each call returns a number from 0 to below 1. */
 function seededRandom(seed: number | bigint): () => number {
   if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) {
     throw new TypeError(`sampling options.seed: expected an integer, got ${String(seed)}`);

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 
 import { gpus, needsGpu } from '../helpers/nixl/gpu.js';
 import { execute } from '../helpers/project.js';
 
-test('the driver knows each GPU that the kernel lists, and its memory', async (context) => {
+it('finds each GPU of the kernel in the driver, with its memory', async (context) => {
   needsGpu(context);
   const models = gpus().map(
     (address) => /^Model:\s+(.+)$/m.exec(readFileSync(`/proc/driver/nvidia/gpus/${address}/information`, 'utf8'))?.[1],

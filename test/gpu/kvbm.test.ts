@@ -6,7 +6,7 @@ import { useTransport } from '../helpers/nixl/library.js';
 
 useTransport('ucx');
 
-/** Also where there is a GPU that NIXL cannot use. */
+/** Skips the test if NIXL cannot use the GPU. */
 function needsNixl(context: TestContext): void {
   let reason: string | undefined;
   try {

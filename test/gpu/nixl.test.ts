@@ -6,7 +6,7 @@ import { agentOf, useTransport } from '../helpers/nixl/library.js';
 
 useTransport('ucx');
 
-/** Why there is no GPU to test with, or undefined where there is. */
+/** Why there is no GPU for the tests. Undefined if there is one. */
 function missing(): string | undefined {
   try {
     const { available, reason } = loadNixl({ mode: 'real' }).cuda;
@@ -26,7 +26,7 @@ describe('NIXL with a GPU', () => {
   });
   describeDevice('ucx');
 
-  it('explains what carries bytes between device memories, and between a device and the host', {
+  it('explains the transport between device memories, and between a device and the host', {
     timeout: 120_000,
   }, async () => {
     const agent = await agentOf('ucx', 'explained');
@@ -43,7 +43,7 @@ describe('NIXL with a GPU', () => {
     }
   });
 
-  it('is in the doctor’s report, each device by its name', async () => {
+  it('reports each device with its name in nixlDoctor', async () => {
     const { cuda } = await nixlDoctor();
     console.log(JSON.stringify(cuda));
     expect(cuda?.available).toBe(true);

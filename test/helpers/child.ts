@@ -6,7 +6,7 @@ import { peerEnvironment } from './interop/peers.js';
 import { root } from './project.js';
 import { waitFor, within } from './wait.js';
 
-/** One line of a child's output: an object with the name of what happened. */
+/** One line of a child's output: an object with the name of an event. */
 export interface ChildEvent {
   readonly event: string;
   readonly [field: string]: unknown;
@@ -15,26 +15,28 @@ export interface ChildEvent {
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** By this process's `Date.now()`. */
+  /** In `Date.now()` of this process. */
   readonly at: number;
 }
 
 export interface ChildOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
+  /** Called with each line of its standard output. Lines for which it returns true are not kept. */
+  readonly onLine?: (line: string) => boolean;
 }
 
 const DRAIN_MS = 2000;
-/** A process may have to load the addon, or Python its wheel, on a machine with other things to do. */
+/** A process may have to load the addon, or Python its wheel, on a loaded machine. */
 const START_MS = 120_000;
 
 const running = new Set<ChildProcess>();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
-/** A process that a test started. Commands go in and events come out as lines of JSON; all else that it prints is kept. */
+/** A process that a test started. Commands and events are lines of JSON. All other output is kept. */
 export class Child {
   readonly events: ChildEvent[] = [];
-  /** What it printed that is no event, and what it wrote to stderr. */
+  /** Standard output without the events, and standard error. */
   output = '';
   readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
@@ -42,12 +44,13 @@ export class Child {
   #exit: Exit | undefined;
   #taken = new Set<ChildEvent>();
 
-  private constructor(child: ChildProcess, name: string) {
+  private constructor(child: ChildProcess, name: string, onLine?: (line: string) => boolean) {
     this.#child = child;
     this.#name = name;
     running.add(child);
     const lines = createInterface({ input: child.stdout! });
     lines.on('line', (line) => {
+      if (onLine?.(line) === true) return;
       const event = line.startsWith('{"event":') ? (JSON.parse(line) as ChildEvent) : undefined;
       if (event === undefined) this.#print(`${line}\n`);
       else this.events.push(event);
@@ -59,7 +62,7 @@ export class Child {
       child.on('exit', (code, signal) => {
         running.delete(child);
         const exit = { code, signal, at: Date.now() };
-        // The rest of its output may come behind it, or never end where a child of its own holds on to it.
+        // Output may still arrive after the exit, or never end if a grandchild keeps the pipe open.
         const done = (): void => {
           clearTimeout(timer);
           this.#exit = exit;
@@ -78,7 +81,7 @@ export class Child {
       env: { ...process.env, ...options.env },
       stdio: 'pipe',
     });
-    return new Child(child, name);
+    return new Child(child, name, options.onLine);
   }
 
   /** A TypeScript program, by its path from the root of the repository. */
@@ -98,7 +101,7 @@ export class Child {
     this.#child.stdin!.write(`${JSON.stringify(command)}\n`);
   }
 
-  /** What a person would type; `end` closes its standard input behind it. */
+  /** Writes text to standard input; `end` closes it afterwards. */
   write(text: string, end = false): void {
     this.#child.stdin!.write(text);
     if (end) this.#child.stdin!.end();
@@ -108,7 +111,7 @@ export class Child {
     this.#child.kill(signal);
   }
 
-  /** The next event of this name, with these fields, that was not given before. */
+  /** The next event with this name and these fields that was not returned before. */
   async event(name: string, fields: Readonly<Record<string, unknown>> = {}, timeoutMs = START_MS): Promise<ChildEvent> {
     const wanted = Object.entries({ event: name, ...fields });
     const find = (): ChildEvent | undefined =>
@@ -133,7 +136,7 @@ export class Child {
     }));
   }
 
-  /** Ends it now, if it has not ended. */
+  /** Kills the process if it still runs. */
   async stop(): Promise<void> {
     if (this.isRunning) this.kill('SIGKILL');
     await this.exited;
@@ -144,7 +147,7 @@ export class Child {
   }
 }
 
-/** A Python program of `test/interop/peers`, in the deployment of a folder of file discovery. */
+/** A Python program of `test/interop/peers`, in the deployment of a file discovery folder. */
 export function pythonPeer(name: string, args: readonly string[], folder: string, env: NodeJS.ProcessEnv = {}): Child {
   const program = join(root, 'test/interop/peers', name);
   return Child.start(join(root, '.peers/bin/python'), [program, ...args], {

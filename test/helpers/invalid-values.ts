@@ -6,7 +6,7 @@ const throws = (): never => {
   throw new Error('a trap');
 };
 
-/** What none of these functions takes for the argument that is tried. */
+/** Values that are wrong for the tested argument of each function. */
 export const WRONG = [
   null,
   true,
@@ -23,10 +23,10 @@ export const WRONG = [
 export const isObject = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** A call with its first argument open, and which of WRONG are right for it, if any. */
+/** A call with its first argument open, and which of WRONG are valid for it, if any. */
 export type Case = [(wrong: never) => unknown, ((value: unknown) => boolean)?];
 
-/** Gives a call each wrong argument, and gives back how many. */
+/** Passes each wrong argument to a call, and returns their number. */
 export async function expectRefusals([call, right = () => false]: Case): Promise<number> {
   let tried = 0;
   for (const wrong of WRONG) {
@@ -39,7 +39,7 @@ export async function expectRefusals([call, right = () => false]: Case): Promise
     if (error.message === 'a trap') continue;
     expect(error, String(error)).toMatchObject({
       name: expect.stringMatching(/^(TypeError|RangeError)$/),
-      message: expect.stringMatching(/: (expected .*, got |unknown option; known are )/s),
+      message: expect.stringMatching(/: (expected .*, got |unknown (option|name); known are )/s),
     });
   }
   return tried;

@@ -8,7 +8,7 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 export const execute = promisify(execFile);
 
-/** The built addon: what `npm run build:native` leaves, else what `npm run prebuild` does. */
+/** The built addon: the output of `npm run build:native`, else of `npm run prebuild`. */
 export function addonFile(): string {
   const candidates = ['build/Release/dynamo_node.node', 'prebuilds/linux-x64/dynamo-node.glibc.node'];
   const found = candidates.map((file) => join(root, file)).find((file) => existsSync(file));

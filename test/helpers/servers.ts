@@ -7,13 +7,13 @@ import { Child } from './child.js';
 import { freePort } from './runtime/cluster.js';
 import { waitFor } from './wait.js';
 
-/** Where a program is, looked for where Debian puts servers too. */
+/** The path of a program, also in Debian's folders for servers. */
 function find(program: string): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
   return folders.map((folder) => join(folder, program)).find((file) => existsSync(file));
 }
 
-/** Why a test that needs these servers cannot run here, or undefined where it can. */
+/** Why a test that needs these servers cannot run here, or undefined if it can. */
 export function serversMissing(...programs: ('etcd' | 'nats-server')[]): string | undefined {
   const missing = programs.filter((program) => find(program) === undefined);
   return missing.length === 0
@@ -95,7 +95,7 @@ export class Server {
     );
   }
 
-  /** Ends the process, as its machine's fall would; the data stay. */
+  /** Kills the process, as a failure of its machine would. The data remain. */
   async stop(): Promise<void> {
     await this.#child?.stop();
   }

@@ -1,6 +1,6 @@
 import type { Reporter, SerializedError, TestModule } from 'vitest/node';
 
-/** Prints each skip with its reason, then the line `N passed, N failed, N skipped` as the last one of the run. */
+/** Prints each skip with its reason, then `N passed, N failed, N skipped` as the last line of the run. */
 export default class SummaryReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
     const count = { passed: 0, failed: unhandled.length, skipped: 0 };

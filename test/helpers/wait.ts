@@ -5,7 +5,7 @@ const INTERVAL_MS = 20;
 const shown = (state: unknown): string =>
   inspect(state, { depth: 5, breakLength: 120, maxArrayLength: 40, maxStringLength: 4000 });
 
-/** The first state that is `done`. At the deadline it fails with the last state that was seen. */
+/** The first state that is `done`. At the deadline it fails with the last observed state. */
 export async function waitFor<T>(
   what: string,
   observe: () => T | Promise<T>,
@@ -24,7 +24,10 @@ export async function waitFor<T>(
 
 const STILL_LOOKS = 50;
 
-/** The count of what has begun and then stood still, as a producer that is held back does: looks are counted, since a pause of this process is one of its producer too. */
+/**
+ * The count of a producer that has started and then stopped, as one under back-pressure does. It counts observations
+ * instead of time, because a pause of this process also pauses its producer.
+ */
 export async function waitForPause(
   what: string,
   count: () => number | Promise<number>,
@@ -39,14 +42,14 @@ export async function waitForPause(
   return (await waitFor(what, observe, (state) => state.count > 0 && state.still >= STILL_LOOKS, timeoutMs)).count;
 }
 
-/** The least of up to three measurements, of which one below `most` is enough: a loaded machine may hold up any one. */
-export async function least(most: number, measure: () => Promise<number>): Promise<number> {
+/** The minimum of up to three measurements. One below `max` is enough, because a loaded machine may delay any one. */
+export async function lowest(max: number, measure: () => Promise<number>): Promise<number> {
   let found = Number.POSITIVE_INFINITY;
-  for (let tries = 0; tries < 3 && found >= most; tries++) found = Math.min(found, await measure());
+  for (let tries = 0; tries < 3 && found >= max; tries++) found = Math.min(found, await measure());
   return found;
 }
 
-/** Settles as `promise` does, or at the deadline fails with the state of that moment. */
+/** Settles like `promise`, or at the deadline fails with the current state. */
 export async function within<T>(
   timeoutMs: number,
   what: string,
@@ -57,7 +60,7 @@ export async function within<T>(
   const late = new Promise<never>((_, reject) => {
     const fail = (): void =>
       reject(new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state())}`));
-    // Behind a pause of this process timers come first, and then what has settled meanwhile.
+    // After a pause of this process its timers fire first, and then the promises settle.
     timer = setTimeout(() => setImmediate(() => setImmediate(fail)), timeoutMs);
   });
   try {

@@ -1,18 +1,18 @@
-// Mixed load for a long time: an agent that stays, peers that come, go and are killed, in this process and in others. Every
-// byte is checked. Ends with an error where memory, files or threads grow, or a byte is wrong.
-//   npm run soak -- [MINUTES]   60 unless it is told; DYNAMO_NIXL=mock runs it on the mock
+// Mixed load for a long time: one agent stays, peers in this process and in others start, end and are killed. Every
+// byte is checked. Fails if memory, files or threads grow, or a byte is wrong.   npm run soak -- [MINUTES]   60 by
+// default; DYNAMO_NIXL=mock uses the mock
 import { loadNixl, type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError } from 'dynamo-node';
 
 import { Child } from '../helpers/child.js';
 import { pattern, sameBytes, viewOf } from '../helpers/nixl/library.js';
-import { type Held, held } from '../helpers/nixl/process-resources.js';
+import { type Resources, resources } from '../helpers/nixl/process-resources.js';
 
 const MINUTES = Number(process.argv[2] ?? 60);
 const BYTES = 24 << 20;
 const SMALL = 16 << 10;
 const BLOCK = 4096;
 const REPORT_MS = 15_000;
-/** What of the growth between the first and the last third is noise. */
+/** The growth between the first and the last third that counts as noise. */
 const SPARE = { files: 8, threads: 3, rssMiB: 64 };
 
 process.env['NIXL_LOG_LEVEL'] ??= 'FATAL';
@@ -31,7 +31,7 @@ function expectSame(left: Uint8Array, right: Uint8Array, what: string): void {
 
 const agent = await NixlAgent.create(name('soak'), { library });
 
-/** Moves with a peer of this process: large and small, in lists, blocks and prepared, aborted, with notifications. */
+/** Moves bytes with a peer in this process: large and small, lists, blocks, prepared, aborted, with notifications. */
 async function neighbour(): Promise<void> {
   const other = await NixlAgent.create(name('neighbour'), { library });
   const [mine, theirs] = [await agent.allocate(BYTES), await other.allocate(BYTES)];
@@ -67,7 +67,7 @@ async function neighbour(): Promise<void> {
   did('neighbours');
 }
 
-/** Moves with a peer of another process until it is told to end, or is killed. */
+/** Moves bytes with a peer in another process until the peer is closed or killed. */
 async function stranger(kill: boolean): Promise<void> {
   const called = name('stranger');
   const child = Child.program('test/helpers/nixl/programs/peer.ts', [
@@ -106,9 +106,9 @@ async function stranger(kill: boolean): Promise<void> {
   did('strangers');
 }
 
-const seen: Held[] = [];
+const seen: Resources[] = [];
 const report = setInterval(() => {
-  const now = held();
+  const now = resources();
   seen.push(now);
   console.log(
     `${Math.round((MINUTES * 60_000 - (end - performance.now())) / 1000)} s`,
@@ -126,14 +126,15 @@ clearInterval(report);
 const closed = await agent.close();
 const median = (numbers: number[]): number => numbers.sort((a, b) => a - b)[numbers.length >> 1] ?? Number.NaN;
 const third = Math.max(1, Math.floor(seen.length / 3));
-const grown = (of: keyof Held): number =>
+const grown = (of: keyof Resources): number =>
   median(seen.slice(-third).map((one) => one[of])) - median(seen.slice(0, third).map((one) => one[of]));
 const growth = { files: grown('files'), threads: grown('threads'), rssMiB: grown('rssMiB') };
-const flat = (Object.keys(SPARE) as (keyof Held)[]).every((of) => growth[of] <= SPARE[of]);
+const flat = (Object.keys(SPARE) as (keyof Resources)[]).every((of) => growth[of] <= SPARE[of]);
 console.log(
-  `${MINUTES} minutes on ${library.kind}: ${JSON.stringify(counts)}; growth from the first third to the last ${JSON.stringify(growth)}`,
+  `${MINUTES} minutes on ${library.kind}: ${JSON.stringify(counts)}; ` +
+    `growth from the first third to the last ${JSON.stringify(growth)}`,
 );
 if (!flat || closed.leaked) {
-  console.error(closed.leaked ? 'the agent did not end' : 'what is held grows');
+  console.error(closed.leaked ? 'the agent did not end' : 'the resources grow');
   process.exitCode = 1;
 }

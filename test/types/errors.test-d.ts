@@ -1,8 +1,8 @@
 import { type ClosedError, DynamoError, type ErrorClass, type ErrorCode, type RequestCancelled } from 'dynamo-node';
-import { describe, expectTypeOf, test } from 'vitest';
+import { describe, expectTypeOf, it } from 'vitest';
 
 describe('an error', () => {
-  test('has a class and a code of closed sets, and a flag to act on', () => {
+  it('has a class and a code of closed sets, and a flag to act on', () => {
     const error = new DynamoError('Unavailable', 'no worker', { reason: 'router.no_instances', details: { tried: 3 } });
     expectTypeOf(error).toExtend<Error>();
     expectTypeOf(error.class).toEqualTypeOf<ErrorClass>();
@@ -19,7 +19,7 @@ describe('an error', () => {
     expectTypeOf(error.code === 'DYN_BROKEN').toBeBoolean();
   });
 
-  test('is told apart by `is`, also where another copy of the package threw it', () => {
+  it('is recognized by `is`, also from another copy of the package', () => {
     const caught = null as unknown;
     // @ts-expect-error: what was caught may be anything
     void caught.code;
@@ -27,7 +27,7 @@ describe('an error', () => {
     expectTypeOf<ClosedError>().toExtend<DynamoError>();
   });
 
-  test('of an aborted request says why', () => {
+  it('of an aborted request has its kind', () => {
     expectTypeOf<RequestCancelled['kind']>().toEqualTypeOf<'stopped' | 'killed' | 'shutdown'>();
   });
 });

@@ -13,15 +13,15 @@ import {
   type ServedEngine,
   serveEngine,
 } from 'dynamo-node';
-import { assertType, describe, expectTypeOf, test } from 'vitest';
+import { assertType, describe, expectTypeOf, it } from 'vitest';
 
 declare const endpoint: Endpoint;
 declare const engine: LLMEngine;
 
 describe('an engine', () => {
-  test('gets tokens and gives tokens', () => {
+  it('receives tokens and generates tokens', () => {
     assertType<LLMEngine>({
-      start: () => ({ model: 'parrot', llm: { contextLength: 4096 } }),
+      start: () => ({ model: 'echo', llm: { contextLength: 4096 } }),
       async *generate(request, context) {
         expectTypeOf(request).toEqualTypeOf<PreprocessedRequest>();
         expectTypeOf(request.token_ids).toEqualTypeOf<Uint32Array>();
@@ -33,33 +33,33 @@ describe('an engine', () => {
     void serveEngine(endpoint, engine, { modelTypes: ['chat'], workerType: 'prefill' });
   });
 
-  test('gives nothing else', () => {
-    // @ts-expect-error: an item has tokens, if none
+  it('rejects other items and options', () => {
+    // @ts-expect-error: an item needs token_ids, even without tokens
     assertType<LLMEngineOutput>({ finish_reason: 'stop' });
-    // @ts-expect-error: no such reason
+    // @ts-expect-error: unknown reason
     assertType<LLMEngineOutput>({ token_ids: [], finish_reason: 'done' });
-    // @ts-expect-error: text is no token
+    // @ts-expect-error: a string is not a token
     assertType<LLMEngineOutput>({ token_ids: ['a'] });
-    // @ts-expect-error: an engine has a start
+    // @ts-expect-error: an engine needs start
     void serveEngine(endpoint, { async *generate() {} });
-    // @ts-expect-error: no such API
+    // @ts-expect-error: unknown API
     void serveEngine(endpoint, engine, { modelTypes: ['telepathy'] });
-    // @ts-expect-error: no such part
+    // @ts-expect-error: unknown worker type
     void serveEngine(endpoint, engine, { workerType: 'router' });
   });
 
-  test('that is raw has the types of its own requests', () => {
+  it('has its own request and response types if it is raw', () => {
     type Picture = RawEngine<{ prompt: string }, { url: string }>;
     expectTypeOf<Picture['generate']>().parameter(0).toEqualTypeOf<{ prompt: string }>();
     expectTypeOf<Picture['generate']>().returns.toEqualTypeOf<AsyncIterable<{ url: string }>>();
   });
 
-  test('is offered under a model card', () => {
+  it('accepts a model card', () => {
     expectTypeOf<'chat' | 'completions'>().toExtend<ModelType>();
     void registerModel(endpoint, { modelPath: './model', needs: [['decode']] });
-    // @ts-expect-error: sets of workers
+    // @ts-expect-error: expects sets of workers
     void registerModel(endpoint, { modelPath: './model', needs: ['decode'] });
-    // @ts-expect-error: no options
+    // @ts-expect-error: options are required
     void registerModel(endpoint);
   });
 });
@@ -67,19 +67,19 @@ describe('an engine', () => {
 describe('a frontend', () => {
   const runtime: RuntimeOptions = { discovery: { kind: 'mem' } };
 
-  test('takes the options of its input alone', () => {
+  it('accepts only the options of its input', () => {
     expectTypeOf(Frontend.start).returns.resolves.toEqualTypeOf<Frontend>();
     assertType<FrontendOptions>({ port: 0, tls: { certPath: 'a.pem', keyPath: 'b.pem' }, router: { mode: 'kv' } });
     assertType<FrontendOptions>({ input: 'grpc', port: 0, metricsPort: 0 });
-    // @ts-expect-error: an HTTP server has no port of metrics
+    // @ts-expect-error: the HTTP server has no metrics port
     void Frontend.start(runtime, { input: 'http', metricsPort: 0 });
-    // @ts-expect-error: KServe is served in the clear
+    // @ts-expect-error: the KServe server has no TLS
     void Frontend.start(runtime, { input: 'grpc', tls: { certPath: 'a.pem', keyPath: 'b.pem' } });
     // @ts-expect-error: a key is missing
     void Frontend.start(runtime, { tls: { certPath: 'a.pem' } });
-    // @ts-expect-error: no such mode
+    // @ts-expect-error: unknown mode
     void Frontend.start(runtime, { router: { mode: 'kv_aware' } });
-    // @ts-expect-error: made by start
+    // @ts-expect-error: created by start
     void new Frontend();
   });
 });

@@ -14,16 +14,16 @@ import {
   type Instance,
   type InstanceChange,
   type Namespace,
-  openLog,
   type RequestContext,
   type RequestOptions,
   type ResponseStream,
   type RuntimeOptions,
   type ServedEndpoint,
   type ServeOptions,
+  startLog,
   versions,
 } from 'dynamo-node';
-import { assertType, describe, expectTypeOf, test } from 'vitest';
+import { assertType, describe, expectTypeOf, it } from 'vitest';
 
 interface Ask {
   readonly text: string;
@@ -34,7 +34,7 @@ declare const endpoint: Endpoint<Ask, number>;
 declare const client: Client<Ask, number>;
 
 describe('an endpoint', () => {
-  test('carries the types of its request and response from its path to client and handler', () => {
+  it('passes the types of its request and response to client and handler', () => {
     expectTypeOf(runtime.endpoint<Ask, number>('a.b.c')).toEqualTypeOf<Endpoint<Ask, number>>();
     expectTypeOf(runtime.endpoint('a.b.c')).toEqualTypeOf<Endpoint<unknown, unknown>>();
     expectTypeOf(runtime.namespace('a')).toEqualTypeOf<Namespace>();
@@ -46,7 +46,7 @@ describe('an endpoint', () => {
     expectTypeOf(endpoint.serve).returns.resolves.toEqualTypeOf<ServedEndpoint>();
   });
 
-  test('is served by generators, values and promises, of items or annotated items', () => {
+  it('is served by generators, values and promises, of items or annotated items', () => {
     void endpoint.serve(async function* (request, context) {
       expectTypeOf(request).toEqualTypeOf<Ask>();
       expectTypeOf(context).toEqualTypeOf<RequestContext>();
@@ -61,7 +61,7 @@ describe('an endpoint', () => {
     expectTypeOf<Handler<Ask, number>>().returns.toEqualTypeOf<HandlerResult<number>>();
   });
 
-  test('is not served by a handler of other types, or with options that do not exist', () => {
+  it('rejects a handler of other types, and unknown options', () => {
     // @ts-expect-error: items are numbers
     void endpoint.serve(async function* () {
       yield 'one';
@@ -79,7 +79,7 @@ describe('an endpoint', () => {
     expectTypeOf<ServeOptions>().toHaveProperty('maxItemBytes').toEqualTypeOf<number | undefined>();
   });
 
-  test('takes streams of requests where it is bidirectional', () => {
+  it('accepts streams of requests if it is bidirectional', () => {
     void endpoint.serveBidirectional(async function* (requests) {
       for await (const request of requests) {
         expectTypeOf(request).toEqualTypeOf<Ask>();
@@ -90,7 +90,7 @@ describe('an endpoint', () => {
 });
 
 describe('a client', () => {
-  test('gives responses of its type, as a stream, a list or one', () => {
+  it('returns responses of its type, as a stream, a list or one', () => {
     expectTypeOf(client.generate({ text: 'a' })).toEqualTypeOf<ResponseStream<number>>();
     expectTypeOf(client.generateAnnotated({ text: 'a' })).toEqualTypeOf<ResponseStream<Annotated<number>>>();
     expectTypeOf(client.unary({ text: 'a' })).resolves.toBeNumber();
@@ -98,7 +98,12 @@ describe('a client', () => {
     expectTypeOf(client.generate({ text: 'a' })).toExtend<AsyncIterable<number>>();
   });
 
-  test('takes no request of another type', () => {
+  it('accepts the requests of a bidirectional call from any iterable', () => {
+    expectTypeOf(client.bidirectional([{ text: 'a' }])).toEqualTypeOf<ResponseStream<number>>();
+    expectTypeOf(client.bidirectional((async function* () {})())).toEqualTypeOf<ResponseStream<number>>();
+  });
+
+  it('rejects a request of another type', () => {
     // @ts-expect-error: a field is missing
     client.generate({});
     // @ts-expect-error: a string
@@ -107,7 +112,7 @@ describe('a client', () => {
     void client.collect((async function* () {})());
   });
 
-  test('knows its modes and options', () => {
+  it('accepts only known modes and options', () => {
     assertType<ClientOptions>({ mode: 'power_of_two_choices' });
     // @ts-expect-error: the crates' names have underscores
     void endpoint.client({ mode: 'round-robin' });
@@ -126,7 +131,7 @@ describe('a client', () => {
     client.bidirectional((async function* () {})(), { attempts: 2 });
   });
 
-  test('gives instances with bigint ids, and their changes as a union', () => {
+  it('returns instances with bigint ids, and their changes as a union', () => {
     expectTypeOf(client.instances()).toEqualTypeOf<Instance[]>();
     expectTypeOf<Instance['instanceId']>().toBeBigInt();
     const change = null as unknown as InstanceChange;
@@ -138,7 +143,7 @@ describe('a client', () => {
 });
 
 describe('a runtime', () => {
-  test('takes typed options and nothing else', () => {
+  it('accepts only typed options', () => {
     assertType<RuntimeOptions>({
       discovery: { kind: 'file', dir: '/tmp/d' },
       requestPlane: 'nats',
@@ -155,7 +160,7 @@ describe('a runtime', () => {
     void new DistributedRuntime();
   });
 
-  test('is disposable, and says what it resolved', () => {
+  it('is disposable and returns its configuration', () => {
     expectTypeOf(runtime).toExtend<AsyncDisposable>();
     expectTypeOf(runtime.instanceId).toBeBigInt();
     expectTypeOf(runtime.systemAddress).toEqualTypeOf<string | undefined>();
@@ -169,14 +174,14 @@ describe('a runtime', () => {
   });
 });
 
-describe('what surrounds a request', () => {
-  test('is known inside a handler, and perhaps outside', () => {
+describe('the context of a request', () => {
+  it('is defined inside a handler, and may be undefined outside', () => {
     expectTypeOf(currentRequest()).toEqualTypeOf<RequestContext | undefined>();
     expectTypeOf<CancelKind>().toEqualTypeOf<'stopped' | 'killed' | 'shutdown'>();
     expectTypeOf<RequestContext>().toHaveProperty('signal').toEqualTypeOf<AbortSignal>();
   });
 
-  test('events keep the type that they are published with', () => {
+  it('keeps the type of events', () => {
     expectTypeOf(runtime.namespace('a').subscribe<Ask>).returns.resolves.toExtend<AsyncIterable<Event<Ask>>>();
     void runtime
       .namespace('a')
@@ -188,7 +193,7 @@ describe('what surrounds a request', () => {
       });
   });
 
-  test('metrics ask for the labels that they were made with', () => {
+  it('requires the declared labels of metrics', () => {
     const counter = runtime.metrics.counter({ name: 'calls', help: 'Calls.', labelNames: ['model', 'code'] });
     expectTypeOf(counter).toEqualTypeOf<Counter<'model' | 'code'>>();
     counter.increment(1, { model: 'm', code: '200' });
@@ -200,11 +205,11 @@ describe('what surrounds a request', () => {
     runtime.metrics.gauge({ name: 'g', help: 'G.', buckets: [1] });
   });
 
-  test('log lines have one of five levels', () => {
-    openLog({
+  it('has log lines with one of five levels', () => {
+    startLog({
       write: ({ level }) => expectTypeOf(level).toEqualTypeOf<'trace' | 'debug' | 'info' | 'warn' | 'error'>(),
     }).close();
-    // @ts-expect-error: levels are told to Rust as text
-    openLog({ filter: { dynamo_llm: 'debug' } });
+    // @ts-expect-error: a level is text
+    startLog({ filter: { dynamo_llm: 'debug' } });
   });
 });

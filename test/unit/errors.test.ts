@@ -4,7 +4,7 @@ import { pack } from '../../lib/addon/codec.js';
 import { ClosedError, DynamoError, errorFrom, failureFrom } from '../../lib/errors.js';
 
 describe('errors', () => {
-  it('keep class, reason, details and cause on the way out and in', () => {
+  it('keep class, reason, details and cause in both directions', () => {
     const cause = new DynamoError('Unavailable', 'gone', { reason: 'transport.disconnected' });
     const error = new DynamoError('Conflict', 'twice', {
       reason: 'request.conflict',
@@ -22,13 +22,13 @@ describe('errors', () => {
     expect(back.cause).toMatchObject({ code: 'DYN_UNAVAILABLE', reason: 'transport.disconnected', retryable: true });
   });
 
-  it('are known across copies of the package by their brand', () => {
+  it('are recognized across copies of the package by their brand', () => {
     expect(DynamoError.is(new ClosedError('the client'))).toBe(true);
     expect(DynamoError.is(new Error('x'))).toBe(false);
     expect(DynamoError.is(null)).toBe(false);
   });
 
-  it('of a class that Dynamo has not are refused where they are made', () => {
+  it('reject a class that Dynamo does not have', () => {
     for (const name of ['Nonsense', 'toString', '__proto__', undefined, Symbol('x')]) {
       expect(() => new DynamoError(name as never, 'x')).toThrow(
         /DynamoError class: expected one of InvalidRequest, .*, got/,
@@ -43,19 +43,19 @@ describe('errors', () => {
   };
 
   it.each([
-    [undefined, 'undefined was thrown, which is no Error'],
-    [null, 'null was thrown, which is no Error'],
+    [undefined, 'undefined was thrown, which is not an Error'],
+    [null, 'null was thrown, which is not an Error'],
     ['words', 'words'],
-    [42n, '42n was thrown, which is no Error'],
-    [Symbol('x'), 'Symbol(x) was thrown, which is no Error'],
-    [Object.create(null), 'an object was thrown, which is no Error'],
-    [{ toString: throws }, 'an object was thrown, which is no Error'],
-    [new Proxy({}, { getPrototypeOf: throws, get: throws, has: throws }), 'what was thrown cannot be read'],
-    [Object.defineProperty(new Error('x'), 'message', { get: throws }), 'what was thrown cannot be read'],
+    [42n, '42n was thrown, which is not an Error'],
+    [Symbol('x'), 'Symbol(x) was thrown, which is not an Error'],
+    [Object.create(null), 'an object was thrown, which is not an Error'],
+    [{ toString: throws }, 'an object was thrown, which is not an Error'],
+    [new Proxy({}, { getPrototypeOf: throws, get: throws, has: throws }), 'the thrown value cannot be read'],
+    [Object.defineProperty(new Error('x'), 'message', { get: throws }), 'the thrown value cannot be read'],
     [Object.assign(new Error('x'), { code: 'toString' }), 'x'],
     [Object.assign(new Error('x'), { code: '__proto__' }), 'x'],
     [Object.assign(new Error('x'), { status: Number.NaN }), 'x'],
-  ])('are made of whatever was thrown: %#', (thrown, message) => {
+  ])('are made from any thrown value: %#', (thrown, message) => {
     expect(failureFrom(thrown)).toEqual({ class: 'Internal', reason: 'runtime.unclassified', message });
     expect(pack(failureFrom(thrown))).toBeInstanceOf(Uint8Array);
   });
@@ -66,7 +66,7 @@ describe('errors', () => {
     ['EPIPE', 'Unavailable', 'backend.disconnected'],
     ['ETIMEDOUT', 'DeadlineExceeded', 'backend.connection_timeout'],
     ['ABORT_ERR', 'Cancelled', 'backend.cancelled'],
-  ])('of Node with code %s are %s', (code, errorClass, reason) => {
+  ])('of Node.js with code %s are %s', (code, errorClass, reason) => {
     expect(failureFrom(Object.assign(new Error('x'), { code }))).toEqual({ class: errorClass, reason, message: 'x' });
   });
 
@@ -87,7 +87,7 @@ describe('errors', () => {
     [504, 'DYN_DEADLINE_EXCEEDED'],
     [500, 'DYN_INTERNAL'],
     [200, 'DYN_INTERNAL'],
-  ])('of web libraries with status %s are %s, wherever they have it', (number, code) => {
+  ])('of web libraries with status %s are %s, in each of its fields', (number, code) => {
     for (const field of ['status', 'statusCode', 'code'])
       expect(errorFrom(failureFrom(Object.assign(new Error('x'), { [field]: number })), 'test')).toMatchObject({
         code,
@@ -95,21 +95,21 @@ describe('errors', () => {
       });
   });
 
-  it('of the language and of its timers have classes too', () => {
+  it('of the language and of its timers have classes', () => {
     const named = (name: string) => Object.assign(new Error('x'), { name });
     expect(
       [new TypeError('x'), new RangeError('x'), new SyntaxError('x'), named('AbortError'), named('TimeoutError')].map(
         (error) => failureFrom(error).class,
       ),
     ).toEqual(['InvalidRequest', 'InvalidRequest', 'InvalidRequest', 'Cancelled', 'DeadlineExceeded']);
-    // What says more than its kind: a code before a status, both before the class of the error.
+    // The most specific field decides: a code before a status, both before the class of the error.
     expect(failureFrom(Object.assign(new TypeError('x'), { code: 'ECONNRESET', status: 404 }))).toMatchObject({
       class: 'Unavailable',
     });
     expect(failureFrom(Object.assign(new TypeError('x'), { status: 404 }))).toMatchObject({ class: 'NotFound' });
   });
 
-  it('that refer to themselves, or have details that no wire takes, still travel', () => {
+  it('are transmitted if they are cyclic or have details that JSON cannot represent', () => {
     expect(pack(failureFrom(cyclic))).toBeInstanceOf(Uint8Array);
     const details: { self?: unknown } = {};
     details.self = details;

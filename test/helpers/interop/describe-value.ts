@@ -1,4 +1,4 @@
-/** The value that `peers/lines.py` has as FIXTURE. */
+/** The value of FIXTURE in `peers/lines.py`. */
 export const fixture = {
   u64: 2n ** 64n - 1n,
   i64: -(2n ** 63n),
@@ -16,7 +16,7 @@ export const fixture = {
 
 const floats: Record<string, string> = { NaN: 'nan', Infinity: 'inf', '-Infinity': '-inf' };
 
-/** A value with its types, as text; `peers/lines.py` gives the same text for the same value. */
+/** A value with its types, as text. `peers/lines.py` returns the same text for the same value. */
 export function describeValue(value: unknown): string {
   if (value === null || value === undefined) return 'none';
   if (typeof value === 'boolean') return String(value);
@@ -29,7 +29,7 @@ export function describeValue(value: unknown): string {
   return `{${entries.map(([key, entry]) => `${key}: ${describeValue(entry)}`).join(', ')}}`;
 }
 
-/** What a codec makes of the fixture: JSON has neither bytes nor NaN. */
+/** The fixture after a codec: JSON has neither bytes nor NaN. */
 export function carried(codec: 'msgpack' | 'json'): string {
   if (codec === 'msgpack') return describeValue(fixture);
   return describeValue({ ...fixture, bytes: [...fixture.bytes], nan: null, infinite: null });

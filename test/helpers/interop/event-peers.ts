@@ -4,7 +4,7 @@ import { onTestFinished } from 'vitest';
 import { type Child, pythonPeer } from '../child.js';
 import { temporaryFolder, testRuntime } from '../runtime/runtime.js';
 
-/** A runtime of ours and a Python process that publishes or receives forward-pass metrics at an endpoint. */
+/** A runtime, and a Python process that publishes or receives forward-pass metrics at an endpoint. */
 export async function eventPeers(
   role: 'publish' | 'receive',
   path: string,

@@ -6,7 +6,7 @@ import { root } from '../project.js';
 
 const python = join(root, '.peers/bin/python');
 
-/** Why the Python wheels cannot be asked here, or undefined where they can. */
+/** Why the Python wheels cannot run here, or undefined if they can. */
 export const missingPeers = existsSync(python)
   ? undefined
   : 'the Python peers are not installed (npm run setup -- --test)';
@@ -29,7 +29,7 @@ export function peerEnvironment(dir: string): NodeJS.ProcessEnv {
 
 export interface Peer {
   readonly process: ChildProcess;
-  /** What it wrote to both outputs. */
+  /** The content of both outputs. */
   log(): string;
   stop(): Promise<void>;
 }

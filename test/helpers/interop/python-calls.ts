@@ -14,7 +14,7 @@ import {
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
 import { Child, type ChildEvent, pythonPeer } from '../child.js';
-import { least, waitFor } from '../wait.js';
+import { lowest, waitFor } from '../wait.js';
 import { carried, describeValue, fixture } from './describe-value.js';
 import { missingPeers } from './peers.js';
 
@@ -25,7 +25,9 @@ interface Told {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** The tests of a Python client against TypeScript endpoints, whose codec holds for a process: one file runs them for each. */
+/**
+ * The tests of a Python client with TypeScript endpoints. One file runs them per codec, which is fixed for a process.
+ */
 export function testPythonCalls(codec: 'msgpack' | 'json'): void {
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-interop-'));
   const told = new Map<string, Told>();
@@ -97,41 +99,41 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
     return caller.event('error');
   }
 
-  describe(`Python calls TypeScript, which speaks ${codec}`, () => {
-    it('the codec is the one that the endpoint advertises', async () => {
+  describe(`a TypeScript endpoint with codec ${codec}, called by Python`, () => {
+    it('is called with the codec that it advertises', async () => {
       expect((await runtime.instances()).map((instance) => instance.codec)).toEqual(
         Object.keys(handlers).map(() => codec),
       );
     });
 
-    it('a value arrives as JavaScript writes it: u64, bytes, NaN, unicode, nesting', async () => {
+    it('sends values as JavaScript writes them: u64, bytes, NaN, unicode, nesting', async () => {
       expect(await answerOf('describe', { fixture: true })).toEqual([`text ${carried(codec)}`]);
     });
 
-    it('a value leaves with its types, and comes back with them', async () => {
+    it('receives and returns a value with its types', async () => {
       expect(await answerOf('fixture')).toEqual([carried(codec)]);
       expect(await answerOf('echo', { fixture: true })).toEqual([carried(codec)]);
     });
 
-    it('a stream keeps its order', async () => {
+    it('streams in order', async () => {
       expect(await answerOf('count', { request: 1000 })).toEqual(
         Array.from({ length: 1000 }, (_, index) => `int ${index}`),
       );
     });
 
-    it('a Python UnaryClient gets its one answer', async () => {
+    it('answers a Python UnaryClient', async () => {
       caller.send({ do: 'unary', path: 'interop.typescript.echo', request: 'hello' });
       expect((await caller.event('answer'))['items']).toEqual(['text hello']);
     });
 
-    it('the request id and the metadata travel', async () => {
+    it('receives the request id and the metadata', async () => {
       const metadata = { tenant: 'a', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' };
       expect(await answerOf('context', { id: 'request-7', metadata })).toEqual([
         describeValue({ id: 'request-7', metadata }),
       ]);
     });
 
-    it('an annotated item keeps event, comments and id beside its data', async () => {
+    it('sends event, comments and id beside the data', async () => {
       expect(await answerOf('annotated', { annotated: true })).toEqual([
         '{comments: [text half], event: text progress}',
         '{data: int 1, id: text first}',
@@ -144,18 +146,15 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       ['dynamo', 'NotFound: no such block'],
       ['type', 'wrong type'],
       ['plain', 'broken'],
-    ])(
-      'the error "%s" names its class and message to Python, before the first item and after it',
-      async (error, text) => {
-        for (const items of [0, 2]) {
-          const failed = await errorOf('fail', { request: { items, error } });
-          expect(failed['text']).toContain(text);
-          expect(failed['items']).toEqual(items === 0 ? [] : ['int 0', 'int 1']);
-        }
-      },
-    );
+    ])('sends the class and message of the error "%s" before and after the first item', async (error, text) => {
+      for (const items of [0, 2]) {
+        const failed = await errorOf('fail', { request: { items, error } });
+        expect(failed['text']).toContain(text);
+        expect(failed['items']).toEqual(items === 0 ? [] : ['int 0', 'int 1']);
+      }
+    });
 
-    it('stop_generating is the reason "stopped" of the signal, and Python sees a clean end', async () => {
+    it('is stopped by stop_generating, and Python sees a clean end', async () => {
       call('endless', { id: 'stopped', stop_after: 3 });
       expect((await caller.event('answer'))['items']).not.toHaveLength(0);
       const entry = await waitFor(
@@ -166,10 +165,10 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       expect((entry?.context.signal.reason as RequestCancelled).kind).toBe('stopped');
     });
 
-    // Upstream may say "stopped" in place of "killed": where the worker's write fails before it has read of the kill.
+    // Upstream may report "stopped" instead of "killed" if the worker's write fails before it reads the kill.
     const lost = expect.stringMatching(/^(killed|stopped)$/);
 
-    it('a Python caller that drops the stream aborts the signal of the handler', async () => {
+    it('is cancelled when the Python caller drops the stream', async () => {
       call('endless', { id: 'dropped', leave_after: 3 });
       await caller.event('answer');
       const entry = await waitFor(
@@ -180,7 +179,7 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       expect((entry?.context.signal.reason as RequestCancelled).kind).toEqual(lost);
     });
 
-    it('a Python caller that dies aborts the signal of the handler within a second', async () => {
+    it('is cancelled within a second when the Python caller is killed', async () => {
       let tries = 0;
       const killed = async (): Promise<number> => {
         const [doomed, id] = [pythonPeer('caller.py', [], folder), `doomed-${tries++}`];
@@ -201,10 +200,10 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
           await doomed.stop();
         }
       };
-      expect(await least(1000, killed)).toBeLessThan(1000);
+      expect(await lowest(1000, killed)).toBeLessThan(1000);
     });
 
-    it('an endpoint that unregisters disappears from Python, and comes back', async () => {
+    it('is not visible to Python while it is unregistered', async () => {
       const ids = async (): Promise<unknown> => {
         caller.send({ do: 'instances', path: 'interop.typescript.echo' });
         return (await caller.event('instances'))['ids'];
@@ -220,7 +219,7 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
       expect(await answerOf('echo', { request: 1 })).toEqual(['int 1']);
     });
 
-    it('a TypeScript worker killed in mid-stream is an error in Python within a second, behind every item that came', async () => {
+    it('causes an error in Python within a second if killed mid-stream, after every received item', async () => {
       let tries = 0;
       const killed = async (): Promise<number> => {
         const path = `interop.doomed-${tries++}.generate`;
@@ -241,7 +240,7 @@ export function testPythonCalls(codec: 'msgpack' | 'json'): void {
           await worker.stop();
         }
       };
-      expect(await least(1000, killed)).toBeLessThan(1000);
+      expect(await lowest(1000, killed)).toBeLessThan(1000);
     });
   });
 }

@@ -29,7 +29,7 @@ import {
 
 const checksumError = expect.objectContaining({ name: 'BlockChecksumError', reason: 'kvbm.checksum' });
 
-/** Blocks in a device's memory, each byte checked; on a GPU, or on the mock's stand-in for one. */
+/** Tests of blocks in device memory: of a GPU, or of the mock's simulated GPU. */
 export function describeDeviceBlocks(library: () => NixlLibrary): void {
   const agentOn = async (name = 'blocks'): Promise<NixlAgent> => {
     const agent = await NixlAgent.create(uniqueName(name), { library: library(), backends: { UCX: {}, POSIX: {} } });
@@ -72,7 +72,7 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     expect(await areRight(twin.stage(sequence).register(), sequence)).toEqual([true, true]);
   });
 
-  it('are copied straight to a file as they are, or not at all', async () => {
+  it('are copied directly to a file, or the copy fails with NixlError', async () => {
     const agent = await agentOn();
     const device = await deviceManager(agent);
     const disk = await fileManager(agent, join(temporaryFolder(), 'blocks'), { registry: device.registry });
@@ -92,7 +92,7 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     expect(await areRight(stored, sequence)).toEqual(Array(3).fill(true));
   });
 
-  it('go down to host memory, further to a file, and all the way up again', async () => {
+  it('are offloaded to host memory and to a file, and onboarded again', async () => {
     const agent = await agentOn();
     const device = await deviceManager(agent);
     const host = hostManager({ registry: device.registry });
@@ -108,21 +108,21 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     const between = host.matchPrefix(sequence) as RegisteredBlocks;
     expect(await lower.offload(between)).toBe(6);
     between.dispose();
-    const where = (): number[] =>
+    const tierCounts = (): number[] =>
       [device, host, disk].map(
         ({ tier }) => device.registry.presence(sequence, [tier]).filter((there) => there === 1).length,
       );
-    expect(where()).toEqual([6, 6, 6]);
+    expect(tierCounts()).toEqual([6, 6, 6]);
     for (const manager of [device, host]) manager.drainInactive();
     expect(await upper.onboard(sequence)).toBeUndefined();
     const onHost = (await lower.onboard(sequence)) as RegisteredBlocks;
     using onDevice = (await upper.onboard(sequence)) as RegisteredBlocks;
     expect(await areRight(onDevice, sequence)).toEqual(Array(6).fill(true));
     onHost.dispose();
-    expect(where()).toEqual([6, 6, 6]);
+    expect(tierCounts()).toEqual([6, 6, 6]);
   });
 
-  it('are copied layer by layer, and each layer alone', async () => {
+  it('are copied by ranges of layers and by single layers', async () => {
     const device = await deviceManager(await agentOn());
     const host = hostManager({ registry: device.registry });
     const sequence = sequenceOf(3);
@@ -146,25 +146,25 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     await expect(host.copy(stored, host.allocateOrThrow(3), { layers: [2, 5] })).rejects.toThrow(RangeError);
   });
 
-  it('are an error where they are not what was stored, and never a block below or above', async () => {
+  it('fail with BlockChecksumError if their bytes changed, and are never copied', async () => {
     const device = await deviceManager(await agentOn());
     const host = hostManager({ registry: device.registry });
     const tiers = tiersOf(device, host);
     const sequence = sequenceOf(3);
     const stored = await store(device, sequence);
     const last = (stored.ids[1] as number) * BLOCK_BYTES + BLOCK_BYTES - 1;
-    const spoilt = fill(sequence, 1).at(-1) as number;
-    await device.region?.upload(Uint8Array.of(spoilt ^ 1), last);
+    const original = fill(sequence, 1).at(-1) as number;
+    await device.core.region?.upload(Uint8Array.of(original ^ 1), last);
     expect(Buffer.compare(await stored.read(0), fill(sequence, 0))).toBe(0);
     await expect(stored.read(1)).rejects.toThrow(checksumError);
     await expect(tiers.offload(stored)).rejects.toThrow(checksumError);
     expect([host.available, host.matchPrefix(sequence)]).toEqual([8, undefined]);
     const below = host.allocateOrThrow(3);
     await expect(host.copy(stored, below)).rejects.toThrow(/block 1/);
-    // The other layers of it are what they were.
+    // Its other layers are unchanged.
     await host.copy(stored, below, { layers: [0, 3] });
     expect(below.disposed).toBe(false);
-    await device.region?.upload(Uint8Array.of(spoilt), last);
+    await device.core.region?.upload(Uint8Array.of(original), last);
     expect(await tiers.offload(stored)).toBe(3);
   });
 
@@ -185,14 +185,14 @@ export function describeDeviceBlocks(library: () => NixlLibrary): void {
     expect(await areRight(pulled, sequence)).toEqual(Array(4).fill(true));
     pulled.dispose();
     reader.drainInactive();
-    // The reader cannot look at its device's memory, but knows what must be there.
-    await owner.region?.upload(new Uint8Array(8), (stored.ids[2] as number) * BLOCK_BYTES);
+    // The reader cannot read device memory during the pull, but keeps the checksums.
+    await owner.core.region?.upload(new Uint8Array(8), (stored.ids[2] as number) * BLOCK_BYTES);
     using again = (await remote.pull(sequence)) as RegisteredBlocks;
     expect(Buffer.compare(await again.read(1), fill(sequence, 1))).toBe(0);
     await expect(again.read(2)).rejects.toThrow(checksumError);
   });
 
-  it('lie in a region that fits them, the tier and the agent, or are refused', async () => {
+  it('reject a region that does not fit the size, the tier or the agent', async () => {
     const [agent, other] = [await agentOn('a'), await agentOn('b')];
     const region = await agent.allocate(8 * BLOCK_BYTES, { memory: 'VRAM' });
     const storage = { kind: 'region', region } as const;

@@ -1,20 +1,20 @@
-/** What must hold of a block manager, in plain TypeScript: which block is where, and which goes next. */
+import type { Eviction } from 'dynamo-node';
 
-type Policy = 'lineage' | 'lineage-fifo' | 'lru' | 'fifo' | { readonly multiLru: readonly [number, number, number] };
+/** A model of a block manager in plain TypeScript: the state of each block, and the order of eviction. */
 
 export interface BlockModelOptions {
   readonly resetOnRelease?: boolean;
-  /** How often a block was used, for `multiLru`: counted approximately, so it is the registry's to say. */
+  /** How often a block was used, for `multi-lru`. The count is approximate, so the registry provides it. */
   readonly uses?: (name: bigint) => number;
 }
 
-/** One holder's share of a registered block, as the crates count it. */
-export interface Held {
+/** A registered block with its references, as the crates count them. */
+export interface Registered {
   readonly id: number;
   readonly name: bigint;
   refs: number;
-  /** Of a duplicate: the first of its name, which it keeps. */
-  readonly primary: Held | undefined;
+  /** For a duplicate: the first block of its name, which it keeps alive. */
+  readonly primary: Registered | undefined;
 }
 
 const POSITION_BITS: readonly [bigint, bigint][] = [
@@ -40,15 +40,15 @@ function isChild(child: bigint, parent: bigint): boolean {
 
 /** The inactive blocks and the order in which they are evicted. */
 class Inactive {
-  /** By name, in the order of becoming inactive. */
+  /** Ids by name, in the order in which the blocks became inactive. */
   readonly blocks = new Map<bigint, number>();
-  /** Leaves in the order of becoming one. */
+  /** Leaves in the order in which they became leaves. */
   #leaves: bigint[] = [];
-  /** By name, of `multiLru`: the level of uses at which it became inactive. */
+  /** For `multi-lru`: by name, the level of use when the block became inactive. */
   readonly #levels = new Map<bigint, number>();
 
   constructor(
-    readonly policy: Policy,
+    readonly policy: Eviction,
     private readonly uses: (name: bigint) => number,
   ) {}
 
@@ -63,7 +63,7 @@ class Inactive {
   add(name: bigint, id: number): void {
     this.blocks.set(name, id);
     if (typeof this.policy === 'object')
-      this.#levels.set(name, this.policy.multiLru.filter((least) => this.uses(name) >= least).length);
+      this.#levels.set(name, this.policy.thresholds.filter((threshold) => this.uses(name) >= threshold).length);
     const parent = this.#parent(name);
     this.#leaves = this.#leaves.filter((leaf) => leaf !== parent);
     if (this.#children(name).length === 0) this.#leaves.push(name);
@@ -81,33 +81,33 @@ class Inactive {
 
   evict(): [bigint, number] {
     const names = [...this.blocks.keys()];
-    const least = (): bigint | undefined => {
+    const leastUsed = (): bigint | undefined => {
       const level = Math.min(...names.map((one) => this.#levels.get(one) as number));
       return names.find((one) => this.#levels.get(one) === level);
     };
     const name = {
-      multiLru: least,
+      'multi-lru': leastUsed,
       lru: () => names[0],
       fifo: () => names[0],
       lineage: () => names.find((one) => this.#children(one).length === 0),
       'lineage-fifo': () => this.#leaves[0],
-    }[typeof this.policy === 'object' ? 'multiLru' : this.policy]();
+    }[typeof this.policy === 'object' ? this.policy.policy : this.policy]();
     return [name as bigint, this.remove(name as bigint) as number];
   }
 }
 
-/** Holds exactly for one thread that makes one call after another. */
+/** Exact for one thread that makes one call after another. */
 export class BlockModel {
   /** Empty blocks, in the order of their use. */
   readonly empty: number[];
   readonly #inactive: Inactive;
-  readonly #active = new Map<bigint, Held>();
+  readonly #active = new Map<bigint, Registered>();
   readonly #resetOnRelease: boolean;
   evictions = 0;
 
   constructor(
     readonly blockCount: number,
-    readonly policy: Policy,
+    readonly policy: Eviction,
     readonly duplicates: 'allow' | 'reject',
     { resetOnRelease = false, uses = () => 0 }: BlockModelOptions = {},
   ) {
@@ -124,7 +124,7 @@ export class BlockModel {
     return this.#inactive.blocks.size;
   }
 
-  /** Names that can be found. */
+  /** Names that lookups find. */
   get present(): Set<bigint> {
     return new Set([...this.#active.keys(), ...this.#inactive.blocks.keys()]);
   }
@@ -139,18 +139,18 @@ export class BlockModel {
     return ids;
   }
 
-  /** Mutable or staged blocks go back. */
+  /** Releases mutable or staged blocks. */
   drop(ids: readonly number[]): void {
     this.empty.push(...ids);
   }
 
-  register(ids: readonly number[], names: readonly bigint[]): Held[] {
+  register(ids: readonly number[], names: readonly bigint[]): Registered[] {
     const dropped: number[] = [];
-    const held = ids.map((id, index) => {
+    const registered = ids.map((id, index) => {
       const name = names[index] as bigint;
       const there = this.#acquire(name);
       if (there === undefined) {
-        const fresh: Held = { id, name, refs: 1, primary: undefined };
+        const fresh: Registered = { id, name, refs: 1, primary: undefined };
         this.#active.set(name, fresh);
         return fresh;
       }
@@ -159,11 +159,11 @@ export class BlockModel {
       return there;
     });
     this.drop(dropped);
-    return held;
+    return registered;
   }
 
   /** One more reference to the first block of a name. */
-  #acquire(name: bigint): Held | undefined {
+  #acquire(name: bigint): Registered | undefined {
     const active = this.#active.get(name);
     if (active !== undefined) {
       active.refs += 1;
@@ -171,27 +171,27 @@ export class BlockModel {
     }
     const id = this.#inactive.remove(name);
     if (id === undefined) return undefined;
-    const held: Held = { id, name, refs: 1, primary: undefined };
-    this.#active.set(name, held);
-    return held;
+    const registered: Registered = { id, name, refs: 1, primary: undefined };
+    this.#active.set(name, registered);
+    return registered;
   }
 
-  matchPrefix(names: readonly bigint[]): Held[] {
-    const found: Held[] = [];
+  matchPrefix(names: readonly bigint[]): Registered[] {
+    const found: Registered[] = [];
     for (const name of names) {
-      const held = this.#acquire(name);
-      if (held === undefined) break;
-      found.push(held);
+      const registered = this.#acquire(name);
+      if (registered === undefined) break;
+      found.push(registered);
     }
     return found;
   }
 
-  matchEach(names: readonly bigint[]): (Held | undefined)[] {
+  matchEach(names: readonly bigint[]): (Registered | undefined)[] {
     return names.map((name) => this.#acquire(name));
   }
 
   /** A repeated name is found once. */
-  scan(names: readonly bigint[]): (Held | undefined)[] {
+  scan(names: readonly bigint[]): (Registered | undefined)[] {
     const seen = new Set<bigint>();
     return names.map((name) => {
       if (seen.has(name)) return undefined;
@@ -200,12 +200,12 @@ export class BlockModel {
     });
   }
 
-  clone(blocks: readonly Held[]): Held[] {
+  clone(blocks: readonly Registered[]): Registered[] {
     for (const one of blocks) one.refs += 1;
     return [...blocks];
   }
 
-  upgrade(weak: readonly Held[]): (Held | undefined)[] {
+  upgrade(weak: readonly Registered[]): (Registered | undefined)[] {
     return weak.map((one) => {
       if (one.refs === 0) return this.#acquire(one.name);
       one.refs += 1;
@@ -213,11 +213,11 @@ export class BlockModel {
     });
   }
 
-  release(blocks: readonly Held[]): void {
+  release(blocks: readonly Registered[]): void {
     for (const one of blocks) this.#release(one);
   }
 
-  #release(one: Held): void {
+  #release(one: Registered): void {
     one.refs -= 1;
     if (one.refs > 0) return;
     if (one.primary !== undefined) {

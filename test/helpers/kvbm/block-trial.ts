@@ -8,7 +8,7 @@ import {
   type WeakBlocks,
 } from 'dynamo-node';
 import { randomNumbers } from '../random.js';
-import type { BlockModel, Held } from './block-model.js';
+import type { BlockModel, Registered } from './block-model.js';
 
 const BLOCK_SIZE = 4;
 const DEPTH = 6;
@@ -32,7 +32,7 @@ function same(what: string, got: unknown, expected: unknown): void {
   if (left !== right) throw new Error(`${what}: expected ${right}, got ${left}`);
 }
 
-/** Makes random calls on a manager and its model, and fails where the two differ. Gives what a reader of the steps may count. */
+/** Makes random calls on a manager and its model, and throws if they differ. Returns how often each kind occurred. */
 export function tryManager({ manager, model, steps, seed }: Trial): {
   allocated: number;
   refused: number;
@@ -45,17 +45,17 @@ export function tryManager({ manager, model, steps, seed }: Trial): {
   const counts = { allocated: 0, refused: 0, evicted: 0, duplicated: 0, scanned: 0 };
   const mutable: Batch<MutableBlocks, number[]>[] = [];
   const staged: (Batch<StagedBlocks, number[]> & { names: bigint[] })[] = [];
-  const registered: Batch<RegisteredBlocks, Held[]>[] = [];
-  const weak: Batch<WeakBlocks, Held[]>[] = [];
+  const registered: Batch<RegisteredBlocks, Registered[]>[] = [];
+  const weak: Batch<WeakBlocks, Registered[]>[] = [];
   const take = <T>(list: T[]): T | undefined => list.splice(below(list.length), 1)[0];
 
-  /** A sequence of the tree of prompts, of 1 to DEPTH blocks; each block has two that may follow it. */
+  /** A random path of 1 to DEPTH blocks in a binary tree of prompts. */
   const sequence = (): TokenSequence => {
     const tokens: number[] = [];
     for (let block = 1 + below(DEPTH); block > 0; block--) tokens.push(...Array<number>(BLOCK_SIZE).fill(below(2)));
     return new TokenSequence(tokens, { blockSize: BLOCK_SIZE });
   };
-  const hold = (real: RegisteredBlocks | undefined, expected: Held[]): void => {
+  const hold = (real: RegisteredBlocks | undefined, expected: Registered[]): void => {
     same(
       'ids',
       [...(real?.ids ?? [])],
@@ -141,7 +141,7 @@ export function tryManager({ manager, model, steps, seed }: Trial): {
       () => {
         using one = sequence();
         using other = sequence();
-        // Of two prompts, which may share a beginning: some names come twice.
+        // Two prompts may share a prefix: then some names are repeated.
         const names = [...one.lineageHashes(), ...other.lineageHashes()];
         const found = manager.scan(LineageHashes.from(names), below(2) === 0);
         const expected = model.scan(names);
@@ -220,7 +220,7 @@ export function tryManager({ manager, model, steps, seed }: Trial): {
     [
       1,
       () => {
-        // The order in which this backend empties its blocks is that of a hash table.
+        // This policy empties its blocks in the order of a hash table.
         if (model.policy === 'fifo') return;
         same('drained', manager.drainInactive().drained, model.inactive);
         model.drain();
@@ -241,15 +241,15 @@ export function tryManager({ manager, model, steps, seed }: Trial): {
     }
   }
 
-  function check(held: readonly number[]): void {
+  function check(used: readonly number[]): void {
     const { available, empty, inactive, total: blocks } = manager.statistics();
     same('available', available, model.available);
     same('empty', empty, model.empty.length);
     same('inactive', inactive, model.inactive);
-    const distinct = new Set(held);
+    const distinct = new Set(used);
     if ([...distinct].some((id) => id >= blocks))
       throw new Error(`ids: expected below ${blocks}, got ${[...distinct].join(' ')}`);
-    if (model.empty.some((id) => distinct.has(id))) throw new Error('a block is empty and held');
+    if (model.empty.some((id) => distinct.has(id))) throw new Error('a block is empty and in use');
     const writable = [...mutable, ...staged].flatMap(({ real }) => [...real.ids]);
     if (new Set(writable).size !== writable.length) throw new Error(`a block has two writers: ${writable.join(' ')}`);
     const shared = new Set(registered.flatMap(({ real }) => [...real.ids]));
@@ -269,9 +269,9 @@ export function tryManager({ manager, model, steps, seed }: Trial): {
     real.dispose();
     model.drop(ids);
   }
-  for (const { real, model: held } of registered) {
+  for (const { real, model: blocks } of registered) {
     real.dispose();
-    model.release(held);
+    model.release(blocks);
   }
   for (const { real } of weak) real.dispose();
   same('available at the end', manager.available, model.blockCount);

@@ -6,12 +6,12 @@ import { randomNumbers } from '../random.js';
 
 const BLOCK_SIZE = 8;
 const ANSWER = 4;
-/** Where the two best logits are closer, either may be chosen. */
+/** If the two best logits are closer than this, either may be chosen. */
 const TIE = 1e-4;
 
 export interface CachedAnswers {
   readonly equal: number;
-  /** Answers that differ from a token on at which the two best were as good as equal. */
+  /** Answers that differ from a token on for which the two best logits were almost equal. */
   readonly ties: number;
   readonly different: string[];
   readonly promptTokens: number;
@@ -26,14 +26,14 @@ async function answer(events: AsyncIterable<TokenEvent | { type: 'finish' }>): P
   return tokens;
 }
 
-/** Asks random prompts with shared beginnings, some at once, with a cache in a small pool of blocks and without one. */
-export async function compareAnswers(count: number, seed: number, atOnce = 6): Promise<CachedAnswers> {
+/** Compares answers to random prompts with shared prefixes, with and without a cache in a small pool of blocks. */
+export async function compareAnswers(count: number, seed: number, concurrency = 6): Promise<CachedAnswers> {
   const model = await Llama.load(modelPath);
   using pool = new KvPool(model.config, { blockCount: 48, blockSize: BLOCK_SIZE });
   const random = randomNumbers(seed);
   const below = (limit: number): number => Math.floor(random() * limit);
   const some = (length: number): number[] => Array.from({ length }, () => below(model.config.vocabSize));
-  const beginnings = Array.from({ length: 5 }, () => some(16 + below(24)));
+  const prefixes = Array.from({ length: 5 }, () => some(16 + below(24)));
   const result = {
     equal: 0,
     ties: 0,
@@ -62,12 +62,12 @@ export async function compareAnswers(count: number, seed: number, atOnce = 6): P
     else result.different.push(`${prompt.join(' ')}: token ${at} is ${cached[at]?.tokenId}, not ${plain[at]?.tokenId}`);
   };
 
-  for (let asked = 0; asked < count; ) {
-    const group = Array.from({ length: Math.min(atOnce, count - asked) }, () => [
-      ...(beginnings[below(beginnings.length)] as number[]),
+  for (let started = 0; started < count; ) {
+    const group = Array.from({ length: Math.min(concurrency, count - started) }, () => [
+      ...(prefixes[below(prefixes.length)] as number[]),
       ...some(1 + below(16)),
     ]);
-    asked += group.length;
+    started += group.length;
     await Promise.all(group.map(one));
   }
   const { evictions, available } = pool.manager.statistics();

@@ -1,11 +1,13 @@
+import type { BusyThresholds } from 'dynamo-node';
 import { expect } from 'vitest';
-import type { BusyThresholds } from '../../../lib/index.js';
 import { waitFor } from '../wait.js';
 import { chat, type Deployment, post } from './deployments.js';
 import { LoadedEngine } from './engines.js';
 
-/** A worker reports more load than the threshold allows, then less: what the client is answered. */
-export async function busyThenFree(here: Deployment, busy: BusyThresholds, refusal: number): Promise<void> {
+/**
+ * Expects requests to be rejected with `status` while the load of a worker exceeds the threshold, and to succeed later.
+ */
+export async function expectRejectionsWhileBusy(here: Deployment, busy: BusyThresholds, status: number): Promise<void> {
   const engine = new LoadedEngine('loaded');
   await here.serve(engine);
   const frontend = await here.frontend({ router: { mode: 'kv', busy } });
@@ -21,15 +23,15 @@ export async function busyThenFree(here: Deployment, busy: BusyThresholds, refus
   };
   expect(await ask()).toBe(200);
   await waitFor(
-    'the refusal',
+    'the rejection',
     () => (engine.use(250), ask()),
-    (status) => status !== 200,
+    (answered) => answered !== 200,
   );
-  expect(await ask()).toBe(refusal);
+  expect(await ask()).toBe(status);
   await waitFor(
     'an answer',
     () => (engine.use(1), ask()),
-    (status) => status === 200,
+    (answered) => answered === 200,
   );
   const raised = await post(frontend, '/busy_threshold', { model: 'loaded', active_decode_blocks_threshold: 0.99 });
   expect(await raised.json()).toMatchObject({ active_decode_blocks_threshold: 0.99 });

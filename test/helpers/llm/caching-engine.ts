@@ -11,9 +11,9 @@ import { CountingEngine } from './engines.js';
 
 export const BLOCK_SIZE = 16;
 
-/** Keeps the blocks of the prompts it answered, and says so: to routers by events, to clients by `cached_tokens`. */
+/** Caches the blocks of its prompts. Reports them to routers by events, and to clients by `cached_tokens`. */
 export class CachingEngine extends CountingEngine {
-  readonly held = new Set<bigint>();
+  readonly blocks = new Set<bigint>();
   /** Cached tokens of each request, in order. */
   readonly cached: number[] = [];
   worker: EngineWorker | undefined;
@@ -28,11 +28,11 @@ export class CachingEngine extends CountingEngine {
     return [{ kind: 'push' }];
   }
 
-  /** Blocks of the prompt's beginning that are held. */
+  /** The cached blocks at the beginning of a prompt. */
   prefix(tokens: Uint32Array): { names: BigUint64Array; tokensHashes: BigUint64Array; count: number } {
     const tokensHashes = computeBlockHashes(tokens, BLOCK_SIZE);
     const names = computeSequenceHashes(tokensHashes);
-    const first = names.findIndex((name) => !this.held.has(name));
+    const first = names.findIndex((name) => !this.blocks.has(name));
     return { names, tokensHashes, count: first === -1 ? names.length : first };
   }
 
@@ -46,7 +46,7 @@ export class CachingEngine extends CountingEngine {
       block_hash,
       tokens_hash: tokensHashes[count + index] as bigint,
     }));
-    for (const { block_hash } of blocks) this.held.add(block_hash);
+    for (const { block_hash } of blocks) this.blocks.add(block_hash);
     if (blocks.length > 0) {
       const stored = { parent_hash: count === 0 ? null : (names[count - 1] as bigint), start_position: count, blocks };
       this.worker?.publishKvEvents([{ event_id: this.#events++, data: { stored } }]);

@@ -1,8 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-
-import { afterEach } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   DistributedRuntime,
   Frontend,
@@ -13,7 +10,9 @@ import {
   type ServedEngine,
   type ServeEngineOptions,
   serveEngine,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
+import { closeAfterEach } from '../closing.js';
 import { privateCluster } from '../runtime/cluster.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
@@ -21,7 +20,7 @@ process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 export interface Deployment {
   readonly options: RuntimeOptions;
   runtime(): Promise<DistributedRuntime>;
-  /** Serves an engine on a runtime of its own and waits until it is ready. */
+  /** Serves an engine on a new runtime and waits until it is ready. */
   serve(
     engine: LLMEngine | RawEngine,
     options?: ServeEngineOptions & { readonly endpoint?: string },
@@ -29,34 +28,31 @@ export interface Deployment {
   frontend(options?: HttpFrontendOptions): Promise<Frontend>;
 }
 
-/** For the tests of one file: deployments whose parts are closed behind each test, the last first. */
+/** Creates deployments for the tests of one file. After each test their parts are closed, the last one first. */
 export function deployments(): (options?: RuntimeOptions) => Deployment {
-  const closing: (() => Promise<unknown> | void)[] = [];
-  afterEach(async () => {
-    for (const close of closing.splice(0).reverse()) await close();
-  });
+  const onEnd = closeAfterEach();
   return (more = {}) => {
     const cluster = privateCluster();
-    closing.push(() => cluster.remove());
+    onEnd(() => cluster.remove());
     const options = { ...cluster.options, ...more };
     const runtime = async (): Promise<DistributedRuntime> => {
       const made = await DistributedRuntime.create(options);
-      closing.push(() => made.close({ timeoutMs: 5000 }));
+      onEnd(() => made.close({ timeoutMs: 5000 }));
       return made;
     };
     return {
       options,
       runtime,
       async serve(engine, { endpoint = 'test.backend.generate', ...serving } = {}) {
-        const own = await runtime();
-        const worker = await serveEngine(own.endpoint(endpoint), engine, { modelPath, ...serving });
-        closing.push(() => worker.close({ timeoutMs: 1000 }));
+        const served = await runtime();
+        const worker = await serveEngine(served.endpoint(endpoint), engine, { modelPath, ...serving });
+        onEnd(() => worker.close({ timeoutMs: 1000 }));
         await worker.ready;
-        return { worker, runtime: own };
+        return { worker, runtime: served };
       },
       async frontend(frontend = {}) {
         const started = await Frontend.start(options, { host: '127.0.0.1', port: 0, ...frontend });
-        closing.push(() => started.close({ timeoutMs: 5000 }));
+        onEnd(() => started.close({ timeoutMs: 5000 }));
         await started.ready;
         return started;
       },
@@ -64,7 +60,7 @@ export function deployments(): (options?: RuntimeOptions) => Deployment {
   };
 }
 
-/** The card that a worker published, as file discovery keeps it. */
+/** The card that a worker published, from the folder of file discovery. */
 export function cardOf({ options }: Deployment, instanceId: bigint): Record<string, unknown> {
   const folder = join((options.discovery as { dir: string }).dir, 'v1/mdc');
   const file = readdirSync(folder).find((name) => name.includes(instanceId.toString(16)));
@@ -92,7 +88,7 @@ export function chat(frontend: Frontend, body: object, init?: RequestInit): Prom
   );
 }
 
-/** The events of a response that streams: their names, where they have one, and their data. */
+/** The server-sent events of a response: their names, if they have one, and their data. */
 export async function serverSentEvents(response: Response): Promise<{ event: string | undefined; data: string }[]> {
   const text = await response.text();
   return text

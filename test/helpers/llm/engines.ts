@@ -5,9 +5,9 @@ import type {
   LLMEngineOutput,
   PreprocessedRequest,
   RequestContext,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
 
-/** Gives `max_tokens` tokens, each one that says something. */
+/** Generates `max_tokens` printable tokens. */
 export class CountingEngine implements LLMEngine {
   started = 0;
   cleaned = 0;
@@ -51,7 +51,7 @@ export class CountingEngine implements LLMEngine {
   }
 }
 
-/** Says how many of its blocks are in use, as a test has it. */
+/** Reports the number of blocks in use that a test sets. */
 export class LoadedEngine extends CountingEngine {
   worker: EngineWorker | undefined;
   readonly metricsRanks = [0];
@@ -70,12 +70,12 @@ export class LoadedEngine extends CountingEngine {
   }
 }
 
-/** Answers each request with one token, once it is let go. */
-export class HeldEngine implements LLMEngine {
+/** Answers each request with one token, after `release`. */
+export class GatedEngine implements LLMEngine {
   running = 0;
-  most = 0;
+  maxRunning = 0;
   answered = 0;
-  readonly #held: (() => void)[] = [];
+  readonly #gates: (() => void)[] = [];
 
   constructor(readonly model: string) {}
 
@@ -87,9 +87,9 @@ export class HeldEngine implements LLMEngine {
   }
 
   async *generate(): AsyncGenerator<LLMEngineOutput> {
-    this.most = Math.max(this.most, ++this.running);
+    this.maxRunning = Math.max(this.maxRunning, ++this.running);
     try {
-      await new Promise<void>((resolve) => this.#held.push(resolve));
+      await new Promise<void>((resolve) => this.#gates.push(resolve));
       yield { token_ids: [300], finish_reason: 'stop' };
       this.answered += 1;
     } finally {
@@ -97,8 +97,8 @@ export class HeldEngine implements LLMEngine {
     }
   }
 
-  /** Lets those go that run now. */
+  /** Completes the running requests. */
   release() {
-    for (const go of this.#held.splice(0)) go();
+    for (const open of this.#gates.splice(0)) open();
   }
 }

@@ -1,9 +1,11 @@
 import { Client, credentials } from '@grpc/grpc-js';
+import type { Frontend } from 'dynamo-node';
 import { onTestFinished } from 'vitest';
-import type { Frontend } from '../../../lib/index.js';
 import { decode, encode } from './protobuf.js';
 
-/** Asks a KServe frontend's model to go on with a text: for as many tokens as the frontend's template says. */
+/**
+ * Creates a function that completes a text with a model of a KServe frontend. The frontend's template sets the length.
+ */
 export function kserveInfer(to: Frontend, model: string): (text: string) => Promise<unknown> {
   const client = new Client(to.url.replace('grpc://', ''), credentials.createInsecure());
   onTestFinished(() => client.close());

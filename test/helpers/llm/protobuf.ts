@@ -1,4 +1,4 @@
-/** As much of Protocol Buffers as the tests need: messages as fields by number, each a number, text, bytes or messages. */
+/** A minimal Protocol Buffers codec. A message is an object of fields by number: numbers, text, bytes or messages. */
 type Value = number | boolean | string | Uint8Array | Message;
 export interface Message {
   readonly [field: number]: Value | readonly Value[];
@@ -28,7 +28,7 @@ export function encode(message: Message): Buffer {
   return Buffer.concat(values);
 }
 
-/** The values of each field, in order: numbers, or bytes for the caller to read on. */
+/** The values of each field, in order: numbers, or bytes that the caller decodes. */
 export function decode(bytes: Buffer): Map<number, (number | Buffer)[]> {
   const fields = new Map<number, (number | Buffer)[]>();
   let at = 0;

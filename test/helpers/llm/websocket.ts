@@ -5,10 +5,10 @@ import type { Socket } from 'node:net';
 const TEXT = 1;
 const CLOSE = 8;
 
-/** The part of a WebSocket client that the tests need: text out and in, and the code it was closed with. */
+/** A minimal WebSocket client: sends and receives text, and reports the close code. */
 export class WebSocketClient {
   readonly messages: string[] = [];
-  /** Settles with the code of the server's close frame, or undefined where the connection just ended. */
+  /** Resolves with the code of the server's close frame, or undefined if the connection ended without one. */
   readonly closed: Promise<number | undefined>;
   readonly #socket: Socket;
   #unread: Buffer;
@@ -72,7 +72,7 @@ export class WebSocketClient {
     this.#socket.write(Buffer.concat([Buffer.of(0x80 | opcode), length, mask, masked]));
   }
 
-  /** The next whole frame, if it has come. Servers do not mask theirs. */
+  /** The next complete frame, if it has arrived. Servers do not mask frames. */
   #frame(): { opcode: number; payload: Buffer } | undefined {
     const bytes = this.#unread;
     if (bytes.length < 2) return undefined;

@@ -1,12 +1,12 @@
 import { NixlAgent, type NixlLibrary } from 'dynamo-node';
 import { expect, it } from 'vitest';
 import { type Kind, libraryOf, uniqueName } from './library.js';
-import { expectBaseline, held } from './process-resources.js';
+import { expectBaseline, resources } from './process-resources.js';
 
 const BYTES = 100_000;
 const WARM = 20;
 
-/** One by one what two agents may be doing when they are closed; each leaves what it began. */
+/** The states of two agents at their close. Each state leaves its operations unfinished. */
 const STATES: readonly ((a: NixlAgent, b: NixlAgent) => Promise<unknown>)[] = [
   async () => {},
   async (a, b) => Promise.all([a.allocate(BYTES), b.registerMany([new Uint8Array(BYTES), new Uint8Array(BYTES)])]),
@@ -46,14 +46,14 @@ async function live(library: NixlLibrary, life: number): Promise<void> {
   expect(ends).toEqual([{ leaked: false }, { leaked: false }]);
 }
 
-/** Agents that live and end, two at a time, in every state; what they held must come back. */
+/** Creates and closes agents, two at a time, in every state. Their resources must be released. */
 export function describeLives(kind: Kind, lives: number, timeoutMs: number): void {
-  it(`${lives} agents that end in every state give memory, files and threads back`, {
+  it(`releases memory, files and threads of ${lives} agents that end in every state`, {
     timeout: timeoutMs,
   }, async () => {
     const library = libraryOf(kind);
     for (let life = 0; life < WARM; life++) await live(library, life);
-    const before = held();
+    const before = resources();
     const begun = performance.now();
     for (let life = 0; life < lives / 2; life++) await live(library, life);
     const seconds = (performance.now() - begun) / 1000;

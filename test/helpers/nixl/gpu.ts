@@ -5,7 +5,7 @@ import type { TestContext } from 'vitest';
 
 const DEVICES = '/proc/driver/nvidia/gpus';
 
-/** The PCI addresses of the NVIDIA GPUs that the kernel's driver has. */
+/** The PCI addresses of the NVIDIA GPUs that the kernel's driver knows. */
 export function gpus(): string[] {
   return existsSync(DEVICES) ? readdirSync(DEVICES) : [];
 }
@@ -23,10 +23,10 @@ function missing(): string | undefined {
   return hasDriverLibrary() ? undefined : "the driver's library libcuda.so.1 is not installed";
 }
 
-/** Why nothing can be shown on a GPU here, or undefined where it can. */
+/** Why tests on a GPU are not possible here. Undefined if they are. */
 export const missingGpu = missing();
 
-/** At the start of each test of test/gpu: skips it with the reason where there is no GPU, or fails it under `REQUIRE_GPU=1`. */
+/** Skips a test with the reason if there is no GPU. With `REQUIRE_GPU=1` it fails instead. */
 export function needsGpu(context: TestContext): void {
   if (missingGpu === undefined) return;
   if (process.env['REQUIRE_GPU'] === '1') throw new Error(`REQUIRE_GPU=1, but ${missingGpu}`);

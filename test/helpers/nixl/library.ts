@@ -10,10 +10,10 @@ import {
 } from 'dynamo-node';
 import { onTestFinished } from 'vitest';
 
-/** What a suite runs on: the mock, UCX as it chooses, or UCX over TCP alone. */
+/** What a suite runs on: the mock, UCX with every transport, or UCX over TCP only. */
 export type Kind = 'mock' | 'ucx' | 'tcp';
 
-/** Before the library is loaded, which reads its environment once. */
+/** Must be called before the library is loaded: the library reads its environment once. */
 export function useTransport(kind: Kind): void {
   process.env['NIXL_LOG_LEVEL'] ??= 'FATAL';
   if (kind === 'tcp') process.env['UCX_TLS'] = 'tcp';
@@ -21,7 +21,7 @@ export function useTransport(kind: Kind): void {
 
 let reason: string | undefined | null = null;
 
-/** Why the real library cannot be used here, or undefined where it can. */
+/** Why the real library cannot be used here. Undefined if it can. */
 export function nixlMissing(): string | undefined {
   if (reason === null) {
     try {
@@ -41,10 +41,10 @@ export function libraryOf(kind: Kind): NixlLibrary {
 
 let count = 0;
 
-/** A name that no other test of the machine has. */
+/** A name that no other test on the machine uses. */
 export const uniqueName = (name: string): string => `${name}-${process.pid}-${++count}`;
 
-/** An agent that is closed behind the test. */
+/** An agent that is closed after the test. */
 export async function agentOf(kind: Kind, name = 'agent', options: NixlAgentOptions = {}): Promise<NixlAgent> {
   const agent = await NixlAgent.create(uniqueName(name), { library: libraryOf(kind), ...options });
   onTestFinished(async () => void (await agent.close()));
@@ -54,15 +54,15 @@ export async function agentOf(kind: Kind, name = 'agent', options: NixlAgentOpti
 export interface Pair {
   readonly a: NixlAgent;
   readonly b: NixlAgent;
-  /** a's memory, and b's as both see it. */
+  /** The memory of a, then the memory of b as both see it. */
   readonly mine: MemoryRegion;
   readonly theirs: MemoryRegion;
   readonly remote: RemoteMemory;
-  /** b, as a knows it. */
+  /** b as a peer of a. */
   readonly peer: NixlPeer;
 }
 
-/** Two agents of this process; a knows b. */
+/** Two agents of this process. a is connected to b. */
 export async function pairOf(kind: Kind, bytes = 1 << 20, options: NixlAgentOptions = {}): Promise<Pair> {
   const a = await agentOf(kind, 'a', options);
   const b = await agentOf(kind, 'b', options);
@@ -72,7 +72,7 @@ export async function pairOf(kind: Kind, bytes = 1 << 20, options: NixlAgentOpti
   return { a, b, mine, theirs, peer, remote: peer.memory(theirs.descriptor()) };
 }
 
-/** Bytes that differ from place to place and from seed to seed. */
+/** Fills bytes with a pattern that depends on the position and the seed. */
 export function pattern(target: Uint8Array, seed: number): Uint8Array {
   const words = new Uint32Array(target.buffer, target.byteOffset, target.byteLength >> 2);
   for (let index = 0, word = (seed * 2654435761) >>> 0; index < words.length; index++) {

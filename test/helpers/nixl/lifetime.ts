@@ -1,19 +1,12 @@
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import {
-  ClosedError,
-  type MemoryDescriptor,
-  type MemoryRegion,
-  NixlAgent,
-  NixlError,
-  openRegionToken,
-} from 'dynamo-node';
+import { attachRegion, ClosedError, type MemoryDescriptor, type MemoryRegion, NixlAgent, NixlError } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { waitFor } from '../wait.js';
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
-import { expectBaseline, held, threadsNamed } from './process-resources.js';
+import { expectBaseline, resources, threadsNamed } from './process-resources.js';
 
 export function describeLifetime(kind: Kind): void {
   describe('an abort', () => {
@@ -29,7 +22,7 @@ export function describeLifetime(kind: Kind): void {
       expect(viewOf(theirs).every((byte) => byte === 0)).toBe(true);
     });
 
-    it('of a transfer under way rejects at once; the memory stays until the bytes have ended', async () => {
+    it('of a transfer in flight rejects at once, and keeps the memory until its end', async () => {
       const { a, b, mine, remote } = await pairOf(kind, 64 << 20);
       for (let round = 0; round < 5; round++) {
         const controller = new AbortController();
@@ -44,7 +37,7 @@ export function describeLifetime(kind: Kind): void {
       expect(await b.close()).toEqual({ leaked: false });
     });
 
-    it('of a prepared transfer lets it be posted again when its bytes have ended', async () => {
+    it('of a prepared transfer allows another post after the end of the run', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 32 << 20);
       const prepared = await a.prepare('WRITE', mine, remote);
       const controller = new AbortController();
@@ -66,8 +59,10 @@ export function describeLifetime(kind: Kind): void {
       expect((await outcome)[1].status).toBe('fulfilled');
       await expect(async () => prepared.post()).rejects.toBeInstanceOf(ClosedError);
     });
+  });
 
-    it('a second post while one is under way is refused, and harms nothing', async () => {
+  describe('a prepared transfer', () => {
+    it('rejects a second post in flight without an effect on the first', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 64 << 20);
       pattern(viewOf(mine), 4);
       const prepared = await a.prepare('WRITE', mine, remote);
@@ -79,7 +74,7 @@ export function describeLifetime(kind: Kind): void {
   });
 
   describe('a close', () => {
-    it('fails what is under way, and everything after it', async () => {
+    it('fails calls in flight and every later call', async () => {
       const { a, mine, remote, peer } = await pairOf(kind, 64 << 20);
       const writing = a.write(mine, remote).then(
         () => 'done',
@@ -106,13 +101,13 @@ export function describeLifetime(kind: Kind): void {
     });
   });
 
-  describe('an agent that nobody closed', () => {
-    it('is closed when it is collected, with a warning, and its buffers with it', async () => {
+  describe('an agent without a close', () => {
+    it('is closed with a warning when it is garbage-collected, and frees its buffers', async () => {
       const warnings: Error[] = [];
       const onWarning = (warning: Error): unknown => warnings.push(warning);
       process.on('warning', onWarning);
       onTestFinished(() => void process.off('warning', onWarning));
-      const before = held();
+      const before = resources();
       const leave = async (): Promise<WeakRef<ArrayBuffer>> => {
         const agent = await NixlAgent.create(uniqueName('left'), { library: libraryOf(kind) });
         const buffer = new ArrayBuffer(100_000);
@@ -122,11 +117,11 @@ export function describeLifetime(kind: Kind): void {
       const buffer = await leave();
       await waitFor(
         'the warning',
-        () => (held(), warnings),
+        () => (resources(), warnings),
         (all) =>
           all.some(
             ({ name, message }) =>
-              name === 'ResourceWarning' && /'left-\d+-\d+' was collected without close\(\)/.test(message),
+              name === 'ResourceWarning' && /'left-\d+-\d+' was garbage-collected without close\(\)/.test(message),
           ),
       );
       await waitFor(
@@ -134,11 +129,11 @@ export function describeLifetime(kind: Kind): void {
         () => threadsNamed('nixl-left-'),
         ({ length }) => length === 0,
       );
-      await waitFor('the end of its buffer', () => (held(), buffer.deref() === undefined));
-      await expectBaseline(before, `${kind}, an agent collected`);
+      await waitFor('the end of its buffer', () => (resources(), buffer.deref() === undefined));
+      await expectBaseline(before, `${kind}, a garbage-collected agent`);
     });
 
-    it('keeps a buffer as long as it is registered, whoever has forgotten it', async () => {
+    it('keeps a buffer as long as it is registered, without other references', async () => {
       const { a, b, mine, theirs } = await pairOf(kind, 8192);
       const leave = async (): Promise<[WeakRef<ArrayBuffer>, MemoryDescriptor]> => {
         const buffer = new ArrayBuffer(8192);
@@ -146,23 +141,23 @@ export function describeLifetime(kind: Kind): void {
         return [new WeakRef(buffer), region.descriptor()];
       };
       const [buffer, descriptor] = await leave();
-      for (let round = 0; round < 10; round++) held(), await turn();
+      for (let round = 0; round < 10; round++) resources(), await turn();
       const remote = (await a.connect(await b.metadata())).memory(descriptor);
       pattern(viewOf(mine), 1);
       await a.write(mine, remote);
       expect(sameBytes(new Uint8Array(buffer.deref() as ArrayBuffer), viewOf(mine))).toBe(true);
       expect(theirs.isOpen).toBe(true);
       await b.close();
-      await waitFor('the end of the buffer', () => (held(), buffer.deref() === undefined));
+      await waitFor('the end of the buffer', () => (resources(), buffer.deref() === undefined));
     });
   });
 
   describe('a worker thread', () => {
-    it('sees a region by its token, and what it holds stays', async () => {
+    it('attaches a region by its token, and keeps its memory', async () => {
       const agent = await agentOf(kind);
       const region = await agent.allocate(4096);
       pattern(viewOf(region), 1);
-      const shared = openRegionToken(structuredClone(region.token()));
+      const shared = attachRegion(structuredClone(region.token()));
       expect(sameBytes(shared.view, viewOf(region))).toBe(true);
       shared.view[0] = 42;
       expect(viewOf(region)[0]).toBe(42);
@@ -173,12 +168,12 @@ export function describeLifetime(kind: Kind): void {
       shared.release();
       shared.release();
       expect(shared.view.length).toBe(0);
-      expect(() => openRegionToken(token)).toThrow(/released/);
-      expect(() => openRegionToken({ ...token, process: 1 })).toThrow(/expected one of this process/);
+      expect(() => attachRegion(token)).toThrow(/released/);
+      expect(() => attachRegion({ ...token, process: 1 })).toThrow(/expected a token of this process/);
       expect(() => region.token()).toThrow(NixlError);
     });
 
-    it('has agents of its own, which end with it', async () => {
+    it('has separate agents, which end with it', async () => {
       const agent = await agentOf(kind);
       const region = await agent.allocate(4096);
       viewOf(region).fill(5);

@@ -6,7 +6,7 @@ import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, 
 
 export function describeMetadata(kind: Kind): void {
   describe('metadata', () => {
-    it('is needed before anything can be moved, and its own is refused', async () => {
+    it("is needed before a transfer, and must not be the agent's", async () => {
       const agent = await agentOf(kind);
       await agent.allocate(4096);
       await expect(agent.connect(await agent.metadata())).rejects.toMatchObject({ reason: 'nixl.own_metadata' });
@@ -15,27 +15,27 @@ export function describeMetadata(kind: Kind): void {
       await expect(bare.connect(new Uint8Array(10))).rejects.toMatchObject({ reason: 'nixl.no_backend' });
     });
 
-    it('of a part tells that part alone', async () => {
+    it('with regions contains only those regions', async () => {
       const [a, b] = [await agentOf(kind), await agentOf(kind)];
-      const [told, hidden, mine] = [await b.allocate(4096), await b.allocate(4096), await a.allocate(4096)];
+      const [shared, hidden, mine] = [await b.allocate(4096), await b.allocate(4096), await a.allocate(4096)];
       await a.connect(await b.metadata({ regions: [] }));
-      const peer = await a.connect(await b.metadata({ regions: [told] }));
+      const peer = await a.connect(await b.metadata({ regions: [shared] }));
       pattern(viewOf(mine), 1);
-      await a.write(mine, peer.memory(told.descriptor()));
-      expect(sameBytes(viewOf(told), viewOf(mine))).toBe(true);
+      await a.write(mine, peer.memory(shared.descriptor()));
+      expect(sameBytes(viewOf(shared), viewOf(mine))).toBe(true);
       await expect(a.write(mine, peer.memory(hidden.descriptor()))).rejects.toMatchObject({ reason: 'nixl.range' });
     });
 
-    it('is a picture of the moment: later regions need it anew, and it keeps the generation', async () => {
+    it('must be loaded again for later regions, and keeps the generation', async () => {
       const { a, b, mine, peer } = await pairOf(kind, 4096);
       const later = await b.allocate(4096);
-      await expect(a.write(mine, peer.memory(later.descriptor()))).rejects.toThrow(/needs the metadata anew/);
+      await expect(a.write(mine, peer.memory(later.descriptor()))).rejects.toThrow(/exchange the metadata again/);
       const again = await a.connect(await b.metadata());
       expect(again.generation).toBe(peer.generation);
       await a.write(mine, peer.memory(later.descriptor()));
     });
 
-    it('that is damaged is refused and changes nothing', async () => {
+    it('is rejected if it is damaged, and changes nothing', async () => {
       const { a, b, mine, remote } = await pairOf(kind, 4096);
       const metadata = await b.metadata();
       for (const length of [0, 1, 20, 60, metadata.length - 60, metadata.length - 25]) {
@@ -44,7 +44,7 @@ export function describeMetadata(kind: Kind): void {
           class: 'InvalidRequest',
         });
       }
-      // What follows is the checksum, without which the rest is as good as another program's metadata.
+      // The rest is the checksum. Without it the metadata is valid, like that of another program.
       const checked = metadata.length - '|dynamo-node/1|'.length - 8;
       for (let place = 0; place < checked; place += 7) {
         const damaged = Uint8Array.from(metadata);
@@ -56,7 +56,7 @@ export function describeMetadata(kind: Kind): void {
       expect((await a.connect(metadata)).generation).toBe(1);
     });
 
-    it('of a peer that was started anew replaces the old one', async () => {
+    it('of a restarted peer replaces the old peer', async () => {
       const a = await agentOf(kind);
       const mine = await a.allocate(4096);
       const name = uniqueName('again');
@@ -76,7 +76,7 @@ export function describeMetadata(kind: Kind): void {
       }
     });
 
-    it('of a peer that was fetched and then started anew is fetched anew, or taken by hand', {
+    it('of a restarted peer can be fetched again, or loaded directly', {
       timeout: 60_000,
     }, async () => {
       const a = await agentOf(kind, 'a', { listenPort: await freePort() });
@@ -97,7 +97,7 @@ export function describeMetadata(kind: Kind): void {
       }
     });
 
-    it('is forgotten by disconnect, and can be loaded again', async () => {
+    it('is removed by disconnect, and can be loaded again', async () => {
       const { a, b, mine, theirs, peer, remote } = await pairOf(kind, 4096);
       await peer.disconnect();
       await peer.disconnect();
@@ -110,7 +110,7 @@ export function describeMetadata(kind: Kind): void {
   });
 
   describe('the library', () => {
-    it('tells its kind, its features and its plugins', async () => {
+    it('reports its kind, its features and its plugins', async () => {
       const library = libraryOf(kind);
       expect(library.kind).toBe(kind === 'mock' ? 'mock' : 'real');
       expect(library.path === '').toBe(kind === 'mock');
@@ -128,7 +128,7 @@ export function describeMetadata(kind: Kind): void {
       });
     });
 
-    it('refuses backends that are there already, unknown, or cannot be loaded', async () => {
+    it('rejects backends that exist already, are unknown, or cannot be loaded', async () => {
       const agent = await agentOf(kind);
       await expect(agent.createBackend('UCX')).rejects.toMatchObject({ reason: 'nixl.backend_exists' });
       await expect(agent.createBackend('NOPE')).rejects.toMatchObject({
@@ -140,7 +140,7 @@ export function describeMetadata(kind: Kind): void {
       ).rejects.toMatchObject({ call: 'create_backend' });
     });
 
-    it('refuses device memory without a GPU before the library is spoiled by it', async () => {
+    it('rejects device memory without a GPU before the library sees it', async () => {
       const { a, b, mine, remote } = await pairOf(kind, 4096);
       if (!a.library.cuda.available) {
         expect(a.library.cuda.reason).not.toBe('');
@@ -156,7 +156,7 @@ export function describeMetadata(kind: Kind): void {
       await a.write(mine, remote);
     });
 
-    it('names what it tried where it is not found', () => {
+    it('names the places that were searched if it is not found', () => {
       try {
         loadNixl({ mode: 'real', path: '/nowhere/libnixl_capi.so' });
         expect.fail('it was loaded');
@@ -170,7 +170,7 @@ export function describeMetadata(kind: Kind): void {
       }
     });
 
-    it('refuses options that are none', () => {
+    it('rejects unknown options and wrong values', () => {
       expect(() => loadNixl({ mode: 'fake' as never })).toThrow(
         /loadNixl options.mode: expected one of real, mock, auto/,
       );
@@ -217,7 +217,7 @@ export function describeMetadata(kind: Kind): void {
       await agent.write(copy, back.slice(0, 100));
     });
 
-    it('may be given by their descriptor', async (context) => {
+    it('can be registered by their descriptor', async (context) => {
       const { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } = await import('node:fs');
       const { tmpdir } = await import('node:os');
       const { join } = await import('node:path');
@@ -234,7 +234,7 @@ export function describeMetadata(kind: Kind): void {
       await file.release();
     });
 
-    it('need a backend that takes them', async () => {
+    it('need a backend that accepts them', async () => {
       const agent = await agentOf(kind);
       await expect(agent.register({ path: '/etc/hostname', bytes: 1 })).rejects.toMatchObject({
         reason: 'nixl.no_backend',

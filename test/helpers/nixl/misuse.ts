@@ -5,7 +5,7 @@ import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, 
 
 export function describeMisuse(kind: Kind): void {
   describe('memory of the caller', () => {
-    it('is used where it is, and stays while it is registered', async () => {
+    it('is used without a copy, and stays while it is registered', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 8192);
       const buffer = new ArrayBuffer(8192);
       const region = await a.register(new Uint8Array(buffer, 100, 4096));
@@ -26,7 +26,7 @@ export function describeMisuse(kind: Kind): void {
       expect(mine.isOpen).toBe(true);
     });
 
-    it('may be given by its address', async () => {
+    it('can be registered by its address', async () => {
       const { a, theirs, remote } = await pairOf(kind, 4096);
       const memory = await a.allocate(8192);
       pattern(viewOf(memory), 2);
@@ -37,7 +37,7 @@ export function describeMisuse(kind: Kind): void {
       await part.release();
     });
 
-    it('is refused where it may go or change', async () => {
+    it('is rejected if it is shared, resizable, detached or of a wrong type', async () => {
       const agent = await agentOf(kind);
       const detached = new ArrayBuffer(100);
       structuredClone(detached, { transfer: [detached] });
@@ -66,9 +66,11 @@ export function describeMisuse(kind: Kind): void {
         /source.memory: expected one of DRAM/,
       );
       await expect(agent.registerMany([new Uint8Array(1), { fd: 3, bytes: 1 }])).rejects.toThrow(
-        /sources\[1\]: expected DRAM as before, got FILE/,
+        /sources\[1\]: expected DRAM as the first, got FILE/,
       );
-      await expect(agent.register({ path: '/x', bytes: 1, create: true })).rejects.toThrow(/expected access 'write'/);
+      await expect(agent.register({ path: '/x', bytes: 1, create: true })).rejects.toThrow(
+        /source.access: expected 'write'/,
+      );
       for (const bytes of [0, -1, 1.5, 2 ** 53, Number.NaN])
         await expect(agent.allocate(bytes), String(bytes)).rejects.toThrow(/agent.allocate bytes: expected an integer/);
       await expect(agent.allocate(2 ** 52)).rejects.toMatchObject({
@@ -109,7 +111,7 @@ export function describeMisuse(kind: Kind): void {
       ).rejects.toThrow(/device 3/);
     });
 
-    it('of others are refused by name', async () => {
+    it('of other agents are rejected with the name of the agent', async () => {
       const { a, b, mine, theirs, remote, peer } = await pairOf(kind, 4096);
       expect(() => a.write(theirs, remote)).toThrow(
         new RegExp(`expected a region of the agent '${a.name}', got one of another agent, '${b.name}'`),
@@ -127,7 +129,7 @@ export function describeMisuse(kind: Kind): void {
       expect(() => a.transfer('MOVE' as never, mine, remote)).toThrow(/expected one of READ, WRITE/);
     });
 
-    it('that were released are refused, and their view is empty', async () => {
+    it('of released regions are rejected, and their view is empty', async () => {
       const { a, mine, remote } = await pairOf(kind, 4096);
       const view = viewOf(mine);
       const slice = mine.slice(0, 10);
@@ -141,7 +143,7 @@ export function describeMisuse(kind: Kind): void {
       await expect(mine.upload(Uint8Array.of(1))).rejects.toMatchObject({ reason: 'nixl.region_released' });
     });
 
-    it('are filled and read as copies too', async () => {
+    it('can be filled and read by copy', async () => {
       const agent = await agentOf(kind);
       const region = await agent.allocate(100);
       await region.upload(Uint8Array.of(1, 2, 3), 97);
@@ -152,7 +154,7 @@ export function describeMisuse(kind: Kind): void {
   });
 
   describe('an agent', () => {
-    it('is not made of wrong options', async () => {
+    it('is not created with wrong options', async () => {
       const library = libraryOf(kind);
       const create = (name: unknown, options: object = {}) => NixlAgent.create(name as string, { library, ...options });
       await expect(create('')).rejects.toBeInstanceOf(RangeError);
@@ -162,20 +164,20 @@ export function describeMisuse(kind: Kind): void {
       );
       await expect(create('x', { listenPort: 70000 })).rejects.toBeInstanceOf(RangeError);
       await expect(create('x', { backends: { UCX: { a: 1 } } })).rejects.toThrow(/backends.UCX.a: expected a string/);
-      await expect(create('x', { library: {} })).rejects.toThrow(/expected what loadNixl gave/);
+      await expect(create('x', { library: {} })).rejects.toThrow(/expected an object of NixlLibrary/);
       const signal = AbortSignal.abort(new Error('never'));
       await expect(create(uniqueName('x'), { signal })).rejects.toThrow('never');
     });
 
-    it('reaches its deadline and names it', async () => {
+    it('rejects at the deadline with the name of the call', async () => {
       const agent = await agentOf(kind);
-      await expect(agent.accept('nobody', { timeoutMs: 30 })).rejects.toMatchObject({
+      await expect(agent.accept('unknown', { timeoutMs: 30 })).rejects.toMatchObject({
         code: 'DYN_DEADLINE_EXCEEDED',
         reason: 'nixl.deadline',
         operation: 'agent.accept',
       });
       const controller = new AbortController();
-      const waiting = agent.accept('nobody', { signal: controller.signal });
+      const waiting = agent.accept('unknown', { signal: controller.signal });
       controller.abort(new Error('gone'));
       await expect(waiting).rejects.toThrow('gone');
     });

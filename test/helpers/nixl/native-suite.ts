@@ -9,12 +9,12 @@ const sitePackages = (): string[] => {
   return readdirSync(lib).map((name) => join(lib, name, 'site-packages/.nixl_cu12.mesonpy.libs/libnixl_capi.so'));
 };
 
-/** The library of the wheel that the set-up installs, or undefined without it. */
+/** The library of the wheel that the set-up installs. Undefined without it. */
 export const nixlLibrary = sitePackages().find((path) => existsSync(path));
 
 export type Sanitizers = 'address,undefined' | 'thread';
 
-/** Builds the C++ test programs of native/nixl, again only where a source changed, and gives the folder they are in. */
+/** Builds the C++ test programs of native/nixl if a source has changed. Returns their folder. */
 export async function buildNixlTests(sanitizers: Sanitizers, ...more: string[]): Promise<string> {
   const folder = join(root, 'build/nixl', [sanitizers.replace(',', '-'), ...more].join('-').replaceAll(/[^\w-]/g, ''));
   await execute('cmake', [
@@ -32,16 +32,16 @@ export async function buildNixlTests(sanitizers: Sanitizers, ...more: string[]):
 }
 
 export interface Ran {
-  /** Rows that did not hold, sanitizers' reports, and all else that is no row that held. */
+  /** Every line that is not a passed row, such as failed rows and reports of sanitizers. */
   readonly complaints: string[];
   readonly rows: number;
-  /** What the program has to say besides, such as why rows were left out. */
+  /** The program's notes, such as why rows were left out. */
   readonly notes: string[];
 }
 
 const SUMMARY = /^(\d+) rows, 0 failed$/;
 
-/** Runs a program that prints a line a row and a summary. */
+/** Runs a program that prints one line per row, and a summary. */
 export async function runRows(program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ran> {
   const options = { env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024, timeout: 300_000 };
   const { stdout, stderr, code } = await execute(program, args, options).then(

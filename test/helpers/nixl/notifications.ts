@@ -7,7 +7,7 @@ const text = (data: Uint8Array): string => Buffer.from(data).toString();
 
 export function describeNotifications(kind: Kind): void {
   describe('notifications', () => {
-    it('come in the order of their sender, empty and large ones too', async () => {
+    it('arrive in the order of their sender, also empty and large ones', async () => {
       const { a, b, peer } = await pairOf(kind, 4096);
       const sent = ['first', '', 'x'.repeat(200_000), ...Array.from({ length: 500 }, (_, index) => String(index))];
       const received: string[] = [];
@@ -23,7 +23,7 @@ export function describeNotifications(kind: Kind): void {
       expect(received).toEqual(sent);
     });
 
-    it('are taken no more than maxQueued at a time: the next reader finds the others', async () => {
+    it('are taken at most maxQueued at a time: the next reader receives the others', async () => {
       const { b, peer } = await pairOf(kind, 4096);
       for (let index = 0; index < 20; index++) await peer.notify(String(index));
       const first = b.notifications({ maxQueued: 7 });
@@ -31,11 +31,11 @@ export function describeNotifications(kind: Kind): void {
       await first.return();
       const next = Number(text((await b.notifications().next()).value.data));
       expect(next).toBeLessThanOrEqual(7);
-      // Elsewhere some may have been on their way yet.
+      // On other transports some may still be in flight.
       if (kind === 'mock') expect(next).toBe(7);
     });
 
-    it.each([4096, 65536, 20 << 20])('of a transfer of %i bytes come when its bytes are there', async (bytes) => {
+    it.each([4096, 65536, 20 << 20])('of a transfer of %i bytes arrive after its bytes', async (bytes) => {
       const { a, b, mine, theirs, remote } = await pairOf(kind, bytes);
       const messages = b.notifications();
       for (let round = 0; round < 5; round++) {
@@ -70,7 +70,7 @@ export function describeNotifications(kind: Kind): void {
       expect((await messages.next()).value).toMatchObject({ from: b.name });
     });
 
-    it('have one reader at a time, who may leave for another', async () => {
+    it('have one reader at a time, and another one after it leaves', async () => {
       const { b, peer } = await pairOf(kind, 4096);
       const first = b.notifications();
       const waiting = first.next();

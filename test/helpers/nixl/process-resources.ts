@@ -4,8 +4,8 @@ import { runInNewContext } from 'node:vm';
 
 import { waitFor } from '../wait.js';
 
-/** What this process holds of the system. */
-export interface Held {
+/** The system resources that this process uses. */
+export interface Resources {
   readonly files: number;
   readonly threads: number;
   readonly rssMiB: number;
@@ -14,8 +14,8 @@ export interface Held {
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 
-/** What this process holds now that garbage is collected. */
-export function held(): Held {
+/** The resources that this process uses after a garbage collection. */
+export function resources(): Resources {
   collect();
   return {
     files: readdirSync('/proc/self/fd').length,
@@ -24,13 +24,13 @@ export function held(): Held {
   };
 }
 
-/** The names of a process's threads that begin so; those of agents are called by their agent's name, cut. */
+/** The names of a process's threads with this prefix. An agent's thread has the agent's name, truncated. */
 export function threadsNamed(prefix: string, process: number | 'self' = 'self'): string[] {
   const name = (thread: string): string => {
     try {
       return readFileSync(`/proc/${process}/task/${thread}/comm`, 'utf8').trim();
     } catch {
-      return ''; // It has ended meanwhile.
+      return ''; // The thread has ended.
     }
   };
   return readdirSync(`/proc/${process}/task`)
@@ -38,15 +38,19 @@ export function threadsNamed(prefix: string, process: number | 'self' = 'self'):
     .filter((one) => one.startsWith(prefix));
 }
 
-/** What may come and go beside NIXL: threads of the runtime, files of the test runner, memory that an allocator keeps. */
+/**
+ * Changes that NIXL does not cause: threads of the runtime, files of the test runner, memory that an allocator keeps.
+ */
 const SPARE = { files: 4, threads: 2, rssMiB: 48 };
 
-/** Waits until no more is held than before, and says what it was. A test that keeps its own memory can spare less of it. */
-export async function expectBaseline(before: Held, what: string, rssMiB = SPARE.rssMiB): Promise<void> {
-  const done = (now: Held): boolean =>
+/**
+ * Waits until resources are back at the level before, and prints both. A test with stable memory can allow less growth.
+ */
+export async function expectBaseline(before: Resources, what: string, rssMiB = SPARE.rssMiB): Promise<void> {
+  const done = (now: Resources): boolean =>
     now.files <= before.files + SPARE.files &&
     now.threads <= before.threads + SPARE.threads &&
     now.rssMiB <= before.rssMiB + rssMiB;
-  const after = await waitFor(`${what}: no more held than ${JSON.stringify(before)}`, held, done, 60_000);
+  const after = await waitFor(`${what}: resources back at ${JSON.stringify(before)}`, resources, done, 60_000);
   console.log(`${what}: ${JSON.stringify(before)} before, ${JSON.stringify(after)} after`);
 }

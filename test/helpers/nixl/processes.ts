@@ -14,14 +14,14 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { Child } from '../child.js';
 import { waitFor, within } from '../wait.js';
 import { agentOf, type Kind, pattern, uniqueName, viewOf } from './library.js';
-import { expectBaseline, type Held, held } from './process-resources.js';
+import { expectBaseline, type Resources, resources } from './process-resources.js';
 
 interface Ready {
   readonly metadata: string;
   readonly descriptor: MemoryDescriptor;
 }
 
-/** Of a process, on a machine that is busy with others. */
+/** The time to start a process on a busy machine. */
 const START_MS = 120_000;
 
 async function startPeer(kind: Kind, name: string, bytes: number): Promise<{ child: Child; ready: Ready }> {
@@ -33,7 +33,7 @@ async function startPeer(kind: Kind, name: string, bytes: number): Promise<{ chi
   return { child, ready: (await child.event('ready', {}, START_MS)) as unknown as Ready };
 }
 
-async function told(child: Child, command: { do: string; [field: string]: unknown }): Promise<Record<string, unknown>> {
+async function ask(child: Child, command: { do: string; [field: string]: unknown }): Promise<Record<string, unknown>> {
   child.send(command);
   return child.event(command.do, {}, 60_000);
 }
@@ -45,24 +45,24 @@ const hashOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes)
 
 const BYTES = 24 << 20;
 const BLOCK = 64 << 10;
-/** Less than one region in two rounds. */
+/** Less than one leaked region in two rounds. */
 const SPARE_MIB = 24;
 const COUNT = BYTES / BLOCK;
 
-/** What a fault of the peer's meets: nothing under way, a prepared transfer, transfers under way. */
+/** The state at a fault of the peer: no transfer, a prepared transfer, transfers in flight. */
 const STATES = ['connected', 'prepared', 'writing', 'reading'] as const;
 type State = (typeof STATES)[number];
 
-/** What memory should hold; made once, since an allocator keeps what is that large. */
+/** The expected content of memory. Allocated once, because allocators keep blocks of that size. */
 const expected = new Uint8Array(BYTES);
 
-/** Every block of the peer's holds its own bytes, told by a seed. */
+/** Checks every block against the pattern of a seed. */
 function expectBlocks(view: Uint8Array, seed: number, what: string): void {
   pattern(expected, seed);
   for (let block = 0; block < COUNT; block++) {
     const [from, to] = [block * BLOCK, (block + 1) * BLOCK];
     if (hashOf(view.subarray(from, to)) !== hashOf(expected.subarray(from, to)))
-      expect.fail(`${what}: block ${block} is not what it should be`);
+      expect.fail(`${what}: block ${block} has wrong bytes`);
   }
 }
 
@@ -72,7 +72,7 @@ interface Meeting {
   readonly remote: RemoteMemory;
 }
 
-/** Brings about a state, and gives what is under way in it. Memory that is read is filled with what the peer does not hold. */
+/** Enters a state, and returns its transfers in flight. */
 async function enter(
   state: State,
   { agent, mine, remote }: Meeting,
@@ -85,14 +85,14 @@ async function enter(
   return { prepared, running: moving ? Promise.allSettled([move(), move(), move()]) : Promise.resolve([]) };
 }
 
-/** Whatever a fault did, what was told as done is whole, and what failed has a reason. */
+/** After any fault, a completed transfer has moved every byte, and a failed one has a reason. */
 async function expectHonest(running: Promise<PromiseSettledResult<unknown>[]>, check: () => unknown): Promise<void> {
-  const outcomes = await within(20_000, 'the end of what was under way', running);
+  const outcomes = await within(20_000, 'the end of the transfers in flight', running);
   for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(NixlError);
   if (outcomes.length > 0 && outcomes.every(({ status }) => status === 'fulfilled')) await check();
 }
 
-/** Blocks go to the peer in another order and come back; each is checked there and here. */
+/** Moves blocks to the peer in another order and back. Checks each block on both sides. */
 async function expectBlocksMove(meeting: Meeting, child: Child, seed: number): Promise<void> {
   const { agent, mine, remote } = meeting;
   const [local, other] = [await agent.blocks(mine, BLOCK), await agent.blocks(remote, BLOCK)];
@@ -102,7 +102,7 @@ async function expectBlocksMove(meeting: Meeting, child: Child, seed: number): P
   await agent.transferBlocks('WRITE', local, places, other, turned);
   for (let block = 0; block < COUNT; block++)
     expected.set(viewOf(mine).subarray(block * BLOCK, (block + 1) * BLOCK), (COUNT - 1 - block) * BLOCK);
-  expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(expected));
+  expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(expected));
   viewOf(mine).fill(0);
   await agent.transferBlocks('READ', local, places, other, turned);
   expectBlocks(viewOf(mine), seed, 'read back');
@@ -119,48 +119,48 @@ export function describeProcesses(kind: Kind, times: number): void {
       const remote = peer.memory(ready.descriptor);
       pattern(viewOf(mine), 1);
       await agent.write(mine, remote);
-      expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
-      await told(child, { do: 'pattern', seed: 2 });
+      expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+      await ask(child, { do: 'pattern', seed: 2 });
       await agent.read(mine, remote);
-      expect(hashOf(viewOf(mine))).toBe((await told(child, { do: 'hash' }))['hash']);
-      await told(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') });
-      await told(child, { do: 'pattern', seed: 3 });
+      expect(hashOf(viewOf(mine))).toBe((await ask(child, { do: 'hash' }))['hash']);
+      await ask(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') });
+      await ask(child, { do: 'pattern', seed: 3 });
       const messages = agent.notifications();
-      await told(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' });
+      await ask(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' });
       expect(Buffer.from((await within(30_000, 'the message', messages.next())).value.data).toString()).toBe('written');
-      expect(hashOf(viewOf(mine))).toBe((await told(child, { do: 'hash' }))['hash']);
+      expect(hashOf(viewOf(mine))).toBe((await ask(child, { do: 'hash' }))['hash']);
       child.send({ do: 'receive' });
       await peer.notify('thanks');
       expect(await child.event('receive')).toMatchObject({ from: agent.name, text: 'thanks' });
-      expect(await told(child, { do: 'close' })).toMatchObject({ leaked: false });
+      expect(await ask(child, { do: 'close' })).toMatchObject({ leaked: false });
     });
   });
 
-  describe.each(STATES)('a peer killed while it is %s', (state) => {
-    it(`fails what is under way, and is found again under its name (${times} times)`, {
+  describe.each(STATES)('a peer that is killed while %s', (state) => {
+    it(`fails transfers in flight, and connects again under its name (${times} times)`, {
       timeout: START_MS + times * 20_000,
     }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
       const name = uniqueName('killed');
-      let before: Held | undefined;
+      let before: Resources | undefined;
       for (let time = 1; time <= times; time++) {
         const { child, ready } = await startPeer(kind, name, BYTES);
         const peer = await connect(agent, ready);
         expect(peer.generation).toBe(time);
         const meeting = { agent, mine, remote: peer.memory(ready.descriptor) };
         if (time === 1) await expectBlocksMove(meeting, child, 5);
-        await told(child, { do: 'pattern', seed: time });
+        await ask(child, { do: 'pattern', seed: time });
         pattern(viewOf(mine), -time);
         const { prepared, running } = await enter(state, meeting);
-        if (time === 2) before = held();
+        if (time === 2) before = resources();
         child.kill('SIGKILL');
         await child.exit();
         await expectHonest(
           running,
           () => state === 'reading' && expectBlocks(viewOf(mine), time, 'a read that was done'),
         );
-        // The library notices it a moment later.
+        // The library detects it a moment later.
         const error = await waitFor(
           'the failure of a transfer with a dead peer',
           () =>
@@ -177,12 +177,12 @@ export function describeProcesses(kind: Kind, times: number): void {
       const { child, ready } = await startPeer(kind, name, BYTES);
       const peer = await connect(agent, ready);
       await expectBlocksMove({ agent, mine, remote: peer.memory(ready.descriptor) }, child, 9);
-      await expectBaseline(before as Held, `${kind}, ${times} kills while ${state}`, SPARE_MIB);
+      await expectBaseline(before as Resources, `${kind}, ${times} kills while ${state}`, SPARE_MIB);
     });
   });
 
-  describe.each(STATES)('a peer that is stopped while it is %s', (state) => {
-    it(`delays a transfer at most until its deadline, and nothing else (${times} times)`, {
+  describe.each(STATES)('a peer that is stopped while %s', (state) => {
+    it(`delays its transfers at most until their deadline, and no others (${times} times)`, {
       timeout: START_MS + times * 20_000,
     }, async () => {
       const agent = await agentOf(kind);
@@ -192,11 +192,11 @@ export function describeProcesses(kind: Kind, times: number): void {
       const peer = await connect(agent, ready);
       const meeting = { agent, mine, remote: peer.memory(ready.descriptor) };
       await expectBlocksMove(meeting, child, 5);
-      let before: Held | undefined;
+      let before: Resources | undefined;
       for (let time = 1; time <= times; time++) {
-        if (time === 2) before = held();
+        if (time === 2) before = resources();
         const seed = 100 + time;
-        await told(child, { do: 'pattern', seed });
+        await ask(child, { do: 'pattern', seed });
         pattern(viewOf(mine), state === 'reading' ? -seed : seed);
         const { prepared, running } = await enter(state, meeting);
         child.kill('SIGSTOP');
@@ -211,23 +211,23 @@ export function describeProcesses(kind: Kind, times: number): void {
           running,
           () => state === 'reading' && expectBlocks(viewOf(mine), seed, 'a read of a peer that was stopped'),
         );
-        await within(30_000, 'a transfer with the peer that goes on', agent.write(mine, meeting.remote));
-        expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+        await within(30_000, 'a transfer with the resumed peer', agent.write(mine, meeting.remote));
+        expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
         await prepared.release();
       }
       await expectBlocksMove(meeting, child, 8);
-      await expectBaseline(before as Held, `${kind}, ${times} stops while ${state}`, SPARE_MIB);
+      await expectBaseline(before as Resources, `${kind}, ${times} stops while ${state}`, SPARE_MIB);
     });
   });
 
-  describe('a peer that is stopped while a transfer with it is under way', () => {
-    it('gives way to one that was started anew under its name, and its transfer ends', {
+  describe('a peer that is stopped with a transfer in flight', () => {
+    it('is replaced by a restarted peer of its name, and its transfer ends', {
       timeout: 2 * START_MS,
     }, async () => {
       const agent = await agentOf(kind);
       const mine = await agent.allocate(BYTES);
-      const name = uniqueName('anew');
-      const [old, anew] = [await startPeer(kind, name, BYTES), await startPeer(kind, name, BYTES)];
+      const name = uniqueName('restarted');
+      const [old, restarted] = [await startPeer(kind, name, BYTES), await startPeer(kind, name, BYTES)];
       const remote = (await connect(agent, old.ready)).memory(old.ready.descriptor);
       await agent.write(mine.slice(0, 4096), remote.slice(0, 4096));
       old.child.kill('SIGSTOP');
@@ -235,17 +235,17 @@ export function describeProcesses(kind: Kind, times: number): void {
         () => 'done',
         (error: NixlError) => error.reason,
       );
-      const peer = await within(30_000, 'the peer that was started anew', connect(agent, anew.ready));
+      const peer = await within(30_000, 'the restarted peer', connect(agent, restarted.ready));
       expect(peer.generation).toBe(2);
       const outcome = await within(30_000, 'the end of the transfer', writing);
-      // Where this process copies by itself it needs no peer that runs.
+      // A one-sided copy does not need a running peer.
       expect(kind === 'ucx' ? ['done', 'nixl.peer_restarted'] : ['nixl.peer_restarted']).toContain(outcome);
-      await expectBlocksMove({ agent, mine, remote: peer.memory(anew.ready.descriptor) }, anew.child, 6);
+      await expectBlocksMove({ agent, mine, remote: peer.memory(restarted.ready.descriptor) }, restarted.child, 6);
     });
   });
 
-  describe('a peer that is killed while transfers with it are under way', () => {
-    /** A peer that is stopped, so that what is begun with it does not end, but where this process copies by itself (CMA). */
+  describe('a peer that is killed with transfers in flight', () => {
+    /** Stops the peer, so that its transfers do not end, except one-sided copies (CMA). */
     async function begin(agent: NixlAgent, limit: WaitLimit = {}) {
       const mine = await agent.allocate(BYTES);
       const { child, ready } = await startPeer(kind, uniqueName('lost'), BYTES);
@@ -259,17 +259,17 @@ export function describeProcesses(kind: Kind, times: number): void {
           (error: NixlError) => error.reason ?? error.message,
         ),
       );
-      // What the agent is asked next it does when it has begun them.
+      // The agent answers this call after it has begun them.
       await agent.metadata();
       return { child, mine, peer, remote, writes };
     }
 
-    it('is told as lost by each of them', { timeout: 2 * START_MS }, async () => {
+    it('is reported as lost by each of them', { timeout: 2 * START_MS }, async () => {
       const agent = await agentOf(kind);
       const { child, mine, remote, writes } = await begin(agent);
       child.kill('SIGKILL');
       await child.exit();
-      const outcomes = await within(20_000, 'the end of what was under way', Promise.all(writes));
+      const outcomes = await within(20_000, 'the end of the transfers in flight', Promise.all(writes));
       if (kind !== 'ucx') expect(outcomes).toEqual(Array(3).fill('nixl.peer_lost'));
       for (const outcome of outcomes) expect(['done', 'nixl.peer_lost']).toContain(outcome);
       const later = (): Promise<string> =>
@@ -277,16 +277,16 @@ export function describeProcesses(kind: Kind, times: number): void {
           () => 'done',
           (error: NixlError) => error.reason,
         );
-      expect(await waitFor('the failure of a later one', later, (outcome) => outcome !== 'done', 20_000)).toBe(
+      expect(await waitFor('the failure of a later transfer', later, (outcome) => outcome !== 'done', 20_000)).toBe(
         'nixl.peer_lost',
       );
     });
 
-    it(`frees the memory of those that were aborted and had not ended (${times} times)`, {
+    it(`frees the memory of aborted transfers that have not ended (${times} times)`, {
       timeout: START_MS + times * 20_000,
     }, async () => {
       const agent = await agentOf(kind);
-      let before: Held | undefined;
+      let before: Resources | undefined;
       for (let time = 1; time <= times; time++) {
         const controller = new AbortController();
         const { child, mine, peer, writes } = await begin(agent, { signal: controller.signal });
@@ -300,26 +300,26 @@ export function describeProcesses(kind: Kind, times: number): void {
         await child.exit();
         await within(20_000, 'the release of the memory', mine.release());
         await peer.disconnect();
-        if (time === 1) before = held();
+        if (time === 1) before = resources();
       }
-      await expectBaseline(before as Held, `${kind}, ${times} kills with aborted transfers`, SPARE_MIB);
+      await expectBaseline(before as Resources, `${kind}, ${times} kills with aborted transfers`, SPARE_MIB);
       expect(await agent.close()).toEqual({ leaked: false });
     });
   });
 
-  describe.each(STATES)('metadata that is wrong while it is %s', (state) => {
-    it(`is refused and harms nothing (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
+  describe.each(STATES)('wrong metadata while %s', (state) => {
+    it(`is rejected and has no other effect (${times} times)`, { timeout: START_MS + times * 20_000 }, async () => {
       const [agent, other] = [await agentOf(kind), await agentOf(kind, 'other')];
       const [mine, elsewhere] = [await agent.allocate(BYTES), await other.allocate(4096)];
-      const { child, ready } = await startPeer(kind, uniqueName('told'), BYTES);
+      const { child, ready } = await startPeer(kind, uniqueName('peer'), BYTES);
       const metadata = Buffer.from(ready.metadata, 'base64');
       const peer = await connect(agent, ready);
       const meeting = { agent, mine, remote: peer.memory(ready.descriptor) };
       await expectBlocksMove(meeting, child, 5);
-      let before: Held | undefined;
+      let before: Resources | undefined;
       for (let time = 1; time <= times; time++) {
-        if (time === 2) before = held();
-        await told(child, { do: 'pattern', seed: time });
+        if (time === 2) before = resources();
+        await ask(child, { do: 'pattern', seed: time });
         pattern(viewOf(mine), state === 'reading' ? -time : time);
         const { prepared, running } = await enter(state, meeting);
         const garbage = pattern(new Uint8Array(metadata.length), time);
@@ -333,19 +333,19 @@ export function describeProcesses(kind: Kind, times: number): void {
         await expect(agent.read(mine.slice(0, 4096), taken.slice(0, 4096))).rejects.toMatchObject({
           reason: 'nixl.range',
         });
-        await expectHonest(running, () => expectBlocks(viewOf(mine), time, 'what was under way'));
+        await expectHonest(running, () => expectBlocks(viewOf(mine), time, 'the transfers in flight'));
         expect((await running).filter(({ status }) => status === 'rejected')).toEqual([]);
         await prepared.post();
         await agent.write(mine, meeting.remote);
-        expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+        expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
         await agent.read(mine.slice(0, 4096), stranger.memory(elsewhere.descriptor()));
         await prepared.release();
-        // With it the library would keep sockets until the agent ends.
+        // After each disconnect the library keeps sockets until the agent ends.
         if (time === times) await stranger.disconnect();
         expect((await connect(agent, ready)).generation).toBe(1);
       }
       await expectBlocksMove(meeting, child, 7);
-      await expectBaseline(before as Held, `${kind}, ${times} times wrong metadata while ${state}`, SPARE_MIB);
+      await expectBaseline(before as Resources, `${kind}, ${times} times wrong metadata while ${state}`, SPARE_MIB);
     });
   });
 }

@@ -7,7 +7,7 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { native } from '../../../lib/addon/invoke.js';
 import { agentOf, type Kind, pairOf, pattern, sameBytes, viewOf } from './library.js';
 
-/** What the kernel says of the memory that an address of this process is in. */
+/** The kernel's description of the memory at an address of this process. */
 function flagsAt(address: bigint): string[] {
   const mappings = readFileSync('/proc/self/smaps', 'utf8').matchAll(
     /^([0-9a-f]+)-([0-9a-f]+) [\s\S]*?^VmFlags: (.*)$/gm,
@@ -21,7 +21,7 @@ const SIZES = [1, 64, 4096, 65536, 65537, 1 << 20, (8 << 20) + 3, 40 << 20];
 
 export function describeTransfers(kind: Kind): void {
   describe('a transfer', () => {
-    it.each(SIZES)('moves %i bytes both ways, every one of them', async (bytes) => {
+    it.each(SIZES)('moves %i bytes in both directions', async (bytes) => {
       const { a, mine, theirs, remote } = await pairOf(kind, bytes);
       pattern(viewOf(mine), 1);
       const written = await a.write(mine, remote);
@@ -34,7 +34,7 @@ export function describeTransfers(kind: Kind): void {
       expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
     });
 
-    it('that is small runs on the thread of JavaScript, unless it is told to keep off it', async () => {
+    it('that is small runs on the JavaScript thread, unless inline is false', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 4096);
       await a.write(mine, remote);
       const [once, posted] = [vi.spyOn(native, 'nixlTransferRun'), vi.spyOn(native, 'nixlTransferPostInline')];
@@ -55,7 +55,7 @@ export function describeTransfers(kind: Kind): void {
       [65_536, 'without a message', 1],
       [65_537, 'without a message', 0],
       [4096, 'with a message', 0],
-    ])('of %i bytes %s is posted on the thread of JavaScript %i times', async (bytes, message, times) => {
+    ])('of %i bytes %s is posted on the JavaScript thread %i times', async (bytes, message, times) => {
       const { a, mine, theirs, remote } = await pairOf(kind, bytes);
       await a.write(mine, remote);
       await using prepared = await a.prepare('WRITE', mine, remote);
@@ -70,7 +70,7 @@ export function describeTransfers(kind: Kind): void {
       expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([times, times]);
     });
 
-    it('moves lists of runs, and nothing beside them', async () => {
+    it('moves lists of runs, and no other bytes', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 1 << 20);
       pattern(viewOf(mine), 3);
       const places = Array.from(
@@ -87,7 +87,7 @@ export function describeTransfers(kind: Kind): void {
       expect(sameBytes(viewOf(theirs), expected)).toBe(true);
     });
 
-    it('runs many at a time, small ones beside big ones', async () => {
+    it('runs concurrently with others, small and large', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 32 << 20);
       pattern(viewOf(mine), 4);
       const part = 64 * 1024;
@@ -100,11 +100,11 @@ export function describeTransfers(kind: Kind): void {
       expect(sameBytes(viewOf(theirs).subarray(16 << 20), viewOf(mine).subarray(16 << 20))).toBe(true);
     });
 
-    it('that is small, and a message, are not stuck behind one that is big', async () => {
+    it('that is small, and a message, do not wait for a large one', async () => {
       const { a, mine, peer, remote } = await pairOf(kind, 64 << 20);
       await a.write(mine.slice(0, 4096), remote.slice(0, 4096));
       let order: string[] = [];
-      // Where this process is held up it learns of all at once.
+      // If this process is delayed, it sees all completions at once.
       for (let tries = 0; tries < 5 && order.at(-1) !== 'big'; tries++) {
         order = [];
         const big = a.write(mine, remote).then(() => order.push('big'));
@@ -123,7 +123,7 @@ export function describeTransfers(kind: Kind): void {
       expect(sameBytes(viewOf(to).subarray(50_000), viewOf(from).subarray(0, 50_000))).toBe(true);
     });
 
-    it('that is prepared is posted again and again', async () => {
+    it('that is prepared can be posted many times', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 20 << 20);
       for (const bytes of [4096, 20 << 20]) {
         await using prepared = await a.prepare('WRITE', mine.slice(0, bytes), remote.slice(0, bytes));
@@ -136,7 +136,7 @@ export function describeTransfers(kind: Kind): void {
       }
     });
 
-    it('is estimated by its bytes, those of all its pieces, before it has run', async () => {
+    it('has an estimate for the bytes of all its pieces, before it has run', async () => {
       const { a, mine, remote } = await pairOf(kind, 64 << 20);
       const durations: number[] = [];
       for (const bytes of [4096, 1 << 20, 8 << 20, 64 << 20]) {
@@ -153,7 +153,7 @@ export function describeTransfers(kind: Kind): void {
       expect(Math.abs(Math.log10((8 << 20) / piece) - 4)).toBeLessThan(3);
     });
 
-    it('is not estimated once it is released, nor where its backend makes no estimates', async (context) => {
+    it('has no estimate after its release, or if its backend has no estimates', async (context) => {
       const agent = await agentOf(kind, 'files', { backends: { UCX: {}, POSIX: {} } });
       const folder = mkdtempSync(join(tmpdir(), 'dynamo-nixl-'));
       context.onTestFinished(() => rmSync(folder, { recursive: true }));
@@ -167,7 +167,7 @@ export function describeTransfers(kind: Kind): void {
       await expect(prepared.estimate()).rejects.toBeInstanceOf(ClosedError);
     });
 
-    it('has telemetry with an agent that measures, and only when it has run', async () => {
+    it('has telemetry with an agent that measures, but only after a run', async () => {
       const { a, mine, remote } = await pairOf(kind, 1 << 20, { telemetry: true });
       await using prepared = await a.prepare('WRITE', mine, remote);
       await expect(prepared.telemetry()).rejects.toMatchObject({ reason: 'nixl.no_telemetry' });
@@ -177,7 +177,7 @@ export function describeTransfers(kind: Kind): void {
       expect(telemetry.transferUs).toBeGreaterThanOrEqual(telemetry.postUs);
     });
 
-    it('has the telemetry of all its pieces where it is cut', async () => {
+    it('has the telemetry of all its pieces', async () => {
       const { a, mine, remote } = await pairOf(kind, 20 << 20, { telemetry: true });
       await using prepared = await a.prepare('READ', mine, remote);
       await prepared.post();
@@ -191,14 +191,14 @@ export function describeTransfers(kind: Kind): void {
       await expect(prepared.telemetry()).rejects.toMatchObject({ reason: 'nixl.no_telemetry', status: -5 });
     });
 
-    it('goes through the backend that it names', async () => {
+    it('uses the backend that it names', async () => {
       const { a, mine, remote } = await pairOf(kind);
       await a.write(mine, remote, { backend: 'UCX' });
       await a.write(mine, remote, { backend: 'UCX', customParam: 'worker_id=0' });
       await expect(a.write(mine, remote, { backend: 'POSIX' })).rejects.toMatchObject({ reason: 'nixl.no_backend' });
     });
 
-    it('goes through the worker of UCX that its own parameter names', async () => {
+    it('uses the UCX worker of its custom parameter', async () => {
       const { a, mine, theirs, remote } = await pairOf(kind, 1 << 20, { backends: { UCX: { num_workers: '2' } } });
       for (const worker of [0, 1]) {
         pattern(viewOf(mine), worker);
@@ -271,7 +271,7 @@ export function describeTransfers(kind: Kind): void {
       });
     });
 
-    it('end with the list, the region or the peer that they are of', async () => {
+    it('end with their list, region or peer', async () => {
       const { a, b, mine, theirs, peer, remote } = await pairOf(kind, 64 * 1024);
       const one = Int32Array.of(0);
       const [local, other] = [await a.blocks(mine, 4096), await a.blocks(remote, 4096)];
@@ -300,13 +300,13 @@ export function describeTransfers(kind: Kind): void {
       ['from 2 MiB on', 2 << 20, {}, true],
       ['of any size above', (5 << 20) + 1, {}, true],
       ['but not below', (2 << 20) - 1, {}, false],
-      ['nor where that is not wanted', 4 << 20, { hugePages: false }, false],
-    ])('begins at a huge page and asks for more %s', async (_when, bytes, options, huge) => {
+      ['not with hugePages: false', 4 << 20, { hugePages: false }, false],
+    ])('is aligned to huge pages and requests them %s', async (_when, bytes, options, huge) => {
       const agent = await agentOf(kind);
       const region = await agent.allocate(bytes, options);
       expect(viewOf(region).every((byte) => byte === 0)).toBe(true);
       if (huge) expect(region.address % BigInt(2 << 20)).toBe(0n);
-      // A kernel without them refuses, and that does no harm.
+      // A kernel without huge pages refuses the request, which has no other effect.
       const asked = [region.address, region.address + BigInt(bytes) - 1n].map((address) =>
         flagsAt(address).includes('hg'),
       );
@@ -315,7 +315,7 @@ export function describeTransfers(kind: Kind): void {
   });
 
   describe('many regions', () => {
-    it('are registered in one list, and each can be used and released', async () => {
+    it('are registered in one list, and can be used and released one by one', async () => {
       const agent = await agentOf(kind);
       const block = 256;
       const memory = new Uint8Array(5000 * block);

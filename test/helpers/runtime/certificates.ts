@@ -7,7 +7,10 @@ export const opensslMissing = await execute('openssl', ['version']).then(
 );
 if (opensslMissing !== undefined) console.log(`skipped: ${opensslMissing}`);
 
-/** Makes `NAME.pem` and `NAME.key` in a folder: for 127.0.0.1 or another, and signed by another certificate or by itself. */
+/**
+ * Makes `NAME.pem` and `NAME.key` in a folder, for 127.0.0.1 or another name, self-signed or signed by another
+ * certificate.
+ */
 export async function certificate(
   folder: string,
   name: string,

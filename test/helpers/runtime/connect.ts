@@ -12,16 +12,16 @@ interface Usage {
 }
 
 /**
- * What dynamo-runtime 1.6.1 keeps for good of each thing that was opened and closed, with some room: a ratchet, not a goal.
- * The Python wheel, which links the same crate, keeps 6.8 KiB of a client, and 1.7 MiB and a socket (the listener of
- * tcp/server.rs, which accepts until the process ends) of a runtime that has had one.
+ * The memory that dynamo-runtime 1.6.1 never returns after an open and a close, with a margin. It is a ratchet, not a
+ * goal. The Python wheel links the same crate. It keeps 6.8 KiB of a client, and 1.7 MiB and a socket of a runtime that
+ * has had one. The socket is the listener of tcp/server.rs, which accepts until the process ends.
  */
 const KEPT = {
   clients: { files: 0, kibibytes: 12 },
   runtimes: { files: 1, kibibytes: 2048 },
 } as const;
 
-/** Runs a process that connects and closes so often, and checks what it holds behind it. */
+/** Runs a process that connects and closes `times` times, and checks what it still uses afterwards. */
 export async function connectAndClose(
   what: keyof typeof KEPT,
   times: number,
@@ -47,7 +47,8 @@ export async function connectAndClose(
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
   const each = ((after.rssMiB - before.rssMiB) * 1024) / times;
   console.log(
-    `${times} ${what} connected and closed in ${seconds} s: ${shown(before)} before, ${shown(after)} after, ${each.toFixed(1)} KiB each`,
+    `${times} ${what} connected and closed in ${seconds} s: ` +
+      `${shown(before)} before, ${shown(after)} after, ${each.toFixed(1)} KiB each`,
   );
   expect(await child.exit()).toMatchObject({ code: 0, signal: null });
   const { files, kibibytes } = KEPT[what];

@@ -3,7 +3,10 @@ import { expect } from 'vitest';
 
 import { waitFor } from '../wait.js';
 
-/** A bidirectional call between two runtimes: whole, failed, and left in its midst, which its handler must not take for its end. */
+/**
+ * A bidirectional call between two runtimes: complete, failed, and left halfway. Its handler must not take the last for
+ * a normal end.
+ */
 export async function expectConversations(
   worker: DistributedRuntime,
   caller: DistributedRuntime,

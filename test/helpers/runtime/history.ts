@@ -1,4 +1,4 @@
-/** How a call ended: with its last item, by its caller's own doing, or with an error. */
+/** How a call ended: with its last item, by its caller, or with an error. */
 export type End = 'whole' | 'cut' | 'failed';
 
 export interface Breach {
@@ -13,8 +13,8 @@ interface Open {
 }
 
 /**
- * What happened to many calls, checked as it is recorded: each call ends exactly once, its items are its own and come in
- * order, none after the end, and a call that ended whole had them all.
+ * The record of many calls, checked while it is written. Each call ends exactly once. Its items are its own and in
+ * order, with none after the end. A complete call had all its items.
  */
 export class History {
   readonly breaches: Breach[] = [];
@@ -27,7 +27,7 @@ export class History {
     this.#open.set(call, { expected, next: 0 });
   }
 
-  /** `owner` and `index` are what the item says of itself. */
+  /** `owner` and `index` are the fields of the item. */
   item(call: number, owner: number, index: number): void {
     const open = this.#open.get(call);
     if (open === undefined) {
@@ -64,7 +64,7 @@ export class History {
     return this.#over.size;
   }
 
-  /** Every breach, those of calls that never ended among them. */
+  /** Every violation, including calls that never ended. */
   finish(): readonly Breach[] {
     for (const [call, { next }] of this.#open)
       this.#breach(call, 'a call ends exactly once', `never ended, after ${next} items`);

@@ -11,11 +11,11 @@ type Numbers = Client<NumbersRequest, NumbersItem>;
 const VARIABLES = ['KUBECONFIG', 'POD_NAME', 'POD_UID', 'POD_NAMESPACE', 'CONTAINER_NAME'];
 const SWEPT_MS = 20_000;
 
-/** Discovery between processes that believe they are pods, in one of its two modes. */
+/** Discovery between processes with the environment of pods, in one of its two modes. */
 export function describeKubernetes(mode: 'pod' | 'container'): void {
   const container = mode === 'container' ? 'engine' : undefined;
   const discovery = { kind: 'kubernetes', mode } as const;
-  /** Under which name a worker's metadata is kept. */
+  /** The name of a worker's metadata. */
   const metadataOf = (pod: string): string => (container === undefined ? pod : `${pod}-${container}`);
   let standIn: KubernetesStandIn;
   const before = { ...process.env };
@@ -48,7 +48,7 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     return client;
   }
 
-  /** A worker in a process of its own, whose pod is not ready yet. */
+  /** A worker in a separate process, whose pod is not ready yet. */
   async function workerIn(pod: { name: string; uid: string }, path: string): Promise<Child> {
     setPod({ ...pod, ready: false });
     const options = { path, runtime: { discovery, host: '127.0.0.1' } };
@@ -74,7 +74,7 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
       SWEPT_MS,
     );
 
-  it('a worker is found while its pod is ready, called from another process, and gone once it leaves', {
+  it('finds a worker in another process while its pod is ready, until it leaves', {
     timeout: 60_000,
   }, async () => {
     const pod = { name: 'worker-0', uid: 'uid-of-worker-0' };
@@ -107,7 +107,7 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     standIn.removePod(pod.name);
   });
 
-  it('a worker that is killed leaves with its pod', { timeout: 60_000 }, async () => {
+  it('removes a killed worker with its pod', { timeout: 60_000 }, async () => {
     const pod = { name: 'worker-1', uid: 'uid-of-worker-1' };
     const worker = await workerIn(pod, 'kube.killed.generate');
     setPod({ ...pod, ready: true });
@@ -122,7 +122,7 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     expect(standIn.workers.has(metadataOf(pod.name))).toBe(false);
   });
 
-  it('workers are found that came while the server had ended the watches', { timeout: 60_000 }, async () => {
+  it('finds workers that started while the server had ended the watches', { timeout: 60_000 }, async () => {
     const client = await clientOf('kube.late.generate');
     standIn.cutWatches();
     const pod = { name: 'worker-2', uid: 'uid-of-worker-2' };
@@ -133,7 +133,7 @@ export function describeKubernetes(mode: 'pod' | 'container'): void {
     standIn.removePod(pod.name);
   });
 
-  it('a server that lets nobody write is an error of serve, whose reason Dynamo logs', async () => {
+  it('fails to serve if the server rejects writes, and Dynamo logs the reason', async () => {
     const runtime = await runtimeHere();
     standIn.forbidden.add('PATCH');
     const serving = runtime.endpoint('kube.refused.generate').serve(() => 1);

@@ -21,7 +21,7 @@ interface KubernetesObject {
 interface Resource {
   readonly apiVersion: string;
   readonly kind: string;
-  /** The version of its last change. */
+  /** The version of the last change. */
   changed: number;
   readonly objects: Map<string, KubernetesObject>;
   readonly watchers: Set<{ readonly labels: string | null; readonly response: ServerResponse }>;
@@ -57,9 +57,9 @@ const matches = (object: KubernetesObject, selector: string | null): boolean =>
     });
 
 /**
- * A stand-in for a cluster's API server: the few requests that Dynamo's discovery makes of it (lists and watches of
- * EndpointSlices, Pods and DynamoWorkerMetadata, server-side apply and delete of the last), over plain HTTP and without rights. It
- * plays the cluster's controllers too: what `setPod` is told shows in slices and pods, as a cluster would let it.
+ * A mock of a cluster's API server, over plain HTTP and without access control. It supports the requests of Dynamo's
+ * discovery: lists and watches of EndpointSlices, Pods and DynamoWorkerMetadata, and server-side apply and delete of
+ * the last. It also acts as the cluster's controllers: `setPod` changes slices and pods as a cluster would.
  */
 export class KubernetesStandIn {
   readonly #server: Server;
@@ -76,9 +76,9 @@ export class KubernetesStandIn {
     ),
   };
   #version = 1;
-  /** Methods that are answered 403. */
+  /** Methods that are answered with 403. */
   readonly forbidden = new Set<string>();
-  /** What was asked, without queries. */
+  /** The received requests, without queries. */
   readonly asked: string[] = [];
 
   private constructor(server: Server) {
@@ -109,7 +109,7 @@ export class KubernetesStandIn {
     return join(this.#folder, 'kubeconfig');
   }
 
-  /** The environment that a pod's container has. */
+  /** The environment of a pod's container. */
   environment({ name, uid }: Pick<Pod, 'name' | 'uid'>, container?: string): Record<string, string> {
     const own = { KUBECONFIG: this.kubeconfig, POD_NAME: name, POD_UID: uid, POD_NAMESPACE: NAMESPACE };
     return container === undefined ? own : { ...own, CONTAINER_NAME: container };
@@ -132,7 +132,7 @@ export class KubernetesStandIn {
     this.#put(this.#of('Pod'), name, { metadata: { ...metadata, uid }, status: { containerStatuses } });
   }
 
-  /** The pod is gone, and with it what it owns, as a cluster's garbage collection has it. */
+  /** Removes the pod and everything that it owns, as the garbage collection of a cluster does. */
   removePod(name: string): void {
     const uid = this.#of('Pod').objects.get(name)?.metadata.uid;
     for (const kind of ['EndpointSlice', 'Pod']) this.#delete(this.#of(kind), name);
@@ -142,7 +142,7 @@ export class KubernetesStandIn {
     }
   }
 
-  /** Ends every watch that is open, as servers do now and then. */
+  /** Ends every open watch, as servers do periodically. */
   cutWatches(): void {
     for (const { watchers } of Object.values(this.#resources)) for (const { response } of watchers) response.destroy();
   }
@@ -231,7 +231,7 @@ export class KubernetesStandIn {
     });
   }
 
-  /** Changes before a watch are not kept: its client is told to list again. */
+  /** Changes before a watch are not kept. Its client must list again. */
   #watch(target: Resource, labels: string | null, from: number, response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();

@@ -8,10 +8,10 @@ import { type End, History } from './history.js';
 import type { NumbersItem, NumbersRequest } from './worker-protocol.js';
 
 export interface LoadOptions {
-  /** Discovery's folder. */
+  /** The folder of discovery. */
   readonly folder: string;
   readonly calls: number;
-  /** How often a worker is taken away in the meantime, killed and terminated in turn, and another is started. */
+  /** How often a worker is replaced during the run. Workers are killed and terminated in turn. */
   readonly losses: number;
   readonly concurrency: number;
   readonly seed: number;
@@ -24,7 +24,7 @@ export interface LoadReport {
   /** Calls that failed because a worker was lost. */
   readonly lost: number;
   readonly losses: number;
-  /** What the workers that closed in peace counted, added up. */
+  /** The sums of the counts of workers that closed regularly. */
   readonly handlers: { readonly accepted: number; readonly ended: number };
   readonly seconds: number;
 }
@@ -49,7 +49,7 @@ const DEADLINE_MS = 60;
 interface Plan {
   readonly kind: Kind;
   readonly request: NumbersRequest;
-  /** The item at which something happens. */
+  /** The item at which the plan acts. */
   readonly at: number;
 }
 
@@ -68,7 +68,7 @@ class Abort extends Error {}
 const isLoss = (error: unknown): boolean =>
   DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE' && error.reason !== '';
 
-/** The error that a plan asks for, if this is it. */
+/** The error that a plan expects, if this is it. */
 function isPlanned({ kind, at }: Plan, error: unknown, seen: number): boolean {
   if (kind === 'aborted') return error instanceof Abort;
   if (!DynamoError.is(error)) return false;
@@ -130,7 +130,7 @@ class Load {
     }
   }
 
-  /** Reads on behind the end, where nothing may come. */
+  /** Reads after the end, where no item may come. */
   async #probe(call: number, stream: AsyncIterator<NumbersItem>, item: (item: NumbersItem) => void): Promise<void> {
     try {
       const { done, value } = await stream.next();
@@ -148,7 +148,7 @@ class Load {
   }
 }
 
-/** Workers of one endpoint in processes of their own, of which some are lost on the way. */
+/** Workers of one endpoint in separate processes, of which some are lost during the run. */
 class Workers {
   readonly #all: Child[] = [];
   #losses = 0;
@@ -167,7 +167,7 @@ class Workers {
     return child;
   }
 
-  /** Takes the oldest worker away, by force every other time, and starts one in its place. */
+  /** Ends the oldest worker, with SIGKILL every other time, and starts a new one. */
   async lose(): Promise<void> {
     const running = this.#all.filter((child) => child.isRunning);
     const successor = this.start();
@@ -190,7 +190,7 @@ class Workers {
   }
 }
 
-/** Calls two workers many times, in every way a call may go, while workers are lost. */
+/** Calls two workers many times, in every kind of call, while workers are lost. */
 export async function load(options: LoadOptions): Promise<LoadReport> {
   const { folder, calls, losses, concurrency, seed } = options;
   const path = 'history.worker.numbers';
@@ -230,8 +230,11 @@ export async function load(options: LoadOptions): Promise<LoadReport> {
   }
 }
 
-/** One line that says what was run. */
+/** A one-line summary of the run. */
 export function summary({ history, lost, losses, seconds }: LoadReport, seed: number): string {
   const { whole, cut, failed } = history.ends;
-  return `${history.count} calls in ${seconds.toFixed(1)} s (seed ${seed}): ${whole} whole, ${cut} cut, ${failed} failed, ${lost} of them with a lost worker; ${losses} workers lost`;
+  return (
+    `${history.count} calls in ${seconds.toFixed(1)} s (seed ${seed}): ${whole} complete, ${cut} cancelled, ` +
+    `${failed} failed, ${lost} of them with a lost worker; ${losses} workers lost`
+  );
 }

@@ -6,7 +6,7 @@ import type { NumbersItem, NumbersRequest } from './worker-protocol.js';
 
 export interface Outcome {
   readonly call: number;
-  /** By `performance.now()`. */
+  /** In `performance.now()`. */
   readonly startedAt: number;
   readonly endedAt: number;
   readonly items: number;
@@ -16,11 +16,11 @@ export interface Outcome {
 export interface TrafficOptions extends RequestOptions {
   readonly items?: number;
   readonly paceMs?: number;
-  /** Calls on their way at a time. */
+  /** The number of concurrent calls. */
   readonly lanes?: number;
 }
 
-/** Calls for numbers, one after the other in each lane, until it is ended. */
+/** Calls for numbers, in sequence in each lane, until it is ended. */
 export class Traffic {
   readonly outcomes: Outcome[] = [];
   #going = true;
@@ -56,7 +56,7 @@ export class Traffic {
     }
   }
 
-  /** Lets the calls on their way end, and gives what became of all. */
+  /** Waits for the calls in flight, and returns the outcomes of all. */
   async end(): Promise<readonly Outcome[]> {
     this.#going = false;
     await Promise.all(this.#lanes);

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A way over TCP to another port of this machine, which can be cut. */
+/** A TCP proxy to another port of this machine, which can be cut. */
 export class Wire {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #cut = false;
-  /** Bytes that came from the far end, over all connections. */
+  /** Bytes received from the far end, over all connections. */
   received = 0;
 
   private constructor(server: Server) {
@@ -46,7 +46,7 @@ export class Wire {
     far.on('data', ({ length }) => (this.received += length));
   }
 
-  /** Ends all connections and lets none through: what is sent meanwhile has no receiver. */
+  /** Ends all connections and accepts none. Data sent in the meantime has no receiver. */
   cut(): void {
     this.#cut = true;
     for (const socket of this.#sockets) socket.destroy();

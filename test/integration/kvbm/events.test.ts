@@ -1,39 +1,18 @@
 import {
   type BlockEvent,
-  BlockManager,
+  type BlockManager,
   type BlockManagerOptions,
   BlockRegistry,
   LineageHashes,
   type RegisteredBlocks,
-  TokenSequence,
 } from 'dynamo-node';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { namesManager, repeatedSequence, storeNames } from '../../helpers/kvbm/blocks.js';
 import { randomNumbers } from '../../helpers/random.js';
 import { within } from '../../helpers/wait.js';
 
-const blockSize = 4;
-
-function telling(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({ tier: 'host', blockCount: 8, blockSize, events: true, ...options });
-  onTestFinished(() => manager.dispose());
-  return manager;
-}
-
-function sequenceOf(tokens: number[]): TokenSequence {
-  const sequence = new TokenSequence(
-    tokens.flatMap((token) => Array<number>(blockSize).fill(token)),
-    { blockSize },
-  );
-  onTestFinished(() => sequence.dispose());
-  return sequence;
-}
-
-function store(manager: BlockManager, sequence: TokenSequence, first = 0): RegisteredBlocks {
-  return manager
-    .allocateOrThrow(sequence.blockCount - first)
-    .stage(sequence, first)
-    .register();
-}
+const withEvents = (options: Partial<BlockManagerOptions> = {}): BlockManager =>
+  namesManager({ events: true, ...options });
 
 async function take(events: AsyncIterator<BlockEvent>, count: number): Promise<BlockEvent[]> {
   const taken: BlockEvent[] = [];
@@ -44,13 +23,13 @@ async function take(events: AsyncIterator<BlockEvent>, count: number): Promise<B
   return taken;
 }
 
-describe('a manager tells', () => {
-  it('what is stored: parent, hashes, position, in the tier of the router', async () => {
-    const manager = telling();
+describe('manager.events', () => {
+  it('reports stored blocks with parent, hashes and position, in the tier of the router', async () => {
+    const manager = withEvents();
     await using events = manager.events();
-    const sequence = sequenceOf([1, 2, 3, 4]);
-    const first = store(manager, sequenceOf([1, 2]));
-    store(manager, sequence, 2);
+    const sequence = repeatedSequence([1, 2, 3, 4]);
+    const first = storeNames(manager, repeatedSequence([1, 2]));
+    storeNames(manager, sequence, 2);
     const [blocks, tokens] = [sequence.sequenceHashes(), sequence.blockHashes()];
     expect(await take(events, 2)).toEqual([
       {
@@ -75,51 +54,51 @@ describe('a manager tells', () => {
     expect(first.length).toBe(2);
   });
 
-  it('what is removed: by eviction, by a reset at the last release, by draining', async () => {
-    const manager = telling({ blockCount: 4, eviction: 'lru' });
+  it('reports blocks removed by eviction, by a reset at the last release, and by draining', async () => {
+    const manager = withEvents({ blockCount: 4, eviction: 'lru' });
     await using events = manager.events();
-    const sequence = sequenceOf([1, 2]);
+    const sequence = repeatedSequence([1, 2]);
     const hashes = sequence.sequenceHashes();
-    store(manager, sequence).dispose();
+    storeNames(manager, sequence).dispose();
     manager.allocateOrThrow(3).dispose();
-    const one = sequenceOf([1]);
-    const blocks = store(manager, one);
+    const one = repeatedSequence([1]);
+    const blocks = storeNames(manager, one);
     blocks.resetOnRelease(true);
     const clone = blocks.clone();
     blocks.dispose();
     clone.dispose();
-    store(manager, one).dispose();
+    storeNames(manager, one).dispose();
     manager.drainInactive();
-    const told = (await take(events, 6)).map((event) => [
+    const reported = (await take(events, 6)).map((event) => [
       event.kind,
       'blockHashes' in event ? [...event.blockHashes] : undefined,
     ]);
-    expect(told).toEqual([
+    expect(reported).toEqual([
       ['stored', [...hashes]],
       ['removed', [hashes[0]]],
       ['stored', [hashes[0]]],
       ['removed', [hashes[0]]],
       ['stored', [hashes[0]]],
-      // The block of the second name was there all the time.
+      // The block of the second name was present all the time.
       ['removed', expect.arrayContaining([hashes[0], hashes[1]])],
     ]);
   });
 
-  it('a name once, however many blocks have it', async () => {
-    const manager = telling();
+  it('reports a name once, regardless of duplicates', async () => {
+    const manager = withEvents();
     await using events = manager.events();
-    const sequence = sequenceOf([1, 2]);
-    const both = [store(manager, sequence), store(manager, sequence)];
+    const sequence = repeatedSequence([1, 2]);
+    const both = [storeNames(manager, sequence), storeNames(manager, sequence)];
     for (const blocks of both) blocks.dispose();
-    store(manager, sequenceOf([9]));
-    const told = await take(events, 2);
-    expect(told.map((event) => (event.kind === 'stored' ? event.blockHashes.length : event.kind))).toEqual([2, 1]);
+    storeNames(manager, repeatedSequence([9]));
+    const reported = await take(events, 2);
+    expect(reported.map((event) => (event.kind === 'stored' ? event.blockHashes.length : event.kind))).toEqual([2, 1]);
   });
 
-  it('a late reader what is there, parents first', async () => {
-    const manager = telling();
-    const sequence = sequenceOf([1, 2, 3]);
-    store(manager, sequence);
+  it('starts with a snapshot for a late reader, parents first', async () => {
+    const manager = withEvents();
+    const sequence = repeatedSequence([1, 2, 3]);
+    storeNames(manager, sequence);
     await using events = manager.events({ snapshot: true });
     const [cleared, ...stored] = await take(events, 4);
     expect(cleared?.kind).toBe('cleared');
@@ -128,30 +107,34 @@ describe('a manager tells', () => {
     ).toEqual([...sequence.sequenceHashes()].map((hash, index, all) => [index, all[index - 1] ?? null, hash]));
   });
 
-  it('a slow reader how much it lost', async () => {
-    const manager = telling({ events: { capacity: 2 } });
+  it('reports to a slow reader how many events it lost', async () => {
+    const manager = withEvents({ events: { capacity: 2 } });
     await using events = manager.events();
-    for (let token = 1; token <= 6; token++) store(manager, sequenceOf([token]));
-    const told = await take(events, 3);
-    expect(told.map((event) => (event.kind === 'lost' ? event.count : event.kind))).toEqual([4, 'stored', 'stored']);
+    for (let token = 1; token <= 6; token++) storeNames(manager, repeatedSequence([token]));
+    const reported = await take(events, 3);
+    expect(reported.map((event) => (event.kind === 'lost' ? event.count : event.kind))).toEqual([
+      4,
+      'stored',
+      'stored',
+    ]);
   });
 
-  it('nobody where it was not asked to', () => {
-    expect(() => telling({ events: false }).events()).toThrow(/expected a manager with the option events/);
-    expect(() => telling({ events: { capacity: 0 } })).toThrow(RangeError);
+  it('rejects a manager without the option events, and a capacity of 0', () => {
+    expect(() => withEvents({ events: false }).events()).toThrow(/expected a manager with the option events/);
+    expect(() => withEvents({ events: { capacity: 0 } })).toThrow(RangeError);
   });
 
   it.each(['allow', 'reject'] as const)(
-    'a reader that applies the changes has what the manager has, with duplicates: %s',
+    'lets a reader that applies the changes reconstruct the contents, with duplicates: %s',
     async (duplicates) => {
       const registry = new BlockRegistry();
-      const manager = telling({ blockCount: 16, duplicates, registry, events: { capacity: 65536 } });
+      const manager = withEvents({ blockCount: 16, duplicates, registry, events: { capacity: 65536 } });
       await using events = manager.events();
       const random = randomNumbers(3);
       const held: RegisteredBlocks[] = [];
       const names = new Map<bigint, bigint>();
       for (let step = 0; step < 2000; step++) {
-        const sequence = sequenceOf(
+        const sequence = repeatedSequence(
           Array.from({ length: 1 + Math.floor(random() * 5) }, () => Math.floor(random() * 2)),
         );
         const hashes = sequence.sequenceHashes();
@@ -167,9 +150,9 @@ describe('a manager tells', () => {
         }
         while (held.length > 0 && random() < 0.6) held.splice(Math.floor(random() * held.length), 1)[0]?.dispose();
       }
-      const last = sequenceOf([77]);
+      const last = repeatedSequence([77]);
       for (const blocks of held) blocks.dispose();
-      store(manager, last);
+      storeNames(manager, last);
       const present = new Set<bigint>();
       for await (const event of events) {
         if (event.kind === 'stored') {
@@ -189,13 +172,13 @@ describe('a manager tells', () => {
   );
 });
 
-describe('a registry tells', () => {
-  it('of names that come into use and fall out of it, and of what was lost', async () => {
+describe('registry.events', () => {
+  it('reports names that come into use and leave it, and lost events', async () => {
     const registry = new BlockRegistry({ events: { capacity: 2 } });
-    const manager = telling({ registry, events: false, blockCount: 2 });
+    const manager = withEvents({ registry, events: false, blockCount: 2 });
     await using events = registry.events();
-    const sequence = sequenceOf([1]);
-    store(manager, sequence).dispose();
+    const sequence = repeatedSequence([1]);
+    storeNames(manager, sequence).dispose();
     manager.drainInactive();
     const name = sequence.lineageHashes().at(0);
     expect([(await events.next()).value, (await events.next()).value]).toEqual([
@@ -203,7 +186,7 @@ describe('a registry tells', () => {
       { kind: 'removed', hash: name },
     ]);
     for (let token = 2; token < 6; token++) {
-      store(manager, sequenceOf([token])).dispose();
+      storeNames(manager, repeatedSequence([token])).dispose();
       manager.drainInactive();
     }
     expect((await events.next()).value).toEqual({ kind: 'lost', count: 6 });

@@ -13,7 +13,7 @@ import { BlockModel } from '../../helpers/kvbm/block-model.js';
 import { tryManager } from '../../helpers/kvbm/block-trial.js';
 
 const LEVELS = [2, 4, 8] as const;
-const POLICIES = ['lineage', 'lineage-fifo', 'lru', 'fifo', { multiLru: LEVELS }] as const;
+const POLICIES = ['lineage', 'lineage-fifo', 'lru', 'fifo', { policy: 'multi-lru', thresholds: LEVELS }] as const;
 const blockCount = 24;
 const STEPS = 6000;
 
@@ -36,25 +36,25 @@ function testManager(
   return manager;
 }
 
-describe('a manager does what its model says, whatever it is asked', () => {
+describe('a manager behaves as its model for random calls', () => {
   it.each(
     POLICIES.flatMap((policy) => (['allow', 'reject'] as const).map((duplicates) => [policy, duplicates] as const)),
-  )('evicting by %o, duplicates: %s', (policy, duplicates) => {
+  )('with eviction %o and duplicates %s', (policy, duplicates) => {
     const manager = testManager(policy, duplicates);
     const levels = new Set<number>();
     const uses = (name: bigint): number => {
       const count = manager.registry.frequency(LineageHashes.from([name]))[0] as number;
-      levels.add(LEVELS.filter((least) => count >= least).length);
+      levels.add(LEVELS.filter((threshold) => count >= threshold).length);
       return count;
     };
     const model = new BlockModel(blockCount, policy, duplicates, { uses });
     const counts = tryManager({ manager, model, steps: STEPS, seed: 42 });
-    // Nothing of what the steps are for was left out.
+    // The random steps covered each kind of call.
     for (const count of Object.values(counts)) expect(count).toBeGreaterThan(20);
     expect(levels.size).toBe(typeof policy === 'object' ? 4 : 0);
   });
 
-  it.each(['allow', 'reject'] as const)('emptying what is released, duplicates: %s', (duplicates) => {
+  it.each(['allow', 'reject'] as const)('with resetOnRelease and duplicates %s', (duplicates) => {
     const model = new BlockModel(blockCount, 'lru', duplicates, { resetOnRelease: true });
     const { evicted, ...counts } = tryManager({
       manager: testManager('lru', duplicates, { resetOnRelease: true }),
@@ -67,7 +67,7 @@ describe('a manager does what its model says, whatever it is asked', () => {
   });
 });
 
-describe('the trial finds', () => {
+describe('the trial detects', () => {
   const trial = (spoil: (manager: BlockManager) => void, eviction: Eviction = 'lru'): (() => void) => {
     const manager = testManager(eviction, 'allow');
     spoil(manager);
@@ -79,16 +79,17 @@ describe('the trial finds', () => {
       expect(trial(() => {}, eviction)).toThrow(/allocated: expected/);
   });
 
-  it('a block that is never given back', () => {
+  it('a block that is never released', () => {
     let left = 40;
     const spoil = (manager: BlockManager): void => {
-      const release = manager.release.bind(manager);
-      manager.release = (id) => (left-- === 0 ? undefined : release(id));
+      const { calls } = manager.core;
+      const release = calls.release.bind(calls);
+      calls.release = (id) => (left-- === 0 ? undefined : release(id));
     };
     expect(trial(spoil)).toThrow(/step \d+ of seed 7|at the end/);
   });
 
-  it('a block that two own', () => {
+  it('a block with two owners', () => {
     let left = 30;
     const spoil = (manager: BlockManager): void => {
       const allocate = manager.allocate.bind(manager);
@@ -117,7 +118,7 @@ describe('the trial finds', () => {
     expect(trial(spoil)).toThrow(/ids: expected/);
   });
 
-  it('a block that is registered under a name of another', () => {
+  it('a block that is registered under the name of another', () => {
     let left = 20;
     const register = StagedBlocks.prototype.register;
     onTestFinished(() => {

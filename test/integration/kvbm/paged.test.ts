@@ -1,22 +1,11 @@
-import { BlockManager, type BlockManagerOptions, PagedSequence } from 'dynamo-node';
+import { type BlockManager, type BlockManagerOptions, PagedSequence } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { blockSize, hostManager } from '../../helpers/kvbm/blocks.js';
 import { randomNumbers } from '../../helpers/random.js';
 
-const blockSize = 4;
 const layout = { layers: 1, heads: 1, headDim: 1, elementType: 'float32', outer: 1 } as const;
 
-function testManager(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({
-    tier: 'host',
-    blockCount: 8,
-    blockSize,
-    layout,
-    storage: { kind: 'memory', checksums: true },
-    ...options,
-  });
-  onTestFinished(() => manager.dispose());
-  return manager;
-}
+const testManager = (options: Partial<BlockManagerOptions> = {}): BlockManager => hostManager({ layout, ...options });
 
 function create(manager: BlockManager, tokens: number[], options = {}): PagedSequence {
   const paged = PagedSequence.create(manager, tokens, options);
@@ -27,7 +16,7 @@ function create(manager: BlockManager, tokens: number[], options = {}): PagedSeq
 
 const counted = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
 
-/** Writes what a model would: the rows of the tokens that are not computed, here the tokens themselves. */
+/** Writes the rows of uncomputed tokens, as a model does. A row is the token itself. */
 function compute(paged: PagedSequence): void {
   const tokens = paged.tokens.tokens();
   for (let at = paged.computedTokens; at < paged.length; at++)
@@ -46,7 +35,7 @@ function computed(paged: PagedSequence): number[] {
 }
 
 describe('PagedSequence', () => {
-  it('has pages for its tokens, and registers those that are full and computed', () => {
+  it('has pages for its tokens, and registers full, committed pages', () => {
     const manager = testManager();
     const paged = create(manager, counted(6));
     expect([paged.cachedTokens, paged.pageCount, paged.committedPages, [...paged.blockTable()]]).toEqual([
@@ -63,7 +52,7 @@ describe('PagedSequence', () => {
     expect([paged.committedPages, computed(paged)]).toEqual([2, counted(9)]);
   });
 
-  it('takes what is cached, but leaves a token to compute', () => {
+  it('takes the cached prefix, except the last token', () => {
     const manager = testManager();
     const first = create(manager, counted(8));
     compute(first);
@@ -71,13 +60,13 @@ describe('PagedSequence', () => {
     expect([second.cachedTokens, second.computedTokens, [...second.blockTable()]]).toEqual([4, 4, [0, 2]]);
     const longer = create(manager, counted(9));
     expect([longer.cachedTokens, [...longer.blockTable()], computed(longer)]).toEqual([8, [0, 1, 3], counted(8)]);
-    const none = create(manager, counted(9), { mostCachedTokens: 7 });
+    const none = create(manager, counted(9), { maxCachedTokens: 7 });
     expect(none.cachedTokens).toBe(4);
     const salted = create(manager, counted(5), { salt: 'other' });
     expect(salted.cachedTokens).toBe(0);
   });
 
-  it('is null where its prompt has no room, and appends nothing where a token has none', () => {
+  it('returns null from create, and false from append, if too few blocks are available', () => {
     const manager = testManager({ blockCount: 3 });
     const paged = create(manager, counted(8));
     expect(PagedSequence.create(manager, counted(9))).toBeNull();
@@ -93,7 +82,7 @@ describe('PagedSequence', () => {
     expect(manager.available).toBe(3);
   });
 
-  it('forks: full pages are shared, the last is copied when one appends', () => {
+  it('shares full pages with a fork, and copies the last page when one of them appends', () => {
     const manager = testManager();
     const paged = create(manager, counted(6));
     expect(() => paged.fork()).toThrow(expect.objectContaining({ name: 'BlockStateError' }));
@@ -120,7 +109,7 @@ describe('PagedSequence', () => {
     expect(computed(again)).toEqual([...counted(6), 70, 80]);
   });
 
-  it('refuses a fork its page where there is none, and shares it until then', () => {
+  it('shares the last page with a fork while no block is available for a copy', () => {
     const manager = testManager({ blockCount: 2 });
     const paged = create(manager, counted(6));
     compute(paged);
@@ -133,7 +122,7 @@ describe('PagedSequence', () => {
     fork.dispose();
   });
 
-  it('copies pages by its own means where the manager has no bytes', () => {
+  it('copies pages with copyPage if the manager has no bytes', () => {
     const manager = testManager({ layout: undefined, storage: undefined } as never);
     const copies: number[][] = [];
     const paged = create(manager, counted(5), { copyPage: (from: number, to: number) => copies.push([from, to]) });
@@ -144,7 +133,7 @@ describe('PagedSequence', () => {
     fork.dispose();
   });
 
-  it('takes the twin of a block that it was late with', () => {
+  it('takes the registered block in place of its duplicate', () => {
     const manager = testManager({ duplicates: 'reject' });
     const [first, second] = [create(manager, counted(5)), create(manager, counted(5))];
     compute(first);
@@ -156,7 +145,7 @@ describe('PagedSequence', () => {
     expect(computed(second)).toEqual(counted(5));
   });
 
-  it('is over after its dispose', () => {
+  it('throws ClosedError after dispose', () => {
     const manager = testManager();
     const paged = create(manager, counted(5));
     paged.dispose();
@@ -173,7 +162,7 @@ describe('PagedSequence', () => {
     }
   });
 
-  it('never mixes the rows of sequences, however they come, fork and go', () => {
+  it('never mixes the rows of sequences in random creates, appends, forks and disposals', () => {
     const manager = testManager({ blockCount: 24 });
     const random = randomNumbers(11);
     const below = (limit: number): number => Math.floor(random() * limit);

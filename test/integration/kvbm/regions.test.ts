@@ -34,22 +34,27 @@ async function agentOn(library: NixlLibrary, backends: Record<string, Record<str
   return agent;
 }
 
-it('more memory than a view may have is refused with both sizes, and stays usable without one', async ({ skip }) => {
-  const bytes = 5 * 2 ** 30;
-  skip(constants.MAX_LENGTH > bytes, `Node.js ${process.versions.node} has views of that size`);
-  const agent = await agentOn(libraryOf('mock'), { UCX: {} });
-  const manager = hostManager({ blockCount: bytes / BLOCK_BYTES, storage: { kind: 'memory' } });
-  expect(() => manager.registerWith(agent)).toThrow(
-    `manager.registerWith: expected at most ${constants.MAX_LENGTH} bytes, which a view may have in Node.js ${process.versions.node}, got ${bytes}`,
-  );
-  using blocks = manager.allocateOrThrow(2);
-  expect(blocks.bytes(1).length).toBe(BLOCK_BYTES);
-  const region = await agent.allocate(bytes);
-  expect(() => region.view).toThrow(/^region.view: expected at most/);
-  await agent.write(region.slice(bytes - 4096), agent.self.memory(region.descriptor()).slice(0, 4096));
+describe('memory larger than a view', () => {
+  it('rejects registering more memory than a view may have with both sizes, and keeps the manager usable', async ({
+    skip,
+  }) => {
+    const bytes = 5 * 2 ** 30;
+    skip(constants.MAX_LENGTH > bytes, `Node.js ${process.versions.node} has views of that size`);
+    const agent = await agentOn(libraryOf('mock'), { UCX: {} });
+    const manager = hostManager({ blockCount: bytes / BLOCK_BYTES, storage: { kind: 'memory' } });
+    const max = constants.MAX_LENGTH;
+    expect(() => manager.registerWith(agent)).toThrow(
+      `expected at most ${max} bytes, the largest view in Node.js ${process.versions.node}, got ${bytes}`,
+    );
+    using blocks = manager.allocateOrThrow(2);
+    expect(blocks.bytes(1).length).toBe(BLOCK_BYTES);
+    const region = await agent.allocate(bytes);
+    expect(() => region.view).toThrow(/^region.view: expected at most/);
+    await agent.write(region.slice(bytes - 4096), agent.self.memory(region.descriptor()).slice(0, 4096));
+  });
 });
 
-describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads and writes, with %s', (kind) => {
+describe.each(['mock', 'ucx'] as const)('blocks in a file of an agent, with %s', (kind) => {
   beforeEach(({ skip }) => {
     const missing = kind === 'ucx' ? nixlMissing() : undefined;
     skip(missing !== undefined, missing);
@@ -57,7 +62,7 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
 
   const fileAgent = (): Promise<NixlAgent> => agentOn(libraryOf(kind), { POSIX: {} });
 
-  it('are byte for byte what was stored, whole and layer by layer', async () => {
+  it('have the bytes that were stored, whole and layer by layer', async () => {
     const path = join(temporaryFolder(), 'blocks');
     const disk = await fileManager(await fileAgent(), path);
     const host = hostManager({ registry: disk.registry });
@@ -87,7 +92,7 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     );
   });
 
-  it('are an error where the file has lost them half-way, and what was to be written stays mutable', async () => {
+  it('fail to be read if the file was truncated, and leave the target blocks mutable', async () => {
     const path = join(temporaryFolder(), 'blocks');
     const disk = await fileManager(await fileAgent(), path);
     const host = hostManager({ registry: disk.registry });
@@ -99,7 +104,7 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     host.drainInactive();
     using kept = disk.matchPrefix(sequence) as RegisteredBlocks;
     truncateSync(path, 2 * BLOCK_BYTES + 1);
-    // A library that counts a short read as one that is done gives bytes that were never stored.
+    // A library that accepts a short read returns bytes that were never stored.
     await expect(kept.read(3)).rejects.toThrow(
       expect.objectContaining({ name: expect.stringMatching(/NixlError|BlockChecksumError/) }),
     );
@@ -112,7 +117,7 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     expect(Buffer.compare(await kept.read(1), fill(sequence, 1))).toBe(0);
   });
 
-  it('are right for whatever goes up and down at once', async () => {
+  it('stay correct while many are offloaded and onboarded concurrently', async () => {
     const disk = await fileManager(await fileAgent(), join(temporaryFolder(), 'blocks'), { blockCount: 24 });
     const host = hostManager({ registry: disk.registry, blockCount: 16 });
     const tiers = new BlockTiers(host, disk, { batchBlocks: 3 });
@@ -148,7 +153,7 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
     ]);
   });
 
-  it('are copied by hundreds at once, each as it is', async () => {
+  it('are copied correctly by hundreds of concurrent copies', async () => {
     const disk = await fileManager(await fileAgent(), join(temporaryFolder(), 'blocks'), { blockCount: 256 });
     const host = hostManager({ registry: disk.registry, blockCount: 256 });
     const sequences = Array.from({ length: 256 }, (_, seed) => sequenceOf(1, seed));
@@ -165,8 +170,8 @@ describe.each(['mock', 'ucx'] as const)('blocks in a file that an agent reads an
   });
 });
 
-describe('what the agents are given', () => {
-  it('begins on a page, whatever the size of a block', async () => {
+describe('memory for a NIXL agent', () => {
+  it('begins on a page for any block size', async () => {
     const agent = await agentOn(libraryOf('mock'), { UCX: {} });
     for (const blockCount of [1, 3, 8]) {
       const manager = hostManager({ blockCount, layout: { ...layout, headDim: 3 } });
@@ -175,7 +180,7 @@ describe('what the agents are given', () => {
     }
   });
 
-  it('is refused where the bytes have no way', async () => {
+  it('is rejected if no copy between the managers is possible', async () => {
     const [agent, other] = [
       await agentOn(libraryOf('mock'), { POSIX: {} }),
       await agentOn(libraryOf('mock'), { POSIX: {} }),
@@ -194,7 +199,7 @@ describe('what the agents are given', () => {
         await fileManager(other, join(temporaryFolder(), 'blocks')),
         /expected regions of one agent, got one of 'blocks-/,
       ],
-      [attached, /expected a manager whose region is this thread's, got one of another thread's/],
+      [attached, /expected a manager with a region of this thread, got one with a region of another/],
       [own, /expected memory or a region beside a region, got a manager's own file/],
     ] as const) {
       using blocks = target.allocateOrThrow(1);
@@ -202,19 +207,19 @@ describe('what the agents are given', () => {
       await expect(target.copy(stored, blocks)).rejects.toThrow(TypeError);
     }
     using found = attached.matchPrefix(sequenceOf(1));
-    await expect(found?.read(0)).rejects.toThrow(/expected a manager whose region is this thread's/);
+    await expect(found?.read(0)).rejects.toThrow(/expected a manager with a region of this thread/);
     expect(() => disk.registerWith(other)).toThrow(
-      /registerWith agent: expected 'blocks-.*', whose region it is, got 'blocks-/,
+      /registerWith agent: expected 'blocks-.*', which owns the region, got 'blocks-/,
     );
     expect(disk.statistics()).toMatchObject({ available: 7, mutableReferences: 0 });
   });
 });
 
-describe('blocks are held until no byte can be on its way', () => {
+describe('a copy through NIXL keeps its blocks until no byte is in flight', () => {
   const knobs = (mock: MockKnobs): NixlLibrary => loadNixl({ mode: 'mock', mock: { fakeGpus: 1, ...mock } });
   afterEach(() => void knobs({}));
 
-  const heldBack = { completion: 'delayed', latencyUs: 2_000_000 } as const;
+  const delayed = { completion: 'delayed', latencyUs: 2_000_000 } as const;
 
   async function tiers() {
     const agent = await agentOn(knobs({}), { UCX: {} });
@@ -224,14 +229,14 @@ describe('blocks are held until no byte can be on its way', () => {
     return { agent, device, host, sequence, stored: await store(device, sequence) };
   }
 
-  it('whoever disposes of them meanwhile', async () => {
+  it('if they are disposed of during the copy', async () => {
     const { device, host, sequence, stored } = await tiers();
     const target = host.allocateOrThrow(4);
-    knobs(heldBack);
+    knobs(delayed);
     const copied = host.copy(stored, target);
     for (const use of [() => target.stage(sequence), () => target.split(1), () => target.bytes(0)]) {
       expect(use).toThrow(
-        expect.objectContaining({ name: 'BlockStateError', message: expect.stringMatching(/are lent to a copy/) }),
+        expect.objectContaining({ name: 'BlockStateError', message: expect.stringMatching(/are leased to a copy/) }),
       );
     }
     await expect(host.copy(stored, target)).rejects.toThrow(expect.objectContaining({ name: 'BlockStateError' }));
@@ -242,10 +247,10 @@ describe('blocks are held until no byte can be on its way', () => {
     expect([device.available, host.available]).toEqual([8, 8]);
   });
 
-  it('though the copy was aborted', async () => {
+  it('if the copy is aborted', async () => {
     const { device, host, stored } = await tiers();
     const target = host.allocateOrThrow(4);
-    knobs(heldBack);
+    knobs(delayed);
     const abort = new AbortController();
     const aborted = host.copy(stored, target, { signal: abort.signal });
     setImmediate(() => abort.abort(new Error('enough')));
@@ -270,17 +275,17 @@ describe('blocks are held until no byte can be on its way', () => {
     expect(device.statistics().batches).toBe(1);
   });
 
-  it.each(['before', 'while'])(
-    'though the manager was disposed of %s they were sent: another thread has it still, and gets them then',
+  it.each(['before', 'during'])(
+    'if the manager is disposed of %s the transfer; another handle gets them afterwards',
     async (when) => {
       const { agent, host, stored } = await tiers();
       const other = BlockManager.attach(host.share());
       onTestFinished(() => other.dispose());
       const target = host.allocateOrThrow(4);
       await host.registerWith(agent);
-      knobs(heldBack);
+      knobs(delayed);
       const copied = host.copy(stored, target);
-      if (when === 'while') await new Promise(setImmediate);
+      if (when === 'during') await new Promise(setImmediate);
       host.dispose();
       expect(other.available).toBe(4);
       await expect(copied).rejects.toMatchObject({ code: 'DYN_CLOSED' });
@@ -288,11 +293,11 @@ describe('blocks are held until no byte can be on its way', () => {
     },
   );
 
-  it('though the agent was closed', async () => {
+  it('if the agent is closed', async () => {
     const { agent, device, host, stored } = await tiers();
     const target = host.allocateOrThrow(4);
-    // An agent waits for a second at most.
-    knobs({ ...heldBack, latencyUs: 100_000 });
+    // Closing an agent waits at most one second.
+    knobs({ ...delayed, latencyUs: 100_000 });
     const copied = host.copy(stored, target);
     const closed = agent.close();
     stored.dispose();
@@ -303,7 +308,7 @@ describe('blocks are held until no byte can be on its way', () => {
     expect([device.available, host.available]).toEqual([8, 8]);
   });
 
-  it('and come back from a copy that failed, to be tried again', async () => {
+  it('and returns them for a second attempt if the copy fails', async () => {
     const { host, sequence, stored } = await tiers();
     const target = host.allocateOrThrow(4);
     knobs({ completion: 'delayed', failAt: 1 });

@@ -10,8 +10,8 @@ import { waitFor } from '../../helpers/wait.js';
 const BLOCKS = 64;
 const THREADS = 4;
 
-describe.each(['mock', 'ucx'] as const)('a thread that copies blocks through NIXL, with %s,', (kind) => {
-  it('is terminated in the middle of a copy: the blocks come back as they were', async ({ skip }) => {
+describe.each(['mock', 'ucx'] as const)('a thread that copies blocks through NIXL with %s', (kind) => {
+  it('releases its blocks unchanged when it is terminated during a copy', async ({ skip }) => {
     const missing = kind === 'ucx' ? nixlMissing() : undefined;
     skip(missing !== undefined, missing);
     const manager = hostManager({ blockCount: BLOCKS });
@@ -36,7 +36,7 @@ describe.each(['mock', 'ucx'] as const)('a thread that copies blocks through NIX
     using kept = manager.matchPrefix(sequence);
     expect(kept?.length).toBe(BLOCKS);
     expect(await areRight(kept as NonNullable<typeof kept>, sequence)).toEqual(Array(BLOCKS).fill(true));
-    // The memory is used again at once: a copy that still ran would read or spoil it.
+    // The memory is reused at once: a copy that still ran would read or corrupt it.
     kept?.dispose();
     manager.drainInactive();
     const other = sequenceOf(BLOCKS, 9);

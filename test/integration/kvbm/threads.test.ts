@@ -1,5 +1,5 @@
 import { BlockManager } from 'dynamo-node';
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { blockThread } from '../../helpers/kvbm/block-threads.js';
 import { waitFor } from '../../helpers/wait.js';
 
@@ -11,26 +11,28 @@ function sharedManager(blockCount: number): BlockManager {
   return manager;
 }
 
-it('threads that share a manager never see a block that is not theirs or not what its name says', async () => {
-  const manager = sharedManager(32);
-  const threads = Array.from({ length: 4 }, (_, seed) => blockThread({ token: manager.share(), seed, rounds: 1500 }));
-  const all = await Promise.all(threads.map(({ done }) => done));
-  for (const { checked, stored, wrong } of all) {
-    expect(wrong).toEqual([]);
-    expect(Math.min(checked, stored)).toBeGreaterThan(50);
-  }
-  expect(manager.statistics()).toMatchObject({ available: 32, mutableReferences: 0, registeredReferences: 0 });
-});
+describe('threads that share a manager', () => {
+  it('never see a block of another thread, or bytes that do not match the name', async () => {
+    const manager = sharedManager(32);
+    const threads = Array.from({ length: 4 }, (_, seed) => blockThread({ token: manager.share(), seed, rounds: 1500 }));
+    const all = await Promise.all(threads.map(({ done }) => done));
+    for (const { checked, stored, wrong } of all) {
+      expect(wrong).toEqual([]);
+      expect(Math.min(checked, stored)).toBeGreaterThan(50);
+    }
+    expect(manager.statistics()).toMatchObject({ available: 32, mutableReferences: 0, registeredReferences: 0 });
+  });
 
-it('what a thread held comes back when the thread is terminated', async () => {
-  const manager = sharedManager(16);
-  const { worker, done } = blockThread({ token: manager.share(), seed: 1 });
-  expect((await done).stored).toBe(4);
-  expect(manager.available).toBe(8);
-  await worker.terminate();
-  await waitFor(
-    'the blocks',
-    () => manager.statistics(),
-    ({ available }) => available === 16,
-  );
+  it('release their blocks when they are terminated', async () => {
+    const manager = sharedManager(16);
+    const { worker, done } = blockThread({ token: manager.share(), seed: 1 });
+    expect((await done).stored).toBe(4);
+    expect(manager.available).toBe(8);
+    await worker.terminate();
+    await waitFor(
+      'the blocks',
+      () => manager.statistics(),
+      ({ available }) => available === 16,
+    );
+  });
 });

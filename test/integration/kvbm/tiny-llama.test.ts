@@ -1,22 +1,19 @@
-import { BlockManager, type KvCacheEvent, TokenSequence } from 'dynamo-node';
-import { afterEach, describe, expect, it } from 'vitest';
+import { BlockManager, DistributedRuntime, Frontend, type KvCacheEvent, serveEngine, TokenSequence } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
 import { modelPath, publish, TinyLlamaEngine } from '../../../examples/tiny-llama/engine.js';
 import { Llama } from '../../../examples/tiny-llama/model.js';
 import { KvPool, type PagedKvCache } from '../../../examples/tiny-llama/paged-cache.js';
-import { DistributedRuntime, Frontend, serveEngine } from '../../../lib/index.js';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { compareAnswers } from '../../helpers/kvbm/cached-answers.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 describe('the tiny Llama with its KV cache in blocks', () => {
-  it('answers as without a cache, though prefixes are shared and blocks are evicted', async () => {
+  it('returns the same answers as without a cache, with shared prefixes and evictions', async () => {
     const result = await compareAnswers(60, 1);
     expect(result.different).toEqual([]);
     expect(result.equal + result.ties).toBe(60);
@@ -26,7 +23,7 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     expect(result.blocksLeft).toBe(48);
   });
 
-  it('refuses what its pool could never hold, and lets what waits go on or give up', async () => {
+  it('rejects answers larger than its pool, and lets waiting ones continue or be cancelled', async () => {
     const { config } = await Llama.load(modelPath);
     using pool = new KvPool(config, { blockCount: 4, blockSize: 8 });
     await expect(pool.open([1, 2, 3], 40, 1)).rejects.toThrow(
@@ -34,26 +31,26 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     );
     const [first] = await pool.open([1, 2, 3], 24, 1);
     const abort = new AbortController();
-    const gaveUp = pool.open([4], 16, 1, abort.signal);
+    const cancelled = pool.open([4], 16, 1, abort.signal);
     const waited = pool.open([5], 16, 1);
     abort.abort(new Error('enough'));
-    await expect(gaveUp).rejects.toThrow('enough');
+    await expect(cancelled).rejects.toThrow('enough');
     pool.close(first as NonNullable<typeof first>);
     expect((await waited).length).toBe(1);
     expect(pool.manager).toBeInstanceOf(BlockManager);
   });
 
-  it('tells what it holds as it is, though its blocks changed faster than was read', async () => {
+  it('publishes the present contents when its blocks change faster than they are read', async () => {
     using manager = new BlockManager({ tier: 'device', blockCount: 8, blockSize: 8, events: { capacity: 2 } });
-    const told = new Set<bigint>();
+    const present = new Set<bigint>();
     let clears = 0;
     const publishKvEvents = (events: readonly KvCacheEvent[]): boolean => {
       for (const { data } of events) {
         if (data === 'cleared') {
-          told.clear();
+          present.clear();
           clears += 1;
-        } else if ('stored' in data) for (const { block_hash } of data.stored.blocks) told.add(BigInt(block_hash));
-        else for (const hash of data.removed.block_hashes) told.delete(BigInt(hash));
+        } else if ('stored' in data) for (const { block_hash } of data.stored.blocks) present.add(BigInt(block_hash));
+        else for (const hash of data.removed.block_hashes) present.delete(BigInt(hash));
       }
       return true;
     };
@@ -67,7 +64,7 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     }
     await waitFor(
       'what is there',
-      () => [...told].sort().join(),
+      () => [...present].sort().join(),
       (names) => names === last.join(),
     );
     expect(clears).toBeGreaterThan(1);
@@ -75,7 +72,7 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     await published;
   });
 
-  it('gives sequences that are open at once the same blocks of their common beginning', async () => {
+  it('shares the blocks of a common prefix between concurrent sequences', async () => {
     const model = await Llama.load(modelPath);
     using pool = new KvPool(model.config, { blockCount: 16, blockSize: 8 });
     const prompt = Array.from({ length: 20 }, (_, index) => index + 3);
@@ -88,28 +85,28 @@ describe('the tiny Llama with its KV cache in blocks', () => {
     expect([...second.blockIds.subarray(0, 2)]).toEqual([...first.blockIds.subarray(0, 2)]);
     expect(other.blockIds[0]).toBe(first.blockIds[0]);
     expect(new Set([first, second, other].flatMap(({ blockIds }) => [...blockIds])).size).toBe(3 + 1 + 2);
-    // Three pages each, of which the second shares two and the third one.
+    // Three pages each. The second sequence shares two of them, the third shares one.
     expect(before - pool.manager.available).toBe(1 + 2);
     for (const cache of [first, second, other]) pool.close(cache);
     expect(pool.manager.available).toBe(16);
   });
 
-  it('tells an OpenAI client how many tokens of its prompt were cached', async () => {
+  it('reports the number of cached prompt tokens to an OpenAI client', async () => {
     const cluster = privateCluster();
-    closing.push(() => cluster.remove());
+    onEnd(() => cluster.remove());
     const runtime = await DistributedRuntime.create(cluster.options);
-    closing.push(() => runtime.close());
+    onEnd(() => runtime.close());
     const engine = new TinyLlamaEngine('tiny-llama', { blockSize: 16, blockCount: 64 });
     const served = await serveEngine(runtime.endpoint('test.backend.generate'), engine, { modelPath });
-    closing.push(() => served.close());
+    onEnd(() => served.close());
     const frontend = await Frontend.start(cluster.options, {
       host: '127.0.0.1',
       port: 0,
       router: { mode: 'kv', kv: { router_temperature: 0 } },
     });
-    closing.push(() => frontend.close());
+    onEnd(() => frontend.close());
     await frontend.waitForModel('tiny-llama');
-    const ask = async (content: string): Promise<{ answer: string; prompt: number; cached: number }> => {
+    const complete = async (content: string): Promise<{ answer: string; prompt: number; cached: number }> => {
       const response = await fetch(`${frontend.url}/v1/chat/completions`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
@@ -135,12 +132,12 @@ describe('the tiny Llama with its KV cache in blocks', () => {
         cached: usage.prompt_tokens_details?.cached_tokens ?? -1,
       };
     };
-    const first = await ask('What is KVBM?');
-    const second = await ask('What is KVBM?');
+    const first = await complete('What is KVBM?');
+    const second = await complete('What is KVBM?');
     expect(first.cached).toBe(0);
     expect(second).toEqual({ ...first, cached: Math.floor((first.prompt - 1) / 16) * 16 });
     expect(second.cached).toBeGreaterThan(15);
-    const other = await ask('What is NIXL?');
+    const other = await complete('What is NIXL?');
     expect(other.cached).toBeGreaterThan(0);
     expect(other.cached).toBeLessThanOrEqual(second.cached);
   });

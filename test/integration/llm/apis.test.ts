@@ -1,19 +1,19 @@
-import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   type PreprocessedRequest,
   type RawEngine,
   registerModel,
   unregisterModel,
   updateModelTaints,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import { chat, deployments, post } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
 
-/** A worker that answers an API's requests as they are. */
+/** A frontend with a worker that receives the requests of an API unchanged. */
 async function text(
   modelType: 'embedding' | 'classify' | 'rerank' | 'pooling' | 'audios' | 'videos',
   answer: (request: Record<string, unknown>) => unknown,
@@ -28,8 +28,8 @@ async function text(
   return frontend;
 }
 
-describe('the APIs beside chat, from TypeScript workers', () => {
-  it('embeddings', async () => {
+describe('a TypeScript worker', () => {
+  it('serves embeddings', async () => {
     const frontend = await text('embedding', ({ input }) => ({
       object: 'list',
       model: 'words',
@@ -47,7 +47,7 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     });
   });
 
-  it('rerank', async () => {
+  it('serves rerank', async () => {
     const frontend = await text('rerank', ({ documents }) =>
       (documents as string[]).map((document, index) => ({ index, score: document.length, document })),
     );
@@ -56,7 +56,7 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     expect(await response.text()).toContain('bcd');
   });
 
-  it('classification and pooling', async () => {
+  it('serves classification and pooling', async () => {
     const usage = { prompt_tokens: 1, total_tokens: 1, completion_tokens: 0 };
     const head = { id: 'one', object: 'list', created: 1, model: 'words', usage };
     const classify = await text('classify', () => ({
@@ -72,7 +72,7 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     expect(await pooled.json()).toMatchObject({ data: [{ data: [0.5] }] });
   });
 
-  it('speech and videos', async () => {
+  it('serves speech and videos', async () => {
     const sound = Buffer.from('the sound of words');
     const head = { id: 'one', model: 'words', status: 'completed', progress: 100, created: 1 };
     const speech = await text('audios', () => ({
@@ -98,13 +98,13 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     expect(await filmed.json()).toMatchObject({ data: [{ url: 'https://films.invalid/1' }] });
   });
 
-  it('images of a raw engine', async () => {
+  it('serves images with a raw engine', async () => {
     const here = deployment();
-    const asked: unknown[] = [];
+    const requests: unknown[] = [];
     const painter: RawEngine = {
       start: () => ({ model: 'painter' }),
       async *generate(request) {
-        asked.push(request);
+        requests.push(request);
         yield { created: 1, data: [{ url: 'data:image/png;base64,AA==' }] };
       },
     };
@@ -117,10 +117,10 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     });
     expect(response.status, await response.clone().text()).toBe(200);
     expect(await response.json()).toMatchObject({ data: [{ url: 'data:image/png;base64,AA==' }] });
-    expect(asked).toEqual([expect.objectContaining({ prompt: 'a block of the KV cache' })]);
+    expect(requests).toEqual([expect.objectContaining({ prompt: 'a block of the KV cache' })]);
   });
 
-  it('responses and completions of a token engine', async () => {
+  it('serves responses and completions with a token engine', async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const frontend = await here.frontend();
@@ -141,7 +141,7 @@ describe('the APIs beside chat, from TypeScript workers', () => {
     expect(output[0]?.content[0]).toMatchObject({ type: 'output_text', text: expect.stringMatching(/./) });
   });
 
-  it("Anthropic's messages of a token engine, streamed or not", async () => {
+  it("serves Anthropic's messages with a token engine, streamed or not", async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const frontend = await here.frontend({ anthropicApi: true });
@@ -166,13 +166,13 @@ describe('the APIs beside chat, from TypeScript workers', () => {
 });
 
 describe('a LoRA adapter', () => {
-  it('is a model of its own, beside its base', async () => {
+  it('is offered as a model in addition to its base', async () => {
     const here = deployment();
     const runtime = await here.runtime();
     const endpoint = runtime.endpoint<{ routing?: { lora_name?: string } }, unknown>('test.lora.generate');
-    const asked: unknown[] = [];
+    const requests: unknown[] = [];
     await endpoint.serve(async function* ({ routing }) {
-      asked.push(routing?.lora_name);
+      requests.push(routing?.lora_name);
       yield { token_ids: [300], finish_reason: 'stop' };
     });
     await registerModel(endpoint, { modelPath, modelName: 'base' });
@@ -181,7 +181,7 @@ describe('a LoRA adapter', () => {
     await frontend.waitForModel('base');
     await frontend.waitForModel('adapter');
     for (const model of ['base', 'adapter']) expect((await chat(frontend, { model })).status).toBe(200);
-    expect(asked).toEqual([undefined, 'adapter']);
+    expect(requests).toEqual([undefined, 'adapter']);
     await unregisterModel(endpoint, { loraName: 'adapter' });
     await waitFor(
       'the models',
@@ -200,22 +200,22 @@ describe('maxGpuLoraCount', () => {
     ['two of an adapter', undefined, 2, 2],
     ['one of an engine before two of an adapter', 1, 2, 1],
   ])(
-    'is how many adapters a worker has room for, where a frontend spreads them: %s',
+    'is the number of adapters that a frontend places on a worker: %s',
     { timeout: 60_000 },
     async (name, ofEngine, ofAdapter, replicas) => {
       onTestFinished(() => void vi.unstubAllEnvs());
       vi.stubEnv('DYN_LORA_ENABLED', 'true');
       vi.stubEnv('DYN_LORA_ALLOCATION_TIMESTEP_SECS', '1');
       const here = deployment();
-      // The gauges are the process's, by endpoint and adapter.
+      // The gauges belong to the process, with labels for endpoint and adapter.
       const adapters = ['first', 'second'].map((adapter) => `${adapter}-${name.replaceAll(' ', '-')}`);
-      const asked: string[][] = [[], []];
+      const requests: string[][] = [[], []];
       const limit = (maxGpuLoraCount: number | undefined) => (maxGpuLoraCount === undefined ? {} : { maxGpuLoraCount });
-      for (const of of asked) {
+      for (const received of requests) {
         const { runtime } = await here.serve({
           start: () => ({ model: 'base', llm: { contextLength: 4096, ...limit(ofEngine) } }),
           async *generate({ routing }: PreprocessedRequest) {
-            of.push(String(routing?.['lora_name']));
+            received.push(String(routing?.['lora_name']));
             yield { token_ids: [300], finish_reason: 'stop' };
           },
         });
@@ -245,17 +245,17 @@ describe('maxGpuLoraCount', () => {
         (seen) => JSON.stringify(seen) === JSON.stringify(adapters.map(() => ['1', String(replicas)])),
         25_000,
       );
-      const before = asked.map(({ length }) => length);
+      const before = requests.map(({ length }) => length);
       await ask(4);
       const homes = adapters.map(
-        (adapter) => asked.filter((of, index) => of.slice(before[index]).includes(adapter)).length,
+        (adapter) => requests.filter((received, index) => received.slice(before[index]).includes(adapter)).length,
       );
       expect(homes).toEqual([replicas, replicas]);
     },
   );
 });
 
-describe('the worker that a request goes to', () => {
+describe('the worker of a request', () => {
   async function three(options: Parameters<ReturnType<typeof deployment>['frontend']>[0]) {
     const here = deployment();
     const engines = [0, 1, 2].map(() => new CountingEngine('counting'));
@@ -268,7 +268,7 @@ describe('the worker that a request goes to', () => {
     return { engines, runtimes, frontend, seen: () => engines.map(({ seen }) => seen.length) };
   }
 
-  it('is the one that has the taints it asks for', async () => {
+  it('has the taints that the request requires', async () => {
     const { runtimes, frontend, seen } = await three({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
     await updateModelTaints((runtimes[1] as (typeof runtimes)[0]).endpoint('test.backend.generate'), ['gold']);
     const ask = () =>

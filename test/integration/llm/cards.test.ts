@@ -1,5 +1,3 @@
-import { describe, expect, it } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   computeBlockHashes,
   computeSequenceHashes,
@@ -11,31 +9,33 @@ import {
   type PreprocessedRequest,
   registerModel,
   unregisterModel,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import { cardOf, chat, type Deployment, deployments, post } from '../../helpers/llm/deployments.js';
-import { spell } from '../../helpers/llm/echo-engine.js';
+import { spell } from '../../helpers/llm/fixed-answer-engine.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
 
-/** Serves `test.COMPONENT.COMPONENT` on a runtime of its own, as model `card`, and counts what it is asked. */
+/** Serves `test.COMPONENT.COMPONENT` on a new runtime, as model `card`, and records the requests. */
 async function register(here: Deployment, component: string, options: ModelOptions) {
   const runtime = await here.runtime();
   const endpoint = runtime.endpoint<PreprocessedRequest, unknown>(`test.${component}.${component}`);
-  const asked: PreprocessedRequest[] = [];
+  const requests: PreprocessedRequest[] = [];
   await endpoint.serve((request) => {
-    asked.push(request);
+    requests.push(request);
     return { token_ids: spell('yes'), finish_reason: 'stop' };
   });
   await registerModel(endpoint, { modelPath, modelName: 'card', ...options });
-  return { asked, endpoint, runtime, card: cardOf(here, runtime.instanceId) };
+  return { requests, endpoint, runtime, card: cardOf(here, runtime.instanceId) };
 }
 
 const readiness = async ({ url }: Frontend): Promise<unknown> => (await fetch(`${url}/v1/models/card/ready`)).json();
 const status = async (frontend: Frontend, body: object = {}): Promise<number> =>
   (await chat(frontend, { model: 'card', ...body })).status;
 
-/** What a frontend's metrics say of the model `card`. */
+/** The metrics of a frontend about the model `card`. */
 async function figures({ url }: Frontend): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text();
   return Object.fromEntries(
@@ -46,7 +46,7 @@ async function figures({ url }: Frontend): Promise<Record<string, number>> {
   );
 }
 
-describe('what registerModel is told', () => {
+describe('the options of registerModel', () => {
   const options: ModelOptions = {
     modelAliases: ['carte', 'Karte'],
     modelTypes: ['chat'],
@@ -66,7 +66,7 @@ describe('what registerModel is told', () => {
     mediaDecoder: { image: { limits: { max_image_width: 64 } } },
     mediaFetcher: { user_agent: 'card/1' },
   };
-  const told = {
+  const fields = {
     display_name: 'card',
     aliases: ['carte', 'Karte'],
     model_type: 'Chat',
@@ -92,10 +92,10 @@ describe('what registerModel is told', () => {
     media_fetcher: { user_agent: 'card/1' },
   };
 
-  it('is on the card, of a model with a folder as of a name alone', async () => {
+  it('are on the card of a model with a folder and of a model with only a name', async () => {
     const here = deployment();
     const { card } = await register(here, 'folder', options);
-    expect(card).toMatchObject({ ...told, source_path: modelPath, architectural_max_context_length: 4096 });
+    expect(card).toMatchObject({ ...fields, source_path: modelPath, architectural_max_context_length: 4096 });
     const runtime = await here.runtime();
     const { modelTypes: _, ...named } = options;
     await registerModel(runtime.endpoint('test.named.named'), {
@@ -105,11 +105,11 @@ describe('what registerModel is told', () => {
       modelInput: 'tensor',
     });
     const alone = cardOf(here, runtime.instanceId);
-    expect(alone).toMatchObject({ ...told, model_type: 'TensorBased | Realtime', model_input: 'Tensor' });
+    expect(alone).toMatchObject({ ...fields, model_type: 'TensorBased | Realtime', model_input: 'Tensor' });
     expect(alone).not.toHaveProperty('source_path');
   });
 
-  it('has the documented defaults where it says nothing', async () => {
+  it('have the documented defaults', async () => {
     const { card } = await register(deployment(), 'plain', {});
     expect(card).toMatchObject({
       model_type: 'Chat | Completions',
@@ -124,7 +124,7 @@ describe('what registerModel is told', () => {
     for (const absent of ['aliases', 'lora', 'user_data', 'router_config']) expect(card).not.toHaveProperty(absent);
   });
 
-  it('of its sizes is in the metrics of a frontend', async () => {
+  it('are in the metrics of a frontend', async () => {
     const here = deployment();
     await register(here, 'sizes', {
       kvCacheBlockSize: 32,
@@ -148,7 +148,7 @@ describe('what registerModel is told', () => {
     );
   });
 
-  it('as aliases are names that clients may use', async () => {
+  it('define aliases that clients may use', async () => {
     const here = deployment();
     await register(here, 'named', { modelAliases: ['carte', 'Karte'] });
     const frontend = await here.frontend();
@@ -158,7 +158,7 @@ describe('what registerModel is told', () => {
     expect(await status(frontend, { model: 'charta' })).toBe(404);
   });
 
-  it('as needs keeps the model back until one of these sets of workers is there whole', async () => {
+  it('hide the model until one set of `needs` is complete', async () => {
     const here = deployment();
     const decode = await register(here, 'decode', {
       workerType: 'decode',
@@ -198,10 +198,10 @@ describe('what registerModel is told', () => {
       () => status(frontend),
       (code) => code === 503,
     );
-    expect(decode.asked).toEqual([]);
+    expect(decode.requests).toEqual([]);
   });
 
-  it('as a worker that prefills is no model by itself', async () => {
+  it('offer no model for a prefill worker alone', async () => {
     const here = deployment();
     await register(here, 'prefill', { workerType: 'prefill' });
     const frontend = await here.frontend();
@@ -213,7 +213,7 @@ describe('what registerModel is told', () => {
     expect(await status(frontend)).not.toBe(200);
   });
 
-  it('as its router takes the place of the frontend’s own', async () => {
+  it('replace the router options of the frontend', async () => {
     const turns = async (options: ModelOptions): Promise<number[]> => {
       const here = deployment();
       const workers = [await register(here, 'turns', options), await register(here, 'turns', options)];
@@ -227,28 +227,28 @@ describe('what registerModel is told', () => {
         expect(await chat(frontend, { model: 'card' }, { headers: { 'x-dynamo-session-id': session } })).toMatchObject({
           status: 200,
         });
-      // A router may know of a worker later than the frontend does.
-      for (let index = 0; workers.some(({ asked }) => asked.length === 0); index++) await ask(`other ${index}`);
-      const before = workers.map(({ asked }) => asked.length);
+      // A router may discover a worker later than the frontend does.
+      for (let index = 0; workers.some(({ requests }) => requests.length === 0); index++) await ask(`other ${index}`);
+      const before = workers.map(({ requests }) => requests.length);
       for (let index = 0; index < 24; index++) await ask('one');
-      return workers.map(({ asked }, which) => asked.length - (before[which] as number)).sort((a, b) => a - b);
+      return workers.map(({ requests }, which) => requests.length - (before[which] as number)).sort((a, b) => a - b);
     };
     expect(await turns({}), 'the session stays').toEqual([0, 24]);
     expect(await turns({ router: { mode: 'round_robin' } }), 'without sessions').toEqual([12, 12]);
   });
 });
 
-describe('what an engine says of itself at its start', () => {
-  const engine = (llm: LlmRegistration, asked: PreprocessedRequest[] = []): LLMEngine => ({
+describe('the result of engine.start', () => {
+  const engine = (llm: LlmRegistration, requests: PreprocessedRequest[] = []): LLMEngine => ({
     start: () => ({ model: 'card', llm }),
     isQuiescent: () => true,
     async *generate(request) {
-      asked.push(request);
+      requests.push(request);
       yield { token_ids: spell('y'), finish_reason: 'length', disaggregated_params: {} };
     },
   });
 
-  it('is on its card and in the metrics of a frontend', async () => {
+  it('is on the card and in the metrics of a frontend', async () => {
     const here = deployment();
     const { runtime } = await here.serve(
       engine({
@@ -295,7 +295,7 @@ describe('what an engine says of itself at its start', () => {
     );
   });
 
-  it('is not advertised where it is left out', async () => {
+  it('does not advertise absent fields', async () => {
     const here = deployment();
     const { runtime } = await here.serve(engine({}));
     const { runtime_config } = cardOf(here, runtime.instanceId) as { runtime_config: Record<string, unknown> };
@@ -311,15 +311,15 @@ describe('what an engine says of itself at its start', () => {
       expect(runtime_config).not.toHaveProperty(absent);
   });
 
-  it('as its ranks is what a router by KV chooses among', async () => {
+  it('defines the ranks from which a KV router chooses', async () => {
     const here = deployment();
-    const asked: PreprocessedRequest[] = [];
+    const requests: PreprocessedRequest[] = [];
     await here.serve(
-      engine({ kvCacheBlockSize: 16, totalKvBlocks: 256, dataParallelSize: 3, dataParallelStartRank: 4 }, asked),
+      engine({ kvCacheBlockSize: 16, totalKvBlocks: 256, dataParallelSize: 3, dataParallelStartRank: 4 }, requests),
     );
     const frontend = await here.frontend({ router: { mode: 'kv', kv: { router_temperature: 1 } } });
     await frontend.waitForModel('card');
-    const ranks = (): number[] => [...new Set(asked.map(({ routing }) => routing?.['dp_rank'] as number))].sort();
+    const ranks = (): number[] => [...new Set(requests.map(({ routing }) => routing?.['dp_rank'] as number))].sort();
     await waitFor(
       'all ranks',
       async () => (expect(await status(frontend)).toBe(200), ranks()),
@@ -329,7 +329,7 @@ describe('what an engine says of itself at its start', () => {
   });
 
   it.each([true, false])(
-    'as enableEagle %s is how a router by KV reads the blocks that it publishes',
+    'defines with enableEagle %s how a KV router hashes the published blocks',
     async (enableEagle) => {
       const here = deployment();
       let worker: EngineWorker | undefined;
@@ -341,7 +341,7 @@ describe('what an engine says of itself at its start', () => {
       });
       const frontend = await here.frontend({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
       await frontend.waitForModel('card');
-      // One token more than four blocks: a block of pairs has the first token of the next one.
+      // One token more than four blocks: a block of pairs includes the first token of the next block.
       const [known, strange] = [300, 400].map((from) => Array.from({ length: 65 }, (_, index) => from + index)) as [
         number[],
         number[],
@@ -381,18 +381,18 @@ describe('what an engine says of itself at its start', () => {
   );
 
   it.each([
-    ['is what clients are told, and longer prompts reach the engine', undefined, 200],
+    ['is shown to clients and does not limit prompts', undefined, 200],
     [
-      'bounds what clients may ask where the engine has a budget of tokens',
+      'limits prompts if the engine has a token budget',
       { token_budget: { combined_limit: 64, reject_prompt_overflow: true } },
       400,
     ],
-  ])('as its context %s', async (_, runtimeData, expected) => {
+  ])('has a context length that %s', async (_, runtimeData, expected) => {
     const here = deployment();
-    const asked: PreprocessedRequest[] = [];
+    const requests: PreprocessedRequest[] = [];
     const llm = { contextLength: 64 };
     await here.serve({
-      ...engine(llm, asked),
+      ...engine(llm, requests),
       start: () => ({ model: 'card', llm, ...(runtimeData === undefined ? {} : { runtimeData }) }),
     });
     const frontend = await here.frontend();
@@ -403,11 +403,11 @@ describe('what an engine says of itself at its start', () => {
     });
     expect(await status(frontend)).toBe(200);
     const long = await chat(frontend, { model: 'card', messages: [{ role: 'user', content: 'block '.repeat(100) }] });
-    expect([long.status, asked.length]).toEqual([expected, expected === 200 ? 2 : 1]);
+    expect([long.status, requests.length]).toEqual([expected, expected === 200 ? 2 : 1]);
     if (expected === 400) expect(await long.text()).toContain('64');
   });
 
-  it('beyond 32 bits, and the load and the blocks that it publishes, are counts as smaller ones are', async () => {
+  it('accepts counts beyond 32 bits, as load and blocks do', async () => {
     const here = deployment();
     let worker: EngineWorker | undefined;
     const large: LLMEngine = {
@@ -437,7 +437,7 @@ describe('what an engine says of itself at its start', () => {
     );
   });
 
-  it('as its bootstrap is where a decode worker meets it, before the prefill is done', async () => {
+  it('gives a decode worker the bootstrap address before the prefill is complete', async () => {
     const here = deployment();
     const [prefilled, decoded]: [PreprocessedRequest[], PreprocessedRequest[]] = [[], []];
     await here.serve(

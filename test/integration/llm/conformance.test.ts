@@ -1,15 +1,15 @@
+import type { LLMEngine, RawEngine } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 import { TinyLlamaEngine } from '../../../examples/tiny-llama/engine.js';
-import type { LLMEngine, RawEngine } from '../../../lib/index.js';
 import { runConformance } from '../../helpers/llm/conformance.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 
-describe('upstream conformance kit', () => {
+describe('the upstream conformance kit', () => {
   it('passes for the tiny Llama engine', async () => {
     await runConformance('token', () => new TinyLlamaEngine());
   });
 
-  it('passes for an engine that ignores its signal: the native side ends it', async () => {
+  it('passes for an engine that ignores its signal, because the native side ends it', async () => {
     const engine = (): LLMEngine => ({
       start: () => ({ model: 'deaf' }),
       async *generate(request) {
@@ -52,11 +52,11 @@ describe('upstream conformance kit', () => {
     await runConformance('encode', encoder);
   });
 
-  it('fails an encoder that gives tokens', async () => {
+  it('fails for an encoder that returns tokens', async () => {
     await expect(runConformance('encode', () => new CountingEngine('mouth'))).rejects.toThrow(/encode/i);
   });
 
-  it('fails an engine that ends without a finish reason', async () => {
+  it('fails for an engine that ends without a finish reason', async () => {
     class Mute extends CountingEngine {
       override async *generate() {
         yield { token_ids: [1] };
@@ -65,7 +65,7 @@ describe('upstream conformance kit', () => {
     await expect(runConformance('token', () => new Mute('mute'))).rejects.toThrow(/finish_reason/);
   });
 
-  it('fails an engine whose cleanup throws', async () => {
+  it('fails for an engine whose cleanup throws', async () => {
     class Messy extends CountingEngine {
       override cleanup() {
         throw new Error('cannot let go');

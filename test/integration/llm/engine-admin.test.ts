@@ -1,5 +1,5 @@
+import { type DistributedRuntime, DynamoError, type EngineMetrics } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import { type DistributedRuntime, DynamoError, type EngineMetrics } from '../../../lib/index.js';
 import { chat, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { waitFor } from '../../helpers/wait.js';
@@ -66,7 +66,7 @@ describe('the controls of an engine', () => {
     expect(missing.status).toBe(404);
   });
 
-  it('take the worker out of discovery and back', async () => {
+  it('remove the worker from discovery and add it again', async () => {
     const here = deployment(status);
     const engine = new Controlled('controlled');
     const { runtime } = await here.serve(engine);
@@ -81,7 +81,7 @@ describe('the controls of an engine', () => {
     expect(engine.asleep).toBe(false);
   });
 
-  it('are refused by validateEngineControl before the worker leaves', async () => {
+  it('are rejected by validateEngineControl before the worker leaves discovery', async () => {
     const here = deployment(status);
     const engine = new Controlled('controlled');
     const { runtime } = await here.serve(engine);
@@ -93,7 +93,7 @@ describe('the controls of an engine', () => {
 });
 
 describe("an engine's own metrics", () => {
-  it('show on every scrape with what was set last', async () => {
+  it('are part of every scrape, with the last text', async () => {
     let metrics: EngineMetrics | undefined;
     class Measured extends CountingEngine {
       setupMetrics(given: EngineMetrics) {
@@ -120,7 +120,7 @@ describe("an engine's own metrics", () => {
     expect(await scrape()).not.toContain('own_queue');
   });
 
-  it('that cannot be set up keep the worker from starting', async () => {
+  it('prevent the start of the worker if setupMetrics throws', async () => {
     class Unmeasurable extends CountingEngine {
       setupMetrics() {
         throw new Error('no registry');
@@ -130,8 +130,8 @@ describe("an engine's own metrics", () => {
   });
 });
 
-describe('the end of an engine', () => {
-  it('comes to its cleanup though it drains for ever', async () => {
+describe('the close of a worker', () => {
+  it('calls cleanup although drain never settles', async () => {
     const engine = new CountingEngine('drained');
     let cleaned = false;
     const ends = Object.assign(engine, {
@@ -144,8 +144,8 @@ describe('the end of an engine', () => {
   });
 });
 
-describe('a worker behind a frontend', () => {
-  it('gets no request while it sleeps', async () => {
+describe('a sleeping worker', () => {
+  it('receives no requests from a frontend', async () => {
     const here = deployment(status);
     const { runtime } = await here.serve(new Controlled('controlled'));
     const frontend = await here.frontend();

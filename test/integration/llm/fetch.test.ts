@@ -1,17 +1,17 @@
 import { resolve } from 'node:path';
+import { DynamoError, fetchModel } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
-import { DynamoError, fetchModel } from '../../../lib/index.js';
 
-// Nothing here may go out: the hub is a port on which nobody listens.
+// No test may use the network: the address of the hub is a closed port.
 process.env['HF_ENDPOINT'] = 'http://127.0.0.1:9';
 
 describe('fetchModel', () => {
-  it('gives a local folder back', async () => {
+  it('returns a local folder unchanged', async () => {
     expect(resolve(await fetchModel(modelPath))).toBe(resolve(modelPath));
   });
 
-  it('says which folder is not there', async () => {
+  it('rejects a missing folder and names it', async () => {
     for (const missing of ['./nowhere', '/nowhere/at/all']) {
       await expect(fetchModel(missing)).rejects.toMatchObject({
         code: 'DYN_NOT_FOUND',
@@ -20,7 +20,7 @@ describe('fetchModel', () => {
     }
   });
 
-  it('says what kept it from the hub', async () => {
+  it('rejects with the reason if the hub is unreachable', async () => {
     const fetched = fetchModel('dynamo-node-tests/no-such-model', { ignoreWeights: true });
     await expect(fetched).rejects.toBeInstanceOf(DynamoError);
     await expect(fetched).rejects.toMatchObject({
@@ -30,14 +30,14 @@ describe('fetchModel', () => {
     });
   });
 
-  it('is given up with its signal', async () => {
+  it('rejects with the reason of an aborted signal', async () => {
     const reason = new Error('enough');
     await expect(fetchModel('dynamo-node-tests/no-such-model', { signal: AbortSignal.abort(reason) })).rejects.toBe(
       reason,
     );
   });
 
-  it('checks its arguments', async () => {
+  it('rejects invalid arguments', async () => {
     await expect(fetchModel(3 as never)).rejects.toThrow('fetchModel name: expected a string, got 3');
     await expect(fetchModel('x', { weights: false } as never)).rejects.toThrow(/options\.weights: unknown option/);
   });

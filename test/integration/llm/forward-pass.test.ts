@@ -1,11 +1,6 @@
 import { createServer } from 'node:net';
+import { type ForwardPassMetrics, ForwardPassPublisher, ForwardPassRelay, ForwardPassSubscriber } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import {
-  type ForwardPassMetrics,
-  ForwardPassPublisher,
-  ForwardPassRelay,
-  ForwardPassSubscriber,
-} from '../../../lib/index.js';
 import { deployments } from '../../helpers/llm/deployments.js';
 import { waitFor } from '../../helpers/wait.js';
 
@@ -13,16 +8,16 @@ const deployment = deployments();
 const path = 'test.backend.generate';
 
 describe('forward-pass metrics', () => {
-  it('reach a subscriber, each rank counted by itself', async () => {
+  it('reach a subscriber, with one counter per rank', async () => {
     const here = deployment();
     const [worker, planner] = [await here.runtime(), await here.runtime()];
     const received: ForwardPassMetrics[] = [];
-    await using subscriber = await ForwardPassSubscriber.open(
+    await using subscriber = await ForwardPassSubscriber.create(
       planner.endpoint(path),
       (metrics) => void received.push(metrics),
     );
-    await using publisher = await ForwardPassPublisher.open(worker.endpoint(path), { ranks: 2 });
-    // A sign of life of each rank says that they are connected.
+    await using publisher = await ForwardPassPublisher.create(worker.endpoint(path), { ranks: 2 });
+    // A heartbeat of each rank shows that they are connected.
     await waitFor(
       'both ranks',
       () => subscriber.latest(),
@@ -66,12 +61,12 @@ describe('forward-pass metrics', () => {
     expect(counters).toEqual(counters.map((_, index) => (counters[0] as number) + index));
   });
 
-  it('of a worker that has left are forgotten', async () => {
+  it('of a worker that has left are removed', async () => {
     const here = deployment();
     const [worker, planner] = [await here.runtime(), await here.runtime()];
-    await using subscriber = await ForwardPassSubscriber.open(planner.endpoint(path));
+    await using subscriber = await ForwardPassSubscriber.create(planner.endpoint(path));
     await worker.endpoint(path).serve(() => 1);
-    await using publisher = await ForwardPassPublisher.open(worker.endpoint(path));
+    await using publisher = await ForwardPassPublisher.create(worker.endpoint(path));
     await waitFor(
       'the rank',
       () => subscriber.latest(),
@@ -86,13 +81,13 @@ describe('forward-pass metrics', () => {
     await publisher.close();
   });
 
-  it('are checked before they are sent', async () => {
+  it('are validated before they are sent', async () => {
     const runtime = await deployment().runtime();
     const endpoint = runtime.endpoint(path);
-    await expect(ForwardPassPublisher.open(endpoint, { ranks: 0 })).rejects.toThrow(
+    await expect(ForwardPassPublisher.create(endpoint, { ranks: 0 })).rejects.toThrow(
       /ranks: expected an integer from 1/,
     );
-    const publisher = await ForwardPassPublisher.open(endpoint, { workerId: 'worker-a' });
+    const publisher = await ForwardPassPublisher.create(endpoint, { workerId: 'worker-a' });
     expect(() => publisher.publish({} as never)).toThrow('pass.wallTimeSeconds: expected a number');
     expect(() => publisher.publish({ wallTimeSeconds: 1, scheduled: { prefillTokens: -1 } })).toThrow(RangeError);
     expect(() => publisher.publish({ wallTimeSeconds: 1, queued: { prefillKvTokens: 1 } as never })).toThrow(
@@ -104,7 +99,7 @@ describe('forward-pass metrics', () => {
     expect(() => publisher.publish({ wallTimeSeconds: 1 })).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
   });
 
-  it('of an engine in another process are passed on', async () => {
+  it('of an engine in another process are relayed', async () => {
     const silent = createServer();
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as { port: number };
@@ -112,7 +107,7 @@ describe('forward-pass metrics', () => {
       silent.on('connection', (socket) => (socket.destroy(), resolve())),
     );
     const runtime = await deployment().runtime();
-    await using relay = await ForwardPassRelay.open(runtime.endpoint(path), `tcp://127.0.0.1:${port}`);
+    await using relay = await ForwardPassRelay.create(runtime.endpoint(path), `tcp://127.0.0.1:${port}`);
     await connected;
     await relay.close();
     await new Promise((resolve) => silent.close(resolve));

@@ -1,8 +1,8 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ChatChunk, HttpFrontendOptions, ProcessorFactory } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
-import type { ChatChunk, HttpFrontendOptions, ProcessorFactory } from '../../../lib/index.js';
 import { chat, deployments, post, serverSentEvents } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
@@ -23,7 +23,7 @@ const chunk = (
   finish_reason: ChatChunk['choices'][number]['finish_reason'] = null,
 ): ChatChunk => ({ choices: [{ index: 0, delta, finish_reason }] });
 
-/** Thinks aloud, then calls a tool. */
+/** Generates reasoning, then a tool call. */
 const thinking: ProcessorFactory = () => ({
   async *process() {
     yield chunk({ role: 'assistant', reasoning_content: 'let me ' });
@@ -38,8 +38,8 @@ const thinking: ProcessorFactory = () => ({
   },
 });
 
-describe('options of the HTTP frontend', () => {
-  it('requestTemplate fills in what a request lacks', async () => {
+describe('the options of the HTTP frontend', () => {
+  it('requestTemplate adds missing fields to a request', async () => {
     const requestTemplate = join(temporaryFolder(), 'template.json');
     writeFileSync(requestTemplate, JSON.stringify({ model: 'counting', temperature: 0.25, max_completion_tokens: 7 }));
     const { frontend } = await counting({ requestTemplate });
@@ -47,12 +47,12 @@ describe('options of the HTTP frontend', () => {
     expect(await response.json()).toMatchObject({ model: 'counting', usage: { completion_tokens: 7 } });
   });
 
-  it('requestTemplate that is none keeps the frontend from starting', async () => {
+  it('an invalid requestTemplate prevents the start of the frontend', async () => {
     const requestTemplate = join(temporaryFolder(), 'template.json');
     await expect(deployment().frontend({ requestTemplate })).rejects.toThrow();
   });
 
-  it('tokenizerFallback lets a model in whose tokenizer the faster one cannot load, or keeps it out', async () => {
+  it('tokenizerFallback decides whether a model is offered if the fast tokenizer cannot load', async () => {
     const model = join(temporaryFolder(), 'model');
     cpSync(modelPath, model, { recursive: true });
     const file = join(model, 'tokenizer.json');
@@ -81,7 +81,7 @@ describe('options of the HTTP frontend', () => {
   });
 
   it.each(['default', 'fastokens', 'basetenkenizer'] as const)(
-    'tokenizer %s gives the same tokens',
+    'tokenizer %s returns the same tokens',
     async (tokenizer) => {
       const { frontend } = await counting({ tokenizer });
       const response = await chat(frontend, {
@@ -102,7 +102,7 @@ describe('options of the HTTP frontend', () => {
     },
   );
 
-  it('streamingReasoningDispatch sends the reasoning as an event of its own', async () => {
+  it('streamingReasoningDispatch sends the reasoning as a separate event', async () => {
     const events = async (options: HttpFrontendOptions) => {
       const { frontend } = await counting({ processor: thinking, ...options });
       return serverSentEvents(await chat(frontend, { model: 'counting', stream: true }));
@@ -117,7 +117,7 @@ describe('options of the HTTP frontend', () => {
     ).toBe(false);
   });
 
-  it('streamingToolDispatch sends a tool call as an event of its own', async () => {
+  it('streamingToolDispatch sends a tool call as a separate event', async () => {
     const events = async (options: HttpFrontendOptions) => {
       const { frontend } = await counting({ processor: thinking, ...options });
       return serverSentEvents(await chat(frontend, { model: 'counting', stream: true }));
@@ -144,7 +144,7 @@ describe('options of the HTTP frontend', () => {
     },
   );
 
-  it('stripAnthropicPreamble takes the billing line out of the prompt', async () => {
+  it('stripAnthropicPreamble removes the billing line from the prompt', async () => {
     const tokens = async (stripAnthropicPreamble: boolean) => {
       const { frontend } = await counting({ anthropicApi: true, stripAnthropicPreamble });
       const system = 'x-anthropic-billing-header: cc_version=1.2.3; cch=00000;\nBe brief.';
@@ -159,12 +159,12 @@ describe('options of the HTTP frontend', () => {
     expect(await tokens(false)).toBeGreaterThan(await tokens(true));
   });
 
-  it('migrationMaxTokens and migrationLimit are taken', async () => {
+  it('migrationMaxTokens and migrationLimit are accepted', async () => {
     const { frontend } = await counting({ migrationLimit: 1, migrationMaxTokens: 64 });
     expect((await chat(frontend, { model: 'counting', max_tokens: 2 })).status).toBe(200);
   });
 
-  it('a sessionAffinityMode, a busy threshold and a KV option that are none are refused by name', async () => {
+  it('an unknown sessionAffinityMode, busy threshold and KV option are rejected by name', async () => {
     const here = deployment();
     await expect(here.frontend({ router: { kv: { router_temperature: 'hot' } } as never })).rejects.toThrow(
       /router\.kv/,

@@ -1,6 +1,4 @@
 import { createServer } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   BuiltInWorker,
   DistributedRuntime,
@@ -8,24 +6,24 @@ import {
   Frontend,
   type HttpFrontendOptions,
   serveEngine,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 function cluster() {
   const made = privateCluster();
-  closing.push(() => made.remove());
+  onEnd(() => made.remove());
   return made;
 }
 
 async function frontend(options: HttpFrontendOptions, runtime = cluster().options): Promise<Frontend> {
   const started = await Frontend.start(runtime, { host: '127.0.0.1', port: 0, ...options });
-  closing.push(() => started.close());
+  onEnd(() => started.close());
   await started.ready;
   return started;
 }
@@ -45,7 +43,7 @@ async function chat({ url }: Frontend, model: string): Promise<{ content: string
 }
 
 describe('a frontend', () => {
-  it('answers on the port that it reports, and no more after its close', async () => {
+  it('answers on the port that it reports until its close', async () => {
     const started = await frontend({});
     expect(started.port).toBeGreaterThan(0);
     expect(started.url).toBe(`http://127.0.0.1:${started.port}`);
@@ -56,14 +54,14 @@ describe('a frontend', () => {
     await started.ended;
   });
 
-  it('lets an answer of 7 s end before it closes, and waits no longer than it may', { timeout: 60_000 }, async () => {
+  it('waits at close for a response of 7 s, up to timeoutMs', { timeout: 60_000 }, async () => {
     const here = cluster();
     const runtime = await DistributedRuntime.create(here.options);
-    closing.push(() => runtime.close());
+    onEnd(() => runtime.close());
     const worker = await serveEngine(runtime.endpoint('test.backend.generate'), new CountingEngine('counting', 100), {
       modelPath,
     });
-    closing.push(() => worker.close({ timeoutMs: 1000 }));
+    onEnd(() => worker.close({ timeoutMs: 1000 }));
     const whileAnswering = async (timeoutMs: number): Promise<{ seconds: number; answer: Promise<string> }> => {
       const started = await Frontend.start(here.options, { host: '127.0.0.1', port: 0 });
       await started.waitForModel('counting');
@@ -89,10 +87,10 @@ describe('a frontend', () => {
     await hasty.answer.catch(() => {});
   });
 
-  it('names a taken port before anything starts', async () => {
+  it('rejects a port that is in use before it starts anything', async () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
-    closing.push(() => new Promise((resolve) => taken.close(resolve)));
+    onEnd(() => new Promise((resolve) => taken.close(resolve)));
     const { port } = taken.address() as { port: number };
     const refused = Frontend.start(cluster().options, { host: '127.0.0.1', port });
     await expect(refused).rejects.toMatchObject({
@@ -103,7 +101,7 @@ describe('a frontend', () => {
     await expect(refused).rejects.toThrow(`127.0.0.1:${port}`);
   });
 
-  it('closes the runtime that it was given', async () => {
+  it('closes its runtime', async () => {
     const runtime = await DistributedRuntime.create(cluster().options);
     const started = await Frontend.start(runtime, { host: '127.0.0.1', port: 0 });
     await started.ready;
@@ -111,7 +109,7 @@ describe('a frontend', () => {
     expect(() => runtime.endpoint('a.b.c')).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
   });
 
-  it('says of what is asked of it that it is closed, or that it is asked amiss', async () => {
+  it('rejects invalid arguments, and calls after close', async () => {
     const started = await frontend({});
     await expect(started.models(3 as never)).rejects.toThrow('frontend.models options: expected an object, got 3');
     await expect(started.models({ nope: 1 } as never)).rejects.toThrow(/frontend.models options.nope: unknown option/);
@@ -129,7 +127,7 @@ describe('a frontend', () => {
   });
 
   it.each(['round_robin', 'random', 'power_of_two_choices', 'kv', 'least_loaded', 'device_aware_weighted'] as const)(
-    'finds the built-in mocker on an endpoint and routes by %s',
+    'discovers the built-in mocker on an endpoint and routes by %s',
     async (mode) => {
       const made = cluster();
       const worker = await BuiltInWorker.start(made.options, 'test.backend.generate', {
@@ -138,7 +136,7 @@ describe('a frontend', () => {
         modelName: 'mocked',
         config: { engine: { speedup_ratio: 0 } },
       });
-      closing.push(() => worker.close());
+      onEnd(() => worker.close());
       await worker.ready;
       const started = await frontend({ router: { mode }, migrationLimit: 2, namespace: 'test' }, made.options);
       await started.waitForModel('mocked');
@@ -146,26 +144,26 @@ describe('a frontend', () => {
     },
   );
 
-  it('finds the built-in echo on an endpoint', async () => {
+  it('discovers the built-in echo on an endpoint', async () => {
     const made = cluster();
     const worker = await BuiltInWorker.start(made.options, 'test.backend.generate', {
       kind: 'echo',
       modelName: 'echo',
     });
-    closing.push(() => worker.close());
+    onEnd(() => worker.close());
     await worker.ready;
     const started = await frontend({}, made.options);
     await started.waitForModel('echo');
     expect((await chat(started, 'echo')).content).toContain('one two three');
   });
 
-  it('sees no model of another namespace than the one asked for', async () => {
+  it('offers only models of its namespace option', async () => {
     const made = cluster();
     const worker = await BuiltInWorker.start(made.options, 'here.backend.generate', {
       kind: 'echo',
       modelName: 'echo',
     });
-    closing.push(() => worker.close());
+    onEnd(() => worker.close());
     await worker.ready;
     const elsewhere = await frontend({ namespace: 'there' }, made.options);
     const here = await frontend({ namespacePrefix: 'he' }, made.options);
@@ -173,7 +171,7 @@ describe('a frontend', () => {
     expect(await elsewhere.models()).toEqual([]);
   });
 
-  it('offers the Anthropic API where asked to', async () => {
+  it('offers the Anthropic API if anthropicApi is set', async () => {
     const ask = async (options: HttpFrontendOptions) => {
       const { url } = await frontend({ engine: { kind: 'echo', modelName: 'echo' }, ...options });
       const response = await fetch(`${url}/v1/messages`, {
@@ -189,19 +187,19 @@ describe('a frontend', () => {
     expect(body).toContain('one two');
   });
 
-  it('refuses options of the crates that they do not know', async () => {
+  it('rejects unknown options of the crates', async () => {
     const refused = () =>
       Frontend.start(cluster().options, { port: 0, router: { mode: 'kv', kv: { overlap: 1 } as never } });
     expect(refused).toThrow(/router\.kv\.overlap: unknown option/);
   });
 
-  it('refuses certificates that are not there', async () => {
+  it('rejects missing certificates', async () => {
     const started = await Frontend.start(cluster().options, {
       host: '127.0.0.1',
       port: 0,
       tls: { certPath: '/none.pem', keyPath: '/none.pem' },
     });
-    closing.push(() => started.close().catch(() => {}));
+    onEnd(() => started.close().catch(() => {}));
     await expect(started.ready).rejects.toThrow(/none\.pem/);
     await expect(started.ended).rejects.toBeInstanceOf(DynamoError);
   });
@@ -213,7 +211,7 @@ describe('a frontend', () => {
       metricsPort: 0,
       engine: { kind: 'echo', modelName: 'echo' },
     });
-    closing.push(() => started.close());
+    onEnd(() => started.close());
     await started.ready;
     expect(started.url).toMatch(/^grpc:\/\/127\.0\.0\.1:\d+$/);
   });

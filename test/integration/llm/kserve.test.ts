@@ -1,6 +1,7 @@
 import { Client, credentials } from '@grpc/grpc-js';
-import { afterEach, describe, expect, it } from 'vitest';
-import { Frontend, registerModel } from '../../../lib/index.js';
+import { Frontend, registerModel } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { type Deployment, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { decode, encode, type Message } from '../../helpers/llm/protobuf.js';
@@ -8,20 +9,17 @@ import { freePort } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 type Fields = ReturnType<typeof decode>;
 
 /** A KServe client of a frontend. */
 async function kserve(here: Deployment) {
   const frontend = await Frontend.start(here.options, { input: 'grpc', port: 0, metricsPort: 0 });
-  closing.push(() => frontend.close({ timeoutMs: 5000 }));
+  onEnd(() => frontend.close({ timeoutMs: 5000 }));
   await frontend.ready;
   const client = new Client(frontend.url.replace('grpc://', ''), credentials.createInsecure());
-  closing.push(() => client.close());
+  onEnd(() => client.close());
   const path = (method: string): string => `/inference.GRPCInferenceService/${method}`;
   const call = (method: string, message: Message = {}): Promise<Fields> =>
     new Promise((resolve, reject) => {
@@ -47,7 +45,7 @@ async function kserve(here: Deployment) {
 }
 
 const text = (value: unknown): string => (value as Buffer).toString();
-/** The text of the first output of a ModelInferResponse: its tensor's contents, or the raw ones with their length before. */
+/** The text of the first output of a ModelInferResponse: tensor contents, or raw contents with a length prefix. */
 function output(response: Fields): string {
   const [tensor] = response.get(5) as Buffer[];
   const contents = decode(tensor as Buffer).get(5)?.[0];
@@ -63,7 +61,7 @@ const infer = (model: string, prompt: string, more: Message = {}): Message => ({
 });
 
 describe('KServe over gRPC', () => {
-  it('answers for a token engine in TypeScript', async () => {
+  it('serves a token engine in TypeScript', async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const { call, ready } = await kserve(here);
@@ -78,11 +76,11 @@ describe('KServe over gRPC', () => {
     expect(output(reply)).toMatch(/./);
   });
 
-  it('shows its metrics on a port of their own', async () => {
+  it('serves its metrics on a separate port', async () => {
     const here = deployment();
     const metricsPort = await freePort();
     const frontend = await Frontend.start(here.options, { input: 'grpc', port: 0, metricsPort });
-    closing.push(() => frontend.close({ timeoutMs: 5000 }));
+    onEnd(() => frontend.close({ timeoutMs: 5000 }));
     await frontend.ready;
     const scrape = () =>
       fetch(`http://127.0.0.1:${metricsPort}/metrics`).then(
@@ -92,7 +90,7 @@ describe('KServe over gRPC', () => {
     expect(await waitFor('the metrics', scrape)).toMatch(/^dynamo_/m);
   });
 
-  it('streams', async () => {
+  it('streams responses', async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const { stream, ready } = await kserve(here);
@@ -105,19 +103,19 @@ describe('KServe over gRPC', () => {
     expect(replies.map((reply) => output(decode(reply.get(2)?.[0] as Buffer))).join('')).toMatch(/./);
   });
 
-  it('refuses a model that is none, and a request without text', async () => {
+  it('rejects an unknown model and a request without text', async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const { call, ready } = await kserve(here);
     await ready('counting');
-    await expect(call('ModelInfer', infer('nobody', 'x'))).rejects.toMatchObject({ code: 5 });
+    await expect(call('ModelInfer', infer('unknown', 'x'))).rejects.toMatchObject({ code: 5 });
     await expect(call('ModelInfer', { 1: 'counting' })).rejects.toMatchObject({
       code: 3,
       details: expect.stringContaining('text_input'),
     });
   });
 
-  it('hands tensors to a worker in TypeScript', async () => {
+  it('sends tensors to a worker in TypeScript', async () => {
     const here = deployment();
     const runtime = await here.runtime();
     type Tensor = {

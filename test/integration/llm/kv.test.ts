@@ -1,26 +1,24 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { DistributedRuntime, type EngineWorker, Frontend, serveEngine } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
-import { DistributedRuntime, type EngineWorker, Frontend, serveEngine } from '../../../lib/index.js';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { LoadedEngine } from '../../helpers/llm/engines.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 describe('an engine that publishes', () => {
-  it('has publishers once it serves, and its load is in the metrics', async () => {
+  it('has publishers after it serves, and its load is in the metrics', async () => {
     const cluster = privateCluster();
-    closing.push(() => cluster.remove());
+    onEnd(() => cluster.remove());
     const runtime = await DistributedRuntime.create(cluster.options);
-    closing.push(() => runtime.close());
+    onEnd(() => runtime.close());
     const engine = new LoadedEngine('counting');
     const served = await serveEngine(runtime.endpoint('test.backend.generate'), engine, { modelPath });
-    closing.push(() => served.close());
+    onEnd(() => served.close());
     await served.ready;
     const worker = engine.worker as EngineWorker;
     expect(worker.workerId).toBe(runtime.instanceId);
@@ -53,21 +51,21 @@ describe('an engine that publishes', () => {
     expect(() => worker.publishKvEvents([{ event_id: 1, data: 'gone' } as never])).toThrow(TypeError);
   });
 
-  it('is found by a frontend that routes by KV', async () => {
+  it('is discovered by a frontend that routes by KV', async () => {
     const cluster = privateCluster();
-    closing.push(() => cluster.remove());
+    onEnd(() => cluster.remove());
     const runtime = await DistributedRuntime.create(cluster.options);
-    closing.push(() => runtime.close());
+    onEnd(() => runtime.close());
     const served = await serveEngine(runtime.endpoint('test.backend.generate'), new LoadedEngine('counting'), {
       modelPath,
     });
-    closing.push(() => served.close());
+    onEnd(() => served.close());
     const frontend = await Frontend.start(cluster.options, {
       host: '127.0.0.1',
       port: 0,
       router: { mode: 'kv', kv: { router_temperature: 0 } },
     });
-    closing.push(() => frontend.close());
+    onEnd(() => frontend.close());
     await frontend.waitForModel('counting');
     const response = await fetch(`${frontend.url}/v1/chat/completions`, {
       method: 'POST',

@@ -1,13 +1,14 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { Frontend, type HttpFrontendOptions } from '../../../lib/index.js';
+import { Frontend, type HttpFrontendOptions } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { root } from '../../helpers/project.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
 
-interface Told {
+interface WorkerEvent {
   event: string;
   id?: string;
   most?: number;
@@ -16,21 +17,18 @@ interface Told {
 
 interface Worker {
   process: ChildProcess;
-  told: Told[];
+  events: WorkerEvent[];
 }
 
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 async function startWorker(dir: string): Promise<Worker> {
   const child = fork(join(root, 'test/helpers/llm/programs/migrating-worker.ts'), [dir, '20'], {
     execArgv: ['--import', 'tsx'],
   });
-  const told: Told[] = [];
-  child.on('message', (message) => told.push(message as Told));
-  closing.push(async () => {
+  const events: WorkerEvent[] = [];
+  child.on('message', (message) => events.push(message as WorkerEvent));
+  onEnd(async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill('SIGKILL');
@@ -38,11 +36,11 @@ async function startWorker(dir: string): Promise<Worker> {
   });
   await waitFor(
     'the worker',
-    () => told,
+    () => events,
     (all) => all.some(({ event }) => event === 'ready'),
     120_000,
   );
-  return { process: child, told };
+  return { process: child, events };
 }
 
 async function* streamed(url: string, most: number): AsyncGenerator<{ content: string; finish: string | null }> {
@@ -73,17 +71,17 @@ async function* streamed(url: string, most: number): AsyncGenerator<{ content: s
   }
 }
 
-describe('a worker killed in mid-stream', () => {
+describe('a stream whose worker is killed', () => {
   it.each<[string, HttpFrontendOptions, boolean]>([
-    ['moves where the limit lets it', { migrationLimit: 3 }, true],
-    ['is lost where it may not move', { migrationLimit: 0 }, false],
-    ['is lost where it is too long to move', { migrationLimit: 3, migrationMaxTokens: 12 }, false],
-  ])('its stream %s', async (_what, options, moves) => {
+    ['moves within migrationLimit', { migrationLimit: 3 }, true],
+    ['fails without migrationLimit', { migrationLimit: 0 }, false],
+    ['fails if it is longer than migrationMaxTokens', { migrationLimit: 3, migrationMaxTokens: 12 }, false],
+  ])('%s', async (_what, options, moves) => {
     const cluster = privateCluster();
-    closing.push(() => cluster.remove());
+    onEnd(() => cluster.remove());
     const workers = await Promise.all([startWorker(cluster.dir), startWorker(cluster.dir)]);
     const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, ...options });
-    closing.push(() => frontend.close());
+    onEnd(() => frontend.close());
     await frontend.waitForModel('counting');
 
     let items = 0;
@@ -94,7 +92,7 @@ describe('a worker killed in mid-stream', () => {
         items += 1;
         last = finish ?? last;
         if (items !== 10) continue;
-        killed = workers.find(({ told }) => told.some(({ event }) => event === 'generate'));
+        killed = workers.find(({ events }) => events.some(({ event }) => event === 'generate'));
         killed?.process.kill('SIGKILL');
       }
     };
@@ -106,9 +104,9 @@ describe('a worker killed in mid-stream', () => {
     await read();
     expect(last).toBe('length');
     const other = workers.find((worker) => worker !== killed) as Worker;
-    const first = killed?.told.find(({ event }) => event === 'generate') as Told;
-    const second = other.told.find(({ event }) => event === 'generate') as Told;
-    // The second worker is given what the first one said, and asked for the rest.
+    const first = killed?.events.find(({ event }) => event === 'generate') as WorkerEvent;
+    const second = other.events.find(({ event }) => event === 'generate') as WorkerEvent;
+    // The second worker receives the tokens of the first one, and generates the rest.
     const done = (first.most as number) - (second.most as number);
     expect(done).toBeGreaterThan(0);
     expect(second.prompt).toBe((first.prompt as number) + done);

@@ -1,6 +1,3 @@
-import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { modelPath, TinyLlamaEngine } from '../../../examples/tiny-llama/engine.js';
 import {
   DistributedRuntime,
   DynamoError,
@@ -8,9 +5,12 @@ import {
   type PreprocessedRequest,
   type ServedEngine,
   serveEngine,
-} from '../../../lib/index.js';
-import { Parrot } from '../../helpers/llm/echo-engine.js';
+} from 'dynamo-node';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { modelPath, TinyLlamaEngine } from '../../../examples/tiny-llama/engine.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
+import { FixedAnswerEngine } from '../../helpers/llm/fixed-answer-engine.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
 
@@ -25,14 +25,14 @@ let broken: ServedEngine;
 let client: OpenAI;
 const slowEngine = new CountingEngine('slow', 10);
 
-/** Throws behind its first letter; told `typed`, an error whose words are for the client. */
-class BrokenEngine extends Parrot {
+/** Throws after its first letter. With `typed`, it throws an error whose message is for the client. */
+class BrokenEngine extends FixedAnswerEngine {
   override async *generate(request: PreprocessedRequest) {
     for await (const item of super.generate(request)) {
       yield item;
       if (request.stop_conditions.max_tokens === TYPED)
         throw new DynamoError('RateLimited', 'for the log', { details: { type: 'message', message: 'not so fast' } });
-      throw new Error('for nobody');
+      throw new Error('internal');
     }
   }
 }
@@ -45,7 +45,7 @@ beforeAll(async () => {
   frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0 });
   tiny = await serveEngine(runtime.endpoint('openai.backend.generate'), new TinyLlamaEngine(), { modelPath });
   slow = await serveEngine(runtime.endpoint('openai.slow.generate_slow'), slowEngine, { modelPath, modelName: 'slow' });
-  const call = new Parrot('<tool_call>\n{"name": "look_up", "arguments": {"term": "block"}}\n</tool_call>');
+  const call = new FixedAnswerEngine('<tool_call>\n{"name": "look_up", "arguments": {"term": "block"}}\n</tool_call>');
   caller = await serveEngine(runtime.endpoint('openai.caller.generate_call'), call, {
     modelPath,
     modelName: 'caller',
@@ -71,6 +71,7 @@ afterAll(async () => {
 });
 
 const messages = [{ role: 'user' as const, content: QUESTION }];
+const question = { model: 'tiny-llama', messages, temperature: 0 };
 
 interface Streamed {
   text: string;
@@ -78,12 +79,12 @@ interface Streamed {
   finish: string | null;
 }
 
-/** What a stream said, by the index of the choice. */
+/** The content of a stream, by the index of the choice. */
 async function streamed(stream: AsyncIterable<OpenAI.Chat.ChatCompletionChunk>): Promise<Streamed[]> {
-  const said: Streamed[] = [];
+  const content: Streamed[] = [];
   for await (const { choices } of stream) {
     for (const { index, delta, finish_reason, logprobs } of choices) {
-      const choice = (said[index] ??= { text: '', tokens: [], finish: null });
+      const choice = (content[index] ??= { text: '', tokens: [], finish: null });
       choice.text += delta.content ?? '';
       choice.tokens.push(
         ...(logprobs?.content ?? []).map(({ token, top_logprobs: [top] }) => `${token}=${top?.token}`),
@@ -91,33 +92,28 @@ async function streamed(stream: AsyncIterable<OpenAI.Chat.ChatCompletionChunk>):
       choice.finish = finish_reason ?? choice.finish;
     }
   }
-  return said;
+  return content;
 }
 
 async function streamedText(stream: AsyncIterable<OpenAI.Completion>): Promise<Streamed[]> {
-  const said: Streamed[] = [];
+  const content: Streamed[] = [];
   for await (const { choices } of stream) {
     for (const { index, text, finish_reason, logprobs } of choices) {
-      const choice = (said[index] ??= { text: '', tokens: [], finish: null });
+      const choice = (content[index] ??= { text: '', tokens: [], finish: null });
       choice.text += text;
       choice.tokens.push(...(logprobs?.tokens ?? []));
-      // The type of the client says that there is always one.
+      // By the client's type, the field is always present.
       choice.finish = (finish_reason as string | null | undefined) ?? choice.finish;
     }
   }
-  return said;
+  return content;
 }
 
 describe('chat completions', () => {
   let answer: string;
 
-  it('answers in one piece', async () => {
-    const completion = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
-      max_tokens: 200,
-      temperature: 0,
-    });
+  it('return a whole answer', async () => {
+    const completion = await client.chat.completions.create({ ...question, max_tokens: 200 });
     const [choice] = completion.choices;
     answer = choice?.message.content ?? '';
     expect(answer).toMatch(/tokens/);
@@ -125,12 +121,10 @@ describe('chat completions', () => {
     expect(completion.usage?.completion_tokens).toBeGreaterThan(5);
   });
 
-  it('streams the same answer', async () => {
+  it('stream the same answer', async () => {
     const stream = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
+      ...question,
       max_tokens: 200,
-      temperature: 0,
       stream: true,
       stream_options: { include_usage: true },
     });
@@ -148,35 +142,23 @@ describe('chat completions', () => {
     expect(usage).toBeGreaterThan(5);
   });
 
-  it('ends at max_tokens', async () => {
-    const completion = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
-      max_tokens: 3,
-      temperature: 0,
-    });
+  it('end at max_tokens', async () => {
+    const completion = await client.chat.completions.create({ ...question, max_tokens: 3 });
     expect(completion.choices[0]?.finish_reason).toBe('length');
     expect(completion.usage?.completion_tokens).toBe(3);
   });
 
-  it('ends before a stop string', async () => {
+  it('end before a stop string', async () => {
     const word = answer.split(' ')[3] as string;
-    const completion = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
-      temperature: 0,
-      stop: [word],
-    });
+    const completion = await client.chat.completions.create({ ...question, stop: [word] });
     expect(completion.choices[0]?.finish_reason).toBe('stop');
     expect(completion.choices[0]?.message.content).toBe(answer.slice(0, answer.indexOf(word)));
   });
 
-  it('reports log probabilities', async () => {
+  it('return log probabilities', async () => {
     const completion = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
+      ...question,
       max_tokens: 5,
-      temperature: 0,
       logprobs: true,
       top_logprobs: 3,
     });
@@ -193,10 +175,9 @@ describe('chat completions', () => {
     );
   });
 
-  it('gives n choices', async () => {
+  it('return n choices', async () => {
     const completion = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
+      ...question,
       max_tokens: 200,
       temperature: 0.8,
       seed: 7,
@@ -209,20 +190,20 @@ describe('chat completions', () => {
     }
   });
 
-  it('streams n choices, each whole', async () => {
-    const asked = { model: 'tiny-llama', messages, max_tokens: 200, temperature: 0.8, seed: 7, n: 3 };
-    const { choices } = await client.chat.completions.create(asked);
+  it('stream n choices, each complete', async () => {
+    const request = { ...question, max_tokens: 200, temperature: 0.8, seed: 7, n: 3 };
+    const { choices } = await client.chat.completions.create(request);
     const whole = choices.map(({ message, finish_reason }) => ({
       text: message.content,
       tokens: [],
       finish: finish_reason,
     }));
-    expect(await streamed(await client.chat.completions.create({ ...asked, stream: true }))).toEqual(whole);
+    expect(await streamed(await client.chat.completions.create({ ...request, stream: true }))).toEqual(whole);
   });
 
-  it('streams log probabilities, each with its token', async () => {
-    const asked = { model: 'tiny-llama', messages, max_tokens: 5, temperature: 0, logprobs: true, top_logprobs: 2 };
-    const [choice] = await streamed(await client.chat.completions.create({ ...asked, stream: true }));
+  it('stream log probabilities, each with its token', async () => {
+    const request = { ...question, max_tokens: 5, logprobs: true, top_logprobs: 2 };
+    const [choice] = await streamed(await client.chat.completions.create({ ...request, stream: true }));
     expect(choice?.tokens).toHaveLength(5);
     const tokens = choice?.tokens.map((pair) => pair.split('=')) ?? [];
     expect(tokens.map(([token]) => token).join('')).toBe(choice?.text);
@@ -230,49 +211,42 @@ describe('chat completions', () => {
     expect(choice?.finish).toBe('length');
   });
 
-  it('streams no more than what is before a stop string', async () => {
+  it('stream nothing after a stop string', async () => {
     const word = answer.split(' ')[3] as string;
-    const stream = await client.chat.completions.create({
-      model: 'tiny-llama',
-      messages,
-      temperature: 0,
-      stop: [word],
-      stream: true,
-    });
+    const stream = await client.chat.completions.create({ ...question, stop: [word], stream: true });
     expect(await streamed(stream)).toEqual([
       { text: answer.slice(0, answer.indexOf(word)), tokens: [], finish: 'stop' },
     ]);
   });
 
-  it('repeats itself with a seed', async () => {
-    const ask = () =>
-      client.chat.completions.create({ model: 'tiny-llama', messages, max_tokens: 20, temperature: 1, seed: 42 });
+  it('return the same answer with the same seed', async () => {
+    const ask = () => client.chat.completions.create({ ...question, max_tokens: 20, temperature: 1, seed: 42 });
     const [first, second] = await Promise.all([ask(), ask()]);
     expect(first.choices[0]?.message.content).toBe(second.choices[0]?.message.content);
   });
 
-  it('gives the calls of tools that the model makes, whole and streamed', async () => {
+  it('return tool calls, whole and streamed', async () => {
     const tools = [
       {
         type: 'function' as const,
         function: { name: 'look_up', parameters: { type: 'object', properties: { term: { type: 'string' } } } },
       },
     ];
-    const asked = { model: 'caller', messages, tools };
-    const completion = await client.chat.completions.create(asked);
+    const request = { model: 'caller', messages, tools };
+    const completion = await client.chat.completions.create(request);
     const called = {
       type: 'function',
       function: { name: 'look_up', arguments: expect.stringMatching(/^\{\s*"term":\s*"block"\s*\}$/) },
     };
     expect(completion.choices[0]).toMatchObject({ finish_reason: 'tool_calls', message: { tool_calls: [called] } });
     const deltas: OpenAI.Chat.Completions.ChatCompletionChunk.Choice.Delta.ToolCall[] = [];
-    for await (const { choices } of await client.chat.completions.create({ ...asked, stream: true }))
+    for await (const { choices } of await client.chat.completions.create({ ...request, stream: true }))
       deltas.push(...(choices[0]?.delta.tool_calls ?? []));
     expect(deltas[0]?.function?.name).toBe('look_up');
     expect(JSON.parse(deltas.map((delta) => delta.function?.arguments ?? '').join(''))).toEqual({ term: 'block' });
   });
 
-  it('takes tools and answers in words', async () => {
+  it('accept tools and return text', async () => {
     const completion = await client.chat.completions.create({
       model: 'tiny-llama',
       messages,
@@ -289,17 +263,15 @@ describe('chat completions', () => {
     expect(completion.choices[0]?.message.content?.length).toBeGreaterThan(0);
   });
 
-  it('answers many at a time', async () => {
-    const asked = Array.from({ length: 16 }, () =>
-      client.chat.completions.create({ model: 'tiny-llama', messages, max_tokens: 12, temperature: 0 }),
-    );
-    const contents = (await Promise.all(asked)).map(({ choices }) => choices[0]?.message.content);
+  it('run concurrently', async () => {
+    const request = Array.from({ length: 16 }, () => client.chat.completions.create({ ...question, max_tokens: 12 }));
+    const contents = (await Promise.all(request)).map(({ choices }) => choices[0]?.message.content);
     expect(new Set(contents).size).toBe(1);
   });
 });
 
 describe('completions', () => {
-  it('continue a prompt, in one piece and streamed', async () => {
+  it('continue a prompt, whole and streamed', async () => {
     const body = { model: 'tiny-llama', prompt: 'A block of the KV cache', max_tokens: 12, temperature: 0 };
     const { choices } = await client.completions.create(body);
     const parts: string[] = [];
@@ -311,45 +283,45 @@ describe('completions', () => {
 
   const body = { model: 'tiny-llama', prompt: 'A block of the KV cache', temperature: 0 };
 
-  it('give n choices, the same ones streamed', async () => {
-    const asked = { ...body, max_tokens: 300, temperature: 0.8, seed: 7, n: 3 };
-    const { choices, usage } = await client.completions.create(asked);
+  it('return n choices, whole and streamed', async () => {
+    const request = { ...body, max_tokens: 300, temperature: 0.8, seed: 7, n: 3 };
+    const { choices, usage } = await client.completions.create(request);
     expect(choices.map(({ index, finish_reason }) => [index, finish_reason])).toEqual(
       [0, 1, 2].map((index) => [index, 'stop']),
     );
     expect(new Set(choices.map(({ text }) => text)).size).toBeGreaterThan(1);
     expect(usage?.completion_tokens).toBeGreaterThan(15);
     const whole = choices.map(({ text, finish_reason }) => ({ text, tokens: [], finish: finish_reason }));
-    expect(await streamedText(await client.completions.create({ ...asked, stream: true }))).toEqual(whole);
+    expect(await streamedText(await client.completions.create({ ...request, stream: true }))).toEqual(whole);
   });
 
-  it('say of the last choice alone that max_tokens ended it', async () => {
+  it('report only for the last choice that max_tokens ended it', async () => {
     const { choices } = await client.completions.create({ ...body, max_tokens: 2, temperature: 0.8, seed: 7, n: 2 });
     expect(choices.map(({ index }) => index)).toEqual([0, 1]);
     expect(choices.map((choice) => (choice.finish_reason as string | undefined) ?? null)).toEqual([null, 'length']);
   });
 
-  it('end before a stop string, in one piece and streamed', async () => {
-    const asked = { ...body, max_tokens: 12 };
+  it('end before a stop string, whole and streamed', async () => {
+    const request = { ...body, max_tokens: 12 };
     const {
       choices: [free],
-    } = await client.completions.create(asked);
+    } = await client.completions.create(request);
     const stop = free?.text.split(' ')[3] as string;
     const before = free?.text.slice(0, free.text.indexOf(stop));
     const {
       choices: [choice],
-    } = await client.completions.create({ ...asked, stop });
+    } = await client.completions.create({ ...request, stop });
     expect(choice).toMatchObject({ text: before, finish_reason: 'stop' });
     expect(
-      await streamedText(await client.completions.create({ ...asked, stop: ['none of it', stop], stream: true })),
+      await streamedText(await client.completions.create({ ...request, stop: ['none of it', stop], stream: true })),
     ).toEqual([{ text: before, tokens: [], finish: 'stop' }]);
   });
 
-  it('report log probabilities, in one piece and streamed', async () => {
-    const asked = { ...body, max_tokens: 4, logprobs: 2 };
+  it('return log probabilities, whole and streamed', async () => {
+    const request = { ...body, max_tokens: 4, logprobs: 2 };
     const {
       choices: [choice],
-    } = await client.completions.create(asked);
+    } = await client.completions.create(request);
     const { tokens = [], token_logprobs: each = [], top_logprobs: top = [] } = choice?.logprobs ?? {};
     expect(tokens).toHaveLength(4);
     expect(tokens.join('')).toBe(choice?.text);
@@ -358,12 +330,12 @@ describe('completions', () => {
       expect(top[index]?.[token]).toBeCloseTo(each[index] as number, 5);
       expect(Math.max(...Object.values(top[index] ?? {}))).toBe(top[index]?.[token]);
     });
-    expect(await streamedText(await client.completions.create({ ...asked, stream: true }))).toEqual([
+    expect(await streamedText(await client.completions.create({ ...request, stream: true }))).toEqual([
       { text: choice?.text, tokens, finish: 'length' },
     ]);
   });
 
-  it('answer several prompts, each at its index', async () => {
+  it('answer several prompts, each with its index', async () => {
     const prompts = ['A block', 'The KV cache'];
     const { choices } = await client.completions.create({ ...body, prompt: prompts, max_tokens: 4 });
     const alone = await Promise.all(
@@ -376,22 +348,22 @@ describe('completions', () => {
 });
 
 describe('models', () => {
-  it('are listed, and each is found by its name', async () => {
+  it('are listed, and can be read by name', async () => {
     const names: string[] = [];
     for await (const { id } of client.models.list()) names.push(id);
     expect(names.sort()).toEqual(['broken', 'caller', 'slow', 'tiny-llama']);
     expect(await client.models.retrieve('slow')).toMatchObject({ id: 'slow', object: 'model' });
-    await expect(client.models.retrieve('nobody')).rejects.toBeInstanceOf(OpenAI.NotFoundError);
+    await expect(client.models.retrieve('unknown')).rejects.toBeInstanceOf(OpenAI.NotFoundError);
   });
 });
 
 describe('errors', () => {
-  it('of an unknown model are 404', async () => {
-    await expect(client.chat.completions.create({ model: 'nobody', messages })).rejects.toMatchObject({ status: 404 });
-    await expect(client.completions.create({ model: 'nobody', prompt: QUESTION })).rejects.toBeInstanceOf(
+  it('have status 404 for an unknown model', async () => {
+    await expect(client.chat.completions.create({ model: 'unknown', messages })).rejects.toMatchObject({ status: 404 });
+    await expect(client.completions.create({ model: 'unknown', prompt: QUESTION })).rejects.toBeInstanceOf(
       OpenAI.NotFoundError,
     );
-    await expect(client.chat.completions.create({ model: 'nobody', messages, stream: true })).rejects.toBeInstanceOf(
+    await expect(client.chat.completions.create({ model: 'unknown', messages, stream: true })).rejects.toBeInstanceOf(
       OpenAI.NotFoundError,
     );
   });
@@ -405,19 +377,19 @@ describe('errors', () => {
     ['max_tokens', { max_tokens: 'many' as never }],
     ['prompt', { prompt: '' }],
     ['stop', { stop: Array.from({ length: 40 }, (_, index) => `${index}`) }],
-  ])('of completions with a bad %s are 400', async (_, bad) => {
+  ])('have status 400 for completions with an invalid %s', async (_, bad) => {
     await expect(
       client.completions.create({ model: 'tiny-llama', prompt: QUESTION, max_tokens: 4, ...bad }),
     ).rejects.toBeInstanceOf(OpenAI.BadRequestError);
   });
 
-  it('of a bad request are 400', async () => {
-    await expect(
-      client.chat.completions.create({ model: 'tiny-llama', messages, temperature: 9 }),
-    ).rejects.toMatchObject({ status: 400 });
+  it('have status 400 for an invalid request', async () => {
+    await expect(client.chat.completions.create({ ...question, temperature: 9 })).rejects.toMatchObject({
+      status: 400,
+    });
   });
 
-  it('of a prompt beyond the context are 400', async () => {
+  it('have status 400 for a prompt beyond the context length', async () => {
     const long = [{ role: 'user' as const, content: 'cache '.repeat(6000) }];
     await expect(client.chat.completions.create({ model: 'tiny-llama', messages: long })).rejects.toMatchObject({
       status: 400,
@@ -425,32 +397,32 @@ describe('errors', () => {
   });
 });
 
-describe('a worker that throws behind its first item', () => {
-  /** Reads a stream to its end: what it said, and the error that it ended with. */
+describe('a worker that throws after its first item', () => {
+  /** Reads a stream to its end. Returns its content and its error. */
   async function read<Part>(
     stream: AsyncIterable<Part>,
     text: (part: Part) => string | null | undefined,
-  ): Promise<{ said: string; error: unknown }> {
-    let said = '';
+  ): Promise<{ content: string; error: unknown }> {
+    let content = '';
     try {
-      for await (const part of stream) said += text(part) ?? '';
+      for await (const part of stream) content += text(part) ?? '';
     } catch (error) {
-      return { said, error };
+      return { content, error };
     }
-    return { said, error: undefined };
+    return { content, error: undefined };
   }
 
   it.each([
     [
-      'an error of its own',
+      'an error of the engine',
       undefined,
       500,
       { type: 'internal_server_error', code: 500, message: 'Internal server error' },
     ],
     ['a DynamoError for the client', TYPED, 429, { type: 'rate_limit_error', code: 429, message: 'not so fast' }],
   ])(
-    'is a status to who waits for the whole, and an error behind the item to who streams: %s',
-    async (_, max_tokens, status, told) => {
+    'sends a status for a whole answer, and an error after the item for a stream: %s',
+    async (_, max_tokens, status, expected) => {
       const [chat, text] = [
         { model: 'broken', messages, max_tokens: max_tokens ?? null },
         { model: 'broken', prompt: QUESTION, max_tokens: max_tokens ?? null },
@@ -461,21 +433,21 @@ describe('a worker that throws behind its first item', () => {
         await client.chat.completions.create({ ...chat, stream: true }),
         ({ choices }) => choices[0]?.delta.content,
       );
-      expect(chatted).toEqual({ said: 'a', error: expect.any(OpenAI.APIError) });
-      expect(chatted.error).toMatchObject(told);
+      expect(chatted).toEqual({ content: 'a', error: expect.any(OpenAI.APIError) });
+      expect(chatted.error).toMatchObject(expected);
       const completed = await read(
         await client.completions.create({ ...text, stream: true }),
         ({ choices }) => choices[0]?.text,
       );
-      expect(completed).toEqual({ said: 'a', error: expect.any(OpenAI.APIError) });
-      expect(completed.error).toMatchObject(told);
+      expect(completed).toEqual({ content: 'a', error: expect.any(OpenAI.APIError) });
+      expect(completed.error).toMatchObject(expected);
       expect(broken.inFlight).toBe(0);
     },
   );
 });
 
 describe('aborts', () => {
-  it('reach the engine', async () => {
+  it('reach the engine of a stream', async () => {
     const stream = await client.chat.completions.create({ model: 'slow', messages, max_tokens: 5000, stream: true });
     for await (const _part of stream) break;
     const id = await waitFor(
@@ -502,7 +474,7 @@ describe('aborts', () => {
       (signal: AbortSignal) =>
         client.completions.create({ model: 'slow', prompt: QUESTION, max_tokens: 4000 }, { signal }),
     ],
-  ])('of a call that does not stream reach the engine too: %s', async (_, call) => {
+  ])('reach the engine of a call that does not stream: %s', async (_, call) => {
     const before = slowEngine.seen.length;
     const abort = new AbortController();
     const called = expect(call(abort.signal)).rejects.toBeInstanceOf(OpenAI.APIUserAbortError);
@@ -519,7 +491,7 @@ describe('aborts', () => {
       () => slowEngine.aborted,
       (aborted) => aborted.includes(id),
     );
-    // Its 4000 tokens take 40 s: only a signal that is aborted ends it before.
+    // 4000 tokens take 40 s. Only an aborted signal ends it earlier.
     await waitFor(
       'the end of the generation',
       () => slow.inFlight,

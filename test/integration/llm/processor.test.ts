@@ -1,31 +1,31 @@
+import { type ChatChunk, DynamoError, type ProcessorContext, type ProcessorFactory } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import { type ChatChunk, DynamoError, type ProcessorContext, type ProcessorFactory } from '../../../lib/index.js';
 import { chat, deployments, serverSentEvents } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { waitFor, waitForPause } from '../../helpers/wait.js';
 
 const deployment = deployments();
 
-/** One character is one token: its code. */
+/** A tokenizer with one token per character: its code. */
 const encode = (text: string): Uint32Array => Uint32Array.from([...text].map((char) => char.codePointAt(0) as number));
-const said = (content: string, finish_reason: 'stop' | null = null): ChatChunk => ({
+const chunk = (content: string, finish_reason: 'stop' | null = null): ChatChunk => ({
   choices: [{ index: 0, delta: { role: 'assistant', content }, finish_reason }],
 });
 
-/** Tells the tokens that come as numbers. */
+/** Reports the tokens of its requests. */
 const telling: ProcessorFactory = ({ name }) => ({
   async *process(request, context) {
     const text = String(request.messages.at(-1)?.content);
     const stop_conditions = { max_tokens: request.max_tokens ?? 4 };
     for await (const { token_ids, finish_reason } of context.generate({ token_ids: encode(text), stop_conditions })) {
-      for (const id of token_ids) yield said(`${name}:${id} `);
-      if (finish_reason !== undefined) yield said('', 'stop');
+      for (const id of token_ids) yield chunk(`${name}:${id} `);
+      if (finish_reason !== undefined) yield chunk('', 'stop');
     }
   },
 });
 
-/** Sends the prompt's tokens back. */
-class Parrot extends CountingEngine {
+/** Returns the tokens of the prompt. */
+class FixedAnswerEngine extends CountingEngine {
   override async *generate(
     request: Parameters<CountingEngine['generate']>[0],
     context: Parameters<CountingEngine['generate']>[1],
@@ -37,9 +37,9 @@ class Parrot extends CountingEngine {
 }
 
 describe('a processor', () => {
-  it('stands between the client and the workers, streamed or not', async () => {
+  it('processes requests between the client and the workers, streamed or not', async () => {
     const here = deployment();
-    const engine = new Parrot('parrot');
+    const engine = new FixedAnswerEngine('parrot');
     await here.serve(engine);
     const models: unknown[] = [];
     const frontend = await here.frontend({
@@ -76,7 +76,7 @@ describe('a processor', () => {
     expect(contents.join('')).toBe('parrot:233 ');
   });
 
-  it('feeds the metrics of the frontend', async () => {
+  it('updates the metrics of the frontend', async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const frontend = await here.frontend({ processor: telling });
@@ -95,14 +95,14 @@ describe('a processor', () => {
 
   it.each([
     ['before the first chunk', 0],
-    ['behind a chunk', 1],
-  ])('that throws %s tells the client', async (_when, chunks) => {
+    ['after a chunk', 1],
+  ])('reports an error %s to the client', async (_when, chunks) => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const frontend = await here.frontend({
       processor: () => ({
         async *process() {
-          for (let index = 0; index < chunks; index++) yield said('x');
+          for (let index = 0; index < chunks; index++) yield chunk('x');
           throw new DynamoError('InvalidRequest', 'for the log', {
             details: { type: 'message', message: 'not for me' },
           });
@@ -115,11 +115,10 @@ describe('a processor', () => {
     expect(await response.text()).toContain('not for me');
   });
 
-  it("brings a worker's error to the client as it is", async () => {
+  it("passes a worker's error to the client unchanged", async () => {
     const here = deployment();
     await here.serve({
       start: () => ({ model: 'failing' }),
-      // eslint-disable-next-line require-yield
       async *generate() {
         throw new DynamoError('RateLimited', 'slow down');
       },
@@ -129,7 +128,7 @@ describe('a processor', () => {
       processor: () => ({
         async *process(_request, context) {
           try {
-            for await (const _ of context.generate({ token_ids: Uint32Array.of(1) })) yield said('x');
+            for await (const _ of context.generate({ token_ids: Uint32Array.of(1) })) yield chunk('x');
           } catch (error) {
             caught.push(error);
             throw error;
@@ -142,7 +141,7 @@ describe('a processor', () => {
     expect(caught[0]).toMatchObject({ code: 'DYN_RATE_LIMITED' });
   });
 
-  it('refuses what is no request, and no chunk', async () => {
+  it('rejects an invalid request and an invalid chunk', async () => {
     const here = deployment();
     await here.serve(new CountingEngine('counting'));
     const wrong: { now: (context: ProcessorContext) => AsyncIterable<ChatChunk> } = {
@@ -157,7 +156,7 @@ describe('a processor', () => {
     expect((await chat(frontend, { model: 'counting' })).status).toBe(502);
   });
 
-  it('is told of a client that leaves, as its worker is', async () => {
+  it('is notified when a client disconnects, as its worker is', async () => {
     const here = deployment();
     const engine = new CountingEngine('counting', 5);
     const { worker } = await here.serve(engine);
@@ -205,7 +204,7 @@ describe('a processor', () => {
     expect(engine.aborted).toEqual([engine.seen[0]?.id]);
   });
 
-  it('that leaves its loop ends the generation', async () => {
+  it('ends the generation when it leaves its loop', async () => {
     const here = deployment();
     const engine = new CountingEngine('counting', 5);
     const { worker } = await here.serve(engine);
@@ -217,7 +216,7 @@ describe('a processor', () => {
             stop_conditions: { max_tokens: 3000 },
           }))
             break;
-          yield said('enough', 'stop');
+          yield chunk('enough', 'stop');
         },
       }),
     });
@@ -238,8 +237,8 @@ describe('a processor', () => {
     const frontend = await here.frontend({
       processor: () => ({
         async *process() {
-          for (; made < 2000; made++) yield said(text);
-          yield said('', 'stop');
+          for (; made < 2000; made++) yield chunk(text);
+          yield chunk('', 'stop');
         },
       }),
     });
@@ -287,19 +286,19 @@ describe('a processor', () => {
     expect(closed).toBe(1);
   });
 
-  it('that cannot be made keeps its model out', async () => {
+  it('hides its model if its factory fails', async () => {
     const here = deployment();
-    let asked = 0;
+    let calls = 0;
     const frontend = await here.frontend({
       processor: () => {
-        asked += 1;
+        calls += 1;
         throw new Error('no tokenizer');
       },
     });
     await here.serve(new CountingEngine('counting'));
     await waitFor(
       'the question',
-      () => asked,
+      () => calls,
       (times) => times > 0,
     );
     expect((await chat(frontend, { model: 'counting' })).status).toBe(404);

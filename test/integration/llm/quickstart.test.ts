@@ -20,7 +20,7 @@ function run(command: string, ...args: string[]) {
   const child = spawn(command, args, {
     cwd: root,
     env: { ...process.env, TMPDIR: scratch },
-    // A group of its own, as a shell gives it: the signal of a Ctrl-C reaches its workers too.
+    // A process group, as in a shell: the signal of a Ctrl-C reaches the workers too.
     detached: true,
   });
   const output = { text: '', error: '' };
@@ -29,7 +29,19 @@ function run(command: string, ...args: string[]) {
   return { child, output, exited: once(child, 'exit') as Promise<[number | null, NodeJS.Signals | null]> };
 }
 
-/** The processes that the quickstart said it runs, of those that still do. */
+/** Starts the quickstart and waits until it has answered the sample question. */
+async function startAndAnswer() {
+  const started = start('--port', String(await freePort()));
+  await waitFor(
+    'the end of the sample',
+    () => started.output.text,
+    (text) => text.includes('Ctrl-C'),
+    50_000,
+  );
+  return started;
+}
+
+/** The processes in the quickstart's output that still run. */
 function alive(text: string): number[] {
   const pids = [...text.matchAll(/\(process (\d+)\)/g)].map(([, pid]) => Number(pid));
   expect(pids).toHaveLength(3);
@@ -45,7 +57,7 @@ function alive(text: string): number[] {
 const leftovers = () => readdirSync(scratch).filter((name) => name.startsWith('dynamo-quickstart-'));
 
 describe('the quickstart', () => {
-  it('answers its sample and ends with --once', async () => {
+  it('answers the sample question and ends with --once', async () => {
     const { output, exited } = start('--once', '--port', String(await freePort()));
     expect((await exited)[0], output.error).toBe(0);
     expect(output.text).toMatch(/^answer: .*tokens.*$/m);
@@ -63,7 +75,7 @@ describe('the quickstart', () => {
     expect(leftovers()).toEqual([]);
   });
 
-  it('says in one line that its port is taken', async () => {
+  it('reports a port that is in use in one line', async () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
     const { port } = taken.address() as { port: number };
@@ -74,14 +86,8 @@ describe('the quickstart', () => {
     taken.close();
   });
 
-  it('prints a curl line that streams an answer as it stands', async () => {
-    const { child, output, exited } = start('--port', String(await freePort()));
-    await waitFor(
-      'the end of the sample',
-      () => output.text,
-      (text) => text.includes('Ctrl-C'),
-      50_000,
-    );
+  it('prints a curl command that streams an answer', async () => {
+    const { child, output, exited } = await startAndAnswer();
     const [line] = output.text.match(/^ *curl .*$/m) as [string];
     const { stdout } = await execute('sh', ['-c', line]);
     expect(stdout).toMatch(/^data: \{.*"content":/m);
@@ -90,16 +96,10 @@ describe('the quickstart', () => {
     expect((await exited)[0], output.error).toBe(0);
   });
 
-  it('leaves no process and no file after Ctrl-C with answers under way', async () => {
-    const { child, output, exited } = start('--port', String(await freePort()));
-    await waitFor(
-      'the end of the sample',
-      () => output.text,
-      (text) => text.includes('Ctrl-C'),
-      50_000,
-    );
+  it('leaves no process and no file after Ctrl-C with requests in flight', async () => {
+    const { child, output, exited } = await startAndAnswer();
     const [, url] = output.text.match(/^frontend +(\S+)/m) as unknown as [string, string];
-    // More tokens than are said in the time that it takes to press Ctrl-C.
+    // More tokens than are generated before the Ctrl-C.
     const body = JSON.stringify({
       model: 'tiny-llama',
       messages: [{ role: 'user', content: 'What is KVBM?' }],
@@ -117,7 +117,7 @@ describe('the quickstart', () => {
     const read = async (reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> => {
       while (!(await reader.read()).done);
     };
-    // Each comes to its end or is cut off; none is left hanging.
+    // Each stream ends or fails. None stays open.
     await Promise.allSettled(bodies.map(read));
     expect((await exited)[0], output.error).toBe(0);
     expect(alive(output.text)).toEqual([]);
@@ -127,7 +127,7 @@ describe('the quickstart', () => {
   it.for([
     ['npm start', ['start', '--']],
     ['npm run example', ['run', 'example', '--', 'quickstart']],
-  ] as const)('is what %s runs behind a set-up that has nothing to do', async ([, args], { skip }) => {
+  ] as const)('runs with %s after a set-up that has nothing to do', async ([, args], { skip }) => {
     const undone = ['packages', 'native', 'typescript'].filter((name) => !isDone(name));
     skip(undone.length > 0, `npm run setup has not run since a change of: ${undone.join(', ')}`);
     const { output, exited } = run('npm', ...args, '--once', '--port', String(await freePort()));

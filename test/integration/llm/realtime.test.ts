@@ -1,13 +1,13 @@
+import { DynamoError, type RequestContext, registerModel } from 'dynamo-node';
 import type { RealtimeClientEvent, RealtimeServerEvent } from 'openai/resources/realtime/realtime';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DynamoError, type RequestContext, registerModel } from '../../../lib/index.js';
 import { deployments } from '../../helpers/llm/deployments.js';
 import { WebSocketClient } from '../../helpers/llm/websocket.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
 
-/** Dynamo's own additions to the events of clients. */
+/** Dynamo's additions to the events of clients. */
 type TextEvent = { readonly type: 'input_text.append'; readonly text: string } | { readonly type: 'input_text.commit' };
 
 interface Observed {
@@ -16,7 +16,7 @@ interface Observed {
   ended: boolean;
 }
 
-/** A session at a frontend before a worker that says back what it is told. */
+/** A session with a worker that echoes its input. */
 async function session() {
   const here = deployment();
   const runtime = await here.runtime();
@@ -62,8 +62,8 @@ async function session() {
   return { socket, send, received, update, observed };
 }
 
-describe('the realtime API, before a worker in TypeScript', () => {
-  it('opens a session, carries events both ways, and ends the worker with the client', async () => {
+describe('the realtime API with a TypeScript worker', () => {
+  it('opens a session, sends events both ways, and ends with the client', async () => {
     const { socket, send, received, update, observed } = await session();
     expect(await received(1)).toMatchObject([{ type: 'session.created' }]);
     update();
@@ -90,7 +90,7 @@ describe('the realtime API, before a worker in TypeScript', () => {
     await waitFor('the end of the handler', () => observed.ended);
   });
 
-  it('waits for a model that is there, and names what a frame lacks', async () => {
+  it('waits for a known model, and names the missing field of a frame', async () => {
     const { send, received, update, observed } = await session();
     update('nobody');
     send({ type: 'input_text.append', text: 'too early' });
@@ -102,7 +102,7 @@ describe('the realtime API, before a worker in TypeScript', () => {
     expect((await received(4))[3]).toMatchObject({ type: 'session.updated' });
   });
 
-  it('shows an error of the worker as an event, without its words, and closes', async () => {
+  it('sends an error of the worker as an event without its message, and closes', async () => {
     const { socket, send, received, update } = await session();
     update();
     await received(2);
@@ -114,7 +114,7 @@ describe('the realtime API, before a worker in TypeScript', () => {
     await socket.closed;
   });
 
-  it('a client that is gone ends its handler, whose events may end before its signal is aborted', async () => {
+  it('ends the handler when the client disconnects', async () => {
     const { socket, received, update, observed } = await session();
     update();
     await received(2);

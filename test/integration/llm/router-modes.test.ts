@@ -1,23 +1,23 @@
-import { expect, it } from 'vitest';
-import type { FrontendRouterMode, LLMEngineOutput } from '../../../lib/index.js';
+import type { FrontendRouterMode, LLMEngineOutput } from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
 import { chat, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
 
-/** Tells which of two it is, and holds a request back where it is told to. */
+/** Records its name for each request, and blocks the requests that a test chooses. */
 class NamedEngine extends CountingEngine {
   constructor(
     private readonly name: string,
-    private readonly asked: string[],
+    private readonly served: string[],
     private readonly gate: { hold: boolean; go?: () => void },
   ) {
     super('modes');
   }
 
   override async *generate(): AsyncGenerator<LLMEngineOutput> {
-    this.asked.push(this.name);
+    this.served.push(this.name);
     if (this.gate.hold) {
       this.gate.hold = false;
       await new Promise<void>((resolve) => (this.gate.go = resolve));
@@ -26,14 +26,14 @@ class NamedEngine extends CountingEngine {
   }
 }
 
-/** A frontend of a mode before two workers that it knows both, and who was asked. */
+/** A frontend of a mode with two discovered workers, and the workers of the requests. */
 async function twoWorkers(mode: FrontendRouterMode) {
   const here = deployment();
-  const asked: string[] = [];
+  const served: string[] = [];
   const gate: { hold: boolean; go?: () => void } = { hold: false };
   const ids = new Map<string, bigint>();
   for (const name of ['one', 'two'])
-    ids.set(name, (await here.serve(new NamedEngine(name, asked, gate))).runtime.instanceId);
+    ids.set(name, (await here.serve(new NamedEngine(name, served, gate))).runtime.instanceId);
   const frontend = await here.frontend({ router: { mode } });
   await frontend.waitForModel('modes');
   const ask = async (init?: RequestInit): Promise<number> => {
@@ -42,61 +42,63 @@ async function twoWorkers(mode: FrontendRouterMode) {
     return response.status;
   };
   const oneByOne = async (count: number, init?: RequestInit): Promise<string[]> => {
-    const before = asked.length;
+    const before = served.length;
     for (let index = 0; index < count; index++) expect(await ask(init)).toBe(200);
-    return asked.slice(before);
+    return served.slice(before);
   };
   const both = (init?: RequestInit) =>
     waitFor(
       'an answer of both',
       () => ask(init),
-      () => new Set(asked).size === 2,
+      () => new Set(served).size === 2,
       20_000,
     );
-  return { frontend, asked, gate, ids, ask, oneByOne, both };
+  return { frontend, served, gate, ids, ask, oneByOne, both };
 }
 
-it('a frontend of mode round_robin takes turns', async () => {
-  const { oneByOne, both } = await twoWorkers('round_robin');
-  await both();
-  const answers = await oneByOne(20);
-  expect(answers.filter((name, index) => index > 0 && name !== answers[index - 1])).toHaveLength(19);
-});
-
-it('a frontend of mode random takes no turns, and leaves nobody out', async () => {
-  const { oneByOne, both } = await twoWorkers('random');
-  await both();
-  const answers = await oneByOne(60);
-  expect(answers.filter((name, index) => index > 0 && name !== answers[index - 1]).length).toBeLessThan(55);
-  expect(new Set(answers).size).toBe(2);
-});
-
-it.each(['power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)(
-  'a frontend of mode %s keeps away from a worker that is busy',
-  async (mode) => {
-    const { gate, asked, ask, oneByOne, both } = await twoWorkers(mode);
+describe('router mode', () => {
+  it('round_robin alternates between workers', async () => {
+    const { oneByOne, both } = await twoWorkers('round_robin');
     await both();
-    gate.hold = true;
-    const held = ask();
-    await waitFor('the request that is held', () => gate.go);
-    const busy = asked.at(-1) as string;
-    // What has just ended may still be counted for a moment: then both have one request, and either may be chosen.
-    expect((await oneByOne(40)).filter((name) => name !== busy).length).toBeGreaterThan(31);
-    gate.go?.();
-    expect(await held).toBe(200);
-  },
-);
+    const answers = await oneByOne(20);
+    expect(answers.filter((name, index) => index > 0 && name !== answers[index - 1])).toHaveLength(19);
+  });
 
-it('a frontend of mode direct sends where the request says, and refuses one that says nothing', async () => {
-  const { ids, ask, oneByOne } = await twoWorkers('direct');
-  const to = (name: string): RequestInit => ({ headers: { 'x-dynamo-worker-instance-id': String(ids.get(name)) } });
-  for (const name of ['one', 'two']) {
-    await waitFor(
-      `the worker ${name}`,
-      () => ask(to(name)),
-      (status) => status === 200,
-    );
-    expect(await oneByOne(5, to(name))).toEqual(Array(5).fill(name));
-  }
-  expect(await ask()).toBeGreaterThanOrEqual(400);
+  it('random uses every worker, in no fixed order', async () => {
+    const { oneByOne, both } = await twoWorkers('random');
+    await both();
+    const answers = await oneByOne(60);
+    expect(answers.filter((name, index) => index > 0 && name !== answers[index - 1]).length).toBeLessThan(55);
+    expect(new Set(answers).size).toBe(2);
+  });
+
+  it.each(['power_of_two_choices', 'least_loaded', 'device_aware_weighted'] as const)(
+    '%s avoids a busy worker',
+    async (mode) => {
+      const { gate, served, ask, oneByOne, both } = await twoWorkers(mode);
+      await both();
+      gate.hold = true;
+      const blocked = ask();
+      await waitFor('the blocked request', () => gate.go);
+      const busy = served.at(-1) as string;
+      // A completed request may still be counted shortly. Then both workers have one request, and either may be chosen.
+      expect((await oneByOne(40)).filter((name) => name !== busy).length).toBeGreaterThan(31);
+      gate.go?.();
+      expect(await blocked).toBe(200);
+    },
+  );
+
+  it('direct sends a request to its worker, and rejects a request without one', async () => {
+    const { ids, ask, oneByOne } = await twoWorkers('direct');
+    const to = (name: string): RequestInit => ({ headers: { 'x-dynamo-worker-instance-id': String(ids.get(name)) } });
+    for (const name of ['one', 'two']) {
+      await waitFor(
+        `the worker ${name}`,
+        () => ask(to(name)),
+        (status) => status === 200,
+      );
+      expect(await oneByOne(5, to(name))).toEqual(Array(5).fill(name));
+    }
+    expect(await ask()).toBeGreaterThanOrEqual(400);
+  });
 });

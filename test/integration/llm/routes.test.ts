@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
+import { DynamoError, type FrontendRoutes } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import { DynamoError, type FrontendRoutes } from '../../../lib/index.js';
 import { deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { waitFor, waitForPause } from '../../helpers/wait.js';
@@ -12,8 +12,8 @@ async function routed(routes: FrontendRoutes) {
   return { here, frontend: await here.frontend({ routes }) };
 }
 
-describe("a route of one's own", () => {
-  it('gets the request and gives the response', async () => {
+describe('a custom route', () => {
+  it('receives the request and returns the response', async () => {
     const { frontend } = await routed({
       '/own/echo': (request) => {
         const { pathname, searchParams, host } = new URL(request.url);
@@ -52,7 +52,7 @@ describe("a route of one's own", () => {
     expect(await (await fetch(`${frontend.url}/live`)).json()).toMatchObject({ status: 'live' });
   });
 
-  it('knows what the frontend can serve', async () => {
+  it('receives the state of the frontend', async () => {
     const { here, frontend } = await routed({ '/own/state': (_request, context) => Response.json(context.frontend) });
     const state = async () => (await fetch(`${frontend.url}/own/state`)).json();
     expect(await state()).toEqual({ ready: true, draining: false, models: [], readyModels: [] });
@@ -66,7 +66,7 @@ describe("a route of one's own", () => {
     [new TypeError('not so'), 400, 'not so'],
     [new DynamoError('RateLimited', 'later'), 429, 'later'],
     [new Error('a secret'), 500, 'Internal server error'],
-  ])('that throws %s answers %i', async (error, status, message) => {
+  ])('turns %s into status %i', async (error, status, message) => {
     const { frontend } = await routed({
       '/own/fail': () => {
         throw error;
@@ -77,12 +77,12 @@ describe("a route of one's own", () => {
     expect(await response.json()).toMatchObject({ message, code: status });
   });
 
-  it('that gives no Response is an error', async () => {
+  it('answers 500 if it returns no Response', async () => {
     const { frontend } = await routed({ '/own/odd': () => 'text' as never });
     expect((await fetch(`${frontend.url}/own/odd`)).status).toBe(500);
   });
 
-  it('streams its body as it comes', async () => {
+  it('streams its body without delay', async () => {
     let next: (value: string | undefined) => void = () => {};
     const parts = async function* () {
       for (;;) {
@@ -109,7 +109,7 @@ describe("a route of one's own", () => {
     expect((await last).done).toBe(true);
   });
 
-  it('breaks off where its body fails', async () => {
+  it('closes the connection if its body fails', async () => {
     let begin = (): void => {};
     const begun = new Promise<void>((resolve) => (begin = resolve));
     const parts = async function* () {
@@ -118,14 +118,14 @@ describe("a route of one's own", () => {
       throw new Error('the other half is missing');
     };
     const { frontend } = await routed({ '/own/half': () => new Response(ReadableStream.from(parts())) });
-    // Newer versions of fetch reject where the connection ends before they have looked at the answer's head.
+    // Newer versions of fetch reject if the connection ends before they have read the head of the response.
     const response = await fetch(`${frontend.url}/own/half`);
     expect(response.status).toBe(200);
     begin();
     await expect(response.text()).rejects.toThrow();
   });
 
-  it('holds a body back that nobody reads, and is told when the client is gone', async () => {
+  it('applies back-pressure to its body, and is notified when the client disconnects', async () => {
     let made = 0;
     let cancelled: unknown;
     const chunk = Buffer.alloc(64 * 1024);
@@ -148,9 +148,9 @@ describe("a route of one's own", () => {
     expect(cancelled).toMatchObject({ name: 'AbortError', kind: 'killed' });
   });
 
-  it('is refused on a path that is none, or is taken', async () => {
+  it('is rejected on an invalid path and on one that is in use', async () => {
     const { options } = deployment();
-    const { Frontend } = await import('../../../lib/index.js');
+    const { Frontend } = await import('dynamo-node');
     const start = (routes: unknown) =>
       Frontend.start(options, { host: '127.0.0.1', port: 0, routes: routes as FrontendRoutes });
     const none = () => new Response();

@@ -1,14 +1,13 @@
 import { setTimeout as after } from 'node:timers/promises';
-
+import type { RouterOptions } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import type { RouterOptions } from '../../../lib/index.js';
 import { chat, deployments } from '../../helpers/llm/deployments.js';
 import { LoadedEngine } from '../../helpers/llm/engines.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
 
-/** Two workers, and a session that one of them has. */
+/** Two workers, and a session on one of them. */
 async function bound(router: RouterOptions) {
   const here = deployment();
   const serve = async () => {
@@ -41,7 +40,7 @@ async function bound(router: RouterOptions) {
   return { ask, home, away };
 }
 
-describe.each(['hard', 'soft'] as const)('a session that is kept %s', (sessionAffinityMode) => {
+describe.each(['hard', 'soft'] as const)('a session with affinity mode %s', (sessionAffinityMode) => {
   it.each(['round_robin', 'kv'] as const)('moves from a worker that has left, in mode %s', async (mode) => {
     const { ask, home, away } = await bound({ mode, sessionAffinitySeconds: 60, sessionAffinityMode });
     await home.worker.close();
@@ -62,7 +61,7 @@ describe.each(['hard', 'soft'] as const)('a session that is kept %s', (sessionAf
       sessionAffinityMode,
       busy: { activeDecodeBlocks: 0.5 },
     });
-    /** Who answers the session, or the status of its refusal. */
+    /** The worker that answers the session, or the status of the rejection. */
     const answers = async (session = 'one'): Promise<'home' | 'away' | number> => {
       const before = home.engine.seen.length;
       const status = await ask(session);
@@ -87,24 +86,26 @@ describe.each(['hard', 'soft'] as const)('a session that is kept %s', (sessionAf
   });
 });
 
-it('a session is over when nobody has asked in it for so long', async () => {
-  const TTL_MS = 2000;
-  const { ask, away } = await bound({ mode: 'round_robin', sessionAffinitySeconds: TTL_MS / 1000 });
-  // As long as somebody asks it goes on, well beyond its time.
-  const began = performance.now();
-  const before = away.engine.seen.length;
-  let longestMs = 0;
-  for (let last = began; last < began + 1.5 * TTL_MS; ) {
-    await after(50);
-    expect(await ask('one')).toBe(200);
-    longestMs = Math.max(longestMs, performance.now() - last);
-    last = performance.now();
-  }
-  // Unless this process itself was held up for so long.
-  if (longestMs < TTL_MS) expect(away.engine.seen.length).toBe(before);
-  await waitFor('another home', async () => {
-    await after(1.2 * TTL_MS);
-    expect(await ask('one')).toBe(200);
-    return away.engine.seen.length - before;
+describe('a session', () => {
+  it('ends after sessionAffinitySeconds without a request', async () => {
+    const TTL_MS = 2000;
+    const { ask, away } = await bound({ mode: 'round_robin', sessionAffinitySeconds: TTL_MS / 1000 });
+    // Requests keep it alive well beyond its time.
+    const began = performance.now();
+    const before = away.engine.seen.length;
+    let longestMs = 0;
+    for (let last = began; last < began + 1.5 * TTL_MS; ) {
+      await after(50);
+      expect(await ask('one')).toBe(200);
+      longestMs = Math.max(longestMs, performance.now() - last);
+      last = performance.now();
+    }
+    // This process itself may have been paused for that long.
+    if (longestMs < TTL_MS) expect(away.engine.seen.length).toBe(before);
+    await waitFor('another home', async () => {
+      await after(1.2 * TTL_MS);
+      expect(await ask('one')).toBe(200);
+      return away.engine.seen.length - before;
+    });
   });
 });

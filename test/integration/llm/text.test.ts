@@ -12,8 +12,7 @@ function start(command: string, args: string[]): Child {
   return child;
 }
 
-/** Without the colours and moves of a terminal. */
-// eslint-disable-next-line no-control-regex
+/** Removes the colours and cursor movements of a terminal. */
 const plain = (output: string): string => output.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '');
 
 describe('a frontend on the terminal', () => {
@@ -24,8 +23,9 @@ describe('a frontend on the terminal', () => {
     expect(plain(child.output)).toContain('one two three');
   });
 
-  it('converses', async () => {
-    const command = `exec script --quiet --flush --command '${process.execPath} --import tsx ${program} text' /dev/null >&2`;
+  it('holds a conversation', async () => {
+    const talk = `${process.execPath} --import tsx ${program} text`;
+    const command = `exec script --quiet --flush --command '${talk}' /dev/null >&2`;
     const child = start('sh', ['-c', command]);
     await waitFor(
       'the prompt',
@@ -33,13 +33,13 @@ describe('a frontend on the terminal', () => {
       (output) => output.includes('User'),
       120_000,
     );
-    for (const said of ['alpha beta', 'gamma delta']) {
+    for (const line of ['alpha beta', 'gamma delta']) {
       const before = plain(child.output).length;
-      child.write(`${said}\r`);
-      // Once as it is typed, once as the answer.
+      child.write(`${line}\r`);
+      // Once as the typed text, once as the answer.
       await waitFor(
         'the answer',
-        () => plain(child.output).slice(before).split(said).length - 1,
+        () => plain(child.output).slice(before).split(line).length - 1,
         (times) => times >= 2,
       );
     }

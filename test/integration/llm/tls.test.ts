@@ -2,8 +2,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { get, type RequestOptions } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Frontend } from 'dynamo-node';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Frontend } from '../../../lib/index.js';
 import { certificate, opensslMissing } from '../../helpers/runtime/certificates.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 import { describeUnless } from '../../helpers/skipping.js';
@@ -49,7 +49,7 @@ describeUnless(opensslMissing, 'a frontend with certificates', () => {
     await expect(status(frontend.url, {})).rejects.toThrow();
   });
 
-  it('asks clients for a certificate of its authority', async () => {
+  it('requires a client certificate of its authority', async () => {
     const tls = { certPath: file('server.pem'), keyPath: file('server.key'), clientCaPath: file('authority.pem') };
     await using frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0, tls });
     await frontend.ready;

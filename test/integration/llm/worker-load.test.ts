@@ -1,25 +1,42 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { LLMEngine, LLMEngineOutput } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import type { LLMEngine, LLMEngineOutput } from '../../../lib/index.js';
 import { chat, type Deployment, deployments } from '../../helpers/llm/deployments.js';
-import { Parrot } from '../../helpers/llm/echo-engine.js';
-import { HeldEngine } from '../../helpers/llm/engines.js';
+import { GatedEngine } from '../../helpers/llm/engines.js';
+import { FixedAnswerEngine } from '../../helpers/llm/fixed-answer-engine.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { waitFor, waitForPause } from '../../helpers/wait.js';
 
 const made = deployments();
 const deployment = () => made({ systemPort: 0, systemHost: '127.0.0.1' });
 
-/** A client of the worker itself: no frontend holds anything back, and requests are as a frontend makes them. */
+/** A client of the worker without a frontend. It sends requests in the format of a frontend. */
 async function clientOf(here: Deployment) {
   const client = await (await here.runtime()).endpoint<object, LLMEngineOutput>('test.backend.generate').client();
   await client.waitForInstances({ timeoutMs: 30_000 });
   return client;
 }
 
+function waitForRunning(engine: GatedEngine, count: number): Promise<unknown> {
+  return waitFor(
+    `${count} running requests`,
+    () => engine.running,
+    (running) => running === count,
+  );
+}
+
+/** Releases running requests until `count` are answered. */
+function releaseUntil(engine: GatedEngine, count: number): Promise<unknown> {
+  return waitFor(
+    `${count} answers`,
+    () => (engine.release(), engine.answered),
+    (answered) => answered >= count,
+  );
+}
+
 const request = {
-  model: 'held',
+  model: 'gated',
   token_ids: [1, 2, 3],
   stop_conditions: { max_tokens: 100_000 },
   sampling_options: {},
@@ -28,44 +45,32 @@ const request = {
   annotations: [],
 };
 
-describe('concurrency of serveEngine', () => {
-  it('is how many requests run at a time; the others wait, and all are answered', async () => {
+describe('the concurrency of serveEngine', () => {
+  it('limits the number of running requests; the others wait and are answered', async () => {
     const here = deployment();
-    const engine = new HeldEngine('held');
+    const engine = new GatedEngine('gated');
     const { worker } = await here.serve(engine, { concurrency: 3 });
     const client = await clientOf(here);
     const answers = Promise.all(Array.from({ length: 20 }, () => client.collect(request)));
-    await waitFor(
-      'three',
-      () => engine.running,
-      (running) => running === 3,
-    );
+    await waitForRunning(engine, 3);
     expect(worker.inFlight).toBe(3);
-    await waitFor(
-      'the rest',
-      () => (engine.release(), engine.answered),
-      (count) => count === 20,
-    );
+    await releaseUntil(engine, 20);
     expect(await answers).toHaveLength(20);
-    expect(engine.most).toBe(3);
+    expect(engine.maxRunning).toBe(3);
   });
 
-  it('takes no room from what else an engine is asked: it is told at once while all room is taken', async () => {
+  it('does not delay controls, abort and drain while all capacity is in use', async () => {
     const here = deployment();
-    const told: string[] = [];
-    const engine = Object.assign(new HeldEngine('held'), {
-      controls: { clear_kv_blocks: () => void told.push('control') },
-      abort: () => void told.push('abort'),
-      drain: () => void told.push('drain'),
+    const calls: string[] = [];
+    const engine = Object.assign(new GatedEngine('gated'), {
+      controls: { clear_kv_blocks: () => void calls.push('control') },
+      abort: () => void calls.push('abort'),
+      drain: () => void calls.push('drain'),
     });
     const { worker, runtime } = await here.serve(engine, { concurrency: 1 });
     const client = await clientOf(here);
     const first = client.collect(request);
-    await waitFor(
-      'the first',
-      () => engine.running,
-      (running) => running === 1,
-    );
+    await waitForRunning(engine, 1);
     const [leaving, second] = [new AbortController(), client.collect(request)];
     const third = client.collect(request, { signal: leaving.signal });
     const control = await fetch(`http://${runtime.systemAddress}/engine/control/clear_kv_blocks`, {
@@ -78,58 +83,46 @@ describe('concurrency of serveEngine', () => {
     await expect(third).rejects.toThrow();
     await waitFor(
       'the abort',
-      () => told,
-      () => told.includes('abort'),
+      () => calls,
+      () => calls.includes('abort'),
     );
     const closing = worker.close();
     await waitFor(
       'the drain',
-      () => told,
-      () => told.includes('drain'),
+      () => calls,
+      () => calls.includes('drain'),
     );
-    await waitFor(
-      'the rest',
-      () => (engine.release(), engine.answered),
-      (count) => count === 2,
-    );
+    await releaseUntil(engine, 2);
     for (const answer of await Promise.all([first, second]))
       expect(answer.at(-1)).toMatchObject({ finish_reason: 'stop' });
     await closing;
-    expect(told).toEqual(['control', 'abort', 'drain']);
-    expect(engine.most).toBe(1);
+    expect(calls).toEqual(['control', 'abort', 'drain']);
+    expect(engine.maxRunning).toBe(1);
   });
 
-  it('refuses what still waits when its time to finish is over', async () => {
+  it('rejects requests that still wait when the close times out', async () => {
     const here = deployment();
-    const engine = new HeldEngine('held');
+    const engine = new GatedEngine('gated');
     const { worker } = await here.serve(engine, { concurrency: 1, cleanupTimeoutMs: 1000 });
     const client = await clientOf(here);
     const first = client.collect(request).catch((error: unknown) => error);
-    await waitFor(
-      'the first',
-      () => engine.running,
-      (running) => running === 1,
-    );
+    await waitForRunning(engine, 1);
     const second = client.collect(request).catch((error: unknown) => error);
     await new Promise((resolve) => setTimeout(resolve, 200));
     await worker.close({ timeoutMs: 200 });
     expect(await second).toMatchObject({ code: 'DYN_UNAVAILABLE' });
     engine.release();
     await first;
-    expect(engine.most).toBe(1);
+    expect(engine.maxRunning).toBe(1);
   });
 
-  it('gives the place of a waiting request whose caller left to the next', async () => {
+  it('passes the place of a cancelled request to the next one', async () => {
     const here = deployment();
-    const engine = new HeldEngine('held');
+    const engine = new GatedEngine('gated');
     await here.serve(engine, { concurrency: 1 });
     const client = await clientOf(here);
     const first = client.collect(request);
-    await waitFor(
-      'the first',
-      () => engine.running,
-      (running) => running === 1,
-    );
+    await waitForRunning(engine, 1);
     const leaving = new AbortController();
     const left = Array.from({ length: 10 }, () =>
       client.collect(request, { signal: leaving.signal }).catch(() => 'left'),
@@ -137,72 +130,75 @@ describe('concurrency of serveEngine', () => {
     leaving.abort();
     expect(await Promise.all(left)).toEqual(Array(10).fill('left'));
     const last = client.collect(request);
-    await waitFor(
-      'both',
-      () => (engine.release(), engine.answered),
-      (count) => count >= 2,
-    );
+    await releaseUntil(engine, 2);
     expect(await Promise.all([first, last])).toHaveLength(2);
   });
 });
 
-it('highWaterBytes of serveEngine is how far an engine runs ahead of its reader', async () => {
-  const BYTES = 16 * 1024;
-  const ahead = async (highWaterBytes: number): Promise<number> => {
-    const here = deployment();
-    let yielded = 0;
-    const engine: LLMEngine = {
-      start: () => ({ model: 'ahead' }),
-      async *generate(_, { signal }) {
-        for (; !signal.aborted; yielded++) yield { token_ids: [300], text: 'x'.repeat(BYTES) };
-        yield { token_ids: [], finish_reason: 'cancelled' };
-      },
+describe('options of serveEngine under load', () => {
+  it('highWaterBytes limits how far an engine runs ahead of its reader', async () => {
+    const BYTES = 16 * 1024;
+    const ahead = async (highWaterBytes: number): Promise<number> => {
+      const here = deployment();
+      let yielded = 0;
+      const engine: LLMEngine = {
+        start: () => ({ model: 'ahead' }),
+        async *generate(_, { signal }) {
+          for (; !signal.aborted; yielded++) yield { token_ids: [300], text: 'x'.repeat(BYTES) };
+          yield { token_ids: [], finish_reason: 'cancelled' };
+        },
+      };
+      await here.serve(engine, { highWaterBytes });
+      await using stream = (await clientOf(here)).generate(request);
+      await stream.next();
+      await waitForPause('the engine', () => yielded);
+      return yielded;
     };
-    await here.serve(engine, { highWaterBytes });
-    await using stream = (await clientOf(here)).generate(request);
-    await stream.next();
-    await waitForPause('the engine', () => yielded);
-    return yielded;
-  };
-  const [little, much] = [await ahead(BYTES), await ahead(1000 * BYTES)];
-  expect(much - little).toBeGreaterThan(700);
-  expect(much - little).toBeLessThan(1500);
-});
+    const [little, much] = [await ahead(BYTES), await ahead(1000 * BYTES)];
+    expect(much - little).toBeGreaterThan(700);
+    expect(much - little).toBeLessThan(1500);
+  });
 
-it('metricsLabels of serveEngine are on the metrics of its requests', async () => {
-  const here = deployment();
-  const { runtime } = await here.serve(new Parrot('yes'), { metricsLabels: { tenant: 'acme', pool: 'a b' } });
-  await (await clientOf(here)).collect(request);
-  const labelled =
-    /^dynamo_component_requests_total\{(?=[^}]*dynamo_endpoint="generate")(?=[^}]*tenant="acme")[^}]*pool="a b"[^}]*\} 1$/m;
-  await waitFor(
-    'the count',
-    () => runtime.metricsText(),
-    (text) => labelled.test(text),
+  it('metricsLabels are added to the metrics of requests', async () => {
+    const here = deployment();
+    const { runtime } = await here.serve(new FixedAnswerEngine('yes'), {
+      metricsLabels: { tenant: 'acme', pool: 'a b' },
+    });
+    await (await clientOf(here)).collect(request);
+    const counts = /^dynamo_component_requests_total\{([^}]*)\} 1$/gm;
+    const labels = ['dynamo_endpoint="generate"', 'tenant="acme"', 'pool="a b"'];
+    await waitFor(
+      'the count',
+      () => runtime.metricsText(),
+      (text) => [...text.matchAll(counts)].some(([, found]) => labels.every((label) => found?.includes(label))),
+    );
+  });
+
+  it.each([
+    [true, false],
+    [false, true],
+  ])(
+    'excludeToolsWhenToolChoiceNone %s: the prompt has the tools with tool_choice none: %s',
+    async (excludeToolsWhenToolChoiceNone, shown) => {
+      const chatTemplate = join(temporaryFolder(), 'template.jinja');
+      writeFileSync(
+        chatTemplate,
+        "{% for message in messages %}{{ message['content'] }}{% endfor %}" +
+          '{% if tools %}{% for tool in tools %} a tool named {{ tool.function.name }}{% endfor %}{% endif %}',
+      );
+      const here = deployment();
+      const engine = new FixedAnswerEngine('yes');
+      await here.serve(engine, { chatTemplate, excludeToolsWhenToolChoiceNone });
+      const frontend = await here.frontend();
+      await frontend.waitForModel('parrot');
+      const tools = [
+        { type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: {} } } },
+      ];
+      for (const body of [{}, { tools, tool_choice: 'none' }, { tools }])
+        expect((await chat(frontend, { model: 'parrot', ...body })).status).toBe(200);
+      const [bare, none, auto] = engine.requests.map(({ token_ids }) => token_ids.length) as [number, number, number];
+      expect(auto).toBeGreaterThan(bare);
+      expect(none).toBe(shown ? auto : bare);
+    },
   );
 });
-
-it.each([
-  [true, false],
-  [false, true],
-])(
-  'excludeToolsWhenToolChoiceNone %s: tools that may not be called are in the prompt: %s',
-  async (excludeToolsWhenToolChoiceNone, shown) => {
-    const chatTemplate = join(temporaryFolder(), 'template.jinja');
-    writeFileSync(
-      chatTemplate,
-      "{% for message in messages %}{{ message['content'] }}{% endfor %}{% if tools %}{% for tool in tools %} a tool named {{ tool.function.name }}{% endfor %}{% endif %}",
-    );
-    const here = deployment();
-    const engine = new Parrot('yes');
-    await here.serve(engine, { chatTemplate, excludeToolsWhenToolChoiceNone });
-    const frontend = await here.frontend();
-    await frontend.waitForModel('parrot');
-    const tools = [{ type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: {} } } }];
-    for (const body of [{}, { tools, tool_choice: 'none' }, { tools }])
-      expect((await chat(frontend, { model: 'parrot', ...body })).status).toBe(200);
-    const [bare, none, auto] = engine.asked.map(({ token_ids }) => token_ids.length) as [number, number, number];
-    expect(auto).toBeGreaterThan(bare);
-    expect(none).toBe(shown ? auto : bare);
-  },
-);

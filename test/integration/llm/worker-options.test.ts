@@ -1,20 +1,20 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   type EngineWorker,
   KV_ROUTER_DEFAULTS,
   type KvRouterConfig,
   type LLMEngine,
   modelParsers,
-  openLog,
   registerModel,
   type ServeEngineOptions,
-} from '../../../lib/index.js';
+  startLog,
+} from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import { cardOf, chat, deployments } from '../../helpers/llm/deployments.js';
-import { Parrot, spell } from '../../helpers/llm/echo-engine.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
+import { FixedAnswerEngine, spell } from '../../helpers/llm/fixed-answer-engine.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { waitFor } from '../../helpers/wait.js';
 
@@ -33,12 +33,12 @@ interface Answer {
 }
 
 async function ask(
-  says: string,
+  text: string,
   options: ServeEngineOptions,
   body: object = {},
-): Promise<{ answer: Answer; engine: Parrot }> {
+): Promise<{ answer: Answer; engine: FixedAnswerEngine }> {
   const here = deployment();
-  const engine = new Parrot(says);
+  const engine = new FixedAnswerEngine(text);
   await here.serve(engine, options);
   const frontend = await here.frontend();
   await frontend.waitForModel('parrot');
@@ -54,42 +54,42 @@ const tools = [
   },
 ];
 
-describe('options of serveEngine', () => {
-  it('toolCallParser finds the calls of tools in what the model says', async () => {
-    const says = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
-    const { answer } = await ask(says, { toolCallParser: 'hermes' }, { tools });
+describe('the options of serveEngine', () => {
+  it('toolCallParser extracts tool calls from the text of the model', async () => {
+    const text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
+    const { answer } = await ask(text, { toolCallParser: 'hermes' }, { tools });
     const [choice] = answer.choices;
     expect(choice).toMatchObject({
       finish_reason: 'tool_calls',
       message: { tool_calls: [{ function: { name: 'weather' } }] },
     });
     expect(JSON.parse(choice?.message.tool_calls?.[0]?.function.arguments ?? '')).toEqual({ city: 'Bonn' });
-    const plain = await ask(says, {}, { tools });
+    const plain = await ask(text, {}, { tools });
     expect(plain.answer.choices[0]).toMatchObject({
       finish_reason: 'stop',
       message: { content: expect.stringContaining('weather') },
     });
   });
 
-  it('reasoningParser takes the thoughts apart from the answer', async () => {
+  it('reasoningParser separates the reasoning from the answer', async () => {
     const { answer } = await ask('let me see</think>It rains.', { reasoningParser: 'deepseek_r1' });
     expect(answer.choices[0]?.message).toMatchObject({ content: 'It rains.', reasoning_content: 'let me see' });
   });
 
-  it('the parsers are those of the crates, and another is refused by name at once', async () => {
+  it('an unknown parser is rejected at once', async () => {
     const { toolCall, reasoning } = modelParsers();
     expect(toolCall).toEqual(expect.arrayContaining(['hermes', 'mistral', 'llama3_json', 'qwen3_coder']));
     expect(reasoning).toEqual(expect.arrayContaining(['deepseek_r1', 'qwen3']));
     const here = deployment();
-    await expect(here.serve(new Parrot(''), { toolCallParser: 'hermes2' })).rejects.toThrow(
+    await expect(here.serve(new FixedAnswerEngine(''), { toolCallParser: 'hermes2' })).rejects.toThrow(
       /serveEngine options\.toolCallParser: expected one of .*hermes.*, got "hermes2"/,
     );
-    await expect(here.serve(new Parrot(''), { reasoningParser: 'qwen' })).rejects.toThrow(
+    await expect(here.serve(new FixedAnswerEngine(''), { reasoningParser: 'qwen' })).rejects.toThrow(
       /options\.reasoningParser: expected one of/,
     );
   });
 
-  it("chatTemplate takes the place of the model's own, in an engine and in a card", async () => {
+  it("chatTemplate replaces the model's own template, in serveEngine and registerModel", async () => {
     const chatTemplate = join(temporaryFolder(), 'template.jinja');
     writeFileSync(
       chatTemplate,
@@ -97,7 +97,7 @@ describe('options of serveEngine', () => {
     );
     const { engine } = await ask('yes', { chatTemplate }, { messages: [{ role: 'user', content: 'zq zq' }] });
     const usual = await ask('yes', {}, { messages: [{ role: 'user', content: 'zq zq' }] });
-    expect(engine.asked[0]?.token_ids.length).not.toBe(usual.engine.asked[0]?.token_ids.length);
+    expect(engine.requests[0]?.token_ids.length).not.toBe(usual.engine.requests[0]?.token_ids.length);
     const here = deployment();
     const runtime = await here.runtime();
     const endpoint = runtime.endpoint<{ token_ids: number[] }, unknown>('test.card.generate');
@@ -110,7 +110,7 @@ describe('options of serveEngine', () => {
     const frontend = await here.frontend();
     await frontend.waitForModel('card');
     expect((await chat(frontend, { model: 'card', messages: [{ role: 'user', content: 'zq zq' }] })).status).toBe(200);
-    expect(prompt).toBe(engine.asked[0]?.token_ids.length);
+    expect(prompt).toBe(engine.requests[0]?.token_ids.length);
   });
 
   it('servedModelName, aliases and modelName are the names that clients use', async () => {
@@ -134,7 +134,7 @@ describe('options of serveEngine', () => {
     expect((await chat(frontend, { model: 'house/parrot' })).status).toBe(404);
   });
 
-  it('kvRouting: false and localIndexer: false leave no publisher behind the engine', async () => {
+  it('kvRouting: false and localIndexer: false create no publisher', async () => {
     const published: boolean[] = [];
     class Publishing extends CountingEngine {
       override start(worker?: EngineWorker) {
@@ -154,10 +154,10 @@ describe('options of serveEngine', () => {
     expect(published).toEqual([true, false]);
   });
 
-  it('what the frontend must know of a worker is on its card', async () => {
+  it('the options for the frontend are on the card', async () => {
     const here = deployment();
     const card = async (options: ServeEngineOptions): Promise<Record<string, unknown>> => {
-      const { runtime } = await here.serve(new Parrot(''), options);
+      const { runtime } = await here.serve(new FixedAnswerEngine(''), options);
       return cardOf(here, runtime.instanceId);
     };
     expect(
@@ -186,7 +186,7 @@ describe('options of serveEngine', () => {
     expect(usual['needs']).not.toEqual([['encode']]);
   });
 
-  it('the documented defaults of a router are those that the crates leave out of a card', async () => {
+  it('the documented defaults of the router equal those of the crates', async () => {
     const here = deployment();
     const routerOf = async (kv: KvRouterConfig): Promise<unknown> => {
       const runtime = await here.runtime();
@@ -199,40 +199,43 @@ describe('options of serveEngine', () => {
     expect(await routerOf({ ...KV_ROUTER_DEFAULTS, conditional_disagg_eff_isl_threshold: 2049 })).not.toEqual(usual);
   });
 
-  it('structuralTag binds what the model says to the tools that the client named', async () => {
+  it('structuralTag constrains the output to the tools of the client', async () => {
     const forced = { tools, tool_choice: 'required' };
     const { engine } = await ask(
       '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>',
       { toolCallParser: 'hermes', structuralTag: {} },
       forced,
     );
-    expect(JSON.stringify(engine.asked[0]?.sampling_options.guided_decoding)).toMatch(/structural_tag.*weather/);
+    expect(JSON.stringify(engine.requests[0]?.sampling_options.guided_decoding)).toMatch(/structural_tag.*weather/);
     const { engine: free } = await ask(
       '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>',
       { toolCallParser: 'hermes', structuralTag: {} },
     );
-    expect(JSON.stringify(free.asked[0]?.sampling_options.guided_decoding ?? null)).not.toMatch(/structural_tag/);
+    expect(JSON.stringify(free.requests[0]?.sampling_options.guided_decoding ?? null)).not.toMatch(/structural_tag/);
   });
 
   it.each([
     ['a tool may be called', { scope: 'always' }, {}, /"at_least_one":false/],
     ['a tool must be called', { scope: 'always' }, { tool_choice: 'required' }, /"at_least_one":true/],
     ['no tool may be called', { scope: 'always' }, { tool_choice: 'none' }, /^null$/],
-    ['a tool may be called, and the tag is for those that must', { scope: 'auto' }, {}, /^null$/],
-    ['a tool must be called, and there is no tag', undefined, { tool_choice: 'required' }, /^\{"json":/],
-  ])('structuralTag reaches the engine as its scope says, where %s', async (_, structuralTag, body, expected) => {
-    const says = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
+    ['a tool may be called, and the scope is auto', { scope: 'auto' }, {}, /^null$/],
+    ['a tool must be called, without a structuralTag', undefined, { tool_choice: 'required' }, /^\{"json":/],
+  ])('structuralTag is sent to the engine by its scope if %s', async (_, structuralTag, body, expected) => {
+    const text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>';
     const options = { toolCallParser: 'hermes', ...(structuralTag === undefined ? {} : { structuralTag }) };
-    const { engine } = await ask(says, options, { tools, ...body });
-    expect(JSON.stringify(engine.asked[0]?.sampling_options.guided_decoding ?? null)).toMatch(expected);
+    const { engine } = await ask(text, options, { tools, ...body });
+    expect(JSON.stringify(engine.requests[0]?.sampling_options.guided_decoding ?? null)).toMatch(expected);
   });
 
-  it('structuralTag that a frontend cannot do keeps the model out, and the log says why', async () => {
+  it('a structuralTag that the frontend does not support hides the model, and the reason is logged', async () => {
     const lines: string[] = [];
-    const log = openLog({ filter: 'warn', write: ({ message }) => void lines.push(message) });
+    const log = startLog({ filter: 'warn', write: ({ message }) => void lines.push(message) });
     onTestFinished(() => log.close());
     const here = deployment();
-    await here.serve(new Parrot('yes'), { toolCallParser: 'hermes', structuralTag: { exclude_special_tokens: true } });
+    await here.serve(new FixedAnswerEngine('yes'), {
+      toolCallParser: 'hermes',
+      structuralTag: { exclude_special_tokens: true },
+    });
     const frontend = await here.frontend();
     await waitFor(
       'the reason',
@@ -248,36 +251,34 @@ describe('options of serveEngine', () => {
     ['nothing', undefined],
     ['enabled', 'enabled'],
     ['disabled', 'disabled'],
-  ] as const)(
-    'defaultThinkingMode tells the chat template of thinking where the client does not: %s',
-    async (expected, mode) => {
-      const chatTemplate = join(temporaryFolder(), 'template.jinja');
-      writeFileSync(
-        chatTemplate,
-        "{{ messages[0]['content'] }}: {{ thinking_mode | default('nothing') }} {{ enable_thinking | default('nothing') }}",
-      );
-      const here = deployment();
-      await here.serve(new Parrot('yes'), {
-        chatTemplate,
-        ...(mode === undefined ? {} : { defaultThinkingMode: mode }),
-      });
-      const frontend = await here.frontend();
-      await frontend.waitForModel('parrot');
-      const prompt = async (body: object): Promise<unknown> => {
-        const events = await (
-          await chat(frontend, { model: 'parrot', stream: true, nvext: { annotations: ['formatted_prompt'] }, ...body })
-        ).text();
-        return JSON.parse(/^event: formatted_prompt\n: (.*)$/m.exec(events)?.[1] ?? 'null');
-      };
-      expect(await prompt({})).toBe(
-        `hello there: ${expected} ${{ nothing: 'nothing', enabled: 'True', disabled: 'False' }[expected]}`,
-      );
-      expect(await prompt({ chat_template_args: { enable_thinking: true } })).toMatch(/ True$/);
-      expect(await prompt({ thinking: { type: 'disabled' } })).toMatch(/ False$/);
-    },
-  );
+  ] as const)('defaultThinkingMode sets the thinking mode of the chat template: %s', async (expected, mode) => {
+    const chatTemplate = join(temporaryFolder(), 'template.jinja');
+    writeFileSync(
+      chatTemplate,
+      "{{ messages[0]['content'] }}: {{ thinking_mode | default('nothing') }} " +
+        "{{ enable_thinking | default('nothing') }}",
+    );
+    const here = deployment();
+    await here.serve(new FixedAnswerEngine('yes'), {
+      chatTemplate,
+      ...(mode === undefined ? {} : { defaultThinkingMode: mode }),
+    });
+    const frontend = await here.frontend();
+    await frontend.waitForModel('parrot');
+    const prompt = async (body: object): Promise<unknown> => {
+      const events = await (
+        await chat(frontend, { model: 'parrot', stream: true, nvext: { annotations: ['formatted_prompt'] }, ...body })
+      ).text();
+      return JSON.parse(/^event: formatted_prompt\n: (.*)$/m.exec(events)?.[1] ?? 'null');
+    };
+    expect(await prompt({})).toBe(
+      `hello there: ${expected} ${{ nothing: 'nothing', enabled: 'True', disabled: 'False' }[expected]}`,
+    );
+    expect(await prompt({ chat_template_args: { enable_thinking: true } })).toMatch(/ True$/);
+    expect(await prompt({ thinking: { type: 'disabled' } })).toMatch(/ False$/);
+  });
 
-  it('cleanupTimeoutMs is all that a cleanup without end gets', async () => {
+  it('cleanupTimeoutMs limits a cleanup that never settles', async () => {
     class Stuck extends CountingEngine {
       override cleanup() {
         super.cleanup();
@@ -303,12 +304,12 @@ describe('options of serveEngine', () => {
     [{ modelInput: 'token' }, 'options.modelInput: expected one of text, tokens, tensor, got "token"'],
     [{ mediaDecoder: 'jpeg' }, 'options.mediaDecoder: expected an object, got "jpeg"'],
     [{ defaultThinkingMode: 'on' }, 'options.defaultThinkingMode: expected one of enabled, disabled, got "on"'],
-    [{ structuralTag: { scop: 'always' } }, 'options.structuralTag.scop: unknown option; known are scope, schema'],
+    [{ structuralTag: { scop: 'always' } }, 'options.structuralTag.scop: unknown name; known are scope, schema'],
     [{ structuralTag: { scope: 'sometimes' } }, 'serveEngine structuralTag: unknown variant `sometimes`'],
     [{ metricsLabels: { a: 1 } }, 'options.metricsLabels.a: expected a string, got 1'],
     [{ modelpath: 'x' }, 'options.modelpath: unknown option; known are modelPath'],
-  ])('%j is refused', async (options, message) => {
-    await expect(deployment().serve(new Parrot(''), options as never)).rejects.toThrow(message);
+  ])('rejects %j', async (options, message) => {
+    await expect(deployment().serve(new FixedAnswerEngine(''), options as never)).rejects.toThrow(message);
   });
 
   it.each([
@@ -323,7 +324,7 @@ describe('options of serveEngine', () => {
       { start: () => ({}), generate: () => {}, metricsRanks: [-1] },
       'serveEngine engine.metricsRanks[0]: expected an integer from 0',
     ],
-  ])('an engine that is none is refused: %#', async (engine, message) => {
+  ])('rejects an invalid engine: %#', async (engine, message) => {
     await expect(deployment().serve(engine as never)).rejects.toThrow(message);
   });
 
@@ -342,18 +343,18 @@ describe('options of serveEngine', () => {
       },
     ],
     [
-      'yields what no wire takes',
+      'yields a value that cannot be packed',
       async function* () {
         yield { token_ids: [], engine_data: Symbol('x') };
       },
     ],
     [
-      'throws nothing in particular',
+      'throws undefined',
       async function* () {
         throw undefined;
       },
     ],
-  ])('an engine that %s is an error of the worker, not of the client', async (_, generate) => {
+  ])('reports a worker error, not a client error, if the engine %s', async (_, generate) => {
     const here = deployment();
     await here.serve({ start: () => ({ model: 'wrong' }), generate } as never);
     const frontend = await here.frontend();

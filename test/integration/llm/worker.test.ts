@@ -1,5 +1,3 @@
-import { afterEach, describe, expect, it } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   DistributedRuntime,
   DynamoError,
@@ -9,36 +7,36 @@ import {
   type ServeEngineOptions,
   serveEngine,
   unregisterModel,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { privateCluster } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 async function deployment() {
   const cluster = privateCluster();
-  closing.push(() => cluster.remove());
+  onEnd(() => cluster.remove());
   const runtime = await DistributedRuntime.create(cluster.options);
-  closing.push(() => runtime.close());
+  onEnd(() => runtime.close());
   return { cluster, runtime };
 }
 
 async function served(engine: LLMEngine, options: ServeEngineOptions = { modelPath }) {
   const { cluster, runtime } = await deployment();
   const worker = await serveEngine(runtime.endpoint('test.backend.generate'), engine, options);
-  closing.push(() => worker.close());
+  onEnd(() => worker.close());
   return { cluster, runtime, worker };
 }
 
 async function frontendOf(cluster: ReturnType<typeof privateCluster>) {
   const frontend = await Frontend.start(cluster.options, { host: '127.0.0.1', port: 0 });
-  closing.push(() => frontend.close());
+  onEnd(() => frontend.close());
   return frontend;
 }
 
@@ -63,7 +61,7 @@ describe('serveEngine', () => {
     expect(await runtime.instances()).toEqual([]);
   });
 
-  it('hands an engine the prompt as tokens and the request id', async () => {
+  it('passes the prompt as tokens, and the request id, to the engine', async () => {
     let got: unknown;
     const engine: LLMEngine = {
       start: () => ({ model: 'counting' }),
@@ -83,7 +81,7 @@ describe('serveEngine', () => {
     expect(got).toMatchObject({ tokens: expect.any(Number), most: 77, id: expect.stringMatching(/.+/) });
   });
 
-  it('says what kept an engine from starting', async () => {
+  it('rejects `ready` with the error of engine.start', async () => {
     const { worker } = await served({
       start: () => Promise.reject(new Error('no weights here')),
       async *generate() {},
@@ -92,7 +90,7 @@ describe('serveEngine', () => {
     await expect(worker.ended).rejects.toThrow(/no weights here/);
   });
 
-  it('refuses a second endpoint of one name on one runtime', async () => {
+  it('rejects a second endpoint with the same name on one runtime', async () => {
     const { runtime } = await served(new CountingEngine('counting'));
     const second = serveEngine(runtime.endpoint('test.other.generate'), new CountingEngine('other'));
     await expect(second).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
@@ -101,7 +99,7 @@ describe('serveEngine', () => {
   it.each([
     ['before the first item', 0],
     ['after an item', 1],
-  ])('brings an error %s to the client', async (_when, items) => {
+  ])('reports an error %s to the client', async (_when, items) => {
     const { cluster } = await served({
       start: () => ({ model: 'counting' }),
       async *generate() {
@@ -118,7 +116,7 @@ describe('serveEngine', () => {
     expect(await response.text()).toContain('the engine tripped');
   });
 
-  it('lets running requests end before its cleanup', async () => {
+  it('waits for running requests before cleanup', async () => {
     const engine = new CountingEngine('counting', 10);
     const { cluster, worker } = await served(engine);
     const frontend = await frontendOf(cluster);
@@ -135,24 +133,24 @@ describe('serveEngine', () => {
     expect(choices[0]?.finish_reason).toBe('length');
   });
 
-  it('drains its engine before it cleans it up', async () => {
-    const told: string[] = [];
+  it('calls drain before cleanup', async () => {
+    const calls: string[] = [];
     class Draining extends CountingEngine {
       drain() {
-        told.push(`drain, ${this.cleaned} cleaned`);
+        calls.push(`drain, ${this.cleaned} cleaned`);
       }
       override cleanup() {
         super.cleanup();
-        told.push('cleanup');
+        calls.push('cleanup');
       }
     }
     const { worker } = await served(new Draining('counting'));
     await worker.ready;
     await worker.close();
-    expect(told).toEqual(['drain, 0 cleaned', 'cleanup']);
+    expect(calls).toEqual(['drain, 0 cleaned', 'cleanup']);
   });
 
-  it('cuts requests off when its time is over', async () => {
+  it('cancels requests when the close times out', async () => {
     const engine = new CountingEngine('counting', 10);
     const { cluster, worker } = await served(engine);
     const frontend = await frontendOf(cluster);
@@ -170,7 +168,7 @@ describe('serveEngine', () => {
 });
 
 describe('registerModel', () => {
-  it('offers a served endpoint as a model, until it is taken back', async () => {
+  it('offers a served endpoint as a model until unregisterModel', async () => {
     const { cluster, runtime } = await deployment();
     const endpoint = runtime.endpoint<{ token_ids: number[] }, unknown>('test.plain.generate');
     await endpoint.serve(async function* (request) {
@@ -189,7 +187,7 @@ describe('registerModel', () => {
     );
   });
 
-  it('takes a name alone', async () => {
+  it('accepts only a name', async () => {
     const { cluster, runtime } = await deployment();
     const endpoint = runtime.endpoint('test.text.generate');
     await endpoint.serve(async function* () {});
@@ -203,7 +201,7 @@ describe('registerModel', () => {
     await frontend.waitForModel('words');
   });
 
-  it('checks its options', async () => {
+  it('rejects invalid options', async () => {
     const { runtime } = await deployment();
     const endpoint = runtime.endpoint('test.text.generate');
     await expect(registerModel(endpoint, {})).rejects.toThrow('registerModel options: expected modelPath or modelName');

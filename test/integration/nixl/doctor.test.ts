@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { formatNixlReport, loadNixl, nixlDoctor } from 'dynamo-node';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { nixlMissing, useTransport } from '../../helpers/nixl/library.js';
 import { root } from '../../helpers/project.js';
@@ -9,7 +9,7 @@ import { root } from '../../helpers/project.js';
 useTransport('ucx');
 
 describe('nixlDoctor', () => {
-  test('tells of the library, its plugins and UCX', async (context) => {
+  it('reports the library, its plugins and UCX', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) return context.skip(missing);
     const report = await nixlDoctor();
@@ -19,13 +19,13 @@ describe('nixlDoctor', () => {
     expect(report.plugins.find(({ name }) => name === 'UCX')).toEqual({ name: 'UCX', loads: true, reason: '' });
     expect(report.ucx.modules.find(({ name }) => name === 'uct_cma')).toMatchObject({ loaded: true });
     expect(report.ucx.copies).toEqual([]);
-    // Whatever does not load has its reason in the dynamic linker's words.
+    // Each plugin that does not load has the reason of the dynamic linker.
     for (const { name, loads, reason } of report.plugins)
       expect([name, loads, reason !== ''], name).toEqual([name, loads, !loads]);
     expect(formatNixlReport(report)).toContain(report.path);
   });
 
-  test('names the library that a GPU plugin lacks where there is no GPU', async (context) => {
+  it('names the library that a GPU plugin lacks if there is no GPU', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) return context.skip(missing);
     const report = await nixlDoctor();
@@ -36,7 +36,7 @@ describe('nixlDoctor', () => {
     expect(report.ucx.modules.find(({ name }) => name === 'uct_cuda')).toMatchObject({ loaded: false });
   });
 
-  test('leaves nothing of what it tried in this process', async (context) => {
+  it('does not load the files that it examines into this process', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) return context.skip(missing);
     const first = await nixlDoctor();
@@ -45,14 +45,14 @@ describe('nixlDoctor', () => {
     expect(second.ucx).toEqual(first.ucx);
   });
 
-  test('reports the mock as what it is', async () => {
+  it('reports the mock', async () => {
     const report = await nixlDoctor({ library: loadNixl({ mode: 'mock' }) });
     expect(report).toMatchObject({ ok: false, kind: 'mock', path: '', version: undefined });
     expect(formatNixlReport(report)).toContain('the mock');
   });
 
-  test('a machine without the library is a report with the command that installs it', () => {
-    // Loading is once a process, so this one has a process of its own.
+  it('returns a report with the install command if there is no library', () => {
+    // The library is loaded once per process, so this test needs a separate process.
     const script = `import { formatNixlReport, nixlDoctor } from './lib/index.js';
       const report = await nixlDoctor({ load: { path: '/nonexistent/libnixl_capi.so' } });
       console.log(JSON.stringify(report.tried), formatNixlReport(report));`;

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { loadNixl, type MemoryDescriptor, type NixlAgent, NixlError, nixlDoctor, nixlExplain } from 'dynamo-node';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { exclude, REPORTING } from '../../../lib/nixl/diagnosis/exclusion.js';
 import { probe } from '../../../lib/nixl/diagnosis/probe.js';
@@ -25,7 +25,7 @@ async function target(): Promise<{ agent: NixlAgent; peer: Uint8Array; remote: M
   return { agent, peer: await agent.metadata(), remote: region.descriptor() };
 }
 
-/** UCX in processes that are asked tells nothing of what it chooses, as versions without that report. */
+/** Makes UCX report nothing in probes, like versions without that report. */
 function silence(): void {
   const { UCX_PROTO_INFO } = REPORTING;
   REPORTING.UCX_PROTO_INFO = 'n';
@@ -44,7 +44,7 @@ describe('nixlExplain on UCX', () => {
     if (missing !== undefined) context.skip(missing);
   });
 
-  test('tells what carries the bytes, in the words of UCX, with what it measured', async () => {
+  it('returns the transport that UCX reports, with measurements', async () => {
     const { peer, remote } = await target();
     const explained = await nixlExplain({ peer, remote });
     expect(explained).toMatchObject({ transport: 'cma', evidence: 'reported', lost: '' });
@@ -53,19 +53,19 @@ describe('nixlExplain on UCX', () => {
     expect(explained.measured?.latencyUs).toBeGreaterThan(0.1);
   });
 
-  test('is content with what was required, and refuses all else', async () => {
+  it('accepts the required transport, and rejects every other', async () => {
     const { peer, remote } = await target();
     expect(await nixlExplain({ peer, remote }, { require: 'cma' })).toMatchObject({
       transport: 'cma',
       evidence: 'reported',
     });
-    const refused = await failure(nixlExplain({ peer, remote }, { require: 'tcp' }));
-    expect(refused).toBeInstanceOf(NixlError);
-    expect(refused).toMatchObject({ reason: 'nixl.transport', code: 'DYN_UNAVAILABLE' });
-    expect(refused.message).toContain('tcp was required, but cma carries the bytes');
+    const rejected = await failure(nixlExplain({ peer, remote }, { require: 'tcp' }));
+    expect(rejected).toBeInstanceOf(NixlError);
+    expect(rejected).toMatchObject({ reason: 'nixl.transport', code: 'DYN_UNAVAILABLE' });
+    expect(rejected.message).toContain('tcp was required, but cma carries the bytes');
   });
 
-  test('ends with its signal, before and during its probes, as the doctor does', async () => {
+  it('rejects with the reason of its signal, before and during its probes, as nixlDoctor does', async () => {
     const { peer, remote } = await target();
     for (const ask of [
       (signal: AbortSignal) => nixlExplain({ peer, remote }, { signal }),
@@ -84,7 +84,7 @@ describe('nixlExplain on UCX', () => {
     );
   });
 
-  test('over TCP alone it is TCP', async () => {
+  it('returns TCP if UCX_TLS allows only TCP', async () => {
     process.env['UCX_TLS'] = 'tcp';
     const { peer, remote } = await target();
     const explained = await nixlExplain({ peer, remote }, { require: 'tcp' });
@@ -94,39 +94,39 @@ describe('nixlExplain on UCX', () => {
     );
   });
 
-  test('RDMA where there is none is refused with what is missing, not replaced', async (context) => {
+  it('rejects a requirement of RDMA without RDMA, and names what is missing', async (context) => {
     const { peer, remote } = await target();
-    const refused = await failure(
+    const rejected = await failure(
       nixlExplain({ peer, remote }, { require: 'rdma' }).then((explained) =>
         context.skip(`there is RDMA: ${explained.detail}`),
       ),
     );
-    expect(refused).toMatchObject({ reason: 'nixl.transport' });
-    const { missing } = refused.details as { missing: string[] };
+    expect(rejected).toMatchObject({ reason: 'nixl.transport' });
+    const { missing } = rejected.details as { missing: string[] };
     expect(missing.length).toBeGreaterThan(0);
     for (const reason of missing) expect(reason).toMatch(/^(device|driver|module|port|memlock): /);
-    expect(refused.message).toContain(missing[0] as string);
+    expect(rejected.message).toContain(missing[0] as string);
   });
 
-  test('a GPU transport without a GPU is refused with its reason', async (context) => {
+  it('rejects a GPU transport without a GPU, with the reason', async (context) => {
     if (loadNixl().cuda.available) return context.skip('there is a GPU');
     const { peer, remote } = await target();
     for (const [required, part] of [
-      ['cuda_ipc', 'no CUDA driver'],
+      ['cuda-ipc', 'no CUDA driver'],
       ['gds', 'GDS does not load'],
     ] as const) {
-      const refused = await failure(nixlExplain({ peer, remote }, { require: required }));
-      expect(refused.message).toContain(part);
+      const rejected = await failure(nixlExplain({ peer, remote }, { require: required }));
+      expect(rejected.message).toContain(part);
     }
   });
 
-  test('shared memory is not claimed where CMA carries the bytes', async () => {
+  it('rejects a requirement of shared memory if CMA carries the bytes', async () => {
     const { peer, remote } = await target();
-    const refused = await failure(nixlExplain({ peer, remote }, { require: 'shared-memory' }));
-    expect(refused.message).toContain('shared-memory was required, but cma');
+    const rejected = await failure(nixlExplain({ peer, remote }, { require: 'shared-memory' }));
+    expect(rejected.message).toContain('shared-memory was required, but cma');
   });
 
-  test('within a process it is inferred, which meets no requirement', async () => {
+  it('returns inferred evidence within a process, which satisfies no requirement', async () => {
     const { agent, remote } = await target();
     expect(await nixlExplain({ peer: agent, remote })).toMatchObject({ transport: 'cma', evidence: 'inferred' });
     expect((await failure(nixlExplain({ peer: agent, remote }, { require: 'cma' }))).message).toContain(
@@ -134,14 +134,14 @@ describe('nixlExplain on UCX', () => {
     );
   });
 
-  test.each([
-    ['cma', '', 'of rdma, cma only cma carries them so'],
-    ['tcp', 'tcp', 'bytes came through TCP sockets'],
-    ['cma', 'cma,tcp', 'the bytes come through no socket'],
-  ])('%s is found by exclusion where UCX says nothing and UCX_TLS is %j', async (transport, tls, words) => {
+  it.each([
+    ['cma', '', 'of rdma, cma only cma carries them that way'],
+    ['tcp', 'tcp', 'bytes arrived through TCP sockets'],
+    ['cma', 'cma,tcp', 'the bytes arrive through no socket'],
+  ])('finds %s by exclusion if UCX reports nothing and UCX_TLS is %j', async (transport, tls, words) => {
     if (tls !== '') process.env['UCX_TLS'] = tls;
     const { peer, remote } = await target();
-    const asked: PairQuestion = {
+    const question: PairQuestion = {
       path: loadNixl().path,
       metadata: Buffer.from(peer).toString('base64'),
       remote,
@@ -150,18 +150,18 @@ describe('nixlExplain on UCX', () => {
       params: {},
       timeoutMs: 20_000,
     };
-    const { answer } = await probe<PairAnswer>('test', 'probe-pair', asked, { timeoutMs: 60_000 });
-    const found = await exclude('test', asked, answer, { timeoutMs: 60_000 });
+    const { answer } = await probe<PairAnswer>('test', 'probe-pair', question, { timeoutMs: 60_000 });
+    const found = await exclude('test', question, answer, { timeoutMs: 60_000 });
     expect(found).toMatchObject({ transport, evidence: 'by-exclusion' });
     expect(found?.detail).toContain(words);
   });
 
-  test.each([
-    ['cma', '', 'the bytes come through no socket'],
-    ['tcp', 'tcp', 'UCX_TLS=tcp allows nothing else'],
-    ['tcp', 'tcp,self,posix', 'bytes came through TCP sockets'],
+  it.each([
+    ['cma', '', 'the bytes arrive through no socket'],
+    ['tcp', 'tcp', 'UCX_TLS=tcp allows no other transport'],
+    ['tcp', 'tcp,self,posix', 'bytes arrived through TCP sockets'],
   ] as const)(
-    'a requirement of %s is met by exclusion where UCX says nothing and UCX_TLS is %j',
+    'accepts a requirement of %s by exclusion if UCX reports nothing and UCX_TLS is %j',
     async (transport, tls, words) => {
       silence();
       if (tls !== '') process.env['UCX_TLS'] = tls;
@@ -176,7 +176,7 @@ describe('nixlExplain on UCX', () => {
     },
   );
 
-  test('does not change a byte of the peer', async () => {
+  it('does not change the memory of the peer', async () => {
     const agent = await agentOf('ucx', 'unchanged');
     const region = await agent.allocate(BYTES);
     (region.view as Uint8Array).fill(0x5a);
@@ -184,7 +184,7 @@ describe('nixlExplain on UCX', () => {
     expect((region.view as Uint8Array).every((byte) => byte === 0x5a)).toBe(true);
   });
 
-  test('files are moved by their backend', async () => {
+  it('returns the backend of files', async () => {
     const { peer, remote } = await target();
     expect(await nixlExplain({ peer, remote: { ...remote, memory: 'FILE' } })).toMatchObject({
       transport: 'posix',
@@ -196,11 +196,11 @@ describe('nixlExplain on UCX', () => {
     });
   });
 
-  test('a peer that cannot be reached is an error with the reason', async () => {
+  it('rejects with the reason if the peer cannot be reached', async () => {
     const { peer, remote } = await target();
-    const refused = await failure(nixlExplain({ peer: peer.subarray(0, peer.length / 2), remote }));
-    expect(refused).toMatchObject({ reason: 'nixl.probe' });
-    expect(refused.message).toContain('metadata');
+    const rejected = await failure(nixlExplain({ peer: peer.subarray(0, peer.length / 2), remote }));
+    expect(rejected).toMatchObject({ reason: 'nixl.probe' });
+    expect(rejected.message).toContain('metadata');
   });
 });
 
@@ -208,13 +208,13 @@ describe('nixlExplain on the mock', () => {
   const library = loadNixl({ mode: 'mock' });
   const remote: MemoryDescriptor = { agent: 'x', address: '0x1000', bytes: 1, memory: 'DRAM', device: 0 };
 
-  test('says so, and meets no requirement', async () => {
+  it('returns the mock, which satisfies no requirement', async () => {
     const peer = new Uint8Array(1);
     expect(await nixlExplain({ peer, remote }, { library })).toMatchObject({ transport: 'mock' });
     expect((await failure(nixlExplain({ peer, remote }, { library, require: 'tcp' }))).message).toContain('the mock');
   });
 
-  test('wrong arguments are refused with their path', async () => {
+  it('rejects wrong arguments with their path', async () => {
     const peer = new Uint8Array(1);
     await expect(nixlExplain({ peer: 'x' as unknown as Uint8Array, remote }, { library })).rejects.toThrow(
       /nixlExplain pair\.peer/,

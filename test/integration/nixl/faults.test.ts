@@ -4,9 +4,9 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { ClosedError, loadNixl, type MockKnobs, NixlAgent, type NixlError, type WaitLimit } from 'dynamo-node';
 import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 
-import { waited } from '../../../lib/nixl/limit.js';
+import { withinLimit } from '../../../lib/nixl/limit.js';
 import { pattern, sameBytes, uniqueName, viewOf } from '../../helpers/nixl/library.js';
-import { expectBaseline, held, threadsNamed } from '../../helpers/nixl/process-resources.js';
+import { expectBaseline, resources, threadsNamed } from '../../helpers/nixl/process-resources.js';
 import { freePort } from '../../helpers/runtime/cluster.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { waitFor } from '../../helpers/wait.js';
@@ -17,17 +17,17 @@ async function pairWith(mock: MockKnobs) {
   const [a, b] = agents as [NixlAgent, NixlAgent];
   onTestFinished(async () => {
     loadNixl({ mode: 'mock' });
-    for (const agent of agents) await agent.close({ deadlineMs: 500 });
+    for (const agent of agents) await agent.close({ timeoutMs: 500 });
   });
   const [mine, theirs] = [await a.allocate(1 << 20), await b.allocate(1 << 20)];
   const peer = await a.connect(await b.metadata());
   return { a, b, mine, theirs, peer, remote: peer.memory(theirs.descriptor()) };
 }
 
-describe('what goes wrong below', () => {
+describe('NIXL when the library fails', () => {
   afterEach(() => void loadNixl({ mode: 'mock' }));
 
-  it('a transfer that never ends reaches its deadline; its memory waits, and the close tells what it leaves', async () => {
+  it('ends a transfer at its deadline, keeps its memory, and reports a leak at the close', async () => {
     const { a, mine, remote } = await pairWith({ completion: 'delayed', neverComplete: true });
     await expect(a.write(mine, remote, { timeoutMs: 50 })).rejects.toMatchObject({
       code: 'DYN_DEADLINE_EXCEEDED',
@@ -35,10 +35,10 @@ describe('what goes wrong below', () => {
     });
     await expect(mine.release({ timeoutMs: 50 })).rejects.toMatchObject({ reason: 'nixl.deadline' });
     expect(viewOf(mine).length).toBe(0);
-    expect(await a.close({ deadlineMs: 100 })).toEqual({ leaked: true });
+    expect(await a.close({ timeoutMs: 100 })).toEqual({ leaked: true });
   });
 
-  it('a transfer that was aborted keeps its memory until its late bytes have come', async () => {
+  it('keeps the memory of an aborted transfer until its last bytes have moved', async () => {
     const { a, mine, theirs, remote } = await pairWith({ completion: 'delayed', latencyUs: 2_000_000 });
     pattern(viewOf(mine), 1);
     const expected = Uint8Array.from(viewOf(mine));
@@ -53,7 +53,7 @@ describe('what goes wrong below', () => {
     expect(sameBytes(viewOf(theirs), expected)).toBe(true);
   });
 
-  it('a close that leaves a transfer behind frees the buffers when that has ended', async () => {
+  it('frees the buffers of a leaked transfer after its end', async () => {
     const { a, remote } = await pairWith({ completion: 'delayed', latencyUs: 3_000_000 });
     const leave = async (): Promise<WeakRef<ArrayBuffer>> => {
       const buffer = new ArrayBuffer(4096);
@@ -62,13 +62,13 @@ describe('what goes wrong below', () => {
       return new WeakRef(buffer);
     };
     const buffer = await leave();
-    expect(await a.close({ deadlineMs: 50 })).toEqual({ leaked: true });
-    held();
+    expect(await a.close({ timeoutMs: 50 })).toEqual({ leaked: true });
+    resources();
     expect(buffer.deref()?.byteLength).toBe(4096);
-    await waitFor('the end of the buffer', () => (held(), buffer.deref() === undefined));
+    await waitFor('the end of the buffer', () => (resources(), buffer.deref() === undefined));
   });
 
-  it('a post that fails fails its transfer, and the next one is fine', async () => {
+  it('fails a transfer whose post fails, but not the next one', async () => {
     const { a, mine, remote } = await pairWith({});
     loadNixl({ mode: 'mock', mock: { failAt: 1 } });
     const outcomes = [];
@@ -82,7 +82,7 @@ describe('what goes wrong below', () => {
     expect(outcomes).toEqual(['nixl.transfer', 'done', 'done']);
   });
 
-  it('a second post while one is under way is refused, and harms nothing', async () => {
+  it('rejects a second post in flight without an effect on the first', async () => {
     const { a, mine, theirs, remote } = await pairWith({ completion: 'delayed', latencyUs: 1_000_000 });
     pattern(viewOf(mine), 2);
     await using prepared = await a.prepare('WRITE', mine, remote);
@@ -92,7 +92,7 @@ describe('what goes wrong below', () => {
     expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
   });
 
-  it('a peer that is connected again while its disconnection waits for a transfer stays connected', async () => {
+  it('keeps a peer that connects again while its disconnect waits for a transfer', async () => {
     const { a, b, mine, theirs, peer, remote } = await pairWith({ completion: 'delayed', latencyUs: 1_500_000 });
     const metadata = await b.metadata();
     const writing = a.write(mine, remote);
@@ -101,7 +101,7 @@ describe('what goes wrong below', () => {
     const again = await a.connect(metadata);
     expect(again.generation).toBe(peer.generation + 1);
     await writing.catch(() => {});
-    // What the disconnection does comes behind the end of the transfer, before what is asked next.
+    // The disconnect acts after the end of the transfer, and before the next call.
     await a.metadata();
     loadNixl({ mode: 'mock', mock: {} });
     pattern(viewOf(mine), 3);
@@ -109,7 +109,7 @@ describe('what goes wrong below', () => {
     expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
   });
 
-  it('a dead peer is told as lost', async () => {
+  it('reports a dead peer as lost', async () => {
     const { a, b, mine, remote, peer } = await pairWith({});
     await a.write(mine, remote);
     loadNixl({ mode: 'mock', mock: { dropPeer: b.name } });
@@ -117,7 +117,7 @@ describe('what goes wrong below', () => {
     await expect(peer.notify('x')).rejects.toMatchObject({ reason: 'nixl.peer_lost' });
   });
 
-  describe('a peer that was started anew while a transfer to the old one is under way', () => {
+  describe('connect to a restarted peer with a transfer in flight to the old one', () => {
     async function startedAnew(mock: MockKnobs) {
       const pair = await pairWith({ completion: 'delayed', ...mock });
       const again = await NixlAgent.create(pair.b.name, { library: pair.a.library });
@@ -126,7 +126,7 @@ describe('what goes wrong below', () => {
       return { ...pair, again, theirs, metadata: await again.metadata() };
     }
 
-    it('is waited for as long as the transfer takes', async () => {
+    it('waits until the transfer has ended', async () => {
       const { a, again, mine, theirs, remote, metadata } = await startedAnew({ latencyUs: 300_000 });
       const order: string[] = [];
       const writing = a.write(mine, remote).then(() => order.push('written'));
@@ -140,7 +140,7 @@ describe('what goes wrong below', () => {
       expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
     });
 
-    it('is waited for a second at the most', async () => {
+    it('waits for at most a second', async () => {
       const { a, mine, theirs, remote, metadata } = await startedAnew({ neverComplete: true });
       a.write(mine, remote).catch(() => {});
       const begun = performance.now();
@@ -153,7 +153,7 @@ describe('what goes wrong below', () => {
       expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
     });
 
-    it('is given up at a limit', async () => {
+    it('rejects at its limit', async () => {
       const { a, mine, remote, metadata } = await startedAnew({ neverComplete: true });
       a.write(mine, remote).catch(() => {});
       await expect(a.connect(metadata, { timeoutMs: 30 })).rejects.toMatchObject({
@@ -164,7 +164,7 @@ describe('what goes wrong below', () => {
   });
 
   describe('a limit', () => {
-    /** How each call ends by its deadline, and by its signal. */
+    /** Checks that a call ends at its deadline, and with its signal. */
     async function expectLimits(operation: string, call: (limit: WaitLimit) => Promise<unknown>): Promise<void> {
       await expect(call({ timeoutMs: 30 })).rejects.toMatchObject({
         code: 'DYN_DEADLINE_EXCEEDED',
@@ -178,7 +178,7 @@ describe('what goes wrong below', () => {
       await expect(waiting).rejects.toThrow('enough');
     }
 
-    it('ends a transfer of blocks, a disconnect and a release that wait for what never ends', async () => {
+    it('ends the wait of a block transfer, a disconnect and a release', async () => {
       const { a, mine, peer, remote } = await pairWith({ completion: 'delayed', neverComplete: true });
       const [local, other, one] = [await a.blocks(mine, 4096), await a.blocks(remote, 4096), Int32Array.of(0)];
       await expectLimits('agent.transferBlocks', (limit) => a.transferBlocks('READ', local, one, other, one, limit));
@@ -187,17 +187,17 @@ describe('what goes wrong below', () => {
       await expectLimits('region.release', (limit) => mine.release(limit));
     });
 
-    it('ends a fetch of what nobody tells', async () => {
+    it('ends a fetch without an answer', async () => {
       const library = loadNixl({ mode: 'mock' });
       const agent = await NixlAgent.create(uniqueName('fetching'), { library, listenPort: await freePort() });
       onTestFinished(async () => void (await agent.close()));
       const from = { host: '127.0.0.1', port: await freePort() };
-      await expectLimits('agent.fetch', (limit) => agent.fetch('nobody', from, limit));
+      await expectLimits('agent.fetch', (limit) => agent.fetch('unknown', from, limit));
     });
 
-    /** A call whose answer is on its way when its limit is over. */
+    /** A call whose answer arrives after its limit. */
     async function late(call: (limit: WaitLimit) => Promise<unknown>, operation: string): Promise<void> {
-      // Timers come next in the loop, and answers behind them.
+      // The event loop runs timers next, and answers after them.
       await turn();
       const done = expect(call({ timeoutMs: 1 }), operation).rejects.toMatchObject({
         code: 'DYN_DEADLINE_EXCEEDED',
@@ -208,7 +208,7 @@ describe('what goes wrong below', () => {
       await done;
     }
 
-    it('ends every other call, and what comes late is given back', async () => {
+    it('ends every other call, and releases late results', async () => {
       const { a, mine, peer, remote } = await pairWith({});
       const folder = temporaryFolder();
       writeFileSync(join(folder, 'blocks'), Buffer.alloc(4096));
@@ -238,7 +238,7 @@ describe('what goes wrong below', () => {
         'transfer.telemetry': [(limit) => transfer.telemetry(limit)],
       };
       const metadata = await a.metadata();
-      const before = held();
+      const before = resources();
       for (const [operation, ways] of Object.entries(calls)) {
         for (const call of ways) {
           await late(call, operation);
@@ -252,8 +252,8 @@ describe('what goes wrong below', () => {
           );
         }
       }
-      await expectBaseline(before, 'calls that were given up');
-      // No region of theirs is left, and the pair still works.
+      await expectBaseline(before, 'cancelled calls');
+      // None of their regions is left, and the pair still works.
       expect(await a.metadata()).toEqual(metadata);
       await transfer.post();
       await late((limit) => transfer.release(limit), 'transfer.release');
@@ -262,7 +262,7 @@ describe('what goes wrong below', () => {
       await peer.disconnect();
     });
 
-    it('that is over before it begins ends the wait for a release, not the release', async () => {
+    it('that has passed ends the wait for a release, not the release', async () => {
       const { a, mine, remote } = await pairWith({});
       const transfer = await a.prepare('READ', mine, remote);
       const list = await a.blocks(mine, 4096);
@@ -279,7 +279,7 @@ describe('what goes wrong below', () => {
       expect(mine.isOpen).toBe(false);
     });
 
-    it('that is over while a message is on its way gives the message', async () => {
+    it('that passes while a message arrives returns the message', async () => {
       const { a } = await pairWith({});
       const reader = a.notifications({ timeoutMs: 400 });
       for (const text of ['one', 'two', 'three']) {
@@ -287,20 +287,20 @@ describe('what goes wrong below', () => {
         const read = reader.next();
         await turn();
         await a.self.notify(text);
-        // The message has come and the time is over when the loop turns again.
+        // The message has arrived and the time has passed before the loop turns again.
         for (const until = performance.now() + 600; performance.now() < until; );
         expect(Buffer.from((await read).value.data).toString()).toBe(text);
       }
       await reader.return();
     });
 
-    it('that is over as what it waited for comes has one outcome', async () => {
+    it('that passes when the result arrives has one outcome', async () => {
       for (const signalFirst of [true, false]) {
         const controller = new AbortController();
-        let give = (_: string): void => {};
+        let finish = (_: string): void => {};
         const undone: string[] = [];
-        const work = new Promise<string>((resolve) => (give = resolve));
-        const waiting = waited(
+        const work = new Promise<string>((resolve) => (finish = resolve));
+        const waiting = withinLimit(
           { signal: controller.signal },
           () => work,
           (late) => undone.push(late),
@@ -310,7 +310,7 @@ describe('what goes wrong below', () => {
         );
         const abort = (): void => controller.abort(new Error('enough'));
         if (signalFirst) abort();
-        give('it');
+        finish('it');
         if (!signalFirst) abort();
         const outcome = await waiting;
         await turn();
@@ -318,7 +318,7 @@ describe('what goes wrong below', () => {
       }
     });
 
-    it('ends the reading of notifications when none comes for so long', async () => {
+    it('ends a read of notifications if none arrives in time', async () => {
       const { a } = await pairWith({});
       const read: string[] = [];
       await a.self.notify('first');
@@ -338,14 +338,14 @@ describe('what goes wrong below', () => {
       }
     });
 
-    it('ends a message and the making of an agent, though the answer is on its way', async () => {
+    it('ends a message and the creation of an agent although the answer arrives', async () => {
       const { a, peer } = await pairWith({});
-      const before = held();
+      const before = resources();
       await late((limit) => peer.notify('late', limit), 'peer.notify');
       await late((limit) => NixlAgent.create(uniqueName('late'), { library: a.library, ...limit }), 'NixlAgent.create');
       await waitFor(
         'the end of the agent',
-        () => (held(), threadsNamed('nixl-late-')),
+        () => (resources(), threadsNamed('nixl-late-')),
         ({ length }) => length === 0,
       );
       await expectBaseline(before, 'an agent that came late');

@@ -18,7 +18,7 @@ const UNSET = {
   UCX_MEM_MMAP_HOOK_MODE: undefined,
 };
 
-/** What a process of its own loads: here the library may be loaded already. */
+/** The library that a separate process loads: this process may have loaded it already. */
 async function load(options: NixlLoadOptions, env: NodeJS.ProcessEnv = {}): Promise<ChildEvent> {
   const child = Child.program('test/helpers/nixl/programs/load.ts', [JSON.stringify(options)], {
     env: { ...UNSET, ...env },
@@ -27,7 +27,7 @@ async function load(options: NixlLoadOptions, env: NodeJS.ProcessEnv = {}): Prom
   return child.event('loaded', {}, 60_000);
 }
 
-/** An installation: a copy of the library among links to what it needs. */
+/** An installation: a copy of the library, with links to its dependencies. */
 function installation(...below: string[]): { folder: string; path: string; home: string } {
   const home = realpathSync(temporaryFolder());
   const folder = join(home, ...below);
@@ -41,27 +41,27 @@ function installation(...below: string[]): { folder: string; path: string; home:
   return { folder, home, path: join(folder, 'libnixl_capi.so') };
 }
 
-describe('the mode auto', () => {
-  it('takes the mock where there is no library, and says so', async () => {
+describe('loadNixl in mode auto', () => {
+  it('loads the mock if there is no library', async () => {
     expect(await load({ mode: 'auto', path: NOWHERE })).toMatchObject({ kind: 'mock', path: '' });
     expect(await load({ path: NOWHERE }, { DYNAMO_NIXL: 'auto' })).toMatchObject({ kind: 'mock', path: '' });
   });
 
-  it('takes the library where there is one', async (context) => {
+  it('loads the library if there is one', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     expect(await load({ mode: 'auto' })).toMatchObject({ kind: 'real' });
   });
 });
 
-describe('the library', () => {
+describe('loadNixl', () => {
   beforeEach((context) => {
     const missing = nixlMissing() ?? (nixlLibrary === undefined ? 'there is no wheel of NIXL in .peers' : undefined);
     if (missing !== undefined) context.skip(missing);
   });
 
   it.each([['lib'], ['lib', 'x86_64-linux-gnu'], ['.nixl_cu12.mesonpy.libs']])(
-    'is found below NIXL_HOME: %s',
+    'finds the library below NIXL_HOME: %s',
     async (...below) => {
       const { home, path } = installation(...below);
       expect(await load({}, { NIXL_HOME: home })).toMatchObject({ kind: 'real', path });
@@ -69,19 +69,19 @@ describe('the library', () => {
     },
   );
 
-  it('is found by its name among the libraries of the system', async () => {
+  it('finds the library by its name among those of the system', async () => {
     const { folder, path } = installation('lib');
     expect(await load({}, { LD_LIBRARY_PATH: folder })).toMatchObject({ kind: 'real', path });
   });
 
-  it('is looked for elsewhere where NIXL_HOME is empty', async () => {
+  it('searches other places if NIXL_HOME is an empty folder', async () => {
     expect(await load({}, { NIXL_HOME: temporaryFolder(), LD_LIBRARY_PATH: undefined })).toMatchObject({
       kind: 'real',
       path: realpathSync(nixlLibrary as string),
     });
   });
 
-  it('is loaded in a safe environment, which leaves alone what is set, and nothing else where that is not wanted', async () => {
+  it('sets variables of UCX unless they are set, and none with safeEnvironment: false', async () => {
     const safe = { UCX_DEBUG_SIGNO: '0', UCX_HANDLE_ERRORS: 'none', UCX_MEM_MMAP_HOOK_MODE: 'none' };
     const own = { UCX_DEBUG_SIGNO: '12', UCX_HANDLE_ERRORS: 'bt', UCX_MEM_MMAP_HOOK_MODE: 'reloc' };
     expect((await load({}))['environment']).toEqual(safe);

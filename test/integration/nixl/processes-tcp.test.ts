@@ -5,7 +5,7 @@ import { describeProcesses } from '../../helpers/nixl/processes.js';
 
 useTransport('tcp');
 
-describe('NIXL on UCX over TCP alone', () => {
+describe('NIXL on UCX over TCP only', () => {
   beforeEach((context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);

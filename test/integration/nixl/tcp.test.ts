@@ -9,7 +9,7 @@ import { describeTransfers } from '../../helpers/nixl/transfers.js';
 
 useTransport('tcp');
 
-describe('NIXL on UCX over TCP alone', () => {
+describe('NIXL on UCX over TCP only', () => {
   beforeEach((context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);

@@ -24,7 +24,7 @@ describe('NIXL on UCX', () => {
     ['worker_id=1', undefined],
     ['worker_id=99', 'Invalid worker_id 99'],
     ['worker_id=one', 'Failed to parse worker_id'],
-  ])('hands UCX its own parameter: %s', async (parameter, complaint) => {
+  ])('passes a custom parameter to UCX: %s', async (parameter, complaint) => {
     const child = Child.program('test/helpers/nixl/programs/custom.ts', [parameter], {
       env: { NIXL_LOG_LEVEL: 'WARN' },
     });

@@ -1,4 +1,3 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   type BlockEvent,
   type BlockEventSource,
@@ -9,11 +8,12 @@ import {
   type RoutingRequest,
   TokenSequence,
   type TokenSequenceOptions,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { BLOCK_SIZE } from '../../helpers/llm/caching-engine.js';
 import { type Deployment, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
-import { CANARIES, connected } from '../../helpers/router/recorded-events.js';
+import { CANARY_BLOCKS, waitForConnection } from '../../helpers/router/prompts.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const PATH = 'test.backend.generate';
@@ -27,7 +27,7 @@ function manager(tier: 'device' | 'host', events: BlockManagerOptions['events'] 
   return made;
 }
 
-/** Puts a prompt's first blocks into a manager and lets go of them: they stay to be found. */
+/** Registers the first blocks of a prompt in a manager and releases them. They stay cached. */
 function cache(
   blocks: BlockManager,
   prompt: Uint32Array,
@@ -38,8 +38,8 @@ function cache(
   blocks.allocateOrThrow(count).stage(sequence).register().dispose();
 }
 
-/** Counts how often what is there was asked for. */
-function counting(blocks: BlockManager): BlockEventSource & { snapshots: number } {
+/** Counts the snapshots that are requested. */
+function countingSource(blocks: BlockManager): BlockEventSource & { snapshots: number } {
   const source = {
     snapshots: 0,
     tier: blocks.tier,
@@ -52,14 +52,14 @@ function counting(blocks: BlockManager): BlockEventSource & { snapshots: number 
   return source;
 }
 
-/** Changes all blocks many times at once; gives the prompt whose blocks are there in the end. */
+/** Changes all blocks many times in one turn. Returns the prompt whose blocks remain. */
 function churn(blocks: BlockManager): typeof tokens {
   const prompts = Array.from({ length: 20 }, (_, index) => tokens.map((id) => id + (index + 1) * 5000));
   for (const prompt of prompts) cache(blocks, prompt, 8);
   return prompts.at(-1) as typeof tokens;
 }
 
-/** A router that hears what a publisher tells from now on. */
+/** A router that is connected to a publisher. */
 async function router(
   deployment: Deployment,
   { runtime: { instanceId }, worker }: Awaited<ReturnType<Deployment['serve']>>,
@@ -68,7 +68,7 @@ async function router(
   const runtime = await deployment.runtime();
   const made = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
   onTestFinished(() => made.close());
-  await connected(made, publisher, instanceId);
+  await waitForConnection(made, publisher, instanceId);
   return made;
 }
 
@@ -77,7 +77,7 @@ const overlap = async (of: KvRouter, prompt = tokens, naming: Partial<RoutingReq
   return worker && [worker.deviceBlocks, worker.hostBlocks];
 };
 
-const hears = (of: KvRouter, wanted: [number, number], prompt = tokens) =>
+const waitForOverlap = (of: KvRouter, wanted: [number, number], prompt = tokens) =>
   waitFor(
     `overlap ${wanted}`,
     () => overlap(of, prompt),
@@ -85,28 +85,28 @@ const hears = (of: KvRouter, wanted: [number, number], prompt = tokens) =>
     30_000,
   );
 
-describe('a worker whose blocks a manager keeps', () => {
-  it('is known by them to routers, with one option', async () => {
+describe('a publisher with block managers', () => {
+  it('publishes the blocks of a manager with one option', async () => {
     const deployment = deploy();
     const blocks = manager('device');
     cache(blocks, tokens, 4);
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
     const kv = await router(deployment, served);
-    await hears(kv, [4, 0]);
+    await waitForOverlap(kv, [4, 0]);
     expect((await kv.select({ tokens })).workerId).toBe(served.runtime.instanceId);
 
-    // What is evicted goes: eight blocks of another prompt need the room of all.
+    // The blocks of the other prompt need the whole capacity and evict these.
     const other = tokens.map((id) => id + 5000);
     cache(blocks, other, 8);
-    await hears(kv, [8, 0], other);
-    await hears(kv, [0, 0]);
+    await waitForOverlap(kv, [8, 0], other);
+    await waitForOverlap(kv, [0, 0]);
   });
 
   it.each<[string, { loraName?: string; salt?: string }, Partial<RoutingRequest>]>([
     ['an adapter', { loraName: 'poet' }, { loraName: 'poet' }],
     ['a salt', { salt: 'tenant' }, { cacheSalt: 'tenant' }],
     ['both', { loraName: 'poet', salt: 'tenant' }, { loraName: 'poet', cacheSalt: 'tenant' }],
-  ])('is known by blocks of %s to requests that name it, and to no others', async (_, naming, request) => {
+  ])('publishes blocks of %s only for requests that name it', async (_, naming, request) => {
     const deployment = deploy();
     const blocks = manager('device');
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
@@ -121,10 +121,10 @@ describe('a worker whose blocks a manager keeps', () => {
     for (const other of [{ loraName: 'critic' }, { cacheSalt: 'other' }, { loraName: 'tenant', cacheSalt: 'poet' }])
       expect(await overlap(kv, tokens, other)).toEqual([0, 0]);
     cache(blocks, tokens, 3);
-    await hears(kv, [3, 0]);
+    await waitForOverlap(kv, [3, 0]);
   });
 
-  it('is known by its tiers, each for itself', async () => {
+  it('publishes each tier with a separate publisher', async () => {
     const deployment = deploy();
     const [device, host] = [manager('device'), manager('host')];
     const served = await deployment.serve(new CountingEngine('counting'));
@@ -136,7 +136,7 @@ describe('a worker whose blocks a manager keeps', () => {
     const kv = await router(deployment, served, publisher);
     cache(device, tokens, 3);
     cache(host, tokens, 6);
-    await hears(kv, [3, 3]);
+    await waitForOverlap(kv, [3, 3]);
     expect((await kv.explain({ tokens })).candidates[0]).toMatchObject({
       deviceBlocks: 3,
       hostBlocks: 3,
@@ -144,117 +144,117 @@ describe('a worker whose blocks a manager keeps', () => {
     });
     device.drainInactive();
     await waitFor(
-      'the device’s end',
+      'no blocks on the device',
       () => overlap(kv),
       (seen) => seen?.[0] === 0,
     );
   });
 
-  it('is known by its tiers with one option too', async () => {
+  it('publishes several tiers with one option', async () => {
     const deployment = deploy();
     const [device, host] = [manager('device'), manager('host')];
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: [device, host] });
     const kv = await router(deployment, served);
     cache(host, tokens, 7);
     cache(device, tokens, 2);
-    await hears(kv, [2, 5]);
+    await waitForOverlap(kv, [2, 5]);
   });
 
-  it('is known as it is though its blocks changed faster than was read', async () => {
+  it('publishes the final state after events were lost', async () => {
     const deployment = deploy();
     const blocks = manager('device', { capacity: 2 });
-    const source = counting(blocks);
+    const source = countingSource(blocks);
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: source });
     const kv = await router(deployment, served);
     cache(blocks, tokens, 4);
-    await hears(kv, [4, 0]);
+    await waitForOverlap(kv, [4, 0]);
     const last = churn(blocks);
-    await hears(kv, [8, 0], last);
-    await hears(kv, [0, 0]);
+    await waitForOverlap(kv, [8, 0], last);
+    await waitForOverlap(kv, [0, 0]);
     expect(source.snapshots).toBeGreaterThan(1);
     blocks.drainInactive();
-    await hears(kv, [0, 0], last);
+    await waitForOverlap(kv, [0, 0], last);
   });
 
-  it('keeps the blocks of one tier where those of another are told anew', async () => {
+  it('keeps the blocks of one tier if another sends a snapshot again', async () => {
     const deployment = deploy();
     const [device, host] = [manager('device', { capacity: 2 }), manager('host')];
-    const source = counting(device);
+    const source = countingSource(device);
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: [source, host] });
     const kv = await router(deployment, served);
     cache(host, tokens, 6);
     cache(device, tokens, 3);
-    await hears(kv, [3, 3]);
+    await waitForOverlap(kv, [3, 3]);
     const last = churn(device);
-    await hears(kv, [8, 0], last);
+    await waitForOverlap(kv, [8, 0], last);
     expect(source.snapshots).toBeGreaterThan(1);
     await waitFor(
-      'the end of the device’s old blocks',
+      'no old blocks on the device',
       () => overlap(kv),
       (seen) => seen?.[0] === 0,
     );
     cache(device, tokens, 1);
-    await hears(kv, [1, 5]);
+    await waitForOverlap(kv, [1, 5]);
   });
 
-  it('is known to have nothing once its manager is disposed of, and goes on', async () => {
+  it('clears the blocks of a disposed manager, and stays open', async () => {
     const deployment = deploy();
     const blocks = manager('device');
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: blocks });
     const kv = await router(deployment, served);
     cache(blocks, tokens, 4);
-    await hears(kv, [4, 0]);
+    await waitForOverlap(kv, [4, 0]);
     blocks.dispose();
-    await hears(kv, [0, 0]);
+    await waitForOverlap(kv, [0, 0]);
     const left = async () =>
       (await kv.dump())
         .flatMap((event) => (event.kind === 'stored' ? [...event.blockHashes] : []))
-        .filter((name) => !CANARIES.has(name));
+        .filter((name) => !CANARY_BLOCKS.has(name));
     expect(await left()).toEqual([]);
     served.worker.kvPublisher?.stored([1n], [2n]);
     await waitFor('what is published later', left, ({ length }) => length === 1);
   });
 
-  it('keeps the blocks of one tier where the manager of another is disposed of', async () => {
+  it('keeps the blocks of one tier if the manager of another is disposed', async () => {
     const deployment = deploy();
     const [device, host] = [manager('device'), manager('host')];
     const served = await deployment.serve(new CountingEngine('counting'), { kvBlocks: [device, host] });
     const kv = await router(deployment, served);
     cache(device, tokens, 3);
     cache(host, tokens, 6);
-    await hears(kv, [3, 3]);
+    await waitForOverlap(kv, [3, 3]);
     host.dispose();
-    await hears(kv, [3, 0]);
+    await waitForOverlap(kv, [3, 0]);
     cache(device, tokens, 5);
-    await hears(kv, [5, 0]);
+    await waitForOverlap(kv, [5, 0]);
     device.dispose();
-    await hears(kv, [0, 0]);
+    await waitForOverlap(kv, [0, 0]);
   });
 
-  it('says what ended the publishing, and a close is no such thing', async () => {
+  it('rejects `failed` with the error of a source, but not after close', async () => {
     const deployment = deploy();
-    let tell = (_: BlockEvent): void => {};
+    let emit = (_: BlockEvent): void => {};
     const event: BlockEvent = { kind: 'removed', tier: 'device', eventId: 1n, blockHashes: new BigUint64Array(1) };
     async function* events(): AsyncGenerator<BlockEvent> {
-      yield await new Promise<BlockEvent>((resolve) => (tell = resolve));
+      yield await new Promise<BlockEvent>((resolve) => (emit = resolve));
     }
-    const told: BlockEventSource = { tier: 'device', blockSize: BLOCK_SIZE, events };
-    const { worker } = await deployment.serve(new CountingEngine('counting'), { kvBlocks: told });
+    const source: BlockEventSource = { tier: 'device', blockSize: BLOCK_SIZE, events };
+    const { worker } = await deployment.serve(new CountingEngine('counting'), { kvBlocks: source });
     const failure = (of: typeof worker) =>
       Promise.race([
         of.kvPublisher?.failed.catch((error: Error) => error.message),
         new Promise((resolve) => setImmediate(resolve, 'none')),
       ]);
-    tell(event);
+    emit(event);
     await worker.kvPublisher?.close();
     expect(await failure(worker)).toBe('none');
 
-    const broken = await deployment.serve(new CountingEngine('broken'), { kvBlocks: told });
-    tell({ ...event, tier: 'tape' } as never);
+    const broken = await deployment.serve(new CountingEngine('broken'), { kvBlocks: source });
+    emit({ ...event, tier: 'tape' } as never);
     await expect(broken.worker.kvPublisher?.failed).rejects.toThrow(/\.tier: expected/);
   });
 
-  it('must have blocks of the size that is published', async () => {
+  it('rejects managers with another block size', async () => {
     const deployment = deploy();
     const runtime = await deployment.runtime();
     await expect(

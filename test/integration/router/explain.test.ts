@@ -1,4 +1,3 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   computeBlockHashes,
   computeSequenceHashes,
@@ -7,11 +6,12 @@ import {
   type RoutingExplanation,
   type RoutingRequest,
   SelectionService,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { BLOCK_SIZE } from '../../helpers/llm/caching-engine.js';
 import { deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
-import { connected } from '../../helpers/router/recorded-events.js';
+import { waitForConnection } from '../../helpers/router/prompts.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const PROMPTS = 8;
@@ -34,7 +34,7 @@ interface Router {
   explain(request: RoutingRequest): Promise<RoutingExplanation>;
 }
 
-/** Requests come, get their first token and end, all the time. */
+/** Reserves and frees requests until its end. */
 class Load {
   requests = 0;
   #ended = false;
@@ -59,31 +59,31 @@ class Load {
   }
 }
 
-/** The winner is one of the cheapest of the very candidates that are shown, and what is told of it fits. */
+/** The winner is one of the cheapest candidates of the explanation, and the reason fits. */
 function expectConsistent({ candidates, winner, reason }: RoutingExplanation): void {
-  const shown = JSON.stringify(
+  const text = JSON.stringify(
     { winner, reason, candidates },
     (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),
     1,
   );
   const won = candidates.find(({ workerId }) => workerId === winner.workerId);
-  const least = Math.min(...candidates.map(({ cost }) => cost));
-  expect(won?.cost, shown).toBeCloseTo(least, 9);
-  expect(reason, shown).toMatch(/^(the least cost|drawn among \d workers of equal cost)/);
+  const minCost = Math.min(...candidates.map(({ cost }) => cost));
+  expect(won?.cost, text).toBeCloseTo(minCost, 9);
+  expect(reason, text).toMatch(/^(the lowest cost|drawn among \d workers of equal cost)/);
   for (const one of candidates) {
-    expect(one.cost, shown).toBeCloseTo((one.prefill + one.decode + one.requests) * one.taintMultiplier, 9);
-    // The books are read at once: a worker without requests has nothing in use but what this prompt would bring.
-    if (one.activeRequests === 0) expect([one.decode, one.activePrefillTokens], shown).toEqual([PROMPT_BLOCKS, 0]);
+    expect(one.cost, text).toBeCloseTo((one.prefill + one.decode + one.requests) * one.taintMultiplier, 9);
+    // The load is one snapshot: without requests a worker has only the blocks of this prompt in use.
+    if (one.activeRequests === 0) expect([one.decode, one.activePrefillTokens], text).toEqual([PROMPT_BLOCKS, 0]);
   }
 }
 
 async function explainUnderLoad(router: Router): Promise<void> {
   const load = new Load(router);
   const seen = new Set<number>();
-  let left = EXPLANATIONS;
+  let remaining = EXPLANATIONS;
   const lane = async (): Promise<void> => {
-    while (left-- > 0) {
-      const explanation = await router.explain({ tokens: prompts[left % PROMPTS] as Uint32Array });
+    while (remaining-- > 0) {
+      const explanation = await router.explain({ tokens: prompts[remaining % PROMPTS] as Uint32Array });
       expectConsistent(explanation);
       for (const { activeRequests } of explanation.candidates) seen.add(activeRequests);
     }
@@ -97,8 +97,8 @@ async function explainUnderLoad(router: Router): Promise<void> {
   expect(seen.size, 'loads differed between explanations').toBeGreaterThan(1);
 }
 
-describe('an explanation under load agrees with itself', () => {
-  it('of a selection service', async () => {
+describe('an explanation under load', () => {
+  it('is consistent for a selection service', async () => {
     await using router = await SelectionService.create({ config: { router_temperature: 0 } });
     for (const workerId of [1n, 2n, 3n]) {
       await router.putWorker({ workerId, blockSize: BLOCK_SIZE });
@@ -113,7 +113,7 @@ describe('an explanation under load agrees with itself', () => {
   }, 180_000);
 
   const deploy = deployments();
-  it('of a router on an endpoint', async () => {
+  it('is consistent for a KvRouter', async () => {
     const deployment = deploy();
     const published: [KvPublisher, bigint][] = [];
     for (const which of [0, 1]) {
@@ -128,15 +128,20 @@ describe('an explanation under load agrees with itself', () => {
     }
     const runtime = await deployment.runtime();
     await using router = await KvRouter.create(runtime.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
-    for (const [publisher, id] of published) await connected(router, publisher, id);
-    const homes = async () =>
+    for (const [publisher, id] of published) await waitForConnection(router, publisher, id);
+    const workersOfPrompts = async () =>
       Promise.all(
         prompts.map(
           async (tokens) =>
             (await router.overlapScores({ tokens })).filter(({ deviceBlocks }) => deviceBlocks === 8).length,
         ),
       );
-    await waitFor('a home of each prompt', homes, (counts) => counts.every((count) => count === 1), 30_000);
+    await waitFor(
+      'each prompt on one worker',
+      workersOfPrompts,
+      (counts) => counts.every((count) => count === 1),
+      30_000,
+    );
     await explainUnderLoad(router);
   }, 180_000);
 });

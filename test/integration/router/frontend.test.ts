@@ -1,24 +1,18 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { BuiltInWorker, Frontend, type HttpFrontendOptions, type RouterOptions, type RoutingBatch } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
-import {
-  BuiltInWorker,
-  Frontend,
-  type HttpFrontendOptions,
-  type RouterOptions,
-  type RoutingBatch,
-} from '../../../lib/index.js';
 import { BLOCK_SIZE, CachingEngine } from '../../helpers/llm/caching-engine.js';
 import { type Deployment, deployments, post } from '../../helpers/llm/deployments.js';
 import { kserveInfer } from '../../helpers/llm/kserve.js';
-import { inARow } from '../../helpers/router/recorded-events.js';
+import { waitForRow } from '../../helpers/router/prompts.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deploy = deployments();
 
 const shared = Array.from({ length: 12 * BLOCK_SIZE }, (_, index) => 300 + (index % 200));
-/** A prompt that begins as the others of its group do, and ends as none. */
+/** A prompt that shares its prefix with its group and has a unique end. */
 const promptOf = (group: number, index: number): number[] => [290 - group, ...shared, 10 + index, 11 + index];
 
 async function two(deployment: Deployment): Promise<{ engines: CachingEngine[]; ids: bigint[] }> {
@@ -40,7 +34,7 @@ async function frontend(
   return started;
 }
 
-async function ask(to: Frontend, prompt: readonly number[]): Promise<number | undefined> {
+async function complete(to: Frontend, prompt: readonly number[]): Promise<number | undefined> {
   const response = await post(to, '/v1/completions', { model: 'cached', prompt, max_tokens: 2 });
   const body = await response.text();
   expect(response.status, body).toBe(200);
@@ -48,37 +42,40 @@ async function ask(to: Frontend, prompt: readonly number[]): Promise<number | un
     .prompt_tokens_details?.cached_tokens;
 }
 
-/** Of each group, how many workers came to hold its prefix: all of them where nobody knows who has it. */
-const homes = (engines: readonly CachingEngine[], groups: readonly number[]): number[] =>
+/** For each group, the number of workers that cached its prefix. Without KV routing all of them do. */
+const workersOfGroups = (engines: readonly CachingEngine[], groups: readonly number[]): number[] =>
   groups.map((group) => engines.filter((engine) => engine.has(promptOf(group, 0), 12)).length);
 
-/** Asks with prompts of one group until a router has heard of its blocks. */
-async function untilKnown(to: Frontend, group: number): Promise<void> {
+/** Sends prompts of a group until the router knows its blocks. */
+async function waitUntilKnown(to: Frontend, group: number): Promise<void> {
   let index = 1000;
-  await inARow(`a router that knows group ${group}`, async () => ((await ask(to, promptOf(group, index++))) ?? 0) > 0);
+  await waitForRow(
+    `a router that knows group ${group}`,
+    async () => ((await complete(to, promptOf(group, index++))) ?? 0) > 0,
+  );
 }
 
-describe('an HTTP frontend that routes by KV', () => {
-  it('sends each prefix to the worker that has it, and says what was cached', async () => {
+describe('an HTTP frontend in mode kv', () => {
+  it('sends each prefix to the worker that has it, and reports cached tokens', async () => {
     const deployment = deploy();
     const { engines } = await two(deployment);
     const to = await frontend(deployment, KV);
     const groups = [0, 1, 2, 3, 4, 5, 6, 7];
-    for (const group of groups) await untilKnown(to, group);
+    for (const group of groups) await waitUntilKnown(to, group);
     const before = engines.map(({ cached }) => cached.length);
     for (let index = 0; index < 3; index++) {
-      for (const group of groups) expect(await ask(to, promptOf(group, index))).toBe(12 * BLOCK_SIZE);
+      for (const group of groups) expect(await complete(to, promptOf(group, index))).toBe(12 * BLOCK_SIZE);
     }
     const hits = engines.flatMap(({ cached }, which) => cached.slice(before[which]));
     expect(hits).toEqual(Array.from({ length: 24 }, () => 12 * BLOCK_SIZE));
-    expect(homes(engines, groups).filter((count) => count === 1).length).toBeGreaterThanOrEqual(4);
+    expect(workersOfGroups(engines, groups).filter((count) => count === 1).length).toBeGreaterThanOrEqual(4);
   });
 
-  it('keeps a session on its worker, though another has the prefix', async () => {
+  it('keeps a session on its worker even if another has the prefix', async () => {
     const deployment = deploy();
     const { engines } = await two(deployment);
     const to = await frontend(deployment, { ...KV, sessionAffinitySeconds: 60 });
-    await untilKnown(to, 0);
+    await waitUntilKnown(to, 0);
     const home = engines.findIndex((engine) => engine.has(promptOf(0, 0), 12));
     const other = engines[1 - home] as CachingEngine;
     const inSession = async (session: string, prompt: readonly number[]): Promise<void> => {
@@ -87,7 +84,7 @@ describe('an HTTP frontend that routes by KV', () => {
         200,
       );
     };
-    // A session whose first request went to the worker without the prefix, as one of these does.
+    // The first request of one of these sessions goes to the worker without the prefix.
     let session = 0;
     await waitFor('a session there', async () => {
       const before = other.cached.length;
@@ -97,20 +94,20 @@ describe('an HTTP frontend that routes by KV', () => {
     const before = other.cached.length;
     for (let index = 0; index < 4; index++) await inSession(String(session), promptOf(0, index));
     expect(other.cached.slice(before)).toHaveLength(4);
-    expect(await ask(to, promptOf(0, 9)), 'without a session').toBe(12 * BLOCK_SIZE);
+    expect(await complete(to, promptOf(0, 9)), 'without a session').toBe(12 * BLOCK_SIZE);
   });
 
-  it('and round-robin does not', async () => {
+  it('differs from round-robin, which spreads each prefix', async () => {
     const deployment = deploy();
     const { engines } = await two(deployment);
     const to = await frontend(deployment, { mode: 'round_robin' });
     const groups = [0, 1, 2, 3];
-    for (const group of groups) for (let index = 0; index < 2; index++) await ask(to, promptOf(group, index));
-    expect(homes(engines, groups)).toEqual([2, 2, 2, 2]);
+    for (const group of groups) for (let index = 0; index < 2; index++) await complete(to, promptOf(group, index));
+    expect(workersOfGroups(engines, groups)).toEqual([2, 2, 2, 2]);
   });
 });
 
-describe('a KServe frontend that routes by KV', () => {
+describe('a KServe frontend in mode kv', () => {
   it('sends each prefix to the worker that has it', async () => {
     const deployment = deploy();
     const { engines } = await two(deployment);
@@ -122,7 +119,7 @@ describe('a KServe frontend that routes by KV', () => {
       `${['Alpha', 'Beta', 'Gamma'][group]} ${'blocks of a cache that lie there '.repeat(40)} ${index}`;
     let index = 1000;
     for (const group of [0, 1, 2]) {
-      await inARow(`a router that knows group ${group}`, async () => {
+      await waitForRow(`a router that knows group ${group}`, async () => {
         const before = engines.map(({ cached }) => cached.length);
         await infer(text(group, index++)).catch(() => undefined);
         return engines.some(({ cached }, which) =>
@@ -139,7 +136,7 @@ describe('a KServe frontend that routes by KV', () => {
 });
 
 describe('a policy in an HTTP frontend', () => {
-  it('decides where requests go, against the default costs', async () => {
+  it('overrides the default costs', async () => {
     const deployment = deploy();
     const { engines, ids } = await two(deployment);
     const batches: RoutingBatch[] = [];
@@ -147,7 +144,7 @@ describe('a policy in an HTTP frontend', () => {
     const to = await frontend(deployment, {
       ...KV,
       policy: {
-        timeLimitMs: 1000,
+        timeoutMs: 1000,
         score: (batch) => {
           batches.push(batch);
           return Array.from(batch.workerIds, (id) => (id === wanted ? 0 : 1));
@@ -157,14 +154,14 @@ describe('a policy in an HTTP frontend', () => {
     const cachedAt = ({ workerIds, deviceBlocks }: RoutingBatch, id: bigint | undefined): number =>
       deviceBlocks[workerIds.indexOf(id as bigint)] ?? 0;
     await waitFor('both workers, and what the first has', async () => {
-      await ask(to, promptOf(0, batches.length));
+      await complete(to, promptOf(0, batches.length));
       const last = batches.at(-1) as RoutingBatch;
       return last.length === 2 && cachedAt(last, ids[0]) > 0;
     });
-    // The first has the prefix; the policy takes the second all the same.
+    // The first worker has the prefix, but the policy chooses the second.
     wanted = ids[1] as bigint;
     const before = engines.map(({ cached }) => cached.length) as [number, number];
-    for (let index = 0; index < 5; index++) await ask(to, promptOf(0, 50 + index));
+    for (let index = 0; index < 5; index++) await complete(to, promptOf(0, 50 + index));
     expect(engines.map(({ cached }) => cached.length)).toEqual([before[0], before[1] + 5]);
     const batch = batches.find((each) => cachedAt(each, ids[0]) > 0) as RoutingBatch;
     const row = batch.workerIds.indexOf(ids[0] as bigint);
@@ -177,7 +174,7 @@ describe('a policy in an HTTP frontend', () => {
     );
   });
 
-  it('that is busy for a second keeps nobody waiting: default costs decide, and it is counted', async () => {
+  it('that blocks for a second falls back to the default costs, and is counted', async () => {
     const deployment = deploy();
     await two(deployment);
     let busy = 0;
@@ -191,10 +188,10 @@ describe('a policy in an HTTP frontend', () => {
         },
       },
     });
-    await untilKnown(to, 1);
+    await waitUntilKnown(to, 1);
     const before = to.policyCounts as NonNullable<Frontend['policyCounts']>;
     busy = 1000;
-    expect(await ask(to, promptOf(1, 1))).toBe(12 * BLOCK_SIZE);
+    expect(await complete(to, promptOf(1, 1))).toBe(12 * BLOCK_SIZE);
     busy = 0;
     await waitFor(
       'the count',
@@ -205,9 +202,9 @@ describe('a policy in an HTTP frontend', () => {
     expect(metrics).toMatch(/router_policy_requests_total\{[^}]*outcome="timed_out"[^}]*\} [1-9]/);
   });
 
-  it('that is busy for seconds is not waited for: a client in another process has its answer long before', async () => {
+  it('that blocks for seconds does not delay a client in another process', async () => {
     const deployment = deploy();
-    // Native on both sides of the router: only the policy needs this event loop.
+    // Both sides of the router are native. Only the policy needs this event loop.
     const worker = await BuiltInWorker.start(deployment.options, 'test.backend.generate', {
       kind: 'mocker',
       modelPath,
@@ -228,10 +225,12 @@ describe('a policy in an HTTP frontend', () => {
         },
       },
     });
-    await ask(to, promptOf(0, 0));
+    await complete(to, promptOf(0, 0));
     const body = JSON.stringify({ model: 'cached', prompt: promptOf(0, 1), max_tokens: 2 });
     const client = `const post = async () => { const begin = performance.now();
-      const response = await fetch('${to.url}/v1/completions', { method: 'POST', headers: { 'content-type': 'application/json' }, body: ${JSON.stringify(body)} });
+      const headers = { 'content-type': 'application/json' };
+      const request = { method: 'POST', headers, body: ${JSON.stringify(body)} };
+      const response = await fetch('${to.url}/v1/completions', request);
       await response.text(); return [response.status, performance.now() - begin]; };
       await (await fetch('${to.url}/live')).text();
       console.log(JSON.stringify(await post()));`;
@@ -244,7 +243,7 @@ describe('a policy in an HTTP frontend', () => {
     expect(to.policyCounts?.timedOut).toBeGreaterThan(0);
   });
 
-  it('is refused, in types, where Dynamo takes none', async () => {
+  it('is rejected with TypeError where Dynamo supports none', async () => {
     const { options } = deploy();
     const policy = { score: () => [] };
     expect(() => Frontend.start(options, { input: 'grpc', port: 0, router: { mode: 'kv', policy } })).toThrow(

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
 import {
   ClosedError,
   computeBlockHashes,
@@ -15,7 +14,8 @@ import {
   type RoutingRequest,
   SelectionService,
   type SelectionServiceOptions,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { afterEach, describe, expect, it } from 'vitest';
 import { randomNumbers } from '../../helpers/random.js';
 import { freePort } from '../../helpers/runtime/cluster.js';
 import { waitFor } from '../../helpers/wait.js';
@@ -59,8 +59,8 @@ function stored(
   };
 }
 
-describe('the selection service', () => {
-  it('sends a request to where its prefix lies', async () => {
+describe('SelectionService', () => {
+  it('chooses the worker that has the prefix', async () => {
     const router = await service();
     await router.apply([stored(2n, 8)]);
     expect(await router.select({ tokens: prompt })).toMatchObject({
@@ -78,7 +78,7 @@ describe('the selection service', () => {
     });
   });
 
-  it('keeps the books of what it reserved, and drops what is freed', async () => {
+  it('tracks the load of reserved requests until they are freed', async () => {
     const router = await service();
     const load = async (workerId: bigint) =>
       (await router.potentialLoads({ tokens: prompt })).find((one) => one.workerId === workerId);
@@ -94,7 +94,7 @@ describe('the selection service', () => {
     await expect(router.free(id)).rejects.toMatchObject({ code: 'DYN_NOT_FOUND' });
   });
 
-  it('forgets a worker with its blocks', async () => {
+  it('removes a worker and its blocks', async () => {
     const router = await service();
     await router.apply([stored(2n, 8), stored(1n, 4)]);
     await router.removeWorker(2n);
@@ -106,7 +106,7 @@ describe('the selection service', () => {
     );
   });
 
-  it('keeps a session where it was, for its time', async () => {
+  it('keeps a session on its worker until its time is over', async () => {
     const router = await service({ sessionAffinitySeconds: 60 });
     const first = await router.reserve({ tokens: prompt, sessionId: 's' });
     const other = first.workerId === 1n ? 2n : 1n;
@@ -117,7 +117,7 @@ describe('the selection service', () => {
     expect((await router.explain({ tokens: another, sessionId: 's' })).reason).toBe('its session is bound to it');
   });
 
-  it('honours pins, allowed workers and taints', async () => {
+  it('applies pins, allowed workers and taints', async () => {
     const router = await service();
     await router.putWorker({ workerId: 3n, blockSize: BLOCK, taints: ['spot'] });
     await router.apply([stored(2n, 8)]);
@@ -135,7 +135,7 @@ describe('the selection service', () => {
     });
   });
 
-  it('counts for one request as that request has it', async () => {
+  it('applies the override of a request', async () => {
     const router = await service({}, [1n]);
     await router.reserve({ tokens: prompt });
     const load = async (override: NonNullable<RoutingRequest['override']>) =>
@@ -145,7 +145,7 @@ describe('the selection service', () => {
     expect(await load({ assumeKvReuse: false })).toMatchObject({ potentialDecodeBlocks: 20 });
   });
 
-  it('says what is wrong, in types', async () => {
+  it('rejects invalid arguments, and names the field', async () => {
     const router = await service({}, []);
     await expect(router.select({ tokens: prompt })).rejects.toMatchObject({
       code: 'DYN_UNAVAILABLE',
@@ -153,14 +153,14 @@ describe('the selection service', () => {
     });
     await expect(router.apply([stored(1n, 2)])).rejects.toMatchObject({ code: 'DYN_NOT_FOUND' });
     await expect(router.removeWorker(9n)).rejects.toMatchObject({ code: 'DYN_NOT_FOUND' });
-    await expect(router.select({ tokens: [] })).rejects.toThrow(/request\.tokens: expected a token at least/);
+    await expect(router.select({ tokens: [] })).rejects.toThrow(/request\.tokens: expected at least one token/);
     await expect(SelectionService.create({ config: { router_temperature: -1 } })).rejects.toThrow(/router_temperature/);
     await expect(SelectionService.create({ config: { nothing: 1 } as never })).rejects.toThrow(
       /config\.nothing: unknown option/,
     );
     await expect(
       SelectionService.create({ config: { router_approximate_cache_policy: 'fifo' as never } }),
-    ).rejects.toThrow(/config\.router_approximate_cache_policy: expected ttl or lru, got "fifo"/);
+    ).rejects.toThrow(/config\.router_approximate_cache_policy: expected one of ttl, lru, got "fifo"/);
     await expect(SelectionService.create({ config: { router_approximate_cache_policy: 'lru' } })).rejects.toThrow(
       /router_approximate_cache_policy=lru requires use_kv_events=false/,
     );
@@ -176,7 +176,7 @@ describe('the selection service', () => {
 });
 
 describe('an explanation', () => {
-  it('has the terms of the one that wins, and adds up', async () => {
+  it('contains the terms of the winner, which add up to its cost', async () => {
     const router = await service();
     await router.apply([
       stored(1n, 2),
@@ -199,14 +199,14 @@ describe('an explanation', () => {
     expect(next).toMatchObject({ workerId: 1n, overlapCredit: 2, prefill: 8, cost: 18 });
     for (const one of explanation.candidates)
       expect(one.cost).toBeCloseTo((one.prefill + one.decode + one.requests) * one.taintMultiplier, 12);
-    expect(explanation.reason).toMatch(/^the least cost, 12\.25 against 18: 7\.75 blocks of credit for its cache/);
+    expect(explanation.reason).toMatch(/^the lowest cost, 12\.25 against 18: 7\.75 blocks of credit for its cache/);
     expect(formatExplanation(explanation)).toMatch(/→\s+2\/0/);
     expect((await router.potentialLoads({ tokens: prompt })).every(({ activeRequests }) => activeRequests === 0)).toBe(
       true,
     );
   });
 
-  it('multiplies by the taints that the request prefers, and those it would avoid', async () => {
+  it('multiplies costs by the preferred and avoided taints', async () => {
     const router = await service({}, []);
     for (const [workerId, taints] of [
       [1n, []],
@@ -260,7 +260,7 @@ describe('an explanation', () => {
   ];
 
   it.each(['prefill', 'decode'] as const)(
-    'has the winner that is chosen, over random books, for workers that %s',
+    'has the chosen winner under random load, for workers that %s',
     async (workerType) => {
       const router = await service({ workerType, config: { router_temperature: 0 } }, [1n, 2n, 3n, 4n]);
       const random = randomNumbers(11);
@@ -286,51 +286,45 @@ describe('an explanation', () => {
     },
   );
 
-  it.each(configs)(
-    'names as cheapest the one that the crates’ policy chooses, over random books, with %o',
-    async (config) => {
-      const router = await service({ config: { ...config, router_temperature: 0 } }, [1n, 2n, 3n, 4n]);
-      let seed = 7;
-      const random = (below: number): number => (seed = (seed * 1103515245 + 12345) % 2 ** 31) % below;
-      let decided = 0;
-      for (let round = 0; round < 40; round++) {
-        const base = random(6) * 100_000;
-        const tokens = Uint32Array.from(
-          { length: (2 + random(12)) * BLOCK + random(BLOCK) },
-          (_, index) => base + index,
-        );
-        if (random(2) === 0)
-          await router.apply([stored(BigInt(1 + random(4)), 1 + random(Math.floor(tokens.length / BLOCK)), tokens)]);
-        const { candidates, winner } = await router.explain({ tokens });
-        const [best, next] = candidates as [(typeof candidates)[0], (typeof candidates)[0]];
-        if (next.cost - best.cost > 1e-9) {
-          expect(
-            winner,
-            JSON.stringify(candidates, (_, value) => (typeof value === 'bigint' ? String(value) : value)),
-          ).toEqual({ workerId: best.workerId, dpRank: best.dpRank });
-          decided += 1;
-        }
-        const { id, workerId } = await router.reserve({ tokens });
-        if (next.cost - best.cost > 1e-9) expect(workerId, 'what the router itself chose').toBe(winner.workerId);
-        if (random(3) === 0) await router.prefillCompleted(id);
-        if (random(3) === 0) await router.free(id);
+  it.each(configs)('has the winner of the crates’ policy as cheapest under random load, with %o', async (config) => {
+    const router = await service({ config: { ...config, router_temperature: 0 } }, [1n, 2n, 3n, 4n]);
+    let seed = 7;
+    const random = (below: number): number => (seed = (seed * 1103515245 + 12345) % 2 ** 31) % below;
+    let decided = 0;
+    for (let round = 0; round < 40; round++) {
+      const base = random(6) * 100_000;
+      const tokens = Uint32Array.from({ length: (2 + random(12)) * BLOCK + random(BLOCK) }, (_, index) => base + index);
+      if (random(2) === 0)
+        await router.apply([stored(BigInt(1 + random(4)), 1 + random(Math.floor(tokens.length / BLOCK)), tokens)]);
+      const { candidates, winner } = await router.explain({ tokens });
+      const [best, next] = candidates as [(typeof candidates)[0], (typeof candidates)[0]];
+      if (next.cost - best.cost > 1e-9) {
+        expect(
+          winner,
+          JSON.stringify(candidates, (_, value) => (typeof value === 'bigint' ? String(value) : value)),
+        ).toEqual({ workerId: best.workerId, dpRank: best.dpRank });
+        decided += 1;
       }
-      expect(decided).toBeGreaterThan(10);
-    },
-  );
+      const { id, workerId } = await router.reserve({ tokens });
+      if (next.cost - best.cost > 1e-9) expect(workerId, 'the choice of the router').toBe(winner.workerId);
+      if (random(3) === 0) await router.prefillCompleted(id);
+      if (random(3) === 0) await router.free(id);
+    }
+    expect(decided).toBeGreaterThan(10);
+  });
 });
 
 describe('a routing policy in TypeScript', () => {
   const scored: RoutingBatch[] = [];
   const prefers = (wanted: bigint): RoutingPolicy => ({
-    timeLimitMs: 1000,
+    timeoutMs: 1000,
     score: (batch) => {
       scored.push(batch);
       return Array.from(batch.workerIds, (id) => (id === wanted ? 0 : 1));
     },
   });
 
-  it('decides, on a snapshot with the default policy’s costs', async () => {
+  it('decides with a snapshot that contains the default costs', async () => {
     const router = await service({ policy: prefers(1n) });
     await router.apply([stored(2n, 8)]);
     expect((await router.select({ tokens: prompt, expectedOutputTokens: 9, sessionId: 's' })).workerId).toBe(1n);
@@ -352,7 +346,7 @@ describe('a routing policy in TypeScript', () => {
     expect((await router.explain({ tokens: prompt })).reason).toMatch(/routing policy/);
   });
 
-  it('is told of the taints that the request prefers', async () => {
+  it('receives the taint multipliers of the request', async () => {
     const router = await service({ policy: prefers(1n) });
     await router.putWorker({ workerId: 3n, blockSize: BLOCK, taints: ['spot'] });
     expect((await router.select({ tokens: prompt, preferredTaints: { spot: 0.5 } })).workerId).toBe(1n);
@@ -363,9 +357,9 @@ describe('a routing policy in TypeScript', () => {
     }
   });
 
-  it('may answer later, within its time', async () => {
+  it('may answer asynchronously within its timeout', async () => {
     const router = await service({
-      policy: { timeLimitMs: 1000, score: async ({ workerIds }) => Array.from(workerIds, (id) => Number(-id)) },
+      policy: { timeoutMs: 1000, score: async ({ workerIds }) => Array.from(workerIds, (id) => Number(-id)) },
     });
     expect((await router.select({ tokens: prompt })).workerId).toBe(2n);
     expect(router.policyCounts).toEqual({ scored: 1, timedOut: 0, failed: 0 });
@@ -378,20 +372,20 @@ describe('a routing policy in TypeScript', () => {
         throw new Error('no');
       },
     ],
-    ['gives too few costs', () => [1]],
-    ['gives no finite cost', ({ costs }) => costs.map(() => Number.NaN)],
-  ])('that %s leaves it to the default costs, counted', async (_, score) => {
-    const router = await service({ policy: { timeLimitMs: 1000, score } });
+    ['returns too few costs', () => [1]],
+    ['returns a cost that is not finite', ({ costs }) => costs.map(() => Number.NaN)],
+  ])('that %s falls back to the default costs, and is counted', async (_, score) => {
+    const router = await service({ policy: { timeoutMs: 1000, score } });
     await router.apply([stored(2n, 8)]);
     expect((await router.select({ tokens: prompt })).workerId).toBe(2n);
     expect(router.policyCounts).toEqual({ scored: 0, timedOut: 0, failed: 1 });
   });
 
-  it('that is busy for a second holds a request up for its limit alone, and never the event loop', async () => {
+  it('that blocks for a second delays a request only by its timeout', async () => {
     const busy = { next: false, until: 0 };
     const router = await service({
       policy: {
-        timeLimitMs: 2,
+        timeoutMs: 2,
         score: ({ costs }) => {
           if (busy.next) busy.until = performance.now() + 1000;
           busy.next = false;
@@ -425,11 +419,11 @@ describe('a routing policy in TypeScript', () => {
       () => turns.at(-1) as number,
       (at) => at >= busy.until,
     );
-    // The loop was blocked by the scorer itself, once; the crates had given up on it long before.
+    // Only the scorer blocked the event loop, once. The crates had stopped waiting long before.
     expect(turns.filter((at, index) => at - (turns[index - 1] ?? at) > 900)).toHaveLength(1);
   });
 
-  it('that answers after a second holds requests up for its limit alone, two milliseconds where it has none of its own, and never the event loop', async () => {
+  it('that answers after a second delays requests only by its timeout, 2 ms by default', async () => {
     const router = await service({ policy: { score: ({ costs }) => delay(1000, costs) } });
     await router.apply([stored(2n, 8)]);
     let turns = 0;
@@ -447,9 +441,9 @@ describe('a routing policy in TypeScript', () => {
     expect(router.policyCounts).toEqual({ scored: 0, timedOut: requests, failed: 0 });
   });
 
-  it('refuses limits that are none', async () => {
-    await expect(SelectionService.create({ policy: { score: () => [], timeLimitMs: 0 } })).rejects.toThrow(
-      /policy\.timeLimitMs/,
+  it('rejects invalid timeouts', async () => {
+    await expect(SelectionService.create({ policy: { score: () => [], timeoutMs: 0 } })).rejects.toThrow(
+      /policy\.timeoutMs/,
     );
     await expect(SelectionService.create({ policy: {} as never })).rejects.toThrow(
       /policy\.score: expected a function/,
@@ -457,7 +451,7 @@ describe('a routing policy in TypeScript', () => {
   });
 });
 
-describe('two services that tell each other', () => {
+describe('two services that are peers', () => {
   it('count each other’s requests', async () => {
     const ports = [await freePort(), await freePort()] as const;
     const [one, two] = (await Promise.all(
@@ -466,42 +460,44 @@ describe('two services that tell each other', () => {
     const loads = async (router: SelectionService) =>
       (await router.potentialLoads({ tokens: prompt })).reduce((sum, { activeRequests }) => sum + activeRequests, 0);
     const ids: string[] = [];
-    // A replica hears of what comes after it has connected.
+    // A replica receives only what is routed after it has connected.
     await waitFor('the other’s requests', async () => {
       ids.push((await one.reserve({ tokens: prompt })).id);
       return loads(two);
     });
     for (const id of ids) await one.free(id);
     await waitFor(
-      'their end',
+      'no load',
       () => loads(two),
       (sum) => sum === 0,
     );
   });
 });
 
-it('a service takes over the index of another', async () => {
-  const one = await service();
-  await one.apply([stored(1n, 3), stored(2n, 8)]);
-  const snapshot = JSON.stringify(await one.snapshot(), (_, value: unknown) =>
-    typeof value === 'bigint' ? `#${value}#` : value,
-  ).replace(/"#(\d+)#"/g, '$1');
-  const server = createServer((request, response) => {
-    response.writeHead(request.url === '/dump' ? 200 : 404, { 'content-type': 'application/json' }).end(snapshot);
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  closing.push(() => new Promise((resolve) => server.close(resolve)));
-  const { port } = server.address() as { port: number };
-  const two = await service({ indexerPeers: [`http://127.0.0.1:${port}`] });
-  expect(await two.select({ tokens: prompt })).toMatchObject({ workerId: 2n, cachedTokens: 8 * BLOCK });
-});
+describe('a selection service', () => {
+  it('copies the index of another', async () => {
+    const one = await service();
+    await one.apply([stored(1n, 3), stored(2n, 8)]);
+    const snapshot = JSON.stringify(await one.snapshot(), (_, value: unknown) =>
+      typeof value === 'bigint' ? `#${value}#` : value,
+    ).replace(/"#(\d+)#"/g, '$1');
+    const server = createServer((request, response) => {
+      response.writeHead(request.url === '/dump' ? 200 : 404, { 'content-type': 'application/json' }).end(snapshot);
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    closing.push(() => new Promise((resolve) => server.close(resolve)));
+    const { port } = server.address() as { port: number };
+    const two = await service({ indexerPeers: [`http://127.0.0.1:${port}`] });
+    expect(await two.select({ tokens: prompt })).toMatchObject({ workerId: 2n, cachedTokens: 8 * BLOCK });
+  });
 
-it('errors of the service are Dynamo’s', async () => {
-  const router = await service({}, [1n]);
-  const failed = await router
-    .reserve({ tokens: prompt, id: 'same' })
-    .then(() => router.reserve({ tokens: prompt, id: 'same' }))
-    .catch((error: unknown) => error);
-  expect(DynamoError.is(failed)).toBe(true);
-  expect(failed).toMatchObject({ code: 'DYN_CONFLICT', operation: 'selectionService.reserve' });
+  it('throws DynamoErrors', async () => {
+    const router = await service({}, [1n]);
+    const failed = await router
+      .reserve({ tokens: prompt, id: 'same' })
+      .then(() => router.reserve({ tokens: prompt, id: 'same' }))
+      .catch((error: unknown) => error);
+    expect(DynamoError.is(failed)).toBe(true);
+    expect(failed).toMatchObject({ code: 'DYN_CONFLICT', operation: 'selectionService.reserve' });
+  });
 });

@@ -34,7 +34,7 @@ const note = (error: unknown): void => void unhandled.push(error);
 let runtime: DistributedRuntime;
 let endpoint: Endpoint<unknown, unknown>;
 let client: Client<unknown, unknown>;
-/** What is made for the methods of what a runtime and its endpoints give. */
+/** Objects for the methods of a runtime and its endpoints. */
 let made: Awaited<ReturnType<typeof make>>;
 
 async function make(served: ServedEndpoint) {
@@ -51,14 +51,14 @@ async function make(served: ServedEndpoint) {
     counter: runtime.metrics.counter({ name: 'bad_counter', help: 'x' }),
     gauge: runtime.metrics.gauge({ name: 'bad_gauge', help: 'x' }),
     histogram: runtime.metrics.histogram({ name: 'bad_histogram', help: 'x' }),
-    firstTokens: await FirstTokenSource.open(at, 'decode'),
-    forwardPass: await ForwardPassPublisher.open(at),
+    firstTokens: await FirstTokenSource.create(at, 'decode'),
+    forwardPass: await ForwardPassPublisher.create(at),
     kvPublisher: await KvPublisher.create(at, { blockSize: 16 }),
     kvRouter: await KvRouter.create(at, { blockSize: 16 }),
     load: await WorkerMetricsPublisher.create(at),
   };
 }
-/** What the handler does with a request. */
+/** The action of the handler for a request. */
 let answer: (request: never, context: { signal: AbortSignal }) => unknown = (request) => request;
 
 beforeAll(async () => {
@@ -86,7 +86,7 @@ afterAll(async () => {
   expect(unhandled).toEqual([]);
 });
 
-/** What a call does with wrong arguments, whether it throws or rejects. */
+/** The error of a call with wrong arguments, thrown or rejected. */
 async function outcome(call: () => unknown): Promise<unknown> {
   try {
     return await within(5000, 'the call', Promise.resolve(call()));
@@ -101,7 +101,7 @@ const throws = (): never => {
 const cyclic: { self?: unknown } = {};
 cyclic.self = cyclic;
 
-/** Arguments that no function takes. */
+/** Arguments that every function rejects. */
 const WRONG = [
   undefined,
   null,
@@ -125,7 +125,10 @@ const WRONG = [
   new Map(),
 ];
 
-/** Each exported function and method, its argument left open. Those of an argument that some of WRONG are right for name these. */
+/**
+ * Each exported function and method with one argument open. If some of WRONG are valid for that argument, the row names
+ * them.
+ */
 const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boolean][] = [
   ['DistributedRuntime.create', (wrong) => DistributedRuntime.create(wrong), isPlain],
   ['runtime.namespace', (wrong) => runtime.namespace(wrong), (value) => value === 'x'],
@@ -187,15 +190,15 @@ const CALLS: [string, (wrong: never) => unknown, right?: (value: unknown) => boo
   ['updateModelTaints taints', (wrong) => updateModelTaints(endpoint, wrong), () => true],
   ['serveEngine endpoint', (wrong) => serveEngine(wrong, { start: () => ({ model: 'x' }), async *generate() {} })],
   ['serveEngine engine', (wrong) => serveEngine(runtime.endpoint('bad.engine.other'), wrong)],
-  ['FirstTokenSource.open', (wrong) => FirstTokenSource.open(wrong, 'decode')],
-  ['ForwardPassPublisher.open', (wrong) => ForwardPassPublisher.open(wrong)],
-  ['ForwardPassPublisher.open options', (wrong) => ForwardPassPublisher.open(endpoint, wrong), isPlain],
-  ['ForwardPassRelay.open', (wrong) => ForwardPassRelay.open(wrong, 'tcp://127.0.0.1:1')],
-  ['ForwardPassRelay.open address', (wrong) => ForwardPassRelay.open(endpoint, wrong), isString],
-  ['ForwardPassSubscriber.open', (wrong) => ForwardPassSubscriber.open(wrong)],
+  ['FirstTokenSource.create', (wrong) => FirstTokenSource.create(wrong, 'decode')],
+  ['ForwardPassPublisher.create', (wrong) => ForwardPassPublisher.create(wrong)],
+  ['ForwardPassPublisher.create options', (wrong) => ForwardPassPublisher.create(endpoint, wrong), isPlain],
+  ['ForwardPassRelay.create', (wrong) => ForwardPassRelay.create(wrong, 'tcp://127.0.0.1:1')],
+  ['ForwardPassRelay.create address', (wrong) => ForwardPassRelay.create(endpoint, wrong), isString],
+  ['ForwardPassSubscriber.create', (wrong) => ForwardPassSubscriber.create(wrong)],
   [
-    'ForwardPassSubscriber.open received',
-    (wrong) => ForwardPassSubscriber.open(endpoint, wrong),
+    'ForwardPassSubscriber.create received',
+    (wrong) => ForwardPassSubscriber.create(endpoint, wrong),
     (value) => value === undefined || isFunction(value),
   ],
   ['KvPublisher.create', (wrong) => KvPublisher.create(wrong, { blockSize: 16 })],
@@ -252,7 +255,7 @@ describe('wrong arguments', () => {
   let tried = 0;
   afterAll(() => console.log(`${CALLS.length} functions tried with ${tried} wrong arguments`));
 
-  it.each(CALLS)('of %s are a TypeError or a RangeError that says where', async (_, call, right = () => false) => {
+  it.each(CALLS)('of %s throw a TypeError or RangeError with the path', async (_, call, right = () => false) => {
     for (const wrong of WRONG) {
       if (right(wrong)) continue;
       tried += 1;
@@ -264,7 +267,7 @@ describe('wrong arguments', () => {
     }
   });
 
-  it('are each a different error for each numeric option of a request', async () => {
+  it('throw a different error for each numeric option of a request', async () => {
     for (const option of ['timeoutMs', 'attempts']) {
       for (const wrong of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0, 0.5, 2 ** 53, '5', 5n, null]) {
         const error = await outcome(() => client.unary(1, { [option]: wrong } as never));
@@ -281,7 +284,7 @@ describe('wrong arguments', () => {
     }
   });
 
-  it('do not leave a runtime, an endpoint or a frontend that cannot be closed', async () => {
+  it('do not leave behind a runtime, an endpoint or a frontend that cannot be closed', async () => {
     const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
     const served = await other.endpoint('bad.closing.generate').serve(() => 1);
     for (const timeoutMs of [Number.NaN, -1, 2 ** 31, '5', null]) {
@@ -298,7 +301,7 @@ describe('wrong arguments', () => {
     expect(() => other.namespace('x')).toThrow(ClosedError);
   });
 
-  it('of metadata and ids that text cannot hold are carried or refused, never fatal', async () => {
+  it('in metadata and ids are transmitted or rejected, never fatal', async () => {
     answer = (_, context) => ({ ...(context as never as { metadata: object }).metadata });
     expect(await client.unary(1, { metadata: { key: 'žluť', empty: '', '\u0000': 'nul' } })).toMatchObject({
       key: 'žluť',
@@ -331,7 +334,7 @@ describe('payloads', () => {
       },
     ],
     ['a proxy that throws', new Proxy([], { get: throws })],
-  ])('that no wire takes are a TypeError before anything is sent: %s', async (_, request) => {
+  ])('throw a TypeError before anything is sent: %s', async (_, request) => {
     for (const call of [() => client.unary(request), () => client.generate(request), () => client.collect(request)]) {
       expect(await outcome(call)).toMatchObject({
         name: 'TypeError',
@@ -346,7 +349,7 @@ describe('payloads', () => {
     async function* items(): AsyncGenerator<unknown> {
       yield request;
     }
-    // A generator awaits what it yields, which a proxy may refuse by itself.
+    // A generator awaits what it yields, which a proxy may reject by itself.
     expect(await outcome(() => client.bidirectional(items()).collect())).toMatchObject({
       message: expect.stringMatching(/an item of the request cannot be written|^a trap$/),
     });
@@ -354,7 +357,7 @@ describe('payloads', () => {
     expect(await client.unary('still there')).toBe('still there');
   });
 
-  it('that are strange still arrive', async () => {
+  it('arrive if they are unusual', async () => {
     answer = (request) => request;
     expect(await client.unary('\ud800 lone')).toBe('\ufffd lone');
     expect(
@@ -369,7 +372,7 @@ describe('payloads', () => {
     expect(await client.unary(deep)).toEqual(deep);
   });
 
-  it('that are nested beyond all measure are an error at one end, not the end of a process', async () => {
+  it('with extreme nesting cause an error and do not end a process', async () => {
     answer = () => 1;
     let deep: unknown = 1;
     for (let level = 0; level < 5000; level++) deep = [deep];
@@ -380,14 +383,14 @@ describe('payloads', () => {
   });
 });
 
-describe('what a handler does wrong', () => {
+describe('a faulty handler', () => {
   it.each<[string, () => unknown, object]>([
     [
       'throws undefined',
       () => {
         throw undefined;
       },
-      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' },
+      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is not an Error' },
     ],
     [
       'throws a string',
@@ -401,14 +404,14 @@ describe('what a handler does wrong', () => {
       () => {
         throw Object.create(null);
       },
-      { code: 'DYN_INTERNAL', message: 'an object was thrown, which is no Error' },
+      { code: 'DYN_INTERNAL', message: 'an object was thrown, which is not an Error' },
     ],
     [
       'throws a symbol',
       () => {
         throw Symbol('s');
       },
-      { code: 'DYN_INTERNAL', message: 'Symbol(s) was thrown, which is no Error' },
+      { code: 'DYN_INTERNAL', message: 'Symbol(s) was thrown, which is not an Error' },
     ],
     [
       'throws a proxy',
@@ -427,7 +430,7 @@ describe('what a handler does wrong', () => {
       { code: 'DYN_CONFLICT', message: 'round' },
     ],
     [
-      'throws details that no wire takes',
+      'throws details that JSON cannot represent',
       () => {
         throw new DynamoError('Conflict', 'x', { details: cyclic });
       },
@@ -441,7 +444,7 @@ describe('what a handler does wrong', () => {
       { code: 'DYN_INTERNAL' },
     ],
     [
-      'gives a value that refers to itself',
+      'returns a value that refers to itself',
       () => cyclic,
       {
         code: 'DYN_INTERNAL',
@@ -458,21 +461,21 @@ describe('what a handler does wrong', () => {
     [
       'rejects with nothing',
       () => Promise.reject(undefined),
-      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is no Error' },
+      { code: 'DYN_INTERNAL', message: 'undefined was thrown, which is not an Error' },
     ],
-    ['gives a thenable that throws', () => ({ then: throws }), { message: 'a trap' }],
-    ['gives an iterator that throws', () => ({ [Symbol.asyncIterator]: throws }), { message: 'a trap' }],
+    ['returns a thenable that throws', () => ({ then: throws }), { message: 'a trap' }],
+    ['returns an iterator that throws', () => ({ [Symbol.asyncIterator]: throws }), { message: 'a trap' }],
     [
-      'gives an iterator that is none',
+      'returns a wrong iterator',
       () => ({ [Symbol.asyncIterator]: () => ({}) }),
       { code: expect.stringMatching(/^DYN_/) },
     ],
     [
-      'gives an iterator of no results',
+      'returns an iterator without results',
       () => ({ [Symbol.asyncIterator]: () => ({ next: async () => undefined }) }),
       { code: expect.stringMatching(/^DYN_/) },
     ],
-  ])('is a typed error of its caller, and the endpoint goes on: it %s', async (_, handler, error) => {
+  ])('causes a typed error of its caller, and the endpoint continues: it %s', async (_, handler, error) => {
     answer = handler as never;
     expect(await outcome(() => client.unary(1))).toMatchObject({ name: 'DynamoError', ...error });
     answer = (request) => request;
@@ -483,14 +486,14 @@ describe('what a handler does wrong', () => {
     ['throws', { next: async () => ({ done: false, value: 1 }), return: throws }],
     ['never settles', { next: async () => ({ done: false, value: 1 }), return: () => new Promise(() => {}) }],
     ['is no function', { next: async () => ({ done: false, value: 1 }), return: 1 }],
-  ])('an iterator whose return %s does not stop the others', async (_, iterator) => {
+  ])('does not stop the others with an iterator whose return %s', async (_, iterator) => {
     answer = () => ({ [Symbol.asyncIterator]: () => iterator });
     for await (const item of client.generate(1)) if (item === 1) break;
     answer = (request) => request;
     expect(await client.unary('still there')).toBe('still there');
   });
 
-  it('to call its own endpoint, and to close things while it runs, is no harm', async () => {
+  it('may call its own endpoint, and close objects while it runs', async () => {
     const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
     const own = other.endpoint<number, number>('bad.recursive.generate');
     let closing: Promise<void> | undefined;
@@ -500,13 +503,13 @@ describe('what a handler does wrong', () => {
     });
     const calls = await own.client();
     await calls.waitForInstances();
-    // The caller's view of discovery gives up what the worker had not begun to answer.
+    // The caller's view of discovery abandons requests that the worker has not begun to answer.
     const got = await outcome(() => calls.unary(20));
     if (got !== 20) expect(got).toMatchObject({ code: 'DYN_UNAVAILABLE', retryable: true });
     await within(5000, 'the close', closing as Promise<void>);
   });
 
-  it('parse refuses a request as the caller’s mistake, and hands on what it makes of the others', async () => {
+  it('gets the result of parse; a request that parse rejects is the mistake of the caller', async () => {
     const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
     const typed = other.endpoint<number, number>('bad.parsed.generate');
     const parse = (value: unknown): number => {
@@ -527,7 +530,7 @@ describe('what a handler does wrong', () => {
     await expect(one.unary(21)).rejects.toMatchObject({
       code: 'DYN_INVALID_REQUEST',
       reason: 'request.invalid',
-      message: 'the request was refused: no text: 21',
+      message: 'the request was rejected: no text: 21',
     });
     const many = await (streams as Endpoint<unknown, unknown>).client();
     await many.waitForInstances();
@@ -545,8 +548,8 @@ describe('what a handler does wrong', () => {
   });
 });
 
-describe('what is closed', () => {
-  it('refuses every method as closed, and close again is nothing', async () => {
+describe('a closed object', () => {
+  it('rejects every method with ClosedError, and a second close has no effect', async () => {
     const other = await testRuntime({ systemPort: 0, systemHost: '127.0.0.1' });
     const place = other.endpoint<unknown, unknown>('bad.closed.generate');
     await place.serve((value) => value);
@@ -601,7 +604,7 @@ describe('what is closed', () => {
     }
   });
 
-  it('in the midst of everything ends every call, each once', async () => {
+  it('ends every call in flight exactly once', async () => {
     const other = await DistributedRuntime.create({
       discovery: { kind: 'mem' },
       host: '127.0.0.1',

@@ -12,12 +12,12 @@ import { Child } from '../../helpers/child.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
 import { waitFor, waitForPause } from '../../helpers/wait.js';
 
-/** Requests that a test sends one by one, and what became of them. */
+/** Requests that a test sends one by one, and their state. */
 class Requests<T> implements AsyncIterableIterator<T> {
   readonly #items: T[] = [];
   #ended = false;
   #wake: (() => void) | undefined;
-  /** Whether whoever reads them has said that it wants no more. */
+  /** Whether the reader has returned the iterator. */
   returned = false;
 
   send(...items: T[]): void {
@@ -51,12 +51,12 @@ class Requests<T> implements AsyncIterableIterator<T> {
 
 interface Observed {
   context: RequestContext | undefined;
-  /** Whether the handler has ended, by its own or by force. */
+  /** Whether the handler has ended, by itself or by cancellation. */
   ended: boolean;
   read: number;
 }
 
-/** An endpoint that gives back what it is sent, and how it fared. */
+/** An endpoint that returns each received item, and its state. */
 async function echo(): Promise<{ client: Client<number, number>; observed: Observed }> {
   const observed: Observed = { context: undefined, ended: false, read: 0 };
   const client = await served<number, number>(async function* (requests, context) {
@@ -85,7 +85,7 @@ async function served<Request, Response>(
   return client;
 }
 
-/** A call under way: one item has gone there and back. */
+/** A call in flight, after one item in each direction. */
 async function begun(
   client: Client<number, number>,
   options: Parameters<Client<number, number>['bidirectional']>[1] = {},
@@ -97,12 +97,12 @@ async function begun(
   return { requests, stream };
 }
 
-/** How a handler came to its end: by its signal, or by the end of its requests, which comes with a cancel and may be there first. */
+/** How a handler ended: by its signal, or by the end of its requests. A cancel causes both, in either order. */
 const end = ({ context, ended }: Observed): string | undefined =>
   ended ? ((context?.signal.reason as RequestCancelled | undefined)?.kind ?? 'by itself') : undefined;
 
 describe('a bidirectional call', () => {
-  it('is a conversation: each side answers what the other has said', async () => {
+  it('is a conversation in which each side answers the other', async () => {
     const { client, observed } = await echo();
     const { requests, stream } = await begun(client);
     for (let index = 2; index < 200; index++) {
@@ -115,7 +115,7 @@ describe('a bidirectional call', () => {
     expect(observed.context?.signal.aborted).toBe(false);
   });
 
-  it('brings its id, metadata and trace context to the handler', async () => {
+  it('passes id, metadata and trace context to the handler', async () => {
     const { client, observed } = await echo();
     const { requests } = await begun(client, {
       id: 'call-1',
@@ -130,7 +130,7 @@ describe('a bidirectional call', () => {
     requests.end();
   });
 
-  it('ends with its signal, before, during and after, and the handler and the requests with it', async () => {
+  it('ends with its signal before, during and after the call, together with the handler and the requests', async () => {
     const { client, observed } = await echo();
     const reason = new Error('enough');
     const never = new Requests<number>();
@@ -153,7 +153,7 @@ describe('a bidirectional call', () => {
     expect(await whole.stream.next()).toEqual({ done: true, value: undefined });
   });
 
-  it('ends with its time', async () => {
+  it('ends after timeoutMs', async () => {
     const { client, observed } = await echo();
     const requests = new Requests<number>();
     const stream = client.bidirectional(requests, { timeoutMs: 300 });
@@ -166,7 +166,7 @@ describe('a bidirectional call', () => {
     await waitFor('the handler', () => observed.context === undefined || observed.ended);
   });
 
-  it('ends where its caller leaves the loop, or asks the handler to stop', async () => {
+  it('ends when its caller leaves the loop or stops the handler', async () => {
     for (const leave of ['left', 'stopped'] as const) {
       const { client, observed } = await echo();
       const { requests, stream } = await begun(client);
@@ -180,7 +180,7 @@ describe('a bidirectional call', () => {
     }
   });
 
-  it('ends where the handler is done before it has read all, and the requests with it', async () => {
+  it('ends with the requests when the handler returns before it has read all', async () => {
     const client = await served<number, number>(async function* (requests) {
       for await (const request of requests) {
         yield request;
@@ -192,7 +192,7 @@ describe('a bidirectional call', () => {
     await waitFor('the requests', () => requests.returned);
   });
 
-  it('fails with what the handler throws in its midst', async () => {
+  it('fails with the error of the handler', async () => {
     const client = await served<number, number>(async function* (requests) {
       for await (const request of requests) {
         if (request === 2) throw new DynamoError('Conflict', 'two is taken', { reason: 'request.conflict' });
@@ -205,7 +205,7 @@ describe('a bidirectional call', () => {
     await waitFor('the requests', () => requests.returned);
   });
 
-  it('brings all that was sent before its end, however late its handler reads it', async () => {
+  it('delivers everything that was sent before its end, even to a late reader', async () => {
     let [sent, mayRead] = [false, (): void => {}];
     const reading = new Promise<void>((resolve) => (mayRead = resolve));
     const client = await served<Uint8Array, number>(async function* (requests, { signal }) {
@@ -228,61 +228,58 @@ describe('a bidirectional call', () => {
     }
   });
 
-  it('takes requests that lie ready in a list', async () => {
+  it('accepts requests in an array', async () => {
     const { client } = await echo();
-    expect(await client.bidirectional([1, 2, 3] as never).collect()).toEqual([1, 2, 3]);
+    expect(await client.bidirectional([1, 2, 3]).collect()).toEqual([1, 2, 3]);
   });
 
-  it.each(['aborted', 'late', 'broken'])(
-    'that is %s once it is under way does not look whole to its handler',
-    async (how) => {
-      const whole: boolean[] = [];
-      let over = 0;
-      const client = await served<number, number>(async function* (requests, { signal }) {
-        yield 0;
-        try {
-          for await (const _ of requests);
-          whole.push(!signal.aborted);
-        } finally {
-          over += 1;
-        }
-      });
-      let underWay = 0;
-      for (let round = 0; round < 20; round++) {
-        const controller = new AbortController();
-        let begin = (): void => {};
-        const begun = new Promise<void>((resolve) => (begin = resolve));
-        const requests = async function* (): AsyncGenerator<number> {
-          yield 1;
-          await begun;
-          await new Promise((resolve) => setTimeout(resolve, 20 + round));
-          if (how === 'broken') throw new Error('no more paper');
-          await new Promise(() => {});
-        };
-        const stream = client.bidirectional(
-          requests(),
-          how === 'late' ? { timeoutMs: 400 + round } : { signal: controller.signal },
-        );
-        const first = await stream.next().catch((error: DynamoError) => error);
-        // On a loaded machine the time may be over before it is under way.
-        if (how === 'late' && first instanceof DynamoError && first.code === 'DYN_DEADLINE_EXCEEDED') continue;
-        expect(first).toMatchObject({ value: 0 });
-        underWay += 1;
-        begin();
-        if (how === 'aborted') setTimeout(() => controller.abort(new Error('enough')), round);
-        await expect(stream.collect()).rejects.toThrow();
+  it.each(['aborted', 'late', 'broken'])('does not look complete to its handler if it is %s in flight', async (how) => {
+    const whole: boolean[] = [];
+    let over = 0;
+    const client = await served<number, number>(async function* (requests, { signal }) {
+      yield 0;
+      try {
+        for await (const _ of requests);
+        whole.push(!signal.aborted);
+      } finally {
+        over += 1;
       }
-      await waitFor(
-        'the handlers',
-        () => over,
-        (count) => count >= underWay,
+    });
+    let underWay = 0;
+    for (let round = 0; round < 20; round++) {
+      const controller = new AbortController();
+      let begin = (): void => {};
+      const begun = new Promise<void>((resolve) => (begin = resolve));
+      const requests = async function* (): AsyncGenerator<number> {
+        yield 1;
+        await begun;
+        await new Promise((resolve) => setTimeout(resolve, 20 + round));
+        if (how === 'broken') throw new Error('no more paper');
+        await new Promise(() => {});
+      };
+      const stream = client.bidirectional(
+        requests(),
+        how === 'late' ? { timeoutMs: 400 + round } : { signal: controller.signal },
       );
-      expect(underWay).toBeGreaterThan(0);
-      expect(whole).not.toContain(true);
-    },
-  );
+      const first = await stream.next().catch((error: DynamoError) => error);
+      // On a loaded machine the time may be over before the call is in flight.
+      if (how === 'late' && first instanceof DynamoError && first.code === 'DYN_DEADLINE_EXCEEDED') continue;
+      expect(first).toMatchObject({ value: 0 });
+      underWay += 1;
+      begin();
+      if (how === 'aborted') setTimeout(() => controller.abort(new Error('enough')), round);
+      await expect(stream.collect()).rejects.toThrow();
+    }
+    await waitFor(
+      'the handlers',
+      () => over,
+      (count) => count >= underWay,
+    );
+    expect(underWay).toBeGreaterThan(0);
+    expect(whole).not.toContain(true);
+  });
 
-  it('fails with what its own requests throw, and the handler sees their end', async () => {
+  it('fails with the error of its own requests, and the handler sees their end', async () => {
     const { client, observed } = await echo();
     const broken = new Error('no more paper');
     async function* requests(): AsyncGenerator<number> {
@@ -299,7 +296,7 @@ describe('a bidirectional call', () => {
     await waitFor('the handler', () => observed.context === undefined || observed.ended);
   });
 
-  it('holds back the side that runs ahead, either way', async () => {
+  it('applies back-pressure in both directions', async () => {
     const [ITEM, COUNT, MOST_AHEAD] = [new Uint8Array(64 * 1024), 3000, 1000];
     let [sent, read, yielded, mayRead, over] = [0, 0, 0, (): void => {}, (): void => {}];
     const reading = new Promise<void>((resolve) => (mayRead = resolve));
@@ -318,7 +315,7 @@ describe('a bidirectional call', () => {
       await done;
     }
     const stream = client.bidirectional(items());
-    // A sink holds 16 items, the transport two queues of 64 frames, the sockets up to some 30 MiB.
+    // A sink keeps 16 items, the transport two queues of 64 frames, the sockets up to 30 MiB.
     expect(await waitForPause('the caller', () => sent)).toBeLessThan(MOST_AHEAD);
     mayRead();
     await waitFor(
@@ -347,7 +344,7 @@ describe('the worker of a bidirectional call', () => {
     return { worker, client, ...(await begun(client)) };
   }
 
-  it('that is killed is a typed error of its caller, which sends no more', async () => {
+  it('causes a typed error of its caller when killed, and the caller stops sending', async () => {
     const { worker, requests, stream } = await apart();
     worker.kill('SIGKILL');
     await expect(stream.next()).rejects.toMatchObject({
@@ -359,7 +356,7 @@ describe('the worker of a bidirectional call', () => {
     await waitFor('the requests', () => requests.returned);
   });
 
-  it('that leaves lets the conversation come to its end', async () => {
+  it('lets the conversation end when it leaves', async () => {
     const { worker, client, requests, stream } = await apart();
     worker.kill('SIGTERM');
     await waitFor(
@@ -377,7 +374,7 @@ describe('the worker of a bidirectional call', () => {
     expect(await worker.exit()).toMatchObject({ code: 0 });
   });
 
-  it('that has no more time tells its handler and its caller', async () => {
+  it('notifies its handler and its caller when its time is over', async () => {
     const observed: Observed = { context: undefined, ended: false, read: 0 };
     const runtime = await testRuntime();
     const endpoint = runtime.endpoint<number, number>('test.closing.both');

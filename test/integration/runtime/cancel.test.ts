@@ -10,7 +10,7 @@ interface Observed {
   context: RequestContext | undefined;
 }
 
-/** An endpoint that yields for ever, and what happened to its generator. */
+/** An endpoint that yields forever, and the state of its generator. */
 async function endless(delay: () => Promise<void>): Promise<{ client: Client<null, number>; observed: Observed }> {
   const observed: Observed = { yielded: 0, returned: false, context: undefined };
   const runtime = await testRuntime();
@@ -51,7 +51,7 @@ describe('a unary call', () => {
     return { client, signals, calls: () => calls };
   };
 
-  it('ends with its signal and with its time, and its handler is told', async () => {
+  it('ends with its signal and after timeoutMs, and cancels its handler', async () => {
     const { client, signals } = await stuck();
     const reason = new Error('enough');
     await expect(client.unary(0, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
@@ -61,7 +61,7 @@ describe('a unary call', () => {
     await expect.poll(() => signals.length).toBe(1);
     controller.abort(reason);
     await expect(waiting).rejects.toBe(reason);
-    // Its time may be over before it has reached the handler.
+    // The time may be over before the call has reached the handler.
     for (let timeoutMs = 50; signals.length < 2 && timeoutMs < 60_000; timeoutMs *= 2) {
       const late = {
         code: 'DYN_DEADLINE_EXCEEDED',
@@ -73,7 +73,7 @@ describe('a unary call', () => {
     await expect.poll(() => signals.length > 1 && signals.every(({ aborted }) => aborted)).toBe(true);
   });
 
-  it('is sent again only as often as it may be, and only within its time', async () => {
+  it('is retried at most `attempts` times and only within timeoutMs', async () => {
     const { client, calls } = await stuck();
     expect(await client.unary(2, { attempts: 3 })).toBe(3);
     const other = await stuck();
@@ -87,27 +87,29 @@ describe('a unary call', () => {
   });
 });
 
-it('a request that outlasts the time of its endpoint’s close is told that it is the shutdown', async () => {
-  const runtime = await testRuntime();
-  const endpoint = runtime.endpoint<null, string>('test.worker.closing');
-  let reason: unknown;
-  const served = await endpoint.serve(async (_, { signal }) => {
-    await new Promise((resolve) => signal.addEventListener('abort', resolve));
-    reason = signal.reason;
-    return 'cut';
+describe('the close of an endpoint', () => {
+  it('aborts a request that runs longer than the close of its endpoint waits, with kind shutdown', async () => {
+    const runtime = await testRuntime();
+    const endpoint = runtime.endpoint<null, string>('test.worker.closing');
+    let reason: unknown;
+    const served = await endpoint.serve(async (_, { signal }) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      reason = signal.reason;
+      return 'cut';
+    });
+    const client = await endpoint.client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+    const answer = client.unary(null).catch(() => 'gone');
+    await expect.poll(() => served.inFlight).toBe(1);
+    await served.close({ timeoutMs: 50 });
+    expect(reason).toBeInstanceOf(RequestCancelled);
+    expect(reason).toMatchObject({ kind: 'shutdown', message: 'the request was cut off by shutdown' });
+    expect(await answer).toMatch(/cut|gone/);
   });
-  const client = await endpoint.client();
-  await client.waitForInstances({ timeoutMs: 30_000 });
-  const answer = client.unary(null).catch(() => 'gone');
-  await expect.poll(() => served.inFlight).toBe(1);
-  await served.close({ timeoutMs: 50 });
-  expect(reason).toBeInstanceOf(RequestCancelled);
-  expect(reason).toMatchObject({ kind: 'shutdown', message: 'the request was cut off by shutdown' });
-  expect(await answer).toMatch(/cut|gone/);
 });
 
-describe('a caller that goes away', () => {
-  it('kills upstream when it leaves the loop', async () => {
+describe('a caller that leaves', () => {
+  it('kills the request when it leaves the loop', async () => {
     const { client, observed } = await endless(turn);
     for await (const item of client.generate(null)) if (item === 3) break;
     await expect.poll(() => observed.returned).toBe(true);
@@ -116,7 +118,7 @@ describe('a caller that goes away', () => {
     expect((observed.context?.signal.reason as RequestCancelled).kind).toMatch(/killed|stopped/);
   });
 
-  it('gets its own reason when its signal aborts, before, during and after', async () => {
+  it('gets the reason of its signal, aborted before, during or after the call', async () => {
     const { client, observed } = await endless(turn);
     const reason = new Error('enough');
     await expect(client.generate(null, { signal: AbortSignal.abort(reason) }).collect()).rejects.toBe(reason);
@@ -133,7 +135,7 @@ describe('a caller that goes away', () => {
     controller.abort(new Error('again'));
   });
 
-  it('is told of its deadline', async () => {
+  it('gets a deadline error after timeoutMs', async () => {
     const { client, observed } = await endless(turn);
     await expect(client.collect(null, { timeoutMs: 100 })).rejects.toMatchObject({
       code: 'DYN_DEADLINE_EXCEEDED',
@@ -142,7 +144,7 @@ describe('a caller that goes away', () => {
     await expect.poll(() => observed.returned).toBe(true);
   });
 
-  it('may ask a worker to stop, whose stream then ends without an error', async () => {
+  it('may stop a worker, whose stream then ends without an error', async () => {
     const { client, observed } = await endless(turn);
     const stream = client.generate(null);
     let count = 0;
@@ -166,7 +168,7 @@ describe('a caller that goes away', () => {
     await expect(read).rejects.toThrow('gone');
   });
 
-  it('takes its child requests with it', async () => {
+  it('cancels its child requests', async () => {
     const { client: inner, observed } = await endless(turn);
     const runtime = await testRuntime();
     const outer = runtime.endpoint<null, number>('test.outer.relay');
@@ -181,7 +183,7 @@ describe('a caller that goes away', () => {
 });
 
 describe('a reader that pauses', () => {
-  it('holds the producer back within the high-water mark and the queues of the transport', async () => {
+  it('pauses the producer after the high-water mark and the queues of the transport', async () => {
     const item = 'x'.repeat(64 * 1024);
     const runtime = await testRuntime();
     const endpoint = runtime.endpoint<null, string>('test.worker.flood');
@@ -196,7 +198,7 @@ describe('a reader that pauses', () => {
     await client.waitForInstances({ timeoutMs: 30_000 });
     const stream = client.generate(null);
     await stream.next();
-    // The sink holds 16 items, the transport two queues of 64 frames, the sockets up to some 30 MiB.
+    // The sink keeps 16 items, the transport two queues of 64 frames, the sockets up to 30 MiB.
     expect(await waitForPause('the producer', () => yielded)).toBeLessThan(1000);
     await stream.kill();
   });

@@ -1,14 +1,14 @@
 import { createServer, type Server } from 'node:net';
 
 import { DistributedRuntime } from 'dynamo-node';
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
 import { threadsNamed } from '../../helpers/nixl/process-resources.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { waitFor } from '../../helpers/wait.js';
 
-/** A server that takes connections and says nothing. */
+/** A server that accepts connections and never answers. */
 async function silentServer(port: number): Promise<number> {
   const server: Server = createServer();
   await new Promise<void>((resolve, reject) => server.on('error', reject).listen(port, '127.0.0.1', resolve));
@@ -16,74 +16,76 @@ async function silentServer(port: number): Promise<number> {
   return (server.address() as { port: number }).port;
 }
 
-it('a port of the status server that is taken is an error, leaves no runtime behind, and another may be tried', async () => {
-  const port = 20_000 + (process.pid % 10_000);
-  await silentServer(port);
-  const status = {
-    discovery: { kind: 'file', dir: temporaryFolder() },
-    host: '127.0.0.1',
-    systemHost: '127.0.0.1',
-  } as const;
-  const made = DistributedRuntime.create({ ...status, systemPort: port });
-  await expect(made).rejects.toMatchObject({
-    code: 'DYN_UNAVAILABLE',
-    message: expect.stringContaining(`the status server cannot listen on port ${port} of 127.0.0.1`),
+describe('DistributedRuntime.create', () => {
+  it('rejects a used port of the status server, leaves no runtime behind, and accepts another port', async () => {
+    const port = 20_000 + (process.pid % 10_000);
+    await silentServer(port);
+    const status = {
+      discovery: { kind: 'file', dir: temporaryFolder() },
+      host: '127.0.0.1',
+      systemHost: '127.0.0.1',
+    } as const;
+    const made = DistributedRuntime.create({ ...status, systemPort: port });
+    await expect(made).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      message: expect.stringContaining(`the status server cannot listen on port ${port} of 127.0.0.1`),
+    });
+    const other = await DistributedRuntime.create({ ...status, systemPort: 0 });
+    expect(other.systemAddress).toMatch(/^127\.0\.0\.1:/);
+    await other.close();
   });
-  const other = await DistributedRuntime.create({ ...status, systemPort: 0 });
-  expect(other.systemAddress).toMatch(/^127\.0\.0\.1:/);
-  await other.close();
-});
 
-it('a server that does not answer is named while create waits for it, and by the error at its limit', async () => {
-  const warnings: string[] = [];
-  const note = (warning: Error): void =>
-    void warnings.push(`${(warning as { code?: string }).code} ${warning.message}`);
-  process.on('warning', note);
-  onTestFinished(() => void process.off('warning', note));
-  const startedAt = performance.now();
-  const made = DistributedRuntime.create({
-    discovery: { kind: 'etcd', endpoints: ['http://127.0.0.1:1'] },
-    host: '127.0.0.1',
-    connectTimeoutMs: 4000,
-  });
-  await expect(made).rejects.toMatchObject({
-    code: 'DYN_UNAVAILABLE',
-    retryable: true,
-    message: expect.stringMatching(
-      /no connection within 4000 ms to etcd at http:\/\/127\.0\.0\.1:1; discovery: \{ kind: 'file', dir \} needs no server/,
-    ),
-  });
-  expect(performance.now() - startedAt).toBeLessThan(15_000);
-  expect(warnings).toEqual([
-    expect.stringMatching(/^DYN_WAITING DistributedRuntime\.create waits for etcd at http:\/\/127\.0\.0\.1:1/),
-  ]);
-});
-
-it('a watch ends with its runtime', async () => {
-  const runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
-  const client = await runtime.endpoint('create.worker.generate').client();
-  const watch = client.watch();
-  await watch.next();
-  const last = watch.next();
-  await runtime.close();
-  expect(await last).toEqual({ done: true, value: undefined });
-});
-
-it('workerThreads is how many threads the native side works with', async () => {
-  const threads = async (workerThreads: number): Promise<() => number> => {
-    const runtime = { discovery: { kind: 'mem' }, host: '127.0.0.1', workerThreads };
-    const child = Child.program('test/helpers/runtime/programs/worker.ts', [
-      JSON.stringify({ path: 'create.threads.generate', runtime }),
+  it('names a server that does not answer in a warning and in the error after connectTimeoutMs', async () => {
+    const warnings: string[] = [];
+    const note = (warning: Error): void =>
+      void warnings.push(`${(warning as { code?: string }).code} ${warning.message}`);
+    process.on('warning', note);
+    onTestFinished(() => void process.off('warning', note));
+    const startedAt = performance.now();
+    const made = DistributedRuntime.create({
+      discovery: { kind: 'etcd', endpoints: ['http://127.0.0.1:1'] },
+      host: '127.0.0.1',
+      connectTimeoutMs: 4000,
+    });
+    await expect(made).rejects.toMatchObject({
+      code: 'DYN_UNAVAILABLE',
+      retryable: true,
+      message: expect.stringMatching(
+        /no connection within 4000 ms to etcd at http:\S+:1; discovery: \{ kind: 'file', dir \} needs no server/,
+      ),
+    });
+    expect(performance.now() - startedAt).toBeLessThan(15_000);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^DYN_WAITING DistributedRuntime\.create waits for etcd at http:\/\/127\.0\.0\.1:1/),
     ]);
-    onTestFinished(() => child.stop());
-    await child.event('ready');
-    return () => threadsNamed('tokio', child.pid).length;
-  };
-  const [few, many] = [await threads(2), await threads(34)];
-  // Beside them are some for what blocks, which come and go.
-  await waitFor(
-    'the threads',
-    () => [few(), many()] as const,
-    ([ofTwo, ofMany]) => ofTwo >= 2 && ofMany - ofTwo > 24 && ofMany - ofTwo < 40,
-  );
+  });
+
+  it('ends a watch with its runtime', async () => {
+    const runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
+    const client = await runtime.endpoint('create.worker.generate').client();
+    const watch = client.watch();
+    await watch.next();
+    const last = watch.next();
+    await runtime.close();
+    expect(await last).toEqual({ done: true, value: undefined });
+  });
+
+  it('starts workerThreads native threads', async () => {
+    const threads = async (workerThreads: number): Promise<() => number> => {
+      const runtime = { discovery: { kind: 'mem' }, host: '127.0.0.1', workerThreads };
+      const child = Child.program('test/helpers/runtime/programs/worker.ts', [
+        JSON.stringify({ path: 'create.threads.generate', runtime }),
+      ]);
+      onTestFinished(() => child.stop());
+      await child.event('ready');
+      return () => threadsNamed('tokio', child.pid).length;
+    };
+    const [few, many] = [await threads(2), await threads(34)];
+    // There are also threads for blocking calls, which start and end.
+    await waitFor(
+      'the threads',
+      () => [few(), many()] as const,
+      ([ofTwo, ofMany]) => ofTwo >= 2 && ofMany - ofTwo > 24 && ofMany - ofTwo < 40,
+    );
+  });
 });

@@ -2,5 +2,4 @@ import { describe } from 'vitest';
 
 import { describeKubernetes } from '../../helpers/runtime/kubernetes-discovery.js';
 
-describe('discovery by container, through a stand-in for the API server of Kubernetes', () =>
-  describeKubernetes('container'));
+describe('discovery by container, through a mock API server of Kubernetes', () => describeKubernetes('container'));

@@ -1,5 +1,5 @@
+import { DistributedRuntime } from 'dynamo-node';
 import { afterEach, describe, expect, it } from 'vitest';
-import { DistributedRuntime } from '../../../lib/index.js';
 import { describeKubernetes } from '../../helpers/runtime/kubernetes-discovery.js';
 
 const VARIABLES = ['POD_NAME', 'POD_NAMESPACE', 'POD_UID', 'KUBERNETES_SERVICE_HOST', 'KUBECONFIG', 'HOME'];
@@ -17,7 +17,7 @@ describe('discovery through Kubernetes', () => {
     ['POD_NAME', {}],
     ['POD_UID', { POD_NAME: 'worker-0' }],
     ['environment', { POD_NAME: 'worker-0', POD_UID: '1234' }],
-  ])('names %s where this process is in no cluster', async (lacking, environment) => {
+  ])('names %s if this process is not in a cluster', async (lacking, environment) => {
     for (const name of VARIABLES) delete process.env[name];
     Object.assign(process.env, environment);
     const made = DistributedRuntime.create({ discovery: { kind: 'kubernetes', mode: 'pod' }, host: '127.0.0.1' });
@@ -30,4 +30,4 @@ describe('discovery through Kubernetes', () => {
   });
 });
 
-describe('discovery through a stand-in for the API server of Kubernetes', () => describeKubernetes('pod'));
+describe('discovery through a mock API server of Kubernetes', () => describeKubernetes('pod'));

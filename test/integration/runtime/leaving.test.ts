@@ -7,7 +7,7 @@ import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
 const TIMES = 50;
 const PATH = 'test.leaving.endless';
 
-/** An endpoint that yields for ever, and the kinds of the ends that its requests came to. */
+/** An endpoint that yields forever, and the cancel kinds of its requests. */
 async function endless() {
   const dir = temporaryFolder();
   const kinds: string[] = [];
@@ -23,8 +23,8 @@ async function endless() {
   return { dir, endpoint, kinds };
 }
 
-describe('a worker is told how its caller left', () => {
-  it('killed, where its process died', async () => {
+describe('the signal of a request', () => {
+  it('is aborted with kind killed if the process of the caller ended', async () => {
     const { dir, kinds } = await endless();
     const reader = Child.program('test/helpers/runtime/programs/reader.ts', [dir, PATH, String(TIMES)]);
     onTestFinished(() => reader.stop());
@@ -36,7 +36,7 @@ describe('a worker is told how its caller left', () => {
     console.log(`${TIMES} callers killed, and each told to its handler`);
   });
 
-  it('stopped, where it asked to stop', async () => {
+  it('is aborted with kind stopped if the caller stopped the request', async () => {
     const { endpoint, kinds } = await endless();
     const client = await endpoint.client();
     await client.waitForInstances({ timeoutMs: 30_000 });

@@ -1,4 +1,4 @@
-import { type LogLine, openLog } from 'dynamo-node';
+import { type LogLine, startLog } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
@@ -8,7 +8,7 @@ import { waitFor } from '../../helpers/wait.js';
 const status = { systemPort: 0, systemHost: '127.0.0.1' };
 
 describe('metrics', () => {
-  it('of every kind show on the status server with the names of their place', async () => {
+  it('of every kind are on the status server with the labels of their place', async () => {
     const runtime = await testRuntime(status);
     const endpoint = runtime.endpoint<null, number>('metrics.worker.generate');
     await endpoint.serve(() => 1, { metricsLabels: { model: 'tiny' } });
@@ -33,7 +33,7 @@ describe('metrics', () => {
     expect(runtime.metricsText()).toContain('dynamo_component_my_load');
   });
 
-  it('of your own are rendered for each reader, who waits no longer than the limit and then has the last', async () => {
+  it('of the user are rendered for each reader, or the last text after timeoutMs', async () => {
     const runtime = await testRuntime(status);
     const read = async (): Promise<string[]> => {
       const text = await (await fetch(`http://${runtime.systemAddress}/metrics`)).text();
@@ -41,18 +41,18 @@ describe('metrics', () => {
     };
     let count = 0;
     let render: () => string | Promise<string> = () => `rendered ${++count}\n`;
-    runtime.metrics.text({ render: () => render(), timeLimitMs: 60_000 });
+    runtime.metrics.text({ render: () => render(), timeoutMs: 60_000 });
     expect([await read(), await read()]).toEqual([['rendered 1'], ['rendered 2']]);
     expect(runtime.metricsText()).toContain('rendered 2');
     render = async () => `rendered ${await Promise.resolve('3')}\n`;
-    runtime.metrics.text({ render: () => new Promise(() => {}), timeLimitMs: 50 }).set('late 7\n');
+    runtime.metrics.text({ render: () => new Promise(() => {}), timeoutMs: 50 }).set('late 7\n');
     expect(await read()).toEqual(['rendered 3', 'late 7']);
   });
 
-  it('of your own are left out where they cannot be rendered', async () => {
+  it('of the user are omitted if they cannot be rendered', async () => {
     const runtime = await testRuntime(status);
     const lines: string[] = [];
-    const log = openLog({ filter: 'error', write: ({ message }) => lines.push(message) });
+    const log = startLog({ filter: 'error', write: ({ message }) => lines.push(message) });
     onTestFinished(() => log.close());
     const renders = [
       () => {
@@ -60,8 +60,8 @@ describe('metrics', () => {
       },
       () => 7 as never,
     ];
-    runtime.metrics.text({ render: () => renders.shift()!(), timeLimitMs: 60_000 });
-    runtime.metrics.text({ render: () => 'rendered 1\n', timeLimitMs: 60_000 });
+    runtime.metrics.text({ render: () => renders.shift()!(), timeoutMs: 60_000 });
+    runtime.metrics.text({ render: () => 'rendered 1\n', timeoutMs: 60_000 });
     for (const told of ['no registry', 'expected a string, got 7']) {
       expect(await (await fetch(`http://${runtime.systemAddress}/metrics`)).text()).toMatch(/^rendered 1$/m);
       await waitFor(
@@ -72,14 +72,14 @@ describe('metrics', () => {
     }
     for (const [wrong, message] of [
       [{ render: 1 }, 'render: expected a function, got 1'],
-      [{ timeLimitMs: 0 }, 'timeLimitMs: expected'],
+      [{ timeoutMs: 0 }, 'timeoutMs: expected'],
       [{ limit: 1 }, 'limit: unknown option'],
     ] as const) {
       expect(() => runtime.metrics.text(wrong as never)).toThrow(`metrics.text options.${message}`);
     }
   });
 
-  it('of a runtime, a namespace and a component carry the labels of their place and no others', async () => {
+  it('of a runtime, a namespace and a component have only the labels of their place', async () => {
     const runtime = await testRuntime(status);
     const namespace = runtime.namespace('places');
     const component = namespace.component('worker');
@@ -116,14 +116,14 @@ describe('metrics', () => {
     }
   });
 
-  it('refuse what Prometheus would', async () => {
+  it('reject what Prometheus rejects', async () => {
     const { metrics } = await testRuntime(status);
     const counter = metrics.counter({ name: 'refusals_total', help: 'x', labelNames: ['kind'] });
     expect(() => counter.increment(-1, { kind: 'a' })).toThrow(/expected 0 or more for a counter, got -1/);
     expect(() => counter.increment(1)).toThrow(/labels.kind: expected a string, got undefined/);
     expect(() => counter.increment(Number.NaN, { kind: 'a' })).toThrow(TypeError);
     expect(() => counter.increment(1, { kind: 'a', sort: 'b' } as never)).toThrow(
-      /labels\.sort: unknown option; known are kind/,
+      /labels\.sort: unknown name; known are kind/,
     );
     expect(() => metrics.histogram({ name: 'x', help: 'x', buckets: [3, 1] })).toThrow(
       /buckets\[1\]: expected a bound above 3, got 1/,
@@ -146,7 +146,7 @@ describe('health', () => {
     expect(await health()).toBe(503);
   });
 
-  it('server says the same on /live as on /health', async () => {
+  it('answers /live like /health', async () => {
     const runtime = await testRuntime(status);
     const asked = async (path: string): Promise<number> =>
       (await fetch(`http://${runtime.systemAddress}${path}`)).status;
@@ -155,7 +155,7 @@ describe('health', () => {
     expect([await asked('/live'), await asked('/health')]).toEqual([200, 200]);
   });
 
-  it('server answers routes of our own', async () => {
+  it('server answers custom routes', async () => {
     const runtime = await testRuntime(status);
     runtime.engineRoute('control/profile', (body) => ({ got: body }));
     runtime.engineRoute('control/fail', () => {
@@ -177,7 +177,7 @@ describe('health', () => {
 });
 
 describe('the process', () => {
-  it('refuses a setting that another runtime has fixed otherwise', async () => {
+  it('rejects a setting that another runtime has fixed to another value', async () => {
     await testRuntime(status);
     await expect(testRuntime({ ...status, systemPort: 12345 })).rejects.toMatchObject({
       code: 'DYN_CONFLICT',
@@ -187,14 +187,14 @@ describe('the process', () => {
 
   it('sends the log of the native side to JavaScript', async () => {
     const lines: string[] = [];
-    const log = openLog({ filter: 'info', write: ({ level, message }) => lines.push(`${level} ${message}`) });
+    const log = startLog({ filter: 'info', write: ({ level, message }) => lines.push(`${level} ${message}`) });
     const runtime = await testRuntime(status);
     await runtime.close();
     await expect.poll(() => lines.some((line) => line.startsWith('info ') && line.includes('shutdown'))).toBe(true);
     log.close();
   });
 
-  it('writes its log to standard error where it is told nothing else, and says how many lines were lost unread', async () => {
+  it('writes its log to standard error by default, with the number of lost lines', async () => {
     const child = Child.program('test/helpers/runtime/programs/log.ts');
     onTestFinished(() => child.stop());
     const { line } = await child.event('lost', {}, 60_000);
@@ -203,14 +203,14 @@ describe('the process', () => {
     expect(child.output).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z (TRACE|DEBUG|INFO) [\w:]+: /m);
   });
 
-  it('has the filter of its log that was given last', async () => {
+  it('uses the latest filter of its log', async () => {
     const lines: string[] = [];
     const write = ({ level }: LogLine): void => void lines.push(level);
     const close = async (): Promise<void> => (await testRuntime(status)).close();
-    const first = openLog({ filter: 'error', write });
+    const first = startLog({ filter: 'error', write });
     onTestFinished(() => first.close());
     await close();
-    const second = openLog({ filter: 'info', write });
+    const second = startLog({ filter: 'info', write });
     onTestFinished(() => second.close());
     expect(lines).not.toContain('info');
     await close();

@@ -1,5 +1,5 @@
+import { DynamoError, RequestCancelled } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { DynamoError, RequestCancelled } from '../../../lib/index.js';
 import { Child } from '../../helpers/child.js';
 import { deployments } from '../../helpers/llm/deployments.js';
 import { expectConversations } from '../../helpers/runtime/conversation.js';
@@ -8,7 +8,7 @@ import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 const deployment = deployments();
 
 async function connected(
-  handler: (request: unknown, context: import('../../../lib/index.js').RequestContext) => AsyncIterable<unknown>,
+  handler: (request: unknown, context: import('dynamo-node').RequestContext) => AsyncIterable<unknown>,
 ) {
   const here = deployment({ responsePlane: 'quic' });
   const [worker, caller] = [await here.runtime(), await here.runtime()];
@@ -20,7 +20,7 @@ async function connected(
 }
 
 describe('responses over QUIC', () => {
-  it('come whole and in order, many at a time', async () => {
+  it('arrive complete and in order, many concurrently', async () => {
     const client = await connected(async function* (request) {
       const { from, count } = request as { from: number; count: number };
       for (let index = 0; index < count; index++)
@@ -37,7 +37,7 @@ describe('responses over QUIC', () => {
     expect(answers[0]?.[0]).toMatchObject({ big: 2n ** 63n });
   });
 
-  it('carry large items', async () => {
+  it('transmit large items', async () => {
     const client = await connected(async function* () {
       for (let index = 0; index < 8; index++) yield new Uint8Array(4 << 20).fill(index);
     });
@@ -47,7 +47,7 @@ describe('responses over QUIC', () => {
     );
   });
 
-  it('carry errors, before and behind items', async () => {
+  it('transmit errors, before and after items', async () => {
     const client = await connected(async function* (request) {
       if (request === 'late') yield 1;
       throw new DynamoError('RateLimited', 'not now');
@@ -56,7 +56,7 @@ describe('responses over QUIC', () => {
       await expect(client.collect(when)).rejects.toMatchObject({ code: 'DYN_RATE_LIMITED' });
   });
 
-  it('tell the worker of a caller that leaves', async () => {
+  it('cancel the worker of a caller that leaves', async () => {
     let reason: unknown;
     const client = await connected(async function* (_request, context) {
       context.signal.addEventListener('abort', () => (reason = context.signal.reason));
@@ -69,12 +69,12 @@ describe('responses over QUIC', () => {
     await expect.poll(() => reason, { timeout: 10_000 }).toBeInstanceOf(RequestCancelled);
   });
 
-  it('answer requests that are streams, whole or left', async () => {
+  it('answer bidirectional requests, complete or cancelled', async () => {
     const here = deployment({ responsePlane: 'quic' });
     await expectConversations(await here.runtime(), await here.runtime(), 'test.quic.conversation');
   });
 
-  it('are asked for by a variable as by an option, and both sides must ask', async () => {
+  it('are enabled by a variable or an option, on both sides', async () => {
     const path = 'test.quic.generate';
     const runtime = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1' };
     const start = (program: string, more: object, env: NodeJS.ProcessEnv): Child => {

@@ -31,12 +31,12 @@ describe('a served endpoint', () => {
     expect(await client.collect({ count: 1000 })).toEqual(Array.from({ length: 1000 }, (_, index) => index));
   });
 
-  it('gives the one item of a unary handler', async () => {
+  it('returns the one item of a unary handler', async () => {
     const { client } = await pair<string, { text: string }>(async (text) => ({ text }));
     expect(await client.unary('hello')).toEqual({ text: 'hello' });
   });
 
-  it('keeps u64, bytes, NaN, unicode and nesting as they are', async () => {
+  it('preserves u64, bytes, NaN, unicode and nesting', async () => {
     const { client } = await pair<unknown, unknown>((value) => value);
     const value = {
       big: 2n ** 64n - 1n,
@@ -53,7 +53,7 @@ describe('a served endpoint', () => {
     expect({ ...echoed, bytes: value.bytes }).toEqual(value);
   });
 
-  it('sends annotations beside the data to those who ask for them', async () => {
+  it('sends annotations beside the data to generateAnnotated', async () => {
     const { client } = await pair<null, number>(async function* () {
       yield new Annotated<number>({ event: 'progress', comments: ['half'] });
       yield new Annotated<number>({ data: 1, id: 'first' });
@@ -68,7 +68,7 @@ describe('a served endpoint', () => {
     ]);
   });
 
-  it('hands the request id and metadata to the handler and on to child requests', async () => {
+  it('passes the request id and metadata to the handler and to child requests', async () => {
     const seen: unknown[] = [];
     const runtime = await testRuntime();
     const inner = runtime.endpoint<null, string>('test.inner.call');
@@ -91,7 +91,7 @@ describe('a served endpoint', () => {
     expect(seen).toEqual([{ id: 'request-1', metadata: { tenant: 'a', traceparent: '00-1-2-01' } }]);
   });
 
-  it('knows its request in a generator too, which may ask in its name, in another’s or in nobody’s', async () => {
+  it('provides the current request in a generator, as the default parent of its calls', async () => {
     const seen: (string | undefined)[] = [];
     const runtime = await testRuntime();
     const inner = runtime.endpoint<null, string>('test.inner.call');
@@ -134,7 +134,7 @@ describe('a served endpoint', () => {
     expect(currentRequest()).toBeUndefined();
   });
 
-  it('runs no more requests at a time than its concurrency, and all of them in the end', async () => {
+  it('runs at most `concurrency` requests concurrently, and eventually all', async () => {
     const runtime = await testRuntime();
     const endpoint = runtime.endpoint<number, number>('test.worker.generate');
     let running = 0;
@@ -161,7 +161,7 @@ describe('a served endpoint', () => {
     expect(most).toBe(3);
   });
 
-  it('refuses a second endpoint of the same name in one runtime', async () => {
+  it('rejects a second endpoint of the same name in one runtime', async () => {
     const runtime = await testRuntime();
     const served = await runtime.endpoint('test.a.generate').serve(() => 1);
     await expect(runtime.endpoint('test.b.generate').serve(() => 2)).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
@@ -179,7 +179,7 @@ describe('a served endpoint', () => {
     expect(await client.unary(null)).toBe(1);
   });
 
-  it('takes a stream of requests', async () => {
+  it('accepts a stream of requests', async () => {
     const runtime = await testRuntime();
     const endpoint = runtime.endpoint<number, number>('test.worker.sum');
     await endpoint.serveBidirectional(async function* (requests) {
@@ -204,7 +204,7 @@ describe('an error of a handler', () => {
   it.each([
     ['before the first item', 0],
     ['after an item', 2],
-  ])('reaches the caller typed, %s', async (_, items) => {
+  ])('reaches the caller as a typed error, %s', async (_, items) => {
     const { client } = await pair<null, number>(async function* () {
       for (let index = 0; index < items; index++) yield index;
       throw error;
@@ -222,7 +222,7 @@ describe('an error of a handler', () => {
     expect(seen).toHaveLength(items);
   });
 
-  it('does not take the worker out of rotation', async () => {
+  it('does not remove the worker from the rotation', async () => {
     const { client } = await pair<boolean, number>((fail) => {
       if (fail) throw Object.assign(new Error('database'), { code: 'ECONNREFUSED' });
       return 1;
@@ -239,14 +239,14 @@ describe('an error of a handler', () => {
     [Object.assign(new Error('who are you'), { status: 401 }), 'DYN_UNAUTHENTICATED'],
     [new Error('anything'), 'DYN_INTERNAL'],
     ['a string', 'DYN_INTERNAL'],
-  ])('is mapped: %s is %s', async (thrown, code) => {
+  ])('has a code: %s is %s', async (thrown, code) => {
     const { client } = await pair<null, number>(() => {
       throw thrown;
     });
     await expect(client.unary(null)).rejects.toMatchObject({ code });
   });
 
-  it('is a protocol error of a unary call that gets no item or two', async () => {
+  it('is a protocol error if a unary call gets no item or two', async () => {
     const { client } = await pair<number, number>(async function* (count) {
       for (let index = 0; index < count; index++) yield index;
     });
@@ -255,7 +255,7 @@ describe('an error of a handler', () => {
     expect(await client.unary(1)).toBe(0);
   });
 
-  it('is raised for an item over the limit, by name, before it is sent', async () => {
+  it('names an item over the limit before it is sent', async () => {
     const { client } = await pair<number, string>((bytes) => 'x'.repeat(bytes));
     await expect(client.unary(40 << 20)).rejects.toMatchObject({
       code: 'DYN_PAYLOAD_TOO_LARGE',
@@ -268,7 +268,7 @@ describe('an error of a handler', () => {
 });
 
 describe('after close', () => {
-  it('every call is a ClosedError, and closing again is none', async () => {
+  it('every call fails with ClosedError, and a second close does not', async () => {
     const { client } = await pair<null, number>(() => 1);
     await client.close();
     await client.close();

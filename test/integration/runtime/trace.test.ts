@@ -1,12 +1,12 @@
-import { beforeEach, describe, expect, it } from 'vitest';
 import {
   type Client,
   type DistributedRuntime,
   type HttpFrontendOptions,
-  openLog,
   type ProcessorFactory,
   type RequestContext,
-} from '../../../lib/index.js';
+  startLog,
+} from 'dynamo-node';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { chat, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { testRuntime } from '../../helpers/runtime/runtime.js';
@@ -16,7 +16,7 @@ const SPAN = 'b7ad6b7169203331';
 const TRACEPARENT = `00-${TRACE}-${SPAN}-01`;
 const deploy = deployments();
 
-/** A chat with an engine behind a frontend: what the engine sees of the headers. */
+/** A chat with an engine through a frontend. Returns the headers that the engine sees. */
 async function seenBehindFrontend(
   headers: Record<string, string>,
   options: HttpFrontendOptions = {},
@@ -32,11 +32,11 @@ async function seenBehindFrontend(
 }
 
 describe('the trace context of a client over HTTP', () => {
-  it('reaches the engine as it came: the frontend exports no span that could stand between', async () => {
+  it('reaches the engine unchanged, because the frontend exports no span', async () => {
     expect((await seenBehindFrontend({ traceparent: TRACEPARENT }))['traceparent']).toBe(TRACEPARENT);
   });
 
-  it('reaches the engine past a processor of the host’s, which sees it too', async () => {
+  it('reaches the engine and a custom processor', async () => {
     const seen: (string | undefined)[] = [];
     const processor: ProcessorFactory = () => ({
       async *process(_, context) {
@@ -57,7 +57,7 @@ describe('the trace context of a client over HTTP', () => {
     expect(seen).toEqual([TRACEPARENT]);
   });
 
-  it('keeps that it is not sampled', async () => {
+  it('keeps the flag that it is not sampled', async () => {
     const traceparent = `00-${TRACE}-${SPAN}-00`;
     expect((await seenBehindFrontend({ traceparent }))['traceparent']).toBe(traceparent);
   });
@@ -66,7 +66,7 @@ describe('the trace context of a client over HTTP', () => {
     {},
     { traceparent: '00-1-2-01' },
     { traceparent: `00-${'0'.repeat(32)}-${SPAN}-01` },
-  ])('is none where it is none: %o', async (headers) => {
+  ])('is undefined for the headers %o', async (headers) => {
     expect(await seenBehindFrontend(headers)).not.toHaveProperty('traceparent');
   });
 });
@@ -91,7 +91,7 @@ describe('the trace context of a call', () => {
     return client;
   }
 
-  it('is passed on as it came from handler to handler', async () => {
+  it('is passed unchanged from handler to handler', async () => {
     const first = await endpoint('first', await endpoint('second'));
     expect(await first.unary(null, { metadata: { traceparent: TRACEPARENT, tracestate: 'vendor=1' } })).toBe('last');
     expect(seen).toEqual(Array(2).fill({ traceparent: TRACEPARENT, tracestate: 'vendor=1' }));
@@ -102,18 +102,21 @@ describe('the trace context of a call', () => {
     expect(seen).toEqual([{ traceparent: undefined, tracestate: undefined }]);
   });
 
-  it('that is none stays in the metadata, as it came', async () => {
+  it('stays unchanged in the metadata if it is not valid', async () => {
     await (await endpoint('alone')).unary(null, { metadata: { traceparent: 'nonsense' } });
     expect(seen).toEqual([{ traceparent: 'nonsense', tracestate: undefined }]);
   });
 });
 
-// The last test here: the first log of a process fixes its filter, and with it spans of Dynamo's own lie between those of a request.
-it('the trace context of a client over HTTP reaches the engine when all of Dynamo’s spans are logged', async () => {
-  const log = openLog({ filter: 'trace', write: () => {} });
-  try {
-    expect((await seenBehindFrontend({ traceparent: TRACEPARENT }))['traceparent']).toBe(TRACEPARENT);
-  } finally {
-    log.close();
-  }
+describe('the trace context of a client over HTTP, with spans', () => {
+  // This test is the last, because the first log of a process fixes its filter. With it Dynamo's own spans lie between
+  // those of a request.
+  it('reaches the engine when all of the spans of Dynamo are logged', async () => {
+    const log = startLog({ filter: 'trace', write: () => {} });
+    try {
+      expect((await seenBehindFrontend({ traceparent: TRACEPARENT }))['traceparent']).toBe(TRACEPARENT);
+    } finally {
+      log.close();
+    }
+  });
 });

@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TransportTls } from 'dynamo-node';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
-import type { TransportTls } from '../../../lib/index.js';
 import { Child } from '../../helpers/child.js';
 import { certificate, opensslMissing } from '../../helpers/runtime/certificates.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
@@ -46,7 +46,10 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  /** A worker and a caller, each in a process of its own, told of certificates by options or by variables; gives what the caller got. */
+  /**
+   * A worker and a caller in separate processes, with certificates from options or variables. Returns the result of the
+   * caller.
+   */
   async function call(
     worker: TransportTls,
     caller: TransportTls,
@@ -76,12 +79,13 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
     expect(await call(serving, serving)).toEqual(items);
   });
 
-  it('reach a caller that trusts anybody', async () => {
+  it('reach a caller that accepts any certificate', async () => {
     expect(await call(serving, { ...anybody, insecure: true })).toEqual(items);
   });
 
-  it('reach a caller that knows the name of a certificate that is not for the address, and no other', async () => {
-    // Answers come to the caller over a connection of the worker's, which looks at the caller's certificate in the same way.
+  it('reach only callers with serverName if the certificate is not for the address', async () => {
+    // Answers reach the caller over a connection of the worker, which verifies the caller's certificate in the same
+    // way.
     expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'worker.test' })).toEqual(items);
     expect(await call({ ...named, serverName: 'worker.test' }, named)).toBe('DYN_UNAVAILABLE');
     expect(await call({ ...named, serverName: 'worker.test' }, { ...named, serverName: 'other.test' })).toBe(
@@ -89,12 +93,12 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
     );
   });
 
-  it('reach no caller that trusts another authority, or speaks without TLS', async () => {
+  it('do not reach a caller that trusts another authority or does not use TLS', async () => {
     expect(await call(serving, { ...serving, caPath: file('stranger.pem') })).toBe('DYN_UNAVAILABLE');
     expect(await call(serving, {})).toMatch(/^DYN_/);
   });
 
-  it('reach, where callers must show a certificate, those alone who can', async () => {
+  it('reach only callers with a certificate if clientCaPath is set', async () => {
     expect(await call(strict, strict)).toEqual(items);
     expect(await call(strict, { ...strict, ...identity('stranger') })).toMatch(/^DYN_/);
   });
@@ -104,12 +108,12 @@ describeUnless(opensslMissing, 'requests and responses over TLS', () => {
     ['of nobody', { ...anybody, insecure: true }, anybody],
     ['of a name', { ...named, serverName: 'worker.test' }, { ...named, serverName: 'other.test' }],
     ['of the caller', strict, { ...strict, ...identity('stranger') }],
-  ])('are told by variables alone what options tell: %s', async (_, good, bad) => {
+  ])('are configured by variables as by options: %s', async (_, good, bad) => {
     expect(await call(good, good, 'variables')).toEqual(items);
     expect(await call(good, bad, 'variables')).toMatch(/^DYN_/);
   });
 
-  it('of certificates that are not there are an error that names the file', async () => {
+  it('fail with an error that names a missing certificate file', async () => {
     const child = Child.program('test/helpers/runtime/programs/worker.ts', [
       JSON.stringify({
         path: 'tls.worker.generate',

@@ -13,10 +13,10 @@ const PATH = 'interop.passes.generate';
 beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
 describe('forward-pass metrics between Python and TypeScript', () => {
-  it("reach our subscriber from Python's publisher", async () => {
+  it("reach the TypeScript subscriber from Python's publisher", async () => {
     const { runtime, python } = await eventPeers('publish', PATH);
     const received: ForwardPassMetrics[] = [];
-    await using subscriber = await ForwardPassSubscriber.open(
+    await using subscriber = await ForwardPassSubscriber.create(
       runtime.endpoint(PATH),
       (metrics) => void received.push(metrics),
     );
@@ -57,9 +57,9 @@ describe('forward-pass metrics between Python and TypeScript', () => {
     });
   });
 
-  it("reach Python's subscriber from our publisher", async () => {
+  it("reach Python's subscriber from the TypeScript publisher", async () => {
     const { runtime, python } = await eventPeers('receive', PATH);
-    await using publisher = await ForwardPassPublisher.open(runtime.endpoint(PATH), {
+    await using publisher = await ForwardPassPublisher.create(runtime.endpoint(PATH), {
       workerId: 'typescript-worker',
       ranks: 2,
     });
@@ -90,18 +90,18 @@ describe('forward-pass metrics between Python and TypeScript', () => {
     });
   });
 
-  it('of an engine’s own ZMQ socket reach our subscriber through a relay, and no more once it is closed', async () => {
+  it('of a ZMQ socket of an engine reach the subscriber through a relay until its close', async () => {
     const folder = temporaryFolder();
     const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
     const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], folder);
     onTestFinished(() => engine.stop());
     const address = `tcp://127.0.0.1:${Number((await engine.event('ready'))['port'])}`;
     const received: ForwardPassMetrics[] = [];
-    await using _subscriber = await ForwardPassSubscriber.open(
+    await using _subscriber = await ForwardPassSubscriber.create(
       runtime.endpoint(PATH),
       (metrics) => void received.push(metrics),
     );
-    await using relay = await ForwardPassRelay.open(runtime.endpoint(PATH), address);
+    await using relay = await ForwardPassRelay.create(runtime.endpoint(PATH), address);
     const work = {
       num_prefill_requests: 1,
       sum_prefill_tokens: 2,
@@ -124,7 +124,7 @@ describe('forward-pass metrics between Python and TypeScript', () => {
       };
       engine.send({ packed: Buffer.from(pack(pass)).toString('hex') });
     };
-    // A subscriber hears of what comes after it has connected.
+    // A subscriber receives only the messages after it has connected.
     await waitFor('a pass', () => (send(), received.length));
     const queued = {
       prefillRequests: 1,

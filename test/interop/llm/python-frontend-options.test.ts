@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { frontendArgs } from '../../../lib/llm/frontend-options.js';
 import { checkRouter } from '../../../lib/llm/router-options.js';
@@ -8,7 +8,7 @@ import { createArgs } from '../../../lib/runtime/config.js';
 import { missingPeers } from '../../helpers/interop/peers.js';
 import { execute, root } from '../../helpers/project.js';
 
-/** Where each option of `python -m dynamo.frontend` is to be found: an option, or in words why there is none. */
+/** The option here for each option of `python -m dynamo.frontend`. */
 const OPTIONS: Record<string, string> = {
   '--interactive': "input: 'text'",
   '--kserve-grpc-server': "input: 'grpc'",
@@ -89,7 +89,7 @@ const OPTIONS: Record<string, string> = {
   '--nats-tls-insecure': 'runtime.natsTls',
 };
 
-/** Options that are not here, by what they begin with. */
+/** Options without an equivalent here, and the reason. */
 const NOT_HERE: [RegExp, string][] = [
   [/^--(aic|ais)-|^--admission-control$/, 'the simulated timing of engines, of another package'],
   [
@@ -99,10 +99,8 @@ const NOT_HERE: [RegExp, string][] = [
   [/^--(dump-config-to|version)$/, 'of a command line'],
   [/^--(model-name|model-path)$/, 'of a model that is not found through discovery'],
   [/^--(enforce-disagg|load-aware)$/, 'deprecated, or a short form of others'],
-  [
-    /^--(assume-kv-reuse|kv-events|kv-overlap-score-weight|router-kv-overlap-score-weight|track-active-blocks|track-output-blocks)$/,
-    'an old name of another',
-  ],
+  [/^--(assume-kv-reuse|kv-events|track-active-blocks|track-output-blocks)$/, 'an old name of another'],
+  [/^--(router-)?kv-overlap-score-weight$/, 'an old name of another'],
 ];
 
 const PROGRAM = `
@@ -110,23 +108,23 @@ import argparse
 from dynamo.frontend.frontend_args import FrontendArgGroup
 parser = argparse.ArgumentParser(add_help=False)
 FrontendArgGroup().add_arguments(parser)
-print(' '.join(sorted({name for action in parser._actions for name in action.option_strings if name.startswith('--') and not name.startswith('--no-')})))
+names = {name for action in parser._actions for name in action.option_strings}
+print(' '.join(sorted(name for name in names if name.startswith('--') and not name.startswith('--no-'))))
 `;
 
-it('every option of the Python frontend has its place here, or a reason', async (context) => {
-  if (missingPeers !== undefined) context.skip(missingPeers);
-  const { stdout } = await execute(join(root, '.peers/bin/python'), ['-c', PROGRAM]);
-  const flags = stdout.trim().split('\n').at(-1)?.split(' ') ?? [];
-  expect(flags.length).toBeGreaterThan(80);
-  const placed = (flag: string): boolean => flag in OPTIONS || NOT_HERE.some(([pattern]) => pattern.test(flag));
-  expect(flags.filter((flag) => !placed(flag))).toEqual([]);
-  expect(Object.keys(OPTIONS).filter((flag) => !flags.includes(flag))).toEqual([]);
-  console.log(`${flags.length} options of the Python frontend, ${Object.keys(OPTIONS).length} of them here`);
-});
+describe('Frontend.start', () => {
+  it('has every option of the Python frontend, or a reason for its absence', async (context) => {
+    if (missingPeers !== undefined) context.skip(missingPeers);
+    const { stdout } = await execute(join(root, '.peers/bin/python'), ['-c', PROGRAM]);
+    const flags = stdout.trim().split('\n').at(-1)?.split(' ') ?? [];
+    expect(flags.length).toBeGreaterThan(80);
+    const placed = (flag: string): boolean => flag in OPTIONS || NOT_HERE.some(([pattern]) => pattern.test(flag));
+    expect(flags.filter((flag) => !placed(flag))).toEqual([]);
+    expect(Object.keys(OPTIONS).filter((flag) => !flags.includes(flag))).toEqual([]);
+    console.log(`${flags.length} options of the Python frontend, ${Object.keys(OPTIONS).length} of them here`);
+  });
 
-it.each([...new Set(Object.values(OPTIONS))].filter((place) => !place.startsWith('input')))(
-  '%s is an option',
-  (place) => {
+  it.each([...new Set(Object.values(OPTIONS))].filter((place) => !place.startsWith('input')))('accepts %s', (place) => {
     const [first = '', ...rest] = place.split('.');
     const known = (check: (options: object) => unknown, [name = '', ...inner]: string[]): void => {
       const value = inner.length === 0 ? Symbol('no value') : { [inner[0] as string]: Symbol('no value') };
@@ -140,5 +138,5 @@ it.each([...new Set(Object.values(OPTIONS))].filter((place) => !place.startsWith
         (options) => frontendArgs('options', { input: first === 'metricsPort' ? 'grpc' : 'http', ...options } as never),
         [first],
       );
-  },
-);
+  });
+});

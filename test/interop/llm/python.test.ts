@@ -1,6 +1,7 @@
-import { afterEach, expect, it } from 'vitest';
+import { DistributedRuntime, Frontend, serveEngine } from 'dynamo-node';
+import { expect, it } from 'vitest';
 import { modelPath, TinyLlamaEngine } from '../../../examples/tiny-llama/engine.js';
-import { DistributedRuntime, Frontend, serveEngine } from '../../../lib/index.js';
+import { closeAfterEach } from '../../helpers/closing.js';
 import { missingPeers, type Peer, startPeer } from '../../helpers/interop/peers.js';
 import { freePort, privateCluster } from '../../helpers/runtime/cluster.js';
 import { describeUnless } from '../../helpers/skipping.js';
@@ -11,20 +12,17 @@ process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 
 const START_UP_MS = 90_000;
 
-const closing: (() => Promise<unknown> | void)[] = [];
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+const onEnd = closeAfterEach();
 
 function cluster() {
   const made = privateCluster();
-  closing.push(() => made.remove());
+  onEnd(() => made.remove());
   return made;
 }
 
 function peer(dir: string, ...args: string[]): Peer {
   const started = startPeer(dir, ...args);
-  closing.push(() => started.stop());
+  onEnd(() => started.stop());
   return started;
 }
 
@@ -74,11 +72,11 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     async (mode) => {
       const { dir, options } = cluster();
       const runtime = await DistributedRuntime.create(options);
-      closing.push(() => runtime.close());
+      onEnd(() => runtime.close());
       const worker = await serveEngine(runtime.endpoint('dynamo.backend.generate'), new TinyLlamaEngine(), {
         modelPath,
       });
-      closing.push(() => worker.close());
+      onEnd(() => worker.close());
       await worker.ready;
       const port = await freePort();
       const python = peer(dir, '-m', 'dynamo.frontend', '--http-port', String(port), '--router-mode', mode);
@@ -89,7 +87,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
   );
 
   it.each(['round_robin', 'kv'] as const)(
-    'our frontend reaches the Python mocker, router %s',
+    'the TypeScript frontend reaches the Python mocker, router %s',
     async (mode) => {
       const { dir, options } = cluster();
       const python = peer(
@@ -104,7 +102,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
         '100',
       );
       const frontend = await Frontend.start(options, { host: '127.0.0.1', port: 0, router: { mode } });
-      closing.push(() => frontend.close());
+      onEnd(() => frontend.close());
       await frontend.ready;
       await waitForModel(python, frontend.url, 'mocked');
       expect((await chat(frontend.url, 'mocked')).tokens).toBe(40);

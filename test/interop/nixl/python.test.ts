@@ -31,7 +31,7 @@ async function startPython(name: string): Promise<{ child: Child; metadata: Buff
   };
 }
 
-async function told(child: Child, command: { do: string; [field: string]: unknown }): Promise<Record<string, unknown>> {
+async function ask(child: Child, command: { do: string; [field: string]: unknown }): Promise<Record<string, unknown>> {
   child.send(command);
   return child.event(command.do, {}, 20_000);
 }
@@ -42,7 +42,7 @@ describe('NIXL between Node.js and Python', () => {
     if (missing !== undefined) context.skip(missing);
   });
 
-  it('Node.js reads, writes and notifies Python', async () => {
+  it('reads, writes and notifies from Node.js to Python', async () => {
     const agent = await agentOf('ucx', 'node');
     const mine = await agent.allocate(BYTES);
     const { child, metadata, descriptor } = await startPython(uniqueName('python'));
@@ -50,11 +50,11 @@ describe('NIXL between Node.js and Python', () => {
     const remote = peer.memory(descriptor);
     pattern(viewOf(mine), 1);
     await agent.write(mine, remote, { notify: 'from node' });
-    expect(await told(child, { do: 'receive' })).toMatchObject({ messages: { [agent.name]: ['from node'] } });
-    expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
-    await told(child, { do: 'fill', seed: 7 });
+    expect(await ask(child, { do: 'receive' })).toMatchObject({ messages: { [agent.name]: ['from node'] } });
+    expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+    await ask(child, { do: 'fill', seed: 7 });
     await agent.read(mine, remote);
-    expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+    expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
     expect([...viewOf(mine).subarray(0, 4)]).toEqual([0, 7, 14, 21]);
     const blocks = 1 << 16;
     const [local, other] = [await agent.blocks(mine, blocks), await agent.blocks(remote, blocks)];
@@ -66,26 +66,26 @@ describe('NIXL between Node.js and Python', () => {
       other,
       Int32Array.from({ length: local.length }, (_, index) => index),
     );
-    expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+    expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
   });
 
-  it('Python reads, writes and notifies Node.js, whose metadata it takes as it is', async () => {
+  it('reads, writes and notifies from Python to Node.js, with unmodified metadata', async () => {
     const agent = await agentOf('ucx', 'node');
     const mine = await agent.allocate(BYTES);
     const { child } = await startPython(uniqueName('python'));
     const messages = agent.notifications();
     expect(
-      await told(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') }),
+      await ask(child, { do: 'connect', metadata: Buffer.from(await agent.metadata()).toString('base64') }),
     ).toMatchObject({ name: agent.name });
-    await told(child, { do: 'fill', seed: 3 });
-    expect(await told(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' })).toMatchObject({
+    await ask(child, { do: 'fill', seed: 3 });
+    expect(await ask(child, { do: 'write', descriptor: mine.descriptor(), notify: 'written' })).toMatchObject({
       state: 'DONE',
     });
     expect(Buffer.from((await within(20_000, 'the message', messages.next())).value.data).toString()).toBe('written');
-    expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+    expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
     pattern(viewOf(mine), 4);
-    expect(await told(child, { do: 'read', descriptor: mine.descriptor() })).toMatchObject({ state: 'DONE' });
-    expect((await told(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
+    expect(await ask(child, { do: 'read', descriptor: mine.descriptor() })).toMatchObject({ state: 'DONE' });
+    expect((await ask(child, { do: 'hash' }))['hash']).toBe(hashOf(viewOf(mine)));
     child.send({ do: 'notify', text: 'read' });
     expect(Buffer.from((await within(20_000, 'the message', messages.next())).value.data).toString()).toBe('read');
   });

@@ -1,4 +1,4 @@
-"""What the Python peers share: lines of JSON to and from the test, and one spelling of a value that TypeScript has too."""
+"""Shared by the Python peers: lines of JSON to and from the test, and the text of a value as TypeScript writes it."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def emit(event, **fields):
 
 
 def describe(value):
-    """A value with its types, as text. `test/helpers/interop/describe-value.ts` gives the same text for the same value."""
+    """A value with its types, as text. `test/helpers/interop/describe-value.ts` returns the same text for it."""
     if value is None:
         return "none"
     if isinstance(value, bool):

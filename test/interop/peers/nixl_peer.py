@@ -62,4 +62,5 @@ for line in sys.stdin:
         deadline = time.monotonic() + 10
         while not received and time.monotonic() < deadline:
             received = agent.get_new_notifs()
-        tell(what, messages={sender: [message.decode() for message in messages] for sender, messages in received.items()})
+        texts = {sender: [message.decode() for message in messages] for sender, messages in received.items()}
+        tell(what, messages=texts)

@@ -11,7 +11,7 @@ from lines import commands, emit, finish
 
 
 def tree(path):
-    """Applies a file of events, `[worker, event]`, and answers its queries, `[hashes]`, with `[worker, rank, score]`s."""
+    """Applies a file of events, `[worker, event]`. Answers each query, `[hashes]`, with `[worker, rank, score]`s."""
     radix = RadixTree()
     refused = 0
     for line in open(path):

@@ -1,7 +1,6 @@
 import { createWriteStream, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
-import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
   computeBlockHashes,
   computeSequenceHashes,
@@ -9,7 +8,8 @@ import {
   RadixTree,
   type RouterEvent,
   replayTrace,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { pythonPeer } from '../../helpers/child.js';
 import { missingPeers } from '../../helpers/interop/peers.js';
 import { mooncakeTrace } from '../../helpers/router/mooncake.js';
@@ -19,7 +19,7 @@ beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
 type Row = [string, number, number];
 
-/** The same numbers in every run. */
+/** Random numbers that are the same in every run. */
 function generator(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -57,7 +57,7 @@ interface Prefix {
   readonly names: BigUint64Array;
 }
 
-/** Prompts that share prefixes, as trees do. */
+/** Prompts that share prefixes like paths of a tree. */
 function prefixes(random: (below: number) => number, count: number): Prefix[] {
   const roots: bigint[][] = [[]];
   const made: Prefix[] = [];
@@ -79,7 +79,7 @@ function randomEvent(random: (below: number) => number, all: readonly Prefix[], 
   const from = random(names.length);
   const to = from + 1 + random(names.length - from);
   if (dice < 30) return { kind: 'removed', ...base, blockHashes: names.subarray(from, to) };
-  // Most runs begin at the root; others follow blocks that may or may not be there.
+  // Most runs begin at the root. Others follow blocks that may be missing.
   const first = dice < 70 ? 0 : from;
   const parentHash = first === 0 ? null : (names[first - 1] as bigint);
   return {
@@ -97,23 +97,23 @@ const rowsOf = (scores: Iterable<{ workerId: bigint; dpRank: number; score: numb
     .map(({ workerId, dpRank, score }): Row => [String(workerId), dpRank, score])
     .sort((a, b) => (shown(a) < shown(b) ? -1 : 1));
 
-/** The cache of one rank, as engines keep it: no block without those before it. */
+/** The cache of one rank, as in engines: a block is cached only with all blocks before it. */
 class Cache {
-  readonly #held = new Map<bigint, number>();
+  readonly #followers = new Map<bigint, number>();
 
   #begun({ names }: Prefix): number {
-    const first = names.findIndex((name) => !this.#held.has(name));
+    const first = names.findIndex((name) => !this.#followers.has(name));
     return first === -1 ? names.length : first;
   }
 
-  /** What it tells when a prompt is computed. */
+  /** The events of a computed prompt. */
   store(prefix: Prefix): Omit<Extract<RouterEvent, { kind: 'stored' }>, 'workerId'> | undefined {
     const { names, tokensHashes } = prefix;
     const from = this.#begun(prefix);
     if (from === names.length) return undefined;
     const parentHash = from === 0 ? null : (names[from - 1] as bigint);
-    if (parentHash !== null) this.#held.set(parentHash, (this.#held.get(parentHash) as number) + 1);
-    names.subarray(from).forEach((name, at) => this.#held.set(name, from + at + 1 < names.length ? 1 : 0));
+    if (parentHash !== null) this.#followers.set(parentHash, (this.#followers.get(parentHash) as number) + 1);
+    names.subarray(from).forEach((name, at) => this.#followers.set(name, from + at + 1 < names.length ? 1 : 0));
     return {
       kind: 'stored',
       blockHashes: names.subarray(from),
@@ -123,26 +123,29 @@ class Cache {
     };
   }
 
-  /** What it tells when a prompt's last blocks are evicted: those that no other block follows, the last first. */
+  /** The events of an eviction: the last blocks of a prompt that no other block follows, last first. */
   evict(prefix: Prefix): Omit<Extract<RouterEvent, { kind: 'removed' }>, 'workerId'> | undefined {
     const gone: bigint[] = [];
-    for (let at = this.#begun(prefix) - 1; at >= 0 && this.#held.get(prefix.names[at] as bigint) === 0; at--) {
+    for (let at = this.#begun(prefix) - 1; at >= 0 && this.#followers.get(prefix.names[at] as bigint) === 0; at--) {
       const name = prefix.names[at] as bigint;
-      this.#held.delete(name);
+      this.#followers.delete(name);
       gone.push(name);
       if (at > 0)
-        this.#held.set(prefix.names[at - 1] as bigint, (this.#held.get(prefix.names[at - 1] as bigint) as number) - 1);
+        this.#followers.set(
+          prefix.names[at - 1] as bigint,
+          (this.#followers.get(prefix.names[at - 1] as bigint) as number) - 1,
+        );
     }
     return gone.length === 0 ? undefined : { kind: 'removed', blockHashes: gone };
   }
 
   clear(): void {
-    this.#held.clear();
+    this.#followers.clear();
   }
 }
 
-describe('against the wheel', () => {
-  it('the radix tree gives the same answers over 100,000 random events', async () => {
+describe('compared with the wheel', () => {
+  it('the radix tree returns the same results for 100,000 random events', async () => {
     const random = generator(20261122);
     const all = prefixes(random, 2000);
     const file = join(temporaryFolder(), 'events');
@@ -178,7 +181,7 @@ describe('against the wheel', () => {
     expect(done['refused']).toBe(refused);
   }, 300_000);
 
-  it('indexers of every kind give the same answers over 100,000 events of engines', async () => {
+  it('indexers of every kind return the same results for 100,000 engine events', async () => {
     const random = generator(20261125);
     const all = prefixes(random, 2000);
     const caches = Array.from({ length: 16 }, () => new Cache());
@@ -189,8 +192,8 @@ describe('against the wheel', () => {
     const file = join(temporaryFolder(), 'events');
     const out = createWriteStream(file);
     const ours: Row[][][] = [];
-    let [told, batch]: [number, RouterEvent[]] = [0, []];
-    while (told < 100_000) {
+    let [eventCount, batch]: [number, RouterEvent[]] = [0, []];
+    while (eventCount < 100_000) {
       const which = random(caches.length);
       const cache = caches[which] as Cache;
       const prefix = all[random(all.length)] as Prefix;
@@ -203,7 +206,7 @@ describe('against the wheel', () => {
         ...change,
         workerId: BigInt(which >> 1) + 2n ** 63n,
         dpRank: which & 1,
-        eventId: told++,
+        eventId: eventCount++,
       };
       out.write(`${eventLine(event)}\n`);
       batch.push(event);
@@ -236,7 +239,7 @@ describe('against the wheel', () => {
     expect(done['refused']).toBe(0);
   }, 300_000);
 
-  it('hashes are the same, over random tokens, adapters, tenants, pairs and media', async () => {
+  it('hashes are equal for random tokens, adapters, tenants, pairs and media', async () => {
     const random = generator(7);
     const python = pythonPeer('router.py', ['hash'], temporaryFolder());
     onTestFinished(() => python.stop());
@@ -273,7 +276,7 @@ describe('against the wheel', () => {
     }
   });
 
-  it('Mooncake’s hash ids overlap alike in our index and the wheel’s tree', async () => {
+  it('Mooncake’s hash ids have the same overlaps in our index and the wheel’s tree', async () => {
     const requests = readFileSync(mooncakeTrace(), 'utf8')
       .trim()
       .split('\n')
@@ -327,7 +330,7 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
     };
   }
 
-  /** Everything but how long the simulation itself took. */
+  /** The report without the duration of the simulation. */
   const simulated = (report: object): Summary =>
     Object.fromEntries(
       Object.entries(report).filter(
@@ -338,7 +341,7 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
   const disaggregated = { kind: 'disaggregated', prefillWorkers: 2, decodeWorkers: 2 } as const;
   const roles = (worker_type: string) => ({ engine: { ...engine.engine, worker_type } });
 
-  it('is the wheel’s, figure by figure, in round-robin', async () => {
+  it('has the same figures as the wheel in round-robin', async () => {
     const ours = await replayTrace({
       trace: mooncakeTrace(),
       pool: { kind: 'aggregated', workers: 4, engine },
@@ -351,7 +354,7 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
     expect(ours).toMatchObject({ num_requests: 1000, completed_requests: 1000 });
   }, 300_000);
 
-  it('is the wheel’s too where prefill and decode are apart', async () => {
+  it('has the same figures as the wheel with separate prefill and decode', async () => {
     const ours = await replayTrace({
       trace: mooncakeTrace(),
       pool: { ...disaggregated, prefillEngine: roles('prefill'), decodeEngine: roles('decode') },
@@ -368,11 +371,11 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
     expect(ours['mean_itl_ms']).toBe(theirs['mean_itl_ms']);
   }, 300_000);
 
-  it('is within 2% of the wheel’s in kv, and well before round-robin', async () => {
+  it('is within 2% of the wheel in kv, and well ahead of round-robin', async () => {
     const trace = mooncakeTrace();
     const pool = { kind: 'aggregated', workers: 4, engine } as const;
     const python = wheel();
-    // Equals are drawn: a single run strays by a percent or two.
+    // Equal workers are drawn at random, so a single run deviates by one or two percent.
     const [ours, theirs]: [Summary[], Summary[]] = [[], []];
     for (let run = 0; run < 12; run++) {
       ours.push(simulated(await replayTrace({ trace, pool, mode: 'kv' })));
@@ -388,7 +391,7 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
     expect(mean(ours, 'mean_ttft_ms')).toBeLessThan(0.9 * plain.mean_ttft_ms);
   }, 300_000);
 
-  it('refuses what it does not know, by name', async () => {
+  it('rejects unknown fields, and names them', async () => {
     await expect(
       replayTrace({ trace: '/none', pool: { kind: 'aggregated', workers: 1, engine: { speed: 1 } } }),
     ).rejects.toThrow(/pool\.engine: .*speed/);

@@ -1,7 +1,5 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
-import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import {
   BlockManager,
   Frontend,
@@ -10,14 +8,16 @@ import {
   KvRouter,
   SelectionService,
   TokenSequence,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { expect, it, onTestFinished } from 'vitest';
+import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import { pythonPeer } from '../../helpers/child.js';
 import { missingPeers, type Peer, startPeer } from '../../helpers/interop/peers.js';
 import { BLOCK_SIZE, CachingEngine } from '../../helpers/llm/caching-engine.js';
 import { type Deployment, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
 import { kserveInfer } from '../../helpers/llm/kserve.js';
-import { inARow } from '../../helpers/router/recorded-events.js';
+import { waitForRow } from '../../helpers/router/prompts.js';
 import { freePort, privateCluster } from '../../helpers/runtime/cluster.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { describeUnless } from '../../helpers/skipping.js';
@@ -37,7 +37,7 @@ function peer(deployment: Deployment, ...args: string[]): Peer {
   return started;
 }
 
-/** Prompts of a group begin alike; each ends as none other. */
+/** A prompt that shares its prefix with its group and has a unique end. */
 const promptOf = (group: number, index: number): number[] => [
   290 - group,
   ...Array.from({ length: BLOCKS * BLOCK_SIZE - 1 }, (_, at) => 300 + ((at * (group + 3)) % 200)),
@@ -45,9 +45,9 @@ const promptOf = (group: number, index: number): number[] => [
   11 + Math.floor(index / 200),
 ];
 
-/** Keeps its blocks in a manager, which tells of them in its place. */
+/** Keeps its blocks in a manager, whose events are published instead of its own. */
 class ManagedEngine extends CachingEngine {
-  readonly blocks = new BlockManager({ tier: 'device', blockCount: 1024, blockSize: BLOCK_SIZE, events: true });
+  readonly manager = new BlockManager({ tier: 'device', blockCount: 1024, blockSize: BLOCK_SIZE, events: true });
 
   override kvEventSources(): [] {
     return [];
@@ -55,20 +55,24 @@ class ManagedEngine extends CachingEngine {
 
   override store(tokens: Uint32Array): number {
     using sequence = new TokenSequence(tokens, { blockSize: BLOCK_SIZE });
-    using found = this.blocks.matchPrefix(sequence);
+    using found = this.manager.matchPrefix(sequence);
     const first = found?.length ?? 0;
     if (first < sequence.blockCount)
-      this.blocks
+      this.manager
         .allocateOrThrow(sequence.blockCount - first)
         .stage(sequence, first)
         .register()
         .dispose();
-    for (const name of sequence.sequenceHashes()) this.held.add(name);
+    for (const name of sequence.sequenceHashes()) this.blocks.add(name);
     return first * BLOCK_SIZE;
   }
 }
 
-async function ask(url: string, model: string, prompt: readonly number[]): Promise<{ status: number; cached: number }> {
+async function complete(
+  url: string,
+  model: string,
+  prompt: readonly number[],
+): Promise<{ status: number; cached: number }> {
   const response = await fetch(`${url}/v1/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -80,23 +84,23 @@ async function ask(url: string, model: string, prompt: readonly number[]): Promi
   return { status: 200, cached: usage?.prompt_tokens_details?.cached_tokens ?? 0 };
 }
 
-/** Asks until an answer comes, with what the peer said in the failure. */
+/** Sends requests until one is answered. A failure contains the output of the peer. */
 async function untilServed(python: Peer, url: string, model: string): Promise<void> {
-  const asked = waitFor(
+  const answered = waitFor(
     'an answer',
-    () => ask(url, model, promptOf(40, 0)).catch(() => undefined),
+    () => complete(url, model, promptOf(40, 0)).catch(() => undefined),
     (answer) => answer?.status === 200 || python.process.exitCode !== null,
     START_UP_MS,
   );
-  await asked.catch((error: Error) => Promise.reject(new Error(`${error.message}\n${python.log()}`)));
+  await answered.catch((error: Error) => Promise.reject(new Error(`${error.message}\n${python.log()}`)));
   if (python.process.exitCode !== null) throw new Error(`the peer ended early:\n${python.log()}`);
 }
 
-async function known(url: string, model: string, group: number): Promise<void> {
+async function waitUntilKnown(url: string, model: string, group: number): Promise<void> {
   let index = 1000;
-  await inARow(
+  await waitForRow(
     `a router that knows group ${group}`,
-    async () => (await ask(url, model, promptOf(group, index++))).cached >= BLOCKS * BLOCK_SIZE,
+    async () => (await complete(url, model, promptOf(group, index++))).cached >= BLOCKS * BLOCK_SIZE,
   );
 }
 
@@ -110,10 +114,10 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       const deployment = deploy();
       const engines = [new Engine('cached'), new Engine('cached')];
       for (const engine of engines) {
-        if (engine instanceof ManagedEngine) onTestFinished(() => engine.blocks.dispose());
+        if (engine instanceof ManagedEngine) onTestFinished(() => engine.manager.dispose());
         await deployment.serve(engine, {
           endpoint: 'dynamo.backend.generate',
-          ...(engine instanceof ManagedEngine ? { kvBlocks: engine.blocks } : {}),
+          ...(engine instanceof ManagedEngine ? { kvBlocks: engine.manager } : {}),
         });
       }
       const port = await freePort();
@@ -121,23 +125,23 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       const python = peer(deployment, '-m', 'dynamo.frontend', '--http-port', String(port), '--router-mode', 'kv');
       await untilServed(python, url, 'cached');
       const groups = [0, 1, 2, 3, 4, 5, 6, 7];
-      for (const group of groups) await known(url, 'cached', group);
+      for (const group of groups) await waitUntilKnown(url, 'cached', group);
       const before = engines.map(({ cached }) => cached.length);
       for (let index = 0; index < 3; index++) {
-        for (const group of groups) expect((await ask(url, 'cached', promptOf(group, index))).status).toBe(200);
+        for (const group of groups) expect((await complete(url, 'cached', promptOf(group, index))).status).toBe(200);
       }
       const cached = engines.flatMap((engine, which) => engine.cached.slice(before[which]));
       expect(cached).toEqual(Array.from({ length: 24 }, () => BLOCKS * BLOCK_SIZE));
-      // Whoever does not know who has a prefix brings it to both; only before the first event is heard may that happen here.
+      // A router without events would send each prefix to both. That may happen only before its first event.
       const homes = groups.map((group) => engines.filter((engine) => engine.has(promptOf(group, 0), BLOCKS)).length);
       expect(homes.filter((count) => count === 1).length).toBeGreaterThanOrEqual(4);
-      expect(engines.every(({ held }) => held.size > 0)).toBe(true);
+      expect(engines.every(({ blocks }) => blocks.size > 0)).toBe(true);
     },
     3 * START_UP_MS,
   );
 
   it(
-    'our frontend in mode kv hears what Python’s mocker has cached, alone and in a pool with TypeScript workers',
+    'our frontend in mode kv receives the events of Python’s mocker, alone and in a mixed pool',
     async () => {
       const deployment = deploy();
       const mockers = [1, 2].map(() =>
@@ -176,25 +180,25 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       let others = 0;
       let alone = 0;
       for (const group of [0, 1, 2, 3, 4, 5, 6, 7]) {
-        await known(frontend.url, 'mixed', group);
+        await waitUntilKnown(frontend.url, 'mixed', group);
         for (let index = 0; index < 3; index++) {
-          expect(await ask(frontend.url, 'mixed', promptOf(group, index))).toEqual({
+          expect(await complete(frontend.url, 'mixed', promptOf(group, index))).toEqual({
             status: 200,
             cached: BLOCKS * BLOCK_SIZE,
           });
         }
-        // A router that lost an event while it connected notices by the next one, so further prompts make some.
+        // A router notices a lost event at the next one. Further prompts produce events.
         const homes = await waitFor(
           `a home of group ${group}`,
           async () => {
-            await ask(frontend.url, 'mixed', promptOf(100 + (others++ % 100), 0));
+            await complete(frontend.url, 'mixed', promptOf(100 + (others++ % 100), 0));
             return overlaps(group);
           },
           ({ length }) => length > 0,
         );
         if (homes.length === 1) alone += 1;
       }
-      // Whoever does not know who has a prefix brings it to both; only before the first event is heard may that happen here.
+      // A router without events would send each prefix to both. That may happen only before its first event.
       expect(alone).toBeGreaterThanOrEqual(4);
       expect((await router.explain({ tokens: promptOf(0, 9) })).candidates).toHaveLength(2);
 
@@ -205,38 +209,38 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
         () => router.overlapScores({ tokens: promptOf(0, 0) }),
         (all) => all.length === 3,
       );
-      // Equals share requests, so a group of its own is one whose every request went there, and not by chance.
+      // Equal workers share requests. A group belongs to a worker if all its requests went there.
       let group = 10;
       await waitFor(
-        'a group of the TypeScript worker’s own',
+        'a group of the TypeScript worker',
         async () => {
           const before = engine.cached.length;
           group += 1;
           for (let index = 0; index < 6; index++)
-            expect((await ask(frontend.url, 'mixed', promptOf(group, index))).status).toBe(200);
+            expect((await complete(frontend.url, 'mixed', promptOf(group, index))).status).toBe(200);
           return engine.cached.length - before;
         },
         (count) => count === 6,
         60_000,
       );
       await waitFor(
-        'what a router knows of it',
+        'its blocks in a router',
         async () => {
-          await ask(frontend.url, 'mixed', promptOf(100 + (others++ % 100), 0));
+          await complete(frontend.url, 'mixed', promptOf(100 + (others++ % 100), 0));
           return overlaps(group);
         },
         (homes) => homes.includes(own.instanceId),
         30_000,
       );
       const before = engine.cached.length;
-      for (let index = 50; index < 53; index++) await ask(frontend.url, 'mixed', promptOf(group, index));
+      for (let index = 50; index < 53; index++) await complete(frontend.url, 'mixed', promptOf(group, index));
       expect(engine.cached.slice(before)).toEqual([BLOCKS, BLOCKS, BLOCKS].map((blocks) => blocks * BLOCK_SIZE));
     },
     3 * START_UP_MS,
   );
 
   it(
-    'our KServe frontend in mode kv does so too, before mockers and before a mixed pool',
+    'our KServe frontend in mode kv does the same, with mockers and with a mixed pool',
     async () => {
       const deployment = deploy();
       const args = [
@@ -265,7 +269,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
         (all) => all.length === 2,
         START_UP_MS,
       )) as [Awaited<ReturnType<typeof listed>>[0]];
-      // A mocker must be told how long its answer is, which only a template can over KServe.
+      // A mocker needs the length of its answer. Over KServe only a template can set it.
       const requestTemplate = join(temporaryFolder(), 'template.json');
       writeFileSync(requestTemplate, JSON.stringify({ model: 'mixed', temperature: 0, max_completion_tokens: 2 }));
       const to = await Frontend.start(deployment.options, {
@@ -293,7 +297,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       await using router = await KvRouter.create(runtime.endpoint(`${namespace}.${component}.${endpoint}`), {
         blockSize: BLOCK_SIZE,
       });
-      /** Who has each block that is cached anywhere. */
+      /** The workers of each cached block. */
       const holdersOf = async (): Promise<Map<bigint, Set<bigint>>> => {
         const holders = new Map<bigint, Set<bigint>>();
         for (const event of await router.dump()) {
@@ -303,9 +307,9 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
         return holders;
       };
       let [index, first] = [0, 100];
-      // Whoever does not know who has a prefix brings it to both, so these are new groups until the first event is heard.
+      // A router without events would send each prefix to both. New groups are tried until the first event arrives.
       await waitFor(
-        'prefixes at one mocker each',
+        'each prefix at one mocker',
         async () => {
           const before = await holdersOf();
           for (let round = 0; round < 4; round++)
@@ -325,7 +329,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       await deployment.serve(engine, { endpoint: `${namespace}.${component}.${endpoint}` });
       let group = 10;
       await waitFor(
-        'a group of the TypeScript worker’s own',
+        'a group of the TypeScript worker',
         async () => {
           const before = engine.cached.length;
           group += 1;
@@ -344,7 +348,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
   );
 
   it.each(['our publisher', 'a worker whose engine names their source'])(
-    'an engine’s own ZMQ events, in vLLM’s format, reach routers through %s',
+    'an engine’s ZMQ events in vLLM’s format reach routers through %s',
     async (through) => {
       const deployment = deploy();
       const cluster = privateCluster();
@@ -375,14 +379,14 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
             { type: 'BlockStored', block_hashes, parent_block_hash, token_ids, block_size: BLOCK_SIZE, lora_id: null },
           ],
         });
-      // A subscriber hears of what comes after it has connected, so the engine tells of a first block until it is heard: of two, as one
-      // may come from the worker's own indexer.
+      // A subscriber misses events before its connection, so the engine repeats its first events. It needs two blocks,
+      // because one may come from the index of the worker.
       for (const [name, prompt] of [
         [21, promptOf(1, 0)],
         [11, tokens],
       ] as const) {
         await waitFor(
-          'a first block',
+          'the first block',
           async () => (stored(null, [name], prompt.slice(0, BLOCK_SIZE)), await has(prompt)),
           (blocks) => blocks === 1,
           30_000,
@@ -393,12 +397,12 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       engine.send({ events: [{ type: 'BlockRemoved', block_hashes: [13, 14] }] });
       await waitFor('the removal', has, (blocks) => blocks === 2);
       engine.send({ events: [{ type: 'AllBlocksCleared' }] });
-      await waitFor('the end', has, (blocks) => blocks === 0);
+      await waitFor('the cleared cache', has, (blocks) => blocks === 0);
     },
     180_000,
   );
 
-  it('of an engine’s own ZMQ events those of the wanted topic reach routers, and no others', async () => {
+  it('an engine’s ZMQ events reach routers only with the chosen topic', async () => {
     const deployment = deploy();
     const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], dirOf(deployment));
     onTestFinished(() => engine.stop());
@@ -436,7 +440,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       () => (stored('wanted', 11, wanted), has(wanted)),
       (blocks) => blocks === 1,
     );
-    // The other is told first: heard at all it would be there by then.
+    // The event of the other topic is sent first, so it would have arrived by now.
     const later = promptOf(2, 0).slice(0, BLOCK_SIZE);
     stored('other', 21, other);
     stored('wanted', 31, later);
@@ -449,10 +453,10 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
   }, 60_000);
 
   it.each([
-    ['are replayed to a selection service that is told where', true],
-    ['are lost to one that is not', false],
+    ['are replayed to a selection service with a replay endpoint', true],
+    ['are lost without a replay endpoint', false],
   ])(
-    'an engine’s own ZMQ events that were missed %s',
+    'missed ZMQ events of an engine %s',
     async (_, replays) => {
       const cluster = privateCluster();
       onTestFinished(() => cluster.remove());
@@ -494,7 +498,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
       );
       stored(21, missed, { missed: true });
       stored(31, last);
-      // What is missing comes before the event that shows it.
+      // Missed events are applied before the event that reveals the gap.
       await waitFor(
         'the block after it',
         () => has(last),
@@ -505,7 +509,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     60_000,
   );
 
-  it('an engine’s own ZMQ events reach a selection service that is told where they are', async () => {
+  it('an engine’s ZMQ events reach a selection service with its endpoint', async () => {
     const cluster = privateCluster();
     onTestFinished(() => cluster.remove());
     const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);

@@ -19,7 +19,7 @@ interface Metrics {
 beforeEach(({ skip }) => skip(missingPeers !== undefined, missingPeers));
 
 describe('events between Python and TypeScript', () => {
-  it('what Python publishes at an endpoint reaches a TypeScript subscriber, in order and without a gap', async () => {
+  it('reach a TypeScript subscriber from Python in order and without a gap', async () => {
     const { runtime, python } = await eventPeers('publish', PATH);
     await using events = await runtime.endpoint(PATH).subscribe<Metrics>(TOPIC);
     const first = await events.next();
@@ -42,7 +42,7 @@ describe('events between Python and TypeScript', () => {
     });
   });
 
-  it('what TypeScript publishes at an endpoint reaches a Python subscriber byte for byte', async () => {
+  it('reach a Python subscriber from TypeScript byte for byte', async () => {
     const { runtime, python } = await eventPeers('receive', PATH);
     await using publisher = await runtime.endpoint(PATH).publisher(TOPIC);
     const event = {

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished }
 import { type Child, pythonPeer } from '../../helpers/child.js';
 import { carried, describeValue, fixture } from '../../helpers/interop/describe-value.js';
 import { missingPeers } from '../../helpers/interop/peers.js';
-import { least, waitFor, within } from '../../helpers/wait.js';
+import { lowest, waitFor, within } from '../../helpers/wait.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'dynamo-interop-'));
 let runtime: DistributedRuntime;
@@ -36,7 +36,7 @@ async function clientOf<Request, Response>(path: string): Promise<Client<Request
   return client;
 }
 
-describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker that speaks %s', (codec) => {
+describe.each(['msgpack', 'json'] as const)('a Python worker with codec %s, called by TypeScript', (codec) => {
   const namespace = `interop-${codec}`;
   let worker: Child;
 
@@ -50,27 +50,27 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
   const python = <Request, Response>(name: string): Promise<Client<Request, Response>> =>
     clientOf(`${namespace}.python.${name}`);
 
-  it('the codec that the worker advertises is the one used', async () => {
+  it('is called with the codec that it advertises', async () => {
     const client = await python('echo');
     expect(client.instances().map((instance) => instance.codec)).toEqual([codec]);
   });
 
-  it('a value arrives as Python writes it: u64, bytes, NaN, unicode, nesting', async () => {
+  it('receives values as Python writes them: u64, bytes, NaN, unicode, nesting', async () => {
     const client = await python<unknown, string>('describe');
     expect(await client.unary(fixture)).toBe(carried(codec));
   });
 
-  it('a value comes back with its types', async () => {
+  it('returns a value with its types', async () => {
     const client = await python<unknown, unknown>('echo');
     expect(describeValue(await client.unary(fixture))).toBe(carried(codec));
   });
 
-  it('a stream keeps its order', async () => {
+  it('streams in order', async () => {
     const client = await python<number, number>('count');
     expect(await client.collect(1000)).toEqual(Array.from({ length: 1000 }, (_, index) => index));
   });
 
-  it('a unary endpoint and a bidirectional one answer', async () => {
+  it('answers at a unary and at a bidirectional endpoint', async () => {
     const double = await python<number, number>('double');
     expect(await double.unary(21)).toBe(42);
     const total = await python<number, number>('total');
@@ -80,13 +80,13 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     expect(await total.bidirectional(numbers()).collect()).toEqual([1, 3, 6, 10]);
   });
 
-  it('the request id and the metadata travel', async () => {
+  it('receives the request id and the metadata', async () => {
     const client = await python('context');
     const metadata = { tenant: 'a', traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' };
     expect(await client.unary(null, { id: 'request-7', metadata })).toEqual({ id: 'request-7', metadata });
   });
 
-  it('an annotated envelope keeps event, comments and id beside its data', async () => {
+  it('sends event, comments and id beside the data', async () => {
     const client = await python<null, number>('annotated');
     expect(await client.collect(null)).toEqual([1, 2]);
     const items = await client.generateAnnotated(null).collect();
@@ -108,7 +108,7 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     ['refused', 'DYN_UNAVAILABLE', 'backend.cannot_connect', 'database'],
     ['shutdown', 'DYN_UNAVAILABLE', 'backend.engine_shutdown', 'engine left'],
   ])(
-    'the exception "%s" is the same typed error before the first item and after it',
+    'turns the exception "%s" into the same typed error before and after the first item',
     async (error, code, reason, message) => {
       const client = await python<{ items: number; error: string }, number>('fail');
       for (const items of [0, 2]) {
@@ -127,7 +127,7 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     },
   );
 
-  it('a stop reaches the handler as stopped, and the stream ends without an error', async () => {
+  it('is stopped, and the stream ends without an error', async () => {
     const client = await python<null, number>('endless');
     const stream = client.generate(null, { id: 'to-stop' });
     await stream.next();
@@ -137,8 +137,8 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     expect(await worker.event('ended', { id: 'to-stop' })).toMatchObject({ stopped: true, killed: false });
   });
 
-  // Upstream may say "stopped" in place of "killed".
-  it.each(['leaving the loop', 'aborting'])('%s cancels the handler', async (how) => {
+  // Upstream may report "stopped" instead of "killed".
+  it.each(['leaving the loop', 'aborting'])('is cancelled by %s', async (how) => {
     const client = await python<null, number>('endless');
     const controller = new AbortController();
     const id = `to-kill-${how}`;
@@ -153,7 +153,7 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     expect(await worker.event('ended', { id })).toMatchObject({ stopped: true });
   });
 
-  it('a call that is killed before its first item ends', async () => {
+  it('ends a call that is killed before its first item', async () => {
     const client = await python<string, null>('silent');
     const stream = client.generate('never', { id: 'silent' });
     await worker.event('started', { id: 'silent' });
@@ -161,7 +161,7 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
     expect(await worker.event('ended', { id: 'silent' })).toMatchObject({ stopped: true });
   });
 
-  it('a worker that unregisters is not called any more, and is again when it registers', async () => {
+  it('is not called while it is unregistered', async () => {
     const client = await python<number, number>('count');
     worker.send({ do: 'unregister', endpoint: 'count' });
     await worker.event('done', { do: 'unregister' });
@@ -178,9 +178,9 @@ describe.each(['msgpack', 'json'] as const)('TypeScript calls a Python worker th
   });
 });
 
-describe('a Python worker that goes away', () => {
-  it('killed in mid-stream it is a typed Disconnected at its caller within a second, behind every item that came', async () => {
-    expect(await least(1000, killed)).toBeLessThan(1000);
+describe('a Python worker that leaves', () => {
+  it('causes a typed Disconnected within a second if killed mid-stream, after every received item', async () => {
+    expect(await lowest(1000, killed)).toBeLessThan(1000);
   });
 
   let tries = 0;
@@ -210,7 +210,7 @@ describe('a Python worker that goes away', () => {
     return elapsed;
   };
 
-  it('shut down it leaves discovery at once', async () => {
+  it('leaves discovery at once when it is shut down', async () => {
     const worker = pythonWorker('interop-shutdown', 'msgpack');
     onTestFinished(() => worker.stop());
     await worker.event('ready');
@@ -232,23 +232,23 @@ describe('the trace context', () => {
 
   beforeAll(async () => {
     if (missingPeers !== undefined) return undefined;
-    // The wheel keeps trace contexts where its log has them.
+    // The wheel keeps trace contexts together with its log.
     const worker = pythonPeer('worker.py', [namespace], folder, { DYN_LOGGING_JSONL: 'true' });
     await worker.event('ready');
     return () => worker.stop();
   });
 
-  it('travels to Python in the header of a request', async () => {
+  it('is sent to Python in the header of a request', async () => {
     const client = await clientOf(`${namespace}.python.trace`);
     expect(await client.unary(null, { metadata })).toEqual({ trace, caller: span });
   });
 
-  it('comes from Python in the header of a request, where its metadata have none', async () => {
+  it('is read from the header of a request if the metadata have none', async () => {
     const endpoint = runtime.endpoint(`${namespace}.typescript.trace`);
     const served = await endpoint.serve((_, { traceparent }) => traceparent ?? 'none');
     onTestFinished(() => served.close());
     const relay = await clientOf<string, string>(`${namespace}.python.relay`);
-    // Python begins a trace for each request that has none.
+    // Python begins a trace for each request without one.
     expect(await relay.unary(endpoint.path)).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$/);
     expect(await relay.unary(endpoint.path, { metadata })).toBe(metadata.traceparent);
   });

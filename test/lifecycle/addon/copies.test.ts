@@ -1,13 +1,16 @@
 import { copyFileSync, cpSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
 import { addonFile, root } from '../../helpers/project.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 
-/** How the addon of a second installation relates to that of the first: its own file, a file of a shared store, or the very one. */
+/**
+ * How the addon of a second installation relates to the first: a copy, a hard link (as in a shared store), or the same
+ * file.
+ */
 type Addon = 'copied' | 'hard-linked' | 'shared';
 
 function install(folder: string, addon: Addon): string {
@@ -20,21 +23,23 @@ function install(folder: string, addon: Addon): string {
   return join(folder, 'lib/index.ts');
 }
 
-it.each<Addon>(['copied', 'hard-linked', 'shared'])(
-  'two copies of the package in one process, the addon %s, call each other with errors that both know',
-  async (addon) => {
-    // Beside the addon: a hard link stays on its file system.
-    const folder = mkdtempSync(join(dirname(addonFile()), 'copy-'));
-    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-    const child = Child.program('test/lifecycle/programs/copies.ts', [install(folder, addon), temporaryFolder()]);
-    onTestFinished(() => child.stop());
-    expect(await child.event('done')).toMatchObject({ isDistinct: true });
-    for (const index of [0, 1]) {
-      expect(await child.event('answers', { index })).toMatchObject({
-        answers: ['hello from 0', 'hello from 1'],
-        isError: [true, true],
-      });
-    }
-    expect(await child.exit()).toMatchObject({ code: 0, signal: null });
-  },
-);
+describe('two copies of the package in one process', () => {
+  it.each<Addon>(['copied', 'hard-linked', 'shared'])(
+    'call each other with shared errors, with the addon %s',
+    async (addon) => {
+      // The folder is beside the addon, because a hard link needs the same file system.
+      const folder = mkdtempSync(join(dirname(addonFile()), 'copy-'));
+      onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+      const child = Child.program('test/lifecycle/programs/copies.ts', [install(folder, addon), temporaryFolder()]);
+      onTestFinished(() => child.stop());
+      expect(await child.event('done')).toMatchObject({ isDistinct: true });
+      for (const index of [0, 1]) {
+        expect(await child.event('answers', { index })).toMatchObject({
+          answers: ['hello from 0', 'hello from 1'],
+          isError: [true, true],
+        });
+      }
+      expect(await child.exit()).toMatchObject({ code: 0, signal: null });
+    },
+  );
+});

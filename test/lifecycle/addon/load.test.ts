@@ -11,7 +11,10 @@ const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node
 const PRINT =
   "await import('./lib/index.ts').then(() => console.log('loaded'), (error) => console.log(error.message));";
 
-/** What a process prints that imports the package from a folder without an addon, behind a script that changes what Node says of itself. */
+/**
+ * The output of a process that imports the package from a folder without an addon, after a script has changed
+ * properties of Node.js.
+ */
 async function importBehind(change: string, addon?: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'dynamo-load-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
@@ -38,12 +41,12 @@ const cases: [where: string, change: string, reason: string][] = [
   [
     'macOS',
     set('process', 'platform', "'darwin'"),
-    'darwin is not supported: Dynamo runs on Linux (a container will do)',
+    'darwin is not supported: Dynamo runs on Linux (a container is enough)',
   ],
   [
     'Windows',
     set('process', 'platform', "'win32'"),
-    'win32 is not supported: Dynamo runs on Linux (a container will do)',
+    'win32 is not supported: Dynamo runs on Linux (a container is enough)',
   ],
   ['arm64', set('process', 'arch', "'arm64'"), 'the processor architecture arm64 is not supported'],
   ['Bun', 'globalThis.Bun = {};', 'Bun is not supported: run the program with Node.js'],
@@ -56,14 +59,13 @@ const cases: [where: string, change: string, reason: string][] = [
   ],
 ];
 
-describe('a process that cannot load the addon is told why, and what is supported', () => {
+describe('the error of a process that cannot load the addon names the reason and the supported systems', () => {
   it.each(cases)('on %s', async (_where, change, reason) => {
     expect(await importBehind(change)).toBe(`dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`);
   });
 
   it('with an older glibc', async () => {
-    const linker =
-      'process.dlopen = () => { throw new Error("/lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.36\' not found"); };';
+    const linker = 'process.dlopen = () => { throw new Error("/lib/libc.so.6: version `GLIBC_2.36\' not found"); };';
     const message = await importBehind(
       `${linker} process.report.getReport = () => ({ header: { glibcVersionRuntime: '2.35' } });`,
       'any',
@@ -71,7 +73,7 @@ describe('a process that cannot load the addon is told why, and what is supporte
     expect(message).toBe(`dynamo-node cannot load its native addon: glibc 2.35 is too old; ${SUPPORTED}`);
   });
 
-  it('with a checkout that is not built, or a file that is no addon', async () => {
+  it('with a checkout that is not built, or a file that is not an addon', async () => {
     for (const addon of [undefined, 'not an addon']) {
       expect(await importBehind('', addon)).toContain('no usable binary was found in prebuilds/ or build/Release');
     }

@@ -6,7 +6,7 @@ import {
   type ShareResponse,
   TokenSequence,
 } from 'dynamo-node';
-import { beforeEach, expect, it, onTestFinished } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { Child } from '../../helpers/child.js';
 import { libraryOf, nixlMissing, uniqueName } from '../../helpers/nixl/library.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
@@ -41,41 +41,43 @@ async function withOwner(): Promise<{
   });
   onTestFinished(() => reader.dispose());
   const agent = await NixlAgent.create(uniqueName('reader'), { library: libraryOf('ucx') });
-  onTestFinished(async () => void (await agent.close({ deadlineMs: 5000 })));
+  onTestFinished(async () => void (await agent.close({ timeoutMs: 5000 })));
   const remote = await RemoteBlocks.connect(reader, agent, client, instance?.instanceId as bigint);
   const sequence = new TokenSequence(new Uint32Array(16 * 16), { blockSize: 16 });
   return { owner, reader, remote, sequence };
 }
 
-it('blocks are pulled from another process, and a pull from one that is dead is an error', async () => {
-  const { owner, reader, remote, sequence } = await withOwner();
-  const pulled = await remote.pull(sequence.lineageHashes(0, 4), 0, { timeoutMs: 20_000 });
-  expect(pulled?.length).toBe(4);
-  for (let index = 0; index < 4; index++) expect(pulled?.view(index).every((byte) => byte === index + 1)).toBe(true);
-  pulled?.dispose();
-  owner.kill('SIGKILL');
-  await owner.exited;
-  await expect(remote.pull(sequence, 4, { timeoutMs: 3000 })).rejects.toThrow();
-  expect(reader.available).toBe(32);
-});
-
-it('an owner that dies while its blocks are read gives an error and never a block', async () => {
-  const { owner, reader, remote, sequence } = await withOwner();
-  (await remote.pull(sequence.lineageHashes(0, 1), 0, { timeoutMs: 20_000 }))?.dispose();
-  const allocate = reader.allocate.bind(reader);
-  reader.allocate = (count) => {
+describe('RemoteBlocks.pull from another process', () => {
+  it('returns blocks of another process, and rejects after the process was killed', async () => {
+    const { owner, reader, remote, sequence } = await withOwner();
+    const pulled = await remote.pull(sequence.lineageHashes(0, 4), 0, { timeoutMs: 20_000 });
+    expect(pulled?.length).toBe(4);
+    for (let index = 0; index < 4; index++) expect(pulled?.view(index).every((byte) => byte === index + 1)).toBe(true);
+    pulled?.dispose();
     owner.kill('SIGKILL');
-    return allocate(count);
-  };
-  await expect(remote.pull(sequence, 1, { timeoutMs: 3000 })).rejects.toThrow();
-  reader.allocate = allocate;
-  expect(reader.matchPrefix(sequence)?.length).toBe(1);
-  // What a transfer without an end may still write to is nobody's until the transfer fails, as all to a dead peer do.
-  expect(reader.available + remote.statistics().quarantined).toBe(31);
-  await waitFor(
-    'the blocks',
-    () => [reader.available, remote.statistics().quarantined],
-    ([available, quarantined]) => available === 31 && quarantined === 0,
-    30_000,
-  );
+    await owner.exited;
+    await expect(remote.pull(sequence, 4, { timeoutMs: 3000 })).rejects.toThrow();
+    expect(reader.available).toBe(32);
+  });
+
+  it('rejects if the owner is killed during the read, and registers no block', async () => {
+    const { owner, reader, remote, sequence } = await withOwner();
+    (await remote.pull(sequence.lineageHashes(0, 1), 0, { timeoutMs: 20_000 }))?.dispose();
+    const allocate = reader.allocate.bind(reader);
+    reader.allocate = (count) => {
+      owner.kill('SIGKILL');
+      return allocate(count);
+    };
+    await expect(remote.pull(sequence, 1, { timeoutMs: 3000 })).rejects.toThrow();
+    reader.allocate = allocate;
+    expect(reader.matchPrefix(sequence)?.length).toBe(1);
+    // An abandoned transfer may still write to its blocks, so they are quarantined until it fails.
+    expect(reader.available + remote.statistics().quarantined).toBe(31);
+    await waitFor(
+      'the blocks',
+      () => [reader.available, remote.statistics().quarantined],
+      ([available, quarantined]) => available === 31 && quarantined === 0,
+      30_000,
+    );
+  });
 });

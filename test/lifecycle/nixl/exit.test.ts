@@ -13,13 +13,13 @@ const ENDS = [
   ['dry', { code: 0, signal: null }],
 ] as const;
 
-describe.each(['mock', 'ucx'] as Kind[])('a process with an open agent and a transfer under way, on %s', (kind) => {
+describe.each(['mock', 'ucx'] as Kind[])('a process with an open agent and a transfer in flight, on %s', (kind) => {
   beforeEach((context) => {
     const missing = kind === 'mock' ? undefined : nixlMissing();
     if (missing !== undefined) context.skip(missing);
   });
 
-  it.each(ENDS)('ends as any other: %s', async (how, expected) => {
+  it.each(ENDS)('ends as expected: %s', async (how, expected) => {
     const child = Child.program('test/lifecycle/programs/nixl-exit.ts', [kind, how], {
       env: { NIXL_LOG_LEVEL: 'FATAL', UCX_LOG_LEVEL: 'fatal' },
     });

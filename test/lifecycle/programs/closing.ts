@@ -1,4 +1,4 @@
-/** closing.ts CASE: has a close run on a signal, and tells of it; what the process does then is the test's. */
+/** closing.ts CASE: runs a close on a signal and reports it. The test observes the process. */
 import { closeOnSignal } from '../../../lib/index.js';
 import { emit } from '../../helpers/runtime/programs/lines.js';
 

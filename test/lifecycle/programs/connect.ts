@@ -37,7 +37,7 @@ const PATH = 'connect.worker.generate';
 const runtime = await open();
 await runtime.endpoint<number, number>(PATH).serve((value) => value + 1);
 
-/** What is done so often. */
+/** The repeated action. */
 const rounds: Record<string, () => Promise<void>> = {
   clients: () => call(runtime.endpoint(PATH)),
   runtimes: async () => {
@@ -52,7 +52,7 @@ const rounds: Record<string, () => Promise<void>> = {
 const once = rounds[what ?? ''] as () => Promise<void>;
 
 let last = usage();
-/** Threads that only wait for what blocks end when they have had nothing to do for a while. */
+/** Threads for blocking calls end after some idle time. */
 const settled = (mostThreads = Number.POSITIVE_INFINITY): Promise<Usage> =>
   waitFor(
     'files and threads that do not change any more',

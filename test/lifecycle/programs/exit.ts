@@ -1,9 +1,9 @@
-import { type Client, DistributedRuntime, openLog } from '../../../lib/index.js';
+import { type Client, DistributedRuntime, startLog } from '../../../lib/index.js';
 import { emit } from '../../helpers/runtime/programs/lines.js';
 
 const [what = '', dir = ''] = process.argv.slice(2);
 
-/** Where the test itself serves; see `exit.test.ts`. */
+/** The folder in which the test itself serves; see `exit.test.ts`. */
 const NUMBERS = 'exit.test.numbers';
 const SILENT = 'exit.test.silent';
 
@@ -16,7 +16,7 @@ async function clientOf(path: string): Promise<Client<number, number>> {
   return client;
 }
 
-/** Each leaves something in some state; what the process does then is the test's. */
+/** Each case leaves objects in some state. The test observes the process. */
 const cases: Record<string, () => Promise<unknown>> = {
   import: async () => {},
   closed: async () => {
@@ -55,7 +55,7 @@ const cases: Record<string, () => Promise<unknown>> = {
   'idle-subscription': async () => (await open()).namespace('exit').subscribe('topic'),
   publisher: async () => (await open()).namespace('exit').publisher('topic'),
   log: async () => {
-    openLog({ filter: 'info', write: () => {} });
+    startLog({ filter: 'info', write: () => {} });
     await open();
   },
   metrics: async () => (await open()).metrics.counter({ name: 'exit_total', help: 'none' }).increment(),

@@ -11,7 +11,7 @@ const PATH = 'family.child.generate';
 
 const runtime = await DistributedRuntime.create({ discovery: { kind: 'file', dir }, host: '127.0.0.1' });
 
-/** Serves until its parent says otherwise. */
+/** Serves until its parent stops it. */
 async function child(): Promise<void> {
   await runtime.endpoint<null, number>(PATH).serve(() => process.pid);
   process.on('message', () => void runtime.close().then(() => process.disconnect()));
@@ -19,7 +19,7 @@ async function child(): Promise<void> {
   process.send?.('serving');
 }
 
-/** Forks with a runtime open and at work, and calls what its children serve. */
+/** Forks while a runtime is open and in use, and calls the endpoints of its children. */
 async function parent(): Promise<void> {
   const own = runtime.endpoint<null, number>('family.parent.generate');
   await own.serve(() => process.pid);

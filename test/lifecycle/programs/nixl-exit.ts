@@ -1,4 +1,4 @@
-// Ends in some way with an agent open and a transfer under way. Usage: nixl-exit.ts KIND HOW
+// nixl-exit.ts KIND HOW: ends with an agent open and a transfer in flight.
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { loadNixl, NixlAgent } from '../../../lib/index.js';
@@ -26,7 +26,7 @@ const ends: Record<string, () => unknown> = {
       throw new Error('not caught');
     }),
   signal: () => sleep(60_000),
-  // What is waited for keeps the process; the bytes of what was given up do not.
+  // An awaited transfer keeps the process alive; an abandoned one does not.
   dry: () => {
     controller.abort();
     return writing;

@@ -1,4 +1,4 @@
-// A thread does not inherit the loader of TypeScript on every version of Node: it registers its own.
+// Not every version of Node.js passes the loader of TypeScript to a thread, so the thread registers it.
 import { register } from 'tsx/esm/api';
 
 register();

@@ -15,7 +15,7 @@ async function* endless(): AsyncGenerator<number> {
   }
 }
 
-/** A thread with a runtime, a served endpoint and two streams, one of its own and one of the main thread's. */
+/** A thread with a runtime, a served endpoint and two streams: one of its own endpoint and one of the main thread's. */
 async function inThread(): Promise<void> {
   const { dir, number } = workerData as { dir: string; number: number };
   const runtime = await open(dir);
@@ -34,7 +34,7 @@ async function inThread(): Promise<void> {
 const threadsNow = (): number => readdirSync('/proc/self/task').length;
 const filesNow = (): number => readdirSync('/proc/self/fd').length;
 
-/** Starts so many threads, a few at a time, and terminates each in the middle of its streams. */
+/** Starts `count` threads, a few at a time, and terminates each during its streams. */
 async function inMain(count: number, dir: string): Promise<void> {
   const runtime = await open(dir);
   let running = 0;

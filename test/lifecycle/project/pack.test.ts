@@ -1,7 +1,7 @@
 import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { linkedCrates, notices, runtimePackages } from '../../../scripts/licenses.mjs';
 import { installRust } from '../../../scripts/setup/rust.mjs';
 import { addonFile, execute, root } from '../../helpers/project.js';
@@ -17,7 +17,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true }));
 
-/** Packs what would be published, with the addon that was built here in the place of its prebuild and the notices as the build writes them. */
+/** Packs what would be published. The addon of this checkout takes the place of the prebuild. */
 async function pack(): Promise<string> {
   const staging = join(folder, 'staging');
   const prebuilds = join(staging, 'prebuilds/linux-x64');
@@ -31,65 +31,70 @@ async function pack(): Promise<string> {
   return join(folder, tarball!);
 }
 
-test('the tarball carries the licence, the notices of the linked crates, the types, and neither sources nor tests', async () => {
-  const { stdout } = await execute('tar', ['-tzf', await pack()]);
-  const files = stdout
-    .trim()
-    .split('\n')
-    .map((name) => name.replace('package/', ''));
-  const wanted = [
-    'LICENSE',
-    'THIRD_PARTY_NOTICES',
-    'README.md',
-    'dist/index.js',
-    'dist/index.d.ts',
-    'prebuilds/linux-x64/dynamo-node.glibc.node',
-  ];
-  expect(files).toEqual(expect.arrayContaining(wanted));
-  expect(
-    files.filter((name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name)),
-  ).toEqual([]);
-});
+describe('the tarball', () => {
+  it('contains the licence, the notices of the linked crates and the types, but no sources and no tests', async () => {
+    const { stdout } = await execute('tar', ['-tzf', await pack()]);
+    const files = stdout
+      .trim()
+      .split('\n')
+      .map((name) => name.replace('package/', ''));
+    const wanted = [
+      'LICENSE',
+      'THIRD_PARTY_NOTICES',
+      'README.md',
+      'dist/index.js',
+      'dist/index.d.ts',
+      'dist/testing/index.js',
+      'prebuilds/linux-x64/dynamo-node.glibc.node',
+    ];
+    expect(files).toEqual(expect.arrayContaining(wanted));
+    expect(
+      files.filter(
+        (name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name),
+      ),
+    ).toEqual([]);
+  });
 
-test('the tarball installs without scripts into an empty folder, serves an endpoint and calls it, and its types hold', {
-  timeout: 240_000,
-}, async (context) => {
-  const tarball = await pack();
-  const app = join(folder, 'app');
-  await mkdir(app);
-  await writeFile(join(app, 'package.json'), '{"private": true}');
+  it('installs into an empty folder without scripts, serves and calls an endpoint, and has correct types', {
+    timeout: 240_000,
+  }, async (context) => {
+    const tarball = await pack();
+    const app = join(folder, 'app');
+    await mkdir(app);
+    await writeFile(join(app, 'package.json'), '{"private": true}');
 
-  const flags = ['--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=0'];
-  try {
-    await execute('npm', ['install', ...flags, tarball], { cwd: app });
-  } catch (error) {
-    if (unreachable.test((error as { stderr: string }).stderr)) context.skip('no package registry can be reached');
-    throw error;
-  }
+    const flags = ['--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=0'];
+    try {
+      await execute('npm', ['install', ...flags, tarball], { cwd: app });
+    } catch (error) {
+      if (unreachable.test((error as { stderr: string }).stderr)) context.skip('no package registry can be reached');
+      throw error;
+    }
 
-  await copyFile(join(root, 'test/fixtures/pack-smoke.mjs'), join(app, 'smoke.mjs'));
-  const { stdout } = await execute(process.execPath, ['smoke.mjs'], { cwd: app, timeout: 60_000 });
-  expect(stdout).toContain('answered');
+    await copyFile(join(root, 'test/fixtures/pack-smoke.mjs'), join(app, 'smoke.mjs'));
+    const { stdout } = await execute(process.execPath, ['smoke.mjs'], { cwd: app, timeout: 60_000 });
+    expect(stdout).toContain('answered');
 
-  // The types as a user sees them who has their libraries checked too, with the README's first program.
-  const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [
-    string,
-    string,
-  ];
-  await writeFile(join(app, 'main.mts'), example);
-  const strict = [
-    '--noEmit',
-    '--strict',
-    '--exactOptionalPropertyTypes',
-    '--skipLibCheck',
-    'false',
-    '--target',
-    'es2022',
-    '--lib',
-    'es2023,esnext.disposable',
-  ];
-  const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--module', 'nodenext'];
-  await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, ...types, 'main.mts'], {
-    cwd: app,
+    // The README's first program, compiled by a user who also checks the types of libraries.
+    const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [
+      string,
+      string,
+    ];
+    await writeFile(join(app, 'main.mts'), example);
+    const strict = [
+      '--noEmit',
+      '--strict',
+      '--exactOptionalPropertyTypes',
+      '--skipLibCheck',
+      'false',
+      '--target',
+      'es2022',
+      '--lib',
+      'es2023,esnext.disposable',
+    ];
+    const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--module', 'nodenext'];
+    await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...strict, ...types, 'main.mts'], {
+      cwd: app,
+    });
   });
 });

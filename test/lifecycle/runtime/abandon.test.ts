@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
@@ -8,11 +8,10 @@ import type { NumbersItem, NumbersRequest } from '../../helpers/runtime/worker-p
 
 const CALLS = 2000;
 const LANES = 16;
-const MOST_TURNS = 20;
+const MAX_TURNS = 20;
 
-it.each(['killed', 'stopped'] as const)(
-  `${CALLS} calls %s at any moment of their start leave no handler running: each is told, whatever it waits for`,
-  async (how) => {
+describe('calls cancelled at any point of their start', () => {
+  it.each(['killed', 'stopped'] as const)(`leave no handler running if they are %s: ${CALLS}`, async (how) => {
     const folder = temporaryFolder();
     const path = 'abandon.worker.generate';
     const options = { path, runtime: { discovery: { kind: 'file', dir: folder }, host: '127.0.0.1' } };
@@ -26,7 +25,7 @@ it.each(['killed', 'stopped'] as const)(
     let call = 0;
     const lane = async (): Promise<void> => {
       while (call < CALLS) {
-        const turns = call % MOST_TURNS;
+        const turns = call % MAX_TURNS;
         const stream = client.generate({ call: call++, items: 1, hangAt: 0 });
         const items = stream.collect();
         for (let count = 0; count < turns; count++) await turn();
@@ -42,5 +41,5 @@ it.each(['killed', 'stopped'] as const)(
     console.log(`${CALLS} calls ${how}, ${String(closed['accepted'])} of them when their handler ran`);
     expect(closed).toMatchObject({ cut: closed['accepted'], whole: 0, failed: 0 });
     expect(await worker.exit()).toMatchObject({ code: 0, signal: null });
-  },
-);
+  });
+});

@@ -3,14 +3,14 @@ import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
-import { least, waitFor } from '../../helpers/wait.js';
+import { lowest, waitFor } from '../../helpers/wait.js';
 
 const MAX_TIMEOUT_MS = 1000;
 
 let folder: string;
 let runtime: DistributedRuntime;
 let answer: (value: number) => void;
-/** Calls of the endpoint that answers when the test lets it. */
+/** Calls of the endpoint that answers on command of the test. */
 let waiting: number;
 
 beforeEach(async () => {
@@ -33,13 +33,16 @@ function leave(what: string): Child {
   return child;
 }
 
-/** Waits for the end of a process that has nothing left to do, and gives how it ended. `before`: what it needs to come so far. */
+/**
+ * Waits for the end of a process that has nothing left to do, and returns its exit. `before` is the time that it needs
+ * until then.
+ */
 async function end(
   what: string,
   before: (child: Child) => Promise<void> = async () => {},
 ): Promise<{ code: number | null; signal: string | null; output: string }> {
   let ended = { code: null as number | null, signal: null as string | null, output: '' };
-  const took = await least(MAX_TIMEOUT_MS, async () => {
+  const took = await lowest(MAX_TIMEOUT_MS, async () => {
     const child = leave(what);
     await before(child);
     const { at } = await child.event('done');
@@ -64,20 +67,20 @@ describe('a process ends by itself within a second', () => {
     'publisher',
     'log',
     'metrics',
-  ])('with this behind it: %s', async (what) => {
+  ])('after: %s', async (what) => {
     expect(await end(what)).toMatchObject({ code: 0, signal: null });
   });
 
-  it('by process.exit with streams and endpoints open, with its code', async () => {
+  it('after process.exit with open streams and endpoints, with its code', async () => {
     expect(await end('process.exit')).toMatchObject({ code: 7, signal: null });
   });
 
-  it('by an error that nobody catches, with the code of Node', async () => {
+  it('after an uncaught error, with the code of Node.js', async () => {
     expect(await end('throw')).toMatchObject({ code: 1, signal: null, output: expect.stringContaining('not caught') });
   });
 });
 
-describe('a process stays as long as it waits for something', () => {
+describe('a process stays alive while it waits', () => {
   it('for the answer to a call', async () => {
     const called = async (child: Child): Promise<void> => {
       await child.event('waiting');
@@ -119,10 +122,12 @@ describe('a process stays as long as it waits for something', () => {
   });
 });
 
-it('a process that ends without a close leaves discovery', async () => {
-  const child = leave('process.exit');
-  await child.exit();
-  const ours = (): Promise<number> =>
-    runtime.instances().then((all) => all.filter(({ component }) => component === 'child').length);
-  await waitFor('the instances of the process that ended', ours, (count) => count === 0, 20_000);
+describe('a process', () => {
+  it('leaves discovery if it ends without a close', async () => {
+    const child = leave('process.exit');
+    await child.exit();
+    const ours = (): Promise<number> =>
+      runtime.instances().then((all) => all.filter(({ component }) => component === 'child').length);
+    await waitFor('the instances of the process that ended', ours, (count) => count === 0, 20_000);
+  });
 });

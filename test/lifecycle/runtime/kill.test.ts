@@ -1,21 +1,21 @@
 import { type Client, type DistributedRuntime, DynamoError } from 'dynamo-node';
-import { expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
 import type { NumbersItem, NumbersRequest } from '../../helpers/runtime/worker-protocol.js';
-import { least, waitFor, within } from '../../helpers/wait.js';
+import { lowest, waitFor, within } from '../../helpers/wait.js';
 
 const REQUESTS_PER_SECOND = 10;
 const INHIBITED_MS = 5000;
-/** Discovery's files live 10 s and are looked through every third of that. */
+/** Discovery files expire after 10 s. They are scanned every third of that time. */
 const SWEPT_MS = 40_000;
 
 interface Scene {
   readonly workers: Child[];
   readonly runtime: DistributedRuntime;
   readonly client: Client<NumbersRequest, NumbersItem>;
-  /** A client of another runtime, which learns of failures by itself. */
+  /** A client of another runtime, which learns of failures separately. */
   readonly other: Client<NumbersRequest, NumbersItem>;
 }
 
@@ -45,7 +45,7 @@ interface Sent {
   readonly error: unknown;
 }
 
-/** Failures of calls that were sent when the last failure was known: those beside it could not have been spared. */
+/** Failures of calls that were sent when the last failure was known. Concurrent ones could not be avoided. */
 function apart(failed: readonly Sent[]): Sent[] {
   let knownAt = Number.NEGATIVE_INFINITY;
   return [...failed]
@@ -57,8 +57,10 @@ function apart(failed: readonly Sent[]): Sent[] {
     });
 }
 
-it('a worker killed in mid-stream is a typed Disconnected at its callers within a second, behind every item that came', async () => {
-  expect(await least(1000, killed)).toBeLessThan(1000);
+describe('a worker killed during a stream', () => {
+  it('causes a typed Disconnected within a second, after every received item', async () => {
+    expect(await lowest(1000, killed)).toBeLessThan(1000);
+  });
 });
 
 async function killed(): Promise<number> {
@@ -79,7 +81,8 @@ async function killed(): Promise<number> {
   const results = await within(20_000, 'the ends of the streams', ends, () => seen.map(({ length }) => length));
   const endedMs = performance.now() - killedAt;
   console.log(
-    `${streams.length} streams of a worker killed behind ${seen.reduce((sum, { length }) => sum + length, 0)} items: all ended within ${endedMs.toFixed(0)} ms`,
+    `${streams.length} streams of a worker killed after ${seen.reduce((sum, { length }) => sum + length, 0)} items: ` +
+      `all ended within ${endedMs.toFixed(0)} ms`,
   );
   for (const result of results) {
     expect(result).toMatchObject({
@@ -91,69 +94,72 @@ async function killed(): Promise<number> {
   return endedMs;
 }
 
-it('a worker of two killed at 10 requests a second: with retries none fails; without, one dispatch a tick of inhibition at most; then its registration is swept', async () => {
-  const { workers, runtime, client, other } = await scene('kill.pair.generate', 2);
-  const bare: Sent[] = [];
-  const retried: Sent[] = [];
-  const calls: Promise<void>[] = [];
-  let call = 0;
-  const send = (from: typeof client, into: Sent[], attempts: number): void => {
-    const at = performance.now();
-    const answer = from.collect({ call: call++, items: 3 }, { attempts });
-    calls.push(
-      answer
-        .then(
-          () => undefined,
-          (error: unknown) => error,
-        )
-        .then((error) => void into.push({ at, endedAt: performance.now(), error })),
+describe('one of two workers killed at 10 requests per second', () => {
+  it('fails no call with retries, at most one per inhibition period without, then leaves discovery', async () => {
+    const { workers, runtime, client, other } = await scene('kill.pair.generate', 2);
+    const bare: Sent[] = [];
+    const retried: Sent[] = [];
+    const calls: Promise<void>[] = [];
+    let call = 0;
+    const send = (from: typeof client, into: Sent[], attempts: number): void => {
+      const at = performance.now();
+      const answer = from.collect({ call: call++, items: 3 }, { attempts });
+      calls.push(
+        answer
+          .then(
+            () => undefined,
+            (error: unknown) => error,
+          )
+          .then((error) => void into.push({ at, endedAt: performance.now(), error })),
+      );
+    };
+    const pulse = setInterval(() => {
+      send(client, bare, 1);
+      send(other, retried, 5);
+    }, 1000 / REQUESTS_PER_SECOND);
+    onTestFinished(() => clearInterval(pulse));
+
+    await waitFor(
+      'calls before the kill',
+      () => bare.length,
+      (count) => count >= 10,
     );
-  };
-  const pulse = setInterval(() => {
-    send(client, bare, 1);
-    send(other, retried, 5);
-  }, 1000 / REQUESTS_PER_SECOND);
-  onTestFinished(() => clearInterval(pulse));
+    const before = (await runtime.instances()).length;
+    const killedAt = performance.now();
+    workers[0]?.kill('SIGKILL');
+    await waitFor(
+      'the registrations',
+      () => runtime.instances(),
+      (instances) => instances.length === before - 1,
+      SWEPT_MS,
+    );
+    await waitFor(
+      'the routing view',
+      () => client.instances(),
+      (instances) => instances.length === before - 1,
+    );
+    const sweptAt = performance.now();
+    const atSweep = bare.length;
+    await waitFor(
+      'calls behind the sweep',
+      () => bare.length,
+      (count) => count >= atSweep + 10,
+    );
+    clearInterval(pulse);
+    await Promise.all(calls);
 
-  await waitFor(
-    'calls before the kill',
-    () => bare.length,
-    (count) => count >= 10,
-  );
-  const before = (await runtime.instances()).length;
-  const killedAt = performance.now();
-  workers[0]?.kill('SIGKILL');
-  await waitFor(
-    'the registrations',
-    () => runtime.instances(),
-    (instances) => instances.length === before - 1,
-    SWEPT_MS,
-  );
-  await waitFor(
-    'the routing view',
-    () => client.instances(),
-    (instances) => instances.length === before - 1,
-  );
-  const sweptAt = performance.now();
-  const atSweep = bare.length;
-  await waitFor(
-    'calls behind the sweep',
-    () => bare.length,
-    (count) => count >= atSweep + 10,
-  );
-  clearInterval(pulse);
-  await Promise.all(calls);
-
-  const failed = bare.filter(({ error }) => error !== undefined);
-  const inFlight = failed.filter(({ at }) => at <= killedAt);
-  const later = failed.filter(({ at }) => at > killedAt);
-  const ticks = Math.ceil((sweptAt - killedAt) / INHIBITED_MS);
-  console.log(
-    `${bare.length} calls without and ${retried.length} with retries; swept after ${((sweptAt - killedAt) / 1000).toFixed(1)} s; ` +
-      `without retries ${inFlight.length} in flight and ${later.length} later failed, in ${ticks} ticks`,
-  );
-  expect(retried.filter(({ error }) => error !== undefined)).toEqual([]);
-  expect(failed.every(({ error }) => DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE')).toBe(true);
-  expect(apart(later).length).toBeLessThanOrEqual(ticks);
-  expect(failed.filter(({ at }) => at > sweptAt)).toEqual([]);
+    const failed = bare.filter(({ error }) => error !== undefined);
+    const inFlight = failed.filter(({ at }) => at <= killedAt);
+    const later = failed.filter(({ at }) => at > killedAt);
+    const ticks = Math.ceil((sweptAt - killedAt) / INHIBITED_MS);
+    console.log(
+      `${bare.length} calls without and ${retried.length} with retries; ` +
+        `removed after ${((sweptAt - killedAt) / 1000).toFixed(1)} s; ` +
+        `without retries ${inFlight.length} in flight and ${later.length} later failed, in ${ticks} ticks`,
+    );
+    expect(retried.filter(({ error }) => error !== undefined)).toEqual([]);
+    expect(failed.every(({ error }) => DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE')).toBe(true);
+    expect(apart(later).length).toBeLessThanOrEqual(ticks);
+    expect(failed.filter(({ at }) => at > sweptAt)).toEqual([]);
+  });
 });

@@ -16,7 +16,7 @@ interface Counts {
   readonly cut: number;
 }
 
-/** Two workers under load, of which one is told to end. */
+/** Two workers under load, of which one is terminated. */
 async function leave(attempts: number): Promise<{ outcomes: readonly Outcome[]; left: Counts; stayed: Counts }> {
   const folder = temporaryFolder();
   const path = 'signal.worker.generate';
@@ -52,53 +52,57 @@ async function leave(attempts: number): Promise<{ outcomes: readonly Outcome[]; 
   await staying.exit();
   const [left, stayed] = [await leaving.event('closed'), await staying.event('closed')] as unknown as [Counts, Counts];
   console.log(
-    `${outcomes.length} calls over a SIGTERM; of ${left.accepted} that the worker accepted ${left.whole} ended whole and ${left.cut} were sent elsewhere`,
+    `${outcomes.length} calls during a SIGTERM; of ${left.accepted} that the worker accepted, ` +
+      `${left.whole} completed and ${left.cut} were sent elsewhere`,
   );
   return { outcomes, left, stayed };
 }
 
-it('SIGTERM under load loses no accepted request: each ends whole, at this worker or sent again at another', async () => {
-  const { outcomes, left, stayed } = await leave(5);
-  expect(failures(outcomes)).toEqual([]);
-  expect(left.failed + stayed.failed).toBe(0);
-  // The caller's own view of discovery gives up what had no connection yet when the worker left, and sends it again.
-  expect(left.cut).toBeLessThanOrEqual(LANES);
-  expect(stayed.cut).toBe(0);
-  expect(left.whole + stayed.whole).toBe(outcomes.length);
-});
+describe('SIGTERM', () => {
+  it('completes every accepted request under load, at this worker or at another', async () => {
+    const { outcomes, left, stayed } = await leave(5);
+    expect(failures(outcomes)).toEqual([]);
+    expect(left.failed + stayed.failed).toBe(0);
+    // The caller's view of discovery abandons requests without a connection when the worker leaves, and sends them
+    // again.
+    expect(left.cut).toBeLessThanOrEqual(LANES);
+    expect(stayed.cut).toBe(0);
+    expect(left.whole + stayed.whole).toBe(outcomes.length);
+  });
 
-it('SIGTERM under load is never more to a caller without retries than a typed error before the first item', async () => {
-  const { outcomes, left, stayed } = await leave(1);
-  const failed = outcomes.filter(({ error }) => error !== undefined);
-  expect(failed.filter(({ items }) => items > 0)).toEqual([]);
-  expect(
-    failed.filter(({ error }) => !DynamoError.is(error) || error.code !== 'DYN_UNAVAILABLE' || !error.retryable),
-  ).toEqual([]);
-  expect(left.whole + stayed.whole).toBe(outcomes.length - failed.length);
-});
+  it('causes at most a typed error before the first item for callers without retries', async () => {
+    const { outcomes, left, stayed } = await leave(1);
+    const failed = outcomes.filter(({ error }) => error !== undefined);
+    expect(failed.filter(({ items }) => items > 0)).toEqual([]);
+    expect(
+      failed.filter(({ error }) => !DynamoError.is(error) || error.code !== 'DYN_UNAVAILABLE' || !error.retryable),
+    ).toEqual([]);
+    expect(left.whole + stayed.whole).toBe(outcomes.length - failed.length);
+  });
 
-it('a second signal ends a process whose close takes too long at once, with the code of the signal', async () => {
-  const folder = temporaryFolder();
-  const path = 'signal.stuck.generate';
-  const options = { path, runtime: { discovery: { kind: 'file', dir: folder }, host: '127.0.0.1' } };
-  const child = Child.program('test/helpers/runtime/programs/worker.ts', [JSON.stringify(options)]);
-  onTestFinished(() => child.stop());
-  await child.event('ready');
-  const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
-  const client = await runtime.endpoint<NumbersRequest, NumbersItem>(path).client();
-  await client.waitForInstances({ timeoutMs: 30_000 });
-  const stream = client.generate({ call: 0, items: 2, hangAt: 1 });
-  expect((await stream.next()).value).toEqual({ call: 0, index: 0 });
-  child.kill('SIGTERM');
-  await waitFor(
-    'the worker to leave discovery',
-    () => client.instances(),
-    (instances) => instances.length === 0,
-  );
-  expect(child.isRunning).toBe(true);
-  child.kill('SIGTERM');
-  expect(await child.exit()).toMatchObject({ code: 143, signal: null });
-  await expect(stream.collect()).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', kind: 'Disconnected' });
+  it('ends the process at the second signal if the close takes too long, with the code of the signal', async () => {
+    const folder = temporaryFolder();
+    const path = 'signal.stuck.generate';
+    const options = { path, runtime: { discovery: { kind: 'file', dir: folder }, host: '127.0.0.1' } };
+    const child = Child.program('test/helpers/runtime/programs/worker.ts', [JSON.stringify(options)]);
+    onTestFinished(() => child.stop());
+    await child.event('ready');
+    const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
+    const client = await runtime.endpoint<NumbersRequest, NumbersItem>(path).client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+    const stream = client.generate({ call: 0, items: 2, hangAt: 1 });
+    expect((await stream.next()).value).toEqual({ call: 0, index: 0 });
+    child.kill('SIGTERM');
+    await waitFor(
+      'the worker to leave discovery',
+      () => client.instances(),
+      (instances) => instances.length === 0,
+    );
+    expect(child.isRunning).toBe(true);
+    child.kill('SIGTERM');
+    expect(await child.exit()).toMatchObject({ code: 143, signal: null });
+    await expect(stream.collect()).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE', kind: 'Disconnected' });
+  });
 });
 
 describe('closeOnSignal', () => {
@@ -123,7 +127,7 @@ describe('closeOnSignal', () => {
     ['rejects', 'SIGTERM', 143],
     ['rejects', 'SIGINT', 130],
     ['throws', 'SIGTERM', 143],
-  ] as const)('where the close %s, says why and ends with the code of %s', async (what, signal, code) => {
+  ] as const)('ends with the error and the code if the close %s at %s', async (what, signal, code) => {
     const child = await waiting(what);
     child.kill(signal);
     expect(await child.exit()).toMatchObject({ code, signal: null });
@@ -135,7 +139,7 @@ describe('closeOnSignal', () => {
     ['SIGTERM', 'SIGINT', 130],
     ['SIGINT', 'SIGTERM', 143],
     ['SIGINT', 'SIGINT', 130],
-  ] as const)('a close that goes on behind %s is cut off by %s, and not run again', async (first, second, code) => {
+  ] as const)('does not run the close again: after %s it is cut off by %s', async (first, second, code) => {
     const child = await waiting('endless');
     child.kill(first);
     await child.event('closing');
@@ -144,14 +148,14 @@ describe('closeOnSignal', () => {
     expect(closings(child)).toBe(1);
   });
 
-  it.each(['SIGTERM', 'SIGINT'] as const)('that is undone leaves %s to the process', async (signal) => {
+  it.each(['SIGTERM', 'SIGINT'] as const)('leaves %s to the process after its removal', async (signal) => {
     const child = await waiting('undone');
     child.kill(signal);
     expect(await child.exit()).toMatchObject({ code: null, signal });
     expect(closings(child)).toBe(0);
   });
 
-  it('that is undone while it closes leaves the second signal to the process', async () => {
+  it('leaves the second signal to the process after a removal during the close', async () => {
     const child = await waiting('undone-meanwhile');
     child.kill('SIGTERM');
     await child.event('closing');
@@ -159,14 +163,14 @@ describe('closeOnSignal', () => {
     expect(await child.exit()).toMatchObject({ code: null, signal: 'SIGTERM' });
   });
 
-  it('that is undone is no more in the way of another', async () => {
+  it('does not interfere with another one after its removal', async () => {
     const child = await waiting('again');
     child.kill('SIGINT');
     expect(await child.exit()).toMatchObject({ code: 0, signal: null });
     expect(closings(child)).toBe(1);
   });
 
-  it('closes on the signals that it is given, and on no others', async () => {
+  it('closes only on the passed signals', async () => {
     const asked = await waiting('SIGHUP-alone');
     asked.kill('SIGHUP');
     expect(await asked.exit()).toMatchObject({ code: 0, signal: null });

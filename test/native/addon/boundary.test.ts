@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest';
 
 import { pack } from '../../../lib/addon/codec.js';
 import { invoke, invokeSync, native } from '../../../lib/addon/invoke.js';
-import type { Async, Handle, Sync } from '../../../lib/addon/native.js';
-import { openLog } from '../../../lib/runtime/log.js';
+import type { Async, CallParts, Sync } from '../../../lib/addon/native.js';
+import { startLog } from '../../../lib/runtime/log.js';
 
-/** Those that need no object of their own; everything else must refuse to be called without one. */
+/** Functions that need no object. All others must reject a call without one. */
 const FREE = new Set([
   'open',
   'cancel',
@@ -34,21 +34,25 @@ const FREE = new Set([
 ]);
 const names = Object.keys(native).filter((name) => !FREE.has(name)) as (keyof typeof native)[];
 
-/** What a function says that gets one: its core knows the kind of every handle of its own, and no other. */
-const REFUSAL = /expected (\w+, got PullStream|a handle of NIXL's|an ArrayBuffer)/;
+/** The error of a function that gets a wrong handle. Each core knows only the kinds of its own handles. */
+const REFUSAL = /expected (\w+, got PullStream|a handle of NIXL|an ArrayBuffer)/;
 
-/** A handle of the wrong kind for all of them. */
+/** A handle of a kind that none of them accepts. */
 const stranger = invokeSync(native.logOpen, 'test', { payload: new TextEncoder().encode('off') });
 
-async function outcome(name: string, parts: Parameters<typeof invoke>[2]): Promise<Error> {
-  const fn = native[name as keyof typeof native] as unknown;
+/** Any native function, called with any values. */
+const call = (name: string, ...values: unknown[]) =>
+  (native[name as keyof typeof native] as (...values: unknown[]) => unknown)(...values);
+
+async function errorOf(name: string, parts: CallParts): Promise<Error> {
+  const fn: unknown = native[name as keyof typeof native];
   try {
-    const started = invokeSync(fn as Sync<unknown>, name, parts);
-    if (typeof started !== 'number') throw new Error(`${name} gave ${String(started)}`);
+    const started = invokeSync(fn as Sync<unknown, CallParts>, name, parts);
+    if (typeof started !== 'number') throw new Error(`${name} returned ${String(started)}`);
   } catch (error) {
     return error as Error;
   }
-  return invoke(fn as Async<unknown>, name, parts).then(
+  return invoke(fn as Async<unknown, CallParts>, name, parts).then(
     () => new Error(`${name} succeeded`),
     (error: Error) => error,
   );
@@ -57,36 +61,33 @@ async function outcome(name: string, parts: Parameters<typeof invoke>[2]): Promi
 describe('every native function', () => {
   it('is in the table', () => expect(names.length).toBeGreaterThan(30));
 
-  it.each(names)('%s refuses to be called without its object', async (name) => {
-    expect(await outcome(name, {})).toBeInstanceOf(TypeError);
+  it.each(names)('%s rejects a call without its object with TypeError', async (name) => {
+    expect(await errorOf(name, {})).toBeInstanceOf(TypeError);
   });
 
   it.each(names.filter((name) => name !== 'streamPull' && name !== 'streamCancel'))(
-    '%s refuses an object of another kind',
+    '%s rejects an object of another kind with TypeError',
     async (name) => {
-      const error = await outcome(name, { handle: stranger, other: stranger });
+      const error = await errorOf(name, { handle: stranger, other: stranger });
       expect(error).toBeInstanceOf(TypeError);
       expect(error.message).toMatch(REFUSAL);
     },
   );
 
-  it.each(names)('%s refuses a handle that is none', async (name) => {
-    for (const wrong of [{}, 1, 'x', () => {}, Symbol('x')]) {
-      expect(() => (native[name] as Sync<unknown>)(wrong as unknown as Handle)).toThrow(TypeError);
-    }
+  it.each(names)('%s rejects a value that is not a handle with TypeError', async (name) => {
+    for (const wrong of [{}, 1, 'x', () => {}, Symbol('x')]) expect(() => call(name, wrong)).toThrow(TypeError);
   });
 
-  it.each(names)('%s refuses bytes and numbers that are none', (name) => {
-    const fn = native[name] as (...values: unknown[]) => unknown;
-    expect(() => fn(stranger, 'text')).toThrow(TypeError);
-    expect(() => fn(stranger, new Float64Array(1))).toThrow(TypeError);
-    expect(() => fn(stranger, null, null, -1)).toThrow(TypeError);
-    expect(() => fn(stranger, null, null, Number.NaN)).toThrow(TypeError);
-    expect(() => fn(stranger, null, null, 2 ** 60)).toThrow(TypeError);
-    expect(() => fn(stranger, null, null, 'x')).toThrow(TypeError);
+  it.each(names)('%s rejects wrong bytes and numbers with TypeError', (name) => {
+    expect(() => call(name, stranger, 'text')).toThrow(TypeError);
+    expect(() => call(name, stranger, new Float64Array(1))).toThrow(TypeError);
+    expect(() => call(name, stranger, null, null, -1)).toThrow(TypeError);
+    expect(() => call(name, stranger, null, null, Number.NaN)).toThrow(TypeError);
+    expect(() => call(name, stranger, null, null, 2 ** 60)).toThrow(TypeError);
+    expect(() => call(name, stranger, null, null, 'x')).toThrow(TypeError);
   });
 
-  it('refuses arguments that are not MessagePack, or lack a field, by name', async () => {
+  it('rejects arguments that are not MessagePack or have an unknown value, and names the value', async () => {
     await expect(invoke(native.runtimeCreate, 'create', { args: Buffer.from([0xc1]) })).rejects.toBeInstanceOf(
       TypeError,
     );
@@ -94,14 +95,14 @@ describe('every native function', () => {
     await expect(invoke(native.runtimeCreate, 'create', { args })).rejects.toThrow(/nowhere|variant/);
   });
 
-  it('cancels an operation that does not exist without a word', () => {
+  it('ignores the cancellation of an operation that does not exist', () => {
     native.cancel(2 ** 50);
   });
 });
 
 describe('the log', () => {
-  it('refuses a filter that is none', () => {
-    expect(() => openLog({ filter: '=][' })).toThrow(TypeError);
-    expect(() => openLog({ filter: 1 as never })).toThrow(/openLog options.filter: expected a string, got 1/);
+  it('rejects a wrong filter', () => {
+    expect(() => startLog({ filter: '=][' })).toThrow(TypeError);
+    expect(() => startLog({ filter: 1 as never })).toThrow(/startLog options.filter: expected a string, got 1/);
   });
 });

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { root } from '../../helpers/project.js';
 
 const core = join(root, 'native/core');
@@ -28,8 +28,10 @@ function* entriesOfRust(): Generator<Entry> {
   );
   for (const file of files) {
     const text = readFileSync(join(core, 'src', file), 'utf8');
-    const pattern =
-      /((?:^\/\/\/.*\n)*)#\[unsafe\(no_mangle\)\]\s*pub (?:unsafe )?extern "C" fn (\w+)\(([^)]*)\)(?: -> (?:\*\w+ )?(\w+))?/gm;
+    const comments = /((?:^\/\/\/.*\n)*)/.source;
+    const start = /#\[unsafe\(no_mangle\)\]\s*pub (?:unsafe )?extern "C" fn /.source;
+    const signature = /(\w+)\(([^)]*)\)(?: -> (?:\*\w+ )?(\w+))?/.source;
+    const pattern = new RegExp(comments + start + signature, 'gm');
     for (const [, says, name = '', parameters, result = 'void'] of text.matchAll(pattern))
       yield { name, says: words(says), parameters: count(parameters), result };
   }
@@ -42,8 +44,10 @@ function* entriesOfHeader(): Generator<Entry> {
     yield { name, says: words(says), parameters: count(parameters), result };
 }
 
-it('dynamo_core.h declares the entries that the sources have, in their words, and no other (`npm run header` makes it)', () => {
-  const rust = sorted(entriesOfRust());
-  expect(rust.length).toBeGreaterThan(100);
-  expect(sorted(entriesOfHeader())).toEqual(rust);
+describe('dynamo_core.h', () => {
+  it('declares exactly the entries of the sources (`npm run header` generates it)', () => {
+    const rust = sorted(entriesOfRust());
+    expect(rust.length).toBeGreaterThan(100);
+    expect(sorted(entriesOfHeader())).toEqual(rust);
+  });
 });

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import * as library from 'dynamo-node';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Case, expectRefusals, isObject } from '../../helpers/invalid-values.js';
 import { root } from '../../helpers/project.js';
 
 const LAYOUT = { layers: 1, heads: 1, headDim: 1, elementType: 'float32' } as const;
 
-/** Objects that the library hands out without a runtime. */
+/** Objects that need no runtime. */
 const live = async () => {
   const manager = new library.BlockManager({
     tier: 'host',
@@ -60,7 +60,7 @@ beforeAll(async () => {
 
 const none = Int32Array.of();
 
-/** Each method that takes something, by its class; more words tell which argument is open, where it is not the first. */
+/** Each method with arguments, by its class. Another word names the open argument if it is not the first. */
 const CASES: Record<string, Case> = {
   'BlockManager#allocate': [(wrong) => on.manager.allocate(wrong)],
   'BlockManager#allocateOrThrow': [(wrong) => on.manager.allocateOrThrow(wrong)],
@@ -186,7 +186,7 @@ const CASES: Record<string, Case> = {
   'PreparedTransfer#release': [(wrong) => on.prepared.release(wrong), isObject],
 };
 
-/** What the rows of the tests of bad input call the objects of a class. */
+/** The names that the tests of bad input use for the objects of a class. */
 const CALLED: Record<string, string> = {
   Client: 'client',
   Component: 'component',
@@ -210,8 +210,10 @@ const CALLED: Record<string, string> = {
   WorkerMetricsPublisher: 'workerMetricsPublisher',
 };
 
-/** They take nothing, or nothing that can be wrong. */
+/** Methods without arguments, or with arguments that cannot be wrong. */
 const TAKE_NOTHING = [
+  'Closeable#close',
+  'DisposableHandle#dispose',
   'Annotated#wire',
   'BlockManager#share',
   'BlockManager#statistics',
@@ -222,24 +224,16 @@ const TAKE_NOTHING = [
   'BlockTiers#flush',
   'BlockTiers#statistics',
   'Blocks#dispose',
-  'Client#close',
   'Client#instances',
   'Client#watch',
   'DistributedRuntime#instances',
   'DistributedRuntime#metricsText',
   'Endpoint#register',
   'Endpoint#unregister',
-  'EventPublisher#close',
-  'FirstTokenSource#close',
-  'ForwardPassPublisher#close',
-  'ForwardPassRelay#close',
   'ForwardPassSubscriber#close',
   'ForwardPassSubscriber#latest',
-  'KvIndexer#close',
   'KvIndexer#dump',
   'KvPublisher#cleared',
-  'KvPublisher#close',
-  'KvRouter#close',
   'KvRouter#dump',
   'MemoryRegion#descriptor',
   'MemoryRegion#token',
@@ -250,10 +244,9 @@ const TAKE_NOTHING = [
   'PagedSequence#blockTableInt32',
   'PagedSequence#dispose',
   'PagedSequence#fork',
-  'PullIterator#next',
-  'PullIterator#return',
-  'PullIterator#throw',
-  'RadixTree#dispose',
+  'StreamIterator#next',
+  'StreamIterator#return',
+  'StreamIterator#throw',
   'RadixTree#dump',
   'RegisteredBlocks#hashes',
   'RegisteredBlocks#weak',
@@ -262,7 +255,6 @@ const TAKE_NOTHING = [
   'ResponseStream#collect',
   'ResponseStream#kill',
   'ResponseStream#stop',
-  'SelectionService#close',
   'SelectionService#snapshot',
   'SharedBlocks#close',
   'SharedRegion#release',
@@ -274,33 +266,25 @@ const TAKE_NOTHING = [
   'TokenSequence#saltHash',
   'WeakBlocks#hashes',
   'WeakBlocks#upgrade',
-  'WorkerMetricsPublisher#close',
 ];
 
-/** Held by the tests of another file: an event is any value, and a pull needs an owner in another process. */
+/** Tested in another file: an event is any value, and a pull needs an owner in another process. */
 const ELSEWHERE = ['EventPublisher#publish', 'RemoteBlocks#pull'];
 
-/** The library's own; the declarations that are published lack them. */
+/** For the library's own use. The published declarations lack them. */
 const INTERNAL = [
+  'Closeable#handle',
+  'DisposableHandle#handle',
   'BlockList#bytesOf',
-  'BlockList#open',
-  'BlockManager#fly',
-  'BlockManager#handle',
-  'BlockManager#register',
-  'BlockManager#release',
-  'BlockManager#room',
-  'BlockManager#stage',
-  'BlockManager#unwatch',
-  'BlockManager#used',
-  'BlockManager#watch',
+  'BlockList#handle',
   'MutableBlocks#stageWith',
   'RegisteredBlocks#checksums',
   'RegisteredBlocks#identities',
   'TokenSequence#identities',
   'TokenSequence#handle',
   'NixlAgent#forget',
-  'NixlAgent#open',
-  'MemoryRegion#open',
+  'NixlAgent#handle',
+  'MemoryRegion#assertOpen',
   'MemoryRegion#handle',
   'MemoryRegion#ended',
   'DistributedRuntime#handle',
@@ -308,18 +292,21 @@ const INTERNAL = [
   'DistributedRuntime#onClose',
   'Endpoint#handle',
   'Blocks#id',
-  'Blocks#give',
-  'Blocks#lend',
-  'Blocks#become',
+  'Blocks#end',
+  'Blocks#lease',
+  'Blocks#setIds',
   'Blocks#viewOf',
   'Blocks#detach',
   'Entrypoint#checkOpen',
   'Metric#change',
-  'PullIterator#start',
-  'PullIterator#fail',
+  'StreamIterator#start',
+  'StreamIterator#fail',
 ];
 
-/** The public methods of an exported class, each by the class that has it: the exported one, or one that it extends. */
+/** Names of methods that users cannot call on any class. */
+const NOT_PUBLIC = new Set(['constructor', 'closeHandle', 'disposeHandle']);
+
+/** The public methods of an exported class, each with the class that defines it: the exported class or a base class. */
 function methods(value: unknown): string[] {
   const found: string[] = [];
   if (typeof value !== 'function') return found;
@@ -329,42 +316,44 @@ function methods(value: unknown): string[] {
     at = Object.getPrototypeOf(at) as object | null
   ) {
     for (const [name, { value: method }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
-      if (name !== 'constructor' && typeof method === 'function') found.push(`${at.constructor.name}#${name}`);
+      if (!NOT_PUBLIC.has(name) && typeof method === 'function') found.push(`${at.constructor.name}#${name}`);
     }
   }
   return found;
 }
 
-it('every public method has a case of wrong arguments, here or in the tests of bad input', () => {
-  const badInput = readFileSync(join(root, 'test/integration/runtime/bad-input.test.ts'), 'utf8');
-  const elsewhere = new Set([...badInput.matchAll(/^ {2}\['([\w.]+)/gm)].map(([, name]) => name));
-  const all = [...new Set(Object.values(library).flatMap(methods))];
-  const here = [
-    ...Object.keys(CASES).map((name) => name.split(' ')[0] as string),
-    ...TAKE_NOTHING,
-    ...ELSEWHERE,
-    ...INTERNAL,
-  ];
-  const isKnown = (name: string): boolean => {
-    const [owner, method] = name.split('#') as [string, string];
-    return here.includes(name) || elsewhere.has(`${CALLED[owner]}.${method}`);
-  };
-  expect(
-    all.filter((name) => !isKnown(name)),
-    'public, and without a case',
-  ).toEqual([]);
-  expect(
-    here.filter((name) => !all.includes(name)),
-    'not there any more',
-  ).toEqual([]);
-});
+describe('all public methods', () => {
+  it('have a case of wrong arguments, here or in the tests of bad input', () => {
+    const badInput = readFileSync(join(root, 'test/integration/runtime/bad-input.test.ts'), 'utf8');
+    const elsewhere = new Set([...badInput.matchAll(/^ {2}\[\s*'([\w.]+)/gm)].map(([, name]) => name));
+    const all = [...new Set(Object.values(library).flatMap(methods))];
+    const here = [
+      ...Object.keys(CASES).map((name) => name.split(' ')[0] as string),
+      ...TAKE_NOTHING,
+      ...ELSEWHERE,
+      ...INTERNAL,
+    ];
+    const isKnown = (name: string): boolean => {
+      const [owner, method] = name.split('#') as [string, string];
+      return here.includes(name) || elsewhere.has(`${CALLED[owner]}.${method}`);
+    };
+    expect(
+      all.filter((name) => !isKnown(name)),
+      'public, and without a case',
+    ).toEqual([]);
+    expect(
+      here.filter((name) => !all.includes(name)),
+      'no longer exists',
+    ).toEqual([]);
+  });
 
-let tried = 0;
-afterAll(async () => {
-  await on.agent.close();
-  console.log(`${Object.keys(CASES).length} arguments of methods tried with ${tried} wrong values`);
-});
+  let tried = 0;
+  afterAll(async () => {
+    await on.agent.close();
+    console.log(`${Object.keys(CASES).length} arguments of methods tried with ${tried} wrong values`);
+  });
 
-it.each(Object.entries(CASES))('%s refuses what it cannot take, and says what', async (_, one) => {
-  tried += await expectRefusals(one);
+  it.each(Object.entries(CASES))('%s rejects wrong values, and names them', async (_, one) => {
+    tried += await expectRefusals(one);
+  });
 });

@@ -15,7 +15,7 @@ describe('TokenSequence', () => {
     expect(sequence.saltHash()).toBe(1337n);
   });
 
-  it('names blocks by position, sequence hash and the parent', () => {
+  it('names blocks by position, sequence hash and parent', () => {
     using sequence = new TokenSequence(counted(12), { blockSize: 4 });
     const hashes = sequence.sequenceHashes();
     const names = [...sequence.lineageHashes()];
@@ -26,32 +26,35 @@ describe('TokenSequence', () => {
     );
   });
 
-  it.each([1, 3, 4, 16])('gives the same hashes however the tokens come, with blocks of %i', (blockSize) => {
-    const tokens = counted(67);
-    using whole = new TokenSequence(tokens, { blockSize });
-    using grown = new TokenSequence([], { blockSize });
-    const completed: number[] = [];
-    for (const token of tokens) {
-      const block = grown.append(token);
-      if (block !== undefined) completed.push(block);
-    }
-    using mixed = new TokenSequence(tokens.subarray(0, 5), { blockSize });
-    mixed.append(tokens[5] as number);
-    expect(mixed.extend(tokens.subarray(6, 30))).toEqual({
-      start: Math.floor(6 / blockSize),
-      end: Math.floor(30 / blockSize),
-    });
-    for (const token of tokens.subarray(30, 40)) mixed.append(token);
-    mixed.extend([...tokens.subarray(40)]);
-    for (const sequence of [grown, mixed]) {
-      expect(sequence.length).toBe(67);
-      expect(sequence.lineageHashes().bytes).toEqual(whole.lineageHashes().bytes);
-      expect(sequence.tokens()).toEqual(tokens);
-    }
-    expect(completed).toEqual(Array.from({ length: whole.blockCount }, (_, index) => index));
-  });
+  it.each([1, 3, 4, 16])(
+    'returns the same hashes for tokens from the constructor, append and extend, with blocks of %i',
+    (blockSize) => {
+      const tokens = counted(67);
+      using whole = new TokenSequence(tokens, { blockSize });
+      using grown = new TokenSequence([], { blockSize });
+      const completed: number[] = [];
+      for (const token of tokens) {
+        const block = grown.append(token);
+        if (block !== undefined) completed.push(block);
+      }
+      using mixed = new TokenSequence(tokens.subarray(0, 5), { blockSize });
+      mixed.append(tokens[5] as number);
+      expect(mixed.extend(tokens.subarray(6, 30))).toEqual({
+        start: Math.floor(6 / blockSize),
+        end: Math.floor(30 / blockSize),
+      });
+      for (const token of tokens.subarray(30, 40)) mixed.append(token);
+      mixed.extend([...tokens.subarray(40)]);
+      for (const sequence of [grown, mixed]) {
+        expect(sequence.length).toBe(67);
+        expect(sequence.lineageHashes().bytes).toEqual(whole.lineageHashes().bytes);
+        expect(sequence.tokens()).toEqual(tokens);
+      }
+      expect(completed).toEqual(Array.from({ length: whole.blockCount }, (_, index) => index));
+    },
+  );
 
-  it('keeps salts and adapters apart, and takes empty ones for none', () => {
+  it('separates salts and adapters, and treats empty ones as absent', () => {
     const hashOf = (options: { salt?: string; loraName?: string }): bigint => {
       using sequence = new TokenSequence([1, 2, 3, 4], { blockSize: 4, ...options });
       return sequence.blockHashes()[0] as bigint;
@@ -67,7 +70,7 @@ describe('TokenSequence', () => {
     expect(new Set(all).size).toBe(5);
   });
 
-  it('hashes an object in the tokens by what it is and not by its placeholders', () => {
+  it('hashes a multimodal run by its object, not by its placeholder tokens', () => {
     const withObject = (hash: bigint, placeholder: number): bigint[] => {
       const tokens = [1, 2, 3, 4, 5, placeholder, placeholder, 8, 9, 10, 11, 12];
       using sequence = new TokenSequence(tokens, { blockSize: 4, multimodal: [{ hash, offset: 5, length: 2 }] });
@@ -85,7 +88,7 @@ describe('TokenSequence', () => {
     expect(() => later.truncate(3)).toThrow(expect.objectContaining({ code: 'DYN_NOT_IMPLEMENTED' }));
   });
 
-  it('hashes what the router hashes, but for blocks with media', () => {
+  it("returns the router's hashes, except for blocks with media", () => {
     const tokens = [...counted(12)];
     const hashesOf = (multimodal: MultimodalRun[]): bigint[] => {
       using sequence = new TokenSequence(tokens, { blockSize: 4, multimodal });
@@ -98,7 +101,7 @@ describe('TokenSequence', () => {
     expect(ours[1]).not.toBe(routers[1]);
   });
 
-  it('can be cut, and copied', () => {
+  it('can be truncated and cloned', () => {
     using sequence = new TokenSequence(counted(20), { blockSize: 4, salt: 'x' });
     using copy = sequence.clone();
     for (const length of [18, 16, 9, 3, 0]) {
@@ -111,7 +114,7 @@ describe('TokenSequence', () => {
     expect(copy.tokens(2, 5)).toEqual(Uint32Array.of(3, 4, 5));
   });
 
-  it('takes the largest tokens, and a view that lies anywhere in its buffer', () => {
+  it('accepts the largest token ids, and a view at any offset of its buffer', () => {
     const buffer = new ArrayBuffer(36);
     const tokens = new Uint32Array(buffer, 4, 4).fill(2 ** 32 - 1);
     using viewed = new TokenSequence(tokens, { blockSize: 4 });
@@ -119,7 +122,7 @@ describe('TokenSequence', () => {
     expect(viewed.blockHashes()).toEqual(listed.blockHashes());
   });
 
-  it('refuses what is no token, no run and no option, by name', () => {
+  it('rejects invalid tokens, runs and options with their path', () => {
     const make = (tokens: unknown, options: object) => () =>
       new TokenSequence(tokens as number[], { blockSize: 4, ...options });
     expect(make([1, -1], {})).toThrow(/TokenSequence tokens\[1\]: expected an integer from 0/);
@@ -150,7 +153,7 @@ describe('TokenSequence', () => {
     expect(sequence.length).toBe(9);
   });
 
-  it('refuses more blocks than a range can tell of, and keeps what it had', () => {
+  it('rejects more blocks than a range can describe, and keeps its tokens', () => {
     const tooMany = new Uint32Array(2 ** 24 + 1);
     expect(() => new TokenSequence(tooMany, { blockSize: 1 })).toThrow(
       new TypeError('TokenSequence tokens: expected at most 16777216 blocks of 1, got 16777217 tokens'),
@@ -162,7 +165,7 @@ describe('TokenSequence', () => {
     expect([sequence.length, sequence.blockCount, sequence.tokens()]).toEqual([2, 2, counted(2)]);
   });
 
-  it('is over after its dispose, which can be repeated', () => {
+  it('throws ClosedError after dispose, which is idempotent', () => {
     const sequence = new TokenSequence(counted(8), { blockSize: 4 });
     sequence.dispose();
     sequence[Symbol.dispose]();
@@ -178,7 +181,7 @@ describe('TokenSequence', () => {
 });
 
 describe('LineageHashes', () => {
-  it('is 16 bytes a name, big-endian', () => {
+  it('has 16 bytes a name, big-endian', () => {
     using sequence = new TokenSequence(counted(12), { blockSize: 4 });
     const names = sequence.lineageHashes();
     expect(names.bytes.byteLength).toBe(48);

@@ -3,45 +3,25 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type BlockLayout,
-  BlockManager,
+  type BlockManager,
   type BlockManagerOptions,
   BlockTiers,
   blockBytes,
   type RegisteredBlocks,
   TokenSequence,
 } from 'dynamo-node';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { blockSize, hostManager, sequenceOf } from '../../helpers/kvbm/blocks.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 
-const blockSize = 4;
 const layout: BlockLayout = { layers: 2, heads: 2, headDim: 4, elementType: 'float32' };
 const BYTES = 2 * 2 * blockSize * 2 * 4 * 4;
 
-function withMemory(options: Partial<BlockManagerOptions> = {}): BlockManager {
-  const manager = new BlockManager({
-    tier: 'host',
-    blockCount: 8,
-    blockSize,
-    layout,
-    storage: { kind: 'memory', checksums: true },
-    ...options,
-  });
-  onTestFinished(() => manager.dispose());
-  return manager;
-}
+const withMemory = (options: Partial<BlockManagerOptions> = {}): BlockManager => hostManager({ layout, ...options });
 
 function withFile(): { disk: BlockManager; path: string } {
   const path = join(temporaryFolder(), 'blocks');
   return { disk: withMemory({ tier: 'disk', storage: { kind: 'file', path, checksums: true } }), path };
-}
-
-function sequenceOf(blocks: number, seed = 0): TokenSequence {
-  const sequence = new TokenSequence(
-    Uint32Array.from({ length: blocks * blockSize }, (_, index) => seed + index),
-    { blockSize },
-  );
-  onTestFinished(() => sequence.dispose());
-  return sequence;
 }
 
 const pattern = (seed: number): Uint8Array =>
@@ -53,14 +33,14 @@ function storeBytes(manager: BlockManager, sequence: TokenSequence, seed = 1): R
   return blocks.stage(sequence).register();
 }
 
-describe('the bytes of blocks', () => {
-  it('are as many as the layout says', () => {
+describe('block storage', () => {
+  it('has the bytes per block that the layout describes', () => {
     expect(blockBytes(layout, blockSize)).toBe(BYTES);
     expect(withMemory().blockBytes).toBe(BYTES);
     expect(blockBytes({ ...layout, elementType: 'float8', outer: 1 }, 16)).toBe(2 * 16 * 2 * 4);
   });
 
-  it('are written through a view, read through one, and read as a copy', async () => {
+  it('is written through a view, read through a view, and read as a copy', async () => {
     const manager = withMemory();
     const stored = storeBytes(manager, sequenceOf(3));
     expect(stored.view(2)).toEqual(pattern(3));
@@ -69,11 +49,11 @@ describe('the bytes of blocks', () => {
     expect(blocks.bytes(0).buffer).toBe(blocks.bytes(0).buffer);
     await blocks.write(1, pattern(9));
     expect(blocks.bytes(1)).toEqual(pattern(9));
-    await expect(blocks.write(0, new Uint8Array(3))).rejects.toThrow(/expected 512, a block's, got 3/);
+    await expect(blocks.write(0, new Uint8Array(3))).rejects.toThrow(/expected 512, the size of a block, got 3/);
     expect(() => blocks.bytes(2)).toThrow(RangeError);
   });
 
-  it('lie on pages', async () => {
+  it('does not let blocks of whole pages overlap', async () => {
     const manager = withMemory({ layout: { layers: 8, heads: 4, headDim: 16, elementType: 'float32' } });
     expect(manager.blockBytes % 4096).toBe(0);
     const blocks = manager.allocateOrThrow(8);
@@ -81,7 +61,7 @@ describe('the bytes of blocks', () => {
     expect(blocks.bytes(6).every((byte) => byte === 0)).toBe(true);
   });
 
-  it('are detached from JavaScript when the blocks go on or back', () => {
+  it('detaches views when the blocks are moved or released', () => {
     const manager = withMemory();
     const mutable = manager.allocateOrThrow(2);
     const [first, second] = [mutable.bytes(0), mutable.bytes(1)];
@@ -100,7 +80,7 @@ describe('the bytes of blocks', () => {
     expect(last.length).toBe(0);
   });
 
-  it('are not there for a manager without storage, and have no views in a file', async () => {
+  it('rejects views of a manager without storage and of a file', async () => {
     const bare = withMemory({ layout: undefined, storage: undefined } as never);
     expect(() => bare.allocateOrThrow(1).bytes(0)).toThrow(/expected a manager with one/);
     const { disk } = withFile();
@@ -112,7 +92,7 @@ describe('the bytes of blocks', () => {
     expect(() => registered.view(0)).toThrow(TypeError);
   });
 
-  it('are copied exactly between memory and file', async () => {
+  it('copies bytes exactly between memory and file', async () => {
     const host = withMemory();
     const { disk } = withFile();
     const stored = storeBytes(host, sequenceOf(4));
@@ -128,7 +108,7 @@ describe('the bytes of blocks', () => {
     for (let index = 0; index < 4; index++) expect(again.view(index)).toEqual(pattern(1 + index));
   });
 
-  it('are an error where they are not what was stored', async () => {
+  it('rejects bytes that differ from those that were stored with BlockChecksumError', async () => {
     const host = withMemory();
     const stored = storeBytes(host, sequenceOf(2));
     stored.view(1).fill(0);
@@ -141,7 +121,7 @@ describe('the bytes of blocks', () => {
     expect(target.stage(sequenceOf(2)).length).toBe(2);
   });
 
-  it('are an error where the file lost them, and where nothing was ever written', async () => {
+  it('rejects reading blocks that the file lost or that were never written', async () => {
     const { disk, path } = withFile();
     const blocks = disk.allocateOrThrow(2);
     await blocks.write(0, pattern(1));
@@ -157,7 +137,7 @@ describe('the bytes of blocks', () => {
     );
   });
 
-  it('go with their manager, which takes no file that is there', () => {
+  it('deletes its file with the manager, and rejects a path that exists', () => {
     const { disk, path } = withFile();
     expect(existsSync(path)).toBe(true);
     disk.dispose();
@@ -169,10 +149,10 @@ describe('the bytes of blocks', () => {
     expect(existsSync(path)).toBe(true);
   });
 
-  it('are not copied between layouts that differ', async () => {
+  it('rejects copies between different layouts with BlockLayoutError', async () => {
     const host = withMemory();
     const stored = storeBytes(host, sequenceOf(1));
-    // The same number of bytes, so that nothing but the comparison stops it.
+    // The same number of bytes: only the comparison of layouts can reject them.
     for (const other of [
       { ...layout, layers: 4, heads: 1 },
       { ...layout, elementType: 'int8', headDim: 16 } as const,
@@ -194,10 +174,12 @@ describe('the bytes of blocks', () => {
       );
       expect(() => new BlockTiers(host, disk)).toThrow(expect.objectContaining({ name: 'BlockLayoutError' }));
     }
-    await expect(host.copy(stored, host.allocateOrThrow(2))).rejects.toThrow(/expected 1, as the source has, got 2/);
+    await expect(host.copy(stored, host.allocateOrThrow(2))).rejects.toThrow(
+      /expected 1 blocks, as in the source, got 2/,
+    );
   });
 
-  it('are copied layer by layer, with a checksum for each', async () => {
+  it('copies single layers, with a checksum for each', async () => {
     const host = withMemory();
     const { disk } = withFile();
     const stored = storeBytes(host, sequenceOf(2));
@@ -233,7 +215,7 @@ describe('the bytes of blocks', () => {
     await expect(disk.copy(stored, refused, { sourceLayout: 'NHD' } as never)).rejects.toThrow(/unknown option/);
   });
 
-  it('are copied within one manager to other blocks, never to their own', async () => {
+  it('copies within one manager to other blocks', async () => {
     const host = withMemory();
     const stored = storeBytes(host, sequenceOf(3));
     const twins = host.allocateOrThrow(3);
@@ -243,7 +225,7 @@ describe('the bytes of blocks', () => {
       expect([twins.bytes(index), stored.view(index)]).toEqual([pattern(1 + index), pattern(1 + index)]);
   });
 
-  it('stay mutable where their copy fails half-way, and nothing finds what it wrote', async () => {
+  it('keeps the target blocks mutable and unnamed if a copy fails half-way', async () => {
     const host = withMemory();
     const { disk, path } = withFile();
     const sequence = sequenceOf(3);
@@ -259,7 +241,7 @@ describe('the bytes of blocks', () => {
     expect(disk.available).toBe(5);
   });
 
-  it('are copied by hundreds at once, each as it is', async () => {
+  it('copies hundreds of blocks concurrently and correctly', async () => {
     const host = withMemory({ blockCount: 256 });
     const disk = withMemory({
       tier: 'disk',
@@ -268,7 +250,7 @@ describe('the bytes of blocks', () => {
     });
     const kept = await Promise.all(
       Array.from({ length: 256 }, async (_, seed) => {
-        const sequence = sequenceOf(1, seed * blockSize);
+        const sequence = sequenceOf(1, seed);
         const stored = storeBytes(host, sequence, seed);
         const below = disk.allocateOrThrow(1);
         await disk.copy(stored, below);
@@ -278,7 +260,7 @@ describe('the bytes of blocks', () => {
     for (const [seed, blocks] of kept.entries()) expect(Buffer.compare(await blocks.read(0), pattern(seed))).toBe(0);
   });
 
-  it('are held for as long as a copy needs them, whoever lets go meanwhile', async () => {
+  it('keeps blocks until a copy ends, even if they are disposed of or the copy is aborted', async () => {
     const big: BlockLayout = { layers: 16, heads: 8, headDim: 64, elementType: 'float32' };
     // Long enough to be caught in the middle.
     const blockCount = 64;
@@ -299,7 +281,7 @@ describe('the bytes of blocks', () => {
     const refused = expect(target.write(0, new Uint8Array(disk.blockBytes))).rejects.toThrow(
       expect.objectContaining({ name: 'BlockStateError' }),
     );
-    // Nothing was awaited since the copy began, so it is still under way.
+    // Nothing was awaited since the copy began, so it is still in flight.
     stored.dispose();
     target.dispose();
     expect([host.allocate(1), disk.allocate(1)]).toEqual([null, null]);

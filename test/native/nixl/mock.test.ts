@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { beforeAll, describe, expect, type TestContext, test } from 'vitest';
+import { beforeAll, describe, expect, it, type TestContext } from 'vitest';
 
 import { Child, type ChildEvent } from '../../helpers/child.js';
 import { buildNixlTests, nixlLibrary, type Ran, runRows, type Sanitizers } from '../../helpers/nixl/native-suite.js';
@@ -9,10 +9,10 @@ const BUILD_MS = 600_000;
 const LIVES = { 'address,undefined': 2000, thread: 200 };
 const AGENTS = { 'address,undefined': 200, thread: 50 };
 const FUZZ_SECONDS = '10';
-// Where nothing listens.
+// A port on which nothing listens.
 const STORE = { NIXL_ETCD_ENDPOINTS: 'http://127.0.0.1:1' };
 
-/** Each call that needs more than the least, its feature, and a function that it would have called. */
+/** Each call that needs an optional feature, the feature, and a function that the call would use. */
 const NEEDS = [
   ['blocks', 'preparedLists', 'nixl_capi_prep_xfer_dlist'],
   ['partial', 'partialMetadata', 'nixl_capi_get_local_partial_md'],
@@ -26,19 +26,19 @@ const NEEDS = [
   ['custom', 'customParam', 'nixl_capi_opt_args_set_custom_param'],
 ] as const;
 
-function expectRows({ complaints, rows }: Ran, least: number): void {
+function expectRows({ complaints, rows }: Ran, min: number): void {
   expect(complaints).toEqual([]);
-  expect(rows).toBeGreaterThan(least);
+  expect(rows).toBeGreaterThan(min);
 }
 
-/** Rows that a program left out are a skip with its reason, but where they must be there. */
+/** Skips the test with the reason if the program left rows out, unless they are required. */
 function expectAll({ notes }: Ran, about: string, context: TestContext, always = false): void {
   const left = notes.filter((note) => note.startsWith(`no ${about}`));
   if (left.length > 0 && !always) context.skip(left.join('; '));
   expect(left).toEqual([]);
 }
 
-// The mock promises what NIXL was seen to do: both run the same rows, and a row that only one of them holds fails here.
+// The mock must behave as NIXL does: both run the same rows, and a row that only one of them passes fails here.
 describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsanitize=%s', (sanitizers: Sanitizers) => {
   let folder: string;
 
@@ -46,30 +46,32 @@ describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsan
     folder = await buildNixlTests(sanitizers);
   }, BUILD_MS);
 
-  describe.each(['mock', 'mock:delayed', 'mock:at-once'])('%s', (mode) => {
+  describe.each(['mock', 'mock:delayed', 'mock:immediate'])('%s', (mode) => {
     let ran: Ran;
 
     beforeAll(async () => {
       ran = await runRows(join(folder, 'matrix'), [mode]);
     }, BUILD_MS);
 
-    test('behaves as the matrix says', () => expectRows(ran, 230));
+    it('passes every row of the matrix', () => expectRows(ran, 230));
 
-    test('also while transfers are under way', (context) =>
-      expectAll(ran, 'rows for active transfers', context, mode !== 'mock:at-once'));
+    it('passes the rows for transfers in flight', (context) =>
+      expectAll(ran, 'rows for active transfers', context, mode !== 'mock:immediate'));
 
-    test('also with a store that is not there', { timeout: BUILD_MS }, async () =>
+    it('passes the rows for a store that does not exist', { timeout: BUILD_MS }, async () =>
       expectRows(await runRows(join(folder, 'matrix'), [mode, 'store'], STORE), 6),
     );
   });
 
-  test('the agent above it: every entry that the binding calls, ended well and badly', {
+  it('passes the tests of the agent: every entry of the binding, with success and failure', {
     timeout: BUILD_MS,
   }, async () => {
     expectRows(await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]), 170);
   });
 
-  test('late copies, lost peers, failures on demand and fake GPUs', { timeout: BUILD_MS }, async () => {
+  it('passes the tests of late copies, lost peers, failures on demand and simulated GPUs', {
+    timeout: BUILD_MS,
+  }, async () => {
     expectRows(
       await runRows(join(folder, 'mock_test'), [
         String(LIVES[sanitizers]),
@@ -88,12 +90,12 @@ describe('native/nixl', () => {
     folder = await buildNixlTests('address,undefined');
   }, BUILD_MS);
 
-  test('reads damaged metadata and wild descriptor lists without harm', { timeout: BUILD_MS }, async () => {
+  it('survives damaged metadata and invalid descriptor lists', { timeout: BUILD_MS }, async () => {
     const { stdout } = await execute(join(folder, 'fuzz'), [FUZZ_SECONDS]);
     expect(Number(/(\d+) runs/.exec(stdout)?.[1])).toBeGreaterThan(1000);
   });
 
-  test('defines no function of the library', async () => {
+  it('defines no function of the library', async () => {
     const { stdout } = await execute('nm', ['--defined-only', join(folder, 'libbackend.a')], {
       maxBuffer: 64 * 1024 * 1024,
     });
@@ -115,25 +117,26 @@ describe('native/nixl', () => {
     const needed = (context: TestContext): Ran =>
       ran ?? context.skip('the wheel nixl-cu12 is not installed (npm run setup)');
 
-    test('behaves as the matrix says', (context) => expectRows(needed(context), 230));
+    it('passes every row of the matrix', (context) => expectRows(needed(context), 230));
 
-    test('also while transfers are under way', (context) =>
+    it('passes the rows for transfers in flight', (context) =>
       expectAll(needed(context), 'rows for active transfers', context));
 
-    test('also without a GPU', (context) => expectAll(needed(context), 'rows for the absence of a GPU', context));
+    it('passes the rows for a machine without a GPU', (context) =>
+      expectAll(needed(context), 'rows for the absence of a GPU', context));
 
-    test('also past the page cache', (context) => expectAll(needed(context), 'row for direct', context));
+    it('passes the rows for direct I/O', (context) => expectAll(needed(context), 'row for direct', context));
 
-    test('also with a store that is not there', { timeout: BUILD_MS }, async (context) => {
+    it('passes the rows for a store that does not exist', { timeout: BUILD_MS }, async (context) => {
       needed(context);
       expectRows(await runRows(join(folder, 'matrix'), [nixlLibrary as string, 'store'], { ...env, ...STORE }), 6);
     });
   });
 });
 
-/** The functions without which nothing works are 74; a library may have no other. */
-describe('a library that lacks all that may be lacking', () => {
-  let told: ChildEvent & {
+/** The feature `core` has 74 functions. A library may have no others. */
+describe('a library without optional features', () => {
+  let result: ChildEvent & {
     ends: Record<string, { code: string; reason: string; message: string }>;
     features: Record<string, string[]>;
   };
@@ -142,28 +145,28 @@ describe('a library that lacks all that may be lacking', () => {
     const library = join(await buildNixlTests('address,undefined'), 'bare.so');
     const child = Child.program('test/helpers/nixl/programs/bare.ts', [library]);
     try {
-      told = (await child.event('done', {}, 60_000)) as typeof told;
+      result = (await child.event('done', {}, 60_000)) as typeof result;
     } finally {
       await child.stop();
     }
   }, BUILD_MS);
 
-  test('is loaded, moves bytes and tells messages', () => {
-    expect(told).toMatchObject({ kind: 'real', functions: 74, byte: 7, note: 'there', leaked: false });
-    expect(told['metadata']).toBeGreaterThan(20);
+  it('is loaded, moves bytes and receives messages', () => {
+    expect(result).toMatchObject({ kind: 'real', functions: 74, byte: 7, note: 'there', leaked: false });
+    expect(result['metadata']).toBeGreaterThan(20);
   });
 
-  test('is reported with the symbols of each feature that it lacks', () => {
-    expect(told.features['core']).toEqual([]);
-    for (const [, feature, symbol] of NEEDS) expect(told.features[feature]).toContain(symbol);
-    expect(told.features['memView']).toHaveLength(6);
-    expect(told.features['detailedStatus']).toEqual(['_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH']);
+  it('reports the missing symbols of each feature', () => {
+    expect(result.features['core']).toEqual([]);
+    for (const [, feature, symbol] of NEEDS) expect(result.features[feature]).toContain(symbol);
+    expect(result.features['memView']).toHaveLength(6);
+    expect(result.features['detailedStatus']).toEqual(['_ZNK9nixlAgent13getXferStatusEP12nixlXferReqH']);
   });
 
-  test.each(NEEDS)('refuses %s for want of %s, naming %s', (call, feature, symbol) => {
-    const end = told.ends[call];
+  it.each(NEEDS)('rejects %s without the feature %s, and names %s', (call, feature, symbol) => {
+    const end = result.ends[call];
     expect(end).toMatchObject({ code: 'DYN_NOT_IMPLEMENTED', reason: 'nixl.not_supported' });
     expect(end?.message).toContain(symbol);
-    expect(end?.message).toContain((told.features[feature] as string[]).join(', '));
+    expect(end?.message).toContain((result.features[feature] as string[]).join(', '));
   });
 });

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
 import { execute, root } from '../../helpers/project.js';
 
@@ -17,7 +17,7 @@ const MOVE = `
   await Promise.all([a.close(), b.close()]);
 `;
 
-// For work on NIXL, and for machines that move memory and nothing else. Unoptimised, since only its making is tried.
+// This build is for work on NIXL, and for machines that only move memory. It is unoptimised: only the build is tested.
 describe('the addon with NIXL only', () => {
   beforeAll(async () => {
     const options = [
@@ -31,7 +31,7 @@ describe('the addon with NIXL only', () => {
     });
   }, BUILD_MS);
 
-  test('is built without Rust, is loaded, and moves bytes', async () => {
+  it('is built without Rust, is loaded, and moves bytes', async () => {
     const env = { ...process.env, DYNAMO_NODE_PREBUILD: FOLDER };
     const { stdout } = await execute(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', MOVE], {
       cwd: root,

@@ -1,6 +1,3 @@
-import { describe, expect, it } from 'vitest';
-import { unpack } from '../../../lib/addon/codec.js';
-import { invokeSync, native } from '../../../lib/addon/invoke.js';
 import {
   ClosedError,
   computeBlockHashes,
@@ -10,7 +7,10 @@ import {
   KvIndexer,
   RadixTree,
   type RouterEvent,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { unpack } from '../../../lib/addon/codec.js';
+import { invokeSync, native } from '../../../lib/addon/invoke.js';
 
 const tokens = Uint32Array.from({ length: 64 }, (_, index) => index);
 const hashes = computeBlockHashes(tokens, 4);
@@ -36,8 +36,8 @@ const removed = (workerId: bigint, from: number, to: number): RouterEvent => ({
 const rows = (scores: Iterable<{ workerId: bigint; dpRank: number; score: number }>): string[] =>
   [...scores].map(({ workerId, dpRank, score }) => `${workerId}/${dpRank}=${score}`).sort();
 
-describe('a radix tree', () => {
-  it('gives what each worker has of a prompt', () => {
+describe('RadixTree', () => {
+  it('returns how many blocks of a prompt each worker has', () => {
     using tree = new RadixTree();
     expect(tree.apply([stored(1n, 0, 4), stored(1n, 4, 8), stored(2n ** 64n - 1n, 0, 2, { dpRank: 3 })])).toBe(0);
     expect(rows(tree.findMatches(hashes))).toEqual(['1/0=8', `${2n ** 64n - 1n}/3=2`]);
@@ -48,7 +48,7 @@ describe('a radix tree', () => {
     expect(tree.workerIds).toEqual([1n, 2n ** 64n - 1n]);
   });
 
-  it('forgets what is removed, cleared or gone', () => {
+  it('drops removed and cleared blocks, and those of removed workers', () => {
     using tree = new RadixTree();
     tree.apply([stored(1n, 0, 8), stored(2n, 0, 8), stored(3n, 0, 8, { dpRank: 1 }), stored(3n, 0, 8)]);
     tree.apply([removed(1n, 6, 8), { kind: 'cleared', workerId: 2n }]);
@@ -58,13 +58,13 @@ describe('a radix tree', () => {
     expect(rows(tree.findMatches(hashes))).toEqual(['1/0=6']);
   });
 
-  it('counts what it refuses', () => {
+  it('counts rejected events', () => {
     using tree = new RadixTree();
     expect(tree.apply([stored(1n, 4, 8), stored(1n, 0, 4)])).toBe(1);
     expect(tree.findMatches(hashes).get(1n)).toBe(4);
   });
 
-  it('comes back from its dump', () => {
+  it('is rebuilt from its dump', () => {
     using tree = new RadixTree();
     tree.apply([stored(1n, 0, 8), stored(2n, 0, 4), stored(2n, 4, 6, { dpRank: 0 })]);
     using copy = new RadixTree();
@@ -73,7 +73,7 @@ describe('a radix tree', () => {
     expect(copy.size).toBe(tree.size);
   });
 
-  it('ends early, where it is asked to, behind what one worker alone has up to a fork', () => {
+  it('stops early, if requested, at a fork after the blocks of one worker', () => {
     using tree = new RadixTree();
     const other = computeBlockHashes(
       tokens.map((id, at) => (at < 16 ? id : id + 1000)),
@@ -81,18 +81,18 @@ describe('a radix tree', () => {
     );
     const fork = { tokensHashes: other.subarray(4), blockHashes: computeSequenceHashes(other).subarray(4) };
     const early = () => rows(tree.findMatches(hashes, { earlyExit: true }));
-    // Without a fork its score is whole.
+    // Without a fork its score is exact.
     tree.apply([stored(1n, 0, 2), stored(1n, 2, 16), stored(2n, 0, 2)]);
     expect(early()).toEqual(['1/0=16', '2/0=2']);
     tree.apply([stored(1n, 4, 16, fork as never)]);
     expect(early()).toEqual(['1/0=4', '2/0=2']);
     expect(rows(tree.findMatches(hashes))).toEqual(['1/0=16', '2/0=2']);
-    // Behind the fork as long as two have the beginning.
+    // It continues after the fork while two workers have the beginning.
     tree.apply([stored(2n, 2, 6)]);
     expect(early()).toEqual(['1/0=16', '2/0=6']);
   });
 
-  it('throws once it is disposed of', () => {
+  it('throws ClosedError after dispose', () => {
     const tree = new RadixTree();
     tree.dispose();
     tree.dispose();
@@ -103,7 +103,7 @@ describe('a radix tree', () => {
 });
 
 describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of kind %s', (kind) => {
-  it('gives what each worker has, and forgets', async () => {
+  it('returns the blocks of each worker, and drops removed ones', async () => {
     await using index = new KvIndexer({ blockSize: 4, kind, threads: 2, jumpSize: 4 });
     await index.apply([stored(1n, 0, 4), stored(1n, 4, 8), stored(2n, 0, 2, { dpRank: 3 }), stored(3n, 0, 16)]);
     expect(rows(await index.findMatches(hashes))).toEqual(['1/0=8', '2/3=2', '3/0=16']);
@@ -115,7 +115,7 @@ describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of
     expect(rows(await index.findMatches(hashes))).toEqual(['1/0=6']);
   });
 
-  it('comes back from its dump', async () => {
+  it('is rebuilt from its dump', async () => {
     await using index = new KvIndexer({ blockSize: 4, kind });
     await index.apply([stored(1n, 0, 8), stored(2n, 0, 4), stored(2n, 4, 6)]);
     await using copy = new KvIndexer({ blockSize: 4, kind });
@@ -123,7 +123,7 @@ describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of
     expect(rows(await copy.findMatches(hashes))).toEqual(['1/0=8', '2/0=6']);
   });
 
-  it('reads in place, or says that it cannot', async () => {
+  it('matches synchronously, or rejects that for kind radix', async () => {
     await using index = new KvIndexer({ blockSize: 4, kind });
     await index.apply([stored(1n, 0, 8)]);
     if (kind === 'radix')
@@ -131,7 +131,7 @@ describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of
     else expect(rows(index.findMatchesSync(hashes))).toEqual(['1/0=8']);
   });
 
-  it('fails once it is closed', async () => {
+  it('rejects calls after close with ClosedError', async () => {
     const index = new KvIndexer({ blockSize: 4, kind });
     const handle = index.findMatches(hashes);
     await handle;
@@ -142,7 +142,7 @@ describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of
 });
 
 describe('an approximate indexer', () => {
-  it('believes what was routed until its time is over', async () => {
+  it('keeps routed blocks until they expire', async () => {
     await using index = new KvIndexer({ blockSize: 4, kind: 'approximate', ttlMs: 300 });
     await index.routed(7n, hashes.subarray(0, 5), 1);
     const { waitFor } = await import('../../helpers/wait.js');
@@ -152,41 +152,43 @@ describe('an approximate indexer', () => {
       (all) => all[0] === '7/1=5',
     );
     await waitFor(
-      'their end',
+      'no routed blocks',
       async () => rows(await index.findMatches(hashes)),
       (all) => all.length === 0,
     );
   });
 });
 
-describe('an indexer’s options', () => {
+describe('the options of an indexer', () => {
   it('are checked', () => {
     expect(() => new KvIndexer({ blockSize: 0 })).toThrow(/KvIndexer options\.blockSize/);
     expect(() => new KvIndexer({ blockSize: 4, kind: 'flat' as never })).toThrow(/options\.kind/);
   });
 });
 
-it('the documented defaults of a router are the crates’', () => {
-  const crates = unpack(invokeSync(native.routerDefaults, 'test')) as object;
-  for (const [name, value] of Object.entries(crates))
-    expect({ [name]: KV_ROUTER_DEFAULTS[name as never] }).toEqual({ [name]: value });
-  const silent = Object.entries(KV_ROUTER_DEFAULTS).filter(([name]) => !(name in crates));
-  // What the crates leave out of a card where it is the default, or always.
-  expect(silent.map(([name]) => name).sort()).toEqual([
-    'conditional_disagg_decode_busy_threshold',
-    'conditional_disagg_eff_isl_ratio_threshold',
-    'conditional_disagg_eff_isl_threshold',
-    'conditional_disagg_enabled',
-    'conditional_disagg_policy',
-    'conditional_disagg_prefill_busy_threshold',
-    'decode_active_request_weight',
-    'enable_session_prefix_index',
-    'router_approximate_cache_policy',
-    'router_decode_policy',
-    'router_prefill_policy',
-    'router_tracking_hash',
-    'router_tracking_key_file',
-    'router_tracking_key_id',
-    'shared_cache_multiplier',
-  ]);
+describe('KV_ROUTER_DEFAULTS', () => {
+  it('contains the defaults of the crates', () => {
+    const crates = unpack(invokeSync(native.routerDefaults, 'test')) as object;
+    for (const [name, value] of Object.entries(crates))
+      expect({ [name]: KV_ROUTER_DEFAULTS[name as never] }).toEqual({ [name]: value });
+    const silent = Object.entries(KV_ROUTER_DEFAULTS).filter(([name]) => !(name in crates));
+    // The crates omit these from a card, always or if they have the default value.
+    expect(silent.map(([name]) => name).sort()).toEqual([
+      'conditional_disagg_decode_busy_threshold',
+      'conditional_disagg_eff_isl_ratio_threshold',
+      'conditional_disagg_eff_isl_threshold',
+      'conditional_disagg_enabled',
+      'conditional_disagg_policy',
+      'conditional_disagg_prefill_busy_threshold',
+      'decode_active_request_weight',
+      'enable_session_prefix_index',
+      'router_approximate_cache_policy',
+      'router_decode_policy',
+      'router_prefill_policy',
+      'router_tracking_hash',
+      'router_tracking_key_file',
+      'router_tracking_key_id',
+      'shared_cache_multiplier',
+    ]);
+  });
 });

@@ -23,8 +23,8 @@ async function listening(name: string): Promise<NixlAgent> {
   return agent;
 }
 
-describe('metadata that agents exchange by themselves', () => {
-  it('goes through sockets, fetched and sent', async (context) => {
+describe('metadata exchange between agents', () => {
+  it('fetches and sends through sockets', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     const [portA, portB] = [await freePort(), await freePort()];
@@ -46,29 +46,29 @@ describe('metadata that agents exchange by themselves', () => {
     expect(sameBytes(viewOf(mine), viewOf(theirs))).toBe(true);
   });
 
-  it('goes through sockets in part: what is not told cannot be reached', async (context) => {
+  it('sends partial metadata through sockets: other regions cannot be reached', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     const [a, portB] = [await listening('a'), await freePort()];
     const b = await NixlAgent.create(uniqueName('b'), { library: libraryOf('ucx'), listenPort: portB });
     onTestFinished(async () => void (await b.close()));
-    const [told, hidden, theirs] = [await a.allocate(4096), await a.allocate(4096), await b.allocate(4096)];
+    const [shared, hidden, theirs] = [await a.allocate(4096), await a.allocate(4096), await b.allocate(4096)];
     const to = { host: '127.0.0.1', port: portB };
-    // A part alone does not tell where the agent is reached.
+    // Partial metadata does not contain the connection.
     await a.sendMetadata(to, { regions: [] });
-    await a.sendMetadata(to, { regions: [told] });
+    await a.sendMetadata(to, { regions: [shared] });
     const peer = await b.accept(a.name, { timeoutMs: 20_000 });
     pattern(viewOf(theirs), 4);
     await waitFor(
-      'the part that was told',
+      'the shared region',
       () =>
-        b.write(theirs, peer.memory(told.descriptor())).then(
+        b.write(theirs, peer.memory(shared.descriptor())).then(
           () => undefined,
           (error: NixlError) => error,
         ),
       (error) => error === undefined,
     );
-    expect(sameBytes(viewOf(told), viewOf(theirs))).toBe(true);
+    expect(sameBytes(viewOf(shared), viewOf(theirs))).toBe(true);
     await expect(b.write(theirs, peer.memory(hidden.descriptor()))).rejects.toMatchObject({ reason: 'nixl.range' });
     await a.sendMetadata(to, { regions: [hidden] });
     await waitFor('the rest', () =>
@@ -80,7 +80,7 @@ describe('metadata that agents exchange by themselves', () => {
     expect(sameBytes(viewOf(hidden), viewOf(theirs))).toBe(true);
   });
 
-  it('does not keep a process whose etcd is not there: each call ends by its limit or with an error', async (context) => {
+  it('ends each call by its limit or with an error if etcd does not answer', async (context) => {
     const missing = nixlMissing();
     if (missing !== undefined) context.skip(missing);
     const env = { NIXL_ETCD_ENDPOINTS: `http://127.0.0.1:${await freePort()}`, NIXL_LOG_LEVEL: 'FATAL' };
@@ -92,7 +92,7 @@ describe('metadata that agents exchange by themselves', () => {
     expect(await child.exit()).toMatchObject({ code: 0, signal: null });
   });
 
-  it('goes through etcd, whole', async (context) => {
+  it('sends full metadata through etcd', async (context) => {
     const missing = nixlMissing() ?? serversMissing('etcd');
     if (missing !== undefined) context.skip(missing);
     const etcd = await Server.etcd();
@@ -112,7 +112,7 @@ describe('metadata that agents exchange by themselves', () => {
     });
     await b.withdrawMetadata();
     await waitFor(
-      'what was withdrawn to be found no more',
+      'the end of the withdrawn metadata',
       async () => {
         await using c = await NixlAgent.create(uniqueName('c'), { library: libraryOf('ucx') });
         return await c.fetch(b.name, undefined, { timeoutMs: 2000 }).then(

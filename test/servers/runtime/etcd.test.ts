@@ -8,9 +8,9 @@ import { Server, serversMissing } from '../../helpers/servers.js';
 import { waitFor, within } from '../../helpers/wait.js';
 
 const missing = serversMissing('etcd');
-/** Long enough for a runtime that lives to keep it on a loaded machine. */
+/** Long enough for a live runtime to keep it on a loaded machine. */
 const LEASE_SECONDS = 15;
-/** Of those that lose it. */
+/** For runtimes that lose it. */
 const SHORT_LEASE_SECONDS = 3;
 
 type Numbers = Client<NumbersRequest, NumbersItem>;
@@ -31,7 +31,7 @@ async function runtimeOn(server: Server, leaseTtlSeconds?: number): Promise<Dist
   return runtime;
 }
 
-/** A worker in a process of its own. */
+/** A worker in a separate process. */
 function workerOn(server: Server, path: string, leaseTtlSeconds = LEASE_SECONDS): Child {
   const runtime = { discovery: { kind: 'etcd', endpoints: [server.url], leaseTtlSeconds }, host: '127.0.0.1' };
   const child = Child.program('test/helpers/runtime/programs/worker.ts', [JSON.stringify({ path, runtime })]);
@@ -45,7 +45,7 @@ async function clientOf(runtime: DistributedRuntime, path: string): Promise<Numb
   return client;
 }
 
-/** The keys that etcd holds, by its own HTTP interface. */
+/** The keys in etcd, by its own HTTP interface. */
 async function keys(server: Server): Promise<string[]> {
   const base64 = (text: string): string => Buffer.from(text).toString('base64');
   const body = JSON.stringify({ key: base64('\0'), range_end: base64('\0'), keys_only: true });
@@ -54,7 +54,7 @@ async function keys(server: Server): Promise<string[]> {
   return kvs.map(({ key }) => Buffer.from(key, 'base64').toString());
 }
 
-/** The lifetime in seconds of the lease that keeps a key whose name holds `part`. */
+/** The lifetime in seconds of the lease of a key whose name contains `part`. */
 async function leaseTtl(server: Server, part: string): Promise<number> {
   const post = async (path: string, body: object): Promise<unknown> =>
     (await fetch(`${server.url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
@@ -75,7 +75,7 @@ describe('discovery on etcd', () => {
   });
   afterAll(() => server?.remove());
 
-  it('an endpoint that is served has a key in etcd, and none once it is closed', async () => {
+  it('has a key of a served endpoint, until the endpoint is closed', async () => {
     const runtime = await runtimeOn(server);
     expect(runtime.config.discovery).toBe('etcd');
     const served = await runtime.endpoint('etcd.plain.generate').serve(() => 1);
@@ -104,7 +104,7 @@ describe('discovery on etcd', () => {
         discovery: { kind: 'etcd', endpoints: [url], leaseTtlSeconds: 7 },
       }),
     ],
-  ])('a process finds etcd and has a lease of seven seconds by %s', async (_, told) => {
+  ])('is found, with a lease of seven seconds, by %s', async (_, told) => {
     const { env = {}, discovery } = told(server.url);
     const path = 'etcd.told.generate';
     const child = Child.program(
@@ -120,7 +120,7 @@ describe('discovery on etcd', () => {
     expect((await keys(server)).filter((key) => key.includes('etcd/told/generate'))).toEqual([]);
   });
 
-  it('a watch tells of each worker that comes and goes, in other processes too', async () => {
+  it('reports each worker that starts and ends, in other processes too', async () => {
     const runtime = await runtimeOn(server);
     const client = await clientOf(runtime, 'etcd.watched.generate');
     const changes: InstanceChange[] = [];
@@ -149,7 +149,7 @@ describe('discovery on etcd', () => {
     await within(20_000, 'the end of the watch', watching);
   });
 
-  it('a worker that is killed leaves when its lease runs out', async () => {
+  it('removes a killed worker when its lease expires', async () => {
     const runtime = await runtimeOn(server);
     const client = await clientOf(runtime, 'etcd.killed.generate');
     const worker = workerOn(server, 'etcd.killed.generate', SHORT_LEASE_SECONDS);
@@ -166,7 +166,7 @@ describe('discovery on etcd', () => {
     await expect(client.collect({ call: 1, items: 1 })).rejects.toMatchObject({ code: 'DYN_UNAVAILABLE' });
   });
 
-  it('an endpoint that unregisters keeps its runtime, and comes back under its id', async () => {
+  it('removes an unregistered endpoint and adds it again under its id', async () => {
     const runtime = await runtimeOn(server);
     const endpoint = runtime.endpoint<NumbersRequest, NumbersItem>('etcd.sleeping.generate');
     await endpoint.serve(({ call }) => ({ call, index: 0 }));
@@ -184,7 +184,7 @@ describe('discovery on etcd', () => {
 });
 
 describe('etcd stopped and started again under load', () => {
-  it('away for less than a lease: no call fails, registrations keep, and workers are found again', async () => {
+  it('for less than a lease: no call fails, registrations remain, and workers are found again', async () => {
     const server = await Server.etcd();
     onTestFinished(() => server.remove());
     const leaseSeconds = 60;
@@ -222,7 +222,7 @@ describe('etcd stopped and started again under load', () => {
     expect(await second.exit()).toMatchObject({ code: 0 });
   });
 
-  it('away for longer than a lease: the runtime that lost it gives typed errors, and a new one works', async () => {
+  it('for longer than a lease: the runtime that lost it fails with typed errors, and a new one works', async () => {
     const server = await Server.etcd();
     onTestFinished(() => server.remove());
     const runtime = await runtimeOn(server, SHORT_LEASE_SECONDS);
@@ -249,7 +249,7 @@ describe('etcd stopped and started again under load', () => {
     const next = await runtimeOn(server);
     await next.endpoint<NumbersRequest, NumbersItem>('etcd.lost.generate').serve(({ call }) => ({ call, index: 7 }));
     const again = await clientOf(next, 'etcd.lost.generate');
-    // The server counts a lease anew from its start, and only then forgets whom nobody keeps alive.
+    // The server restarts the lifetime of a lease at its own start, and removes expired owners only after that.
     const left = await waitFor(
       'the instances',
       () => again.instances(),

@@ -17,7 +17,7 @@ import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { failures, Traffic } from '../../helpers/runtime/traffic.js';
 import type { NumbersItem, NumbersRequest } from '../../helpers/runtime/worker-protocol.js';
 import { Server, serversMissing } from '../../helpers/servers.js';
-import { least, waitFor, within } from '../../helpers/wait.js';
+import { lowest, waitFor, within } from '../../helpers/wait.js';
 
 const missing = serversMissing('etcd', 'nats-server');
 
@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => nats?.remove());
 beforeEach(({ skip }) => skip(missing !== undefined, missing));
 
-/** The options of a runtime whose requests and events travel on NATS. */
+/** The options of a runtime with requests and events on NATS. */
 const planes = () =>
   ({ requestPlane: 'nats', eventPlane: 'nats', natsServer: nats.url, host: '127.0.0.1', inhibitedSeconds: 0 }) as const;
 
@@ -56,7 +56,7 @@ const NATS_TLS_VARIABLES: Record<keyof NatsTls, string> = {
   insecure: 'NATS_TLS_INSECURE',
 };
 
-/** Listens to all that goes over a server: gives what tells the subjects of all messages that have come there until it is asked. */
+/** Listens to all messages of a server. Returns a function that stops and returns their subjects. */
 async function listen({ port }: Server): Promise<() => Promise<string[]>> {
   let text = '';
   const socket = connect(port, '127.0.0.1');
@@ -86,7 +86,7 @@ async function clientOf(runtime: DistributedRuntime, path: string): Promise<Numb
 }
 
 describe('the request plane on NATS', () => {
-  it('a worker in another process answers in order, and says which transport it has', async () => {
+  it('answers from another process in order, with its transport in the instance', async () => {
     const dir = temporaryFolder();
     const runtime = await runtimeIn(dir);
     expect(runtime.config).toMatchObject({ requestPlane: 'nats', eventPlane: 'nats' });
@@ -106,7 +106,7 @@ describe('the request plane on NATS', () => {
     expect(await worker.event('closed')).toMatchObject({ accepted: 2, whole: 1, failed: 1, cut: 0 });
   });
 
-  it('id, metadata and the loss of the caller reach the handler', async () => {
+  it('passes id, metadata and the loss of the caller to the handler', async () => {
     const runtime = await runtimeIn(temporaryFolder());
     let context: RequestContext | undefined;
     let returned = false;
@@ -132,7 +132,7 @@ describe('the request plane on NATS', () => {
     expect((context?.signal.reason as RequestCancelled).kind).toMatch(/^(killed|stopped)$/);
   });
 
-  it('a request larger than the server takes is a typed error, and the next one is answered', async () => {
+  it('rejects a request over the limit of the server with a typed error, and answers the next one', async () => {
     const runtime = await runtimeIn(temporaryFolder());
     await runtime.endpoint<string, number>('nats.large.generate').serve((value) => value.length);
     const client = await runtime.endpoint<string, number>('nats.large.generate').client();
@@ -140,18 +140,18 @@ describe('the request plane on NATS', () => {
     const tooLarge = {
       code: 'DYN_PAYLOAD_TOO_LARGE',
       retryable: false,
-      message: expect.stringMatching(/larger than the NATS server takes \(max_payload/),
+      message: expect.stringMatching(/exceeds the limit of the NATS server \(max_payload/),
     };
     await expect(client.unary('x'.repeat(4 << 20))).rejects.toMatchObject(tooLarge);
     expect(await client.unary('x'.repeat(1 << 19))).toBe(1 << 19);
   });
 
-  it('a request that is a stream comes whole, and does not look so where its caller left', async () => {
+  it('delivers a bidirectional request, and reports an incomplete one if its caller left', async () => {
     const dir = temporaryFolder();
     await expectConversations(await runtimeIn(dir), await runtimeIn(dir), 'nats.conversation.generate');
   });
 
-  it.for(['options', 'variables'])('over TLS, with a certificate on both sides, by %s', async (by, { skip }) => {
+  it.for(['options', 'variables'])('uses TLS with a certificate on both sides, by %s', async (by, { skip }) => {
     skip(opensslMissing !== undefined, opensslMissing);
     const folder = temporaryFolder();
     await certificate(folder, 'authority');
@@ -214,8 +214,8 @@ describe('the request plane on NATS', () => {
     }
   });
 
-  it('a worker killed in mid-stream is a typed Disconnected within a second', async () => {
-    expect(await least(1000, killed)).toBeLessThan(1000);
+  it('fails with a typed Disconnected within a second if the worker is killed mid-stream', async () => {
+    expect(await lowest(1000, killed)).toBeLessThan(1000);
   });
 
   const killed = async (): Promise<number> => {
@@ -238,7 +238,7 @@ describe('the request plane on NATS', () => {
     return endedMs;
   };
 
-  it('with etcd beside it: two workers share the calls', async () => {
+  it('distributes calls to two workers with discovery on etcd', async () => {
     const etcd = await Server.etcd();
     onTestFinished(() => etcd.remove());
     const discovery = { kind: 'etcd', endpoints: [etcd.url], leaseTtlSeconds: 10 } as const;
@@ -258,7 +258,7 @@ describe('the request plane on NATS', () => {
 });
 
 describe('the event plane on NATS', () => {
-  it('an event larger than the server takes is a typed error, and the next one arrives', async () => {
+  it('rejects an event over the limit of the server with a typed error, and delivers the next one', async () => {
     const runtime = await runtimeIn(temporaryFolder());
     const place = runtime.namespace('nats').component('large');
     await using events = await place.subscribe<Uint8Array>('bytes');
@@ -266,7 +266,7 @@ describe('the event plane on NATS', () => {
     await expect(publisher.publish(new Uint8Array(2 << 20))).rejects.toMatchObject({
       code: 'DYN_PAYLOAD_TOO_LARGE',
       message: expect.stringMatching(
-        /has 209\d{4} bytes with what is around it, the NATS server takes 1048576 \(max_payload/,
+        /has 209\d{4} bytes with its envelope, but the NATS server accepts 1048576 \(max_payload/,
       ),
       details: { type: 'size_limit', limit: 1 << 20, actual: expect.any(Number), variable: 'max_payload' },
     });
@@ -274,7 +274,7 @@ describe('the event plane on NATS', () => {
     expect([...(await within(20_000, 'the next event', events.next())).value.data]).toEqual([7]);
   });
 
-  it('events arrive in order, without a gap, in their own scope only', async () => {
+  it('delivers events in order, without a gap, and only in their own scope', async () => {
     const runtime = await runtimeIn(temporaryFolder());
     const component = runtime.namespace('nats').component('events');
     await using events = await component.subscribe<number>('ticks');
@@ -298,7 +298,7 @@ describe('the event plane on NATS', () => {
   });
 });
 
-describe('a process that is told of NATS', () => {
+describe('a process with NATS', () => {
   it.each<[string, (url: string) => NodeJS.ProcessEnv, (url: string) => RuntimeOptions, RegExp[]]>([
     [
       'requests',
@@ -319,7 +319,7 @@ describe('a process that is told of NATS', () => {
       [/^env_worker\.generate/, /^namespace\.env\.ticks$/],
     ],
     ['neither', (url) => ({ NATS_SERVER: url }), (natsServer) => ({ natsServer }), []],
-  ])('by variables alone does what it does by options: %s', async (_, env, options, expected) => {
+  ])('is configured by variables as by options: %s', async (_, env, options, expected) => {
     const subjects = await listen(nats);
     const ways = [
       {
@@ -342,7 +342,7 @@ describe('a process that is told of NATS', () => {
       expect({ answer, heard }).toEqual({ answer: 'HELLO', heard: 'tick' });
       configs.push(config);
       expect(await child.exit()).toMatchObject({ code: 0 });
-      // Answers come back over NATS too, to an inbox of their own.
+      // Answers also come back over NATS, to a separate inbox.
       const seen = (await subjects()).slice(before).filter((subject) => !subject.startsWith('_INBOX.'));
       expect(seen.filter((subject) => !expected.some((one) => one.test(subject)))).toEqual([]);
       for (const one of expected) expect(seen).toContainEqual(expect.stringMatching(one));
@@ -353,7 +353,7 @@ describe('a process that is told of NATS', () => {
   it.each([
     ['$NATS_SERVER', { NATS_SERVER: 'nats://127.0.0.1:1' }, {}],
     ['natsServer', {}, { natsServer: 'nats://127.0.0.1:1' }],
-  ])('does not start where %s is of no server', async (_, env, options) => {
+  ])('does not start if %s has no server', async (_, env, options) => {
     const more = {
       OPTIONS: JSON.stringify({ discovery: { kind: 'mem' }, host: '127.0.0.1', connectTimeoutMs: 1000, ...options }),
     };
@@ -365,7 +365,7 @@ describe('a process that is told of NATS', () => {
 });
 
 describe('NATS stopped and started again under load', () => {
-  it('streams on their way end whole; calls meanwhile are typed errors or answered; all is well behind it', async () => {
+  it('completes streams in flight; calls are answered or fail with typed errors; later calls succeed', async () => {
     const dir = temporaryFolder();
     const runtime = await runtimeIn(dir);
     const worker = workerIn({ kind: 'file', dir }, 'nats.restarted.generate');
@@ -396,7 +396,8 @@ describe('NATS stopped and started again under load', () => {
     );
     const outcomes = await traffic.end();
     console.log(
-      `${outcomes.length} calls over a restart of NATS (${Math.round(startedAt - stoppedAt)} ms away): failures ${JSON.stringify(failures(outcomes))}`,
+      `${outcomes.length} calls during a restart of NATS (${Math.round(startedAt - stoppedAt)} ms away): ` +
+        `failures ${JSON.stringify(failures(outcomes))}`,
     );
     expect(outcomes.filter(({ error, items }) => error !== undefined && (items > 0 || !DynamoError.is(error)))).toEqual(
       [],
@@ -407,7 +408,7 @@ describe('NATS stopped and started again under load', () => {
     const reading = events.next().then(({ value }) => (received = value.data));
     let published = 0;
     await waitFor(
-      'an event behind the restart',
+      'an event after the restart',
       async () => {
         await publisher.publish(published++);
         return received;

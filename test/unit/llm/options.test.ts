@@ -3,8 +3,8 @@ import { type FrontendOptions, frontendArgs } from '../../../lib/llm/frontend-op
 
 const args = (options: unknown) => frontendArgs('options', options as FrontendOptions);
 
-describe('options of a frontend', () => {
-  it('cross under the names of the native side', () => {
+describe('the options of a frontend', () => {
+  it('are passed with the names of the native side', () => {
     expect(
       args({
         port: 1,
@@ -48,7 +48,7 @@ describe('options of a frontend', () => {
     });
   });
 
-  it('are all taken as they are where the native side has the same name', () => {
+  it('are passed unchanged if the native side has the same name', () => {
     const same = {
       host: '127.0.0.1',
       port: 2,
@@ -115,7 +115,7 @@ describe('options of a frontend', () => {
     [
       { router: { busy: { activePrefillTokensShare: Infinity } } },
       RangeError,
-      'options.router.busy.activePrefillTokensShare: expected a finite number from 0 on, got Infinity',
+      'options.router.busy.activePrefillTokensShare: expected a finite number of at least 0, got Infinity',
     ],
     [
       { router: { kv: { router_temperature: Number.NaN } } },
@@ -129,7 +129,7 @@ describe('options of a frontend', () => {
     ],
     [{ engine: { kind: 'echo', modelName: 1 } }, TypeError, 'options.engine.modelName: expected a string, got 1'],
     [{ migrationLimit: -1 }, RangeError, 'options.migrationLimit'],
-  ])('%j is refused', (options, type, message) => {
+  ])('rejects %j', (options, type, message) => {
     expect(() => args(options)).toThrow(type);
     expect(() => args(options)).toThrow(message);
   });

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import type { NixlReport } from '../../../lib/nixl/diagnosis/doctor.js';
 import { formatNixlReport } from '../../../lib/nixl/diagnosis/format.js';
@@ -26,9 +26,12 @@ function link(path: string, target: string): void {
 }
 
 const limits = (soft: string): string =>
-  `Limit                     Soft Limit           Hard Limit           Units\nMax locked memory         ${soft}              unlimited            bytes\n`;
+  [
+    'Limit                     Soft Limit           Hard Limit           Units',
+    `Max locked memory         ${soft}              unlimited            bytes\n`,
+  ].join('\n');
 
-/** A machine with one adapter, and nothing in its way. */
+/** A machine with one adapter, and nothing missing. */
 function withAdapter(): void {
   file('proc/self/limits', limits('unlimited'));
   file('sys/class/infiniband_verbs/abi_version', '6');
@@ -38,8 +41,8 @@ function withAdapter(): void {
   file('dev/infiniband/uverbs0');
 }
 
-describe('what the machine allows', () => {
-  test('an adapter with its port, and nothing missing', () => {
+describe('readSystem', () => {
+  it('reports an adapter with its port, and nothing missing', () => {
     withAdapter();
     const { rdma, memlock } = readSystem(root);
     expect(rdma).toEqual({
@@ -55,14 +58,14 @@ describe('what the machine allows', () => {
     expect(memlock).toEqual({ softBytes: Infinity, hardBytes: Infinity });
   });
 
-  test('no adapter: device, driver and memlock are named', () => {
+  it('names device, driver and memlock if there is no adapter', () => {
     file('proc/self/limits', limits('65536'));
     const { missing } = readSystem(root).rdma;
     expect(missing.map((reason) => reason.split(':')[0])).toEqual(['device', 'driver', 'memlock']);
     expect(missing[2]).toContain('65536 bytes');
   });
 
-  test('an adapter that the container may not open, with its port down', () => {
+  it('reports an adapter that the container may not open, with its port down', () => {
     withAdapter();
     rmSync(join(root, 'dev/infiniband'), { recursive: true });
     file('sys/class/infiniband/mlx5_0/ports/1/state', '1: DOWN\n');
@@ -72,35 +75,35 @@ describe('what the machine allows', () => {
     expect(missing[0]).toContain('mlx5_0');
   });
 
-  test('a driver that is a module', () => {
+  it('accepts a driver that is a loaded module', () => {
     withAdapter();
     rmSync(join(root, 'sys/class/infiniband_verbs'), { recursive: true });
     file('proc/modules', 'ib_uverbs 180224 2 rdma_ucm,mlx5_ib, Live 0x0\n');
     expect(readSystem(root).rdma.missing).toEqual([]);
   });
 
-  test.each([
+  it.each([
     ['0', 'off'],
     ['1', 'strict'],
     ['2', 'filter'],
-  ])('seccomp %s is %s', (mode, name) => {
+  ])('reports seccomp %s as %s', (mode, name) => {
     file('proc/self/status', `Name:\tnode\nSeccomp:\t${mode}\nSeccomp_filters:\t1\n`);
     expect(readSystem(root).seccomp).toBe(name);
   });
 
-  test('a PID namespace of its own, and Yama', () => {
+  it('reports a separate PID namespace, and Yama', () => {
     link('proc/self/ns/pid', 'pid:[4026532281]');
     file('proc/sys/kernel/yama/ptrace_scope', '1\n');
     expect(readSystem(root)).toMatchObject({ ownPidNamespace: true, ptraceScope: 1 });
   });
 
-  test('the first PID namespace, and no Yama', () => {
+  it('reports the first PID namespace, and no Yama', () => {
     link('proc/self/ns/pid', 'pid:[4026531836]');
     expect(readSystem(root)).toMatchObject({ ownPidNamespace: false, ptraceScope: undefined, seccomp: 'unknown' });
   });
 });
 
-describe('copies of UCX', () => {
+describe('copiesOfUcx', () => {
   const maps = (...paths: string[]): string[] => {
     file(
       'proc/self/maps',
@@ -111,7 +114,7 @@ describe('copies of UCX', () => {
     return mappedFiles(root);
   };
 
-  test('one copy, mapped in parts, is none too many', () => {
+  it('returns nothing for one copy that is mapped in parts', () => {
     const files = maps(
       '/w/libs/libucs-14c2.so.0.0.0',
       '/w/libs/libucs-14c2.so.0.0.0',
@@ -122,13 +125,13 @@ describe('copies of UCX', () => {
     expect(copiesOfUcx(files)).toEqual([]);
   });
 
-  test('a second one is told with both files', () => {
+  it('returns both files of a second copy', () => {
     const files = maps('/w/libs/libucs-14c2.so.0.0.0', '/usr/lib/libucs.so.0.0.0', '/w/libs/libucp-b39b.so.0.0.0');
     expect(copiesOfUcx(files)).toEqual(['/usr/lib/libucs.so.0.0.0', '/w/libs/libucs-14c2.so.0.0.0']);
   });
 });
 
-describe('the report as text', () => {
+describe('formatNixlReport', () => {
   const system = {
     rdma: { devices: [], missing: ['device: there is none'] },
     memlock: { softBytes: 8 * 2 ** 20, hardBytes: Infinity },
@@ -162,7 +165,7 @@ describe('the report as text', () => {
     problems: [{ what: 'processes may not read each other', fix: 'set ptrace_scope' }],
   };
 
-  test('names what loads, what does not and why, and what to mend', () => {
+  it('names what loads, what does not load and why, and the problems', () => {
     const text = formatNixlReport(report);
     const parts = [
       '1.5.1, /w/libnixl_capi.so',
@@ -175,7 +178,7 @@ describe('the report as text', () => {
       'no CUDA driver',
       'device: there is none',
       '8.0 MiB',
-      'may not read each other: EPERM, in a PID namespace of their own, seccomp filter',
+      'may not read each other: EPERM, in a separate PID namespace, seccomp filter',
       '64.0 MiB',
       '! processes may',
       'set ptrace_scope',
@@ -183,7 +186,7 @@ describe('the report as text', () => {
     for (const part of parts) expect(text).toContain(part);
   });
 
-  test('lists where a missing library was looked for', () => {
+  it('lists the places where a missing library was searched', () => {
     const text = formatNixlReport({
       ...report,
       kind: 'none',
@@ -192,6 +195,6 @@ describe('the report as text', () => {
       problems: [],
     });
     expect(text).toContain('/opt/nvidia: no libnixl_capi.so there');
-    expect(text).toContain('Nothing to mend.');
+    expect(text).toContain('No problems found.');
   });
 });

@@ -1,7 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import type { NixlError } from '../../../lib/errors.js';
-import { insist, type NixlExplanation, type NixlRequirement } from '../../../lib/nixl/diagnosis/explain.js';
+import { assertRequirement, type NixlExplanation, type NixlRequirement } from '../../../lib/nixl/diagnosis/explain.js';
 import { choiceFor, parseProtocolReport, transportOf } from '../../../lib/nixl/diagnosis/ucx-report.js';
 
 const head = '[1795387109.769032] [host:25967:0]  ';
@@ -31,8 +31,8 @@ const REPORT = [
   ),
 ].join('\n');
 
-describe('what UCX reports', () => {
-  test('one-sided operations with their connections and ranges', () => {
+describe('parseProtocolReport', () => {
+  it('returns one-sided operations with their connections and ranges', () => {
     const choices = parseProtocolReport(REPORT);
     expect(choices.map(({ connection, operation }) => [connection, operation])).toEqual([
       ['self cfg#0', 'WRITE'],
@@ -44,17 +44,17 @@ describe('what UCX reports', () => {
     ]);
   });
 
-  test('the choice depends on the size', () => {
+  it('returns the choice for a size', () => {
     const choices = parseProtocolReport(REPORT);
     expect(choiceFor(choices, 'READ', 100)).toMatchObject({ lanes: 'tcp/lo' });
     expect(choiceFor(choices, 'READ', 1 << 20)).toMatchObject({ lanes: 'cma/memory' });
   });
 
-  test('a connection to oneself is no evidence for one to a peer', () => {
+  it('ignores a connection of the process to itself', () => {
     expect(choiceFor(parseProtocolReport(REPORT), 'WRITE', 1)).toBeUndefined();
   });
 
-  test('the last choice counts', () => {
+  it('returns the last choice', () => {
     const later = box(
       ' one intra-node cfg#2 ',
       ' remote memory read by ucp_get* into host memory from host ',
@@ -65,13 +65,13 @@ describe('what UCX reports', () => {
     });
   });
 
-  test('other text is no report', () => {
+  it('returns nothing for other text', () => {
     expect(parseProtocolReport('hello\n| a table | of something |\n')).toEqual([]);
   });
 });
 
-describe('the names of transports', () => {
-  test.each([
+describe('transportOf', () => {
+  it.each([
     ['cma/memory', 'cma'],
     ['tcp/eth0', 'tcp'],
     ['rc_mlx5/mlx5_0:1', 'rdma'],
@@ -79,24 +79,24 @@ describe('the names of transports', () => {
     ['rc_verbs/mlx4_0:1', 'rdma'],
     ['srd/rdmap0s6:1', 'rdma'],
     ['50% on rc_mlx5/mlx5_0:1 and 50% on rc_mlx5/mlx5_1:1', 'rdma'],
-    ['cuda_ipc/cuda', 'cuda_ipc'],
-    ['cuda_copy/cuda', 'cuda_copy'],
-    ['gdr_copy/cuda', 'cuda_copy'],
+    ['cuda_ipc/cuda', 'cuda-ipc'],
+    ['cuda_copy/cuda', 'cuda-copy'],
+    ['gdr_copy/cuda', 'cuda-copy'],
     ['sysv/memory', 'shared-memory'],
     ['posix/memory', 'shared-memory'],
     ['self/memory', 'self'],
     ['cuda_copy/cuda, tcp/eth0', 'tcp'],
-  ])('%s is %s', (lanes, transport) => {
+  ])('maps %s to %s', (lanes, transport) => {
     expect(transportOf(lanes)).toBe(transport);
   });
 
-  test('a name that is not known is none of them', () => {
+  it('returns undefined for an unknown name', () => {
     expect(transportOf('warp/drive0')).toBeUndefined();
   });
 });
 
-describe('a requirement', () => {
-  const TRANSPORTS = ['rdma', 'cuda_ipc', 'gds', 'cma', 'shared-memory', 'tcp'] as const;
+describe('assertRequirement', () => {
+  const TRANSPORTS = ['rdma', 'cuda-ipc', 'gds', 'cma', 'shared-memory', 'tcp'] as const;
   const found = (transport: NixlExplanation['transport'], evidence: NixlExplanation['evidence']): NixlExplanation => ({
     transport,
     evidence,
@@ -106,27 +106,27 @@ describe('a requirement', () => {
   });
   const refusal = (required: NixlRequirement, explanation: NixlExplanation, missing?: string[]): NixlError => {
     try {
-      insist(required, explanation, missing);
+      assertRequirement(required, explanation, missing);
     } catch (error) {
       return error as NixlError;
     }
-    throw new Error(`${required} was not refused`);
+    throw new Error(`${required} was not rejected`);
   };
 
-  test.each(TRANSPORTS)('%s is met by evidence for it', (required) => {
+  it.each(TRANSPORTS)('accepts %s with evidence', (required) => {
     for (const evidence of ['reported', 'by-exclusion'] as const)
-      expect(insist(required, found(required, evidence))).toMatchObject({ transport: required, evidence });
+      expect(assertRequirement(required, found(required, evidence))).toMatchObject({ transport: required, evidence });
   });
 
-  test.each(TRANSPORTS)('%s is not met by what is only likely', (required) => {
+  it.each(TRANSPORTS)('rejects %s that is only likely', (required) => {
     expect(refusal(required, found(required, 'inferred'))).toMatchObject({
       reason: 'nixl.transport',
       message: expect.stringContaining('likely but not certain (so it is)'),
     });
   });
 
-  test.each(TRANSPORTS)('%s is not met by any other transport, and what is missing is named', (required) => {
-    for (const other of [...TRANSPORTS, 'cuda_copy', 'self', 'posix', 'mock'] as const) {
+  it.each(TRANSPORTS)('rejects every other transport than %s, and names what is missing', (required) => {
+    for (const other of [...TRANSPORTS, 'cuda-copy', 'self', 'posix', 'mock'] as const) {
       if (other === required) continue;
       const error = refusal(required, found(other, 'reported'), ['device: none']);
       expect(error.message).toContain(
@@ -136,8 +136,8 @@ describe('a requirement', () => {
     }
   });
 
-  test('of nothing is met by everything', () => {
+  it('accepts every transport if none is required', () => {
     for (const transport of [...TRANSPORTS, 'self', 'mock'] as const)
-      expect(insist('any', found(transport, 'inferred')).transport).toBe(transport);
+      expect(assertRequirement('any', found(transport, 'inferred')).transport).toBe(transport);
   });
 });

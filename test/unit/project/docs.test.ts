@@ -3,15 +3,16 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import ts from 'typescript';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
+import { order } from '../../../scripts/check-layers.mjs';
 import { execute, root } from '../../helpers/project.js';
 
-/** What an example may use without saying where it comes from, besides the exports of the package. */
+/** Names that an example may use without declaring them, in addition to the exports of the package. */
 const PRELUDE = `
   import type {
-    BlockManager, Client, DistributedRuntime, Endpoint, KvRouter, LLMEngine, MemoryDescriptor, MemoryRegion, NixlAgent, NixlPeer,
-    RegisteredBlocks, RouterEvent, RoutingRequest, TokenSequence,
+    BlockManager, Client, DistributedRuntime, Endpoint, KvRouter, LLMEngine, MemoryDescriptor, MemoryRegion,
+    NixlAgent, NixlPeer, RegisteredBlocks, RouterEvent, RoutingRequest, TokenSequence,
   } from 'dynamo-node';
   declare global {
     const runtime: DistributedRuntime;
@@ -39,7 +40,7 @@ const PRELUDE = `
     const metadataOfThePeer: Uint8Array;
     const descriptor: MemoryDescriptor;
     const descriptorOfThePeer: MemoryDescriptor;
-    /** What an example is not about: a model, a tokenizer, all other options. */
+    /** Parts that an example does not show: a model, a tokenizer, other options. */
     const options: any;
     const model: any;
     const encode: any;
@@ -66,7 +67,7 @@ const fenced = /^(?: *\* )?```ts\n([\s\S]*?)^ *(?:\* )?```$/gm;
 /** Up to the next tag or the end of the comment. */
 const tagged = /^ *\* @example *\n((?: *\*(?! @|\/| *```).*\n)+)/gm;
 
-/** The TypeScript of Markdown's fences and of doc comments, by the place where it starts. */
+/** The TypeScript of Markdown fences and of doc comments, each with the place where it starts. */
 function examplesOf(file: string): [place: string, code: string][] {
   const text = readFileSync(join(root, file), 'utf8');
   return [...text.matchAll(fenced), ...text.matchAll(tagged)].map((match) => {
@@ -79,11 +80,11 @@ function examplesOf(file: string): [place: string, code: string][] {
 /** An example may be the body of a function. */
 const RETURN_OUTSIDE_OF_FUNCTION = 1108;
 
-/** What the compiler says of modules that exist in memory only, as if each lay at the root of the checkout. */
+/** The compiler's errors in modules that exist only in memory, as if they were at the root of the checkout. */
 function complaints(modules: ReadonlyMap<string, string>): string[] {
   const { config } = ts.readConfigFile(join(root, 'tsconfig.check.json'), ts.sys.readFile);
   const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
-  const lenient = { ...options, noUnusedLocals: false, verbatimModuleSyntax: false };
+  const lenient = { ...options, noUnusedLocals: false, noUnusedParameters: false, verbatimModuleSyntax: false };
   const host = ts.createCompilerHost(lenient);
   const { fileExists, readFile, getSourceFile } = host;
   host.fileExists = (name) => modules.has(name) || fileExists(name);
@@ -100,7 +101,8 @@ function complaints(modules: ReadonlyMap<string, string>): string[] {
       .filter(({ code }) => code !== RETURN_OUTSIDE_OF_FUNCTION)
       .map(({ messageText, start }) => {
         const line = file!.getLineAndCharacterOfPosition(start ?? 0).line + 1;
-        return `${name.slice(root.length)}, line ${line} of the example: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+        const message = ts.flattenDiagnosticMessageText(messageText, '\n');
+        return `${name.slice(root.length)}, line ${line} of the example: ${message}`;
       });
   });
 }
@@ -113,18 +115,18 @@ const filesOf = (folder: string, pattern: RegExp): string[] =>
 const moduleOf = (place: string): string => join(root, `${place.replaceAll(/[^\w-]/g, '_')}.ts`);
 
 describe('the reference', () => {
-  test('is made of the doc comments without a warning: every exported name has one', async () => {
+  it('is generated without a warning: every exported name has a doc comment', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'dynamo-docs-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     await execute(process.execPath, ['node_modules/typedoc/bin/typedoc', '--out', folder, '--logLevel', 'Warn'], {
       cwd: root,
     });
-    expect(readFileSync(join(folder, 'classes/DistributedRuntime.html'), 'utf8')).toContain(
+    expect(readFileSync(join(folder, 'classes/index.DistributedRuntime.html'), 'utf8')).toContain(
       'connection to a Dynamo deployment',
     );
   });
 
-  test('has examples that compile, as do those of the guides', () => {
+  it('has examples that compile, in doc comments and guides', () => {
     const examples = [
       'README.md',
       ...filesOf('docs', /^\w+\.md$/),
@@ -139,7 +141,7 @@ describe('the reference', () => {
     expect(complaints(modules)).toEqual([]);
   });
 
-  test('would not compile with an example that uses what is not there', () => {
+  it('rejects an example that uses a name that does not exist', () => {
     const modules = new Map([
       [
         moduleOf('planted'),
@@ -155,12 +157,14 @@ describe('the guides', () => {
     'README.md',
     'CONTRIBUTING.md',
     'SECURITY.md',
+    'CODE_OF_CONDUCT.md',
     'bench/README.md',
     ...filesOf('docs', /^\w+\.md$/),
+    ...filesOf('docs/decisions', /\.md$/),
     ...filesOf('examples', /\.md$/),
   ];
 
-  test('link to files that are there', () => {
+  it('link to files that exist', () => {
     const links = guides.flatMap((guide) => {
       const targets = [...readFileSync(join(root, guide), 'utf8').matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(
         ([, target]) => target!,
@@ -171,7 +175,7 @@ describe('the guides', () => {
     expect(links.filter((link) => !existsSync(join(root, link)))).toEqual([]);
   });
 
-  test('tell in the table of terms where each term of the glossary is, in names that are exported', () => {
+  it('list every term of the glossary with exported names in the table of terms', () => {
     const [, table] = /\n## Dynamo's terms\n([\s\S]*?)\n## /.exec(readFileSync(join(root, 'README.md'), 'utf8'))!;
     const rows = [...table!.matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)]
       .map(([, term, where]) => [term!.trim(), where!.trim()] as const)
@@ -186,5 +190,22 @@ describe('the guides', () => {
     const classes = rows.flatMap(([, where]) => [...where.matchAll(/\[`([A-Za-z]+)/g)].map(([, name]) => name!));
     expect(classes).toContain('DistributedRuntime');
     expect(classes.filter((name) => !exportedNames().includes(name))).toEqual([]);
+  });
+
+  it('name in the architecture only functions that their files contain', () => {
+    const text = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+    const rows = [...text.matchAll(/\| `([^`]+)` \| \[[^\]]+\]\(\.\.\/([^)]+)\) \|$/gm)];
+    expect(rows.length).toBeGreaterThan(20);
+    const wrong = rows.filter(([, name, file]) => !readFileSync(join(root, file!), 'utf8').includes(`${name}(`));
+    expect(wrong.map(([, name, file]) => `${name} in ${file}`)).toEqual([]);
+  });
+
+  it('list in the architecture the rooms in the order that the layer check has', () => {
+    const text = readFileSync(join(root, 'docs/architecture.md'), 'utf8');
+    const [, table] = /\n## The rooms of lib\n([\s\S]*?)\nNew entry points/.exec(text)!;
+    const rows = [...table!.matchAll(/^\| ([^|]+) \|/gm)].slice(2).map(([, cell]) => cell!);
+    const documented = rows.map((cell) => [...cell.replace(/\(.*\)/, '').matchAll(/[a-z]+/g)].map(([room]) => room));
+    const known = documented.map((rooms) => rooms.filter((room) => room !== 'ts'));
+    expect(known).toEqual(order);
   });
 });

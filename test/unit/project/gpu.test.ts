@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { missingGpu } from '../../helpers/nixl/gpu.js';
 import { execute, root } from '../../helpers/project.js';
@@ -8,7 +8,7 @@ interface Outcome {
   readonly stdout: string;
 }
 
-/** `npm run test:gpu`, as it is without npm. */
+/** Runs `npm run test:gpu` without npm. */
 async function testGpu(env: NodeJS.ProcessEnv): Promise<Outcome> {
   const options = { cwd: root, env: { ...process.env, DYNAMO_TEST_FOLDERS: 'gpu', REQUIRE_GPU: '', ...env } };
   const run = execute(process.execPath, ['node_modules/vitest/vitest.mjs', 'run'], options);
@@ -18,17 +18,19 @@ async function testGpu(env: NodeJS.ProcessEnv): Promise<Outcome> {
   );
 }
 
-test('the GPU tests say why they skip on a machine without a GPU', async (context) => {
-  if (missingGpu === undefined) context.skip('this machine has a GPU');
-  const { code, stdout } = await testGpu({});
-  expect(code).toBe(0);
-  expect(stdout).toContain(`: ${missingGpu}\n`);
-  expect(stdout).toMatch(/\n0 passed, 0 failed, [1-9]\d* skipped\n$/);
-});
+describe('the GPU tests', () => {
+  it('print why they skip on a machine without a GPU', async (context) => {
+    if (missingGpu === undefined) context.skip('this machine has a GPU');
+    const { code, stdout } = await testGpu({});
+    expect(code).toBe(0);
+    expect(stdout).toContain(`: ${missingGpu}\n`);
+    expect(stdout).toMatch(/\n0 passed, 0 failed, [1-9]\d* skipped\n$/);
+  });
 
-test('the GPU tests fail on a machine without a GPU under REQUIRE_GPU=1', async (context) => {
-  if (missingGpu === undefined) context.skip('this machine has a GPU');
-  const { code, stdout } = await testGpu({ REQUIRE_GPU: '1' });
-  expect(code).toBe(1);
-  expect(stdout).toMatch(/\n0 passed, [1-9]\d* failed, 0 skipped\n$/);
+  it('fail on a machine without a GPU under REQUIRE_GPU=1', async (context) => {
+    if (missingGpu === undefined) context.skip('this machine has a GPU');
+    const { code, stdout } = await testGpu({ REQUIRE_GPU: '1' });
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/\n0 passed, [1-9]\d* failed, 0 skipped\n$/);
+  });
 });

@@ -4,7 +4,7 @@ import { type End, History } from '../../helpers/runtime/history.js';
 
 type Step = ['start', number, number?] | ['item', number, number, number?] | ['end', number, End?];
 
-/** Calls of three items; an item is `[its call, its index, the call that it says it is of]`. */
+/** Plays calls of three items. An item is `[its call, its index, the call that its content names]`. */
 function play(...steps: Step[]): History {
   const history = new History();
   for (const step of steps) {
@@ -23,12 +23,12 @@ const whole = (call: number): Step[] => [
   ['end', call],
 ];
 
-/** Two calls side by side, step by step. */
+/** Two concurrent calls, step by step. */
 const mixed = whole(1).flatMap((step, index) => [step, whole(2)[index] as Step]);
 
 describe('a history without a bug', () => {
   it.each<[string, Step[], Record<End, number>]>([
-    ['whole calls side by side', mixed, { whole: 2, cut: 0, failed: 0 }],
+    ['complete concurrent calls', mixed, { whole: 2, cut: 0, failed: 0 }],
     [
       'a call that its caller cut',
       [
@@ -47,7 +47,7 @@ describe('a history without a bug', () => {
       { whole: 0, cut: 0, failed: 1 },
     ],
     [
-      'a call of no items',
+      'a call without items',
       [
         ['start', 1, 0],
         ['end', 1],
@@ -73,9 +73,9 @@ describe('a planted bug', () => {
         ['item', 2, 0],
       ],
     ],
-    ['a call that never gives anything', 'a call ends exactly once', [['start', 2]]],
+    ['a call that returns nothing', 'a call ends exactly once', [['start', 2]]],
     ['an end that comes twice', 'a call ends exactly once', [...whole(2), ['end', 2]]],
-    ['an error behind a good end', 'a call ends exactly once', [...whole(2), ['end', 2, 'failed']]],
+    ['an error after a good end', 'a call ends exactly once', [...whole(2), ['end', 2, 'failed']]],
     ['an end of a call that was never made', 'a call ends exactly once', [['end', 2, 'failed']]],
     [
       'two items swapped',

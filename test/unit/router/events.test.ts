@@ -1,18 +1,19 @@
-import { describe, expect, it } from 'vitest';
 import {
   formatExplanation,
   KV_ROUTER_DEFAULTS,
   type RouterEvent,
   type RoutingCandidate,
   type RoutingExplanation,
-} from '../../../lib/index.js';
-import { checkKvRouterConfig } from '../../../lib/router/config.js';
+} from 'dynamo-node';
+import { describe, expect, it } from 'vitest';
+import { pack } from '../../../lib/addon/codec.js';
+import { KV_ROUTER_CONFIG } from '../../../lib/router/config.js';
 import { decodeEvents, encodeEvents } from '../../../lib/router/events.js';
 import { explanationFrom } from '../../../lib/router/explanation.js';
 import { asBytes } from '../../../lib/words.js';
 
-describe('events as words', () => {
-  it('survive', () => {
+describe('encoded events', () => {
+  it('decode to the same events', () => {
     const events: RouterEvent[] = [
       {
         kind: 'stored',
@@ -31,10 +32,10 @@ describe('events as words', () => {
     expect(decodeEvents(asBytes(encodeEvents('x', events, false)))).toEqual(events);
   });
 
-  it('refuse what is none, by name', () => {
+  it('reject invalid events and name the field', () => {
     const stored = { kind: 'stored', workerId: 1n, blockHashes: [1n], tokensHashes: [] } as const;
     expect(() => encodeEvents('events', [stored], false)).toThrow(
-      /events\[0\]\.tokensHashes: expected 1 hashes, as many as blockHashes, got 0/,
+      /events\[0\]\.tokensHashes: expected 1 hashes, one per block, got 0/,
     );
     expect(() => encodeEvents('events', [{ kind: 'gone' } as never], false)).toThrow(/events\[0\]\.kind/);
     expect(() => encodeEvents('events', [{ kind: 'cleared', tier: 'tape' } as never], false)).toThrow(
@@ -44,15 +45,15 @@ describe('events as words', () => {
   });
 });
 
-describe('a router’s configuration', () => {
-  it('takes its own defaults', () => checkKvRouterConfig('config', KV_ROUTER_DEFAULTS));
+describe('the configuration of a router', () => {
+  it('accepts its defaults', () => KV_ROUTER_CONFIG.check('config', KV_ROUTER_DEFAULTS));
 
-  it('refuses unknown fields and wrong types, by name', () => {
-    expect(() => checkKvRouterConfig('config', { overlap: 1 })).toThrow(/config\.overlap: unknown option/);
-    expect(() => checkKvRouterConfig('config', { use_kv_events: 1 })).toThrow(
-      /config\.use_kv_events: expected a boolean, got number/,
+  it('rejects unknown fields and wrong types, and names the field', () => {
+    expect(() => KV_ROUTER_CONFIG.check('config', { overlap: 1 })).toThrow(/config\.overlap: unknown option/);
+    expect(() => KV_ROUTER_CONFIG.check('config', { use_kv_events: 1 })).toThrow(
+      /config\.use_kv_events: expected a boolean, got 1/,
     );
-    expect(() => checkKvRouterConfig('config', { router_temperature: Number.NaN })).toThrow(RangeError);
+    expect(() => KV_ROUTER_CONFIG.check('config', { router_temperature: Number.NaN })).toThrow(RangeError);
   });
 });
 
@@ -78,52 +79,46 @@ const candidate = (workerId: bigint, cost: number, more: Partial<RoutingCandidat
 });
 
 describe('an explanation', () => {
-  const none = { temperature: 0, policy: false, affinity: false };
-  const explain = (
-    candidates: RoutingCandidate[],
-    workerId: bigint,
-    request = {},
-    circumstances = none,
-  ): RoutingExplanation =>
+  const none = { temperature: 0, hasPolicy: false, hasSessionAffinity: false };
+  const explain = (candidates: RoutingCandidate[], workerId: bigint, request = {}, traits = none): RoutingExplanation =>
     explanationFrom(
-      { blockSize: 4, promptTokens: 8, promptBlocks: 2, weights: {}, candidates, workerId, dpRank: 0 },
+      pack({ blockSize: 4, promptTokens: 8, promptBlocks: 2, weights: {}, candidates, workerId, dpRank: 0 }),
       { tokens: [1], ...request },
-      circumstances,
+      traits,
     );
 
-  it('says what made the difference', () => {
+  it('names the terms that decided', () => {
     const { reason } = explain([candidate(1n, 1, { overlapCredit: 2 }), candidate(2n, 3)], 1n);
     expect(reason).toBe(
-      'the least cost, 1 against 3: 2 blocks of credit for its cache (against 0), 1 blocks to prefill (against 3)',
+      'the lowest cost, 1 against 3: 2 blocks of credit for its cache (against 0), 1 blocks to prefill (against 3)',
     );
   });
 
   it.each([
     ['drawn among 2 workers of equal cost 1', [candidate(1n, 1), candidate(2n, 1)], {}, none],
-    [
-      'it is the only worker that may get the request',
-      [candidate(1n, 5), candidate(2n, 1, { excluded: 'x' })],
-      {},
-      none,
-    ],
+    ['it is the only eligible worker', [candidate(1n, 5), candidate(2n, 1, { excluded: 'x' })], {}, none],
     ['the request is pinned to it', [candidate(1n, 5), candidate(2n, 1)], { pinned: { workerId: 1n } }, none],
     [
       'its session is bound to it',
       [candidate(1n, 5), candidate(2n, 1)],
       { sessionId: 's' },
-      { ...none, affinity: true },
+      { ...none, hasSessionAffinity: true },
     ],
     ['drawn at temperature 0.5', [candidate(1n, 5), candidate(2n, 1)], {}, { ...none, temperature: 0.5 }],
-  ])('says %s', (reason, candidates, request, circumstances) => {
-    expect(explain(candidates, 1n, request, circumstances).reason).toBe(reason);
+  ])('gives the reason: %s', (reason, candidates, request, traits) => {
+    expect(explain(candidates, 1n, request, traits).reason).toBe(reason);
   });
 
-  it('is a table', () => {
-    const shown = formatExplanation(
+  it('is formatted as a table', () => {
+    const table = formatExplanation(
       explain([candidate(1n, 1.5), candidate(22n, 3, { excluded: 'lacks a required taint' })], 1n),
     );
-    expect(shown).toMatch(
-      /prompt of 8 tokens, 2 whole blocks of 4\n.*worker\/rank.*cost\n→ +1\/0.* 1\.50\n +22\/0.* lacks a required taint\nworker 1: it is the only/,
-    );
+    expect(table.split('\n')).toEqual([
+      'prompt of 8 tokens, 2 whole blocks of 4',
+      expect.stringMatching(/^ +worker\/rank .* cost$/),
+      expect.stringMatching(/^→ +1\/0 .* 1\.50$/),
+      expect.stringMatching(/^ +22\/0 .* lacks a required taint$/),
+      'worker 1: it is the only eligible worker',
+    ]);
   });
 });

@@ -1,11 +1,11 @@
+import { computeBlockHashes, computeSequenceHashes } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
-import { computeBlockHashes, computeSequenceHashes } from '../../../lib/index.js';
 
 const tokens = Uint32Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
 
-// The three hashes of `dynamo-tokens` `lib.rs`'s own test; those with options are what the Python wheel gives.
+// The three hashes come from the tests of `dynamo-tokens` `lib.rs`. Those with options come from the Python wheel.
 describe('block hashes', () => {
-  it('are the crates’ golden values', () => {
+  it('are equal to the golden values of the crates', () => {
     expect([...computeBlockHashes(tokens, 4)]).toEqual([
       14643705804678351452n,
       16777012769546811212n,
@@ -13,7 +13,7 @@ describe('block hashes', () => {
     ]);
   });
 
-  it('take whole blocks only, and arrays as well as typed ones', () => {
+  it('cover whole blocks only, of arrays and typed arrays', () => {
     expect(computeBlockHashes([1, 2, 3, 4, 5], 4)).toEqual(BigUint64Array.of(14643705804678351452n));
     expect(computeBlockHashes([1, 2, 3], 4)).toHaveLength(0);
     expect(computeBlockHashes(tokens.subarray(4), 4)).toEqual(
@@ -21,7 +21,7 @@ describe('block hashes', () => {
     );
   });
 
-  it('tell adapters, tenants, media and pairs apart', () => {
+  it('differ by adapter, tenant, media and eagle', () => {
     expect(computeBlockHashes([1, 2, 3, 4], 4, { loraName: 'a', cacheSalt: 'b' })[0]).toBe(14812319159299607501n);
     expect([...computeBlockHashes([1, 2, 3, 4, 5, 6, 7, 8, 9], 4, { eagle: true })]).toEqual([
       1914873892905420881n,
@@ -32,7 +32,7 @@ describe('block hashes', () => {
     );
   });
 
-  it('roll into names that are unique over all prefixes', () => {
+  it('roll into sequence hashes that differ by prefix', () => {
     const local = computeBlockHashes(tokens, 4);
     const rolled = computeSequenceHashes(local);
     expect(rolled[0]).toBe(local[0]);
@@ -41,7 +41,7 @@ describe('block hashes', () => {
     expect([...computeSequenceHashes([...local])]).toEqual([...rolled]);
   });
 
-  it('refuse what is no token, no size and no hash, by name', () => {
+  it('reject invalid tokens, sizes and hashes, and name the argument', () => {
     expect(() => computeBlockHashes([1, -1], 4)).toThrow(
       /computeBlockHashes tokens\[1\]: expected an integer from 0 to 2\^32-1, got -1/,
     );

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { createArgs } from '../../../lib/runtime/config.js';
 
-describe('the options of a runtime', () => {
+describe('createArgs', () => {
   it.each([
     [
       { discovery: { kind: 'zookeeper' } },
@@ -42,18 +42,18 @@ describe('the options of a runtime', () => {
     [{ tls: { ca: 'x' } }, /options\.tls\.ca: unknown option; known are certPath/],
     [{ dicovery: {} }, /options\.dicovery: unknown option; known are discovery/],
     [null, /options: expected an object, got null/],
-  ])('are refused by path: %j', (options, message) => {
+  ])('rejects %j', (options, message) => {
     expect(() => createArgs(options as never)).toThrow(message);
   });
 
-  it('fix the way of Kubernetes discovery for the process', () => {
+  it('returns the Kubernetes mode as a setting of the process', () => {
     expect(createArgs({ discovery: { kind: 'kubernetes', mode: 'container' } })).toEqual({
       discovery: { kind: 'kubernetes' },
       settings: { DYN_KUBE_DISCOVERY_MODE: 'container' },
     });
   });
 
-  it('name each certificate by its variable', () => {
+  it('returns each certificate under its variable', () => {
     expect(
       createArgs({ natsTls: { caPath: 'a', clientCertPath: 'b', clientKeyPath: 'c', insecure: true } })['settings'],
     ).toEqual({
@@ -84,7 +84,7 @@ describe('the options of a runtime', () => {
     });
   });
 
-  it('that throw when they are read throw their own error', () => {
+  it('rethrows the error of a getter', () => {
     const options = {
       get canary(): boolean {
         throw new Error('not today');
@@ -93,7 +93,7 @@ describe('the options of a runtime', () => {
     expect(() => createArgs(options)).toThrow('not today');
   });
 
-  it('become arguments and environment variables', () => {
+  it('returns arguments and environment variables', () => {
     expect(createArgs({ discovery: { kind: 'mem' }, host: '127.0.0.1', systemPort: 0 })).toEqual({
       discovery: { kind: 'mem' },
       settings: {

@@ -1,22 +1,22 @@
 import { describe, expect, it } from 'vitest';
 
-import type { PullStream } from '../../../lib/addon/stream.js';
+import type { NativeStream } from '../../../lib/addon/stream.js';
 import { DynamoError } from '../../../lib/errors.js';
-import { RetriedPull } from '../../../lib/runtime/response.js';
+import { RetriedStream } from '../../../lib/runtime/response.js';
 
-/** Each attempt fails, retryably, when the test says so. */
-function failing(attempts: number): { source: RetriedPull; opened: () => number; fail: () => void } {
+/** Each attempt fails, retryably, on command of the test. */
+function failing(attempts: number): { source: RetriedStream; opened: () => number; fail: () => void } {
   const fails: ((error: Error) => void)[] = [];
-  const open = (): PullStream => {
+  const open = (): NativeStream => {
     const items = new Promise<never>((_, reject) => fails.push(reject));
-    return { pull: () => items, stop: () => {}, kill: () => {} } as unknown as PullStream;
+    return { pull: () => items, stop: () => {}, kill: () => {} } as unknown as NativeStream;
   };
   const fail = (): void => fails.at(-1)?.(new DynamoError('Unavailable', 'gone', { reason: 'transport.disconnected' }));
-  return { source: new RetriedPull(open, attempts), opened: () => fails.length, fail };
+  return { source: new RetriedStream(open, attempts), opened: () => fails.length, fail };
 }
 
-describe('a request that is sent again', () => {
-  it('is, as often as it was allowed', async () => {
+describe('a retried stream', () => {
+  it('opens the stream at most `attempts` times', async () => {
     const { source, opened, fail } = failing(2);
     const items = source.pull();
     fail();
@@ -26,7 +26,7 @@ describe('a request that is sent again', () => {
     expect(opened()).toBe(2);
   });
 
-  it.each(['stop', 'kill'] as const)('is not, once nobody wants it: %s', async (end) => {
+  it.each(['stop', 'kill'] as const)('does not open the stream again after %s', async (end) => {
     const { source, opened, fail } = failing(5);
     const items = source.pull();
     source[end]();

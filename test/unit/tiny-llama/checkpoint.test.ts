@@ -64,7 +64,7 @@ describe('parseSafetensors', () => {
       RangeError,
     ],
   ];
-  it.each(bad)('refuses %s', (_, bytes, message, kind) => {
+  it.each(bad)('rejects %s', (_, bytes, message, kind) => {
     expect(() => parseSafetensors(bytes)).toThrow(kind);
     expect(() => parseSafetensors(bytes)).toThrow(message);
   });
@@ -82,7 +82,7 @@ describe('parseConfig', () => {
     max_position_embeddings: 4096,
   };
 
-  it('falls back on the defaults of Hugging Face', () => {
+  it('uses the defaults of Hugging Face', () => {
     expect(parseConfig(config)).toEqual({
       vocabSize: 1024,
       hiddenSize: 128,
@@ -120,7 +120,7 @@ describe('parseConfig', () => {
     [{ rms_norm_eps: 'small' }, 'rms_norm_eps: expected a positive number, got "small"', TypeError],
     [{ eos_token_id: 1024 }, 'eos_token_id: expected ids from 0 to 1023, got 1024', RangeError],
   ];
-  it.each(bad)('refuses %o', (change, message, kind) => {
+  it.each(bad)('rejects %o', (change, message, kind) => {
     expect(() => parseConfig({ ...config, ...change })).toThrow(kind);
     expect(() => parseConfig({ ...config, ...change })).toThrow(message);
   });
@@ -134,7 +134,7 @@ describe('Llama', () => {
     expect(config.maxPositions).toBeGreaterThanOrEqual(2048);
   });
 
-  it('refuses a missing tensor and one of another shape', async () => {
+  it('rejects a missing tensor and one with another shape', async () => {
     const config = await loadConfig(folder);
     const tensors = await loadSafetensors(join(folder, 'model.safetensors'));
     const name = 'model.layers.1.self_attn.k_proj.weight';
@@ -149,7 +149,7 @@ describe('Llama', () => {
     );
   });
 
-  it('refuses a folder whose config is no JSON object, naming the file', async () => {
+  it('rejects a folder whose config is not a JSON object, and names the file', async () => {
     const broken = await mkdtemp(join(tmpdir(), 'tiny-llama-'));
     try {
       await writeFile(join(broken, 'config.json'), '[]');
@@ -163,7 +163,7 @@ describe('Llama', () => {
     }
   });
 
-  it('refuses no tokens, and leaves the cache as it was', async () => {
+  it('rejects an empty list of tokens and leaves the cache unchanged', async () => {
     const model = await Llama.load(folder);
     const cache = model.createCache();
     expect(() => model.forward([], cache)).toThrow('expected at least one token, got none');
@@ -176,7 +176,7 @@ describe('LocalKvCache', () => {
   const sizes = { layers: 2, rowSize: 2, capacity: 5, blockSize: 2 };
   const rows = (...values: number[]) => Float32Array.from(values);
 
-  it('lays rows out in blocks, across their borders, a layer at a time', () => {
+  it('stores rows in blocks, across block boundaries, one layer at a time', () => {
     const cache = new LocalKvCache(sizes);
     cache.append(0, rows(1, 2, 3, 4, 5, 6), rows(-1, -2, -3, -4, -5, -6));
     expect(cache.length).toBe(0);
@@ -189,7 +189,7 @@ describe('LocalKvCache', () => {
     expect(() => cache.keys(2, 0)).toThrow('KvCache layer: expected 0 to 1, got 2');
   });
 
-  it('refuses what does not fit', () => {
+  it('rejects rows that do not fit', () => {
     const cache = new LocalKvCache(sizes);
     expect(() => cache.append(0, new Float32Array(12), new Float32Array(12))).toThrow('at most 5 more tokens, got 6');
     expect(() => cache.append(0, rows(1), rows(1))).toThrow('expected whole rows of 2 floats');

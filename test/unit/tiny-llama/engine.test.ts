@@ -62,7 +62,7 @@ describe('the bundled checkpoint', () => {
     expect(bytes).toBeLessThanOrEqual(4_000_000);
   });
 
-  it('is the one that the fixture was made from', () => {
+  it('is the one from which the fixture was made', () => {
     const sha256 = createHash('sha256')
       .update(readFileSync(`${folder}/model.safetensors`))
       .digest('hex');
@@ -76,7 +76,7 @@ describe('the bundled checkpoint', () => {
     for (const entry of terms) expect(glossary).toContain(`**${entry.term}** — ${entry.answer}`);
   });
 
-  it('has right answers in the fixture', () => {
+  it('has correct answers in the fixture', () => {
     const answerTo = (term: string) => questions.entries.find((entry) => entry.term === term)?.answer;
     expect(caseNamed('trained: What is KVBM?').text).toBe(answerTo('KV Block Manager (KVBM)'));
     expect(caseNamed('trained: What is a block of the KV cache?').text).toBe(answerTo('Block'));
@@ -87,7 +87,7 @@ describe('the bundled checkpoint', () => {
 });
 
 describe('the model against transformers', () => {
-  it('takes the same greedy tokens with the same probabilities', () => {
+  it('selects the same greedy tokens with the same probabilities', () => {
     let steps = 0;
     let closeCalls = 0;
     for (const { name, promptTokenIds, tokenIds, gaps, logprobs } of fixture.cases) {
@@ -110,7 +110,7 @@ describe('the model against transformers', () => {
     expect(closeCalls).toBeLessThanOrEqual(steps / 100);
   });
 
-  it('gives the same logits however a prompt is cut and whatever the block size', () => {
+  it('returns the same logits for every split of the prompt and every block size', () => {
     const promptTokenIds = caseNamed('long system message').promptTokenIds.slice(0, 250);
     const whole = model.forward(promptTokenIds, model.createCache());
     const cache = model.createCache(7);
@@ -127,7 +127,7 @@ describe('generate', () => {
   const kvbm = caseNamed('trained: What is KVBM?');
   const eos = () => model.config.eosTokenIds[0]!;
 
-  it('answers as transformers does and ends with eos', async () => {
+  it('returns the answer of transformers and ends with eos', async () => {
     const { tokenIds, tokens, reason } = await answer(kvbm.promptTokenIds);
     expect(tokenIds).toEqual(kvbm.tokenIds);
     expect(tokenIds.at(-1)).toBe(eos());
@@ -161,7 +161,7 @@ describe('generate', () => {
     expect(reason).toBe('stop');
   });
 
-  it('goes on past the end token with ignoreEos', async () => {
+  it('continues after the end token with ignoreEos', async () => {
     const length = kvbm.tokenIds.length + 5;
     const { tokenIds, reason } = await answer(kvbm.promptTokenIds, { ignoreEos: true, maxTokens: length });
     expect(tokenIds.slice(0, kvbm.tokenIds.length)).toEqual(kvbm.tokenIds);
@@ -169,7 +169,7 @@ describe('generate', () => {
     expect(reason).toBe('length');
   });
 
-  it('draws no end or stop token before minTokens', async () => {
+  it('samples no end or stop token before minTokens', async () => {
     const stop = kvbm.tokenIds[1]!;
     const minTokens = kvbm.tokenIds.length + 3;
     const { tokenIds } = await answer(kvbm.promptTokenIds, {
@@ -182,7 +182,7 @@ describe('generate', () => {
     expect(tokenIds.slice(0, minTokens)).not.toContain(stop);
   });
 
-  it('fills the positions of the model and no more', async () => {
+  it('stops at the last position of the model', async () => {
     const maxPositions = kvbm.promptTokenIds.length + 4;
     const tensors = await loadSafetensors(`${folder}/model.safetensors`);
     const short = new Llama({ ...model.config, maxPositions }, tensors);
@@ -198,7 +198,7 @@ describe('generate', () => {
     );
   });
 
-  it('continues from a cache that holds the start of the prompt', async () => {
+  it('continues from a cache with the start of the prompt', async () => {
     const cache = model.createCache();
     model.forward(kvbm.promptTokenIds.slice(0, 4), cache);
     const { tokenIds } = await answer(kvbm.promptTokenIds, { cache });
@@ -218,13 +218,13 @@ describe('generate', () => {
     expect(reason).toBe('cancelled');
   });
 
-  it('yields nothing but cancelled when its signal was aborted before', async () => {
+  it('yields only cancelled if its signal was already aborted', async () => {
     const { tokenIds, reason } = await answer(kvbm.promptTokenIds, { signal: AbortSignal.abort() });
     expect(tokenIds).toEqual([]);
     expect(reason).toBe('cancelled');
   });
 
-  it('lets answers interleave', async () => {
+  it('interleaves concurrent answers', async () => {
     const order: string[] = [];
     const run = async (name: string) => {
       for await (const event of generate(model, kvbm.promptTokenIds, { maxTokens: 8 })) {
@@ -236,7 +236,7 @@ describe('generate', () => {
   });
 });
 
-describe('generate refuses', () => {
+describe('generate rejects', () => {
   const badCalls: [string, readonly number[], GenerateOptions, string, ErrorConstructor][] = [
     ['an empty prompt', [], {}, 'expected at least one token, got none', TypeError],
     [
@@ -266,7 +266,7 @@ describe('generate refuses', () => {
     expect(call).toThrow(message);
   });
 
-  it('a cache that leaves nothing of the prompt', () => {
+  it('a cache with the whole prompt', () => {
     const cache = model.createCache();
     model.forward([1, 2], cache);
     expect(() => generate(model, [1, 2], { cache })).toThrow(

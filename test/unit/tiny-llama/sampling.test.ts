@@ -10,7 +10,7 @@ function probabilities(temperature = 1): number[] {
   return weights.map((weight) => weight / sum);
 }
 
-/** The share of each token among many draws, each from a sampler that has drawn nothing before. */
+/** The share of each token among many samples, each from a new sampler. */
 function shares(options: SamplingOptions): number[] {
   const counts = Array.from(logits, () => 0);
   const sampler = new Sampler({ temperature: 1, seed: 7, ...options });
@@ -32,33 +32,33 @@ function renormalised(kept: readonly number[]): number[] {
 }
 
 describe('Sampler', () => {
-  it('takes the most likely token by default and reports its log probability', () => {
+  it('selects the most likely token by default and reports its log probability', () => {
     const choice = new Sampler().choose(logits);
     expect(choice.tokenId).toBe(1);
     expect(choice.logprob).toBeCloseTo(Math.log(probabilities()[1]!), 6);
   });
 
-  it('takes the first of equal tokens when greedy', () => {
+  it('selects the first of equal tokens when greedy', () => {
     expect(new Sampler().choose(Float32Array.from([0, 2, 2])).tokenId).toBe(1);
   });
 
-  it('draws in proportion to the probabilities', () => expectShares(shares({}), probabilities()));
+  it('samples in proportion to the probabilities', () => expectShares(shares({}), probabilities()));
 
-  it('flattens them by the temperature', () => expectShares(shares({ temperature: 3 }), probabilities(3)));
+  it('flattens the probabilities by the temperature', () => expectShares(shares({ temperature: 3 }), probabilities(3)));
 
-  it('keeps the topK most likely', () => expectShares(shares({ topK: 2 }), renormalised([1, 3])));
+  it('keeps the topK most likely tokens', () => expectShares(shares({ topK: 2 }), renormalised([1, 3])));
 
-  it.each([0, -1])('keeps all with topK %i', (topK) => expectShares(shares({ topK }), probabilities()));
+  it.each([0, -1])('keeps all tokens with topK %i', (topK) => expectShares(shares({ topK }), probabilities()));
 
-  it('keeps the fewest that reach topP', () => expectShares(shares({ topP: 0.7 }), renormalised([1, 3])));
+  it('keeps the fewest tokens that reach topP', () => expectShares(shares({ topP: 0.7 }), renormalised([1, 3])));
 
-  it('keeps the best one when it alone reaches topP', () => {
+  it('keeps the best token if it alone reaches topP', () => {
     expectShares(shares({ topP: 0.1 }), renormalised([1]));
   });
 
-  it('leaves out those below minP of the best', () => expectShares(shares({ minP: 0.1 }), renormalised([1, 2, 3])));
+  it('excludes tokens below minP of the best', () => expectShares(shares({ minP: 0.1 }), renormalised([1, 2, 3])));
 
-  it('draws the same with the same seed and otherwise with another', () => {
+  it('samples the same tokens only with the same seed', () => {
     const draw = (seed: number | bigint) => {
       const sampler = new Sampler({ temperature: 2, seed });
       return Array.from({ length: 40 }, () => sampler.choose(logits).tokenId);
@@ -69,13 +69,13 @@ describe('Sampler', () => {
     expect(draw(2n ** 63n)).not.toEqual(draw(0));
   });
 
-  it('draws no banned token', () => {
+  it('samples no banned token', () => {
     expect(new Sampler().choose(logits, [1, 3]).tokenId).toBe(2);
     const sampler = new Sampler({ temperature: 1, seed: 1 });
     for (let i = 0; i < 200; i++) expect(sampler.choose(logits, [1]).tokenId).not.toBe(1);
   });
 
-  it('repetitionPenalty counts the prompt and the answer, whatever the sign of the logit', () => {
+  it('applies repetitionPenalty to the prompt and the answer, for both signs of the logit', () => {
     const sampler = new Sampler({ repetitionPenalty: 1.5 }, [1]);
     expect(sampler.choose(logits).tokenId).toBe(3);
     expect(sampler.choose(logits).tokenId).toBe(1);
@@ -83,19 +83,19 @@ describe('Sampler', () => {
     expect(new Sampler({ repetitionPenalty: 2 }, [0]).choose(negative).tokenId).toBe(1);
   });
 
-  it('presencePenalty is taken once from each token of the answer', () => {
+  it('applies presencePenalty once to each token of the answer', () => {
     const sampler = new Sampler({ presencePenalty: 1.5 }, [3]);
     const drawn = Array.from({ length: 4 }, () => sampler.choose(logits).tokenId);
     expect(drawn).toEqual([1, 3, 1, 1]);
   });
 
-  it('frequencyPenalty is taken for each time', () => {
+  it('applies frequencyPenalty once per occurrence', () => {
     const sampler = new Sampler({ frequencyPenalty: 1.5 });
     const drawn = Array.from({ length: 4 }, () => sampler.choose(logits).tokenId);
     expect(drawn).toEqual([1, 3, 1, 2]);
   });
 
-  it('reports log probabilities from before penalties, temperature and bans', () => {
+  it('reports log probabilities before penalties, temperature and bans', () => {
     const sampler = new Sampler({ temperature: 0.5, topK: 1, presencePenalty: 9, topLogprobs: 9 }, [1]);
     const choice = sampler.choose(logits, [1]);
     expect(choice.tokenId).toBe(3);
@@ -120,7 +120,7 @@ describe('Sampler', () => {
     [{ topLogprobs: -1 }, 'options.topLogprobs: expected 0 or more, got -1', RangeError],
     [{ seed: 0.5 }, 'options.seed: expected an integer, got 0.5', TypeError],
   ];
-  it.each(badOptions)('refuses %o', (options, message, kind) => {
+  it.each(badOptions)('rejects %o', (options, message, kind) => {
     expect(() => new Sampler(options)).toThrow(kind);
     expect(() => new Sampler(options)).toThrow(message);
   });

@@ -1,4 +1,4 @@
-// blocks-owner.ts FOLDER: shares a manager's blocks through file discovery until it is ended.
+// blocks-owner.ts FOLDER: shares a manager's blocks through file discovery until it is killed.
 import {
   BlockManager,
   DistributedRuntime,

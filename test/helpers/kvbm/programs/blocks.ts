@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { BlockManager, type RegisteredBlocks, TokenSequence } from '../../../../lib/index.js';
 import { randomNumbers } from '../../random.js';
 
-/** What a thread is told: the manager, and how many rounds; without rounds it holds what it can and waits for its end. */
+/** The input of a thread. Without `rounds` it allocates blocks, keeps them, and waits to be terminated. */
 export interface BlocksWork {
   readonly token: number;
   readonly seed: number;
@@ -21,7 +21,7 @@ const manager = BlockManager.attach(token);
 const random = randomNumbers(seed);
 const { blockSize } = manager;
 
-/** Every byte of a block is made of its last tokens, which its name stands for. */
+/** The value of every byte of a block, made from its name. */
 const byteOf = (sequence: TokenSequence, index: number): number =>
   Number(sequence.lineageHashes(index, 1).at(0) & 255n);
 
@@ -33,9 +33,9 @@ function round(done: { checked: number; stored: number; wrong: string[] }): void
   using cached = manager.matchPrefix(sequence);
   for (let index = 0; index < (cached?.length ?? 0); index++) {
     const bytes = (cached as RegisteredBlocks).view(index);
-    const wanted = byteOf(sequence, index);
-    const wrong = bytes.findIndex((byte) => byte !== wanted);
-    if (wrong >= 0) done.wrong.push(`block ${index}: expected ${wanted} at ${wrong}, got ${bytes[wrong]}`);
+    const expected = byteOf(sequence, index);
+    const wrong = bytes.findIndex((byte) => byte !== expected);
+    if (wrong >= 0) done.wrong.push(`block ${index}: expected ${expected} at ${wrong}, got ${bytes[wrong]}`);
     done.checked += 1;
   }
   const first = cached?.length ?? 0;
@@ -48,15 +48,15 @@ function round(done: { checked: number; stored: number; wrong: string[] }): void
 }
 
 if (rounds === undefined) {
-  const held: unknown[] = [];
-  while (held.length < 4) {
+  const kept: unknown[] = [];
+  while (kept.length < 4) {
     const blocks = manager.allocateOrThrow(2);
-    using sequence = new TokenSequence(Array<number>(2 * blockSize).fill(seed * 100 + held.length), { blockSize });
+    using sequence = new TokenSequence(Array<number>(2 * blockSize).fill(seed * 100 + kept.length), { blockSize });
     blocks.bytes(0);
-    held.push(held.length % 2 === 0 ? blocks : blocks.stage(sequence).register());
+    kept.push(kept.length % 2 === 0 ? blocks : blocks.stage(sequence).register());
   }
-  parentPort?.postMessage({ checked: 0, stored: held.length, wrong: [] } satisfies BlocksDone);
-  setInterval(() => held.length, 1000);
+  parentPort?.postMessage({ checked: 0, stored: kept.length, wrong: [] } satisfies BlocksDone);
+  setInterval(() => kept.length, 1000);
 } else {
   const done = { checked: 0, stored: 0, wrong: [] as string[] };
   for (let index = 0; index < rounds; index++) round(done);

@@ -1,4 +1,4 @@
-// A thread does not inherit the loader of TypeScript on every version of Node: it registers its own.
+// A thread does not inherit the TypeScript loader in every version of Node.js, so it registers its own.
 import { register } from 'tsx/esm/api';
 
 register();

@@ -1,8 +1,14 @@
-/** A thread that copies the blocks of a manager of its parent's to a file of its own agent's, again and again, until its end. */
+/** A thread that copies its parent's blocks to a file of its own agent repeatedly until it is terminated. */
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { BlockManager, loadNixl, NixlAgent, type RegisteredBlocks, TokenSequence } from '../../../../lib/index.js';
-import { layout } from '../blocks.js';
+import {
+  type BlockLayout,
+  BlockManager,
+  loadNixl,
+  NixlAgent,
+  type RegisteredBlocks,
+  TokenSequence,
+} from '../../../../lib/index.js';
 
 const { token, kind, path, blocks } = workerData as {
   token: number;
@@ -21,7 +27,7 @@ const disk = new BlockManager({
   tier: 'disk',
   blockCount: blocks,
   blockSize,
-  layout,
+  layout: host.layout as BlockLayout,
   storage: { kind: 'region', region, checksums: true },
 });
 const sequence = new TokenSequence(

@@ -1,4 +1,4 @@
-// A worker process: serves a CountingEngine on DIR's deployment and tells its parent what it does.
+// A worker process: serves a CountingEngine in the deployment of DIR, and reports each request to its parent.
 import { modelPath } from '../../../../examples/tiny-llama/engine.js';
 import {
   DistributedRuntime,
@@ -10,7 +10,7 @@ import { CountingEngine } from '../engines.js';
 
 const [dir, pauseMs] = process.argv.slice(2) as [string, string];
 
-class Telling extends CountingEngine {
+class ReportingEngine extends CountingEngine {
   override generate(request: PreprocessedRequest, context: RequestContext) {
     process.send?.({
       event: 'generate',
@@ -27,9 +27,13 @@ const runtime = await DistributedRuntime.create({
   host: '127.0.0.1',
   inhibitedSeconds: 0,
 });
-const worker = await serveEngine(runtime.endpoint('test.backend.generate'), new Telling('counting', Number(pauseMs)), {
-  modelPath,
-});
+const worker = await serveEngine(
+  runtime.endpoint('test.backend.generate'),
+  new ReportingEngine('counting', Number(pauseMs)),
+  {
+    modelPath,
+  },
+);
 await worker.ready;
 process.send?.({ event: 'ready' });
 process.once('disconnect', () => void worker.close().then(() => runtime.close()));

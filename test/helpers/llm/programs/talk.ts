@@ -1,4 +1,4 @@
-/** A conversation on the terminal with the built-in echo, or one answer to what comes on standard input. */
+/** A conversation with the built-in echo on the terminal, or one answer to the prompt on standard input. */
 import { Frontend } from '../../../../lib/index.js';
 
 const frontend = await Frontend.start(

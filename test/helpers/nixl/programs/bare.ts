@@ -1,4 +1,5 @@
-// Loads a library that has only what it must have, and tells how each call ends that needs more. Usage: bare.ts PATH
+// Loads a library with only the required functions, and prints the results of calls that need others. Usage: bare.ts
+// PATH
 import { loadNixl, NixlAgent, type NixlError } from 'dynamo-node';
 
 import { emit } from '../../runtime/programs/lines.js';
@@ -20,7 +21,7 @@ const calls: Record<string, () => Promise<unknown>> = {
   partial: () => agent.metadata({ regions: [from] }),
   sent: () => agent.sendMetadata(address),
   sentPart: () => agent.sendMetadata(address, { regions: [from] }),
-  fetched: () => agent.fetch('nobody', address, { timeoutMs: 5000 }),
+  fetched: () => agent.fetch('unknown', address, { timeoutMs: 5000 }),
   withdrawn: () => agent.withdrawMetadata(address),
   telemetry: () => prepared.telemetry(),
   estimate: () => prepared.estimate(),

@@ -1,4 +1,4 @@
-// Writes with a parameter of the backend's own; what the library makes of it is in its log. Usage: custom.ts PARAMETER
+// Writes with a custom parameter of the backend. The library logs how it uses it. Usage: custom.ts PARAMETER
 import { loadNixl, NixlAgent } from 'dynamo-node';
 
 import { emit } from '../../runtime/programs/lines.js';

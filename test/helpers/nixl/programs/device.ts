@@ -1,4 +1,4 @@
-// An agent with device memory in a process of its own. It tells its metadata and region, and does what it is told.
+// An agent with device memory in a separate process. It prints its metadata and region, and executes commands.
 // Usage: device.ts KIND NAME BYTES
 import { createHash } from 'node:crypto';
 import { createInterface } from 'node:readline';
@@ -9,12 +9,12 @@ import { pattern } from '../library.js';
 
 const [kind, name, bytes] = process.argv.slice(2) as ['mock' | 'ucx', string, string];
 
-const tell = (event: object): void => void process.stdout.write(`${JSON.stringify(event)}\n`);
+const print = (event: object): void => void process.stdout.write(`${JSON.stringify(event)}\n`);
 
 const agent = await NixlAgent.create(name, { library: deviceLibrary(kind) });
 const region = await agent.allocate(Number(bytes), { memory: 'VRAM' });
 
-tell({
+print({
   event: 'ready',
   metadata: Buffer.from(await agent.metadata()).toString('base64'),
   descriptor: region.descriptor(),
@@ -23,9 +23,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as { do: 'fill'; seed: number } | { do: 'hash' };
   if (command.do === 'fill') {
     await region.upload(pattern(new Uint8Array(region.bytes), command.seed));
-    tell({ event: 'fill' });
+    print({ event: 'fill' });
   } else {
-    tell({
+    print({
       event: 'hash',
       hash: createHash('sha256')
         .update(await region.download())

@@ -1,4 +1,4 @@
-// Loads the library and tells which it is and what of the environment it set. Usage: load.ts OPTIONS, as JSON
+// Loads the library, and prints it and the variables that it has set. Usage: load.ts OPTIONS, as JSON
 import { loadNixl } from 'dynamo-node';
 
 import { emit } from '../../runtime/programs/lines.js';

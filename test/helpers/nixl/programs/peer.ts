@@ -1,4 +1,4 @@
-// An agent in a process of its own. It tells its metadata and regions, and does what it is told, a line of JSON each.
+// An agent in a separate process. It prints its metadata and region, and executes commands, one line of JSON each.
 // Usage: peer.ts KIND NAME BYTES
 import { createInterface } from 'node:readline';
 import { loadNixl, type MemoryDescriptor, NixlAgent, type NixlPeer } from 'dynamo-node';
@@ -16,7 +16,7 @@ type Command =
   | { do: 'receive' }
   | { do: 'close' };
 
-const tell = (event: object): void => void process.stdout.write(`${JSON.stringify(event)}\n`);
+const print = (event: object): void => void process.stdout.write(`${JSON.stringify(event)}\n`);
 
 const agent = await NixlAgent.create(name, { library: loadNixl({ mode: kind === 'mock' ? 'mock' : 'real' }) });
 const region = await agent.allocate(Number(bytes));
@@ -57,14 +57,14 @@ async function run(command: Command): Promise<object> {
   }
 }
 
-tell({
+print({
   event: 'ready',
   metadata: Buffer.from(await agent.metadata()).toString('base64'),
   descriptor: region.descriptor(),
 });
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line) as Command;
-  tell(
+  print(
     await run(command).then(
       (result) => ({ event: command.do, ...result }),
       (error: Error & { reason?: string }) => ({ event: 'failed', reason: error.reason ?? '', message: error.message }),

@@ -1,4 +1,4 @@
-// Tells what nixlDoctor() finds here and what carries the bytes between two processes. Usage: report.ts [REQUIREMENT]
+// Prints the report of nixlDoctor() and the explanation of nixlExplain(). Usage: report.ts [REQUIREMENT]
 import { loadNixl, NixlAgent, type NixlError, type NixlRequirement, nixlDoctor, nixlExplain } from 'dynamo-node';
 
 const required = (process.argv[2] ?? 'any') as NixlRequirement;
@@ -9,7 +9,7 @@ const agent = await NixlAgent.create(`report-${process.pid}`, { library, backend
 const region = await agent.allocate(1 << 20);
 const pair = { peer: await agent.metadata(), remote: region.descriptor() };
 const explained = await nixlExplain(pair, { library, require: required }).catch((error: NixlError) => ({
-  refused: error.message,
+  rejected: error.message,
   details: error.details,
 }));
 console.log(JSON.stringify({ event: 'report', problems, processVm, system, ucx, explained }));

@@ -1,4 +1,4 @@
-"""Runs a program as a strict container would: process_vm_readv and process_vm_writev fail with EPERM.
+"""Runs a program like a strict container: process_vm_readv and process_vm_writev fail with EPERM.
 
 Usage: seccomp.py PROGRAM ARGUMENT...
 """
@@ -32,6 +32,7 @@ class Filter(ctypes.Structure):
 
 libc = ctypes.CDLL(None, use_errno=True)
 filters = Filter(len(program) // 8, program)
-if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filters)) != 0:
+no_new_privileges = libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+if no_new_privileges != 0 or libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filters)) != 0:
     sys.exit("seccomp: " + os.strerror(ctypes.get_errno()))
 os.execvp(sys.argv[1], sys.argv[1:])

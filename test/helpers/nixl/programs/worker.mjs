@@ -1,12 +1,12 @@
-// An agent of a worker thread: it sees a region of its parent by token, and writes to it as a peer. It leaves everything open.
+// An agent of a worker thread. It attaches a region of its parent, writes to it as a peer, and leaves everything open.
 import { parentPort, workerData } from 'node:worker_threads';
 import { register } from 'tsx/esm/api';
 
 register();
-const { loadNixl, NixlAgent, openRegionToken } = await import('../../../../lib/index.ts');
+const { attachRegion, loadNixl, NixlAgent } = await import('../../../../lib/index.ts');
 
 const { kind, token, metadata, descriptor } = workerData;
-const shared = openRegionToken(token);
+const shared = attachRegion(token);
 const agent = await NixlAgent.create(`worker-${process.pid}`, {
   library: loadNixl({ mode: kind === 'mock' ? 'mock' : 'real' }),
 });

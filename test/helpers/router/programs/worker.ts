@@ -1,5 +1,5 @@
-// router-worker.ts OPTIONS TOKENS: serves an engine on a runtime with these options, and publishes that it has the blocks of
-// the ids from 0 up to TOKENS, then of those that each line {first, tokens} names.
+// worker.ts OPTIONS TOKENS: serves an engine on a runtime with these options. It publishes the blocks of the token ids
+// from 0 to TOKENS, and then those of each line {first, tokens} of its input.
 import { createInterface } from 'node:readline';
 import {
   computeBlockHashes,

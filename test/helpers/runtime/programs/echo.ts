@@ -1,4 +1,4 @@
-/** echo.ts FOLDER PATH: gives back each item of a stream of requests, until it is signalled; then it lets what runs end. */
+/** echo.ts FOLDER PATH: returns each item of a stream of requests. A signal ends it after the running requests. */
 import { closeOnSignal, DistributedRuntime } from '../../../../lib/index.js';
 import { emit } from './lines.js';
 

@@ -1,4 +1,7 @@
-/** flood.ts ROLE FOLDER PATH: a worker that gives 64 KiB items as fast as they are taken, or a reader of it that pauses when it is told. */
+/**
+ * flood.ts ROLE FOLDER PATH: a worker that sends 64 KiB items as fast as they are read, or its reader, which pauses on
+ * command.
+ */
 import { DistributedRuntime, type ResponseStream } from '../../../../lib/index.js';
 import { commands, emit } from './lines.js';
 

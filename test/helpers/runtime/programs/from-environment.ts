@@ -1,4 +1,7 @@
-/** Makes a runtime of the environment, and of $OPTIONS over it, serves with it, calls itself, hears itself, and tells what it is. */
+/**
+ * Creates a runtime from the environment and $OPTIONS, serves with it, calls itself, receives its events, and reports
+ * its configuration.
+ */
 import { DistributedRuntime, type RuntimeOptions } from '../../../../lib/index.js';
 import { waitFor } from '../../wait.js';
 import { emit } from './lines.js';

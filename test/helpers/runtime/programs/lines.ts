@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 
-/** Tells the test that started this process what happened. */
+/** Reports an event to the test that started this process. */
 export function emit(event: string, fields: Record<string, unknown> = {}): void {
   const text = JSON.stringify({ event, ...fields }, (_, value: unknown) =>
     typeof value === 'bigint' ? String(value) : value,

@@ -1,5 +1,5 @@
-/** Opens the log with its default writer, then writes more lines than it keeps while nobody can read them. */
-import { DistributedRuntime, openLog } from '../../../../lib/index.js';
+/** Starts the log with its default writer, then writes more lines than it keeps while JavaScript does not run. */
+import { DistributedRuntime, startLog } from '../../../../lib/index.js';
 import { emit } from './lines.js';
 
 const write = console.error;
@@ -10,11 +10,11 @@ console.error = (line: string): void => {
     isLost = true;
     emit('lost', { line });
   }
-  // The first few are enough for whoever looks at what comes out.
+  // The first few lines are enough for the test.
   else if (written++ < 20) write(line);
 };
 
-const log = openLog({ filter: 'trace' });
+const log = startLog({ filter: 'trace' });
 const runtime = await DistributedRuntime.create({ discovery: { kind: 'mem' }, host: '127.0.0.1' });
 const endpoint = runtime.endpoint<number, number>('log.worker.generate');
 await endpoint.serve((value) => value);
@@ -22,7 +22,7 @@ const client = await endpoint.client();
 await client.waitForInstances({ timeoutMs: 10_000 });
 let rounds = 0;
 for (; !isLost && rounds < 50; rounds++) {
-  // The lines of a thousand calls come while nothing of JavaScript's runs.
+  // The lines of a thousand calls arrive while no JavaScript runs.
   const answers = Array.from({ length: 1000 }, (_, index) => client.unary(index));
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
   await Promise.allSettled(answers);

@@ -1,4 +1,4 @@
-/** one-call.ts OPTIONS: calls the worker of `worker.ts` once and tells what came. */
+/** one-call.ts OPTIONS: calls the worker of `worker.ts` once and reports the result. */
 import { DistributedRuntime, DynamoError, type RuntimeOptions } from '../../../../lib/index.js';
 import type { NumbersItem, NumbersRequest } from '../worker-protocol.js';
 import { emit } from './lines.js';

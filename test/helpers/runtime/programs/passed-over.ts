@@ -1,4 +1,4 @@
-/** passed-over.ts RUNTIME PATH CALLS: calls one after another once it is told to, and tells how many failed. */
+/** passed-over.ts RUNTIME PATH CALLS: on command, calls CALLS times in sequence and reports the number of failures. */
 import { DistributedRuntime, DynamoError, type RuntimeOptions } from '../../../../lib/index.js';
 import type { NumbersItem, NumbersRequest } from '../worker-protocol.js';
 import { commands, emit } from './lines.js';

@@ -1,4 +1,4 @@
-/** reader.ts FOLDER PATH COUNT: reads so many streams of an endpoint at a time, until it is killed. */
+/** reader.ts FOLDER PATH COUNT: reads COUNT streams of an endpoint concurrently, until it is killed. */
 import { DistributedRuntime } from '../../../../lib/index.js';
 import { emit } from './lines.js';
 

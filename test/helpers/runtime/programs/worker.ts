@@ -7,14 +7,14 @@ import { emit } from './lines.js';
 interface Options {
   path: string;
   runtime: RuntimeOptions;
-  /** Cuts off the handlers that still run so long after the signal. */
+  /** Cancels the handlers that still run this long after the signal. */
   closeTimeoutMs?: number;
 }
 
 const { path, runtime: options, closeTimeoutMs } = JSON.parse(process.argv[2] ?? '') as Options;
 
 const counts = { accepted: 0, whole: 0, failed: 0, cut: 0 };
-/** The calls that are not over, by their number, with the item at which they are. */
+/** The calls in flight by their number, with their current item. */
 const running = new Map<number, { request: NumbersRequest; at: number; isAborted: () => boolean }>();
 const runtime = await DistributedRuntime.create(options);
 const endpoint = runtime.endpoint<NumbersRequest, NumbersItem>(path);

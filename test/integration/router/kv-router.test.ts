@@ -1,4 +1,3 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   ClosedError,
   computeBlockHashes,
@@ -11,11 +10,12 @@ import {
   type ServedEngine,
   updateModelTaints,
   WorkerMetricsPublisher,
-} from '../../../lib/index.js';
+} from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { BLOCK_SIZE } from '../../helpers/llm/caching-engine.js';
 import { type Deployment, deployments } from '../../helpers/llm/deployments.js';
 import { CountingEngine } from '../../helpers/llm/engines.js';
-import { connected } from '../../helpers/router/recorded-events.js';
+import { waitForConnection } from '../../helpers/router/prompts.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const PATH = 'test.backend.generate';
@@ -59,29 +59,29 @@ const overlaps = async (of: KvRouter) =>
     (await of.overlapScores({ tokens: prompt })).map(({ workerId, deviceBlocks }) => [String(workerId), deviceBlocks]),
   );
 
-/** What is published before a router has connected to the publisher may pass it by: `tell` is called until it hears. */
-const hears = (of: KvRouter, wanted: Record<string, number>, tell = () => {}) =>
+/** A router misses events before its connection, so `publish` is called until the overlaps are as expected. */
+const waitForOverlaps = (of: KvRouter, wanted: Record<string, number>, publish = () => {}) =>
   waitFor(
     `overlaps ${JSON.stringify(wanted)}`,
-    () => (tell(), overlaps(of)),
+    () => (publish(), overlaps(of)),
     (seen) => JSON.stringify(Object.entries(seen).sort()) === JSON.stringify(Object.entries(wanted).sort()),
     30_000,
   );
 
-describe('a router on an endpoint', () => {
+describe('KvRouter', () => {
   it('sends a request to the worker that published its prefix', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
-    await connected(kv, two.publisher, two.id);
-    // Published once, so that one removal is their end.
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+    await waitForConnection(kv, two.publisher, two.id);
+    // Published only once, so that one removal is enough.
     two.publisher.stored(names.subarray(0, 6), tokensHashes.subarray(0, 6));
     two.publisher.stored(names.subarray(6, 8), tokensHashes.subarray(6, 8), {
       parentHash: names[5] as bigint,
       startPosition: 6,
     });
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 8 });
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 8 });
     expect(await kv.select({ tokens: prompt })).toMatchObject({
       workerId: two.id,
       dpRank: 0,
@@ -97,17 +97,17 @@ describe('a router on an endpoint', () => {
     expect(explanation.reason).toMatch(/8 blocks of credit for its cache \(against 0\)/);
 
     two.publisher.removed(names.subarray(4, 8));
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 4 });
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 4 });
     expect((await kv.dump()).every(({ workerId }) => workerId === two.id)).toBe(true);
     two.publisher.cleared();
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
   });
 
-  it('keeps the books of what it reserved', async () => {
+  it('tracks the load of reserved requests', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 0 });
     const first = await kv.reserve({ tokens: prompt });
     const second = await kv.reserve({ tokens: prompt.map((id) => id + 1000), id: 'mine' });
     expect(new Set([first.workerId, second.workerId])).toEqual(new Set([one.id, two.id]));
@@ -116,7 +116,7 @@ describe('a router on an endpoint', () => {
     await kv.free('mine');
     await kv.free(first.id);
     await waitFor(
-      'empty books',
+      'no load',
       () => kv.potentialLoads({ tokens: prompt }),
       (loads) => loads.every(({ activeRequests }) => activeRequests === 0),
     );
@@ -124,38 +124,40 @@ describe('a router on an endpoint', () => {
     expect((await kv.select({ tokens: prompt, allowedWorkerIds: [two.id] })).workerId).toBe(two.id);
   });
 
-  it('recovers what was published before it came', async () => {
+  it('recovers events that were published before its start', async () => {
     const deployment = deploy();
     const one = await worker(deployment);
     one.publisher.stored(names, tokensHashes);
     for (const kv of [await router(deployment), await router(deployment)]) {
-      await connected(kv, one.publisher, one.id);
-      await hears(kv, { [String(one.id)]: 10 });
+      await waitForConnection(kv, one.publisher, one.id);
+      await waitForOverlaps(kv, { [String(one.id)]: 10 });
     }
   });
 
-  it('forgets a worker that is gone, and what a publisher that is gone had published', async () => {
+  it('drops the blocks of a worker or publisher that has left', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
-    await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 3 }, () => {
+    await waitForOverlaps(kv, { [String(one.id)]: 10, [String(two.id)]: 3 }, () => {
       one.publisher.stored(names, tokensHashes);
       two.publisher.stored(names.subarray(0, 3), tokensHashes.subarray(0, 3));
     });
     await one.worker.close();
     await one.publisher.close();
     await one.runtime.close({ timeoutMs: 1000 });
-    await hears(kv, { [String(two.id)]: 3 });
+    await waitForOverlaps(kv, { [String(two.id)]: 3 });
     expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);
     expect((await kv.dump()).some(({ workerId }) => workerId === one.id)).toBe(false);
     await two.publisher.close();
-    await hears(kv, { [String(two.id)]: 0 });
+    await waitForOverlaps(kv, { [String(two.id)]: 0 });
     const again = await KvPublisher.create(two.runtime.endpoint(PATH), { blockSize: BLOCK_SIZE });
     onTestFinished(() => again.close());
-    await hears(kv, { [String(two.id)]: 5 }, () => again.stored(names.subarray(0, 5), tokensHashes.subarray(0, 5)));
+    await waitForOverlaps(kv, { [String(two.id)]: 5 }, () =>
+      again.stored(names.subarray(0, 5), tokensHashes.subarray(0, 5)),
+    );
   });
 
-  it('hears from another router what that one routes', async () => {
+  it('receives the requests of another router', async () => {
     const deployment = deploy();
     await worker(deployment);
     const config = { router_replica_sync: true };
@@ -163,20 +165,20 @@ describe('a router on an endpoint', () => {
     const active = async (of: KvRouter) =>
       (await of.potentialLoads({ tokens: prompt })).reduce((sum, { activeRequests }) => sum + activeRequests, 0);
     const ids: string[] = [];
-    // A replica hears of what comes after it has found the other.
+    // A replica receives only what is routed after it has found the other.
     await waitFor('the other’s requests', async () => {
       ids.push((await one.reserve({ tokens: prompt })).id);
       return active(two);
     });
     for (const id of ids) await one.free(id);
     await waitFor(
-      'their end',
+      'no load',
       () => active(two),
       (sum) => sum === 0,
     );
   });
 
-  it('honours the taints of its workers’ cards, those that a request needs and those that it prefers', async () => {
+  it('applies required and preferred taints from model cards', async () => {
     const deployment = deploy();
     const [one, two, three] = [await worker(deployment), await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
@@ -197,15 +199,15 @@ describe('a router on an endpoint', () => {
         [three.id, 'lacks a required taint'],
       ]),
     );
-    expect((await kv.explain(gold)).reason).toBe('it is the only worker that may get the request');
+    expect((await kv.explain(gold)).reason).toBe('it is the only eligible worker');
     const chosen = (request: RoutingRequest) =>
       kv.select(request).then(
         ({ workerId }) => workerId,
         () => undefined,
       );
-    // The books hear of a card for themselves.
+    // The load tracker reads the card separately.
     await waitFor(
-      'the taint in the books',
+      'the taint in the load tracker',
       () => chosen(gold),
       (id) => id === two.id,
     );
@@ -228,7 +230,7 @@ describe('a router on an endpoint', () => {
       ]),
     );
     await waitFor(
-      'the other taint in the books',
+      'the other taint in the load tracker',
       () => chosen({ tokens: prompt, requiredTaints: ['spot'] }),
       (id) => id === three.id,
     );
@@ -236,12 +238,14 @@ describe('a router on an endpoint', () => {
       expect(await chosen({ tokens: prompt, preferredTaints: { spot: 0.5 } })).toBe(three.id);
   });
 
-  it('explains where a request of an adapter goes, by the blocks of that adapter', async () => {
+  it('explains a request of an adapter by the blocks of that adapter', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const kv = await router(deployment);
     const poet = computeBlockHashes(prompt, BLOCK_SIZE, { loraName: 'poet' });
-    await hears(kv, { [String(one.id)]: 10, [String(two.id)]: 0 }, () => one.publisher.stored(names, tokensHashes));
+    await waitForOverlaps(kv, { [String(one.id)]: 10, [String(two.id)]: 0 }, () =>
+      one.publisher.stored(names, tokensHashes),
+    );
     const explained = async () => {
       const { candidates, winner } = await kv.explain({ tokens: prompt, loraName: 'poet' });
       return {
@@ -268,17 +272,17 @@ describe('a router on an endpoint', () => {
     );
   });
 
-  it('draws among workers that a policy gives the same score, and the least wins whatever the order', async () => {
+  it('draws among equal costs of a policy, and picks the lowest cost in any order', async () => {
     const deployment = deploy();
     const three = [await worker(deployment), await worker(deployment), await worker(deployment)].map(({ id }) => id);
     const [, second, third] = three;
     const scores = new Map<bigint, number>();
     const policy = {
-      timeLimitMs: 1000,
+      timeoutMs: 1000,
       score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => scores.get(id) ?? 1),
     };
     const kv = await router(deployment, { policy });
-    await hears(kv, Object.fromEntries(three.map((id) => [String(id), 0])));
+    await waitForOverlaps(kv, Object.fromEntries(three.map((id) => [String(id), 0])));
     const chosen = async () =>
       new Set(
         await Promise.all(Array.from({ length: 100 }, async () => (await kv.select({ tokens: prompt })).workerId)),
@@ -289,24 +293,26 @@ describe('a router on an endpoint', () => {
     expect(await chosen()).toEqual(new Set([second]));
   });
 
-  it('takes a policy of the host’s, whose counts are metrics', async () => {
+  it('uses a policy and reports its counts as metrics', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const runtime = await deployment.runtime();
     const policy = {
-      timeLimitMs: 1000,
+      timeoutMs: 1000,
       score: ({ workerIds }: { workerIds: BigUint64Array }) => Array.from(workerIds, (id) => (id === one.id ? 0 : 1)),
     };
     const kv = await KvRouter.create(runtime.endpoint(PATH), { blockSize: BLOCK_SIZE, policy });
     onTestFinished(() => kv.close());
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () =>
+      two.publisher.stored(names, tokensHashes),
+    );
     expect((await kv.select({ tokens: prompt })).workerId).toBe(one.id);
     expect(kv.policyCounts).toMatchObject({ scored: 1, failed: 0, timedOut: 0 });
     expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="scored"[^}]*\} 1/);
     expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="timed_out"[^}]*\} 0/);
   });
 
-  it('goes on with the built-in costs where the policy throws, and counts that as a metric', async () => {
+  it('falls back to the default costs if the policy throws, and counts it', async () => {
     const deployment = deploy();
     const [one, two] = [await worker(deployment), await worker(deployment)];
     const runtime = await deployment.runtime();
@@ -315,16 +321,18 @@ describe('a router on an endpoint', () => {
     };
     const kv = await KvRouter.create(runtime.endpoint(PATH), {
       blockSize: BLOCK_SIZE,
-      policy: { timeLimitMs: 1000, score },
+      policy: { timeoutMs: 1000, score },
     });
     onTestFinished(() => kv.close());
-    await hears(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () => two.publisher.stored(names, tokensHashes));
+    await waitForOverlaps(kv, { [String(one.id)]: 0, [String(two.id)]: 10 }, () =>
+      two.publisher.stored(names, tokensHashes),
+    );
     for (let round = 0; round < 3; round++) expect((await kv.select({ tokens: prompt })).workerId).toBe(two.id);
     expect(kv.policyCounts).toMatchObject({ scored: 0, failed: 3, timedOut: 0 });
     expect(runtime.metricsText()).toMatch(/router_policy_requests_total\{[^}]*outcome="failed"[^}]*\} 3/);
   });
 
-  it('is of no use once it is closed', async () => {
+  it('rejects calls after close with ClosedError', async () => {
     const deployment = deploy();
     await worker(deployment);
     const kv = await router(deployment);
@@ -336,7 +344,7 @@ describe('a router on an endpoint', () => {
 });
 
 describe('a publisher', () => {
-  it('tells of the one rank whose events these are', async () => {
+  it('publishes the events of its rank', async () => {
     const deployment = deploy();
     const { runtime } = await deployment.serve(new RankedEngine('counting'));
     const publishers = [0, 1].map((dpRank) =>
@@ -367,7 +375,7 @@ describe('a publisher', () => {
     expect((await kv.select({ tokens: prompt })).dpRank).toBe(0);
   });
 
-  it('tells of the blocks of a worker that it names', async () => {
+  it('publishes the blocks of the worker in workerId', async () => {
     const deployment = deploy();
     const [{ runtime: one }, { runtime: two }] = [
       await deployment.serve(new CountingEngine('counting')),
@@ -379,13 +387,13 @@ describe('a publisher', () => {
     });
     onTestFinished(() => publisher.close());
     const kv = await router(deployment);
-    await hears(kv, { [String(one.instanceId)]: 0, [String(two.instanceId)]: 10 }, () =>
+    await waitForOverlaps(kv, { [String(one.instanceId)]: 0, [String(two.instanceId)]: 10 }, () =>
       publisher.stored(names, tokensHashes),
     );
     expect((await kv.select({ tokens: prompt })).workerId).toBe(two.instanceId);
   });
 
-  it('checks what it is given, and is of no use once it is closed', async () => {
+  it('rejects invalid arguments, and calls after close', async () => {
     const deployment = deploy();
     const runtime = await deployment.runtime();
     const endpoint = runtime.endpoint(PATH);
@@ -402,7 +410,7 @@ describe('a publisher', () => {
     expect(() => publisher.cleared()).toThrow(ClosedError);
   });
 
-  it('of load tells the frontends', async () => {
+  it('of load publishes on the event plane', async () => {
     const deployment = deploy();
     const runtime = await deployment.runtime();
     const endpoint = runtime.endpoint(PATH);
@@ -410,7 +418,7 @@ describe('a publisher', () => {
     const publisher = await WorkerMetricsPublisher.create(endpoint);
     let sent = 0;
     const first = events.next();
-    // A subscriber hears of what comes after it has found the publisher.
+    // A subscriber receives only what is published after it has found the publisher.
     const timer = setInterval(() => publisher.publish({ activeDecodeBlocks: ++sent, kvUsedBlocks: 7 }), 20);
     onTestFinished(() => clearInterval(timer));
     const { data } = (await first).value;
