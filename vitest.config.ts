@@ -5,10 +5,15 @@ const folders = (process.env.DYNAMO_TEST_FOLDERS ?? 'unit,native,integration,ser
   ',',
 );
 
-const library = fileURLToPath(new URL('lib/index.ts', import.meta.url));
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
-  resolve: { alias: { 'dynamo-node': library } },
+  resolve: {
+    alias: [
+      { find: /^dynamo-node$/, replacement: source('lib/index.ts') },
+      { find: /^dynamo-node\/testing$/, replacement: source('lib/testing/index.ts') },
+    ],
+  },
   test: {
     pool: 'forks',
     maxWorkers: 2,

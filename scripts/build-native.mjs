@@ -2,10 +2,13 @@ import { main } from './setup/index.mjs';
 import { buildNative } from './setup/native.mjs';
 import { checkPlatform } from './setup/platform.mjs';
 import { installRust } from './setup/rust.mjs';
-import { ensure } from './setup/steps.mjs';
+import { ensure, forget } from './setup/steps.mjs';
 
 await main(async () => {
   checkPlatform();
   await installRust();
-  await (process.argv.includes('--prebuild') ? buildNative('prebuild') : ensure('native', { force: true }));
+  if (!process.argv.includes('--prebuild')) return ensure('native', { force: true });
+  // It also leaves an addon without the functions for tests in build/Release.
+  forget('native');
+  return buildNative('prebuild');
 });

@@ -15,7 +15,7 @@ await main(async () => {
   }
   await setUp();
   process.argv.splice(1, process.argv.length, entry(name), ...args);
-  // The example runs in this process, so that a signal reaches it directly; what it forks inherits the loader.
+  // The example runs in this process, so that a signal reaches it directly. Processes that it forks inherit the loader.
   const loader = import.meta.resolve('tsx');
   process.execArgv.push('--import', loader);
   await import(loader);

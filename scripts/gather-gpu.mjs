@@ -1,5 +1,5 @@
 // npm run gather:gpu [-- --out FOLDER] [--addon FILE] [--cudart FILE] [--no-node] [--tar]
-// Gathers the GPU tests and all that they need into one folder, for a machine that has a driver and nothing else.
+// Copies the GPU tests and everything they need into one folder, for a machine that has only a driver.
 import {
   chmodSync,
   cpSync,
@@ -19,13 +19,13 @@ import { packages } from './gather/packages.mjs';
 import { main } from './setup/index.mjs';
 import { root, run, SetUpError } from './setup/process.mjs';
 
-/** Of the checkout. */
+/** Files and folders of the checkout. */
 const SOURCES = ['package.json', 'tsconfig.json', 'vitest.config.ts', 'lib', 'test/gpu', 'test/helpers'];
-/** What the tests run on; their own dependencies follow. */
-const PACKAGES = ['vitest', 'vite', 'tsx', 'msgpackr', 'node-gyp-build'];
+/** Packages that the tests need; their dependencies are added. */
+const PACKAGES = ['vitest', 'vite', 'tsx', 'node-gyp-build'];
 
 const RUN = `#!/bin/sh
-# Runs the GPU tests of dynamo-node: sh run.sh [arguments of vitest]. Without a GPU they fail.
+# Runs the GPU tests of dynamo-node: sh run.sh [arguments of vitest]. They fail without a GPU.
 here=$(cd "\${0%/*}" && pwd) || exit 1
 cd "$here" || exit 1
 node="$here/bin/node"
@@ -53,7 +53,7 @@ function sizeOf(path) {
 await main(async () => {
   const { out } = options;
   if (existsSync(out) && readdirSync(out).length > 0 && !existsSync(join(out, 'run.sh')))
-    throw new SetUpError(`${out} is there and no folder of this script`);
+    throw new SetUpError(`${out} exists and was not made by this script: remove it or choose another --out`);
   const addon = options.addon ?? (await buildSmallAddon());
   const cudart = options.cudart ?? (await cudaRuntime());
   rmSync(out, { recursive: true, force: true });

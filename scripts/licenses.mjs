@@ -24,27 +24,30 @@ const allowed = new Set([
   'Zlib',
 ]);
 
-/** Crates in which a copyleft licence is named, and why each may be linked all the same. Read by a person, one by one. */
+/** Crates that name a copyleft licence, and why each may still be linked. A person has read each of them. */
 export const reviewed = {
   'aws-lc-sys': 'The Jitter Entropy library in it is offered under BSD-3-Clause or GPL-2.0: taken under BSD-3-Clause.',
   colored: 'MPL-2.0, linked unmodified: its source is the published crate.',
   'option-ext': 'MPL-2.0, linked unmodified: its source is the published crate.',
   'zeromq-src':
-    "libzmq is LGPL-3.0 with its authors' exception, which lets it be linked statically whatever the other licences.",
+    "libzmq is LGPL-3.0 with its authors' exception, which permits static linking with code of any licence.",
   'zstd-sys': 'zstd is offered under BSD-3-Clause or GPL-2.0: taken under BSD-3-Clause.',
 };
 
-/** What is in the addon and comes from no crate. */
+/** Parts of the addon that come from no crate. */
 const otherParts = [
   'The Rust standard library: MIT OR Apache-2.0, The Rust Project Developers',
   'node-addon-api: MIT, Node.js API collaborators',
   'libstdc++ and libgcc: GPL-3.0-or-later WITH GCC-exception-3.1, Free Software Foundation',
 ];
 
-const copyleft =
-  /GNU (?:LESSER |AFFERO |LIBRARY )?GENERAL PUBLIC LICENSE|Mozilla Public License|Eclipse Public License|European Union Public Licence/i;
+const copyleft = new RegExp(
+  'GNU (?:LESSER |AFFERO |LIBRARY )?GENERAL PUBLIC LICENSE|Mozilla Public License|Eclipse Public License|' +
+    'European Union Public Licence',
+  'i',
+);
 
-/** Whether an SPDX expression can be met with allowed licences alone. Cargo's older `A/B` means `A OR B`. */
+/** Whether allowed licences alone satisfy an SPDX expression. Cargo's older `A/B` means `A OR B`. */
 export function isAllowed(expression) {
   const tokens = expression.replaceAll('/', ' OR ').match(/[()]|\b(?:AND|OR)\b|[^\s()]+(?: WITH [^\s()]+)?/g) ?? [];
   const any = () => {
@@ -69,7 +72,7 @@ export function isAllowed(expression) {
 
 const isMacro = ({ targets }) => targets.some(({ kind }) => kind.includes('proc-macro'));
 
-/** The crates whose code is in the addon: all reached by normal dependencies, and the C sources that `*-src` crates carry. */
+/** The crates whose code is in the addon: normal dependencies, and `*-src` crates, which contain C sources. */
 export function linkedCrates() {
   const args = [
     'metadata',
@@ -110,7 +113,7 @@ export function linkedCrates() {
 
 const nameOf = ({ name, version }) => `${name} ${version}`;
 
-/** The licence files of a crate and, one folder down, of the C library that it may carry. */
+/** The licence files of a crate and, one folder down, of the C library that it may contain. */
 function* licenseFiles(folder, depth = 1) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
@@ -119,7 +122,7 @@ function* licenseFiles(folder, depth = 1) {
   }
 }
 
-/** Each distinct licence text with the crates that carry it. */
+/** Each distinct licence text with the crates that contain it. */
 function licenseTexts(crates) {
   const texts = new Map();
   for (const crate of crates) {
@@ -131,7 +134,7 @@ function licenseTexts(crates) {
   return texts;
 }
 
-/** The npm packages that an installation of this one brings along, optional ones included. */
+/** The npm packages that are installed with this one, including optional ones. */
 export function runtimePackages() {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
   return Object.entries(packages)
@@ -146,11 +149,11 @@ export function refusalOf({ name, license }, texts = []) {
   if (!isAllowed(license)) return `has the licence ${license}, which is not on the list of scripts/licenses.mjs`;
   const found = texts.map((text) => copyleft.exec(text)?.[0]).find(Boolean);
   return (
-    found && `carries the text of the ${found}: read it, then add the crate to \`reviewed\` of scripts/licenses.mjs`
+    found && `contains the text of the ${found}: read it, then add the crate to \`reviewed\` of scripts/licenses.mjs`
   );
 }
 
-/** Every crate and package that may not be shipped, and each review that is about none that is linked. */
+/** Every crate and package that may not be shipped, and every review of a crate that is not linked. */
 export function refusals(crates, packages) {
   const textsOf = (crate) => [...licenseFiles(dirname(crate.manifest_path))].map((file) => readFileSync(file, 'utf8'));
   const parts = [...crates.map((crate) => [crate, textsOf(crate)]), ...packages.map((one) => [one, []])];
@@ -175,11 +178,11 @@ export function notices(crates, packages) {
     ([text, names]) => `${'-'.repeat(80)}\n${[...names].join(', ')}\n\n${text}\n`,
   );
   return [
-    'The native addon of dynamo-node contains these crates, and behind the list the licence texts that they carry.',
+    'The native addon of dynamo-node contains these crates. Their licence texts follow the list.',
     crates.map(describe).join('\n'),
     'It also contains:',
     otherParts.join('\n'),
-    'npm installs these packages beside it, each with its own licence file:',
+    'npm installs these packages with it, each with its own licence file:',
     packages.map((one) => `${nameOf(one)}: ${one.license}`).join('\n'),
     texts.join('\n'),
   ].join('\n\n');

@@ -1,11 +1,11 @@
 import { Comment, Converter, ReflectionKind } from 'typedoc';
 
-/** Methods whose name is a symbol mean the same in every class: the reference tells it once, here. */
+/** Methods whose name is a symbol mean the same in every class. Their text in the reference is here. */
 const meanings = {
-  '[dispose]': 'Releases it at the end of a `using` block.',
-  '[asyncDispose]': 'Closes it at the end of an `await using` block.',
-  '[iterator]': 'The items, one by one.',
-  '[asyncIterator]': 'The items, as they come.',
+  '[dispose]': 'Disposes the object at the end of a `using` block.',
+  '[asyncDispose]': 'Closes the object at the end of an `await using` block.',
+  '[iterator]': 'Returns the items one by one.',
+  '[asyncIterator]': 'Returns the items as they arrive.',
 };
 
 export function load(app) {

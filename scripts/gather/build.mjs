@@ -6,7 +6,7 @@ import { headersEnvironment, outputOf, root, run } from '../setup/process.mjs';
 const require = createRequire(import.meta.url);
 const folder = join(root, 'build/gpu');
 
-/** The addon with NIXL alone: without the Rust core it is a hundredth of the size, and builds in a minute. */
+/** The addon with NIXL only. Without the Rust core it has a hundredth of the size and builds in a minute. */
 export async function buildSmallAddon() {
   const addon = join(folder, 'addon');
   const cmake = [
@@ -25,7 +25,7 @@ export async function buildSmallAddon() {
   return file;
 }
 
-/** CUDA's runtime library, which UCX's memory hooks need and a driver does not bring; undefined where Python's index has none. */
+/** CUDA's runtime library. UCX's memory hooks need it, and a driver lacks it. Undefined if it is not available. */
 export async function cudaRuntime() {
   const target = join(folder, 'cudart');
   const file = join(target, 'nvidia/cuda_runtime/lib/libcudart.so.12');
@@ -46,6 +46,6 @@ export async function cudaRuntime() {
   ];
   outputOf(join(root, '.peers/bin/python'), pip);
   if (existsSync(file)) return file;
-  console.warn(`${wanted} cannot be had: the machine with the GPU needs a libcudart.so.12 of its own`);
+  console.warn(`${wanted} could not be installed: the machine with the GPU must have libcudart.so.12`);
   return undefined;
 }

@@ -4,10 +4,10 @@ import { outputOf, root, SetUpError } from '../setup/process.mjs';
 
 /** The backends that the tests use. */
 const PLUGINS = ['UCX', 'POSIX'];
-/** UCX's own benches, and what only RDMA needs: the tests stay on one machine. */
+/** UCX's benchmarks, and libraries for RDMA: the tests use one machine. */
 const LEFT_OUT = /perftest|_ib/;
 
-/** The folder of NIXL's wheel, where the set-up installed it. */
+/** The folder in which the set-up installed NIXL's wheel. */
 function wheelFolder() {
   const lib = join(root, '.peers/lib');
   const versions = existsSync(lib) ? readdirSync(lib) : [];
@@ -18,10 +18,10 @@ function wheelFolder() {
   return found;
 }
 
-/** Of glibc, which every machine has, and whose parts must fit each other. */
+/** Libraries of glibc. Every machine has them, and their versions must match each other. */
 const GLIBC = /^(ld-linux.*|lib(c|m|dl|pthread|rt|resolv|util|anl))\.so/;
 
-/** What the linker finds for a program or library; what is not there, such as the driver, is not among it. */
+/** The libraries that the linker finds for a program or library. Missing ones, such as the driver, are left out. */
 function needed(file) {
   const resolved = outputOf('ldd', [file]) ?? '';
   return [...resolved.matchAll(/=> (\S+) \(/g)]
@@ -30,8 +30,8 @@ function needed(file) {
 }
 
 /**
- * NIXL's C library, its plugins and UCX's modules, with all that they need: of the wheel, where they find each other by
- * their places, which must stay as they are; and of the system, with what Node.js needs.
+ * NIXL's C library, its plugins and UCX's modules, with all libraries that they and Node.js need. Those of the wheel
+ * find each other by relative paths, which must be kept. The others come from the system.
  */
 export function libraries() {
   const folder = wheelFolder();

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { root } from '../setup/process.mjs';
 
-/** Where Node.js finds a package from another's folder, both relative to the checkout. */
+/** The folder in which Node.js finds a package, seen from another folder; both are relative to the checkout. */
 function found(name, from) {
   for (let folder = from; ; folder = dirname(folder)) {
     const candidate = join(folder === '.' ? '' : folder, 'node_modules', name);
@@ -11,7 +11,7 @@ function found(name, from) {
   }
 }
 
-/** The folders of packages and of all that they depend on, as installed here; optional ones where they are. */
+/** The folders of packages and of all their dependencies. Optional ones are included if they are installed. */
 export function packages(names) {
   const folders = new Set();
   const visit = (name, from) => {

@@ -26,7 +26,7 @@ const states = [
   { line: /^\[\d+\/\d+\] Linking/, say: () => 'linking' },
 ];
 
-/** What a line of the build's output says of its state, and whether it is worth no line in the log; undefined for other lines. */
+/** The state of the build that a line of its output reports, if any, and whether the line stays out of the log. */
 export function stateOf(line) {
   const state = states.find(({ line: pattern }) => pattern.test(line));
   return state && { text: state.say(state.line.exec(line)), transient: state.transient === true };
@@ -45,13 +45,16 @@ const commands = {
 };
 
 const environment = {
-  // Cargo then tells its own progress although no terminal is attached.
+  // Cargo then reports its progress although its output is not a terminal.
   CARGO_TERM_PROGRESS_WHEN: 'always',
   CARGO_TERM_PROGRESS_WIDTH: '120',
   CARGO_TERM_COLOR: 'never',
 };
 
-/** Builds the addon into build/Release (`build`), or into prebuilds/ as it is published (`prebuild`). */
+/**
+ * Builds the addon into build/Release (`build`), or into prebuilds/ as it is published (`prebuild`). A published addon
+ * lacks the functions that only this project's tests and benches call.
+ */
 export async function buildNative(kind = 'build') {
   mkdirSync(join(root, '.setup'), { recursive: true });
   const progress = new Progress('native build');
@@ -77,7 +80,12 @@ export async function buildNative(kind = 'build') {
     const child = spawn(process.execPath, commands[kind](), {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...headersEnvironment(), ...environment },
+      env: {
+        ...process.env,
+        ...headersEnvironment(),
+        ...environment,
+        DYNAMO_TESTING: kind === 'prebuild' ? 'OFF' : 'ON',
+      },
     });
     child.stdout.setEncoding('utf8').on('data', onChunk);
     child.stderr.setEncoding('utf8').on('data', onChunk);

@@ -11,7 +11,7 @@ const requirements = [
   { met: () => Number.parseInt(process.versions.node) >= 20, found: () => `Node ${process.versions.node}` },
 ];
 
-/** Cargo lets each of these replace `build.rustflags` of native/core/.cargo/config.toml as a whole. */
+/** Each of these variables replaces `build.rustflags` of native/core/.cargo/config.toml completely. */
 const flagVariables = ['RUSTFLAGS', 'CARGO_ENCODED_RUSTFLAGS', 'CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS'];
 
 export function checkPlatform() {

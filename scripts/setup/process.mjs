@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
-/** A failure that the person at the terminal can act on: printed as its message alone, without a stack. */
+/** A failure that the user can act on. Only its message is printed, without a stack. */
 export class SetUpError extends Error {}
 
 export const isRoot = process.getuid?.() === 0;
@@ -24,12 +24,12 @@ export function which(program) {
     });
 }
 
-/** Puts a folder of rustup's before the others: a distribution's older cargo would win otherwise. */
+/** Puts a folder of rustup first, so that an older cargo of the distribution is not used. */
 const addToPath = (folder) => {
   if (!process.env.PATH.split(delimiter).includes(folder)) process.env.PATH = folder + delimiter + process.env.PATH;
 };
 
-/** Where the set-up keeps the Rust that it installed itself, on machines that had none. */
+/** The Rust that the set-up installs on machines that have none. */
 const ownFolder = join(homedir(), '.cache/dynamo-node/rust');
 export const ownRust = {
   folder: ownFolder,
@@ -47,7 +47,7 @@ const cargoBin = join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'bin'
 if (existsSync(cargoBin)) addToPath(cargoBin);
 if (!which('rustup') && existsSync(join(ownRust.CARGO_HOME, 'bin/rustup'))) useOwnRust();
 
-/** The trimmed standard output of a command, or undefined when it is missing or fails. */
+/** The trimmed standard output of a command, or undefined if it is missing or fails. */
 export function outputOf(command, args, options = {}) {
   const { status, stdout } = spawnSync(command, args, {
     encoding: 'utf8',
@@ -70,7 +70,7 @@ export function run(command, args, options = {}) {
   });
 }
 
-/** The npm configuration that points node-gyp at the headers beside this Node, where they are installed: no download then. */
+/** npm settings that make node-gyp use the headers installed with this Node.js, if any, without a download. */
 export function headersEnvironment() {
   const prefix = dirname(dirname(process.execPath));
   return existsSync(join(prefix, 'include/node/node_api.h')) ? { npm_config_nodedir: prefix } : {};

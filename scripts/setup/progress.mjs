@@ -1,6 +1,6 @@
 const everyMs = 30_000;
 
-/** One line that follows a long step: rewritten in place on a terminal, else printed twice a minute. */
+/** The progress of a long step in one line. On a terminal it is updated in place, else printed twice a minute. */
 export class Progress {
   #title;
   #text = 'starting';

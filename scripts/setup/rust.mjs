@@ -17,7 +17,7 @@ function sameUnderAnotherName() {
   return readdirSync(toolchains).find((name) => isPinned(join(toolchains, name, 'bin/rustc')));
 }
 
-/** What the environment of cargo must hold to run the pinned toolchain; undefined when it is not installed. */
+/** Variables that make cargo run the pinned toolchain, or undefined if it is not installed. */
 function pinnedEnvironment() {
   if (which('cargo') && isPinned('rustc', { cwd: core })) return {};
   const name = which('rustup') && sameUnderAnotherName();
@@ -40,15 +40,15 @@ export async function installRust() {
   return Object.assign(process.env, installed);
 }
 
-/** Python's HTTP clients bring their own list of certificate authorities; the system's has those of the user's network too. */
+/** Python's HTTP clients have their own list of certificate authorities. The system's also has those of the network. */
 function systemCertificates() {
   const file = '/etc/ssl/certs/ca-certificates.crt';
   return existsSync(file) ? { SSL_CERT_FILE: file } : {};
 }
 
 /**
- * Debian 13 and Ubuntu 24.04 have rustup as a package. For the others a package of the Python index knows where rustup is to be
- * had and puts it into a folder of our own, which later runs find again (see `ownRust`).
+ * Debian 13 and Ubuntu 24.04 have rustup as a package. On other systems a package of the Python index installs it into
+ * a folder that later runs find again (see `ownRust`).
  */
 async function installRustup() {
   console.log('set-up: installing rustup');
@@ -72,7 +72,7 @@ async function installRustup() {
       env: { ...systemCertificates(), ...process.env },
     });
   } catch (cause) {
-    throw new SetUpError(`${cause.message}\nInstall rustup as its own documentation says, then try again.`);
+    throw new SetUpError(`${cause.message}\nInstall rustup as described in its documentation, then try again.`);
   } finally {
     rmSync(venv, { recursive: true });
   }

@@ -6,7 +6,7 @@ import { outputOf, root, run } from './process.mjs';
 
 const python = '.peers/bin/python';
 
-/** Installs exact versions into the Python environment of the checkout, without what they depend on. */
+/** Installs exact versions into the Python environment of the checkout, without their dependencies. */
 async function pipInstall(list) {
   if (!outputOf(python, ['-m', 'pip', '--version'], { cwd: root })) {
     for (const step of ['peers', 'nixl']) rmSync(stampOf(step), { force: true });
@@ -27,8 +27,8 @@ async function pipInstall(list) {
 }
 
 /**
- * Each step runs when its output is missing or its inputs differ from those of its last success. A step that has an
- * `otherwise` may fail: that line is printed, and it is tried again the next time.
+ * A step runs if its output is missing or its inputs differ from those of its last success. A step with `otherwise` may
+ * fail: that line is printed, and the step is tried again the next time.
  */
 export const steps = {
   packages: {
@@ -79,6 +79,9 @@ function digest(inputs) {
 
 const stampOf = (name) => join(root, '.setup', name);
 
+/** Makes a step run the next time, although its inputs did not change. */
+export const forget = (name) => rmSync(stampOf(name), { force: true });
+
 export function isDone(name) {
   const { inputs, output } = steps[name];
   return (
@@ -88,7 +91,7 @@ export function isDone(name) {
   );
 }
 
-/** Runs a step unless it is done. The digest is taken first: a file edited meanwhile makes the step run again. */
+/** Runs a step unless it is done. The digest is taken first: a file that changes during the step makes it run again. */
 export async function ensure(name, { force = false } = {}) {
   if (!force && isDone(name)) return false;
   if (name !== 'native') console.log(`set-up: ${name}`);

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { isRoot, outputOf, run, SetUpError, which } from './process.mjs';
+import { lintPackages } from './tools.mjs';
 
 const hasFile = (folder, pattern) => existsSync(folder) && readdirSync(folder).some((name) => pattern.test(name));
 
@@ -16,7 +17,7 @@ const hasSystemd = () => existsSync('/run/systemd/system');
 
 const hasVenv = () => outputOf('python3', ['-c', 'import ensurepip, venv']) !== undefined;
 
-/** Each Debian package that a build needs, and how to tell that its content is there, however it was installed. */
+/** The Debian packages that a build needs. `present` finds their content, however it was installed. */
 const buildPackages = [
   { name: 'g++', what: 'g++ 12 or newer', present: hasCompiler },
   { name: 'make', present: () => which('make') },
@@ -41,14 +42,16 @@ const apt = ['apt-get', '-y', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0'
 export async function installPackages({ test }) {
   const wanted = test ? [...buildPackages, ...testPackages] : buildPackages;
   const missing = wanted.filter(({ present }) => !present());
-  if (missing.length === 0) return;
+  const optional = test ? lintPackages.filter(({ present }) => !present()) : [];
+  if (missing.length === 0) return installOptional(optional);
 
   const names = missing.map(({ name }) => name);
   if (!which('apt-get'))
-    throw new SetUpError(`Install what these Debian packages hold, then try again: ${names.join(' ')}`);
+    throw new SetUpError(`Install what these Debian packages contain, then try again: ${names.join(' ')}`);
   const services = missing.flatMap(({ service }) => service ?? []);
   if (!isRoot) {
-    const commands = ['apt-get update', `apt-get install -y --no-install-recommends ${names.join(' ')}`];
+    const all = [...optional.map(({ name }) => name), ...names].join(' ');
+    const commands = ['apt-get update', `apt-get install -y --no-install-recommends ${all}`];
     if (services.length > 0 && hasSystemd()) commands.push(`systemctl disable --now ${services.join(' ')}`);
     throw new SetUpError(
       `Some packages are missing. Run this, then try again:\n  sudo sh -c '${commands.join(' && ')}'`,
@@ -62,6 +65,20 @@ export async function installPackages({ test }) {
   const still = missing.filter(({ present }) => !present());
   if (still.length > 0)
     throw new SetUpError(`Still missing after installation: ${still.map(({ name, what }) => what ?? name).join(', ')}`);
+  await installOptional(optional);
+}
+
+/** Installs what only `npm run lint` needs. Tests run without it, so a failure is printed and the set-up continues. */
+async function installOptional(packages) {
+  if (packages.length === 0 || !which('apt-get')) return;
+  const names = packages.map(({ name }) => name).join(' ');
+  if (!isRoot) return console.log(`set-up: npm run lint also needs: sudo apt-get install ${names}`);
+  console.log(`set-up: installing ${names}`);
+  try {
+    await aptInstall(names.split(' '));
+  } catch (error) {
+    console.log(`set-up: ${names} could not be installed: npm run lint needs them (${error.message})`);
+  }
 }
 
 /** Installs packages without starting the services among them. */
@@ -78,7 +95,7 @@ export async function aptInstall(names) {
   }
 }
 
-/** The tests start their own servers: the packages' services stay off after a restart of the machine too. */
+/** The tests start their own servers, so the packages' services stay off, also after a restart of the machine. */
 async function keepStopped(services) {
   if (services.length === 0 || !hasSystemd()) return;
   await run('systemctl', ['disable', '--now', '--quiet', ...services]);

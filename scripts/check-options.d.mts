@@ -1,0 +1,3 @@
+import type { SourceFile } from 'typescript';
+
+export function untypedOptions(source: SourceFile): string[];

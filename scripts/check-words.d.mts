@@ -1,0 +1,2 @@
+export function badWords(line: string): string[];
+export function tooLong(line: string): string[];
