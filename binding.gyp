@@ -16,7 +16,8 @@
             "native",
             "-O",
             "build/cmake",
-            "--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=<(PRODUCT_DIR)"
+            "--CDCMAKE_LIBRARY_OUTPUT_DIRECTORY=<(PRODUCT_DIR)",
+            "--CDDYNAMO_TESTING=<!(node -p \"process.env.DYNAMO_TESTING ?? 'ON'\")"
           ]
         }
       ]
