@@ -40,7 +40,10 @@ describe('client.waitForInstances', () => {
     await expect(client.waitForInstances({ runtimeData: 'writer' as never })).rejects.toThrow(
       'options.runtimeData: expected an object, got "writer"',
     );
-    await expect(client.waitForInstances({ runtimeData: { role: Symbol('x') } })).rejects.toThrow(TypeError);
+    await expect(client.waitForInstances({ runtimeData: { role: Symbol('x') } })).rejects.toMatchObject({
+      code: 'DYN_INVALID_REQUEST',
+      message: expect.stringContaining('options.runtimeData cannot be sent: role: a symbol'),
+    });
     const last = client.waitForInstances({ runtimeData: { role: 'unknown' } });
     await client.close();
     await expect(last).rejects.toMatchObject({ code: 'DYN_CLOSED' });
