@@ -1,4 +1,6 @@
-import { checkArray, checkObject, checkStringMap } from '../check.js';
+import { isIPv4 } from 'node:net';
+import { checkArray, checkObject, checkString, checkStringMap } from '../check.js';
+import { shown } from '../errors.js';
 import { boolean, custom, integer, milliseconds, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import { libraryOption, type NixlLibrary } from './library.js';
 import { LIMIT_ROWS, type WaitLimit } from './limit.js';
@@ -14,16 +16,24 @@ export interface NixlAgentOptions extends WaitLimit {
    */
   readonly backends?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   /**
-   * How often the library's thread polls its connections. A higher value uses less CPU. At least 1000.
+   * How often the library's thread polls its connections. A higher value uses less CPU. From 1000 to 60000000.
    *
    * @default 10000
    */
   readonly progressDelayUs?: number;
-  /** The port on which peers send their metadata and fetch this agent's metadata. @default none */
+  /**
+   * The port on which peers send their metadata and fetch this agent's metadata. Every host that can reach the port on
+   * any IPv4 address of this machine can do both, without authentication; see the trust boundary in `docs/nixl.md`.
+   *
+   * @default none
+   */
   readonly listenPort?: number;
   /** Measures transfers; see `PreparedTransfer.telemetry`. @default false */
   readonly telemetry?: boolean;
 }
+
+/** The library converts the delay to a number of milliseconds of 32 bits. A minute is more than any program needs. */
+const MAX_DELAY_US = 60_000_000;
 
 /** @internal */
 export const AGENT_OPTIONS: OptionTable<NixlAgentOptions> = optionTable<NixlAgentOptions>({
@@ -35,7 +45,7 @@ export const AGENT_OPTIONS: OptionTable<NixlAgentOptions> = optionTable<NixlAgen
       for (const [name, params] of Object.entries(backends)) checkStringMap(`${path}.${name}`, params);
     },
   ).about('The backends by name, each with its parameters.'),
-  progressDelayUs: integer(1000).about("How often the library's thread polls its connections."),
+  progressDelayUs: integer(1000, MAX_DELAY_US).about("How often the library's thread polls its connections."),
   listenPort: integer(1, 65535).about('The port for the metadata of peers.'),
   telemetry: boolean.about('Measures transfers.'),
   ...LIMIT_ROWS,
@@ -63,15 +73,28 @@ export interface NixlPlugin {
   readonly params: Readonly<Record<string, string>>;
 }
 
-/** The IPv4 address of a peer with a `listenPort`. */
+/** Where a peer with a `listenPort` can be reached. */
 export interface PeerAddress {
+  /** An IPv4 address. NIXL does not resolve names, not even `localhost`. */
   readonly host: string;
   /** @default 8888 */
   readonly port?: number;
 }
 
 const PEER_ADDRESS: OptionTable<PeerAddress> = optionTable<PeerAddress>({
-  host: text.about('The IPv4 address.').required(),
+  host: custom<string>(
+    'an IPv4 address',
+    (path, host) => {
+      checkString(path, host);
+      if (!isIPv4(host))
+        throw new RangeError(
+          `${path}: expected an IPv4 address such as 10.0.0.7, which is all that NIXL understands, got ${shown(host)}`,
+        );
+    },
+    'text',
+  )
+    .about('The IPv4 address.')
+    .required(),
   port: integer(1, 65535).about('The port.'),
 });
 
@@ -131,6 +154,18 @@ export const REGISTER_OPTIONS: OptionTable<RegisterOptions> = optionTable<Regist
 });
 
 const DEFAULT_PORT = 8888;
+
+const SURROGATE = /\p{Surrogate}/u;
+
+/** Whether a character is a control byte, which logs, keys of etcd and C strings do not carry as they are. */
+const isControl = (character: string): boolean => character < ' ' || character === '\x7f';
+
+/** Checks the name of an agent: metadata, messages and the library's errors identify the agent by it. */
+export function checkAgentName(path: string, name: unknown): asserts name is string {
+  checkString(path, name);
+  if (name === '' || [...name].some(isControl) || SURROGATE.test(name))
+    throw new RangeError(`${path}: expected a name without control characters, got ${JSON.stringify(name)}`);
+}
 
 /** Checks a peer's address. No address means etcd. */
 export function peerAddress(operation: string, address: PeerAddress | undefined): { host?: string; port?: number } {

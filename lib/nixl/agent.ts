@@ -7,6 +7,7 @@ import {
   AGENT_OPTIONS,
   type AllocateOptions,
   CLOSE_OPTIONS,
+  checkAgentName,
   METADATA_OPTIONS,
   type MetadataOptions,
   type NixlAgentOptions,
@@ -23,7 +24,14 @@ import { MEMORY_TYPES, type MemoryRegion, type MemoryType } from './memory.js';
 import { type NotificationOptions, Notifications } from './notifications.js';
 import { NixlPeer, type RemoteMemory } from './peer.js';
 import { pinned } from './pinned.js';
-import { type LocalMemory, planOf, refuseNotification, type TransferOperation, type TransferTarget } from './plan.js';
+import {
+  borrowedOf,
+  type LocalMemory,
+  planOf,
+  refuseNotification,
+  type TransferOperation,
+  type TransferTarget,
+} from './plan.js';
 import { Regions, regionsPayload, unpinAtEnd } from './regions.js';
 import type { MemorySource } from './register.js';
 import {
@@ -83,12 +91,13 @@ export class NixlAgent implements AsyncDisposable {
     collected.register(this, { name, handle, pinning: this.#regions.pinning }, this);
   }
 
-  /** Creates an agent. Peers identify it by its name, which must be unique among them. */
+  /**
+   * Creates an agent. Peers identify it by its name, which must be unique among them, not empty and without control
+   * characters.
+   */
   static async create(name: string, options: NixlAgentOptions = {}): Promise<NixlAgent> {
     const operation = 'NixlAgent.create';
-    checkString(`${operation} name`, name);
-    if (name === '' || name.includes('\0'))
-      throw new RangeError(`${operation} name: expected a name without NUL, got ${JSON.stringify(name)}`);
+    checkAgentName(`${operation} name`, name);
     AGENT_OPTIONS.check(`${operation} options`, options);
     const {
       backends = { UCX: {} },
@@ -190,6 +199,7 @@ export class NixlAgent implements AsyncDisposable {
     METADATA_OPTIONS.check(`${operation} options`, options);
     const limit = invokeOptions(operation, options);
     const handle = this.handle(operation);
+    this.#regions.sweep();
     if (options.regions === undefined) return invoke(native.nixlAgentMetadata, operation, { handle }, limit);
     return invoke(
       native.nixlAgentPartialMetadata,
@@ -223,6 +233,7 @@ export class NixlAgent implements AsyncDisposable {
     const operation = 'agent.sendMetadata';
     METADATA_OPTIONS.check(`${operation} options`, options);
     const limit = invokeOptions(operation, options);
+    this.#regions.sweep();
     const part =
       options.regions === undefined ? {} : regionsPayload(`${operation} options.regions`, this, options.regions);
     const args = pack({ ...peerAddress(operation, to), partial: options.regions !== undefined });
@@ -246,7 +257,7 @@ export class NixlAgent implements AsyncDisposable {
   }
 
   async #fetch(operation: string, name: string, source: object, limit: WaitLimit): Promise<NixlPeer> {
-    checkString(`${operation} name`, name);
+    checkAgentName(`${operation} name`, name);
     const options = checkedLimit(operation, limit);
     return NixlPeer.of(
       this,
@@ -342,10 +353,11 @@ export class NixlAgent implements AsyncDisposable {
     const handle = this.handle(path);
     const { args, limit } = postingOf(path, options, PREPARE_OPTIONS);
     const { peer, kinds, payload } = planOf(path, this, operation, local, remote);
+    const borrowed = borrowedOf(local, remote);
     const parts = { handle, other: peer.handle, a: kinds, args, payload };
     return withinLimit(
       limit,
-      async () => PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, parts)),
+      async () => PreparedTransfer.of(this, await invoke(native.nixlTransferPrepare, path, parts), borrowed),
       release,
     );
   }
@@ -363,10 +375,12 @@ export class NixlAgent implements AsyncDisposable {
     const options = checkedLimit(operation, limit);
     const handle = this.handle(operation);
     const { peer, memory: a, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
+    const borrowed = borrowedOf(memory);
     const parts = { handle, other: peer?.handle, a, payload };
     return withinLimit(
       options,
-      async () => new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts)),
+      async () =>
+        new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts), borrowed),
       release,
     );
   }
@@ -406,9 +420,10 @@ export class NixlAgent implements AsyncDisposable {
     const path = 'agent.prepareBlocks';
     const { args, limit } = postingOf(path, options, PREPARE_OPTIONS);
     const parts = { ...transferParts(path, this, operation, local, localIndices, remote, remoteIndices), args };
+    const borrowed = [...local.borrowed, ...remote.borrowed];
     return withinLimit(
       limit,
-      async () => PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, parts)),
+      async () => PreparedTransfer.of(this, await invoke(native.nixlBlocksTransfer, path, parts), borrowed),
       release,
     );
   }

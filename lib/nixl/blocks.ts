@@ -23,6 +23,8 @@ export class BlockList implements AsyncDisposable {
     /** The number of blocks. */
     readonly length: number,
     handle: Handle<'nixlBlocks'>,
+    /** @internal Its regions that are buffers of the caller. */
+    readonly borrowed: readonly MemoryRegion[],
   ) {
     this.#handle = handle;
   }
@@ -84,6 +86,7 @@ export function transferParts(
   }
   if (local.peer !== undefined)
     throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
+  for (const list of [local, remote]) for (const region of list.borrowed) region.assertAttached(path);
   const payload = indexPayload(path, localIndices, remoteIndices);
   const a = arg('operation', operation === 'READ' ? 0 : 1);
   return { handle: local.handle(path), other: remote.handle(path), a, payload };
@@ -106,6 +109,10 @@ function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint
   return new Uint8Array(both.buffer);
 }
 
+/** The most blocks of a list. Each takes some 200 bytes in this process. */
+const MAX_BLOCKS = 2 ** 22;
+const BLOCK_FIELDS = 4;
+
 interface BlocksPlan {
   readonly peer: NixlPeer | undefined;
   readonly memory: Arg<'memory'>;
@@ -124,7 +131,6 @@ export function blocksOf(
   const runs = (Array.isArray(memory) ? memory : [memory]) as readonly (LocalMemory | RemoteMemory)[];
   if (runs.length === 0) throw new RangeError(`${operation} memory: expected at least one run, got none`);
   if (blockBytes !== undefined) checkInteger(`${operation} blockBytes`, blockBytes, 1, MAX_U32);
-  const numbers: number[] = [];
   const first = runs[0] as LocalMemory | RemoteMemory;
   const peer = first instanceof RemoteMemory ? first.peer : undefined;
   // A value of another type is refused below.
@@ -132,7 +138,8 @@ export function blocksOf(
     first instanceof MemorySlice
       ? first.region.memory
       : ((first as MemoryRegion | RemoteMemory | null)?.memory as MemoryType);
-  for (const [index, run] of runs.entries()) {
+  let count = 0;
+  const parts = runs.map((run, index) => {
     const path = `${operation} memory[${index}]`;
     let [id, start, device] = [0, 0, 0];
     if (run instanceof RemoteMemory) {
@@ -151,9 +158,23 @@ export function blocksOf(
     const bytes = blockBytes ?? run.bytes;
     if (bytes === 0 || run.bytes % bytes !== 0)
       throw new RangeError(`${path}: expected a multiple of ${bytes} bytes, got ${run.bytes}`);
-    for (let offset = 0; offset < run.bytes; offset += bytes) numbers.push(id, start + offset, bytes, device);
+    count += run.bytes / bytes;
+    // A descriptor of a peer may claim any length.
+    if (count > MAX_BLOCKS)
+      throw new RangeError(`${path}: expected at most ${MAX_BLOCKS} blocks in all, got ${count} of ${bytes} bytes`);
+    return { id, start, device, bytes, whole: run.bytes };
+  });
+  const numbers = new Float64Array(count * BLOCK_FIELDS);
+  let at = 0;
+  for (const { id, start, device, bytes, whole } of parts) {
+    for (let offset = 0; offset < whole; offset += bytes, at += BLOCK_FIELDS) {
+      numbers[at] = id;
+      numbers[at + 1] = start + offset;
+      numbers[at + 2] = bytes;
+      numbers[at + 3] = device;
+    }
   }
-  const payload = new Uint8Array(Float64Array.from(numbers).buffer);
+  const payload = new Uint8Array(numbers.buffer);
   const sizes = blockBytes ?? runs.map(({ bytes }) => bytes);
-  return { peer, memory: arg('memory', MEMORY_TYPES.indexOf(kind)), payload, sizes, count: numbers.length / 4 };
+  return { peer, memory: arg('memory', MEMORY_TYPES.indexOf(kind)), payload, sizes, count };
 }

@@ -1,12 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pack, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import { loaded } from '../addon/loaded.js';
 import type { Handle } from '../addon/native.js';
-import { checkInstance, checkOneOf } from '../check.js';
+import { checkInstance, checkOneOf, MAX_U32 } from '../check.js';
 import { NixlError } from '../errors.js';
 import {
   boolean,
@@ -74,17 +74,23 @@ export interface MockKnobs {
   readonly fakeGpus?: number;
 }
 
+/** The longest time of the mock, in microseconds: an hour. */
+const MAX_MOCK_US = 3_600_000_000;
+
+/** As many as the ordinals that `allocate` accepts. */
+const MAX_GPUS = 1024;
+
 const MOCK_KNOBS: OptionTable<MockKnobs> = optionTable<MockKnobs>({
   completion: oneOf('random', 'immediate', 'delayed').about('When a post completes.'),
   seed: integer(0).about('The seed of the random choices.'),
-  polls: integer(0).about('The least number of polls before a delayed transfer completes.'),
-  latencyUs: integer(0).about('The least time between the post and the completion of a delayed transfer.'),
+  polls: integer(0, MAX_U32).about('The least number of polls before a delayed transfer completes.'),
+  latencyUs: integer(0, MAX_MOCK_US).about('The least time between the post and the completion of a delayed transfer.'),
   bytesPerSecond: integer(0).about('The simulated bandwidth.'),
-  lateCopyUs: integer(0).about('How long a transfer that was released while active continues to copy.'),
+  lateCopyUs: integer(0, MAX_MOCK_US).about('How long a transfer that was released while active continues to copy.'),
   failAt: integer(0).about('The number of the post that fails.'),
   neverComplete: boolean.about('Posted transfers never complete.'),
   dropPeer: text.about('The name of a peer that appears dead.'),
-  fakeGpus: integer(0).about('The number of simulated GPUs.'),
+  fakeGpus: integer(0, MAX_GPUS).about('The number of simulated GPUs.'),
 });
 
 /** Where the loader searches for the library, and how it is loaded. */
@@ -157,7 +163,13 @@ interface Report {
 export const INSTALL_HINT =
   'pip install --no-deps nixl-cu12==1.5.1, or set NIXL_HOME to the folder that contains libnixl_capi.so';
 
-/** NIXL cannot be loaded. */
+/** How the native loader begins the reason of a file that it refuses; see `native/nixl/real.cc`. */
+const UNTRUSTED = 'not trusted: ';
+
+/**
+ * NIXL cannot be loaded. The reason is `nixl.untrusted` if a library was found that others could have written, else
+ * `nixl.not_loaded`.
+ */
 export class NixlLoadError extends NixlError {
   override readonly name: string = 'NixlLoadError';
 
@@ -167,14 +179,15 @@ export class NixlLoadError extends NixlError {
     readonly tried: readonly NixlTried[],
   ) {
     const places = tried.map(({ path, reason }) => `\n  ${path}: ${reason}`).join('');
-    super(
-      'Unavailable',
-      `loadNixl: libnixl_capi.so cannot be loaded. To install it: ${INSTALL_HINT}.\nTried:${places}`,
-      {
-        reason: 'nixl.not_loaded',
-        operation: 'loadNixl',
-      },
-    );
+    const refused = tried.find(({ reason }) => reason.startsWith(UNTRUSTED));
+    const what =
+      refused === undefined
+        ? `libnixl_capi.so cannot be loaded. To install it: ${INSTALL_HINT}.`
+        : `${refused.path} is not loaded, because it is ${refused.reason}.`;
+    super('Unavailable', `loadNixl: ${what}\nTried:${places}`, {
+      reason: refused === undefined ? 'nixl.not_loaded' : 'nixl.untrusted',
+      operation: 'loadNixl',
+    });
   }
 }
 
@@ -217,25 +230,28 @@ function sitePackages(prefix: string): string[] {
     .filter((folder) => existsSync(folder));
 }
 
-/** The folder and all its parents. */
-function upwards(folder: string): string[] {
-  const parent = dirname(folder);
-  return parent === folder ? [folder] : [folder, ...upwards(parent)];
-}
-
+/**
+ * The folders of Python's packages, without any that depends on the working folder: a program may be started where
+ * others can write. `.peers` of this package is what the set-up of a development checkout makes.
+ */
 function pythonFolders(): string[] {
   const { VIRTUAL_ENV, CONDA_PREFIX } = process.env;
-  const projects = [...upwards(process.cwd()), dirname(dirname(dirname(fileURLToPath(import.meta.url))))];
-  const prefixes = [
-    VIRTUAL_ENV,
-    CONDA_PREFIX,
-    ...projects.map((folder) => join(folder, '.peers')),
-    join(homedir(), '.local'),
-    '/usr/local',
-    '/usr',
-  ];
-  return [...new Set(prefixes.filter((prefix) => prefix !== undefined).flatMap(sitePackages))];
+  const own = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+  const prefixes = [VIRTUAL_ENV, CONDA_PREFIX, join(own, '.peers'), join(homedir(), '.local'), '/usr/local', '/usr'];
+  const absolute = prefixes.filter((prefix) => prefix !== undefined && isAbsolute(prefix)) as string[];
+  return [...new Set(absolute.flatMap(sitePackages))];
 }
+
+/** The folder of `NIXL_HOME`, which must not depend on the working folder. */
+function homeVariable(): string {
+  const home = process.env['NIXL_HOME'] ?? '';
+  if (home !== '' && !isAbsolute(home))
+    throw new RangeError(`NIXL_HOME: expected an absolute path, got ${JSON.stringify(home)}`);
+  return home;
+}
+
+/** An absolute path. Empty stays empty. */
+const absolute = (path: string): string => (path === '' ? '' : resolve(path));
 
 function libraryOf(reply: unknown): NixlLibrary | readonly NixlTried[] {
   const [bytes, handle] = (reply instanceof Uint8Array ? [reply] : reply) as [Uint8Array, Handle<'nixlLibrary'>?];
@@ -246,14 +262,16 @@ function libraryOf(reply: unknown): NixlLibrary | readonly NixlTried[] {
 }
 
 function loadReal(options: NixlLoadOptions): NixlLibrary | readonly NixlTried[] {
-  const {
-    path = '',
-    home = process.env['NIXL_HOME'] ?? '',
-    logLevel = '',
-    deepBind = false,
-    safeEnvironment = true,
-  } = options;
-  const args = pack({ path, home, logLevel, deepBind, safeEnvironment, sitePackages: pythonFolders(), system: true });
+  const { path = '', home = homeVariable(), logLevel = '', deepBind = false, safeEnvironment = true } = options;
+  const args = pack({
+    path: absolute(path),
+    home: absolute(home),
+    logLevel,
+    deepBind,
+    safeEnvironment,
+    sitePackages: pythonFolders(),
+    system: true,
+  });
   const library = libraryOf(invokeSync(native.nixlLibraryLoad, 'loadNixl', { args }));
   if (library instanceof NixlLibrary) loaded.nixl = versionOf(library.path) ?? 'unknown';
   return library;
@@ -267,8 +285,11 @@ function loadMock(knobs: MockKnobs): NixlLibrary {
  * Loads NIXL, once per process. An agent that is created without a library calls it. Blocks for up to 0.3 s.
  *
  * Without `path` it searches NIXL_HOME, the system's libraries, and the Python wheels `nixl-cu12` and `nixl-cu13`. It
- * finds wheels in the active environment, in a folder `.peers` of the working directory or above, and among the user's
- * and the system's packages.
+ * finds wheels in the active environment, in the folder `.peers` of this package, and among the user's and the system's
+ * packages. The working folder is never searched.
+ *
+ * The library, the files that it loads and the folders above them must belong to root or to the user of this process,
+ * and must not be writable by others. A file that does not fulfil this is refused with the reason `nixl.untrusted`.
  *
  * @throws NixlLoadError if NIXL cannot be loaded
  *
@@ -283,6 +304,8 @@ export function loadNixl(options: NixlLoadOptions = {}): NixlLibrary {
   if (mode === 'mock') return loadMock(mock);
   const found = loadReal(options);
   if (found instanceof NixlLibrary) return found;
-  if (mode === 'auto') return loadMock(mock);
-  throw new NixlLoadError(found);
+  const error = new NixlLoadError(found);
+  if (mode !== 'auto') throw error;
+  if (error.reason === 'nixl.untrusted') process.emitWarning(`the mock is used: ${error.message}`);
+  return loadMock(mock);
 }

@@ -67,6 +67,8 @@ export class MemoryRegion implements AsyncDisposable {
   /** Looked up on first use: of thousands of regions, most are only named by id in transfers. */
   #handle: Handle<'nixlRegion'> | undefined;
   #isOpen = true;
+  /** Whether its buffer was found to be detached while it was registered. */
+  #isDetached = false;
   #view: Uint8Array | null | undefined;
   #released: Promise<void> | undefined;
   readonly #owned: Uint8Array | undefined;
@@ -91,14 +93,24 @@ export class MemoryRegion implements AsyncDisposable {
     return BigInt(this.at);
   }
 
-  /** False after its release, and after the close of its agent. */
+  /** False after its release, after the close of its agent, and if its buffer was detached. */
   get isOpen(): boolean {
-    return this.#isOpen && this.agent.isOpen;
+    return this.#isOpen && this.agent.isOpen && !this.#lacksBuffer();
+  }
+
+  /** @internal Whether it is a buffer of the caller. */
+  get isBorrowed(): boolean {
+    return this.#owned !== undefined;
+  }
+
+  /** The buffer has a fixed size, so only a detached one is shorter. */
+  #lacksBuffer(): boolean {
+    return this.#owned !== undefined && this.#owned.byteLength !== this.bytes;
   }
 
   /**
    * The bytes themselves, without a copy: allocated host memory, or the registered buffer. Null for files, and for
-   * memory that only a device can read. Empty after `release`.
+   * memory that only a device can read. Empty after `release`, and if the buffer was detached.
    *
    * @throws RangeError if the region is larger than a view can be: 4 GiB in Node.js 20
    */
@@ -166,7 +178,7 @@ export class MemoryRegion implements AsyncDisposable {
     const operation = 'region.release';
     const options = checkedLimit(operation, limit);
     if (this.#isOpen) {
-      const handle = this.handle(operation);
+      const handle = this.#find(operation);
       this.#close();
       if (this.#view) native.bufferDetach(this.#view.buffer as ArrayBuffer);
       this.#released = handled(
@@ -180,8 +192,29 @@ export class MemoryRegion implements AsyncDisposable {
     return this.release();
   }
 
+  /** @internal @throws NixlError if its buffer was detached. The region is released then. */
+  assertAttached(operation: string): void {
+    if (!this.noticeDetached()) return;
+    throw new NixlError(
+      'InvalidRequest',
+      `${operation}: the buffer of the region of ${this.bytes} bytes at 0x${this.at.toString(16)} was detached while ` +
+        'it was registered; register memory of agent.allocate, or release the region before the buffer is transferred',
+      { reason: 'nixl.detached', operation },
+    );
+  }
+
+  /** @internal Releases the region at once if its buffer was detached. Returns whether it was. */
+  noticeDetached(): boolean {
+    if (this.#isOpen && this.#lacksBuffer()) {
+      this.#isDetached = true;
+      if (this.agent.isOpen) handled(this.release());
+    }
+    return this.#isDetached;
+  }
+
   /** @internal @throws NixlError after the release */
   assertOpen(operation: string): void {
+    this.assertAttached(operation);
     if (this.#isOpen) return;
     throw new NixlError('InvalidRequest', `${operation}: the region of ${this.bytes} bytes was released`, {
       reason: 'nixl.region_released',
@@ -192,6 +225,10 @@ export class MemoryRegion implements AsyncDisposable {
   /** @internal The handle. @throws NixlError after the release */
   handle(operation: string): Handle<'nixlRegion'> {
     this.assertOpen(operation);
+    return this.#find(operation);
+  }
+
+  #find(operation: string): Handle<'nixlRegion'> {
     this.#handle ??= invokeSync(native.nixlRegionFind, operation, { a: arg('region', this.id) });
     return this.#handle;
   }

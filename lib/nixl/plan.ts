@@ -147,6 +147,15 @@ export function planOf(
   return { peer: peer as NixlPeer, kinds: arg('transferKinds', kinds), payload, bytes, runs: count };
 }
 
+/** The regions of a plan that are buffers of the caller: each later post checks them. */
+export function borrowedOf(...sides: (TransferTarget | readonly TransferTarget[])[]): readonly MemoryRegion[] {
+  const regions = new Set<MemoryRegion>();
+  for (const side of sides)
+    for (const memory of Array.isArray(side) ? (side as readonly TransferTarget[]) : [side as TransferTarget])
+      if (isLocal(memory) && ownerOf(memory).isBorrowed) regions.add(ownerOf(memory));
+  return [...regions];
+}
+
 export function refuseNotification(path: string, kinds: number): void {
   if (Math.floor(kinds / 2 ** 16) === kindOf('FILE')) {
     throw new NixlError('NotImplemented', `${path}: a transfer with a file cannot carry a notification`, {

@@ -101,7 +101,10 @@ export class Regions {
     registrations.forEach(({ address, bytes, device }, index) =>
       numbers.set([address, bytes, device], index * REGISTRATION_FIELDS),
     );
-    const args = pack({ metas, backend: options.backend });
+    const holds = registrations.some(({ hold }) => hold !== undefined)
+      ? new Uint8Array(Float64Array.from(registrations, ({ hold }) => hold?.id ?? 0).buffer)
+      : undefined;
+    const args = pack({ metas, holds, backend: options.backend });
     const parts = {
       handle: agent.handle(operation),
       a: arg('memory', MEMORY_TYPES.indexOf(memory)),
@@ -144,6 +147,12 @@ export class Regions {
   forget(region: MemoryRegion): void {
     this.#registered.delete(region);
     if (!this.#ended) this.pinning.delete(region.id);
+  }
+
+  /** Releases every region whose buffer was taken, so that peers do not learn of it. */
+  sweep(): void {
+    if (this.pinning.size === 0) return;
+    for (const region of this.#registered) region.noticeDetached();
   }
 
   /** Ends every region of an agent that closes, including those that are still being registered. */

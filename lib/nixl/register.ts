@@ -1,8 +1,10 @@
 import { markAsUntransferable } from 'node:worker_threads';
 import { native } from '../addon/invoke.js';
-import { checkObject, MAX_I32, wrongType } from '../check.js';
+import type { Handle } from '../addon/native.js';
+import { checkInteger, checkObject, checkOneOf, MAX_I32, wrongType } from '../check.js';
+import { NixlError } from '../errors.js';
 import { boolean, custom, integer, type OptionTable, oneOf, optionTable, text } from '../options.js';
-import { MEMORY_TYPES, type MemoryType } from './memory.js';
+import type { MemoryType } from './memory.js';
 
 /** A file by its path. The region opens and closes it. Source: NIXL's POSIX and GDS backends. */
 export interface FileSource {
@@ -32,12 +34,20 @@ const DESCRIPTOR_SOURCE: OptionTable<DescriptorSource> = optionTable<DescriptorS
   bytes: integer(1).about('The length of the region.').required(),
 });
 
-/** Memory at an address. It must stay mapped until the region is released. The address is not checked. */
+/** The highest ordinal of a GPU. */
+const MAX_DEVICE = 1023;
+
+const ADDRESSED = ['DRAM', 'VRAM', 'BLOCK', 'OBJECT'] as const;
+
+/**
+ * Memory at an address. It must stay mapped until the region is released. The address is not checked. A file has no
+ * address: a backend would take the device's number for the descriptor of an open file.
+ */
 export interface AddressSource {
   readonly address: bigint;
   readonly bytes: number;
-  readonly memory: MemoryType;
-  /** The device's ordinal. @default 0 */
+  readonly memory: Exclude<MemoryType, 'FILE'>;
+  /** The device's ordinal, or the number of an object, which no other object of the agent has. @default 0 */
   readonly device?: number;
   /** Extra information for the backend, such as the key of an object. */
   readonly meta?: string;
@@ -50,7 +60,11 @@ const ADDRESS_SOURCE: OptionTable<AddressSource> = optionTable<AddressSource>({
     .about('The address of the first byte.')
     .required(),
   bytes: integer(1).about('The length of the region.').required(),
-  memory: oneOf(...MEMORY_TYPES)
+  memory: custom<AddressSource['memory']>(`one of ${ADDRESSED.join(', ')}`, (path, memory) => {
+    if (memory === 'FILE')
+      throw new TypeError(`${path}: a file is registered as { path, bytes } or { fd, bytes }, got "FILE"`);
+    checkOneOf(path, memory, ADDRESSED);
+  })
     .about('The kind of memory.')
     .required(),
   device: integer(0).about('The ordinal of the device.'),
@@ -59,7 +73,8 @@ const ADDRESS_SOURCE: OptionTable<AddressSource> = optionTable<AddressSource>({
 
 /**
  * What can be registered. A buffer must not be shared, resizable or detached. A registered buffer cannot be transferred
- * to another thread.
+ * to another thread. If it is detached in another way, such as by a BYOB read, its bytes stay until the region is
+ * released, and each use of the region fails with `nixl.detached`.
  */
 export type MemorySource = ArrayBuffer | Uint8Array | FileSource | DescriptorSource | AddressSource;
 
@@ -72,17 +87,35 @@ export interface Registration {
   readonly meta: string;
   /** The bytes, if the memory is a JavaScript buffer. */
   readonly owned: Uint8Array | undefined;
+  /** What keeps the bytes of a JavaScript buffer, even if it is detached. */
+  readonly hold: Hold | undefined;
 }
 
-/** The last buffer and its address: lists often have many parts of one buffer. */
-let last: { readonly buffer: WeakRef<ArrayBuffer>; readonly address: number } | undefined;
+interface Hold {
+  readonly address: number;
+  readonly id: number;
+  readonly handle: Handle<'nixlHold'>;
+}
 
-function bufferAddress(buffer: ArrayBuffer): number {
-  if (last?.buffer.deref() === buffer) return last.address;
-  // A transfer to another thread would free the memory there.
+/** One hold for each buffer: lists often have many parts of one buffer. Only the registrations keep it. */
+const holds = new WeakMap<ArrayBuffer, WeakRef<Hold>>();
+
+function holdOf(path: string, buffer: ArrayBuffer): Hold {
+  const known = holds.get(buffer)?.deref();
+  if (known !== undefined) return known;
+  // A transfer to another thread would move the memory there.
   markAsUntransferable(buffer);
-  last = { buffer: new WeakRef(buffer), address: native.nixlBufferAddress(buffer) };
-  return last.address;
+  const held = native.nixlBufferHold(buffer);
+  if (held === null)
+    throw new NixlError(
+      'NotImplemented',
+      `${path}: this runtime cannot keep the bytes of a buffer that is detached; register memory of agent.allocate`,
+      { reason: 'nixl.not_supported', operation: path },
+    );
+  const [address, id, handle] = held;
+  const hold = { address, id, handle };
+  holds.set(buffer, new WeakRef(hold));
+  return hold;
 }
 
 type AnyBuffer = ArrayBufferLike & { readonly resizable?: boolean; readonly detached?: boolean };
@@ -94,8 +127,9 @@ function ofBuffer(path: string, view: Uint8Array): Registration {
     throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one`);
   if (view.byteLength === 0)
     throw new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`);
-  const address = bufferAddress(buffer) + view.byteOffset;
-  return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view };
+  const hold = holdOf(path, buffer);
+  const address = hold.address + view.byteOffset;
+  return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view, hold };
 }
 
 function isFile(source: object): source is FileSource {
@@ -120,12 +154,13 @@ export function registrationOf(path: string, source: MemorySource): Registration
   if ('fd' in source) {
     DESCRIPTOR_SOURCE.check(path, source);
     const { fd, bytes } = source;
-    return { memory: 'FILE', address: 0, bytes, device: fd, meta: '', owned: undefined };
+    return { memory: 'FILE', address: 0, bytes, device: fd, meta: '', owned: undefined, hold: undefined };
   }
   ADDRESS_SOURCE.check(path, source);
   const { address, bytes, memory, device = 0, meta = '' } = source;
+  if (memory === 'VRAM') checkInteger(`${path}.device`, device, 0, MAX_DEVICE);
   if (address < 0n || address + BigInt(bytes) > BigInt(Number.MAX_SAFE_INTEGER)) {
     throw new RangeError(`${path}.address: expected memory below 2^53, got ${bytes} bytes at ${address}`);
   }
-  return { memory, address: Number(address), bytes, device, meta, owned: undefined };
+  return { memory, address: Number(address), bytes, device, meta, owned: undefined, hold: undefined };
 }

@@ -1,6 +1,9 @@
 #include "nixl.h"
 
+#include <dlfcn.h>
+
 #include "../nixl/entries.h"
+#include "../nixl/hold.h"
 #include "mailbox.h"
 #include "nixl_values.h"
 #include "values.h"
@@ -112,6 +115,10 @@ Napi::Value call_sync(const Napi::CallbackInfo& info) {
     reply = function->sync(call_from_js(info));
   } catch (const nixl::Failure& failure) {
     reply = nixl::Reply::of_failure(failure);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    reply = nixl::Reply::of_failure(nixl::Failure::of_exception(error));
   }
   if (reply.failed) throw_failure(info.Env(), std::move(reply));
   return Napi::Value(info.Env(), nixl_reply_to_js(info.Env(), std::move(reply)));
@@ -162,7 +169,54 @@ Napi::Value buffer_address(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(address));
 }
 
+// The backing store of an ArrayBuffer owns its bytes. `transfer()` and a BYOB read move it to another ArrayBuffer,
+// whose end frees the bytes. N-API has no handle to it, so two functions of V8 are looked up by name. Including v8.h
+// instead would bind the addon to one version of Node.js. Both return what their declarations in v8-array-buffer.h say:
+// `std::shared_ptr<v8::BackingStore> v8::ArrayBuffer::GetBackingStore()` and `void* v8::BackingStore::Data() const`. A
+// `napi_value` is V8's handle: Node.js asserts that (js_native_api_v8.h).
+struct BackingStores {
+  std::shared_ptr<void> (*of)(void* buffer) = nullptr;
+  void* (*data)(const void* store) = nullptr;
+
+  BackingStores() {
+    of = reinterpret_cast<decltype(of)>(dlsym(RTLD_DEFAULT, "_ZN2v811ArrayBuffer15GetBackingStoreEv"));
+    data = reinterpret_cast<decltype(data)>(dlsym(RTLD_DEFAULT, "_ZNK2v812BackingStore4DataEv"));
+  }
+};
+
+// Returns the address of a buffer, the id of the hold that keeps its bytes, and the hold. Null if it cannot be held.
+Napi::Value buffer_hold(const Napi::CallbackInfo& info) {
+  if (!info[0].IsArrayBuffer()) throw Napi::TypeError::New(info.Env(), "buffer: expected an ArrayBuffer");
+  auto owner = nixl_of(info.Env()).hold(info.Env(), info[0]);
+  if (owner == nullptr) return info.Env().Null();
+  const auto hold = nixl::Hold::make(std::move(owner));
+  auto result = Napi::Array::New(info.Env(), 3);
+  result.Set(0u, buffer_address(info));
+  result.Set(1u, Napi::Number::New(info.Env(), static_cast<double>(hold->id)));
+  result.Set(2u, Napi::Value(info.Env(), nixl_reply_to_js(info.Env(), nixl::Reply::of_object(hold))));
+  return result;
+}
+
 }  // namespace
+
+std::shared_ptr<void> NixlEnvironment::hold(napi_env env, napi_value buffer) {
+  static const BackingStores stores;
+  void* address = nullptr;
+  size_t bytes = 0;
+  if (stores.of == nullptr || stores.data == nullptr) return nullptr;
+  if (napi_get_arraybuffer_info(env, buffer, &address, &bytes) != napi_ok || bytes == 0) return nullptr;
+  auto store = stores.of(buffer);
+  // Another layout of V8's objects would return something else.
+  if (store == nullptr || stores.data(store.get()) != address) return nullptr;
+  auto release = [gate = gate_](std::shared_ptr<void>* kept) {
+    std::unique_lock guard(gate->lock);
+    // An agent that did not close in time may end after its environment, whose allocator is gone. Its buffers stay.
+    if (gate->ended && std::this_thread::get_id() != gate->thread) return;
+    delete kept;
+  };
+  auto* kept = new std::shared_ptr<void>(std::move(store));
+  return std::shared_ptr<std::shared_ptr<void>>(kept, std::move(release));
+}
 
 void NixlEnvironment::opened(std::weak_ptr<nixl::Agent> agent) {
   std::erase_if(agents_, [](const auto& one) { return one.expired(); });
@@ -188,6 +242,8 @@ void NixlEnvironment::close() {
   const auto limit = nixl::Clock::now() + CLOSE_LIMIT;
   for (const auto& agent : agents)
     agent->executor().wait_finished(std::max(nixl::Clock::duration::zero(), limit - nixl::Clock::now()));
+  std::lock_guard guard(gate_->lock);
+  gate_->ended = true;
 }
 
 void export_nixl(Napi::Env env, Napi::Object exports) {
@@ -197,6 +253,7 @@ void export_nixl(Napi::Env env, Napi::Object exports) {
                                                         : Napi::Function::New(env, call_async, function.name, data));
   }
   exports.Set("nixlRegionView", Napi::Function::New(env, region_view, "nixlRegionView"));
+  exports.Set("nixlBufferHold", Napi::Function::New(env, buffer_hold, "nixlBufferHold"));
   exports.Set("nixlBufferAddress", Napi::Function::New(env, buffer_address, "nixlBufferAddress"));
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -15,9 +17,19 @@ namespace dynamo {
 // than a type tag.
 using NixlHandles = std::unordered_set<const void*>;
 
+// Buffers of an environment may only be freed on other threads while the environment exists.
+struct BufferGate {
+  const std::thread::id thread = std::this_thread::get_id();
+  std::mutex lock;
+  bool ended = false;
+};
+
 // Only used on the JavaScript thread.
 class NixlEnvironment {
  public:
+  // Keeps the memory of an ArrayBuffer until the last owner releases it, on any thread. Null if this runtime cannot.
+  std::shared_ptr<void> hold(napi_env env, napi_value buffer);
+
   void begin(uint64_t op, nixl::TaskRef task) { running_.emplace(op, std::move(task)); }
   void end(uint64_t op) { running_.erase(op); }
   void opened(std::weak_ptr<nixl::Agent> agent);
@@ -35,6 +47,7 @@ class NixlEnvironment {
   std::unordered_map<uint64_t, nixl::TaskRef> running_;
   std::vector<std::weak_ptr<nixl::Agent>> agents_;
   const std::shared_ptr<NixlHandles> handles_ = std::make_shared<NixlHandles>();
+  const std::shared_ptr<BufferGate> gate_ = std::make_shared<BufferGate>();
 };
 
 NixlEnvironment& nixl_of(Napi::Env env);

@@ -20,8 +20,11 @@ std::shared_ptr<Agent> Agent::start(const Backend& library, AgentOptions options
       agent->create();
       if (!created->settle(Reply::of_object(agent))) agent->begin_close(nullptr);
     } catch (const Failure& failure) {
-      created->fail(failure);
       agent->closing_ = true;
+      created->fail(failure);
+    } catch (const std::exception& error) {
+      agent->closing_ = true;
+      created->fail(Failure::of_exception(error));
     }
   });
   return agent;
@@ -59,10 +62,22 @@ void Agent::submit_later(TaskRef operation, std::function<void(const TaskRef&)> 
     } catch (const Failure& failure) {
       operation->fail(failure);
     } catch (const std::exception& error) {
-      operation->fail({"Internal", "nixl.exception", error.what()});
+      operation->fail(Failure::of_exception(error));
     }
   });
   if (!posted) operation->fail(Failure::closed("the agent '" + options.name + "'"));
+}
+
+bool Agent::submit_always(TaskRef operation, std::function<void()> work) {
+  return executor_->post([operation = std::move(operation), work = std::move(work)] {
+    try {
+      work();
+    } catch (const Failure& failure) {
+      operation->fail(failure);
+    } catch (const std::exception& error) {
+      operation->fail(Failure::of_exception(error));
+    }
+  });
 }
 
 void Agent::check_open() const {
@@ -88,7 +103,13 @@ void Agent::begin_close(TaskRef closed) {
     if (closed != nullptr) self->closed_.push_back(closed);
     if (self->closing_.exchange(true)) return;
     const auto why = Failure::closed("the agent '" + self->options.name + "'");
-    for (const auto& transfer : self->active_) transfer->abandon(why);
+    for (const auto& transfer : self->active_) {
+      try {
+        transfer->abandon(why);
+      } catch (...) {
+        // The transfer is abandoned, although its operation cannot learn why.
+      }
+    }
     if (self->pulling_ != nullptr) std::exchange(self->pulling_, nullptr)->fail(why);
   });
   if (!posted && closed != nullptr) closed->settle(Reply::of_number(0));
@@ -98,18 +119,35 @@ Executor::Polled Agent::poll() {
   using Polled = Executor::Polled;
   const auto until = Clock::now() + TURN;
   bool moved = false;
-  for (size_t i = 0; i < active_.size(); i++) moved |= active_[i]->poll(until);
+  for (size_t i = 0; i < active_.size(); i++) {
+    try {
+      moved |= active_[i]->poll(until);
+    } catch (const std::exception& error) {
+      active_[i]->fail(Failure::of_exception(error));
+    }
+  }
   std::erase_if(active_, [](const auto& transfer) { return !transfer->is_active(); });
   // The first transfer of this turn is the last of the next turn, so that large transfers share the thread.
   if (active_.size() > 1) std::rotate(active_.begin(), active_.begin() + 1, active_.end());
 
   auto waiting = std::move(waiting_);
   waiting_.clear();
-  std::erase_if(waiting, [](const auto& done) { return done(); });
+  // One that throws is dropped, and its operation with it.
+  std::erase_if(waiting, [](const auto& done) {
+    try {
+      return done();
+    } catch (...) {
+      return true;
+    }
+  });
   for (auto& added : waiting_) waiting.push_back(std::move(added));
   waiting_ = std::move(waiting);
 
-  moved |= poll_notifications();
+  try {
+    moved |= poll_notifications();
+  } catch (const std::exception& error) {
+    if (pulling_ != nullptr) std::exchange(pulling_, nullptr)->fail(Failure::of_exception(error));
+  }
   if (closing_ && active_.empty() && waiting_.empty()) {
     tear_down();
     return Polled::progress;
@@ -119,30 +157,31 @@ Executor::Polled Agent::poll() {
   return pulling_ != nullptr || !waiting_.empty() ? Polled::waiting : Polled::idle;
 }
 
-// Blocks as long as the library does. Only the callers of close wait for it.
+// Blocks as long as the library does. Only the callers of close wait for it. If there is no memory for a step, it is
+// called again: nothing is destroyed twice.
 void Agent::tear_down() {
   const auto why = Failure::closed("the agent '" + options.name + "'");
   for (const auto& dependent : std::exchange(kept_, {})) dependent->invalidate(why);
   std::map<Memory, std::vector<RegionRef>> by_memory;
   for (const auto& [id, region] : regions_) by_memory[region->storage->memory].push_back(region);
   for (const auto& [memory, regions] : by_memory) deregister(regions, memory);
-  for (const auto* lists : {&local_lists_, &remote_lists_}) {
-    for (const auto& [memory, list] : *lists) call().destroy_xfer_dlist(list);
+  for (auto* lists : {&local_lists_, &remote_lists_}) {
+    for (const auto& [memory, list] : std::exchange(*lists, {})) call().destroy_xfer_dlist(list);
   }
-  if (notifications_ != nullptr) call().destroy_notif_map(notifications_);
-  if (ref != nullptr) call().destroy_agent(ref);
+  if (notifications_ != nullptr) call().destroy_notif_map(std::exchange(notifications_, nullptr));
+  if (ref != nullptr) call().destroy_agent(std::exchange(ref, nullptr));
   for (const auto& backend : backends) call().destroy_backend(backend.ref);
-  ref = nullptr;
   backends.clear();
   peers_.clear();
+  enrolled_.clear();
   for (const auto& [id, region] : std::exchange(regions_, {})) {
     region->storage = nullptr;
     region->released = true;
-    for (const auto& operation : std::exchange(region->releasing, {})) operation->settle({});
+    settle_all(std::exchange(region->releasing, {}), {});
   }
   torn_down_ = true;
   executor_->finish();
-  for (const auto& operation : std::exchange(closed_, {})) operation->settle(Reply::of_number(0));
+  settle_all(std::exchange(closed_, {}), Reply::of_number(0));
 }
 
 void Agent::create_backend(const std::string& name, const std::map<std::string, std::string>& params) {

@@ -6,6 +6,7 @@
 // has cancelled is polled to its end. An agent with such a transfer ends after the transfer.
 #pragma once
 
+#include <compare>
 #include <deque>
 #include <map>
 #include <set>
@@ -36,6 +37,24 @@ struct AgentBackend {
   std::map<std::string, std::string> params;
 };
 
+// Where a registration begins. The library finds registrations by it, so two of them must not overlap: it would release
+// one of them twice, or use one that was released already.
+struct Place {
+  Memory memory = Memory::dram;
+  uint64_t device = 0;
+  uintptr_t address = 0;
+  auto operator<=>(const Place&) const = default;
+};
+
+// One registration of the library. Regions of exactly the same memory share it.
+struct Enrolled {
+  uintptr_t address = 0;
+  size_t bytes = 0;
+  std::string meta;
+  std::string backend;
+  size_t regions = 0;
+};
+
 struct SocketAddress {
   std::string host;  // empty for etcd
   uint16_t port = 0;
@@ -54,6 +73,8 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   void submit(TaskRef operation, std::function<Reply()> work);
   // For work that settles the operation itself. A failure that it throws settles the operation too.
   void submit_later(TaskRef operation, std::function<void(const TaskRef&)> work);
+  // As `submit_later`, but also while the agent closes. False if the agent has ended.
+  bool submit_always(TaskRef operation, std::function<void()> work);
   void begin_close(TaskRef closed);
   Executor& executor() { return *executor_; }
 
@@ -119,13 +140,18 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   void tear_down();
   void deliver_notifications();
   TransferListRef list(std::map<Memory, TransferListRef>& lists, Memory memory);
+  // Counts one more region of this memory. Returns whether the library must register it: no other region has it.
+  // Throws if the memory overlaps another registration.
+  bool enroll(const Storage& storage, const std::string& backend);
+  // Counts one region less. Returns whether the library must deregister the memory.
+  bool leave(const Storage& storage);
   RegistrationListRef registration_list(const std::vector<RegionRef>& regions, Memory memory) const;
   void deregister(const std::vector<RegionRef>& regions, Memory memory);
   void finish_release(const RegionRef& region);
   PeerRef peer_of(const std::string& name);
   void retire(const PeerRef& peer, Failure why);
   void retired(const PeerRef& peer);
-  PeerRef load(const std::string& blob, const std::string& connection);
+  PeerRef load(const std::string& blob, const std::string& expected, const std::string& connection);
 
   std::shared_ptr<Executor> executor_ = std::make_shared<Executor>();
   std::atomic<bool> closing_{false};
@@ -133,6 +159,7 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
 
   // The library must be locked for every member below.
   std::unordered_map<uint64_t, RegionRef> regions_;
+  std::map<Place, Enrolled> enrolled_;
   std::map<std::string, PeerRef> peers_;
   std::vector<std::shared_ptr<Transfer>> active_;
   std::set<std::shared_ptr<Dependent>> kept_;

@@ -60,7 +60,7 @@ struct LoadOptions {
   std::string path = {};                        // if set, only this file is tried
   std::string home = {};                        // NIXL_HOME: the folder of an installation, or of the library
   std::vector<std::string> site_packages = {};  // Python's folders, searched for the wheels nixl-cu12 and nixl-cu13
-  bool system = true;                           // the bare soname, /opt/nvidia and the system's folders
+  bool system = true;                           // the linker's folders, /opt/nvidia and the system's folders
   bool deep_bind = false;                       // RTLD_DEEPBIND; breaks a preloaded malloc and sanitizers
   bool safe_environment = true;                 // see safe_environment()
   std::string log_level = {};                   // NIXL_LOG_LEVEL; the library reads it once, when it is loaded
@@ -73,7 +73,8 @@ struct LoadResult {
 
 // Loads the real library, once per process. It stays mapped: its threads and UCX's handlers outlive every agent. A
 // second call returns the same backend. A second call with another path is refused, because two copies of UCX in one
-// process corrupt each other. Blocks for up to 0.3 s. Any thread.
+// process corrupt each other. A file that others could have written is refused (trust.h). Blocks for up to 0.3 s. Any
+// thread.
 LoadResult load(const LoadOptions& options);
 
 // Sets these variables unless they are set:

@@ -21,7 +21,11 @@ Reply Reply::of_failure(const Failure& failure) {
 }
 
 Task::~Task() {
-  if (!settled()) fail({"Internal", "nixl.dropped", "the operation was dropped before it ended"});
+  try {
+    if (!settled()) fail({"Internal", "nixl.dropped", "the operation was dropped before it ended"});
+  } catch (...) {
+    // There is no memory to report it.
+  }
 }
 
 bool Task::settle(Reply reply) {
@@ -29,6 +33,16 @@ bool Task::settle(Reply reply) {
   auto done = std::move(done_);
   done(std::move(reply));
   return true;
+}
+
+void settle_all(const std::vector<TaskRef>& tasks, const Reply& reply) {
+  for (const TaskRef& task : tasks) {
+    try {
+      task->settle(reply);
+    } catch (...) {
+      // The others are settled nevertheless.
+    }
+  }
 }
 
 void Task::cancel() { fail({"Cancelled", "nixl.aborted", "the caller cancelled"}); }

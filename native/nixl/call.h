@@ -66,6 +66,9 @@ class Task {
 
 using TaskRef = std::shared_ptr<Task>;
 
+// Settles each, even if one of them throws.
+void settle_all(const std::vector<TaskRef>& tasks, const Reply& reply);
+
 // The arguments of every entry. An entry ignores those that it does not name. Bytes are only valid during the call.
 struct Call {
   ObjectRef handle;

@@ -46,7 +46,7 @@ void guarded(const TaskRef& operation, Body body) {
   } catch (const Failure& failure) {
     operation->fail(failure);
   } catch (const std::exception& error) {
-    operation->fail({"Internal", "nixl.exception", error.what()});
+    operation->fail(Failure::of_exception(error));
   }
 }
 

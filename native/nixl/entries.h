@@ -71,8 +71,9 @@ void region_allocate(const Call& call, TaskRef operation);
 // `a`: bytes; `args`: `{path, write, create, backend?}`.
 // Takes: handle nixlAgent, args bytes, a byteLength. Returns: bytes.
 void region_file(const Call& call, TaskRef operation);
-// `a`: the memory; `payload`: address, bytes and device of each region; `args`: `{metas?, backend?}`.
-// Takes: handle nixlAgent, args bytes, payload bytes, a memory. Returns: bytes.
+// `a`: the memory; `payload`: address, bytes and device of each region; `args`: `{metas?, holds?, backend?}`. `holds`
+// is a list of ids: 0 for memory that its owner keeps. Takes: handle nixlAgent, args bytes, payload bytes, a memory.
+// Returns: bytes.
 void region_register(const Call& call, TaskRef operation);
 // Takes: handle nixlRegion. Returns: nothing.
 void region_release(const Call& call, TaskRef operation);

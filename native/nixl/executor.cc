@@ -82,9 +82,12 @@ bool Executor::run_jobs() {
     called_.store(false, std::memory_order_release);
   }
   for (Job& job : jobs) {
-    {
+    try {
       std::lock_guard lock(library_);
       job();
+    } catch (...) {
+      // Jobs report their failures. What is left, such as no memory for the report itself, must not end the process.
+      // An operation of the job that was not settled is settled when the job is freed.
     }
     // Free the job's objects after the library is unlocked: a destructor may post another job.
     job = nullptr;
@@ -100,10 +103,12 @@ void Executor::run() {
       std::lock_guard lock(mutex_);
       if (!accepting_ && jobs_.empty()) break;
     }
-    Polled polled;
-    {
+    Polled polled = Polled::active;
+    try {
       std::lock_guard lock(library_);
       polled = poll_();
+    } catch (...) {
+      // Polled again after a rest.
     }
     if (ran || polled == Polled::progress) {
       busy = Clock::now();

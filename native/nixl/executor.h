@@ -34,7 +34,8 @@ class Executor : public std::enable_shared_from_this<Executor> {
   // the executor: a call that never returns costs one thread and its memory, and nothing else.
   void start(const std::string& name, std::function<Polled()> poll);
 
-  // Any thread. False if the executor has finished. Jobs run in order, each while the library is locked.
+  // Any thread. False if the executor has finished. Jobs run in order, each while the library is locked. No exception
+  // of a job or of `poll` leaves the thread.
   bool post(Job job);
 
   // Only on the executor's thread. No job is accepted after it, and the thread ends.

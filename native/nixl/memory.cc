@@ -1,6 +1,7 @@
 // Registration and deregistration.
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 
 #include "agent.h"
 
@@ -14,7 +15,66 @@ const char* name_of(Memory memory) {
   return names[static_cast<int>(memory)];
 }
 
+// Files and objects are found by their number alone.
+bool by_number(const Storage& storage) { return storage.memory == Memory::file || storage.memory == Memory::object; }
+
+Place place_of(const Storage& storage) {
+  return {storage.memory, storage.device, by_number(storage) ? 0 : storage.address};
+}
+
+std::string described(const Storage& storage, uintptr_t address, size_t bytes) {
+  const std::string number = std::to_string(storage.device);
+  if (by_number(storage)) return std::string(name_of(storage.memory)) + " number " + number;
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%zx", static_cast<size_t>(address));
+  const std::string where = storage.memory == Memory::dram ? "" : " of device " + number;
+  return std::to_string(bytes) + " bytes of " + name_of(storage.memory) + " at " + text + where;
+}
+
 }  // namespace
+
+bool Agent::enroll(const Storage& storage, const std::string& backend) {
+  const Place place = place_of(storage);
+  const auto next = enrolled_.lower_bound(place);
+  if (next != enrolled_.end() && next->first == place) {
+    Enrolled& same = next->second;
+    if (same.address == storage.address && same.bytes == storage.bytes && same.meta == storage.meta &&
+        same.backend == backend) {
+      same.regions += 1;
+      return false;
+    }
+  }
+  const auto overlaps = [&](const auto& known) {
+    const auto& [at, enrolled] = known;
+    if (at.memory != place.memory || at.device != place.device) return false;
+    if (by_number(storage)) return true;
+    return at.address < place.address ? enrolled.bytes > place.address - at.address
+                                      : storage.bytes > at.address - place.address;
+  };
+  // Registrations do not overlap, so only the neighbours can.
+  auto other = enrolled_.end();
+  if (next != enrolled_.end() && overlaps(*next)) other = next;
+  if (next != enrolled_.begin() && overlaps(*std::prev(next))) other = std::prev(next);
+  if (other != enrolled_.end()) {
+    throw Failure{"Conflict", "nixl.overlap",
+                  described(storage, storage.address, storage.bytes) + " cannot be registered: " +
+                      (by_number(storage) ? "the number already has another registration"
+                                          : "they overlap a registration of " +
+                                                described(storage, other->second.address, other->second.bytes)),
+                  by_number(storage) ? "give each file and each object its own number"
+                                     : "register the memory once, and use slices of the region; or release the other "
+                                       "region first, and wait for its release"};
+  }
+  enrolled_.emplace_hint(next, place, Enrolled{storage.address, storage.bytes, storage.meta, backend, 1});
+  return true;
+}
+
+bool Agent::leave(const Storage& storage) {
+  const auto found = enrolled_.find(place_of(storage));
+  if (found == enrolled_.end() || --found->second.regions > 0) return false;
+  enrolled_.erase(found);
+  return true;
+}
 
 std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Storage>> storages,
                                                const std::string& backend) {
@@ -48,13 +108,29 @@ std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Stora
     regions.push_back(std::make_shared<Region>(weak_from_this(), next_region++, std::move(storage)));
     objects.push_back(regions.back());
   }
-  const RegistrationListRef list = registration_list(regions, memory);
-  OptArgsRef args = nullptr;
-  if (!backend.empty()) args = options_for(backend, {});
-  const Status status = call().register_mem(ref, list, args);
-  if (args != nullptr) call().destroy_opt_args(args);
-  call().destroy_reg_dlist(list);
+  std::vector<RegionRef> added;
+  size_t counted = 0;
+  const auto take_back = [&] {
+    for (size_t i = 0; i < counted; i++) leave(*regions[i]->storage);
+  };
+  Status status = Status::ok;
+  try {
+    for (; counted < regions.size(); counted++) {
+      if (enroll(*regions[counted]->storage, backend)) added.push_back(regions[counted]);
+    }
+    if (!added.empty()) {
+      const OptArgsRef args = backend.empty() ? nullptr : options_for(backend, {});
+      const RegistrationListRef list = registration_list(added, memory);
+      status = call().register_mem(ref, list, args);
+      if (args != nullptr) call().destroy_opt_args(args);
+      call().destroy_reg_dlist(list);
+    }
+  } catch (...) {
+    take_back();
+    throw;
+  }
   if (status != Status::ok) {
+    take_back();
     throw Failure::of_call("register_mem", status,
                            std::to_string(regions.size()) + (regions.size() == 1 ? " region of " : " regions of ") +
                                name_of(memory) + " memory could not be registered",
@@ -68,8 +144,11 @@ std::vector<ObjectRef> Agent::register_regions(std::vector<std::shared_ptr<Stora
 RegistrationListRef Agent::registration_list(const std::vector<RegionRef>& regions, Memory memory) const {
   RegistrationListRef list = nullptr;
   call().create_reg_dlist(memory, &list);
+  // The library would release or describe the same memory twice.
+  std::set<Place> listed;
   for (const auto& region : regions) {
     const Storage& storage = *region->storage;
+    if (!listed.insert(place_of(storage)).second) continue;
     call().reg_dlist_add_desc(list, storage.address, storage.bytes, storage.device, storage.meta.data(),
                               storage.meta.size());
   }
@@ -93,11 +172,11 @@ void Agent::release(const RegionRef& region, TaskRef released) {
 
 void Agent::finish_release(const RegionRef& region) {
   region->invalidate_dependents({"InvalidRequest", "nixl.region_released", "a region of this transfer was released"});
-  deregister({region}, region->storage->memory);
+  if (leave(*region->storage)) deregister({region}, region->storage->memory);
   regions_.erase(region->id);
   region->storage = nullptr;
   region->released = true;
-  for (const auto& operation : std::exchange(region->releasing, {})) operation->settle({});
+  settle_all(std::exchange(region->releasing, {}), {});
 }
 
 RegionRef Agent::region(uint64_t id) const {

@@ -3,6 +3,7 @@
 
 #include "decode.h"
 #include "entries.h"
+#include "hold.h"
 
 namespace dynamo::nixl {
 namespace {
@@ -107,11 +108,18 @@ void region_register(const Call& call, TaskRef operation) {
     const auto& metas = args.list("metas");
     if (numbers.empty() || numbers.size() % 3 != 0)
       throw Failure::bad_argument("payload: expected address, bytes and device of each region");
+    const std::string ids = args.text("holds");
+    const auto holds = numbers_of<double>({reinterpret_cast<const uint8_t*>(ids.data()), ids.size()});
     std::vector<std::shared_ptr<Storage>> storages;
     for (size_t i = 0; i < numbers.size(); i += 3) {
       const size_t index = i / 3;
+      std::shared_ptr<Hold> hold;
+      if (index < holds.size() && holds[index] != 0) {
+        hold = Hold::find(whole(holds[index]));
+        if (hold == nullptr) throw Failure::bad_argument("holds: expected ids of holds that were not released");
+      }
       storages.push_back(Storage::borrow(whole(numbers[i]), whole(numbers[i + 1]), memory, whole(numbers[i + 2]),
-                                         index < metas.size() ? metas[index] : ""));
+                                         index < metas.size() ? metas[index] : "", std::move(hold)));
     }
     agent->submit_later(operation, [agent, storages, backend = args.text("backend")](const TaskRef& running) {
       register_and_settle(agent, storages, backend, running);
@@ -128,7 +136,8 @@ void region_release(const Call& call, TaskRef operation) {
       return;
     }
     // Not `submit`: if the agent closes first, the close releases the region.
-    const bool posted = agent->executor().post([agent, region, operation] { agent->release(region, operation); });
+    const bool posted =
+        agent->submit_always(operation, [agent, region, operation] { agent->release(region, operation); });
     if (!posted) operation->settle({});
   });
 }

@@ -1,4 +1,5 @@
 // Metadata: how agents connect to each other.
+#include <algorithm>
 #include <cstdlib>
 
 #include "agent.h"
@@ -28,6 +29,10 @@ Failure refused() {
           "both sides need the same backend and similar versions of the library",
           "load_remote_md",
           Status::backend};
+}
+
+bool has_control(std::string_view name) {
+  return std::any_of(name.begin(), name.end(), [](unsigned char byte) { return byte < ' ' || byte == 0x7f; });
 }
 
 std::string_view text_of(const std::vector<uint8_t>& bytes) {
@@ -104,10 +109,15 @@ Reply Agent::reply_of(const PeerRef& peer) {
 PeerRef Agent::self() { return peer_of(options.name); }
 
 // Null if the library refuses the blob.
-PeerRef Agent::load(const std::string& blob, const std::string& connection) {
+PeerRef Agent::load(const std::string& blob, const std::string& expected, const std::string& connection) {
   char* name = nullptr;
   if (call().load_remote_md(ref, blob.data(), blob.size(), &name) != Status::ok) return nullptr;
   const std::unique_ptr<char, Freed> owner(name);
+  if (name == nullptr || name != expected) {
+    const std::string other = name == nullptr ? "" : name;
+    if (name != nullptr && !peers_.contains(other)) call().invalidate_remote_md(ref, name);
+    throw damaged("the library loaded the agent '" + other + "' from metadata of '" + expected + "'");
+  }
   PeerRef peer = peer_of(name);
   // Partial metadata contains regions, but not always a connection.
   if (!connection.empty()) {
@@ -125,6 +135,8 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
   if (!unseal(view)) throw damaged("its checksum does not match");
   const MetadataView parts = library.inspect_metadata(view);
   if (!parts.damage.empty()) throw damaged(parts.damage);
+  // The library returns names as C strings, which end at the first NUL.
+  if (parts.name.empty() || has_control(parts.name)) throw damaged("the name of its agent has control characters");
   if (parts.name == options.name) {
     throw Failure{"InvalidRequest", "nixl.own_metadata",
                   "the metadata is that of an agent of this name, '" + options.name + "'",
@@ -136,7 +148,7 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
   // A peer that was found through sockets or etcd has no known connection to compare: try to load the blob.
   const bool comparable = known && !found->second->connection.empty();
   if (!comparable || found->second->connection == parts.connection) {
-    if (const PeerRef peer = load(blob, parts.connection)) {
+    if (const PeerRef peer = load(blob, parts.name, parts.connection)) {
       connected->settle(reply_of(peer));
       return;
     }
@@ -147,16 +159,20 @@ void Agent::connect(const std::vector<uint8_t>& bytes, TaskRef connected) {
   retire(old, {"Unavailable", "nixl.peer_restarted", "the peer '" + old->name + "' has restarted",
                "use the peer that agent.connect returned for its new metadata"});
   const auto limit = Clock::now() + RETIRE_LIMIT;
-  wait_for([this, old, blob, connection = parts.connection, connected, limit] {
+  wait_for([this, old, blob, name = parts.name, connection = parts.connection, connected, limit] {
     if (old->use_count > 0 && Clock::now() < limit) return false;
     retired(old);
-    if (const PeerRef peer = load(blob, connection)) {
-      connected->settle(reply_of(peer));
-    } else {
-      // The old peer may still be alive. Its transfers and lists are gone, but the peer can be used.
-      old->gone.reset();
-      if (load(old->metadata, old->connection) == nullptr) old->gone = refused();
-      connected->fail(refused());
+    try {
+      if (const PeerRef peer = load(blob, name, connection)) {
+        connected->settle(reply_of(peer));
+      } else {
+        // The old peer may still be alive. Its transfers and lists are gone, but the peer can be used.
+        old->gone.reset();
+        if (load(old->metadata, old->name, old->connection) == nullptr) old->gone = refused();
+        connected->fail(refused());
+      }
+    } catch (const Failure& failure) {
+      connected->fail(failure);
     }
     return true;
   });

@@ -1,18 +1,24 @@
 #include <dlfcn.h>
 #include <glob.h>
+#include <link.h>
 #include <sys/stat.h>
 
 #include <climits>
+#include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 
 #include "backend.h"
+#include "trust.h"
 
 namespace dynamo::nixl {
 namespace {
 
 constexpr const char* SONAME = "libnixl_capi.so";
+
+// Begins the reason of a file that was found but must not be loaded. lib/nixl/library.ts looks for it.
+const std::string UNTRUSTED = "not trusted: ";
 
 std::mutex lock;
 Backend* loaded = nullptr;
@@ -107,13 +113,21 @@ void preload_cuda_runtime(const std::vector<std::string>& site_packages) {
       std::vector<std::string> paths;
       add_matches(paths, folder + "/nvidia/cuda_runtime/lib/" + soname);
       add_matches(paths, folder + "/nvidia/cu" + version + "/lib/" + soname);
-      if (!paths.empty() && dlopen(paths.front().c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) break;
+      if (paths.empty()) continue;
+      const std::string path = real_path(paths.front());
+      if (why_untrusted(path).empty() && dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) != nullptr) break;
     }
   }
 }
 
-// Returns an empty string if the library was loaded, else the reason.
-std::string try_load(const std::string& path, bool deep_bind) {
+// Returns an empty string if the library was loaded, else the reason. `place` is a file, or SONAME for the places of
+// the dynamic linker that only root can change.
+std::string try_load(const std::string& place, bool deep_bind) {
+  // The resolved path is examined and loaded, so that no link can change in between.
+  const std::string path = place == SONAME ? place : real_path(place);
+  if (path != SONAME) {
+    if (auto why = why_untrusted(path); !why.empty()) return UNTRUSTED + why;
+  }
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | (deep_bind ? RTLD_DEEPBIND : 0));
   if (handle == nullptr) return error_of_dl();
 
@@ -140,6 +154,36 @@ std::string try_load(const std::string& path, bool deep_bind) {
   return {};
 }
 
+// The folders of LD_LIBRARY_PATH and of the system, as the dynamic linker knows them.
+std::vector<std::string> linker_folders() {
+  std::vector<std::string> folders;
+  void* program = dlopen(nullptr, RTLD_NOW | RTLD_LOCAL);
+  Dl_serinfo head;
+  if (program == nullptr || dlinfo(program, RTLD_DI_SERINFOSIZE, &head) != 0) return folders;
+  std::vector<std::max_align_t> memory(head.dls_size / sizeof(std::max_align_t) + 1);
+  auto* all = reinterpret_cast<Dl_serinfo*>(memory.data());
+  *all = head;
+  if (dlinfo(program, RTLD_DI_SERINFOSIZE, all) != 0 || dlinfo(program, RTLD_DI_SERINFO, all) != 0) return folders;
+  for (unsigned i = 0; i < all->dls_cnt; ++i) folders.emplace_back(all->dls_serpath[i].dls_name);
+  return folders;
+}
+
+// The places where the dynamic linker would find the library by its name. The linker itself is only asked if none of
+// them has the file: it would load a file that must be refused, or one of the working folder.
+void add_linker_places(std::vector<Tried>& places) {
+  bool found = false;
+  for (const auto& folder : linker_folders()) {
+    const std::string path = (folder.empty() ? "." : folder) + "/" + SONAME;
+    if (!exists(path)) continue;
+    found = true;
+    const bool absolute = path[0] == '/';
+    places.push_back({path, absolute ? ""
+                                     : UNTRUSTED + "LD_LIBRARY_PATH names the folder '" + folder +
+                                           "', which depends on the working folder"});
+  }
+  if (!found) places.push_back({SONAME, ""});
+}
+
 // The places to search, in order. A place without a library already has its reason.
 std::vector<Tried> candidates(const LoadOptions& options) {
   if (!options.path.empty()) return {{options.path, exists(options.path) ? "" : "no such file"}};
@@ -152,7 +196,7 @@ std::vector<Tried> candidates(const LoadOptions& options) {
     if (paths.empty()) places.push_back({what, std::string("no ") + SONAME + " there"});
   };
   if (!options.home.empty()) look(options.home, [&](auto& paths) { add_installation(paths, options.home); });
-  if (options.system) places.push_back({SONAME, ""});
+  if (options.system) add_linker_places(places);
   for (const auto& folder : options.site_packages) {
     look(folder, [&](auto& paths) { add_matches(paths, folder + "/.nixl_cu1[0-9].mesonpy.libs/" + SONAME); });
   }

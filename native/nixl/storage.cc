@@ -32,7 +32,9 @@ struct File : Storage {
   ~File() override { close(static_cast<int>(device)); }
 };
 
-struct Borrowed : Storage {};
+struct Borrowed : Storage {
+  std::shared_ptr<const void> hold;
+};
 
 }  // namespace
 
@@ -89,8 +91,9 @@ std::shared_ptr<Storage> Storage::open_file(const std::string& path, bool write,
 }
 
 std::shared_ptr<Storage> Storage::borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device,
-                                         std::string meta) {
+                                         std::string meta, std::shared_ptr<const void> hold) {
   auto storage = std::make_shared<Borrowed>();
+  storage->hold = std::move(hold);
   storage->address = address;
   storage->bytes = bytes;
   storage->memory = memory;

@@ -32,9 +32,9 @@ class Storage {
   static std::shared_ptr<Storage> allocate(size_t bytes, bool huge_pages);
   static std::shared_ptr<Storage> allocate_device(const Cuda& cuda, int device, size_t bytes);
   static std::shared_ptr<Storage> open_file(const std::string& path, bool write, bool create, size_t bytes);
-  // Memory of another owner, who keeps it.
+  // Memory of another owner. `hold` keeps it; without one its owner must.
   static std::shared_ptr<Storage> borrow(uintptr_t address, size_t bytes, Memory memory, uint64_t device,
-                                         std::string meta);
+                                         std::string meta, std::shared_ptr<const void> hold = nullptr);
 
  protected:
   Storage() = default;

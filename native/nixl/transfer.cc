@@ -252,6 +252,8 @@ void Transfer::post_piece(Piece& piece, bool last) {
     }
   } catch (const Failure& failure) {
     failure_ = failure;
+  } catch (const std::exception& error) {
+    failure_ = Failure::of_exception(error);
   }
   if (args != nullptr) call.destroy_opt_args(args);
 }
@@ -297,6 +299,12 @@ void Transfer::unpin() {
 void Transfer::abandon(const Failure& why) {
   abandoned_ = true;
   if (operation_ != nullptr) operation_->fail(why);
+}
+
+void Transfer::fail(const Failure& why) {
+  if (!failure_.has_value()) failure_ = why;
+  lingering_ = true;
+  abandon(why);
 }
 
 void Transfer::release() {

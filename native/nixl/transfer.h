@@ -61,6 +61,8 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   bool is_active() const { return running_ || lingering_; }
   // Fails the operation of the caller. The bytes in flight continue.
   void abandon(const Failure& why);
+  // Ends the run with a failure after the pieces in flight.
+  void fail(const Failure& why);
   void release();
   void invalidate(const Failure& why) override;
 

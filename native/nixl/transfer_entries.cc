@@ -170,7 +170,7 @@ Reply guarded_reply(Body body) {
   } catch (const Failure& failure) {
     return Reply::of_failure(failure);
   } catch (const std::exception& error) {
-    return Reply::of_failure({"Internal", "nixl.exception", error.what()});
+    return Reply::of_failure(Failure::of_exception(error));
   }
 }
 
@@ -254,7 +254,7 @@ void transfer_wait(const Call& call, TaskRef operation) {
 void transfer_release(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto transfer = object_as<Transfer>(call.handle);
-    const bool posted = transfer->agent()->executor().post([transfer, operation] {
+    const bool posted = transfer->agent()->submit_always(operation, [transfer, operation] {
       transfer->abandon({"Cancelled", "nixl.aborted", "the transfer was released"});
       transfer->release();
       operation->settle({});
@@ -314,7 +314,7 @@ void blocks_prepare(const Call& call, TaskRef operation) {
 void blocks_release(const Call& call, TaskRef operation) {
   guarded(operation, [&] {
     const auto list = object_as<BlockList>(call.handle);
-    const bool posted = list->agent->executor().post([list, operation] {
+    const bool posted = list->agent->submit_always(operation, [list, operation] {
       list->release();
       list->agent->drop(list);
       operation->settle({});

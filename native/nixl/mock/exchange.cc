@@ -7,8 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <chrono>
+#include <cstring>
+#include <vector>
 
 #include "wire.h"
 
@@ -19,10 +21,18 @@ constexpr int TICK_MS = 20;  // how long a stop may wait
 constexpr auto PATIENCE = std::chrono::seconds(5);
 constexpr uint64_t MOST_BYTES = 1 << 30;
 
+constexpr size_t HEAD_BYTES = 1 + sizeof(uint64_t);
+constexpr size_t MOST_VISITORS = 64;
+
 // A message: kind (one letter: s sends a blob, f requests one, i withdraws the sender's), length, body.
-bool post(int fd, char kind, const std::string& body) {
+std::string message(char kind, const std::string& body) {
   const uint64_t length = body.size();
-  return send_all(fd, &kind, 1) && send_all(fd, &length, sizeof length) && send_all(fd, body.data(), body.size());
+  return kind + std::string(reinterpret_cast<const char*>(&length), sizeof length) + body;
+}
+
+bool post(int fd, char kind, const std::string& body) {
+  const std::string whole = message(kind, body);
+  return send_all(fd, whole.data(), whole.size());
 }
 
 }  // namespace
@@ -68,45 +78,99 @@ bool Exchange::readable(int fd) {
   return false;
 }
 
-bool Exchange::receive(int fd, std::string& kind, std::string& body) {
-  char letter = 0;
-  uint64_t length = 0;
-  if (!readable(fd) || !receive_all(fd, &letter, 1) || !receive_all(fd, &length, sizeof length)) return false;
-  if (length > MOST_BYTES) return false;
-  kind.assign(1, letter);
-  body.clear();
-  while (body.size() < length) {
+bool Exchange::receive_piece(int fd, void* data, size_t length) {
+  for (char* next = static_cast<char*>(data); length > 0;) {
     if (!readable(fd)) return false;
-    char piece[65536];
-    const ssize_t got = recv(fd, piece, std::min<uint64_t>(sizeof piece, length - body.size()), 0);
+    const ssize_t got = recv(fd, next, length, 0);
     if (got <= 0) return false;
-    body.append(piece, static_cast<size_t>(got));
+    next += got;
+    length -= static_cast<size_t>(got);
   }
   return true;
 }
 
-void Exchange::answer(int fd) {
-  std::string kind;
-  std::string body;
-  if (!receive(fd, kind, body)) return;
-  if (kind == "s") {
-    host_.load(body);
-  } else if (kind == "i") {
-    host_.unload(body);
-  } else if (kind == "f") {
-    if (const auto blob = host_.metadata()) post(fd, 's', *blob);
+bool Exchange::receive(int fd, std::string& kind, std::string& body) {
+  char letter = 0;
+  uint64_t length = 0;
+  if (!receive_piece(fd, &letter, 1) || !receive_piece(fd, &length, sizeof length)) return false;
+  if (length > MOST_BYTES) return false;
+  kind.assign(1, letter);
+  body.clear();
+  char piece[65536];
+  while (body.size() < length) {
+    const size_t next = std::min<uint64_t>(sizeof piece, length - body.size());
+    if (!receive_piece(fd, piece, next)) return false;
+    body.append(piece, next);
   }
+  return true;
 }
 
+// Reads what has arrived. False if the connection must end.
+bool Exchange::read(Visitor& visitor) {
+  char piece[65536];
+  const ssize_t got = recv(visitor.fd, piece, sizeof piece, MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (got <= 0) return false;
+  visitor.until = std::chrono::steady_clock::now() + PATIENCE;
+  visitor.received.append(piece, static_cast<size_t>(got));
+  uint64_t length = 0;
+  if (visitor.received.size() < HEAD_BYTES) return true;
+  std::memcpy(&length, visitor.received.data() + 1, sizeof length);
+  if (length > MOST_BYTES) return false;
+  if (visitor.received.size() < HEAD_BYTES + length) return true;
+  const char kind = visitor.received[0];
+  const std::string body = visitor.received.substr(HEAD_BYTES, length);
+  if (kind == 's') host_.load(body);
+  if (kind == 'i') host_.unload(body);
+  if (kind != 'f') return false;
+  const auto blob = host_.metadata();
+  if (!blob.has_value()) return false;
+  visitor.answer = message('s', *blob);
+  return true;
+}
+
+// Sends what the peer accepts. False if the connection must end.
+bool Exchange::write(Visitor& visitor) {
+  const ssize_t sent = ::send(visitor.fd, visitor.answer.data(), visitor.answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (sent <= 0) return false;
+  visitor.until = std::chrono::steady_clock::now() + PATIENCE;
+  visitor.answer.erase(0, static_cast<size_t>(sent));
+  return !visitor.answer.empty();
+}
+
+// Serves all connections at once: one that says nothing must not delay the others.
 void Exchange::accept() {
+  std::deque<Visitor> visitors;
   while (!stopping_) {
-    pollfd waiting{listener_, POLLIN, 0};
-    if (poll(&waiting, 1, TICK_MS) <= 0) continue;
+    std::vector<pollfd> waiting{{listener_, POLLIN, 0}};
+    for (const Visitor& visitor : visitors)
+      waiting.push_back({visitor.fd, static_cast<short>(visitor.answer.empty() ? POLLIN : POLLOUT), 0});
+    poll(waiting.data(), waiting.size(), TICK_MS);
+    const auto now = std::chrono::steady_clock::now();
+    for (size_t i = 0; i < visitors.size(); ++i) {
+      Visitor& visitor = visitors[i];
+      bool stays = now < visitor.until;
+      try {
+        if (waiting[i + 1].revents != 0) stays = visitor.answer.empty() ? read(visitor) : write(visitor);
+      } catch (...) {
+        stays = false;  // too large for the memory of this process
+      }
+      if (stays) continue;
+      ::close(visitor.fd);
+      visitor.fd = -1;
+    }
+    std::erase_if(visitors, [](const Visitor& visitor) { return visitor.fd < 0; });
+    if (waiting[0].revents == 0) continue;
     const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) continue;
-    answer(fd);
-    ::close(fd);
+    if (visitors.size() == MOST_VISITORS) {
+      ::close(visitors.front().fd);
+      visitors.pop_front();
+    }
+    visitors.push_back({fd, now + PATIENCE, {}, {}});
   }
+  for (const Visitor& visitor : visitors) ::close(visitor.fd);
 }
 
 int Exchange::connect(const std::string& address, uint16_t port) {
@@ -149,7 +213,11 @@ void Exchange::work() {
     const auto task = std::move(tasks_.front());
     tasks_.pop_front();
     guard.unlock();
-    task();
+    try {
+      task();
+    } catch (...) {
+      // As in the library, failures are not reported.
+    }
     guard.lock();
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -34,12 +35,22 @@ class Exchange {
   void invalidate(const std::string& address, uint16_t port);
 
  private:
+  // A connection to the listener.
+  struct Visitor {
+    int fd;
+    std::chrono::steady_clock::time_point until;  // when it ends if it makes no progress
+    std::string received;
+    std::string answer;
+  };
+
   void accept();
-  void answer(int fd);
+  bool read(Visitor& visitor);
+  bool write(Visitor& visitor);
   void work();
   void enqueue(std::function<void()> task);
   int connect(const std::string& address, uint16_t port);
   bool readable(int fd);
+  bool receive_piece(int fd, void* data, size_t length);
   bool receive(int fd, std::string& kind, std::string& body);
 
   const Host host_;

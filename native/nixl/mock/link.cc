@@ -98,7 +98,11 @@ Detail Link::move(Job& job, uint64_t bytes) {
 }
 
 void Link::start() {
-  if (!thread_.joinable()) thread_ = std::thread(&Link::run, this);
+  if (thread_.joinable()) return;
+  thread_ = std::thread([this] {
+    while (!run_until_stop()) {
+    }
+  });
 }
 
 void Link::post(const std::shared_ptr<Job>& job) {
@@ -155,6 +159,22 @@ Detail Link::notify(const std::string& from, const std::string& message) {
 bool Link::ready(const Job& job, Clock::time_point now) const {
   if (!job.begun) return true;
   return now >= job.due && (job.abandoned || (!job.never && job.polls == 0));
+}
+
+// No exception may leave the thread: without memory, the jobs fail and the link continues.
+bool Link::run_until_stop() {
+  try {
+    run();
+    return true;
+  } catch (...) {
+    std::lock_guard guard(lock_);
+    for (const auto& job : jobs_) job->state = Detail::backend;
+    for (const auto& note : notes_) note->state = Detail::backend;
+    jobs_.clear();
+    notes_.clear();
+    settled_.notify_all();
+    return stopping_;
+  }
 }
 
 void Link::run() {

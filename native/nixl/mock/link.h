@@ -82,6 +82,7 @@ class Link {
     Detail state = Detail::in_progress;
   };
 
+  bool run_until_stop();
   void run();
   void start();
   bool ready(const Job& job, std::chrono::steady_clock::time_point now) const;

@@ -9,6 +9,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr double MOST_US = 3.6e9;  // an hour
+
 uint64_t microseconds(Clock::duration duration) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
@@ -119,8 +121,8 @@ Detail start(AgentObject& agent, RequestObject& request) {
     job->polls = draw_polls(knobs);
     auto wait = std::chrono::microseconds(knobs.latency_us);
     if (knobs.bytes_per_second > 0) {
-      wait += std::chrono::microseconds(
-          static_cast<uint64_t>(static_cast<double>(job->bytes) * 1e6 / static_cast<double>(knobs.bytes_per_second)));
+      const double needed = static_cast<double>(job->bytes) * 1e6 / static_cast<double>(knobs.bytes_per_second);
+      wait += std::chrono::microseconds(static_cast<uint64_t>(std::min(needed, MOST_US)));
     }
     job->due = request.posted_at + wait;
   }

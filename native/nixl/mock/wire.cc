@@ -68,9 +68,13 @@ bool serve_one(int fd, const Head& head, std::vector<char>& buffer) {
 }
 
 void serve(int fd) {
-  std::vector<char> buffer;
-  Head head;
-  while (receive_all(fd, &head, sizeof head) && serve_one(fd, head, buffer)) {
+  try {
+    std::vector<char> buffer;
+    Head head;
+    while (receive_all(fd, &head, sizeof head) && serve_one(fd, head, buffer)) {
+    }
+  } catch (...) {
+    // A request that is too large for the memory of this process ends its connection.
   }
   ::close(fd);
 }
@@ -83,11 +87,15 @@ void accept_peers(int listener) {
       if (errno == EMFILE || errno == ENFILE) std::this_thread::yield();
       continue;
     }
-    if (same_user(fd)) {
-      std::thread(serve, fd).detach();
-    } else {
-      ::close(fd);
+    try {
+      if (same_user(fd)) {
+        std::thread(serve, fd).detach();
+        continue;
+      }
+    } catch (...) {
+      // The process has too many threads.
     }
+    ::close(fd);
   }
 }
 

@@ -209,5 +209,6 @@ void plugins();
 void messages();
 void disconnects();
 void estimates();
+void guards();
 
 }  // namespace dynamo::nixl::test

@@ -177,6 +177,7 @@ int main(int argc, char** argv) {
   messages();
   disconnects();
   estimates();
+  guards();
   lives(argc > 1 ? std::atoi(argv[1]) : 50);
   std::printf("%d rows, %d failed\n", rows, failures);
   return failures == 0 ? 0 : 1;

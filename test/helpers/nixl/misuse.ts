@@ -28,7 +28,7 @@ export function describeMisuse(kind: Kind): void {
 
     it('can be registered by its address', async () => {
       const { a, theirs, remote } = await pairOf(kind, 4096);
-      const memory = await a.allocate(8192);
+      const memory = await (await agentOf(kind)).allocate(8192);
       pattern(viewOf(memory), 2);
       const part = await a.register({ address: memory.address + 1000n, bytes: 4096, memory: 'DRAM' });
       expect(part).toMatchObject({ address: memory.address + 1000n, bytes: 4096, memory: 'DRAM', view: null });
