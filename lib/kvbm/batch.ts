@@ -34,6 +34,8 @@ export abstract class Blocks implements Disposable {
   declare private views: (ArrayBuffer | undefined)[] | undefined;
   /** The operation that moved the blocks, `dispose`, or `LEASED`. */
   declare private takenBy: string | undefined;
+  /** Whether a garbage collection of this object returns its blocks. */
+  declare private watched: boolean;
 
   /** @internal */
   constructor(core: ManagerCore, id: number, words: Uint32Array, offset: number, count: number) {
@@ -45,6 +47,8 @@ export abstract class Blocks implements Disposable {
     this.copiedIds = undefined;
     this.views = undefined;
     this.takenBy = undefined;
+    this.watched = false;
+    core.forgotten.add(this);
   }
 
   /** Number of blocks. */
@@ -66,7 +70,21 @@ export abstract class Blocks implements Disposable {
   /** @internal The batch's id. @throws ClosedError, BlockStateError if the blocks are no longer here */
   id(operation: string): number {
     if (this.batch === 0) this.#throwTaken(operation);
+    if (this.views !== undefined && this.#hasLostView()) this.#throwLost(operation);
     return this.batch;
+  }
+
+  /** Whether the memory of a view was moved to another buffer, for example by a BYOB reader or by `transfer()`. */
+  #hasLostView(): boolean {
+    // A block has at least one byte, and views that this object detaches are removed.
+    return this.views?.some((view) => view?.byteLength === 0) ?? false;
+  }
+
+  #throwLost(operation: string): never {
+    const message =
+      `${operation}: the memory of a view of these blocks was transferred to another buffer; ` +
+      'copy the bytes instead, and dispose of the blocks';
+    throw new BlockStateError(message, operation);
   }
 
   #throwTaken(operation: string): never {
@@ -81,6 +99,17 @@ export abstract class Blocks implements Disposable {
     this.batch = 0;
     this.takenBy = by;
     if (this.views !== undefined) this.detach();
+    if (this.watched) {
+      this.watched = false;
+      this.core.forgotten.unwatch(this);
+    }
+  }
+
+  /** @internal Returns the blocks when this object is garbage collected. */
+  watch(): void {
+    if (this.batch === 0 || this.watched) return;
+    this.watched = true;
+    this.core.forgotten.watch(this, this.batch);
   }
 
   /** @internal Takes the blocks for a copy. A `dispose` during the lease takes effect at its end. */
@@ -91,6 +120,7 @@ export abstract class Blocks implements Disposable {
       if (this.takenBy !== LEASED) return this.core.calls.release(id);
       this.batch = id;
       this.takenBy = undefined;
+      this.core.forgotten.add(this);
     };
     return { id, release };
   }
@@ -145,8 +175,11 @@ export abstract class Blocks implements Disposable {
   dispose(): void {
     const id = this.batch;
     if (id !== 0) {
+      const isLost = this.views !== undefined && this.#hasLostView();
       this.end('dispose');
-      this.core.calls.release(id);
+      // Another buffer still reads and writes the blocks, so no one else may have them.
+      if (isLost) this.core.withhold(this.count);
+      else this.core.calls.release(id);
     } else if (this.takenBy === LEASED) {
       this.takenBy = 'dispose';
     }

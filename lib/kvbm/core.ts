@@ -7,12 +7,16 @@ import type { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
 import { BatchCalls } from './batch-calls.js';
 import { call } from './errors.js';
+import { ForgottenBatches } from './forgotten.js';
 import { type BlockLayout, type BlockStorage, blockBytes } from './layout.js';
 import type { Settings } from './options.js';
 
 const collected = new FinalizationRegistry<string>((what) => {
   process.emitWarning(`${what} was collected without dispose(); its blocks are returned now`, 'ResourceWarning');
 });
+
+/** Managers with blocks that another buffer uses, and that other environments must therefore not get. */
+const withheld = new Set<Handle<'blocks'>>();
 
 /** Regions that hold a manager's blocks. A second manager would use the same bytes. */
 const usedRegions = new WeakSet<MemoryRegion>();
@@ -35,10 +39,13 @@ export class ManagerCore {
   readonly blockBytes: number;
   readonly storage: BlockStorage['kind'] | undefined;
   readonly calls: BatchCalls;
+  readonly forgotten: ForgottenBatches;
   #handle: Handle<'blocks'> | undefined;
   readonly #registrations = new Map<NixlAgent, Promise<MemoryRegion>>();
   readonly #viewOwners = new Set<ViewOwner>();
   #inFlight = 0;
+  #isShared = false;
+  #isWithholding = false;
   /** Closes the native manager after the last copy. */
   #onIdle: (() => void) | undefined;
 
@@ -60,6 +67,7 @@ export class ManagerCore {
     this.storage = storage?.kind;
     this.#handle = handle;
     this.calls = new BatchCalls(handle);
+    this.forgotten = new ForgottenBatches(this.calls, `the tier ${settings.tier}`);
     if (region !== undefined) usedRegions.add(region);
     collected.register(this, `a block manager of the tier ${settings.tier}`, this);
   }
@@ -73,7 +81,7 @@ export class ManagerCore {
         `${operation} options.storage.region: another manager has its blocks in this region`,
         { reason: 'kvbm.region', operation },
       );
-    const handle = invokeSync(native.blocksCreate, operation, { args: packArgs(settings), other: registry });
+    const handle = call(native.blocksCreate, operation, { args: packArgs(settings), other: registry });
     return new ManagerCore(settings, handle, region);
   }
 
@@ -82,7 +90,9 @@ export class ManagerCore {
     const [bytes, handle, registry] = invokeSync(native.blocksAttach, 'BlockManager.attach', {
       a: arg('manager', token),
     });
-    return { core: new ManagerCore(unpack(bytes) as Settings, handle, undefined), registry };
+    const core = new ManagerCore(unpack(bytes) as Settings, handle, undefined);
+    core.share();
+    return { core, registry };
   }
 
   /** The native manager, after every pending release has reached it. @throws ClosedError after `dispose` */
@@ -101,6 +111,16 @@ export class ManagerCore {
     this.#viewOwners.delete(owner);
   }
 
+  /** Blocks whose memory is in use outside of the manager. They are not released before the manager ends. */
+  withhold(count: number): void {
+    this.#isWithholding = true;
+    process.emitWarning(
+      `the memory of a view of ${count} blocks of the tier ${this.settings.tier} was transferred to another buffer; ` +
+        'the blocks are not used again',
+      'ResourceWarning',
+    );
+  }
+
   /**
    * Counts a copy as in flight until the returned function is called. `dispose` keeps the blocks' memory until then.
    */
@@ -110,6 +130,11 @@ export class ManagerCore {
       this.#inFlight -= 1;
       if (this.#inFlight === 0) this.#onIdle?.();
     };
+  }
+
+  /** Other environments may use the manager too, so its blocks outlive this object. */
+  share(): void {
+    this.#isShared = true;
   }
 
   /** See `BlockManager.registerWith`. */
@@ -145,7 +170,9 @@ export class ManagerCore {
     for (const registration of this.#registrations.values())
       void registration.then((region) => region.release()).catch(() => {});
     this.#registrations.clear();
+    if (this.#isWithholding && this.#isShared) withheld.add(handle);
     const close = (): void => {
+      if (withheld.has(handle)) return;
       call(native.blocksClose, 'manager.dispose', { handle });
       if (this.region !== undefined) usedRegions.delete(this.region);
     };

@@ -2,6 +2,7 @@ import { unpack } from '../addon/codec.js';
 import { invokeSync } from '../addon/invoke.js';
 import type { Bytes, CallParts, Exactly, Sync } from '../addon/native.js';
 import { ClosedError, DynamoError, errorFrom, type Failure } from '../errors.js';
+import { defined } from '../options.js';
 
 /** Fewer blocks are available than were requested: the others are in use. */
 export class BlocksExhaustedError extends DynamoError {
@@ -48,6 +49,14 @@ export class BlockChecksumError extends DynamoError {
   }
 }
 
+/**
+ * The file of a disk tier failed. `reason` is `kvbm.file_not_found` (its folder is missing), `kvbm.file_exists`,
+ * `kvbm.file_denied`, `kvbm.file_full` (the disk or the quota), `kvbm.file_truncated`, or `kvbm.io` for another error.
+ */
+export class BlockFileError extends DynamoError {
+  override readonly name: string = 'BlockFileError';
+}
+
 const KINDS: Record<string, new (message: string, operation: string) => DynamoError> = {
   'kvbm.block_state': BlockStateError,
   'kvbm.layout': BlockLayoutError,
@@ -58,6 +67,9 @@ const KINDS: Record<string, new (message: string, operation: string) => DynamoEr
 export function blockError(error: unknown): unknown {
   if (!(error instanceof DynamoError) || error instanceof ClosedError) return error;
   const Kind = KINDS[error.reason];
+  const { reason, operation } = error;
+  if (reason === 'kvbm.io' || reason.startsWith('kvbm.file_'))
+    return new BlockFileError(error.class, error.message, defined({ reason, operation }));
   return Kind === undefined ? error : new Kind(error.message, error.operation ?? '');
 }
 

@@ -40,7 +40,10 @@ export type LayerRange = readonly [first: number, end: number];
 /** Where the bytes of a manager's blocks lie. */
 export type BlockStorage = (
   | { readonly kind: 'memory' }
-  /** A new file at `path`, which must not exist; it is deleted with the manager. For the tier `disk`. */
+  /**
+   * A new file, for the tier `disk`. It has no name and only this process can open it: `path`, which must not exist,
+   * selects its folder. The kernel removes it when the process ends, however that is.
+   */
   | { readonly kind: 'file'; readonly path: string }
   /**
    * Memory of a GPU (`agent.allocate(bytes, { memory: 'VRAM' })`) for the tier `device`, or a file (`agent.register({

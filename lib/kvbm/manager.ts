@@ -117,7 +117,9 @@ export class BlockManager implements Disposable, BlockEventSource {
 
   /** The token for `attach`, valid in any environment of this process. */
   share(): number {
-    return call(native.blocksId, 'manager.share', { handle: this.core.handle('manager.share') });
+    const token = call(native.blocksId, 'manager.share', { handle: this.core.handle('manager.share') });
+    this.core.share();
+    return token;
   }
 
   /**

@@ -169,9 +169,14 @@ export class PagedSequence implements Disposable {
   /** Copies the written rows of shared pages to this sequence's own pages. */
   #unshare(shared: Tail, blocks: MutableBlocks): void {
     const written = Math.ceil(this.#computed / this.manager.blockSize) - this.committedPages;
-    for (let index = 0; index < written; index++) {
-      if (this.#copyPage === undefined) blocks.bytes(index).set(shared.blocks.bytes(index));
-      else this.#copyPage(shared.blocks.ids[index] as number, blocks.ids[index] as number);
+    try {
+      for (let index = 0; index < written; index++) {
+        if (this.#copyPage === undefined) blocks.bytes(index).set(shared.blocks.bytes(index));
+        else this.#copyPage(shared.blocks.ids[index] as number, blocks.ids[index] as number);
+      }
+    } catch (error) {
+      blocks.dispose();
+      throw error;
     }
     shared.owners -= 1;
     this.#tail = { blocks, owners: 1 };
@@ -247,14 +252,16 @@ export class PagedSequence implements Disposable {
       );
     }
     const { cachedTokens } = this;
+    const registered = this.#registered?.clone();
+    let tokens: TokenSequence;
+    try {
+      tokens = this.tokens.clone();
+    } catch (error) {
+      registered?.dispose();
+      throw error;
+    }
     if (this.#tail !== undefined) this.#tail.owners += 1;
-    const state = {
-      tokens: this.tokens.clone(),
-      registered: this.#registered?.clone(),
-      tail: this.#tail,
-      computed: this.#computed,
-      cachedTokens,
-    };
+    const state = { tokens, registered, tail: this.#tail, computed: this.#computed, cachedTokens };
     return new PagedSequence(this.manager, state, this.#copyPage);
   }
 

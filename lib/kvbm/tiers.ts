@@ -1,5 +1,5 @@
 import { wrongType } from '../check.js';
-import { ClosedError } from '../errors.js';
+import { ClosedError, failureFrom } from '../errors.js';
 import { boolean, custom, integer, number, type OptionTable, optionTable } from '../options.js';
 import { checkBlocks } from './batch.js';
 import { RegisteredBlocks } from './blocks.js';
@@ -63,6 +63,8 @@ export interface BlockTiersStatistics {
   readonly gone: number;
   /** Not copied: the target tier was full. */
   readonly exhausted: number;
+  /** Not moved in the background, because of an error. The first since the last `flush` is also a process warning. */
+  readonly failed: number;
   /** Dropped because the queue was full. */
   readonly forgotten: number;
   readonly queued: number;
@@ -81,7 +83,16 @@ const DEPTH: Record<Tier, number> = { device: 0, host: 1, disk: 2 };
  */
 export class BlockTiers implements AsyncDisposable {
   readonly #options: Required<Omit<BlockTiersOptions, 'watermarks'>> & Pick<BlockTiersOptions, 'watermarks'>;
-  readonly #counts = { offloaded: 0, onboarded: 0, present: 0, infrequent: 0, gone: 0, exhausted: 0, forgotten: 0 };
+  readonly #counts = {
+    offloaded: 0,
+    onboarded: 0,
+    present: 0,
+    infrequent: 0,
+    gone: 0,
+    exhausted: 0,
+    failed: 0,
+    forgotten: 0,
+  };
   #queue: LineageHashes[] = [];
   #queued = 0;
   #pumping: Promise<void> | undefined;
@@ -132,7 +143,8 @@ export class BlockTiers implements AsyncDisposable {
       return 0;
     }
     await this.lower.copy(wanted, target);
-    target.stageAs(wanted).register().dispose();
+    using staged = target.stageAs(wanted);
+    staged.register().dispose();
     this.#counts.offloaded += wanted.length;
     return wanted.length;
   }
@@ -173,9 +185,16 @@ export class BlockTiers implements AsyncDisposable {
     using above = this.upper.matchPrefix(names, first);
     const up = await this.#onboard(names, first + (above?.length ?? 0));
     if (above === undefined) return up;
-    const all = above.clone();
-    if (up !== undefined) all.join(up);
-    return all;
+    let all: RegisteredBlocks | undefined;
+    try {
+      all = above.clone();
+      if (up !== undefined) all.join(up);
+      return all;
+    } catch (error) {
+      all?.dispose();
+      up?.dispose();
+      throw error;
+    }
   }
 
   async #onboard(names: TokenSequence | LineageHashes, first: number): Promise<RegisteredBlocks | undefined> {
@@ -188,7 +207,8 @@ export class BlockTiers implements AsyncDisposable {
     }
     await this.upper.copy(found, target);
     this.#counts.onboarded += found.length;
-    return target.stageAs(found).register();
+    using staged = target.stageAs(found);
+    return staged.register();
   }
 
   /** Offloads blocks in the background, in the order of the calls. Blocks may be evicted before their turn. */
@@ -220,11 +240,18 @@ export class BlockTiers implements AsyncDisposable {
   async #run(): Promise<void> {
     while (this.#again) {
       this.#again = false;
-      await this.#pump().catch((error: unknown) => {
-        this.#failure ??= error;
-      });
+      await this.#pump().catch((error: unknown) => this.#report(error));
     }
     this.#pumping = undefined;
+  }
+
+  /** `flush` throws the first error. A program that never calls it sees the warning. */
+  #report(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    const { message } = failureFrom(error);
+    const what = `blocks could not be moved from ${this.upper.tier} to ${this.lower.tier}`;
+    process.emitWarning(`${what}: ${message}`, { code: 'DYN_BLOCK_TIERS' });
   }
 
   #emptyFraction(): number {
@@ -240,7 +267,10 @@ export class BlockTiers implements AsyncDisposable {
       using found = this.upper.scan(names);
       this.#counts.gone += names.length - (found.blocks?.length ?? 0);
       if (found.blocks === undefined) continue;
-      await this.#offload(found.blocks);
+      await this.#offload(found.blocks).catch((error: unknown) => {
+        this.#counts.failed += found.blocks?.length ?? 0;
+        throw error;
+      });
       if (watermarks !== undefined) this.#demote(found.blocks);
     }
   }

@@ -82,6 +82,26 @@ describe('PagedSequence', () => {
     expect(manager.available).toBe(3);
   });
 
+  it('keeps no blocks of an append whose copyPage throws', () => {
+    const manager = testManager();
+    let isBroken = true;
+    const copyPage = (from: number, to: number): void => {
+      if (isBroken) throw new Error(`no copy from ${from} to ${to}`);
+    };
+    const paged = create(manager, counted(6), { copyPage });
+    paged.commit();
+    const fork = paged.fork();
+    onTestFinished(() => fork.dispose());
+    const { available } = manager;
+    for (let time = 0; time < 20; time++) expect(() => fork.append(70)).toThrow('no copy from 1');
+    expect([manager.available, fork.length]).toEqual([available, 6]);
+    isBroken = false;
+    expect(fork.append(70)).toBe(true);
+    paged.dispose();
+    fork.dispose();
+    expect(manager.available).toBe(8);
+  });
+
   it('shares full pages with a fork, and copies the last page when one of them appends', () => {
     const manager = testManager();
     const paged = create(manager, counted(6));

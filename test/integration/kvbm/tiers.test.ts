@@ -61,6 +61,7 @@ describe('BlockTiers', () => {
       infrequent: 0,
       gone: 0,
       exhausted: 0,
+      failed: 0,
       forgotten: 0,
       queued: 0,
     });
@@ -224,8 +225,26 @@ describe('BlockTiers', () => {
     tiers.enqueue(stored);
     await expect(tiers.flush()).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
     await tiers.flush();
+    expect(tiers.statistics()).toMatchObject({ failed: 1, offloaded: 0, queued: 0 });
     expect(tiers.lower.statistics().available).toBe(32);
     expect(tiers.upper.statistics().batches).toBe(1);
+  });
+
+  it('warns about the first error in the background, also if nothing calls flush', async () => {
+    // The warning of the test before may not have been delivered yet.
+    await new Promise((resolve) => setImmediate(resolve));
+    const warnings: string[] = [];
+    const keep = (warning: Error): void => void warnings.push(warning.message);
+    process.on('warning', keep);
+    onTestFinished(() => void process.off('warning', keep));
+    const tiers = tiersOf();
+    const stored = await store(tiers.upper, sequenceOf(2));
+    for (const index of [0, 1]) stored.view(index).fill(0);
+    for (const index of [0, 1]) tiers.enqueue(stored.clone(index, index + 1));
+    await expect.poll(() => tiers.statistics().failed).toBeGreaterThan(0);
+    const ours = () => warnings.filter((text) => text.startsWith('blocks could not be moved'));
+    await expect.poll(ours).toHaveLength(1);
+    expect(ours()[0]).toMatch(/^blocks could not be moved from host to disk: .*checksum/);
   });
 
   it('reports events of the lower tier with the token hashes of the upper tier', async () => {

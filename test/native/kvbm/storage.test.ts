@@ -1,4 +1,4 @@
-import { existsSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -19,9 +19,23 @@ const BYTES = 2 * 2 * blockSize * 2 * 4 * 4;
 
 const withMemory = (options: Partial<BlockManagerOptions> = {}): BlockManager => hostManager({ layout, ...options });
 
-function withFile(): { disk: BlockManager; path: string } {
-  const path = join(temporaryFolder(), 'blocks');
-  return { disk: withMemory({ tier: 'disk', storage: { kind: 'file', path, checksums: true } }), path };
+/** A manager of a file. The file has no name, so `path` is that of its descriptor. */
+function withFile(): { disk: BlockManager; path: string; folder: string } {
+  const folder = temporaryFolder();
+  const storage = { kind: 'file', path: join(folder, 'blocks'), checksums: true } as const;
+  const disk = withMemory({ tier: 'disk', storage });
+  const descriptors = readdirSync('/proc/self/fd').map((fd) => `/proc/self/fd/${fd}`);
+  const path = descriptors.find((fd) => targetOf(fd)?.startsWith(`${folder}/`) === true);
+  if (path === undefined) throw new Error(`no open file in ${folder}`);
+  return { disk, path, folder };
+}
+
+function targetOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return undefined;
+  }
 }
 
 const pattern = (seed: number): Uint8Array =>
@@ -133,20 +147,35 @@ describe('block storage', () => {
     await expect(registered.read(0)).rejects.toThrow(expect.objectContaining({ name: 'BlockChecksumError' }));
     truncateSync(path, 10);
     await expect(registered.read(0)).rejects.toThrow(
-      expect.objectContaining({ code: 'DYN_INTERNAL', reason: 'kvbm.io' }),
+      expect.objectContaining({
+        name: 'BlockFileError',
+        code: 'DYN_INTERNAL',
+        reason: 'kvbm.file_truncated',
+        message: expect.stringContaining('the file ends before the block: something else truncated it'),
+      }),
     );
   });
 
-  it('deletes its file with the manager, and rejects a path that exists', () => {
-    const { disk, path } = withFile();
-    expect(existsSync(path)).toBe(true);
+  it('has a file without a name, which only this process can open', () => {
+    const { disk, path, folder } = withFile();
+    expect(readdirSync(folder)).toEqual([]);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
     disk.dispose();
-    expect(existsSync(path)).toBe(false);
+    expect(targetOf(path)?.startsWith(folder) ?? false).toBe(false);
+  });
+
+  it('says what is wrong with the path of its file', () => {
+    const folder = temporaryFolder();
+    const at = (path: string) => () => withMemory({ tier: 'disk', storage: { kind: 'file', path } });
+    const path = join(folder, 'mine');
     writeFileSync(path, 'mine');
-    expect(() => withMemory({ tier: 'disk', storage: { kind: 'file', path } })).toThrow(
-      expect.objectContaining({ reason: 'kvbm.io' }),
-    );
+    const error = (code: string, reason: string, words: string) =>
+      expect.objectContaining({ name: 'BlockFileError', code, reason, message: expect.stringContaining(words) });
+    expect(at(path)).toThrow(error('DYN_CONFLICT', 'kvbm.file_exists', 'expected a path that does not exist'));
     expect(existsSync(path)).toBe(true);
+    expect(at(join(folder, 'missing/blocks'))).toThrow(
+      error('DYN_NOT_FOUND', 'kvbm.file_not_found', 'its folder does not exist'),
+    );
   });
 
   it('rejects copies between different layouts with BlockLayoutError', async () => {
@@ -234,7 +263,7 @@ describe('block storage', () => {
     const kept = below.stage(sequence).register();
     truncateSync(path, 2 * BYTES - 1);
     const above = host.allocateOrThrow(3);
-    await expect(host.copy(kept, above)).rejects.toThrow(expect.objectContaining({ reason: 'kvbm.io' }));
+    await expect(host.copy(kept, above)).rejects.toThrow(expect.objectContaining({ reason: 'kvbm.file_truncated' }));
     expect([above.disposed, host.available, host.matchPrefix(sequence)]).toEqual([false, 5, undefined]);
     await host.copy(kept.clone(0, 1), above.split(2));
     above.dispose();

@@ -17,6 +17,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use super::hashes::Identity;
+use super::storage::check_memory;
 use crate::abi::Failure;
 use crate::stream::Item;
 
@@ -46,6 +47,15 @@ fn encode(kind: u32, id: u64, position: u64, parent: Option<u64>, hashes: &[u64]
         out.extend_from_slice(&hash.to_le_bytes());
     }
     out.into()
+}
+
+/// The memory of an event's place in a broadcast channel, whose capacity is rounded up to a power of 2.
+const EVENT_BYTES: usize = 64;
+
+/// Fails if the process cannot have a broadcast channel of this capacity.
+pub fn check_event_memory(capacity: usize) -> Result<(), Failure> {
+    let places = capacity.checked_next_power_of_two().unwrap_or(usize::MAX);
+    check_memory(places.saturating_mul(EVENT_BYTES), "events")
 }
 
 impl Journal {

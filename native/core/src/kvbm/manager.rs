@@ -8,12 +8,12 @@ use kvbm_logical::manager::LineageEviction;
 use parking_lot::Mutex;
 
 use super::client::Client;
-use super::journal::Journal;
+use super::journal::{Journal, check_event_memory};
 use super::options::Options;
 use super::pool::Pool;
 use super::registry::Registry;
 use super::shared::Shared;
-use super::storage::Storage;
+use super::storage::{Storage, check_memory};
 use super::{Device, Disk, Host, Tier, TierName};
 use crate::abi::Failure;
 
@@ -45,6 +45,9 @@ pub fn create(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn Pool>
         TierName::Disk => build::<Disk>(options, registry),
     }
 }
+
+/// The memory of the crate's records of a block, with the eviction that needs the most.
+const MAX_BYTES_PER_BLOCK: usize = 320;
 
 fn build<T: Tier>(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn Pool>, Failure> {
     if !options.block_size.is_power_of_two() || options.block_size > 1024 {
@@ -79,7 +82,6 @@ fn build<T: Tier>(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn P
             )));
         }
     };
-    let manager = builder.build().map_err(|error| Failure::invalid(error.to_string()))?;
     let storage = match &options.storage {
         Some(args) => {
             let layout = options
@@ -90,6 +92,9 @@ fn build<T: Tier>(options: Options, registry: Arc<Registry>) -> Result<Arc<dyn P
         }
         None => None,
     };
+    check_memory(options.block_count.saturating_mul(MAX_BYTES_PER_BLOCK), "records of blocks")?;
+    let manager = builder.build().map_err(|error| Failure::invalid(error.to_string()))?;
+    options.event_capacity.map(check_event_memory).transpose()?;
     let journal = options.event_capacity.map(Journal::new);
     registry.claim(T::NAME)?;
     if journal.is_some() {

@@ -10,6 +10,8 @@ use kvbm_logical::manager::FrequencyTrackingCapacity;
 use serde::Deserialize;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
+use super::journal::check_event_memory;
+use super::storage::check_memory;
 use super::{Device, Disk, Host, TierName, hashes, sequence};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
 use crate::stream::{Item, PullStream};
@@ -23,6 +25,9 @@ pub struct Registry {
     /// The tiers that have a manager, as bits.
     tiers: AtomicU8,
 }
+
+/// The memory of the crate's counts for the largest number of names.
+const LARGE_TRACKER_BYTES: usize = 192 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -39,7 +44,10 @@ impl Registry {
             let capacity = match size.as_str() {
                 "small" => FrequencyTrackingCapacity::Small,
                 "medium" => FrequencyTrackingCapacity::Medium,
-                "large" => FrequencyTrackingCapacity::Large,
+                "large" => {
+                    check_memory(LARGE_TRACKER_BYTES, "counts of uses")?;
+                    FrequencyTrackingCapacity::Large
+                }
                 other => {
                     return Err(Failure::invalid(format!("frequency: expected small, medium or large, got {other}")));
                 }
@@ -48,6 +56,7 @@ impl Registry {
         }
         let mut events = None;
         if let Some(capacity) = args.event_capacity {
+            check_event_memory(capacity)?;
             let manager = Arc::new(EventsManager::builder().channel_capacity(capacity.max(1)).build());
             events = Some(manager.clone());
             builder = builder.event_manager(manager);

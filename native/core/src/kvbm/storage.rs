@@ -1,10 +1,11 @@
 //! The bytes of the blocks of a tier. They are in page-aligned memory, in a file, or in a region of native/nixl. Of a
 //! region only the checksums are here.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Error, ErrorKind};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,7 @@ pub enum StorageArgs {
     Memory {
         checksums: bool,
     },
-    /// A new file, which is removed together with the manager.
+    /// A new file without a name, which the kernel removes when its last user ends, however that is.
     File {
         path: PathBuf,
         checksums: bool,
@@ -75,24 +76,21 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    fn new(len: usize) -> Result<Self, Failure> {
+    /// Zeroed memory. Pages that are not used yet take no space.
+    fn new(len: usize, what: &str) -> Result<Self, Failure> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        Self::with(len, what, libc::PROT_READ | libc::PROT_WRITE, flags)
+    }
+
+    fn with(len: usize, what: &str, access: i32, flags: i32) -> Result<Self, Failure> {
         // SAFETY: a new mapping, which overlaps no other.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             let error = std::io::Error::last_os_error();
             return Err(Failure::new(
                 "CapacityExhausted",
                 "kvbm.memory",
-                format!("{len} bytes of memory for blocks: {error}"),
+                format!("there is no memory for {len} bytes of {what}: {error}"),
             ));
         }
         Ok(Self { start: start.cast(), len })
@@ -103,6 +101,30 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length. Every user of the memory keeps the storage alive.
         unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// Fails if the process cannot have `bytes` more bytes. The allocations of the crates abort the process instead.
+pub fn check_memory(bytes: usize, what: &str) -> Result<(), Failure> {
+    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    Mapping::with(bytes, what, access, flags).map(drop)
+}
+
+/// Checksums in zeroed memory. A `Vec` of them would abort the process if there is too little memory.
+struct Checksums(Mapping);
+
+impl Checksums {
+    fn new(count: usize) -> Result<Self, Failure> {
+        let bytes = count
+            .checked_mul(size_of::<AtomicU64>())
+            .ok_or_else(|| Failure::invalid("blockCount: the blocks' checksums do not fit"))?;
+        Mapping::new(bytes, "checksums").map(Self)
+    }
+
+    fn all(&self) -> &[AtomicU64] {
+        // SAFETY: a mapping is aligned to a page, lives as long as `self`, and has this many words. All bytes zero is a
+        // valid AtomicU64.
+        unsafe { std::slice::from_raw_parts(self.0.start.cast(), self.0.len / size_of::<AtomicU64>()) }
     }
 }
 
@@ -117,12 +139,46 @@ pub struct Storage {
     pub layout: Layout,
     pub block_bytes: usize,
     /// By block and layer, because layers are copied separately. 0 means none.
-    checksums: Option<Box<[AtomicU64]>>,
+    checksums: Option<Checksums>,
 }
 
-fn failed(what: &str, error: std::io::Error) -> Failure {
-    let class = if error.raw_os_error() == Some(libc::ENOSPC) { "CapacityExhausted" } else { "Internal" };
-    Failure::new(class, "kvbm.io", format!("{what}: {error}"))
+/// The class and the words of an error of a file.
+fn failed(what: &str, error: Error) -> Failure {
+    let (class, reason, words) = match (error.raw_os_error(), error.kind()) {
+        (Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG), _) => {
+            ("CapacityExhausted", "kvbm.file_full", "the disk, the quota or the file is full")
+        }
+        (_, ErrorKind::NotFound) => ("NotFound", "kvbm.file_not_found", "its folder does not exist"),
+        (_, ErrorKind::AlreadyExists) => ("Conflict", "kvbm.file_exists", "expected a path that does not exist"),
+        (_, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            ("PermissionDenied", "kvbm.file_denied", "this process may not write to its folder")
+        }
+        (_, ErrorKind::UnexpectedEof) => {
+            ("Internal", "kvbm.file_truncated", "the file ends before the block: something else truncated it")
+        }
+        _ => ("Internal", "kvbm.io", "the file cannot be used"),
+    };
+    Failure::new(class, reason, format!("{what}: {words} ({error})"))
+}
+
+/// Creates a file that only this process can open. It has no name, so that a killed process leaves none behind.
+fn nameless(path: &Path) -> Result<File, Error> {
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        options
+    };
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Ok(file) = options().custom_flags(libc::O_TMPFILE).open(folder) {
+        return Ok(file);
+    }
+    // Not every file system has files without a name.
+    let file = options().create_new(true).open(path)?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
 
 fn checksum(bytes: &[u8]) -> u64 {
@@ -136,24 +192,16 @@ impl Storage {
             .checked_mul(blocks)
             .ok_or_else(|| Failure::invalid("blockCount: the blocks' bytes do not fit"))?;
         let (place, checksums) = match args {
-            StorageArgs::Memory { checksums } => (Place::Memory(Mapping::new(len)?), *checksums),
+            StorageArgs::Memory { checksums } => (Place::Memory(Mapping::new(len, "blocks")?), *checksums),
             StorageArgs::File { path, checksums } => {
                 let what = path.display().to_string();
-                let file = File::options()
-                    .read(true)
-                    .write(true)
-                    .create_new(true)
-                    .open(path)
-                    .map_err(|error| failed(&what, error))?;
-                if let Err(error) = file.set_len(len as u64) {
-                    let _ = std::fs::remove_file(path);
-                    return Err(failed(&what, error));
-                }
+                let file = nameless(path).map_err(|error| failed(&what, error))?;
+                file.set_len(len as u64).map_err(|error| failed(&what, error))?;
                 (Place::File { file, path: path.clone() }, *checksums)
             }
             StorageArgs::Region { checksums } => (Place::Region, *checksums),
         };
-        let checksums = checksums.then(|| (0..blocks * layout.layers as usize).map(|_| AtomicU64::new(0)).collect());
+        let checksums = checksums.then(|| Checksums::new(blocks * layout.layers as usize)).transpose()?;
         Ok(Self { place, layout: layout.clone(), block_bytes, checksums })
     }
 
@@ -172,7 +220,7 @@ impl Storage {
 
     fn kept(&self, block: usize, layers: Range<usize>) -> Option<&[AtomicU64]> {
         let first = block * self.layers();
-        self.checksums.as_ref().map(|checksums| &checksums[first + layers.start..first + layers.end])
+        self.checksums.as_ref().map(|checksums| &checksums.all()[first + layers.start..first + layers.end])
     }
 
     /// Computes the checksums of bytes, one for each layer.
@@ -285,14 +333,6 @@ impl Storage {
             self.note(block, layers, self.digest(bytes));
         }
         Ok(())
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        if let Place::File { path, .. } = &self.place {
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 

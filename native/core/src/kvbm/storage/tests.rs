@@ -69,13 +69,12 @@ fn fails_when_bytes_do_not_match_their_checksum() {
 }
 
 #[test]
-fn removes_its_file_when_it_is_dropped() {
+fn has_a_file_without_a_name() {
     let path = file();
     let storage = storage(&StorageArgs::File { path: path.clone(), checksums: false });
     storage.write(2, 0..2, &[3; 16]).unwrap();
     assert_eq!(read(&storage, 2), [3; 16]);
     assert!(storage.memory().is_none());
-    drop(storage);
     assert!(!path.exists());
 }
 
@@ -84,9 +83,24 @@ fn does_not_replace_a_file() {
     let path = file().with_extension("taken");
     std::fs::write(&path, "kept").unwrap();
     let made = Storage::create(&StorageArgs::File { path: path.clone(), checksums: false }, &layout(), 1);
-    assert_eq!(made.err().unwrap().reason, "kvbm.io");
+    assert_eq!(made.err().unwrap().reason, "kvbm.file_exists");
     assert_eq!(std::fs::read(&path).unwrap(), b"kept");
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn names_the_error_of_a_file() {
+    let path = std::env::temp_dir().join("dynamo-core-missing/blocks");
+    let made = Storage::create(&StorageArgs::File { path, checksums: false }, &layout(), 1).err().unwrap();
+    assert_eq!((made.class.as_str(), made.reason.as_str()), ("NotFound", "kvbm.file_not_found"));
+    let full = super::failed("blocks", std::io::Error::from_raw_os_error(libc::ENOSPC));
+    assert_eq!((full.class.as_str(), full.reason.as_str()), ("CapacityExhausted", "kvbm.file_full"));
+}
+
+#[test]
+fn fails_if_there_is_too_little_memory() {
+    let made = Storage::create(&StorageArgs::Memory { checksums: true }, &layout(), usize::MAX >> 8);
+    assert_eq!(made.err().unwrap().class, "CapacityExhausted");
 }
 
 #[test]
