@@ -1,17 +1,18 @@
 import { fileURLToPath } from 'node:url';
-import type {
-  BlockEvent,
-  BlockEventSource,
-  CompletionUsage,
-  EngineConfig,
-  EngineWorker,
-  FinishReason,
-  KvCacheEvent,
-  KvEventSource,
-  LLMEngine,
-  LLMEngineOutput,
-  PreprocessedRequest,
-  RequestContext,
+import {
+  type BlockEvent,
+  type BlockEventSource,
+  type CompletionUsage,
+  DynamoError,
+  type EngineConfig,
+  type EngineWorker,
+  type FinishReason,
+  type KvCacheEvent,
+  type KvEventSource,
+  type LLMEngine,
+  type LLMEngineOutput,
+  type PreprocessedRequest,
+  type RequestContext,
 } from 'dynamo-node';
 import { type GenerateOptions, generate, type TokenEvent } from './generate.js';
 import { Llama } from './model.js';
@@ -65,7 +66,13 @@ export class TinyLlamaEngine implements LLMEngine {
     if (model === undefined || pool === undefined) throw new Error('the engine has not started');
     const options = optionsOf(request, signal);
     const prompt = request.token_ids;
-    const tokens = Math.min(prompt.length + (options.maxTokens ?? Infinity), model.config.maxPositions);
+    const { maxPositions } = model.config;
+    if (prompt.length === 0 || prompt.length >= maxPositions) {
+      // Another error would be a fault of the engine: HTTP 500, without a message.
+      const message = `the prompt has ${prompt.length} tokens; the model takes 1 to ${maxPositions - 1}`;
+      throw new DynamoError('InvalidRequest', message);
+    }
+    const tokens = Math.min(prompt.length + (options.maxTokens ?? Infinity), maxPositions);
     const caches = await pool.open(prompt, tokens, request.sampling_options.n ?? 1, signal).catch((error: unknown) => {
       if (signal.aborted) return [];
       throw error;

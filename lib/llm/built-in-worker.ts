@@ -1,10 +1,13 @@
 import type { Handle } from '../addon/native.js';
-import { checkObject, MAX_U32 } from '../check.js';
+import { checkInteger, checkObject, MAX_U32 } from '../check.js';
 import { custom, defined, integer, oneOf, optionTable, text, variants } from '../options.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import { parseEndpointPath } from '../runtime/endpoint-path.js';
+import { realModelPath } from '../runtime/paths.js';
 import { Entrypoint, startEntrypoint } from './entrypoint.js';
+
+const DEFAULT_BLOCK_SIZE = 16;
 
 /** An engine of the crates, served as a worker. */
 export type BuiltInEngine =
@@ -20,7 +23,7 @@ export type BuiltInEngine =
       /** @default modelPath */
       readonly modelName?: string;
       readonly workerType?: 'aggregated' | 'prefill' | 'decode';
-      /** Tokens in a KV cache block. @default 16 */
+      /** Tokens in a KV cache block, of the card and of the engine. @default `config.engine.block_size`, or 16 */
       readonly kvCacheBlockSize?: number;
       readonly config?: Readonly<Record<string, unknown>>;
     };
@@ -60,14 +63,15 @@ export class BuiltInWorker extends Entrypoint {
     const served = parseEndpointPath(`${path} endpoint`, endpoint);
     BUILT_IN_ENGINE.check(`${path} engine`, engine);
     const { kind, modelName, modelPath, workerType, kvCacheBlockSize, config } = engine as BuiltIn<'mocker'>;
+    const blockSize = kind === 'mocker' ? blockSizeOf(path, config, kvCacheBlockSize) : undefined;
     const args = {
       input: `dyn://${served.path}`,
       engine: kind,
-      model: modelPath,
-      modelName,
+      model: modelPath && realModelPath(modelPath),
+      modelName: modelName ?? modelPath,
       workerType,
-      kvCacheBlockSize,
-      mocker: mockerConfig(path, config, workerType),
+      kvCacheBlockSize: blockSize,
+      mocker: kind === 'mocker' ? mockerConfig(config, blockSize, workerType) : undefined,
     };
     return startEntrypoint(
       path,
@@ -78,14 +82,33 @@ export class BuiltInWorker extends Entrypoint {
   }
 }
 
-/** The engine needs the worker type too: with the card alone, it would be a prefill worker in name only. */
-function mockerConfig(
+/** `MockerConfig.engine`, in the field names of the crates. */
+function engineOf(config: Readonly<Record<string, unknown>> = {}): Readonly<Record<string, unknown>> {
+  return (config['engine'] ?? {}) as Readonly<Record<string, unknown>>;
+}
+
+/** The block size of the card and of the engine. The crates have a default for each, and the two differ. */
+function blockSizeOf(
   path: string,
   config: Readonly<Record<string, unknown>> | undefined,
-  workerType: string | undefined,
-): unknown {
-  if (workerType === undefined) return config;
-  const { engine = {} } = config ?? {};
+  wanted: number | undefined,
+): number {
+  const engine = engineOf(config);
   checkObject(`${path} engine.config.engine`, engine);
-  return { ...config, engine: { ...engine, worker_type: workerType } };
+  const { block_size: configured } = engine;
+  if (configured === undefined) return wanted ?? DEFAULT_BLOCK_SIZE;
+  const name = `${path} engine.config.engine.block_size`;
+  checkInteger(name, configured, 1, MAX_U32);
+  if (wanted !== undefined && wanted !== configured)
+    throw new RangeError(`${name}: expected kvCacheBlockSize (${wanted}), got ${configured}`);
+  return configured;
+}
+
+/** The engine needs the worker type too: with the card alone, it would be a prefill worker in name only. */
+function mockerConfig(
+  config: Readonly<Record<string, unknown>> | undefined,
+  block_size: number | undefined,
+  worker_type: string | undefined,
+): unknown {
+  return { ...config, engine: { ...engineOf(config), ...defined({ block_size, worker_type }) } };
 }

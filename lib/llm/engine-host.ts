@@ -4,7 +4,7 @@ import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { pump } from '../addon/pump.js';
 import type { Sink } from '../addon/sink.js';
 import { checkArray, checkFunction, checkInteger, checkObject, isAsyncIterable, MAX_U32 } from '../check.js';
-import { DynamoError, failureFrom, shown } from '../errors.js';
+import { DynamoError, type Failure, failureFrom, shown } from '../errors.js';
 import { defined } from '../options.js';
 import { runInContext, ServedContext } from '../runtime/context.js';
 import { checkSize } from '../runtime/limits.js';
@@ -84,8 +84,6 @@ class EngineContext extends ServedContext implements GenerateContext {
 
 type AnyEngine = LLMEngine | RawEngine;
 type Generation = AsyncIterator<unknown>;
-/** The end of a wait: the generation may run, its caller has left, or the worker is closing. */
-type Turn = 'run' | 'left' | 'shutdown';
 
 interface Running {
   readonly context: ServedContext;
@@ -96,19 +94,18 @@ interface Running {
 export class EngineHost implements InboxHandler {
   readonly #engines: AnyEngine[] = [];
   readonly #running = new Map<number, Running>();
-  /** Generations that wait for capacity, in order of arrival. */
-  readonly #waiting = new Map<number, (turn: Turn) => void>();
   #ended = false;
 
   /**
-   * `make` creates the engine of an index: a worker has one engine, the conformance kit several. `free` is the number
-   * of additional generations that may run. Other calls, such as `drain` and controls, need no capacity and never wait.
+   * `make` creates the engine of an index: a worker has one engine, the conformance kit several. `wire` converts an
+   * item to the format of the crates. Generations wait in the native inbox. Other calls, such as `drain` and controls,
+   * need no capacity and never wait.
    */
   constructor(
     private readonly make: (index: number) => AnyEngine,
     private readonly raw: boolean,
     private readonly publishing: Publishing,
-    private free = Number.POSITIVE_INFINITY,
+    private readonly wire: (item: unknown) => unknown = raw ? (item) => item : wireOutput,
   ) {}
 
   /** Generations running now. */
@@ -120,7 +117,7 @@ export class EngineHost implements InboxHandler {
     try {
       const { [ENGINE_KEY]: index = '0', ...metadata } = request.metadata;
       const engine = (this.#engines[Number(index)] ??= this.make(Number(index)));
-      if (request.method === 'generate') await this.#generateInTurn(engine, request, metadata);
+      if (request.method === 'generate') await this.#generateIfOpen(engine, request, metadata);
       else
         await request.sink.write(
           packItem(`engine.${request.method}`, 'the result', await this.#call(engine, request), packArgs),
@@ -128,7 +125,7 @@ export class EngineHost implements InboxHandler {
           true,
         );
     } catch (error) {
-      request.sink.end(failureFrom(error));
+      request.sink.end(engineFailure(error));
     }
   }
 
@@ -175,31 +172,9 @@ export class EngineHost implements InboxHandler {
     };
   }
 
-  async #generateInTurn(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
-    const turn = this.#ended ? 'shutdown' : await this.#turn(request.id);
-    if (turn === 'left') return request.sink.end();
-    if (turn === 'shutdown')
-      return request.sink.end(
-        failureFrom(new DynamoError('Unavailable', 'the worker is closing', { reason: 'backend.engine_shutdown' })),
-      );
-    try {
-      await this.#generate(engine, request, metadata);
-    } finally {
-      const [next] = this.#waiting.keys();
-      if (next === undefined) this.free += 1;
-      else this.#decide(next, 'run');
-    }
-  }
-
-  #turn(id: number): Turn | Promise<Turn> {
-    if (this.free <= 0) return new Promise((resolve) => this.#waiting.set(id, resolve));
-    this.free -= 1;
-    return 'run';
-  }
-
-  #decide(id: number, turn: Turn): void {
-    this.#waiting.get(id)?.(turn);
-    this.#waiting.delete(id);
+  async #generateIfOpen(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
+    if (!this.#ended) return await this.#generate(engine, request, metadata);
+    throw new DynamoError('Unavailable', 'the worker is closing', { reason: 'backend.engine_shutdown' });
   }
 
   async #generate(engine: AnyEngine, request: InboxRequest, metadata: Record<string, string>): Promise<void> {
@@ -207,7 +182,6 @@ export class EngineHost implements InboxHandler {
     const context = new EngineContext(request.requestId, metadata, sink);
     const running: Running = { context };
     this.#running.set(request.id, running);
-    if (this.#ended) context.cancel('shutdown');
     try {
       const body = this.raw ? unpack(request.payload) : preprocessed(request.payload);
       const items = runInContext(context, () => (engine as RawEngine).generate(body, context));
@@ -224,28 +198,38 @@ export class EngineHost implements InboxHandler {
   }
 
   #packed(value: unknown): Uint8Array {
-    const item = packItem('engine.generate', 'an item', this.raw ? value : wireOutput(value));
+    const item = packItem('engine.generate', 'an item', this.wire(value));
     checkSize('engine.generate', 'an item', item.byteLength);
     return item;
   }
 
   lost(id: number, kind: 'stopped' | 'killed'): void {
     const running = this.#running.get(id);
-    if (running === undefined) return this.#decide(id, 'left');
+    if (running === undefined) return;
     running.context.cancel(kind);
     // A stopped generation may still emit its last item; only one without a reader is returned early.
     if (kind === 'killed' && running.generation !== undefined) finish(running.generation);
   }
 
-  /** Cancels all running and waiting generations: the worker is closing and the time to complete is over. */
+  /** Cancels all generations, now and later: the worker is closing and the time to complete is over. */
   cancelAll(): void {
     this.#ended = true;
-    for (const id of [...this.#waiting.keys()]) this.#decide(id, 'shutdown');
     for (const { context, generation } of this.#running.values()) {
       context.cancel('shutdown');
       if (generation !== undefined) finish(generation);
     }
   }
+}
+
+/**
+ * The failure of an engine. Frontends show clients only the details of an error. The message of an invalid request is
+ * for the client, unless a call of this package made the error: that one is about a call that the client did not make.
+ */
+function engineFailure(error: unknown): Failure {
+  const failure = failureFrom(error);
+  if (failure.class !== 'InvalidRequest' || failure.details !== undefined) return failure;
+  if (!DynamoError.is(error) || error.operation !== undefined) return failure;
+  return { ...failure, details: { type: 'message', message: failure.message } };
 }
 
 function registration(config: EngineConfig): Record<string, unknown> {

@@ -187,7 +187,7 @@ export interface LLMEngine extends EngineBase {
    * Generates the response to one request. Many requests run concurrently. The last item has a `finish_reason`; with
    * several choices (`n`), the last item of each choice has one. When `context.signal` is aborted, the generator should
    * end; the `cancelled` item is added automatically. An error reaches the client without its message, unless it is a
-   * `DynamoError` with `details: {type: 'message', message}`.
+   * `DynamoError` of class `InvalidRequest`, or one with `details: {type: 'message', message}`.
    *
    * With `n` above 1, Dynamo's worker forwards the `finish_reason` of the last choice only. For the other choices the
    * frontend detects end and stop tokens itself, and reports no reason if `max_tokens` ended them.
@@ -197,7 +197,10 @@ export interface LLMEngine extends EngineBase {
   kvEventSources?(): Awaitable<readonly KvEventSource[]>;
 }
 
-/** An engine whose requests and responses the frontend passes through unchanged, such as images, videos and audio. */
+/**
+ * An engine whose requests and responses the frontend passes through unchanged, such as images, videos and audio. The
+ * vectors of an embedding engine (model type `embedding`) may be arrays of numbers or the result of `encodeEmbedding`.
+ */
 export interface RawEngine<Request = unknown, Response = unknown> extends EngineBase {
   /** Generates one item, or several of which the last is the result. */
   generate(request: Request, context: RequestContext): AsyncIterable<Response>;

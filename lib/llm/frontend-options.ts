@@ -6,6 +6,7 @@ import {
   custom,
   defined,
   integer,
+  milliseconds,
   nested,
   type OptionRows,
   type OptionTable,
@@ -66,7 +67,7 @@ export interface FrontendBaseOptions {
 /** The OpenAI-compatible server. */
 export interface HttpFrontendOptions extends FrontendBaseOptions {
   readonly input?: 'http';
-  /** An IP address. @default '0.0.0.0' */
+  /** An IP address. @default the `host` of the runtime, else '0.0.0.0' */
   readonly host?: string;
   /** 0 for any free port. @default 8000 */
   readonly port?: number;
@@ -90,13 +91,19 @@ export interface HttpFrontendOptions extends FrontendBaseOptions {
    * The field of chat messages that contains the reasoning. @default $DYN_REASONING_FIELD_NAME or 'reasoning_content'
    */
   readonly reasoningField?: 'reasoning' | 'reasoning_content';
+  /**
+   * How long a stream waits for its first event, so that an error before it becomes an HTTP status. Without it, such an
+   * error is an event of a response with status 200. All frontends of a process share the value; a second one is
+   * `DYN_CONFLICT`. @default $DYN_HTTP_PRE_COMMIT_ERROR_PEEK_MS or 0, which does not wait
+   */
+  readonly preCommitErrorPeekMs?: number;
   /** Creates the processors that replace the frontend's chat template and tokenizer. For engine `workers`. */
   readonly processor?: ProcessorFactory;
   /** Custom paths that answer `GET`, such as `/version`. */
   readonly routes?: FrontendRoutes;
 }
 
-/** The KServe server. It listens on every address. */
+/** The KServe server. It listens on the `host` of the runtime; without one, on every address. */
 export interface GrpcFrontendOptions extends FrontendBaseOptions {
   readonly input: 'grpc';
   /** 0 for any free port. @default 8787 */
@@ -169,6 +176,9 @@ export const FRONTEND_OPTIONS = {
     reasoningField: oneOf('reasoning', 'reasoning_content')
       .env('DYN_REASONING_FIELD_NAME')
       .about('The field of chat messages that contains the reasoning.'),
+    preCommitErrorPeekMs: milliseconds(0)
+      .env('DYN_HTTP_PRE_COMMIT_ERROR_PEEK_MS')
+      .about('How long a stream waits for its first event, so that an error becomes an HTTP status.'),
     processor: callback<ProcessorFactory>().about('Replaces the chat template and tokenizer of the frontend.'),
     routes: custom<FrontendRoutes>('an object', checkRoutes).about('Custom paths that answer GET.'),
   }),

@@ -74,7 +74,10 @@ export class Frontend extends Entrypoint {
     return startEntrypoint('Frontend.start', runtime, args, (handle, owned, started) => {
       const { host, port } = started;
       const inbox = { concurrency: CONCURRENCY, background: true };
-      if (routes !== undefined) void new Inbox(started.routes, new RouteHost(routes), inbox).ended;
+      if (routes !== undefined) {
+        const host = new RouteHost(routes);
+        void new Inbox(started.routes, host, inbox).ended.then(() => host.end());
+      }
       if (processor !== undefined) {
         const host = new ProcessorHost(started.processors, processor);
         void new Inbox(started.processing, host, inbox).ended.then(() => host.end());

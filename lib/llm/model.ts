@@ -18,7 +18,8 @@ import {
 } from '../options.js';
 import { WORKER_TYPES, type WorkerType } from '../router/worker-type.js';
 import { Endpoint } from '../runtime/endpoint.js';
-import { checkModelPath, checkPath } from '../runtime/paths.js';
+import { checkModelPath, checkPath, realModelPath } from '../runtime/paths.js';
+import { CardConflicts } from './card-conflicts.js';
 import { type RouterOptions, routerArgs, routerRow } from './router-options.js';
 
 /** The frontend APIs on which a model can be offered. Source: `dynamo-llm` `model_type.rs`. */
@@ -157,9 +158,13 @@ export const MODEL_OPTIONS: OptionTable<ModelOptions> = optionTable<ModelOptions
 
 const PATH = 'registerModel options';
 
+/** Endpoints whose cards are compared with those of other workers, until their runtime closes. */
+const watched = new WeakSet<Endpoint>();
+
 /**
  * Publishes a model card for an endpoint that this runtime serves. Frontends then offer the model and send its requests
- * to the endpoint. `serveEngine` publishes a card automatically.
+ * to the endpoint. `serveEngine` publishes a card automatically. A worker of the model with another card is reported as
+ * a warning `DYN_CARD_CONFLICT` of the process, because a frontend serves only one of the two.
  *
  * @example
  * await registerModel(endpoint, { modelPath: './my-model', modelName: 'my-model' });
@@ -170,7 +175,7 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   if (options.modelPath === undefined && options.modelName === undefined) {
     throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);
   }
-  const { lora, router } = options;
+  const { lora, router, modelPath, modelName = modelPath } = options;
   const args = packValue(
     'registerModel',
     'options',
@@ -179,13 +184,16 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
       modelInput: 'tokens',
       workerType: 'aggregated',
       needs: [],
-      ...defined(options),
+      ...defined({ ...options, modelName, modelPath: modelPath && realModelPath(modelPath) }),
       ...(router === undefined ? {} : { router: routerArgs(router) }),
       ...(lora === undefined ? {} : { lora: { name: lora.name, max_gpu_lora_count: lora.maxGpuLoraCount } }),
     },
     packArgs,
   );
   await invoke(native.modelRegister, 'registerModel', { handle: endpoint.handle('registerModel'), args });
+  if (watched.has(endpoint)) return;
+  watched.add(endpoint);
+  new CardConflicts(endpoint);
 }
 
 /** @inline */

@@ -178,8 +178,9 @@ export class ProcessorHost implements InboxHandler {
     await processor?.close?.();
   }
 
-  /** Removes all models after the frontend has ended. */
+  /** Cancels all requests and removes all models, after the frontend has ended. */
   async end(): Promise<void> {
+    for (const id of [...this.#running.keys()]) this.lost(id, 'killed');
     await Promise.allSettled([...this.#models.keys()].map((model) => this.#remove(model)));
   }
 

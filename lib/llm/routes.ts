@@ -27,7 +27,7 @@ export interface RouteContext {
 /**
  * Answers `GET` on one path of a frontend, with the classes of `fetch`. A stream body is sent with back-pressure; its
  * reader is cancelled when the client disconnects. An error before the response becomes a status by its class
- * (`NotFound` 404, a TypeError 400, …). The client does not see the message of an internal error. An error during the
+ * (`InvalidRequest` 400, `NotFound` 404, …). Any other error is internal: 500, without its message. An error during the
  * body closes the connection.
  *
  * @example
@@ -74,6 +74,17 @@ function errorResponse(error: unknown): Response {
   return Response.json({ message, type: failure.class, code }, { status: code });
 }
 
+/** The request in the classes of `fetch`, which refuse some URLs and headers that HTTP allows. */
+function requestFrom(url: string, headers: RouteRequest['headers'], signal: AbortSignal): Request {
+  const host = headers.find(([name]) => name === 'host')?.[1] ?? '';
+  const base = URL.canParse(`http://${host}`) ? `http://${host}` : 'http://localhost';
+  try {
+    return new Request(new URL(url, base), { headers, signal });
+  } catch (cause) {
+    throw new DynamoError('InvalidRequest', String((cause as Error).message), { reason: 'request.invalid', cause });
+  }
+}
+
 interface Running {
   readonly abort: AbortController;
   reader?: ReadableStreamDefaultReader<unknown>;
@@ -104,10 +115,8 @@ export class RouteHost implements InboxHandler {
 
   async #respond({ route, url, headers, frontend }: RouteRequest, signal: AbortSignal): Promise<Response> {
     try {
-      const host = headers.find(([name]) => name === 'host')?.[1] ?? '';
-      const base = URL.canParse(`http://${host}`) ? `http://${host}` : 'http://localhost';
       const handler = this.#handlers[route] as FrontendRoute;
-      const response = await handler(new Request(new URL(url, base), { headers, signal }), { signal, frontend });
+      const response = await handler(requestFrom(url, headers, signal), { signal, frontend });
       if (response instanceof Response) return response;
       throw new DynamoError('Internal', `route ${url}: expected a Response, got ${shown(response)}`);
     } catch (error) {
@@ -120,7 +129,13 @@ export class RouteHost implements InboxHandler {
     const reader = (body as ReadableStream<unknown>).getReader();
     running.reader = reader;
     if (running.abort.signal.aborted) return void reader.cancel(running.abort.signal.reason).catch(() => {});
-    const chunks = { next: () => reader.read() as Promise<IteratorResult<unknown>> };
+    const chunks: AsyncIterator<unknown> = {
+      next: () => reader.read() as Promise<IteratorResult<unknown>>,
+      return: async () => {
+        await reader.cancel();
+        return { done: true, value: undefined };
+      },
+    };
     const write = (chunk: unknown): boolean | Promise<boolean> => {
       if (!(chunk instanceof Uint8Array)) throw new TypeError('the body of a Response: expected chunks of Uint8Array');
       return sink.write(chunk);
@@ -135,5 +150,10 @@ export class RouteHost implements InboxHandler {
     const reason = new RequestCancelled(kind);
     running.abort.abort(reason);
     running.reader?.cancel(reason).catch(() => {});
+  }
+
+  /** Cancels all requests, after the frontend has ended. */
+  end(): void {
+    for (const id of [...this.#running.keys()]) this.lost(id, 'killed');
   }
 }

@@ -8,6 +8,7 @@ import type { BlockEventSource } from '../kvbm/events.js';
 import {
   anything,
   boolean,
+  callback,
   custom,
   defined,
   integer,
@@ -23,6 +24,9 @@ import { KvPublisher } from '../router/kv-publisher.js';
 import { WORKER_TYPES, type WorkerType } from '../router/worker-type.js';
 import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
 import { Endpoint } from '../runtime/endpoint.js';
+import { realModelPath } from '../runtime/paths.js';
+import { type CardConflict, CardConflicts } from './card-conflicts.js';
+import { encodedEmbeddings } from './embeddings.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
 import {
@@ -76,6 +80,11 @@ export interface ServeEngineOptions {
   readonly kvRouting?: boolean;
   /** The endpoint on which KV events are published, `namespace.component.endpoint`. @default the served endpoint */
   readonly kvStateEndpoint?: string;
+  /**
+   * Called when `worker.cardConflicts` changes. Its first error is reported as a warning `DYN_CALLBACK_FAILED` of the
+   * process.
+   */
+  readonly onCardConflicts?: (conflicts: readonly CardConflict[]) => unknown;
   /** Publish the contents of these block managers for routers. Replaces `engine.kvEventSources`. */
   readonly kvBlocks?: BlockEventSource | readonly [BlockEventSource, ...BlockEventSource[]];
   readonly metricsLabels?: Readonly<Record<string, string>>;
@@ -94,6 +103,13 @@ export interface ServeEngineOptions {
   readonly mediaFetcher?: Readonly<Record<string, unknown>>;
   /** The maximum number of requests that run concurrently; others wait. @default 1024 */
   readonly concurrency?: number;
+  /**
+   * The maximum number of requests that wait. A further one fails with `DYN_CAPACITY_EXHAUSTED`, which another worker
+   * may accept. The metric `queue_rejected_total` counts them. @default 1024
+   */
+  readonly maxQueued?: number;
+  /** The maximum size of the requests that wait, together. @default 67108864 */
+  readonly maxQueuedBytes?: number;
   /** Unread bytes of a response above which the engine is paused. @default 1048576 */
   readonly highWaterBytes?: number;
   /**
@@ -140,6 +156,9 @@ export const SERVE_ENGINE_OPTIONS: OptionTable<ServeEngineOptions> = optionTable
   kvBlocks: custom<NonNullable<ServeEngineOptions['kvBlocks']>>('a block manager, or a list of them', () => {}).about(
     'Block managers whose contents are published for routers.',
   ),
+  onCardConflicts: callback<NonNullable<ServeEngineOptions['onCardConflicts']>>().about(
+    'Called when other workers have, or no longer have, model cards that exclude this one.',
+  ),
   metricsLabels: stringMap.about("Labels added to the endpoint's metrics."),
   healthCheck: anything.about('A request that the health canary sends.'),
   structuralTag: custom<Readonly<Record<string, unknown>>>('an object', (path, tag) =>
@@ -148,6 +167,8 @@ export const SERVE_ENGINE_OPTIONS: OptionTable<ServeEngineOptions> = optionTable
   mediaDecoder: crateObject.about('MediaDecoder, with the field names of the crates.'),
   mediaFetcher: crateObject.about('MediaFetcher, with the field names of the crates.'),
   concurrency: integer(1).about('The maximum number of requests that run concurrently.'),
+  maxQueued: integer(0).about('The maximum number of requests that wait.'),
+  maxQueuedBytes: integer(0).about('The maximum size of the requests that wait, together.'),
   highWaterBytes: integer(1).about('Unread bytes of a response above which the engine is paused.'),
   cleanupTimeoutMs: milliseconds(1).about('Time at close for running requests and for the cleanup of the engine.'),
 });
@@ -159,6 +180,8 @@ const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(0);
 export class ServedEngine implements AsyncDisposable {
   readonly #handle: Handle<'worker'>;
   readonly #host: EngineHost;
+  readonly #inbox: Inbox;
+  readonly #conflicts: CardConflicts;
   #closing: Promise<void> | undefined;
   /** Resolves when the engine has started and requests can reach it. Rejects with the reason if it cannot start. */
   readonly ready: Promise<void>;
@@ -168,15 +191,33 @@ export class ServedEngine implements AsyncDisposable {
   readonly kvPublisher: KvPublisher | undefined;
 
   /** @internal */
-  constructor(handle: Handle<'worker'>, inbox: Handle<'inbox'>, host: EngineHost, blocks?: KvPublisher) {
+  constructor(
+    handle: Handle<'worker'>,
+    inbox: Handle<'inbox'>,
+    host: EngineHost,
+    concurrency: number,
+    conflicts: CardConflicts,
+    blocks?: KvPublisher,
+  ) {
     this.#handle = handle;
     this.#host = host;
     this.kvPublisher = blocks;
-    void new Inbox(inbox, host, { concurrency: Number.POSITIVE_INFINITY }).ended.then(() => host.cancelAll());
+    this.#conflicts = conflicts;
+    this.#inbox = new Inbox(inbox, host, { concurrency });
+    void this.#inbox.ended.then(() => host.cancelAll());
     this.ready = invoke(native.workerReady, `${OPERATION} ready`, { handle });
     this.ended = invoke(native.workerWait, OPERATION, { handle });
     this.ready.catch(() => {});
-    this.ended.catch(() => {});
+    this.ended.catch(() => {}).finally(() => conflicts.close());
+  }
+
+  /**
+   * Workers of the same model, endpoint and worker type whose model cards differ from this one's. A frontend sends
+   * requests only to the workers whose cards equal the first one that it saw. Each kind of conflict is also reported as
+   * a warning `DYN_CARD_CONFLICT` of the process, and the metric `model_card_conflicts` counts them.
+   */
+  get cardConflicts(): readonly CardConflict[] {
+    return this.#conflicts.current;
   }
 
   /** Requests running now. */
@@ -196,13 +237,19 @@ export class ServedEngine implements AsyncDisposable {
   }
 
   async #close(timeoutMs: number | undefined): Promise<void> {
-    const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#host.cancelAll(), timeoutMs);
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#cancelAll(), timeoutMs);
     try {
       await invoke(native.workerClose, 'worker.close', { handle: this.#handle });
     } finally {
       clearTimeout(timer);
       await this.kvPublisher?.close();
     }
+  }
+
+  /** The requests that wait are delivered too, so that their callers get an answer. */
+  #cancelAll(): void {
+    this.#host.cancelAll();
+    this.#inbox.lift();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -225,12 +272,12 @@ export async function serveEngine(
 ): Promise<ServedEngine> {
   checkInstance(`${OPERATION} endpoint`, endpoint, Endpoint);
   SERVE_ENGINE_OPTIONS.check(`${OPERATION} options`, options);
-  const { concurrency = 1024, metricsLabels, kvBlocks: _, ...rest } = options;
+  const { concurrency = 1024, metricsLabels, kvBlocks: _, onCardConflicts, ...rest } = options;
   const args = packValue(
     OPERATION,
     'options',
     {
-      ...defined(rest),
+      ...defined({ ...rest, modelPath: rest.modelPath && realModelPath(rest.modelPath) }),
       metricsLabels: Object.entries(metricsLabels ?? {}),
       engine: traitsOf(`${OPERATION} engine`, engine),
     },
@@ -260,12 +307,15 @@ export async function serveEngine(
       });
     },
   };
-  const host = new EngineHost(() => engine, options.raw === true, publishing, concurrency);
+  const { raw = false, modelTypes = [] } = options;
+  const wire = raw && modelTypes.includes('embedding') ? encodedEmbeddings : undefined;
+  const host = new EngineHost(() => engine, raw, publishing, wire);
   const blocks = await publishBlocks(endpoint, options);
   try {
     const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });
     worker = handle;
-    return new ServedEngine(handle, inbox, host, blocks);
+    const conflicts = new CardConflicts(endpoint, { changed: onCardConflicts, blockSize: blocks?.blockSize });
+    return new ServedEngine(handle, inbox, host, concurrency, conflicts, blocks);
   } catch (error) {
     await blocks?.close();
     throw error;

@@ -6,6 +6,7 @@ import type { Handle } from '../addon/native.js';
 import { checkInstance, checkObject, checkString } from '../check.js';
 import { boolean, type OptionTable, optionTable, text } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
+import { blockSizeCheck } from '../runtime/model-cards.js';
 import { decodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
 import { blockSizeRow } from './option-rows.js';
@@ -23,7 +24,10 @@ import { ROUTING_REQUEST, type RoutingDecision, type RoutingRequest, requestPart
 
 /** Options of a `KvRouter`. */
 export interface KvRouterOptions extends RouterBaseOptions {
-  /** Tokens in a block. It must be the block size of the workers. */
+  /**
+   * Tokens in a block. It must be the block size of the workers. A model card with another one is reported as a warning
+   * `DYN_BLOCK_SIZE` of the process.
+   */
   readonly blockSize: number;
   /** Name of the model, for policies by model and keyed tracking hashes. */
   readonly model?: string;
@@ -55,13 +59,20 @@ const KV_ROUTER_OPTIONS: OptionTable<KvRouterOptions> = optionTable<KvRouterOpti
 export class KvRouter extends Closeable<'kvRouter'> {
   readonly #policyHost: PolicyHost | undefined;
   readonly #temperature: number;
+  readonly #endWatch: () => void;
   readonly blockSize: number;
 
-  private constructor(handle: Handle<'kvRouter'>, policyHost: PolicyHost | undefined, options: KvRouterOptions) {
+  private constructor(
+    handle: Handle<'kvRouter'>,
+    policyHost: PolicyHost | undefined,
+    options: KvRouterOptions,
+    endpoint: Endpoint,
+  ) {
     super('the KV router', handle);
     this.#policyHost = policyHost;
     this.#temperature = options.config?.router_temperature ?? 0;
     this.blockSize = options.blockSize;
+    this.#endWatch = endpoint.watchCards(blockSizeCheck(`the KV router of ${endpoint.path}`, options.blockSize));
   }
 
   /** Creates a router for the endpoint that the workers serve. */
@@ -73,7 +84,7 @@ export class KvRouter extends Closeable<'kvRouter'> {
     const args = pack({ ...rest, eagle, policy: policy && policyArgs(policy) });
     const created = await invoke(native.kvRouterCreate, operation, { handle: endpoint.handle(operation), args });
     const { handle, policyHost } = createdParts(created, policy);
-    return new KvRouter(handle, policyHost, options);
+    return new KvRouter(handle, policyHost, options, endpoint);
   }
 
   #parts(operation: string, request: RoutingRequest, more: Record<string, unknown> = {}) {
@@ -149,6 +160,7 @@ export class KvRouter extends Closeable<'kvRouter'> {
 
   /** @internal */
   protected override closeHandle(handle: Handle<'kvRouter'>): void {
+    this.#endWatch();
     invokeSync(native.kvRouterClose, 'kvRouter.close', { handle });
   }
 }

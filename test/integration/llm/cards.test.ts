@@ -1,3 +1,5 @@
+import { realpathSync, symlinkSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import {
   computeBlockHashes,
   computeSequenceHashes,
@@ -13,7 +15,9 @@ import {
 import { describe, expect, it } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
 import { cardOf, chat, type Deployment, deployments, post } from '../../helpers/llm/deployments.js';
+import { CountingEngine } from '../../helpers/llm/engines.js';
 import { spell } from '../../helpers/llm/fixed-answer-engine.js';
+import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
@@ -235,6 +239,59 @@ describe('the options of registerModel', () => {
     };
     expect(await turns({}), 'the session stays').toEqual([0, 24]);
     expect(await turns({ router: { mode: 'round_robin' } }), 'without sessions').toEqual([12, 12]);
+  });
+});
+
+describe('a modelPath', () => {
+  /** Other names of the model's folder. */
+  function spellings(): Record<string, string> {
+    const link = join(temporaryFolder(), 'link');
+    symlinkSync(modelPath, link);
+    const here = relative(process.cwd(), modelPath);
+    return {
+      plain: modelPath,
+      slash: `${modelPath}/`,
+      relative: here,
+      dotted: `./${here}`,
+      link,
+      up: `${modelPath}/../model`,
+    };
+  }
+
+  it('has the same card in each spelling', async () => {
+    const here = deployment();
+    for (const path of Object.values(spellings())) {
+      const { card } = await register(here, 'spelled', { modelPath: path });
+      expect(card['source_path'], path).toBe(realpathSync(modelPath));
+    }
+  });
+
+  it('is also the default name, as it is given', async () => {
+    const here = deployment();
+    const runtime = await here.runtime();
+    const path = `${modelPath}/`;
+    await registerModel(runtime.endpoint('test.named.named'), { modelPath: path });
+    expect(cardOf(here, runtime.instanceId)).toMatchObject({ display_name: path, source_path: modelPath });
+  });
+
+  it('shares the requests among the workers of one model in each spelling', async () => {
+    const here = deployment();
+    const paths = Object.values(spellings());
+    const engines = await Promise.all(
+      paths.map(async (path) => {
+        const engine = new CountingEngine('card');
+        await here.serve(engine, { modelPath: path });
+        return engine;
+      }),
+    );
+    const frontend = await here.frontend();
+    await frontend.waitForModel('card');
+    await waitFor(
+      'a request for each worker',
+      async () => (expect(await status(frontend, { max_tokens: 1 })).toBe(200), engines.map(({ seen }) => seen.length)),
+      (counts) => counts.every((count) => count > 0),
+      15_000,
+    );
   });
 });
 

@@ -1,7 +1,7 @@
 import { BuiltInWorker } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
-import { chat, deployments, serverSentEvents } from '../../helpers/llm/deployments.js';
+import { cardOf, chat, deployments, post, serverSentEvents } from '../../helpers/llm/deployments.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
@@ -48,6 +48,48 @@ describe('the built-in mocker', () => {
       events.filter(({ data }) => data.includes(`"prefill_worker_id":${prefiller},"decode_worker_id":${decoder}`))
         .length,
     ).toBeGreaterThanOrEqual(5);
+  });
+
+  it.each([
+    ['the default', {}, 16],
+    ['kvCacheBlockSize', { kvCacheBlockSize: 32 }, 32],
+    ['the configuration', { config: { engine: { block_size: 8 } } }, 8],
+    ['both', { kvCacheBlockSize: 8, config: { engine: { block_size: 8 } } }, 8],
+  ])('has one block size for its card and its engine: that of %s', async (_, options, blockSize) => {
+    const here = deployment();
+    const runtime = await here.runtime();
+    const worker = await BuiltInWorker.start(runtime, 'test.backend.generate', {
+      kind: 'mocker',
+      modelPath,
+      modelName: 'mocked',
+      ...options,
+    });
+    onTestFinished(() => worker.close({ timeoutMs: 2000 }));
+    await worker.ready;
+    expect(cardOf(here, runtime.instanceId)['kv_cache_block_size']).toBe(blockSize);
+    const frontend = await here.frontend({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
+    await frontend.waitForModel('mocked');
+    const prompt = Array.from({ length: 129 }, (_, index) => 300 + index);
+    const hitRate = async (): Promise<number> => {
+      const request = { model: 'mocked', prompt, max_tokens: 2, nvext: { extra_fields: ['timing'] } };
+      const response = await post(frontend, '/v1/completions', request);
+      const body = await response.text();
+      expect(response.status, body).toBe(200);
+      return (JSON.parse(body) as { nvext: { timing: { kv_hit_rate: number } } }).nvext.timing.kv_hit_rate;
+    };
+    await waitFor('a hit', hitRate, (rate) => rate > 0.7, 15_000);
+  });
+
+  it('rejects two block sizes', async () => {
+    const here = deployment();
+    expect(() =>
+      BuiltInWorker.start(here.options, 'test.backend.generate', {
+        kind: 'mocker',
+        modelPath,
+        kvCacheBlockSize: 16,
+        config: { engine: { block_size: 64 } },
+      }),
+    ).toThrow('BuiltInWorker.start engine.config.engine.block_size: expected kvCacheBlockSize (16), got 64');
   });
 
   it('rejects a configuration whose engine is not an object', async () => {

@@ -63,7 +63,8 @@ describe('a custom route', () => {
 
   it.each([
     [new DynamoError('NotFound', 'no such thing'), 404, 'no such thing'],
-    [new TypeError('not so'), 400, 'not so'],
+    [new TypeError('not so'), 500, 'Internal server error'],
+    [new DynamoError('InvalidRequest', 'not so'), 400, 'not so'],
     [new DynamoError('RateLimited', 'later'), 429, 'later'],
     [new Error('a secret'), 500, 'Internal server error'],
   ])('turns %s into status %i', async (error, status, message) => {

@@ -116,6 +116,40 @@ describe('the concurrency of serveEngine', () => {
     expect(engine.maxRunning).toBe(1);
   });
 
+  it('refuses requests beyond maxQueued, with a retryable error and a metric, but never a control', async () => {
+    const here = deployment();
+    const engine = Object.assign(new GatedEngine('gated'), { controls: { ping: () => ({ pong: true }) } });
+    const { runtime } = await here.serve(engine, { concurrency: 1, maxQueued: 2 });
+    const client = await clientOf(here);
+    const first = client.collect(request);
+    await waitForRunning(engine, 1);
+    const refused: unknown[] = [];
+    const others = Array.from({ length: 6 }, () =>
+      client.collect(request).catch((error: unknown) => void refused.push(error)),
+    );
+    await waitFor(
+      'the refused requests',
+      () => refused.length,
+      (count) => count === 4,
+    );
+    for (const error of refused)
+      expect(error).toMatchObject({
+        code: 'DYN_CAPACITY_EXHAUSTED',
+        retryable: true,
+        reason: 'capacity.worker_overloaded',
+      });
+    expect(runtime.metricsText()).toMatch(/^dynamo_component_queue_rejected_total\{[^}]*\} 4$/m);
+    const control = await fetch(`http://${runtime.systemAddress}/engine/control/ping`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{}',
+    });
+    expect(await control.json()).toMatchObject({ pong: true });
+    await releaseUntil(engine, 3);
+    await Promise.all([first, ...others]);
+    expect(engine.answered).toBe(3);
+  });
+
   it('passes the place of a cancelled request to the next one', async () => {
     const here = deployment();
     const engine = new GatedEngine('gated');

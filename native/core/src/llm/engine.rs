@@ -52,6 +52,13 @@ fn unpack<T: DeserializeOwned>(method: &str, bytes: &[u8]) -> Result<T, DynamoEr
         .map_err(|error| Failure::new("BackendProtocol", "", format!("engine.{method}: {error}")).to_dynamo())
 }
 
+/// The answer to a request that the inbox did not take. The crates report an error before the stream as a failure of
+/// the worker, without its class, so the error of a busy worker is an item.
+fn refused<T: Send + 'static>(failure: &Failure) -> Result<BoxStream<'static, Result<T, DynamoError>>, DynamoError> {
+    let error = failure.to_dynamo();
+    if failure.is_exhausted() { Ok(Box::pin(futures::stream::once(async { Err(error) }))) } else { Err(error) }
+}
+
 impl HostEngine {
     pub fn new(
         inbox: Arc<Inbox>,
@@ -68,7 +75,7 @@ impl HostEngine {
     }
 
     fn request(&self, method: &'static str, payload: Bytes) -> Request {
-        let mut request = Request::new(method, payload);
+        let mut request = Request { uses_credit: false, ..Request::new(method, payload) };
         request.metadata.insert(ENGINE_KEY.into(), self.index.to_string());
         request
     }
@@ -96,13 +103,13 @@ impl HostEngine {
         Ok(config.into())
     }
 
-    fn generation(&self, payload: Bytes, context: &GenerateContext) -> Result<Generation, DynamoError> {
+    fn generation(&self, payload: Bytes, context: &GenerateContext) -> Result<Generation, Failure> {
         let mut metadata: BTreeMap<String, String> = context.metadata().clone();
         metadata.insert(ENGINE_KEY.into(), self.index.to_string());
         let notice = context.first_token_notifier().cloned().map(|first| Box::new(move || first.notify()) as Notice);
         let request =
             Request { context: Some(context.inner_arc()), metadata, notice, ..Request::new("generate", payload) };
-        let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
+        let answer = self.inbox.send(request)?;
         Ok(Generation::new(answer, context.inner_arc(), &self.running))
     }
 
@@ -211,7 +218,10 @@ impl LLMEngine for HostEngine {
         request: PreprocessedRequest,
         context: GenerateContext,
     ) -> Result<BoxStream<'static, Result<LLMEngineOutput, DynamoError>>, DynamoError> {
-        let mut generation = self.generation(pack(&request)?, &context)?;
+        let mut generation = match self.generation(pack(&request)?, &context) {
+            Ok(generation) => generation,
+            Err(failure) => return refused(&failure),
+        };
         // The crate ends the stream at the first item with a finish_reason. So with several choices only the last may
         // keep its reason. The frontend detects end and stop tokens itself, and treats any other end as the end of the
         // stream.
@@ -336,7 +346,10 @@ impl RawEngine for HostRawEngine {
         request: Value,
         context: GenerateContext,
     ) -> Result<BoxStream<'static, Result<Value, DynamoError>>, DynamoError> {
-        let mut generation = self.0.generation(pack(&request)?, &context)?;
+        let mut generation = match self.0.generation(pack(&request)?, &context) {
+            Ok(generation) => generation,
+            Err(failure) => return refused(&failure),
+        };
         Ok(Box::pin(async_stream::stream! {
             loop {
                 match generation.next().await {

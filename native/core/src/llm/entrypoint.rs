@@ -22,6 +22,8 @@ use super::routes::Routes;
 use super::task::{Task, listed};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
 use crate::inbox::Inbox;
+use crate::listen;
+use crate::process::fix_late_setting;
 use crate::router::policy::HostPolicy;
 use crate::runtime::Runtime;
 
@@ -55,6 +57,8 @@ struct Started {
 
 const DEFAULT_HTTP_PORT: u16 = 8000;
 const DEFAULT_GRPC_PORT: u16 = 8787;
+/// Source: dynamo-llm `grpc/service/kserve.rs`.
+const DEFAULT_GRPC_METRICS_PORT: u16 = 8788;
 
 /// Starts an input on a runtime, which then belongs to the input. `args`: `EntrypointArgs`. Returns `{host, port}` and
 /// handles. The port is the actual port if 0 was requested, and 0 for an input without a port. The handles are an
@@ -78,14 +82,22 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                 // A mocker starts after discovery lists an endpoint of its component. No other input serves one.
                 return Err(Failure::invalid("engine: expected a mocker on an endpoint"));
             }
+            args.host = args.host.or_else(|| runtime.host.map(|host| host.to_string()));
             let host = args.host.clone().unwrap_or_else(|| "0.0.0.0".into());
             let port = match input {
                 Input::Http => free_port("http", &host, args.port.unwrap_or(DEFAULT_HTTP_PORT))?,
-                Input::Grpc => free_port("grpc", "0.0.0.0", args.port.unwrap_or(DEFAULT_GRPC_PORT))?,
+                Input::Grpc => free_port("grpc", &host, args.port.unwrap_or(DEFAULT_GRPC_PORT))?,
                 _ => 0,
             };
             if let (Input::Grpc, Some(wanted)) = (&input, args.metrics_port) {
-                args.metrics_port = Some(free_port("grpc metrics", "0.0.0.0", wanted)?);
+                args.metrics_port = Some(free_port("grpc metrics", &host, wanted)?);
+            }
+            // The crate has no option for the address of its gRPC servers.
+            if let (Input::Grpc, Ok(host)) = (&input, host.parse()) {
+                let metrics_port = args.metrics_port.unwrap_or(DEFAULT_GRPC_METRICS_PORT);
+                for port in [port, metrics_port] {
+                    listen::set_host_of_port(port, host);
+                }
             }
             let tls = args.tls_cert_path.is_some();
             let routes = Routes::new(std::mem::take(&mut args.routes))?;
@@ -98,6 +110,9 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                     "",
                     "policy: only an HTTP frontend with workers supports one",
                 ));
+            }
+            if let Some(limit) = args.pre_commit_error_peek_ms {
+                fix_late_setting("DYN_HTTP_PRE_COMMIT_ERROR_PEEK_MS", limit.to_string())?;
             }
             Ok(async move {
                 let drt = runtime.drt.clone();
@@ -121,8 +136,7 @@ pub unsafe extern "C" fn dyn_entrypoint_start(call: *const dyn_call) {
                         }
                     }
                 };
-                let local =
-                    if host == "0.0.0.0" || host == "::" || matches!(input, Input::Grpc) { "127.0.0.1" } else { &host };
+                let local = if host == "0.0.0.0" || host == "::" { "127.0.0.1" } else { &host };
                 let probe = match &input {
                     Input::Http if !tls => Probe::Http(format!("{local}:{port}")),
                     Input::Http | Input::Grpc => Probe::Connect(format!("{local}:{port}")),

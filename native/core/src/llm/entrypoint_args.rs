@@ -51,6 +51,8 @@ pub struct EntrypointArgs {
     streaming_tool_dispatch: Option<bool>,
     streaming_reasoning_dispatch: Option<bool>,
     reasoning_field: Option<String>,
+    /// The crates read it from the environment whenever an HTTP input starts.
+    pub pre_commit_error_peek_ms: Option<u64>,
     /// In the field names of `ModelRuntimeConfig`.
     runtime_config: Option<Value>,
     /// Paths whose `GET` requests the host answers. For `http`.

@@ -1,6 +1,7 @@
 //! dynamo-llm and dynamo-backend-common: the frontend and its in-process engines, workers whose engine is in the host
 //! language, and model registration.
 
+mod cards;
 mod config;
 #[cfg(feature = "testing")]
 mod conformance;

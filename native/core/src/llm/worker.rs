@@ -19,7 +19,7 @@ use super::registration::EngineTraits;
 use super::task::{Task, listed};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::args::{parse, read, read_over_defaults};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, QueueLimits};
 use crate::runtime::EndpointRef;
 
 #[derive(Deserialize)]
@@ -54,6 +54,9 @@ struct WorkerArgs {
     media_fetcher: Option<Value>,
     /// The maximum of unread bytes of an answer.
     high_water_bytes: Option<usize>,
+    /// The limits of the generations that wait for capacity.
+    max_queued: Option<u64>,
+    max_queued_bytes: Option<u64>,
     /// Bounds the wait for requests in flight and the engine's cleanup together.
     cleanup_timeout_ms: Option<u64>,
 }
@@ -142,6 +145,8 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
             let endpoint = call.handle::<EndpointRef>()?;
             let mut args = call.args::<WorkerArgs>()?;
             let config = args.config(&endpoint)?;
+            let limits = QueueLimits::new(args.max_queued, args.max_queued_bytes);
+            let refused = endpoint.refused_requests()?;
             if !endpoint.runtime.served.lock().insert(config.endpoint.clone()) {
                 return Err(Failure::conflict(format!(
                     "this runtime already serves an endpoint named {}; the names must differ",
@@ -149,7 +154,8 @@ pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
                 )));
             }
             Ok(async move {
-                let inbox = Inbox::new(args.high_water_bytes.unwrap_or(crate::sink::HIGH_WATER_BYTES));
+                let high_water_bytes = args.high_water_bytes.unwrap_or(crate::sink::HIGH_WATER_BYTES);
+                let inbox = Inbox::limited(high_water_bytes, limits, refused);
                 let publishers = Arc::new(Publishers::default());
                 let limit = cleanup_limit(args.cleanup_timeout_ms);
                 let engine = HostEngine::new(inbox.clone(), args.engine, 0, publishers.clone(), limit);
