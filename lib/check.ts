@@ -1,9 +1,9 @@
-import { shown } from './errors.js';
+import { badArgument, shown } from './errors.js';
 
 /** Checks of arguments. Each throws a TypeError or RangeError: `path: expected X, got Y`. */
 
 export function wrongType(path: string, expected: string, value: unknown): never {
-  throw new TypeError(`${path}: expected ${expected}, got ${shown(value)}`);
+  throw badArgument(new TypeError(`${path}: expected ${expected}, got ${shown(value)}`));
 }
 
 export function checkObject(path: string, value: unknown): asserts value is Record<string, unknown> {
@@ -14,7 +14,8 @@ export function checkObject(path: string, value: unknown): asserts value is Reco
 export function checkNames(path: string, value: unknown, known: readonly string[]): void {
   checkObject(path, value);
   const unknown = Object.keys(value).find((name) => !known.includes(name));
-  if (unknown !== undefined) throw new TypeError(`${path}.${unknown}: unknown name; known are ${known.join(', ')}`);
+  if (unknown !== undefined)
+    throw badArgument(new TypeError(`${path}.${unknown}: unknown name; known are ${known.join(', ')}`));
 }
 
 export function checkString(path: string, value: unknown): asserts value is string {
@@ -73,7 +74,7 @@ export function checkInteger(
 ): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'an integer', value);
   if (!Number.isSafeInteger(value) || value < min || value > max) {
-    throw new RangeError(`${path}: expected an integer from ${min} to ${max}, got ${value}`);
+    throw badArgument(new RangeError(`${path}: expected an integer from ${min} to ${max}, got ${value}`));
   }
 }
 
@@ -85,7 +86,7 @@ export function checkNumber(path: string, value: unknown): asserts value is numb
 export function checkRange(path: string, value: unknown, min: number, max = Number.MAX_VALUE): asserts value is number {
   if (typeof value !== 'number') wrongType(path, 'a number', value);
   const range = max === Number.MAX_VALUE ? `a finite number of at least ${min}` : `a number from ${min} to ${max}`;
-  if (!(value >= min && value <= max)) throw new RangeError(`${path}: expected ${range}, got ${value}`);
+  if (!(value >= min && value <= max)) throw badArgument(new RangeError(`${path}: expected ${range}, got ${value}`));
 }
 
 export function checkOneOf<T extends string>(path: string, value: unknown, choices: readonly T[]): asserts value is T {
@@ -105,7 +106,8 @@ const MAX_U64 = 2n ** 64n - 1n;
 
 export function checkInstanceId(path: string, value: unknown): asserts value is bigint {
   if (typeof value !== 'bigint') wrongType(path, 'an instance id (a bigint)', value);
-  if (value < 0n || value > MAX_U64) throw new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`);
+  if (value < 0n || value > MAX_U64)
+    throw badArgument(new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`));
 }
 
 const TOPIC = /^[\w-]+(\.[\w-]+)*$/;
@@ -114,8 +116,10 @@ const TOPIC = /^[\w-]+(\.[\w-]+)*$/;
 export function checkTopic(path: string, value: unknown): asserts value is string {
   checkString(path, value);
   if (!TOPIC.test(value))
-    throw new RangeError(
-      `${path}: expected letters, digits, _ and -, in parts separated by dots, got ${JSON.stringify(value)}`,
+    throw badArgument(
+      new RangeError(
+        `${path}: expected letters, digits, _ and -, in parts separated by dots, got ${JSON.stringify(value)}`,
+      ),
     );
 }
 
@@ -125,6 +129,6 @@ const NAME = /^[a-z0-9_-]+$/;
 export function checkName(path: string, value: unknown): asserts value is string {
   checkString(path, value);
   if (!NAME.test(value)) {
-    throw new RangeError(`${path}: expected a name of a-z, 0-9, - and _, got ${shown(value)}`);
+    throw badArgument(new RangeError(`${path}: expected a name of a-z, 0-9, - and _, got ${shown(value)}`));
   }
 }

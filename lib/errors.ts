@@ -170,9 +170,18 @@ export class NixlError extends DynamoError {
   }
 }
 
+/** Errors of this package's own checks of arguments. */
+const argumentErrors = new WeakSet<Error>();
+
+/** Marks an error of a check: in a handler it means that the request is invalid, not that the program has a bug. */
+export function badArgument<E extends Error>(error: E): E {
+  argumentErrors.add(error);
+  return error;
+}
+
 /** The error object for a failure of the native side. */
 export function errorFrom(failure: Failure, operation: string): Error {
-  if (failure.class === 'BadArgument') return new TypeError(`${operation} ${failure.message}`);
+  if (failure.class === 'BadArgument') return badArgument(new TypeError(`${operation} ${failure.message}`));
   if (failure.class === 'Closed') return new ClosedError(failure.message.replace(/ is closed$/, ''), operation);
   const errorClass = isClass(failure.class) ? failure.class : 'Internal';
   if (failure.nixl !== undefined)
@@ -254,9 +263,8 @@ function classified(thrown: unknown, causes: number): Failure {
   }
   const http = [status, statusCode, code].find((value) => typeof value === 'number') as number | undefined;
   if (http !== undefined && HTTP_STATUSES[http] !== undefined) return { class: HTTP_STATUSES[http], message };
-  if (thrown instanceof TypeError || thrown instanceof RangeError || thrown instanceof SyntaxError) {
-    return { class: 'InvalidRequest', reason: 'backend.invalid_argument', message };
-  }
+  if (argumentErrors.has(thrown)) return { class: 'InvalidRequest', reason: 'backend.invalid_argument', message };
+  // Any other TypeError or RangeError is a bug of the handler.
   return { class: 'Internal', reason: 'runtime.unclassified', message };
 }
 

@@ -7,7 +7,13 @@ export {
   NixlError,
 } from './errors.js';
 export { MutableBlocks, RegisteredBlocks, type ScatteredBlocks, StagedBlocks, WeakBlocks } from './kvbm/blocks.js';
-export { BlockChecksumError, BlockLayoutError, BlockStateError, BlocksExhaustedError } from './kvbm/errors.js';
+export {
+  BlockChecksumError,
+  BlockFileError,
+  BlockLayoutError,
+  BlockStateError,
+  BlocksExhaustedError,
+} from './kvbm/errors.js';
 export type { BlockEvent, BlockEventSource, BlockEventTier, Tier } from './kvbm/events.js';
 export { LineageHashes } from './kvbm/hashes.js';
 export { type BlockLayout, type BlockStorage, blockBytes, type ElementType, type LayerRange } from './kvbm/layout.js';
@@ -27,6 +33,8 @@ export {
 export type { BlockStatistics } from './kvbm/statistics.js';
 export { BlockTiers, type BlockTiersOptions, type BlockTiersStatistics } from './kvbm/tiers.js';
 export { type BuiltInEngine, BuiltInWorker } from './llm/built-in-worker.js';
+export type { CardConflict } from './llm/card-conflicts.js';
+export { encodeEmbedding } from './llm/embeddings.js';
 export type {
   EngineBase,
   EngineConfig,
@@ -210,7 +218,7 @@ export type { Discovery, RuntimeOptions } from './runtime/config.js';
 export { type CancelKind, currentRequest, RequestCancelled, type RequestContext } from './runtime/context.js';
 export { DistributedRuntime, type Versions, versions } from './runtime/distributed-runtime.js';
 export { Component, Endpoint, Namespace } from './runtime/endpoint.js';
-export { type Event, EventPublisher, type Scope } from './runtime/events.js';
+export { type Event, EventPublisher, type EventSubscription, type Scope } from './runtime/events.js';
 export { healthCheckFromEnvironment } from './runtime/health-check.js';
 export type { Instance, InstanceChange } from './runtime/instance.js';
 export { type LogLevel, type LogLine, type LogOptions, type RunningLog, startLog } from './runtime/log.js';

@@ -12,6 +12,7 @@ import {
   checkStringMap,
   MAX_TIMEOUT_MS,
 } from './check.js';
+import { badArgument } from './errors.js';
 
 /** Checks one value. Throws a TypeError or RangeError that starts with `path`. */
 export type Check = (path: string, value: unknown) => void;
@@ -84,7 +85,8 @@ export class OptionTable<Options extends object> {
     checkObject(path, options);
     for (const name of Object.keys(options)) {
       const row = this.#rows.get(name);
-      if (row === undefined) throw new TypeError(`${path}.${name}: unknown option; known are ${this.names.join(', ')}`);
+      if (row === undefined)
+        throw badArgument(new TypeError(`${path}.${name}: unknown option; known are ${this.names.join(', ')}`));
       const value = options[name];
       if (value !== undefined) row.check(`${path}.${name}`, value);
     }

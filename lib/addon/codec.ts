@@ -1,6 +1,6 @@
 import { DynamoError, shown } from '../errors.js';
 import { DecodeError, decode, decodeBorrowing } from './msgpack/decode.js';
-import { encode, encodeBorrowed, encodeExact } from './msgpack/encode.js';
+import { encode, encodeBorrowed, encodedDepth, encodeExact } from './msgpack/encode.js';
 
 /** Packs into new memory. */
 export const pack: (value: unknown) => Uint8Array = encode;
@@ -27,6 +27,16 @@ export function packValue(operation: string, what: string, value: unknown, packe
     const message = `${operation}: ${what} cannot be sent: ${why}`;
     throw new DynamoError('InvalidRequest', message, { reason: 'request.invalid', operation, cause });
   }
+}
+
+/** The crates read JSON of at most 127 levels. Two are around the data of an answer, and bytes are one more. */
+const MAX_JSON_DEPTH = 124;
+
+/** Why the value that was packed last cannot be sent to a peer that reads JSON, which would not answer. */
+export function tooDeepForJson(): string | undefined {
+  const depth = encodedDepth();
+  if (depth <= MAX_JSON_DEPTH) return undefined;
+  return `it is nested ${depth} levels deep, and a peer with the codec json reads at most ${MAX_JSON_DEPTH}`;
 }
 
 /**

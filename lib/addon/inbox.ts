@@ -1,4 +1,5 @@
 import { ClosedError } from '../errors.js';
+import { reasonOf } from './callback.js';
 import { unpackFraming } from './codec.js';
 import { arg, invoke, invokeSync, native } from './invoke.js';
 import type { Bytes, Handle } from './native.js';
@@ -33,7 +34,8 @@ export interface InboxOptions {
   background?: boolean;
 }
 
-type Event = [0, number, string, string, Record<string, string>, Bytes, number] | [1, number, 'stopped' | 'killed'];
+/** A request (0), a cancellation (1), or a call that uses no capacity (2). */
+type Event = [0 | 2, number, string, string, Record<string, string>, Bytes, number] | [1, number, 'stopped' | 'killed'];
 
 /** Accepts requests until the native inbox is closed. */
 export class Inbox {
@@ -55,6 +57,11 @@ export class Inbox {
     this.#concurrency = Math.min(options.concurrency, 2 ** 31);
     this.#free = this.#concurrency;
     this.ended = this.#run();
+  }
+
+  /** From now on no request waits for capacity: each is delivered at once. */
+  lift(): void {
+    invokeSync(native.inboxGrant, 'inbox.grant', { handle: this.#handle, a: arg('requestCount', 2 ** 31) });
   }
 
   close(): void {
@@ -87,13 +94,23 @@ export class Inbox {
         this.#handler.lost(event[1], event[2]);
         continue;
       }
-      const [, id, method, requestId, metadata, payload, count] = event;
+      const [tag, id, method, requestId, metadata, payload, count] = event;
       const [sink, input] = handles.slice(next, next + count) as [Handle<'sink'>, Handle<'stream'>?];
       next += count;
-      this.#granted -= 1;
+      const usesCapacity = tag === 0;
+      if (usesCapacity) this.#granted -= 1;
       const request = { id, method, requestId, metadata, payload, sink: new Sink(sink), input };
-      void this.#handler.request(request).then(() => this.#release());
+      this.#handler.request(request).then(
+        () => usesCapacity && this.#release(),
+        (error: unknown) => this.#failed(error, usesCapacity),
+      );
     }
+  }
+
+  /** A handler must not reject. If one does, only its request is lost. */
+  #failed(error: unknown, usesCapacity: boolean): void {
+    process.emitWarning(`a request was not answered: ${reasonOf(error)}`, { code: 'DYN_CALLBACK_FAILED' });
+    if (usesCapacity) this.#release();
   }
 
   /** The next accept grants the capacity. It is granted at once only if the waiting accept may run out of it. */

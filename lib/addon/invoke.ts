@@ -1,4 +1,6 @@
 import { errorFrom, type Failure } from '../errors.js';
+import { onAbort } from './aborts.js';
+import { reasonOf } from './callback.js';
 import { unpack } from './codec.js';
 import { native } from './load.js';
 import type { Async, Bytes, CallParts, Given, Sync } from './native.js';
@@ -20,10 +22,24 @@ function openMailbox(): Map<number, Deliver> {
       const op = batch[index] as number;
       const deliver = opened.get(op);
       opened.delete(op);
-      deliver?.(batch[index + 1] as boolean, batch[index + 2]);
+      try {
+        deliver?.(batch[index + 1] as boolean, batch[index + 2]);
+      } catch (error) {
+        // The rest of the batch is not lost with it.
+        process.emitWarning(`a completion was not delivered: ${reasonOf(error)}`, { code: 'DYN_CALLBACK_FAILED' });
+      }
     }
   });
   return opened;
+}
+
+/** The error of a failed operation. If the failure cannot be read, the error says that. */
+function failedWith(value: unknown, operation: string): unknown {
+  try {
+    return errorFrom(unpack(value as Bytes) as Failure, operation);
+  } catch (error) {
+    return error;
+  }
 }
 
 /**
@@ -43,13 +59,15 @@ export function invokeSync(fn: (...parts: never[]) => unknown, operation: string
   } catch (error) {
     const { failure } = error as { failure?: Bytes };
     if (failure === undefined) throw error;
-    throw errorFrom(unpack(failure) as Failure, operation);
+    throw failedWith(failure, operation);
   }
 }
 
 export interface InvokeOptions {
   /** Rejects with the signal's reason and cancels the operation. */
   signal?: AbortSignal | undefined;
+  /** The same for each of several signals. */
+  signals?: readonly AbortSignal[] | undefined;
   /** After `ms` milliseconds, rejects with the error that `error` returns and cancels the operation. */
   deadline?: { ms: number; error(): Error } | undefined;
   /** The operation alone does not keep the process alive. */
@@ -70,26 +88,27 @@ export function invoke(
   parts: CallParts = {},
   options: InvokeOptions = {},
 ): Promise<unknown> {
-  const { signal, deadline } = options;
-  if (signal?.aborted === true) return Promise.reject(signal.reason);
+  const { deadline } = options;
+  const signals = options.signals ?? (options.signal === undefined ? undefined : [options.signal]);
+  const aborted = signals?.find((signal) => signal.aborted);
+  if (aborted !== undefined) return Promise.reject(aborted.reason);
   return new Promise((resolve, reject) => {
     const { handle, args, payload, a, b, other } = parts;
     const start = fn as Async<unknown, CallParts>;
     const op = start(handle, args, payload, a, b, other, options.background === true);
     const settle: Deliver = (failed, value) => {
-      if (failed) reject(errorFrom(unpack(value as Bytes) as Failure, operation));
+      if (failed) reject(failedWith(value, operation));
       else resolve(value);
     };
-    if (signal === undefined && deadline === undefined) {
+    if (signals === undefined && deadline === undefined) {
       waiting.set(op, settle);
       return;
     }
-    const onAbort = (): void => abandon(signal?.reason);
-    const timer = deadline === undefined ? undefined : setTimeout(() => abandon(deadline.error()), deadline.ms);
+    const timer = deadline === undefined ? undefined : setTimeout(() => abandon(lateness(deadline)), deadline.ms);
     if (options.background === true) timer?.unref();
-    signal?.addEventListener('abort', onAbort, { once: true });
+    const forget = signals === undefined ? undefined : onAbort(signals, (reason) => abandon(reason));
     const stopWaiting = (): void => {
-      signal?.removeEventListener('abort', onAbort);
+      forget?.();
       clearTimeout(timer);
     };
     const abandon = (reason: unknown): void => {
@@ -104,4 +123,13 @@ export function invoke(
       settle(failed, value);
     });
   });
+}
+
+/** The error of a deadline. Making it may fail too, and a timer has no caller that could catch that. */
+function lateness({ error }: { error(): Error }): unknown {
+  try {
+    return error();
+  } catch (failure) {
+    return failure;
+  }
 }

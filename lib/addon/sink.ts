@@ -52,7 +52,17 @@ export class Sink {
   end(failure?: Failure): void {
     invokeSync(native.sinkEnd, 'sink.end', {
       handle: this.#handle,
-      args: failure === undefined ? undefined : pack(failure),
+      args: failure === undefined ? undefined : packed(failure),
     });
+  }
+}
+
+/** A failure as bytes. Details and causes of a peer may be nested too deep to be sent once more. */
+function packed(failure: Failure): Bytes {
+  try {
+    return pack(failure);
+  } catch {
+    const { class: errorClass, reason, message } = failure;
+    return pack({ class: errorClass, reason, message });
   }
 }

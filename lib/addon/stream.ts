@@ -125,10 +125,15 @@ export class StreamIterator<T> implements AsyncIterableIterator<T> {
   #first: Promise<StreamItem[]> | undefined;
   #items: StreamItem[] = [];
   #next = 0;
+  /** Reads that wait. Later ones wait for them, so that overlapping reads get the items in order. */
+  #waiting = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #ended = false;
 
-  /** `decode` returns undefined for an item that readers do not see. */
+  /**
+   * `decode` returns undefined for an item that readers do not see. If it throws, the stream is killed, and the reader
+   * gets the error.
+   */
   constructor(
     protected readonly stream: ItemSource,
     private readonly decode: (item: StreamItem) => T | undefined,
@@ -156,18 +161,30 @@ export class StreamIterator<T> implements AsyncIterableIterator<T> {
 
   /** The next item, or the end. Throws the error that ended the stream, once, after the last item. */
   next(): Promise<IteratorResult<T>> {
-    const ready = this.#take();
-    if (ready !== undefined) return Promise.resolve({ done: false, value: ready });
-    // Overlapping reads are answered in their order.
+    if (this.#waiting === 0) {
+      try {
+        const ready = this.#take();
+        if (ready !== undefined) return Promise.resolve({ done: false, value: ready });
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    }
+    this.#waiting += 1;
     const result = this.#tail.then(() => this.#fetch());
-    this.#tail = result.catch(() => {});
+    const over = (): void => void (this.#waiting -= 1);
+    this.#tail = result.then(over, over);
     return result;
   }
 
   #take(): T | undefined {
-    while (this.#next < this.#items.length) {
-      const value = this.decode(this.#items[this.#next++] as StreamItem);
-      if (value !== undefined) return value;
+    try {
+      while (this.#next < this.#items.length) {
+        const value = this.decode(this.#items[this.#next++] as StreamItem);
+        if (value !== undefined) return value;
+      }
+    } catch (error) {
+      this.#leave();
+      throw error;
     }
     return undefined;
   }
@@ -185,13 +202,13 @@ export class StreamIterator<T> implements AsyncIterableIterator<T> {
       } catch (error) {
         this.#failure ??= { error };
       }
+      if (this.#ended) continue;
       const failure = this.#failure;
       if (failure !== undefined) {
         this.#failure = undefined;
-        this.#end();
+        this.#leave();
         throw failure.error;
       }
-      if (this.#ended) continue;
       this.#items = items;
       this.#next = 0;
       if (items.length === 0) this.#end();
@@ -204,22 +221,26 @@ export class StreamIterator<T> implements AsyncIterableIterator<T> {
     this.finished();
   }
 
-  /** Called when a `for await` loop is left. Drops the unread items and kills the stream. */
-  async return(): Promise<IteratorResult<T>> {
+  #leave(): void {
     this.#items = [];
     this.#next = 0;
     this.stream.kill();
     this.#end();
+  }
+
+  /** Called when a `for await` loop is left. Drops the unread items and kills the stream. */
+  async return(): Promise<IteratorResult<T>> {
+    this.#leave();
     return { done: true, value: undefined };
   }
 
   /** Kills the stream and rejects with `error`. */
   async throw(error: unknown): Promise<IteratorResult<T>> {
-    await this.return();
+    this.#leave();
     throw error;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.return();
+    this.#leave();
   }
 }

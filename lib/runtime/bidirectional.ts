@@ -3,17 +3,19 @@ import { finish } from '../addon/finish.js';
 import type { Sink } from '../addon/sink.js';
 import { DynamoError, failureFrom } from '../errors.js';
 import type { Failable } from './deadline.js';
-import { checkSize } from './limits.js';
+import { checkDepth, checkSize } from './limits.js';
 
 /** Sends the requests of a bidirectional call to the worker. */
 export class RequestSender {
   #iterator: AsyncIterator<unknown> | Iterator<unknown> | undefined;
+  #sent = 0;
   #over = false;
 
   constructor(
     private readonly operation: string,
     private readonly requests: AsyncIterable<unknown> | Iterable<unknown>,
     private readonly sink: Sink,
+    private readonly mayUseJson: () => boolean,
   ) {}
 
   /** Sends the requests until they end or the call is over. An error of the source fails the answers. */
@@ -27,7 +29,7 @@ export class RequestSender {
         const { done, value } = await iterator.next();
         if (this.#over) return;
         if (done === true) return this.#end();
-        if (!(await this.sink.write(this.#packed(await value)))) return this.finish();
+        if (!(await this.#write(value))) return this.finish();
       }
     } catch (error) {
       if (this.#over) return;
@@ -36,15 +38,21 @@ export class RequestSender {
     }
   }
 
-  #packed(request: unknown): Uint8Array {
+  async #write(request: unknown): Promise<boolean> {
     try {
-      const payload = packValue(this.operation, 'an item of the request', request, packBorrowed);
-      checkSize(this.operation, 'an item of the request', payload.byteLength);
-      return payload;
+      return await this.sink.write(this.#packed(await request));
     } catch (error) {
       this.#return();
       throw error;
     }
+  }
+
+  #packed(request: unknown): Uint8Array {
+    const what = `requests[${this.#sent++}]`;
+    const payload = packValue(this.operation, what, request, packBorrowed);
+    checkDepth(this.operation, what, this.mayUseJson);
+    checkSize(this.operation, what, payload.byteLength);
+    return payload;
   }
 
   #end(error?: unknown): void {

@@ -20,7 +20,7 @@ import {
 import { currentRequest } from './context.js';
 import { attemptLimits, deadlineError, failOnLimit } from './deadline.js';
 import { changeFrom, type Instance, type InstanceChange, instancesFrom } from './instance.js';
-import { checkSize } from './limits.js';
+import { checkDepth, checkSize } from './limits.js';
 import type { Owner } from './owner.js';
 import { ResponseStream, RetriedStream } from './response.js';
 
@@ -28,7 +28,8 @@ import { ResponseStream, RetriedStream } from './response.js';
 const NO_OPTIONS: RequestOptions = Object.freeze({});
 
 /**
- * Calls one endpoint.
+ * Calls one endpoint. Typed arrays in requests and answers arrive as plain arrays, whatever the types say; only bytes
+ * stay a `Uint8Array`.
  *
  * @example
  * const client = await endpoint.client({ mode: 'round_robin' });
@@ -79,6 +80,7 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     const call = this.#prepare(operation, options);
     const { attempts = 1 } = options;
     const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
+    checkDepth(operation, 'the request', () => this.#mayUseJson());
     checkSize(operation, 'the request', payload.byteLength);
     const openOnce = (): NativeStream =>
       new NativeStream(
@@ -98,6 +100,7 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     const { handle, args, signals } = this.#prepare(operation, options);
     const { attempts = 1, timeoutMs } = options;
     const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
+    checkDepth(operation, 'the request', () => this.#mayUseJson());
     checkSize(operation, 'the request', payload.byteLength);
     const parts = { handle, args, payload };
     const limits = attemptLimits(operation, signals, timeoutMs);
@@ -136,7 +139,7 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     const { handle, args, id, signals } = this.#prepare(operation, options);
     const [, streamHandle, sinkHandle] = invokeSync(native.clientOpenBidirectional, operation, { handle, args });
     const source = new NativeStream(streamHandle, operation);
-    const sender = new RequestSender(operation, requests, new Sink(sinkHandle));
+    const sender = new RequestSender(operation, requests, new Sink(sinkHandle), () => this.#mayUseJson());
     let release = (): void => {};
     const over = (): void => {
       release();
@@ -178,6 +181,11 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
         ? undefined
         : pack({ id, metadata, instanceId, ...others });
     return { handle, args, id, signals };
+  }
+
+  /** The instance is chosen after the request is packed, so one with JSON is enough. */
+  #mayUseJson(): boolean {
+    return this.instances().some(({ codec }) => codec === 'json');
   }
 
   /** The instances known now. */

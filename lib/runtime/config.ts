@@ -1,9 +1,7 @@
-import { accessSync, constants, mkdirSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
 import { checkString, MAX_U32, wrongType } from '../check.js';
-import { shown } from '../errors.js';
 import {
   boolean,
   custom,
@@ -16,12 +14,17 @@ import {
   text,
   variants,
 } from '../options.js';
+import { checkDiscoveryFolder, defaultDiscoveryFolder } from './discovery-folder.js';
 import { certificates, NATS_TLS_OPTIONS, type NatsTls, TRANSPORT_TLS_OPTIONS, type TransportTls } from './tls.js';
 
 /** Where instances are registered and found. */
 export type Discovery =
   | { kind: 'mem' }
-  /** A folder shared by the processes of one machine. `dir` defaults to `$DYN_FILE_KV` or a temporary folder. */
+  /**
+   * A folder shared by the processes of one user of one machine. `dir` defaults to `$DYN_FILE_KV`, else to
+   * `dynamo_store_kv` in `$XDG_RUNTIME_DIR`, else to `dynamo_store_kv-<uid>` in the temporary folder. Dynamo's Python
+   * processes need `$DYN_FILE_KV`, because their default is a folder that all users share.
+   */
   | { kind: 'file'; dir?: string }
   /** `endpoints` default to `$ETCD_ENDPOINTS`; the lease to `$ETCD_LEASE_TTL` or 30 s. */
   | { kind: 'etcd'; endpoints?: readonly string[]; leaseTtlSeconds?: number }
@@ -50,9 +53,10 @@ export interface RuntimeOptions {
   /** The codec that this process's endpoints advertise. *Process*, `$DYN_REQUEST_PLANE_CODEC`. @default 'msgpack' */
   readonly codec?: 'msgpack' | 'json';
   /**
-   * The address for requests, responses and events, served and advertised: an IP address or an interface. *Process*,
-   * `$DYN_TCP_RPC_HOST`, `$DYN_TCP_RESPONSE_STREAM_HOST`, `$DYN_EVENT_PLANE_HOST`. @default the first that is not
-   * loopback
+   * The address for requests, responses and events, served and advertised: an IP address or an interface. The status
+   * server and frontends also listen on it, unless they have their own host. *Process*, `$DYN_TCP_RPC_HOST`,
+   * `$DYN_TCP_RESPONSE_STREAM_HOST`, `$DYN_EVENT_PLANE_HOST`. @default the first that is not loopback; the event plane,
+   * the status server and frontends then listen on all
    */
   readonly host?: string;
   /** Encrypts requests and responses on TCP. *Process*. @default plain TCP */
@@ -66,7 +70,7 @@ export interface RuntimeOptions {
    * `$DYN_SYSTEM_PORT`. @default -1
    */
   readonly systemPort?: number;
-  /** *Process*, `$DYN_SYSTEM_HOST`. @default '0.0.0.0' */
+  /** *Process*, `$DYN_SYSTEM_HOST`. @default `host`, else '0.0.0.0' */
   readonly systemHost?: string;
   /** Threads of the native runtime. *Process*, `$DYN_RUNTIME_NUM_WORKER_THREADS`. @default the number of cores */
   readonly workerThreads?: number;
@@ -97,7 +101,7 @@ export const DISCOVERY_OPTIONS = {
   mem: optionTable<DiscoveryOf<'mem'>>({ kind: oneOf('mem').required() }),
   file: optionTable<DiscoveryOf<'file'>>({
     kind: oneOf('file').required().about('A folder shared by the processes of one machine.'),
-    dir: custom<string>('a folder to write to', checkFolder, 'text').env('DYN_FILE_KV').about('The folder.'),
+    dir: custom<string>('a folder to write to', checkDiscoveryFolder, 'text').env('DYN_FILE_KV').about('The folder.'),
   }),
   etcd: optionTable<DiscoveryOf<'etcd'>>({
     kind: oneOf('etcd').required().about('An etcd cluster.'),
@@ -157,17 +161,26 @@ function checkHost(path: string, value: unknown): void {
     wrongType(path, `an IP address or an interface (${Object.keys(interfaces).join(', ')})`, value);
 }
 
-/** Without this check a read-only folder fails when the first endpoint is served, without a reason. */
-function checkFolder(path: string, value: unknown): void {
-  checkString(path, value);
-  try {
-    mkdirSync(value, { recursive: true });
-    accessSync(value, constants.W_OK);
-  } catch (cause) {
-    throw new TypeError(`${path}: expected a folder to write to, got ${shown(value)} (${(cause as Error).message})`, {
-      cause,
-    });
-  }
+/** The address that an option `host` means. */
+function addressOf(host: string | undefined): string | undefined {
+  if (host === undefined || isIP(host) !== 0) return host;
+  const addresses = networkInterfaces()[host] ?? [];
+  return (addresses.find(({ family }) => family === 'IPv4') ?? addresses[0])?.address;
+}
+
+/** The address of the status server. */
+export function systemHostOf({ systemHost, host }: RuntimeOptions): string {
+  return systemHost ?? process.env['DYN_SYSTEM_HOST'] ?? addressOf(host) ?? '0.0.0.0';
+}
+
+/** With a checked folder, if discovery uses one. */
+function checkedDiscovery(path: string, discovery: Discovery | undefined): Discovery | undefined {
+  const kind = discovery?.kind ?? process.env['DYN_DISCOVERY_BACKEND'];
+  if (kind !== 'file' || (discovery?.kind === 'file' && discovery.dir !== undefined)) return discovery;
+  const { DYN_FILE_KV: set } = process.env;
+  const dir = set ?? defaultDiscoveryFolder();
+  checkDiscoveryFolder(set === undefined ? `${path}.dir` : '$DYN_FILE_KV', dir);
+  return { kind: 'file', dir };
 }
 
 function checkAddresses(path: string, value: unknown): void {
@@ -197,14 +210,18 @@ export function serversOf({ discovery, requestPlane, eventPlane, natsServer }: R
 
 /** The arguments of `runtimeCreate`. */
 export function createArgs(options: RuntimeOptions): Record<string, unknown> {
-  RUNTIME_OPTIONS.check('DistributedRuntime.create options', options);
-  const { discovery, requestPlane, responsePlane, eventPlane, tls, natsTls, ...others } = options;
+  const path = 'DistributedRuntime.create options';
+  RUNTIME_OPTIONS.check(path, options);
+  const discovery = checkedDiscovery(`${path}.discovery`, options.discovery);
+  const { discovery: _, requestPlane, responsePlane, eventPlane, tls, natsTls, ...others } = options;
+  const host = addressOf(options.host);
   const settings = {
+    ...(host === undefined ? {} : { DYN_SYSTEM_HOST: systemHostOf(options) }),
     ...RUNTIME_OPTIONS.variables(others),
     ...TRANSPORT_TLS_OPTIONS.variables(tls ?? {}),
     ...NATS_TLS_OPTIONS.variables(natsTls ?? {}),
     ...(discovery?.kind === 'kubernetes' ? DISCOVERY_OPTIONS.kubernetes.variables(discovery) : {}),
   };
   const backend = discovery?.kind === 'kubernetes' ? { kind: discovery.kind } : discovery;
-  return { ...defined({ discovery: backend, requestPlane, responsePlane, eventPlane }), settings };
+  return { ...defined({ discovery: backend, requestPlane, responsePlane, eventPlane, host }), settings };
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../addon/aborts.js';
 import type { InvokeOptions } from '../addon/invoke.js';
 import { DynamoError } from '../errors.js';
 
@@ -26,11 +27,10 @@ export function attemptLimits(
   timeoutMs: number | undefined,
 ): () => InvokeOptions {
   if (signals.length === 0 && timeoutMs === undefined) return () => NO_LIMITS;
-  const signal = signals.length > 1 ? AbortSignal.any([...signals]) : signals[0];
-  if (timeoutMs === undefined) return () => ({ signal });
+  if (timeoutMs === undefined) return () => ({ signals });
   const end = performance.now() + timeoutMs;
   const error = (): Error => requestTimeout(operation, timeoutMs);
-  return () => ({ signal, deadline: { ms: Math.max(0, end - performance.now()), error } });
+  return () => ({ signals, deadline: { ms: Math.max(0, end - performance.now()), error } });
 }
 
 /** Fails the target when a signal aborts or the time is over. Returns a function that removes the limits. */
@@ -46,17 +46,13 @@ export function failOnLimit(
     return () => {};
   }
   if (signals.length === 0 && timeoutMs === undefined) return () => {};
-  const listeners = signals.map((signal) => {
-    const listener = (): void => target.fail(signal.reason);
-    signal.addEventListener('abort', listener, { once: true });
-    return () => signal.removeEventListener('abort', listener);
-  });
+  const forget = onAbort(signals, (reason) => target.fail(reason));
   const timer =
     timeoutMs === undefined
       ? undefined
       : setTimeout(() => target.fail(requestTimeout(operation, timeoutMs)), timeoutMs);
   return () => {
     clearTimeout(timer);
-    for (const remove of listeners) remove();
+    forget();
   };
 }

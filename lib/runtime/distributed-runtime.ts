@@ -8,7 +8,7 @@ import { checkBoolean, checkFunction, checkString } from '../check.js';
 import { ClosedError, DynamoError, failureFrom } from '../errors.js';
 import type { OptionTable } from '../options.js';
 import { type CloseOptions, closeOptions } from './close-options.js';
-import { createArgs, type RuntimeOptions, serversOf } from './config.js';
+import { createArgs, type RuntimeOptions, serversOf, systemHostOf } from './config.js';
 import { Endpoint, Namespace } from './endpoint.js';
 import { parseEndpointPath } from './endpoint-path.js';
 import { type Instance, instancesFrom } from './instance.js';
@@ -62,7 +62,8 @@ export class DistributedRuntime implements AsyncDisposable {
   static async create(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
     const operation = 'DistributedRuntime.create';
     const args = pack(createArgs(options));
-    const { connectTimeoutMs, systemPort = -1, systemHost = '0.0.0.0' } = options;
+    const { connectTimeoutMs, systemPort = -1 } = options;
+    const systemHost = systemHostOf(options);
     const taken = (): Error =>
       new DynamoError(
         'Unavailable',
@@ -104,6 +105,7 @@ export class DistributedRuntime implements AsyncDisposable {
   /** @internal */
   adopt(served: ServedEndpoint): ServedEndpoint {
     this.#served.add(served);
+    void served.ended.then(() => this.#served.delete(served));
     return served;
   }
 

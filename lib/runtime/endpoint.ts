@@ -4,8 +4,9 @@ import type { Handle } from '../addon/native.js';
 import { checkName } from '../check.js';
 import { Client } from './client.js';
 import type { ClientOptions } from './client-options.js';
-import { type Event, EventPublisher, type Scope, subscribe } from './events.js';
+import { EventPublisher, type EventSubscription, type Scope, subscribe } from './events.js';
 import { Metrics } from './metrics.js';
+import { type ModelCard, watchCards } from './model-cards.js';
 import type { Owner } from './owner.js';
 import {
   type BidirectionalHandler,
@@ -35,8 +36,13 @@ abstract class Place {
   }
 
   /** The events of a topic at this place, beginning now. */
-  subscribe<T = unknown>(topic: string): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
+  subscribe<T = unknown>(topic: string): Promise<EventSubscription<T>> {
     return subscribe<T>(this.owner.handle('subscribe'), this.scope, topic);
+  }
+
+  /** The events of a topic with payloads that the caller decodes, because peers may send any bytes. @internal */
+  subscribeBytes(topic: string): Promise<EventSubscription<Uint8Array>> {
+    return subscribe(this.owner.handle('subscribe'), this.scope, topic, (payload) => payload);
   }
 }
 
@@ -135,6 +141,12 @@ export class Endpoint<Request = unknown, Response = unknown> extends Place {
   /** A client of the endpoint, which finds its instances through discovery. */
   async client(options: ClientOptions = {}): Promise<Client<Request, Response>> {
     return Client.create<Request, Response>(this.owner, this.handle('endpoint.client'), this.path, options);
+  }
+
+  /** Calls `changed` with the endpoint's model cards when they change. Returns a function that ends it. @internal */
+  watchCards(changed: (cards: readonly ModelCard[], own: bigint) => void): () => void {
+    const handle = this.handle('endpoint.watchCards');
+    return watchCards(this.owner, handle, (cards) => changed(cards, this.owner.instanceId));
   }
 
   /** Removes this process's instance from discovery. Requests in flight continue. */

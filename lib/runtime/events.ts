@@ -1,3 +1,4 @@
+import { reasonOf } from '../addon/callback.js';
 import { Closeable } from '../addon/closeable.js';
 import { pack, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
@@ -75,16 +76,55 @@ interface Envelope {
 }
 
 /** The events of one topic, from the time of the subscription. Leaving the loop ends it. */
+export interface EventSubscription<T> extends AsyncIterableIterator<Event<T>>, AsyncDisposable {
+  /**
+   * The number of events that could not be read, because a peer may publish any bytes. The first one is reported as a
+   * warning `DYN_EVENT_SKIPPED` of the process.
+   */
+  readonly skipped: number;
+}
+
+class Subscription<T> extends StreamIterator<Event<T>> implements EventSubscription<T> {
+  #skipped = 0;
+
+  constructor(
+    handle: Handle<'stream'>,
+    private readonly topic: string,
+    private readonly read: (payload: Uint8Array) => T,
+  ) {
+    super(new NativeStream(handle, 'subscribe'), ({ bytes }) => this.#event(bytes));
+  }
+
+  get skipped(): number {
+    return this.#skipped;
+  }
+
+  #event(bytes: Uint8Array): Event<T> | undefined {
+    const { payload, publisherId, ...rest } = unpack(bytes) as Envelope;
+    try {
+      return { ...rest, publisherId: BigInt(publisherId), data: this.read(payload) };
+    } catch (error) {
+      this.#skip(publisherId, error);
+      return undefined;
+    }
+  }
+
+  #skip(publisherId: number | bigint, error: unknown): void {
+    if (this.#skipped++ > 0) return;
+    const message = `topic ${this.topic}: an event of publisher ${publisherId} was skipped: ${reasonOf(error)}`;
+    process.emitWarning(message, { code: 'DYN_EVENT_SKIPPED' });
+  }
+}
+
+/** Subscribes to a topic. `read` reads a payload. */
 export async function subscribe<T>(
   runtime: Handle<'runtime'>,
   scope: Scope,
   topic: string,
-): Promise<AsyncIterableIterator<Event<T>> & AsyncDisposable> {
+  read: (payload: Uint8Array) => T = (payload) => unpack(payload) as T,
+): Promise<EventSubscription<T>> {
   checkTopic('subscribe topic', topic);
   const args = pack({ ...scope, topic });
   const handle = await invoke(native.runtimeSubscribe, 'subscribe', { handle: runtime, args });
-  return new StreamIterator<Event<T>>(new NativeStream(handle, 'subscribe'), ({ bytes }) => {
-    const { payload, publisherId, ...rest } = unpack(bytes) as Envelope;
-    return { ...rest, publisherId: BigInt(publisherId), data: unpack(payload) as T };
-  });
+  return new Subscription<T>(handle, topic, read);
 }

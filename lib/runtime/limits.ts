@@ -1,3 +1,4 @@
+import { tooDeepForJson } from '../addon/codec.js';
 import { DynamoError } from '../errors.js';
 
 const VARIABLE = 'DYN_TCP_MAX_MESSAGE_SIZE';
@@ -53,4 +54,12 @@ export function checkSize(operation: string, what: string, actual: number, limit
       details: { type: 'size_limit', limit: bytes, actual, ...(variable === undefined ? {} : { variable }) },
     },
   );
+}
+
+/** Throws if the request that was packed last is too deep for JSON, and an instance may get it as JSON. */
+export function checkDepth(operation: string, what: string, mayUseJson: () => boolean): void {
+  const problem = tooDeepForJson();
+  if (problem === undefined || !mayUseJson()) return;
+  const message = `${operation}: ${what} cannot be sent: ${problem}`;
+  throw new DynamoError('InvalidRequest', message, { reason: 'request.invalid', operation });
 }

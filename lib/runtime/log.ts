@@ -1,3 +1,4 @@
+import { guarded } from '../addon/callback.js';
 import { textBytes, unpack } from '../addon/codec.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import { NativeStream, StreamIterator } from '../addon/stream.js';
@@ -25,7 +26,10 @@ export interface LogOptions {
    * @default $DYN_LOG or 'warn'
    */
   readonly filter?: string;
-  /** @default writes to `console.error` */
+  /**
+   * Receives each line. Its first error is reported as a warning `DYN_CALLBACK_FAILED` of the process. The reading
+   * continues. @default writes to `console.error`
+   */
   readonly write?: (line: LogLine) => void;
 }
 
@@ -50,7 +54,7 @@ export function startLog(options: LogOptions = {}): RunningLog {
   const handle = invokeSync(native.logOpen, 'startLog', { payload: textBytes(filter) });
   const stream = new NativeStream(handle, 'log', { background: true });
   const lines = new StreamIterator(stream, ({ bytes }) => lineFrom(bytes));
-  void forward(lines, write);
+  void forward(lines, guarded('startLog write', write));
   return { close: () => stream.kill() };
 }
 

@@ -3,6 +3,8 @@ import type { ServedEndpoint } from './serve.js';
 
 /** The owner of a native runtime. */
 export interface Owner {
+  /** The id under which its endpoints are registered. */
+  readonly instanceId: bigint;
   readonly config: { readonly responsePlane: 'tcp' | 'quic' };
   /** The runtime's handle. @throws ClosedError after the close. */
   handle(operation: string): Handle<'runtime'>;

@@ -4,11 +4,19 @@ import { anything, boolean, callback, integer, type OptionTable, optionTable, st
 export interface ServeOptions<Request = never> {
   /**
    * Reads each request, or each item of a request that is a stream, such as the `parse` of a schema. The handler gets
-   * the returned value. If it throws, the caller gets `DYN_INVALID_REQUEST`. @default the request as received
+   * the returned value. If it throws, the caller gets `DYN_INVALID_REQUEST`. It must be synchronous.
+   * @default the request as received
    */
   readonly parse?: (request: unknown) => Request;
   /** The maximum number of concurrent requests. Others wait. @default 1024 */
   readonly concurrency?: number;
+  /**
+   * The maximum number of requests that wait. A further one fails with `DYN_CAPACITY_EXHAUSTED`, which another instance
+   * may accept. The metric `queue_rejected_total` counts them. @default 1024
+   */
+  readonly maxQueued?: number;
+  /** The maximum size of the requests that wait, together. @default 67108864 */
+  readonly maxQueuedBytes?: number;
   /** Labels added to the endpoint's own metrics. */
   readonly metricsLabels?: Readonly<Record<string, string>>;
   /** A request that the canary sends to probe the endpoint; see `RuntimeOptions.canary`. */
@@ -25,6 +33,8 @@ export interface ServeOptions<Request = never> {
 export const SERVE_OPTIONS: OptionTable<ServeOptions<unknown>> = optionTable<ServeOptions<unknown>>({
   parse: callback<(request: unknown) => unknown>().about('Reads each request before the handler gets it.'),
   concurrency: integer(1).about('The maximum number of concurrent requests.'),
+  maxQueued: integer(0).about('The maximum number of requests that wait.'),
+  maxQueuedBytes: integer(0).about('The maximum size of the requests that wait, together.'),
   metricsLabels: stringMap.about("Labels added to the endpoint's own metrics."),
   healthCheck: anything.about('A request that the canary sends to probe the endpoint.'),
   gracefulShutdown: boolean.about('Whether the close of the runtime waits for requests in flight.'),

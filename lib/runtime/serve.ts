@@ -1,4 +1,4 @@
-import { packItem, packValue, unpack } from '../addon/codec.js';
+import { mistake, packItem, packValue, tooDeepForJson, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
@@ -25,8 +25,9 @@ export type HandlerResult<Response> =
 
 /**
  * Answers one request. A generator streams its items; a promise or a value is the only item. An error reaches the
- * caller as a `DynamoError`, before or after items. When the caller disconnects, `context.signal` is aborted and the
- * generator is returned.
+ * caller as a `DynamoError`, before or after items; one that is none is `DYN_INTERNAL`. When the caller disconnects,
+ * `context.signal` is aborted and the generator is returned. Typed arrays arrive at the caller as plain arrays, not as
+ * `Response` declares them; only bytes stay a `Uint8Array`.
  */
 export type Handler<Request, Response> = (request: Request, context: RequestContext) => HandlerResult<Response>;
 
@@ -42,6 +43,8 @@ export class ServedEndpoint implements AsyncDisposable {
   readonly #requests: Requests;
   readonly #inbox: Inbox;
   #closing: Promise<void> | undefined;
+  /** Resolves when it takes no further requests. @internal */
+  readonly ended: Promise<void>;
 
   /** @internal */
   constructor(
@@ -55,8 +58,12 @@ export class ServedEndpoint implements AsyncDisposable {
     this.#requests = requests;
     this.#inbox = new Inbox(inbox, requests, { concurrency });
     served.add(this);
-    // Garbage collection of the handle closes the endpoint, so the handle lives until the inbox ends.
-    void this.#inbox.ended.then(() => this.#handle);
+    // Garbage collection of the handle closes the endpoint, so the handle lives until the inbox ends. After that no
+    // cancellation arrives, so requests that still run learn here that they have no caller.
+    this.ended = this.#inbox.ended.then(() => {
+      served.delete(this);
+      if (this.#handle !== undefined) requests.cancelAll();
+    });
   }
 
   /** The number of running requests. */
@@ -75,10 +82,9 @@ export class ServedEndpoint implements AsyncDisposable {
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#requests.cancelAll(), timeoutMs);
     try {
       await invoke(native.servedClose, 'served.close', { handle: this.#handle });
-      await this.#inbox.ended;
+      await this.ended;
     } finally {
       clearTimeout(timer);
-      served.delete(this);
     }
   }
 
@@ -106,6 +112,7 @@ class Requests implements InboxHandler {
   constructor(
     private readonly call: Call,
     private readonly limit: SizeLimit,
+    private readonly isJson: boolean,
   ) {}
 
   request(request: InboxRequest): Promise<void> {
@@ -153,6 +160,9 @@ class Requests implements InboxHandler {
       'an item of the response',
       value instanceof Annotated ? value.wire() : value,
     );
+    const problem = this.isJson ? tooDeepForJson() : undefined;
+    if (problem !== undefined)
+      throw mistake('endpoint.serve', `endpoint.serve: an item of the response cannot be sent: ${problem}`);
     checkSize('endpoint.serve', 'an item of the response', bytes.byteLength, this.limit);
     return bytes;
   }
@@ -192,6 +202,7 @@ async function serve(
   options: ServeOptions<unknown>,
 ): Promise<ServedEndpoint> {
   const { concurrency = 1024, metricsLabels, healthCheck, gracefulShutdown, highWaterBytes, maxItemBytes } = options;
+  const { maxQueued, maxQueuedBytes } = options;
   if (maxItemBytes !== undefined)
     checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, itemLimit(at.responsePlane).bytes);
   const args = packValue('endpoint.serve', 'options.healthCheck', {
@@ -200,11 +211,13 @@ async function serve(
     healthCheck,
     bidirectional,
     highWaterBytes,
+    maxQueued,
+    maxQueuedBytes,
   });
   const [bytes, handle, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: at.endpoint, args });
-  const { instance } = unpack(bytes) as { instance: unknown };
-  const requests = new Requests(call, itemLimit(at.responsePlane, maxItemBytes));
-  return new ServedEndpoint(instanceFrom(instance), handle, inbox, requests, concurrency);
+  const instance = instanceFrom((unpack(bytes) as { instance: unknown }).instance);
+  const requests = new Requests(call, itemLimit(at.responsePlane, maxItemBytes), instance.codec === 'json');
+  return new ServedEndpoint(instance, handle, inbox, requests, concurrency);
 }
 
 /** Checks the options and returns the function that reads requests. */
@@ -213,12 +226,17 @@ function readerOf<Request>(options: ServeOptions<Request>): (request: unknown) =
   const { parse } = options;
   if (parse === undefined) return (request) => request as Request;
   return (request) => {
+    let parsed: Request;
     try {
-      return parse(request);
+      parsed = parse(request);
     } catch (error) {
       const { message } = failureFrom(error);
       throw new DynamoError('InvalidRequest', `the request was rejected: ${message}`, { reason: 'request.invalid' });
     }
+    if (!isThenable(parsed)) return parsed;
+    // No caller would wait for it, and its rejection would end the process.
+    parsed.then(undefined, nothing);
+    throw mistake('endpoint.serve', `${PATH}.parse: expected a value, got a promise; it must be synchronous`);
   };
 }
 

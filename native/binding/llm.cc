@@ -20,6 +20,7 @@ static constexpr Function functions[] = {
     {"modelTaints", nullptr, dyn_model_taints},
     {"modelFetch", nullptr, dyn_model_fetch},
     {"modelParsers", dyn_model_parsers, nullptr},
+    {"endpointCards", dyn_endpoint_cards, nullptr},
     {"clientWaitForData", nullptr, dyn_client_wait_for_data},
     {"firstTokenOpen", nullptr, dyn_first_token_open},
     {"firstTokenNotify", dyn_first_token_notify, nullptr},

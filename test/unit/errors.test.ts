@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { pack } from '../../lib/addon/codec.js';
+import { checkInteger } from '../../lib/check.js';
 import { ClosedError, DynamoError, errorFrom, failureFrom } from '../../lib/errors.js';
 
 describe('errors', () => {
@@ -95,13 +96,23 @@ describe('errors', () => {
       });
   });
 
-  it('of the language and of its timers have classes', () => {
+  it('of the program are internal, those of timers have classes', () => {
     const named = (name: string) => Object.assign(new Error('x'), { name });
     expect(
       [new TypeError('x'), new RangeError('x'), new SyntaxError('x'), named('AbortError'), named('TimeoutError')].map(
         (error) => failureFrom(error).class,
       ),
-    ).toEqual(['InvalidRequest', 'InvalidRequest', 'InvalidRequest', 'Cancelled', 'DeadlineExceeded']);
+    ).toEqual(['Internal', 'Internal', 'Internal', 'Cancelled', 'DeadlineExceeded']);
+    // The checks of this package are about the request that a handler passes on.
+    let refused: unknown;
+    try {
+      checkInteger('options.count', 'many', 1);
+    } catch (error) {
+      refused = error;
+    }
+    expect(refused).toBeInstanceOf(TypeError);
+    expect(failureFrom(refused)).toMatchObject({ class: 'InvalidRequest', reason: 'backend.invalid_argument' });
+    expect(failureFrom(errorFrom({ class: 'BadArgument', message: 'x' }, 'test')).class).toBe('InvalidRequest');
     // The most specific field decides: a code before a status, both before the class of the error.
     expect(failureFrom(Object.assign(new TypeError('x'), { code: 'ECONNRESET', status: 404 }))).toMatchObject({
       class: 'Unavailable',

@@ -34,6 +34,8 @@ let memory = Buffer.allocUnsafeSlow(INITIAL_BYTES) as TextBuffer;
 let view = new DataView(memory.buffer);
 let at = 0;
 let depth = 0;
+/** The deepest level of the value that was written last. */
+let deepest = 0;
 /** Whether whole numbers beyond 32 bits are written as integers, as the native side's counts must be. */
 let isExact = false;
 /** The field at each depth, for errors. */
@@ -41,7 +43,7 @@ let path: (string | number)[] = [];
 let isBusy = false;
 
 function encodeWith<Result>(value: unknown, exact: boolean, use: (bytes: Uint8Array) => Result): Result {
-  const outer = isBusy ? { memory, view, at, depth, isExact, path } : undefined;
+  const outer = isBusy ? { memory, view, at, depth, deepest, isExact, path } : undefined;
   if (outer !== undefined) {
     memory = Buffer.allocUnsafeSlow(INITIAL_BYTES) as TextBuffer;
     view = new DataView(memory.buffer);
@@ -50,12 +52,13 @@ function encodeWith<Result>(value: unknown, exact: boolean, use: (bytes: Uint8Ar
   isBusy = true;
   at = 0;
   depth = 0;
+  deepest = 0;
   isExact = exact;
   try {
     write(value);
     return use(memory.subarray(0, at));
   } finally {
-    if (outer !== undefined) ({ memory, view, at, depth, isExact, path } = outer);
+    if (outer !== undefined) ({ memory, view, at, depth, deepest, isExact, path } = outer);
     else {
       isBusy = false;
       if (memory.byteLength > KEPT_BYTES) {
@@ -64,6 +67,11 @@ function encodeWith<Result>(value: unknown, exact: boolean, use: (bytes: Uint8Ar
       }
     }
   }
+}
+
+/** The number of levels of the value that was encoded last. */
+export function encodedDepth(): number {
+  return deepest;
 }
 
 /** The bytes of a value, in new memory. */
@@ -252,7 +260,9 @@ function writeMapHeader(length: number): void {
 }
 
 function enter(): void {
-  if (++depth > MAX_DEPTH) fail(`it refers to itself, or is nested deeper than ${MAX_DEPTH} levels`);
+  if (++depth <= deepest) return;
+  if (depth > MAX_DEPTH) fail(`it refers to itself, or is nested deeper than ${MAX_DEPTH} levels`);
+  deepest = depth;
 }
 
 function writeArray(items: readonly unknown[]): void {

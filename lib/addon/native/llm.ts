@@ -32,6 +32,7 @@ export interface LlmNative {
   modelTaints: Async<undefined, { handle: Handle<'endpoint'>; args: Bytes }>;
   modelFetch: Async<Bytes, { args: Bytes }>;
   modelParsers: Sync<Bytes>;
+  endpointCards: Sync<Handle<'stream'>, { handle: Handle<'endpoint'> }>;
   clientWaitForData: Async<Bytes, { handle: Handle<'client'>; args: Bytes; a: Arg<'instanceCount'> }>;
   firstTokenOpen: Async<Handle<'firstTokens'>, { handle: Handle<'endpoint'>; args: Bytes }>;
   firstTokenNotify: Sync<undefined, { handle: Handle<'firstTokens'>; payload: Bytes; a: Arg<'dpRank'> }>;

@@ -68,5 +68,7 @@ export interface NixlNative {
 
   /** Null if the region is not host memory that the agent allocated. */
   nixlRegionView(region: Handle<'nixlRegion'>): ArrayBuffer | null;
+  /** The buffer's address, the id of a hold that keeps its bytes, and the hold. Null if this runtime cannot hold it. */
+  nixlBufferHold(buffer: ArrayBuffer): [address: number, id: number, hold: Handle<'nixlHold'>] | null;
   nixlBufferAddress(buffer: ArrayBuffer): number;
 }

@@ -315,6 +315,10 @@ dyn_reply dyn_sequence_clone(const dyn_call *call);
 // Takes: handle sequence. Returns: nothing.
 dyn_reply dyn_sequence_close(const dyn_call *call);
 
+// Returns a `PullStream` of the changes to the model cards of an endpoint. It begins with the present cards.
+// Takes: handle endpoint. Returns: handle stream.
+dyn_reply dyn_endpoint_cards(const dyn_call *call);
+
 #if defined(DYNAMO_TESTING)
 // Returns an `Inbox` without a worker.
 // Takes: nothing. Returns: handle inbox.

@@ -67,6 +67,11 @@ impl Failure {
         Self::internal(format!("panic: {text}"))
     }
 
+    /// Whether a worker refused a request because it is busy.
+    pub fn is_exhausted(&self) -> bool {
+        self.class == "CapacityExhausted"
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         rmp_serde::to_vec_named(self).unwrap_or_default()
     }

@@ -3,7 +3,8 @@
 //!
 //! An accepted batch is a MessagePack array. A request is `[0, id, method, requestId, metadata, payload, handleCount]`.
 //! It owns the next `handleCount` handles of the reply: its sink, then its input stream if it has one. A cancellation
-//! is `[1, id, kind]` with the kind `stopped` or `killed`.
+//! is `[1, id, kind]` with the kind `stopped` or `killed`. A call that used no credit is a request with a 2
+//! in place of the 0.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use dynamo_runtime::engine::AsyncEngineContext;
 use futures::Stream;
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
+use prometheus::IntCounter;
 use rmp::encode as mp;
 
 use crate::abi::{Call, Failure, Handle, Parked, Reply, dyn_call, dyn_reply, park, reply};
@@ -31,11 +33,27 @@ pub struct Request {
     pub input: Option<Arc<PullStream>>,
     /// Runs if the host calls `dyn_sink_notify` while it answers.
     pub notice: Option<Notice>,
+    /// Whether the request uses a credit, and waits for one. Calls that control the host do not.
+    pub uses_credit: bool,
 }
 
 impl Request {
     pub fn new(method: &'static str, payload: impl Into<Bytes>) -> Self {
-        Self { method, payload: payload.into(), context: None, metadata: BTreeMap::new(), input: None, notice: None }
+        Self {
+            method,
+            payload: payload.into(),
+            context: None,
+            metadata: BTreeMap::new(),
+            input: None,
+            notice: None,
+            uses_credit: true,
+        }
+    }
+
+    /// The approximate memory of the request in bytes.
+    fn size(&self) -> usize {
+        let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        128 + metadata + self.payload.len()
     }
 }
 
@@ -54,15 +72,45 @@ impl Event {
     /// The approximate encoded size in bytes. Reserving it avoids that a large payload is moved while it is written.
     fn encoded_size(&self) -> usize {
         match self {
-            Event::Request { request, .. } => 128 + request.payload.len(),
+            Event::Request { request, .. } => request.size(),
             Event::Cancelled { .. } => 32,
         }
     }
 }
 
+/// How many requests may wait for a credit, and their size.
+#[derive(Clone, Copy)]
+pub struct QueueLimits {
+    pub requests: u64,
+    pub bytes: u64,
+}
+
+impl QueueLimits {
+    /// Without a value the defaults of the host's options.
+    pub fn new(requests: Option<u64>, bytes: Option<u64>) -> Self {
+        Self { requests: requests.unwrap_or(1024), bytes: bytes.unwrap_or(64 << 20) }
+    }
+
+    fn exceeded(&self, counted: &str) -> Failure {
+        let Self { requests, bytes } = self;
+        Failure::new(
+            "CapacityExhausted",
+            "capacity.worker_overloaded",
+            format!(
+                "the worker is busy, and {counted}: its limits are {requests} waiting requests (maxQueued) and {bytes} \
+                 bytes (maxQueuedBytes)"
+            ),
+        )
+    }
+}
+
 #[derive(Default)]
 struct Queue {
+    /// Calls that use no credit.
+    calls: VecDeque<Event>,
     requests: VecDeque<Event>,
+    /// The size of `requests`.
+    waiting_bytes: u64,
     cancelled: VecDeque<Event>,
     /// The number of requests that the host accepts now.
     credits: u64,
@@ -81,15 +129,54 @@ impl Queue {
     }
 
     fn ready(&self) -> bool {
-        !self.cancelled.is_empty() || (self.credits > 0 && !self.requests.is_empty())
+        !self.cancelled.is_empty() || !self.calls.is_empty() || (self.credits > 0 && !self.requests.is_empty())
+    }
+
+    /// Whether a request of this size may be queued. One with a free credit does not wait, so it always may.
+    fn check_space(&self, size: u64, limits: &QueueLimits) -> Result<(), Failure> {
+        if self.credits > self.requests.len() as u64 {
+            return Ok(());
+        }
+        let waiting = self.requests.len() as u64 - self.credits;
+        if waiting >= limits.requests {
+            return Err(limits.exceeded(&format!("{waiting} requests wait")));
+        }
+        if self.waiting_bytes + size > limits.bytes {
+            return Err(limits.exceeded(&format!(
+                "a request of {size} bytes does not fit with the {} bytes that wait",
+                self.waiting_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, id: u64, request: Request, sink: Arc<Sink>) {
+        if !request.uses_credit {
+            return self.calls.push_back(Event::Request { id, request, sink });
+        }
+        self.waiting_bytes += request.size() as u64;
+        self.requests.push_back(Event::Request { id, request, sink });
+    }
+
+    /// Requests are numbered and queued under one lock, so their ids ascend.
+    fn withdraw(&mut self, id: u64) -> Option<Event> {
+        if let Ok(at) = self.calls.binary_search_by_key(&id, Event::id) {
+            return self.calls.remove(at);
+        }
+        let at = self.requests.binary_search_by_key(&id, Event::id).ok()?;
+        let event = self.requests.remove(at)?;
+        self.waiting_bytes -= event.encoded_size() as u64;
+        Some(event)
     }
 
     /// The next batch. Cancellations come first and need no credit: they are what frees capacity.
     fn take(&mut self) -> Vec<Event> {
-        let mut events: Vec<Event> = self.cancelled.drain(..).collect();
+        let mut events: Vec<Event> = self.cancelled.drain(..).chain(self.calls.drain(..)).collect();
         let count = self.requests.len().min(self.credits.min(MAX_BATCH) as usize);
         self.credits -= count as u64;
+        let taken = events.len();
         events.extend(self.requests.drain(..count));
+        self.waiting_bytes -= events[taken..].iter().map(|event| event.encoded_size() as u64).sum::<u64>();
         events
     }
 }
@@ -99,12 +186,19 @@ const MAX_BATCH: u64 = 256;
 pub struct Inbox {
     queue: Mutex<Queue>,
     high_water_bytes: usize,
+    /// The limits of what waits, and the counter of the requests that they refuse.
+    limits: Option<(QueueLimits, IntCounter)>,
 }
 
 impl Inbox {
     /// `high_water_bytes` bounds the unread bytes of each answer.
     pub fn new(high_water_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::default(), high_water_bytes })
+        Arc::new(Self { queue: Mutex::default(), high_water_bytes, limits: None })
+    }
+
+    /// An inbox that refuses requests if too many wait for a credit.
+    pub fn limited(high_water_bytes: usize, limits: QueueLimits, refused: IntCounter) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::default(), high_water_bytes, limits: Some((limits, refused)) })
     }
 
     /// Queues a request. Its answer is a stream that ends with `Ended` or `Failed`. If the answer is dropped before its
@@ -117,9 +211,12 @@ impl Inbox {
         let cancelled = context.clone().map(stopped);
         let mut queue = self.queue.lock();
         queue.check_open()?;
+        if let Some((limits, refused)) = self.limits.as_ref().filter(|_| request.uses_credit) {
+            queue.check_space(request.size() as u64, limits).inspect_err(|_| refused.inc())?;
+        }
         queue.last_id += 1;
         let id = queue.last_id;
-        queue.requests.push_back(Event::Request { id, request, sink });
+        queue.push(id, request, sink);
         deliver(queue);
         Ok(Answer { id, items, inbox: Arc::clone(self), context, caller, cancelled, ended: false })
     }
@@ -143,14 +240,10 @@ impl Inbox {
     /// instead.
     fn report_cancelled(&self, id: u64, kind: &'static str) {
         let mut queue = self.queue.lock();
-        // Requests are numbered and queued under one lock, so their ids ascend.
-        let withdrawn = match queue.requests.binary_search_by_key(&id, Event::id) {
-            Ok(at) => queue.requests.remove(at),
-            Err(_) => {
-                queue.cancelled.push_back(Event::Cancelled { id, kind });
-                None
-            }
-        };
+        let withdrawn = queue.withdraw(id);
+        if withdrawn.is_none() {
+            queue.cancelled.push_back(Event::Cancelled { id, kind });
+        }
         deliver(queue);
         if let Some(Event::Request { sink, .. }) = withdrawn {
             sink.end(None);
@@ -174,7 +267,8 @@ impl Inbox {
     pub fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
-        let waiting = std::mem::take(&mut queue.requests);
+        queue.waiting_bytes = 0;
+        let waiting = (std::mem::take(&mut queue.calls), std::mem::take(&mut queue.requests));
         deliver(queue);
         drop(waiting);
     }
@@ -201,7 +295,7 @@ fn encode(events: Vec<Event>) -> Reply {
             match event {
                 Event::Request { id, request, sink } => {
                     mp::write_array_len(&mut out, 7)?;
-                    mp::write_uint(&mut out, 0)?;
+                    mp::write_uint(&mut out, if request.uses_credit { 0 } else { 2 })?;
                     mp::write_uint(&mut out, id)?;
                     mp::write_str(&mut out, request.method)?;
                     mp::write_str(&mut out, request.context.as_ref().map_or("", |context| context.id()))?;

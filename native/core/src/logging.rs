@@ -15,6 +15,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, reply};
+use crate::lost_files::{RestoreFiles, is_report};
 use crate::stream::{Item, PullStream};
 use crate::trace::{CarriersToo, Traces};
 
@@ -81,6 +82,10 @@ impl Visit for Message {
 
 impl<S: tracing::Subscriber> Layer<S> for ToRing {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        // These pass the filter in any case.
+        if is_report(event.metadata()) && *READERS.lock() == 0 {
+            return;
+        }
         let mut message = Message::default();
         event.record(&mut message);
         let line = Line {
@@ -117,7 +122,7 @@ fn filter(directives: &str) -> Result<EnvFilter, Failure> {
 /// The filter of the log of the process. Until the log is opened, only the spans that carry trace contexts pass.
 static FILTER: LazyLock<Option<reload::Handle<EnvFilter, Registry>>> = LazyLock::new(|| {
     let (filter, handle) = reload::Layer::new(filter("off").ok()?);
-    let subscriber = Registry::default().with(CarriersToo(filter)).with(Traces).with(ToRing);
+    let subscriber = Registry::default().with(CarriersToo(filter)).with(Traces).with(RestoreFiles).with(ToRing);
     tracing::subscriber::set_global_default(subscriber).ok()?;
     Some(handle)
 });

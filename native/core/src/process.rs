@@ -57,5 +57,26 @@ pub fn fix_settings(wanted: BTreeMap<String, String>) -> Result<(), Failure> {
     Ok(())
 }
 
+static LATE_SETTINGS: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
+
+/// Sets an environment variable that the crates read whenever a part of them starts. All parts of the process share it,
+/// so that a second value is a conflict.
+pub fn fix_late_setting(name: &'static str, value: String) -> Result<(), Failure> {
+    let mut fixed = LATE_SETTINGS.lock();
+    match fixed.get(name) {
+        Some(current) if *current != value => Err(Failure::conflict(format!(
+            "{name}={value} was requested, but this process already runs with {name}={current}"
+        ))),
+        Some(_) => Ok(()),
+        None => {
+            // SAFETY: as for `process.env` of Node.js. Rust's own readers share a lock with this call. Readers in C are
+            // those of the host's process, which may change its environment too.
+            unsafe { std::env::set_var(name, &value) };
+            fixed.insert(name, value);
+            Ok(())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ use tracing::{Metadata, Span, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::lost_files::is_report;
+
 /// The target of the crates' request spans.
 const TARGET: &str = "request_span";
 
@@ -83,17 +85,21 @@ fn carries(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == TARGET && CARRIERS.contains(&metadata.name())
 }
 
-/// A filter that always passes the spans that carry trace contexts.
+fn passes(metadata: &Metadata<'_>) -> bool {
+    carries(metadata) || is_report(metadata)
+}
+
+/// A filter that always passes the spans that carry trace contexts, and the reports of lost files.
 pub struct CarriersToo<L>(pub L);
 
 impl<S: Subscriber, L: Layer<S>> Layer<S> for CarriersToo<L> {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         let interest = self.0.register_callsite(metadata);
-        if carries(metadata) { Interest::always() } else { interest }
+        if passes(metadata) { Interest::always() } else { interest }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
-        carries(metadata) || self.0.enabled(metadata, context)
+        passes(metadata) || self.0.enabled(metadata, context)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

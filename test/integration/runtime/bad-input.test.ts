@@ -334,24 +334,24 @@ describe('payloads', () => {
       },
     ],
     ['a proxy that throws', new Proxy([], { get: throws })],
-  ])('throw a TypeError before anything is sent: %s', async (_, request) => {
+  ])('are rejected before anything is sent: %s', async (_, request) => {
     for (const call of [() => client.unary(request), () => client.generate(request), () => client.collect(request)]) {
       expect(await outcome(call)).toMatchObject({
-        name: 'TypeError',
-        message: expect.stringContaining('the request cannot be written as MessagePack'),
+        code: 'DYN_INVALID_REQUEST',
+        message: expect.stringContaining('the request cannot be sent: '),
       });
     }
     const events = await runtime.namespace('bad').publisher('topic');
     expect(await outcome(() => events.publish(request))).toMatchObject({
-      name: 'TypeError',
-      message: expect.stringContaining('publisher.publish: the event cannot be written'),
+      code: 'DYN_INVALID_REQUEST',
+      message: expect.stringContaining('publisher.publish: the event cannot be sent: '),
     });
     async function* items(): AsyncGenerator<unknown> {
       yield request;
     }
     // A generator awaits what it yields, which a proxy may reject by itself.
     expect(await outcome(() => client.bidirectional(items()).collect())).toMatchObject({
-      message: expect.stringMatching(/an item of the request cannot be written|^a trap$/),
+      message: expect.stringMatching(/requests\[0\] cannot be sent|^a trap$/),
     });
     await events.close();
     expect(await client.unary('still there')).toBe('still there');
@@ -365,7 +365,6 @@ describe('payloads', () => {
     ).toMatchObject({ constructor: 1 });
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
     expect(await client.unary(new Proxy({ a: [1] }, {}))).toEqual({ a: [1] });
-    expect(await client.unary(() => {})).toBeNull();
     expect(await client.unary(undefined)).toBeNull();
     let deep: unknown = 1;
     for (let level = 0; level < 100; level++) deep = [deep];
@@ -376,8 +375,10 @@ describe('payloads', () => {
     answer = () => 1;
     let deep: unknown = 1;
     for (let level = 0; level < 5000; level++) deep = [deep];
-    const got = await outcome(() => client.unary(deep));
-    if (got !== 1) expect(got).toBeInstanceOf(Error);
+    expect(await outcome(() => client.unary(deep))).toMatchObject({
+      code: 'DYN_INVALID_REQUEST',
+      message: expect.stringContaining('nested deeper than 512 levels'),
+    });
     answer = (request) => request;
     expect(await client.unary('still there')).toBe('still there');
   });
@@ -448,16 +449,10 @@ describe('a faulty handler', () => {
       () => cyclic,
       {
         code: 'DYN_INTERNAL',
-        message: expect.stringContaining(
-          'an item of the response cannot be written as MessagePack: it refers to itself',
-        ),
+        message: expect.stringContaining('an item of the response cannot be sent: '),
       },
     ],
-    [
-      'gives a symbol',
-      () => Symbol('x'),
-      { code: 'DYN_INTERNAL', message: expect.stringContaining('cannot be written') },
-    ],
+    ['gives a symbol', () => Symbol('x'), { code: 'DYN_INTERNAL', message: expect.stringContaining('cannot be sent') }],
     [
       'rejects with nothing',
       () => Promise.reject(undefined),

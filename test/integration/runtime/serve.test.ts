@@ -235,7 +235,9 @@ describe('an error of a handler', () => {
   });
 
   it.each([
-    [new RangeError('too long'), 'DYN_INVALID_REQUEST'],
+    [new RangeError('too long'), 'DYN_INTERNAL'],
+    [new TypeError('x is not a function'), 'DYN_INTERNAL'],
+    [new DynamoError('InvalidRequest', 'too long'), 'DYN_INVALID_REQUEST'],
     [Object.assign(new Error('who are you'), { status: 401 }), 'DYN_UNAUTHENTICATED'],
     [new Error('anything'), 'DYN_INTERNAL'],
     ['a string', 'DYN_INTERNAL'],

@@ -78,4 +78,54 @@ describe('the error of a process that cannot load the addon names the reason and
       expect(await importBehind('', addon)).toContain('no usable binary was found in prebuilds/ or build/Release');
     }
   });
+
+  it.each(['esm', 'cjs'] as const)('inside a bundle of esbuild (%s)', async (format) => {
+    const folder = mkdtempSync(join(tmpdir(), 'dynamo-bundle-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const outfile = join(folder, format === 'esm' ? 'main.mjs' : 'main.cjs');
+    const entry = join(root, 'lib/index.ts');
+    await execute(process.execPath, [
+      join(root, 'node_modules/esbuild/bin/esbuild'),
+      entry,
+      '--bundle',
+      '--platform=node',
+      '--target=node20',
+      `--format=${format}`,
+      `--outfile=${outfile}`,
+    ]);
+    await expect(execute(process.execPath, [outfile])).rejects.toMatchObject({
+      stderr: expect.stringContaining(
+        'dynamo-node cannot load its native addon: the package is inside a bundle, which does not contain the ' +
+          'binary: exclude it from the bundle (esbuild: `--external:dynamo-node`',
+      ),
+    });
+  });
+
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+    ? '--permission'
+    : '--experimental-permission';
+
+  it.each([
+    ['--no-addons', ['--no-addons'], 'this process may not load addons: remove `--no-addons`'],
+    ['the permission model', [permission, '--allow-fs-read=*'], 'under the permission model pass `--allow-addons`'],
+    ['its files', [permission, '--allow-addons', '--allow-fs-read=FOLDER'], 'the permission model denies reading /'],
+  ])('with %s', async (_, flags, reason) => {
+    const folder = mkdtempSync(join(tmpdir(), 'dynamo-denied-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    mkdirSync(join(folder, 'dist/addon'), { recursive: true });
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    cpSync(join(root, 'package.json'), join(folder, 'package.json'));
+    mkdirSync(join(folder, 'build/Release'), { recursive: true });
+    writeFileSync(join(folder, 'build/Release/dynamo_node.node'), 'not loaded');
+    const outfile = join(folder, 'dist/addon/load.js');
+    await execute(process.execPath, [
+      join(root, 'node_modules/esbuild/bin/esbuild'),
+      join(root, 'lib/addon/load.ts'),
+      `--outfile=${outfile}`,
+    ]);
+    const given = flags.map((flag) => flag.replace('FOLDER', join(folder, 'dist')));
+    await expect(execute(process.execPath, [...given, outfile])).rejects.toMatchObject({
+      stderr: expect.stringContaining(reason),
+    });
+  });
 });

@@ -25,6 +25,13 @@ const CASES: Record<string, Case> = {
   blockBytes: [(wrong) => library.blockBytes(wrong, 4)],
   computeBlockHashes: [(wrong) => library.computeBlockHashes(wrong, 4)],
   computeSequenceHashes: [(wrong) => library.computeSequenceHashes(wrong)],
+  encodeEmbedding: [
+    (wrong) => library.encodeEmbedding(wrong),
+    (value) =>
+      value instanceof Float32Array ||
+      value instanceof Float64Array ||
+      (Array.isArray(value) && value.every((one) => typeof one === 'number')),
+  ],
   formatExplanation: [(wrong) => library.formatExplanation(wrong)],
   formatNixlReport: [(wrong) => library.formatNixlReport(wrong)],
   loadNixl: [(wrong) => library.loadNixl(wrong), isObject],
@@ -48,6 +55,7 @@ const TAKE_NOTHING = [
 /** Classes whose objects the library returns, and errors that it throws. Users do not construct them. */
 const HANDED_OUT = [
   'BlockChecksumError',
+  'BlockFileError',
   'BlockLayoutError',
   'BlockList',
   'BlockStateError',

@@ -30,7 +30,8 @@ function* entriesOfRust(): Generator<Entry> {
     const text = readFileSync(join(core, 'src', file), 'utf8');
     const comments = /((?:^\/\/\/.*\n)*)/.source;
     const start = /#\[unsafe\(no_mangle\)\]\s*pub (?:unsafe )?extern "C" fn /.source;
-    const signature = /(\w+)\(([^)]*)\)(?: -> (?:\*\w+ )?(\w+))?/.source;
+    // `dynamo_core_bind_address` is declared by the binding's own `bind`.
+    const signature = /(dyn_\w+)\(([^)]*)\)(?: -> (?:\*\w+ )?(\w+))?/.source;
     const pattern = new RegExp(comments + start + signature, 'gm');
     for (const [, says, name = '', parameters, result = 'void'] of text.matchAll(pattern))
       yield { name, says: words(says), parameters: count(parameters), result };

@@ -96,12 +96,18 @@ describe('createArgs', () => {
   it('returns arguments and environment variables', () => {
     expect(createArgs({ discovery: { kind: 'mem' }, host: '127.0.0.1', systemPort: 0 })).toEqual({
       discovery: { kind: 'mem' },
+      host: '127.0.0.1',
       settings: {
         DYN_TCP_RPC_HOST: '127.0.0.1',
         DYN_TCP_RESPONSE_STREAM_HOST: '127.0.0.1',
         DYN_EVENT_PLANE_HOST: '127.0.0.1',
+        DYN_SYSTEM_HOST: '127.0.0.1',
         DYN_SYSTEM_PORT: '0',
       },
+    });
+    expect(createArgs({ discovery: { kind: 'mem' }, host: 'lo', systemHost: '0.0.0.0' })).toMatchObject({
+      host: '127.0.0.1',
+      settings: { DYN_TCP_RPC_HOST: 'lo', DYN_SYSTEM_HOST: '0.0.0.0' },
     });
   });
 });

@@ -5,7 +5,7 @@ use dynamo_runtime::engine::AsyncEngineContextProvider;
 use dynamo_runtime::pipeline::Context;
 use futures::{FutureExt, StreamExt};
 
-use super::{Event, Inbox, MAX_BATCH, Request, encode};
+use super::{Event, Inbox, MAX_BATCH, QueueLimits, Request, encode};
 use crate::packed::Packed;
 use crate::sink::{Sent, Sink};
 
@@ -145,4 +145,53 @@ fn encodes_requests_and_cancellations() {
     assert_eq!(metadata, [("key".to_string(), "value".to_string())].into());
     assert_eq!(payload.0, &b"\xc4\x01\x07"[..]);
     assert_eq!(cancellation, (1, 9, "stopped".to_string()));
+}
+
+fn limited(requests: u64, bytes: u64) -> (Arc<Inbox>, prometheus::IntCounter) {
+    let refused = prometheus::IntCounter::new("refused", "refused").unwrap();
+    (Inbox::limited(1024, QueueLimits { requests, bytes }, refused.clone()), refused)
+}
+
+#[test]
+fn refuses_requests_beyond_the_limit_of_waiting_ones() {
+    let (inbox, refused) = limited(2, 1 << 20);
+    grant(&inbox, 1);
+    let answers: Vec<_> = (0..3).map(|_| inbox.send(Request::new("request", "")).unwrap()).collect();
+    let failure = inbox.send(Request::new("request", "")).err().unwrap();
+    assert_eq!((failure.class.as_str(), failure.reason.as_str()), ("CapacityExhausted", "capacity.worker_overloaded"));
+    assert_eq!(refused.get(), 1);
+    // A delivered or withdrawn request makes space for another.
+    assert_eq!(inbox.queue.lock().take().len(), 1);
+    assert!(inbox.send(Request::new("request", "")).is_err());
+    drop(answers);
+    assert!(inbox.send(Request::new("request", "")).is_ok());
+}
+
+#[test]
+fn refuses_requests_beyond_the_limit_of_waiting_bytes() {
+    let (inbox, refused) = limited(100, 1000);
+    let first = inbox.send(Request::new("request", vec![0; 500])).unwrap();
+    assert!(inbox.send(Request::new("request", vec![0; 500])).is_err());
+    assert_eq!(refused.get(), 1);
+    drop(first);
+    assert_eq!(inbox.queue.lock().waiting_bytes, 0);
+    let _second = inbox.send(Request::new("request", vec![0; 500])).unwrap();
+    assert_eq!(take(&inbox, 1).len(), 1);
+    assert_eq!(inbox.queue.lock().waiting_bytes, 0);
+    // With a free credit a request does not wait, so its size does not matter.
+    grant(&inbox, 1);
+    assert!(inbox.send(Request::new("request", vec![0; 5000])).is_ok());
+}
+
+#[test]
+fn delivers_calls_without_a_credit_and_never_refuses_them() {
+    let (inbox, _) = limited(1, 1000);
+    let _waiting = inbox.send(Request::new("generate", "")).unwrap();
+    let call = || Request { uses_credit: false, ..Request::new("drain", vec![0; 5000]) };
+    let _answers: Vec<_> = (0..3).map(|_| inbox.send(call()).unwrap()).collect();
+    assert!(inbox.queue.lock().ready());
+    assert_eq!(take(&inbox, 0).iter().map(Event::id).collect::<Vec<_>>(), [2, 3, 4]);
+    drop(inbox.send(call()).unwrap());
+    assert!(take(&inbox, 0).is_empty());
+    assert_eq!(take(&inbox, 1).len(), 1);
 }

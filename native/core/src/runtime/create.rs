@@ -1,4 +1,5 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,16 +12,23 @@ use dynamo_runtime::storage::kv::Selector;
 use dynamo_runtime::transports::etcd;
 use dynamo_runtime::worker::Worker;
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
-use crate::{logging, process};
+use crate::args::parse;
+use crate::lost_files::LostFiles;
+use crate::{listen, logging, process};
 
 /// A `DistributedRuntime` and the state that belongs to it.
 pub struct Runtime {
     pub drt: DistributedRuntime,
     /// The names of the served endpoints. The crates use only these names as keys of their local registries.
     pub served: Mutex<HashSet<String>>,
+    /// By endpoint, see `EndpointRef::refused_requests`.
+    pub refused_requests: Mutex<HashMap<String, IntCounter>>,
+    /// The address on which this process listens, if one was chosen.
+    pub host: Option<IpAddr>,
 }
 
 impl Drop for Runtime {
@@ -53,6 +61,7 @@ struct CreateArgs {
     request_plane: Option<String>,
     response_plane: Option<String>,
     event_plane: Option<String>,
+    host: Option<String>,
     /// Environment variables that the crates read once in a process.
     #[serde(default)]
     settings: BTreeMap<String, String>,
@@ -148,6 +157,14 @@ pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
             logging::install();
             process::fix_settings(args.settings.clone())?;
             let config = config(&args)?;
+            let host = args.host.as_deref().map(|host| parse("host", "an IP address", host)).transpose()?;
+            if let Some(host) = host {
+                listen::set_event_plane_host(host);
+            }
+            let lost_files = match &config.discovery_backend {
+                DiscoveryBackend::KvStore(Selector::File(root)) => Some(LostFiles::new(root.clone())),
+                _ => None,
+            };
             Ok(async move {
                 let discovery = discovery_name(&config.discovery_backend);
                 let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
@@ -164,7 +181,11 @@ pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
                     max_message_bytes: max_message_bytes(),
                 };
                 let bytes = rmp_serde::to_vec_named(&created).map_err(Failure::internal)?;
-                let runtime = Arc::new(Runtime { drt, served: Mutex::default() });
+                if let Some(lost_files) = lost_files {
+                    tokio::spawn(lost_files.watch(drt.primary_token()));
+                }
+                let runtime =
+                    Arc::new(Runtime { drt, served: Mutex::default(), refused_requests: Mutex::default(), host });
                 Ok(Reply::with_handles(bytes, vec![Handle::new(runtime)]))
             })
         })

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use dynamo_runtime::component::{Instance, TransportType};
 use dynamo_runtime::discovery::{DiscoveryEvent, DiscoveryInstance, DiscoveryInstanceId, DiscoveryQuery};
 use futures::{FutureExt, StreamExt};
@@ -75,6 +77,36 @@ fn change(event: DiscoveryEvent) -> Option<Change> {
     }
 }
 
+/// The changes to what discovery lists for a query, each as `change` describes it. It begins with what is present.
+pub fn watch<T: Serialize + Send + 'static>(
+    this: Arc<EndpointRef>,
+    query: DiscoveryQuery,
+    change: fn(DiscoveryEvent) -> Option<T>,
+) -> Handle {
+    let token = CancellationToken::new();
+    let opening = async move {
+        let guard = token.clone().drop_guard();
+        let events = this.runtime.drt.discovery().list_and_watch(query, Some(token)).await?;
+        // Only some backends end their watches with the runtime.
+        let ended = this.runtime.drt.primary_token();
+        let events = events.take_until(async move { ended.cancelled().await });
+        Ok(events.filter_map(move |event| {
+            let _until_dropped = &guard;
+            std::future::ready(match event {
+                Ok(event) => change(event).map(|change| {
+                    rmp_serde::to_vec_named(&change).map(|bytes| Item::Data(bytes.into())).map_err(Failure::internal)
+                }),
+                Err(error) => Some(Err(Failure::from(error))),
+            })
+        }))
+    };
+    let items = opening.into_stream().map(|opened| match opened {
+        Ok(items) => items.left_stream(),
+        Err(failure) => futures::stream::once(std::future::ready(Err::<Item, Failure>(failure))).right_stream(),
+    });
+    Handle::new(PullStream::new(Box::pin(items.flatten())))
+}
+
 /// Returns a `PullStream` of the changes to the instances of an endpoint. It begins with the present instances.
 /// Takes: handle endpoint. Returns: handle stream.
 #[unsafe(no_mangle)]
@@ -85,30 +117,7 @@ pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply 
             let id = this.endpoint.id();
             let query =
                 DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
-            let token = CancellationToken::new();
-            let opening = async move {
-                let guard = token.clone().drop_guard();
-                let events = this.runtime.drt.discovery().list_and_watch(query, Some(token)).await?;
-                // Only some backends end their watches with the runtime.
-                let ended = this.runtime.drt.primary_token();
-                let events = events.take_until(async move { ended.cancelled().await });
-                Ok(events.filter_map(move |event| {
-                    let _until_dropped = &guard;
-                    std::future::ready(match event {
-                        Ok(event) => change(event).map(|change| {
-                            rmp_serde::to_vec_named(&change)
-                                .map(|bytes| Item::Data(bytes.into()))
-                                .map_err(Failure::internal)
-                        }),
-                        Err(error) => Some(Err(Failure::from(error))),
-                    })
-                }))
-            };
-            let items = opening.into_stream().map(|opened| match opened {
-                Ok(items) => items.left_stream(),
-                Err(failure) => futures::stream::once(std::future::ready(Err::<Item, Failure>(failure))).right_stream(),
-            });
-            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items.flatten())))))
+            Ok(Reply::handle(watch(this, query, change)))
         })
     }
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
 use dynamo_runtime::component::{Component, Endpoint, Namespace};
+use dynamo_runtime::metrics::MetricsHierarchy;
+use prometheus::IntCounter;
 use serde::Deserialize;
 
 use super::Runtime;
@@ -10,6 +12,22 @@ use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 pub struct EndpointRef {
     pub endpoint: Endpoint,
     pub runtime: Arc<Runtime>,
+}
+
+impl EndpointRef {
+    /// The counter of the requests that were refused because too many waited. An endpoint has one, also if it is served
+    /// again.
+    pub fn refused_requests(&self) -> Result<IntCounter, Failure> {
+        let mut counters = self.runtime.refused_requests.lock();
+        let id = self.endpoint.id().to_string();
+        if let Some(counter) = counters.get(&id) {
+            return Ok(counter.clone());
+        }
+        let help = "Requests that were refused because too many were waiting for the handler";
+        let counter = self.endpoint.metrics().create_intcounter("queue_rejected_total", help, &[])?;
+        counters.insert(id, counter.clone());
+        Ok(counter)
+    }
 }
 
 /// A place in the hierarchy. The names that are set make it the runtime, a namespace, a component or an endpoint.

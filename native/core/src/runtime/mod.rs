@@ -11,4 +11,5 @@ mod serve;
 
 pub use client::Client;
 pub use create::Runtime;
+pub use discovery::watch;
 pub use endpoint::EndpointRef;

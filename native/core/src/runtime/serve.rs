@@ -20,7 +20,7 @@ use super::discovery::InstanceInfo;
 use super::{EndpointRef, Runtime};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
 use crate::framed::Framed;
-use crate::inbox::{Inbox, Request};
+use crate::inbox::{Inbox, QueueLimits, Request};
 use crate::packed::Packed;
 use crate::sink::{HIGH_WATER_BYTES, Sent};
 use crate::stream::{Item, PullStream};
@@ -103,7 +103,15 @@ impl Handler {
         let engine_context = context.context();
         let request =
             Request { context: Some(engine_context.clone()), metadata: context.metadata().clone(), ..request };
-        let answer = self.inbox.send(request).map_err(|failure| failure.to_dynamo())?;
+        let answer = match self.inbox.send(request) {
+            Ok(answer) => answer,
+            // The crates report an error before the stream as a failure of the instance, without its class.
+            Err(failure) if failure.is_exhausted() => {
+                let refused = futures::stream::once(std::future::ready(Outgoing::Failed(failure.to_dynamo())));
+                return Ok(ResponseStream::new(Box::pin(refused), engine_context));
+            }
+            Err(failure) => return Err(failure.to_dynamo().into()),
+        };
         let items = answer.filter_map(|sent| {
             std::future::ready(match sent {
                 Sent::Data(framed) => Some(Outgoing::Data(framed)),
@@ -205,6 +213,8 @@ struct ServeArgs {
     #[serde(default)]
     bidirectional: bool,
     high_water_bytes: Option<usize>,
+    max_queued: Option<u64>,
+    max_queued_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -250,7 +260,9 @@ async fn serve(this: Arc<EndpointRef>, args: ServeArgs) -> Result<Reply, Failure
 }
 
 async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, Arc<Inbox>), Failure> {
-    let inbox = Inbox::new(args.high_water_bytes.unwrap_or(HIGH_WATER_BYTES));
+    let limits = QueueLimits::new(args.max_queued, args.max_queued_bytes);
+    let refused = this.refused_requests()?;
+    let inbox = Inbox::limited(args.high_water_bytes.unwrap_or(HIGH_WATER_BYTES), limits, refused);
     let engine = Arc::new(Handler { inbox: inbox.clone() });
     let handler: Arc<dyn PushWorkHandler> = if args.bidirectional {
         Ingress::<ManyIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
