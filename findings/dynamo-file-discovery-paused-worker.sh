@@ -60,7 +60,7 @@ PY
 export DYN_FILE_KV="$folder/discovery" DYN_TCP_RPC_HOST=127.0.0.1 DYN_LOG=off PYTHONUNBUFFERED=1
 "$folder/venv/bin/python" "$folder/worker.py" > "$folder/worker.log" 2>&1 &
 worker=$!
-"$folder/venv/bin/python" "$folder/client.py" "$worker" > "$folder/client.log" 2>&1 || true
+"$folder/venv/bin/python" "$folder/client.py" "$worker" > "$folder/client.log" 2>/dev/null || true
 "$folder/venv/bin/pip" list 2>/dev/null | grep ai-dynamo-runtime
 cat "$folder/client.log"
 for line in 'seen at first: True' 'gone while stopped: True' 'back within 45 s of continuing: False' 'the worker runs: True'; do

@@ -8,6 +8,7 @@ import { isIterable, wrongType } from '../check.js';
 import { DynamoError } from '../errors.js';
 import { type Annotated, annotatedOf, dataOf } from './annotated.js';
 import { RequestSender } from './bidirectional.js';
+import { childId, trackChild } from './child-requests.js';
 import {
   CLIENT_OPTIONS,
   type ClientOptions,
@@ -26,6 +27,19 @@ import { ResponseStream, RetriedStream } from './response.js';
 
 /** The usual case, which needs no check. */
 const NO_OPTIONS: RequestOptions = Object.freeze({});
+
+/** A request whose options were checked. */
+interface PreparedRequest {
+  readonly handle: Handle<'client'>;
+  readonly args: Uint8Array | undefined;
+  readonly id: string | undefined;
+  readonly signals: AbortSignal[];
+  /** Called when the request is sent. Returns what is called when it is over. */
+  begin(): () => void;
+}
+
+const nothing = (): void => {};
+const beginNothing = (): (() => void) => nothing;
 
 /**
  * Calls one endpoint. Typed arrays in requests and answers arrive as plain arrays, whatever the types say; only bytes
@@ -88,8 +102,13 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
         operation,
       );
     const source = attempts > 1 ? new RetriedStream(openOnce, attempts) : openOnce();
+    const end = call.begin();
     let release = (): void => {};
-    const stream = new ResponseStream(source, decode, () => release(), call.id);
+    const over = (): void => {
+      release();
+      end();
+    };
+    const stream = new ResponseStream(source, decode, over, call.id);
     release = failOnLimit(stream, operation, call.signals, options.timeoutMs);
     return stream.start();
   }
@@ -97,7 +116,7 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
   /** Sends a request that has exactly one answer. Another number of items is `DYN_BACKEND_PROTOCOL`. */
   async unary(request: Request, options: RequestOptions = NO_OPTIONS): Promise<Response> {
     const operation = 'client.unary';
-    const { handle, args, signals } = this.#prepare(operation, options);
+    const { handle, args, signals, begin } = this.#prepare(operation, options);
     const { attempts = 1, timeoutMs } = options;
     const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
     checkDepth(operation, 'the request', () => this.#mayUseJson());
@@ -105,7 +124,14 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     const parts = { handle, args, payload };
     const limits = attemptLimits(operation, signals, timeoutMs);
     for (let left = attempts; ; left--) {
-      const { items, error } = batchFrom(await invoke(native.clientUnary, operation, parts, limits()), operation);
+      const end = begin();
+      let batch: Uint8Array;
+      try {
+        batch = await invoke(native.clientUnary, operation, parts, limits());
+      } finally {
+        end();
+      }
+      const { items, error } = batchFrom(batch, operation);
       if (left > 1 && items.length === 0 && DynamoError.is(error) && error.retryable) continue;
       if (error !== undefined) throw error;
       const values = items.map((item) => dataOf<Response>(item)).filter((value) => value !== undefined);
@@ -136,13 +162,15 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
       throw new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`);
     }
     if (!isIterable(requests)) wrongType(`${operation} requests`, 'an iterable or async iterable', requests);
-    const { handle, args, id, signals } = this.#prepare(operation, options);
+    const { handle, args, id, signals, begin } = this.#prepare(operation, options);
     const [, streamHandle, sinkHandle] = invokeSync(native.clientOpenBidirectional, operation, { handle, args });
     const source = new NativeStream(streamHandle, operation);
     const sender = new RequestSender(operation, requests, new Sink(sinkHandle), () => this.#mayUseJson());
     let release = (): void => {};
+    const end = begin();
     const over = (): void => {
       release();
+      end();
       sender.finish();
     };
     const stream = new ResponseStream(source, dataOf<Response>, over, id);
@@ -155,13 +183,10 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     return stream.start();
   }
 
-  #prepare(
-    operation: string,
-    options: RequestOptions,
-  ): { handle: Handle<'client'>; args: Uint8Array | undefined; id: string | undefined; signals: AbortSignal[] } {
+  #prepare(operation: string, options: RequestOptions): PreparedRequest {
     const handle = this.handle(operation);
     if (options === NO_OPTIONS && this.mode !== 'direct' && currentRequest() === undefined) {
-      return { handle, args: undefined, id: undefined, signals: [] };
+      return { handle, args: undefined, id: undefined, signals: [], begin: beginNothing };
     }
     const path = `${operation} options`;
     REQUEST_OPTIONS.check(path, options);
@@ -172,7 +197,8 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     if (instanceId === undefined && fallback !== undefined) {
       throw new TypeError(`${path}.fallback: expected an instanceId beside it, got none`);
     }
-    const id = options.id ?? parent?.id;
+    const heir = options.id === undefined ? (parent ?? undefined) : undefined;
+    const id = heir === undefined ? options.id : childId(heir, this.path);
     const metadata = { ...parent?.metadata, ...options.metadata };
     const signals = [signal, parent?.signal].filter((one) => one !== undefined);
     const others = fallback === undefined ? {} : fallback === 'any' ? { fallbackAny: true } : { fallback };
@@ -180,7 +206,7 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
       id === undefined && instanceId === undefined && Object.keys(metadata).length === 0
         ? undefined
         : pack({ id, metadata, instanceId, ...others });
-    return { handle, args, id, signals };
+    return { handle, args, id, signals, begin: heir === undefined ? beginNothing : () => trackChild(heir, this.path) };
   }
 
   /** The instance is chosen after the request is packed, so one with JSON is enough. */
