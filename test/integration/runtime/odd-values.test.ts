@@ -45,6 +45,7 @@ describe('a bidirectional call with an item that cannot be sent', () => {
     const ends: string[] = [];
     const client = await connected<unknown, unknown>((endpoint) =>
       endpoint.serveBidirectional(async function* (requests) {
+        ends.push('started');
         try {
           for await (const request of requests) yield request;
           ends.push('whole');
@@ -74,10 +75,12 @@ describe('a bidirectional call with an item that cannot be sent', () => {
       expect(error.message).toMatch(new RegExp(message.source.replace('N', String(position))));
       await waitFor('the requests', () => returned);
     }
+    const count = (what: string) => ends.filter((end) => end === what).length;
+    // A handler that waits at its `yield` is returned; it leaves without an error.
     await waitFor(
-      'the handlers that have started',
-      () => ends.filter((end) => end === 'error').length,
-      (count) => count === ends.filter((end) => end === 'left').length,
+      'the end of the handlers that have started',
+      () => [count('started'), count('left')],
+      ([started, left]) => started === left,
     );
     expect(ends).not.toContain('whole');
   });
