@@ -6,9 +6,9 @@ import type { RequestContext } from './context.js';
 const inFlight = new WeakMap<RequestContext, Map<string, number>>();
 
 /**
- * The id of a new child request. A worker keeps the requests that it starts by id, and of two with the same id one fails
- * (`dynamo-runtime` `pipeline/nodes/sources/base.rs`). So a child inherits the id if no other child calls the same
- * endpoint now; otherwise it gets the id with a suffix.
+ * The id of a new child request. A worker keeps the requests that it starts by id, and of two with the same id one
+ * fails (`dynamo-runtime` `pipeline/nodes/sources/base.rs`). So a child inherits the id if no other child calls the
+ * same endpoint now; otherwise it gets the id with a suffix.
  */
 export function childId(parent: RequestContext, endpoint: string): string {
   return inFlight.get(parent)?.has(endpoint) === true ? `${parent.id}-${randomUUID().slice(0, 8)}` : parent.id;

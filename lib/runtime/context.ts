@@ -22,8 +22,8 @@ export class RequestCancelled extends Error {
 /** The context of a request, beside the request itself. */
 export interface RequestContext {
   /**
-   * The request's id. The first caller chooses it, and child requests inherit it. Children that call the same endpoint at
-   * the same time have a suffix each, except the first.
+   * The request's id. The first caller chooses it, and child requests inherit it. Children that call the same endpoint
+   * at the same time have a suffix each, except the first.
    */
   readonly id: string;
   /** Strings that travel with the request and with its child requests. */
