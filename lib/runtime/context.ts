@@ -35,9 +35,6 @@ export interface RequestContext {
   readonly tracestate: string | undefined;
 }
 
-/** Metadata keys of the W3C trace context. */
-export const TRACE_KEYS = ['traceparent', 'tracestate'] as const;
-
 const storage = new AsyncLocalStorage<RequestContext>();
 
 /** The request that the current code serves, or undefined outside of a handler. */

@@ -7,7 +7,7 @@ export class DecodeError extends Error {}
  * The cost that one message may have. It bounds the time for which a message stops the event loop, and the memory that
  * it takes. One unit is about 10 ns and 8 bytes; an integer or a constant costs one, a float two.
  */
-export const MAX_COST = 6_000_000;
+const MAX_COST = 6_000_000;
 /** A string, an array or a map. */
 const OBJECT_COST = 10;
 const BYTES_COST = 20;

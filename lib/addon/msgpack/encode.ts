@@ -4,7 +4,7 @@ import { types } from 'node:util';
 export const MAX_DEPTH = 512;
 
 /** Why a value cannot be written, and which field is wrong. */
-export class EncodeError extends Error {
+class EncodeError extends Error {
   constructor(
     readonly path: string,
     readonly problem: string,
