@@ -1,5 +1,6 @@
 //! dynamo-runtime: the distributed runtime, endpoints and their clients, events, metrics and health.
 
+mod caller_check;
 mod client;
 mod create;
 mod discovery;

@@ -1,14 +1,15 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Error;
 use bytes::Bytes;
 use dynamo_runtime::component::StartedEndpoint;
-use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider, ResponseStream, async_trait};
+use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider, DataStream, ResponseStream, async_trait};
 use dynamo_runtime::error::DynamoError;
 use dynamo_runtime::local_endpoint_registry::LocalAsyncEngine;
 use dynamo_runtime::pipeline::network::{
     EncodedResponseFrame, Ingress, IngressRequestDecoder, IngressResponseEncoder, NetworkStreamWrapper,
-    PushWorkHandler, RequestPlanePayloadCodec,
+    PushWorkHandler, RequestPlanePayloadCodec, ResponsePlaneMode,
 };
 use dynamo_runtime::pipeline::{Context, ManyIn, ManyOut, PipelineError, SingleIn};
 use dynamo_runtime::protocols::annotated::Annotated;
@@ -16,6 +17,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::caller_check::{CallerChecked, SILENCE};
 use super::discovery::InstanceInfo;
 use super::{EndpointRef, Runtime};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
@@ -31,6 +33,8 @@ pub enum Outgoing {
     Data(Framed),
     Annotated(Framed),
     Failed(DynamoError),
+    /// An empty frame. The caller skips it.
+    Empty,
 }
 
 /// Requests reach the handler as the received bytes, and its items are sent as they are. The payload is only transcoded
@@ -55,8 +59,11 @@ impl IngressResponseEncoder<Outgoing> for RawPayload {
         response: Option<Outgoing>,
         complete_final: bool,
     ) -> Result<EncodedResponseFrame, PipelineError> {
-        let is_error = matches!(response, Some(Outgoing::Failed(_)));
+        let stop_stream = matches!(response, Some(Outgoing::Failed(_)));
+        // An empty frame is no sign of health. Marked as an error it does not reset the canary of the health check.
+        let is_error = stop_stream || matches!(response, Some(Outgoing::Empty));
         let bytes = match (&response, codec) {
+            (Some(Outgoing::Empty), _) => Bytes::new(),
             (Some(Outgoing::Data(framed) | Outgoing::Annotated(framed)), RequestPlanePayloadCodec::Msgpack) => {
                 framed.frame()
             }
@@ -68,13 +75,14 @@ impl IngressResponseEncoder<Outgoing> for RawPayload {
                     .into()
             }
         };
-        Ok(EncodedResponseFrame { bytes, is_error, stop_stream: is_error })
+        Ok(EncodedResponseFrame { bytes, is_error, stop_stream })
     }
 }
 
 impl Outgoing {
     fn annotated(self) -> Result<Annotated<Packed>, PipelineError> {
         Ok(match self {
+            Outgoing::Empty => Annotated { data: None, id: None, event: None, comment: None, error: None },
             Outgoing::Data(framed) => Annotated::from_data(Packed(framed.item())),
             Outgoing::Annotated(framed) => rmp_serde::from_slice(&framed.item())
                 .map_err(|error| PipelineError::SerializationError(error.to_string()))?,
@@ -92,6 +100,8 @@ impl Outgoing {
 /// The engine of a served endpoint. It sends each request to the handler's inbox and returns the answer to the caller.
 struct Handler {
     inbox: Arc<Inbox>,
+    /// How long an answer to a caller may be silent until the caller is checked.
+    silence: Option<Duration>,
 }
 
 impl Handler {
@@ -99,6 +109,7 @@ impl Handler {
         &self,
         context: &Context<T>,
         request: Request,
+        silence: Option<Duration>,
     ) -> Result<ManyOut<Outgoing>, Error> {
         let engine_context = context.context();
         let request =
@@ -120,7 +131,11 @@ impl Handler {
                 Sent::Ended => None,
             })
         });
-        Ok(ResponseStream::new(Box::pin(items), engine_context))
+        let items: DataStream<Outgoing> = match silence {
+            Some(silence) => Box::pin(CallerChecked::new(items, silence, || Outgoing::Empty)),
+            None => Box::pin(items),
+        };
+        Ok(ResponseStream::new(items, engine_context))
     }
 }
 
@@ -128,7 +143,7 @@ impl Handler {
 impl AsyncEngine<SingleIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
     async fn generate(&self, request: SingleIn<Packed>) -> Result<ManyOut<Outgoing>, Error> {
         let (payload, context) = request.transfer(());
-        self.answer(&context, Request::new("request", payload.0))
+        self.answer(&context, Request::new("request", payload.0), self.silence)
     }
 }
 
@@ -146,7 +161,8 @@ impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
             )
         });
         let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0))).chain(cut)));
-        self.answer(&context, Request { input: Some(input), ..Request::new("request", Bytes::new()) })
+        let request = Request { input: Some(input), ..Request::new("request", Bytes::new()) };
+        self.answer(&context, request, self.silence)
     }
 }
 
@@ -158,7 +174,7 @@ impl AsyncEngine<SingleIn<serde_json::Value>, ManyOut<Annotated<serde_json::Valu
         request: SingleIn<serde_json::Value>,
     ) -> Result<ManyOut<Annotated<serde_json::Value>>, Error> {
         let (value, context) = request.transfer(());
-        let stream = self.answer(&context, Request::new("request", rmp_serde::to_vec_named(&value)?))?;
+        let stream = self.answer(&context, Request::new("request", rmp_serde::to_vec_named(&value)?), None)?;
         let engine_context = stream.context();
         let items = stream.map(|item| {
             let failed = |error: String| Annotated::from_error(error);
@@ -263,7 +279,9 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
     let limits = QueueLimits::new(args.max_queued, args.max_queued_bytes);
     let refused = this.refused_requests()?;
     let inbox = Inbox::limited(args.high_water_bytes.unwrap_or(HIGH_WATER_BYTES), limits, refused);
-    let engine = Arc::new(Handler { inbox: inbox.clone() });
+    // QUIC finds a caller that has left by itself.
+    let silence = (this.runtime.drt.response_plane() == ResponsePlaneMode::Tcp).then_some(SILENCE);
+    let engine = Arc::new(Handler { inbox: inbox.clone(), silence });
     let handler: Arc<dyn PushWorkHandler> = if args.bidirectional {
         Ingress::<ManyIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
     } else {
