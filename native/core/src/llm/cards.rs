@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use dynamo_llm::model_card::ModelDeploymentCard;
+use dynamo_llm::model_card::{
+    GenerationConfig, ModelDeploymentCard, ModelInfoType, PromptFormatterArtifact, TokenizerKind,
+};
 use dynamo_runtime::discovery::{DiscoveryEvent, DiscoveryInstance, DiscoveryInstanceId, DiscoveryQuery};
 use serde::Serialize;
 use serde_json::Value;
@@ -49,11 +51,11 @@ fn fields(card: &ModelDeploymentCard, json: &Value) -> BTreeMap<&'static str, St
         ("kvCacheBlockSize", card.kv_cache_block_size.to_string()),
     ]);
     let files = [
-        ("config", card.model_info.as_ref().map(|file| file.checksum())),
-        ("tokenizer", card.tokenizer.as_ref().map(|file| file.checksum())),
-        ("promptFormatter", card.prompt_formatter.as_ref().map(|file| file.checksum())),
-        ("chatTemplate", card.chat_template_file.as_ref().map(|file| file.checksum())),
-        ("generationConfig", card.gen_config.as_ref().map(|file| file.checksum())),
+        ("config", card.model_info.as_ref().map(ModelInfoType::checksum)),
+        ("tokenizer", card.tokenizer.as_ref().map(TokenizerKind::checksum)),
+        ("promptFormatter", card.prompt_formatter.as_ref().map(PromptFormatterArtifact::checksum)),
+        ("chatTemplate", card.chat_template_file.as_ref().map(PromptFormatterArtifact::checksum)),
+        ("generationConfig", card.gen_config.as_ref().map(GenerationConfig::checksum)),
         ("modelPath", card.source_path.clone()),
     ];
     fields.extend(files.into_iter().filter_map(|(name, value)| Some((name, value?))));

@@ -1,10 +1,10 @@
 //! Finds out that a caller has left while its handler sends nothing.
 //!
 //! Upstream learns of a closed response connection by a notice of the caller or by a failed write. A caller that gives
-//! up before its worker has accepted the request closes the connection at once, and the notice can be lost in a race of
-//! the worker's reader and writer. A handler that only waits for its cancellation would wait forever. So a silent answer
-//! sends an empty frame from time to time. Callers skip it, and its write fails if the connection is closed. Source:
-//! dynamo-runtime `pipeline/network/tcp/client.rs` and `server.rs`.
+//! up before its worker has accepted the request closes the connection at once, and the notice can be lost in a race
+//! of the worker's reader and writer. A handler that only waits for its cancellation would wait forever. So a silent
+//! answer sends an empty frame from time to time. Callers skip it, and its write fails if the connection is closed.
+//! Source: dynamo-runtime `pipeline/network/tcp/client.rs` and `server.rs`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
