@@ -11,6 +11,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^dynamo-node$/, replacement: source('lib/index.ts') },
+      { find: /^dynamo-node\/sdk$/, replacement: source('lib/sdk/index.ts') },
       { find: /^dynamo-node\/testing$/, replacement: source('lib/testing/index.ts') },
     ],
   },
