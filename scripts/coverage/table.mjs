@@ -29,11 +29,11 @@ export function tableOf(files) {
   ].join('\n');
 }
 
-/** The files of at least `minLines` lines of which the smallest part is covered. */
+/** The files of at least `minLines` lines of which the smallest part is covered; of equal ones the longest first. */
 export function leastCovered(files, count = 10, minLines = 10) {
   return [...files]
     .filter(([, { total }]) => total >= minLines)
-    .sort(([, a], [, b]) => a.covered / a.total - b.covered / b.total)
+    .sort(([, a], [, b]) => a.covered / a.total - b.covered / b.total || b.total - a.total)
     .slice(0, count)
     .map(([file, lines]) => `${percent(lines).padStart(8)}  ${file} (${lines.total} lines)`)
     .join('\n');

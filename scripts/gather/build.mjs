@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { pinnedInstall } from '../setup/pip.mjs';
 import { headersEnvironment, outputOf, root, run } from '../setup/process.mjs';
 
 const require = createRequire(import.meta.url);
@@ -30,22 +31,9 @@ export async function cudaRuntime() {
   const target = join(folder, 'cudart');
   const file = join(target, 'nvidia/cuda_runtime/lib/libcudart.so.12');
   if (existsSync(file)) return file;
-  const wanted = readFileSync(join(root, 'scripts/gpu.txt'), 'utf8').trim();
-  const pip = [
-    '-m',
-    'pip',
-    'install',
-    '--quiet',
-    '--disable-pip-version-check',
-    '--retries',
-    '2',
-    '--no-deps',
-    '--target',
-    target,
-    wanted,
-  ];
-  outputOf(join(root, '.peers/bin/python'), pip);
+  const install = [...pinnedInstall('scripts/gpu.txt'), '--target', target];
+  outputOf(join(root, '.peers/bin/python'), install, { cwd: root });
   if (existsSync(file)) return file;
-  console.warn(`${wanted} could not be installed: the machine with the GPU must have libcudart.so.12`);
+  console.warn(`scripts/gpu.txt could not be installed: the machine with the GPU must have libcudart.so.12`);
   return undefined;
 }

@@ -1,6 +1,6 @@
 import { checkPlatform } from './platform.mjs';
 import { SetUpError } from './process.mjs';
-import { installRust } from './rust.mjs';
+import { installRust, rustPackages } from './rust.mjs';
 import { ensure } from './steps.mjs';
 import { installPackages } from './system.mjs';
 import { installComponents } from './tools.mjs';
@@ -8,11 +8,14 @@ import { installComponents } from './tools.mjs';
 const always = ['packages', 'native', 'typescript'];
 const forTests = [...always, 'peers'];
 
-/** Sets a checkout up to run; with `test`, also to be tested and linted. Does only what is missing. */
-export async function setUp({ test = false } = {}) {
+/**
+ * Sets a checkout up to run; with `test`, also to be tested and linted. Does only what is missing. With `yes` it does
+ * not ask before it installs system packages.
+ */
+export async function setUp({ test = false, yes = false } = {}) {
   const start = Date.now();
   checkPlatform();
-  await installPackages({ test });
+  await installPackages({ test, yes, later: rustPackages() });
   await installRust();
   if (test) await installComponents();
   let ran = 0;

@@ -1,6 +1,6 @@
 import { SetUpError } from './process.mjs';
 
-const supported = 'dynamo-node builds and runs on Linux x86-64 with glibc, on Node 20, 22 or 24';
+const supported = 'dynamo-node builds and runs on Linux x86-64 with glibc, on Node 20, 22, 24 or 26';
 
 const isGlibc = () => Boolean(process.report.getReport().header.glibcVersionRuntime);
 

@@ -57,17 +57,27 @@ export function outputOf(command, args, options = {}) {
   return status === 0 ? stdout.trim() : undefined;
 }
 
-/** Runs a command with its output on the terminal. */
-export function run(command, args, options = {}) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: 'inherit', ...options });
-    child.on('error', reject);
-    child.on('close', (code, signal) =>
-      code === 0
-        ? resolve()
-        : reject(new SetUpError(`${command} ${args.join(' ')} failed (${signal ?? `exit code ${code}`})`)),
-    );
-  });
+/**
+ * Runs a command with its output on the terminal. When `stop` is aborted, its reason is sent to the command as a
+ * signal, and the call still waits for the command's end.
+ */
+export async function run(command, args, { stop, ...options } = {}) {
+  stop?.throwIfAborted();
+  const child = spawn(command, args, { cwd: root, stdio: 'inherit', ...options });
+  const pass = () => child.kill(stop.reason);
+  stop?.addEventListener('abort', pass);
+  try {
+    await new Promise((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (code, signal) =>
+        code === 0
+          ? resolve()
+          : reject(new SetUpError(`${command} ${args.join(' ')} failed (${signal ?? `exit code ${code}`})`)),
+      );
+    });
+  } finally {
+    stop?.removeEventListener('abort', pass);
+  }
 }
 
 /** npm settings that make node-gyp use the headers installed with this Node.js, if any, without a download. */

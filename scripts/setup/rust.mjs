@@ -1,8 +1,9 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { aptInstall } from './apt.mjs';
+import { pinnedInstall } from './pip.mjs';
 import { isRoot, outputOf, ownRust, root, run, SetUpError, useOwnRust, which } from './process.mjs';
-import { aptInstall } from './system.mjs';
 
 const core = join(root, 'native/core');
 
@@ -23,6 +24,11 @@ function pinnedEnvironment() {
   const name = which('rustup') && sameUnderAnotherName();
   return name ? { RUSTUP_TOOLCHAIN: name } : undefined;
 }
+
+const rustup = { name: 'rustup', why: 'installs Rust; without this package rustup comes from the Python index' };
+
+/** The Debian packages that `installRust` may install. */
+export const rustPackages = () => (which('rustup') || pinnedEnvironment() ? [] : [rustup]);
 
 export async function installRust() {
   const found = pinnedEnvironment();
@@ -52,22 +58,13 @@ function systemCertificates() {
  */
 async function installRustup() {
   console.log('set-up: installing rustup');
-  if (isRoot && outputOf('apt-cache', ['policy', 'rustup'])?.match(/Candidate: \d/)) return aptInstall(['rustup']);
+  if (isRoot && outputOf('apt-cache', ['policy', 'rustup'])?.match(/Candidate: \d/)) return aptInstall([rustup]);
 
   const venv = mkdtempSync(join(tmpdir(), 'rustup-'));
   const python = join(venv, 'bin/python');
   try {
     await run('python3', ['-m', 'venv', venv]);
-    await run(python, [
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      '--no-deps',
-      '-r',
-      'scripts/rustup.txt',
-    ]);
+    await run(python, pinnedInstall('scripts/rustup.txt'));
     await run(python, ['-m', 'puccinialin', '--location', ownRust.folder, '--info-json', join(venv, 'info.json')], {
       env: { ...systemCertificates(), ...process.env },
     });

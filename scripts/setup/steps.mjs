@@ -2,28 +2,18 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildNative } from './native.mjs';
+import { pinnedInstall } from './pip.mjs';
 import { outputOf, root, run } from './process.mjs';
 
 const python = '.peers/bin/python';
 
-/** Installs exact versions into the Python environment of the checkout, without their dependencies. */
+/** Installs what a list pins into the Python environment of the checkout. */
 async function pipInstall(list) {
   if (!outputOf(python, ['-m', 'pip', '--version'], { cwd: root })) {
     for (const step of ['peers', 'nixl']) rmSync(stampOf(step), { force: true });
     await run('python3', ['-m', 'venv', '--clear', '.peers']);
   }
-  await run(python, [
-    '-m',
-    'pip',
-    'install',
-    '--quiet',
-    '--disable-pip-version-check',
-    '--retries',
-    '2',
-    '--no-deps',
-    '-r',
-    list,
-  ]);
+  await run(python, pinnedInstall(list));
 }
 
 /**

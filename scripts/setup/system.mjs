@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { announce, aptInstall } from './apt.mjs';
 import { isRoot, outputOf, run, SetUpError, which } from './process.mjs';
 import { lintPackages } from './tools.mjs';
 
@@ -19,38 +20,43 @@ const hasVenv = () => outputOf('python3', ['-c', 'import ensurepip, venv']) !== 
 
 /** The Debian packages that a build needs. `present` finds their content, however it was installed. */
 const buildPackages = [
-  { name: 'g++', what: 'g++ 12 or newer', present: hasCompiler },
-  { name: 'make', present: () => which('make') },
-  { name: 'cmake', present: () => which('cmake') },
-  { name: 'ninja-build', present: () => which('ninja') },
-  { name: 'mold', present: () => which('mold') },
-  { name: 'pkg-config', present: () => which('pkg-config') },
-  { name: 'protobuf-compiler', present: () => which('protoc') },
-  { name: 'libprotobuf-dev', present: () => existsSync('/usr/include/google/protobuf/descriptor.proto') },
-  { name: 'libclang-dev', present: hasLibclang },
-  { name: 'python3', present: () => which('python3') },
-  { name: 'python3-venv', present: hasVenv },
+  { name: 'g++', what: 'g++ 12 or newer', present: hasCompiler, why: 'compiles C++' },
+  { name: 'make', present: () => which('make'), why: 'starts the native build for node-gyp' },
+  { name: 'cmake', present: () => which('cmake'), why: 'configures the native build' },
+  { name: 'ninja-build', present: () => which('ninja'), why: 'runs the native build' },
+  { name: 'mold', present: () => which('mold'), why: 'links the addon' },
+  { name: 'pkg-config', present: () => which('pkg-config'), why: 'finds libraries for Rust crates' },
+  { name: 'protobuf-compiler', present: () => which('protoc'), why: 'generates code for the crates of gRPC and etcd' },
+  {
+    name: 'libprotobuf-dev',
+    present: () => existsSync('/usr/include/google/protobuf/descriptor.proto'),
+    why: 'has the standard message types',
+  },
+  { name: 'libclang-dev', present: hasLibclang, why: 'reads C headers for Rust crates' },
+  { name: 'python3', present: () => which('python3'), why: 'runs node-gyp and installs NIXL' },
+  { name: 'python3-venv', present: hasVenv, why: 'keeps Python packages in the folder .peers' },
 ];
 
 const testPackages = [
-  { name: 'etcd-server', present: () => which('etcd'), service: 'etcd' },
-  { name: 'nats-server', present: () => which('nats-server'), service: 'nats-server' },
+  { name: 'etcd-server', present: () => which('etcd'), service: 'etcd', why: 'is started by tests' },
+  { name: 'nats-server', present: () => which('nats-server'), service: 'nats-server', why: 'is started by tests' },
 ];
 
-const apt = ['apt-get', '-y', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0', 'install'];
+const namesOf = (packages) => packages.map(({ name }) => name).join(' ');
 
-export async function installPackages({ test }) {
+/** Installs what is missing. `later` are packages that a later step may install; they are announced with the others. */
+export async function installPackages({ test, yes, later = [], policy }) {
   const wanted = test ? [...buildPackages, ...testPackages] : buildPackages;
   const missing = wanted.filter(({ present }) => !present());
   const optional = test ? lintPackages.filter(({ present }) => !present()) : [];
-  if (missing.length === 0) return installOptional(optional);
+  if (isRoot && which('apt-get')) await announce([...missing, ...optional, ...later], { yes });
+  if (missing.length === 0) return installOptional(optional, policy);
 
-  const names = missing.map(({ name }) => name);
   if (!which('apt-get'))
-    throw new SetUpError(`Install what these Debian packages contain, then try again: ${names.join(' ')}`);
+    throw new SetUpError(`Install what these Debian packages contain, then try again: ${namesOf(missing)}`);
   const services = missing.flatMap(({ service }) => service ?? []);
   if (!isRoot) {
-    const all = [...optional.map(({ name }) => name), ...names].join(' ');
+    const all = namesOf([...optional, ...missing]);
     const commands = ['apt-get update', `apt-get install -y --no-install-recommends ${all}`];
     if (services.length > 0 && hasSystemd()) commands.push(`systemctl disable --now ${services.join(' ')}`);
     throw new SetUpError(
@@ -58,40 +64,24 @@ export async function installPackages({ test }) {
     );
   }
 
-  console.log(`set-up: installing ${names.join(' ')}`);
-  await aptInstall(names);
+  await aptInstall(missing, { policy });
   await keepStopped(services);
 
   const still = missing.filter(({ present }) => !present());
   if (still.length > 0)
     throw new SetUpError(`Still missing after installation: ${still.map(({ name, what }) => what ?? name).join(', ')}`);
-  await installOptional(optional);
+  await installOptional(optional, policy);
 }
 
 /** Installs what only `npm run lint` needs. Tests run without it, so a failure is printed and the set-up continues. */
-async function installOptional(packages) {
+async function installOptional(packages, policy) {
   if (packages.length === 0 || !which('apt-get')) return;
-  const names = packages.map(({ name }) => name).join(' ');
+  const names = namesOf(packages);
   if (!isRoot) return console.log(`set-up: npm run lint also needs: sudo apt-get install ${names}`);
-  console.log(`set-up: installing ${names}`);
   try {
-    await aptInstall(names.split(' '));
+    await aptInstall(packages, { policy });
   } catch (error) {
     console.log(`set-up: ${names} could not be installed: npm run lint needs them (${error.message})`);
-  }
-}
-
-/** Installs packages without starting the services among them. */
-export async function aptInstall(names) {
-  const policy = '/usr/sbin/policy-rc.d';
-  const ours = !existsSync(policy);
-  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  try {
-    await run('apt-get', ['-qq', 'update'], { env });
-    await run(apt[0], [...apt.slice(1), '-qq', ...names], { env });
-  } finally {
-    if (ours) rmSync(policy);
   }
 }
 

@@ -26,6 +26,7 @@ export const hasComponent = (name) => components[name]() !== undefined;
 export const lintPackages = ['clang-format', 'clang-tidy'].map((name) => ({
   name: `${name}-${llvm}`,
   present: () => clangTool(name),
+  why: 'is only for npm run lint',
 }));
 
 /** Installs those components. If that fails, the set-up continues and `npm run lint` reports what is missing. */

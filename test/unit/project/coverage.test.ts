@@ -37,6 +37,11 @@ describe('coverage', () => {
     ]);
   });
 
+  it('names the longer of two files that are covered alike first', () => {
+    const alike = [20, 50].map((total) => [`lib/${total}.ts`, { covered: 0, total }] as const);
+    expect(leastCovered(new Map(alike), 1)).toContain('lib/50.ts (50 lines)');
+  });
+
   it('names the least covered files that are not tiny', () => {
     expect(
       leastCovered(files, 2)

@@ -65,7 +65,7 @@ describe('the set-up', () => {
     ['an old Node', "Object.defineProperty(process.versions, 'node', { value: '18.20.4' });", 'this is Node 18.20.4.'],
   ])('rejects %s and names what is supported', async (_what, change, found) => {
     expect(await refusal(change)).toBe(
-      `dynamo-node builds and runs on Linux x86-64 with glibc, on Node 20, 22 or 24; ${found}`,
+      `dynamo-node builds and runs on Linux x86-64 with glibc, on Node 20, 22, 24 or 26; ${found}`,
     );
   });
 
