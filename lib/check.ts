@@ -104,10 +104,15 @@ export function checkStringMap(path: string, value: unknown): asserts value is R
 
 const MAX_U64 = 2n ** 64n - 1n;
 
-export function checkInstanceId(path: string, value: unknown): asserts value is bigint {
-  if (typeof value !== 'bigint') wrongType(path, 'an instance id (a bigint)', value);
+/** An unsigned integer of 64 bits. `expected` names it in the message for another type. */
+export function checkU64(path: string, value: unknown, expected = 'a bigint'): asserts value is bigint {
+  if (typeof value !== 'bigint') wrongType(path, expected, value);
   if (value < 0n || value > MAX_U64)
     throw badArgument(new RangeError(`${path}: expected a bigint from 0 to 2^64-1, got ${value}`));
+}
+
+export function checkInstanceId(path: string, value: unknown): asserts value is bigint {
+  checkU64(path, value, 'an instance id (a bigint)');
 }
 
 const TOPIC = /^[\w-]+(\.[\w-]+)*$/;

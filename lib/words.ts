@@ -1,4 +1,5 @@
-import { MAX_U32, wrongType } from './check.js';
+import { checkU64, MAX_U32, wrongType } from './check.js';
+import { badArgument } from './errors.js';
 
 /** Arrays of integers for the native side, which reads them as little-endian words. */
 
@@ -38,7 +39,7 @@ export function tokenWords(path: string, tokens: Uint32Array | readonly number[]
   if (wrong !== -1) {
     const id: unknown = tokens[wrong];
     if (typeof id !== 'number') wrongType(`${path}[${wrong}]`, 'an integer', id);
-    throw new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${id}`);
+    throw badArgument(new RangeError(`${path}[${wrong}]: expected an integer from 0 to 2^32-1, got ${id}`));
   }
   return Uint32Array.from(tokens);
 }
@@ -49,5 +50,7 @@ export function hashWords(path: string, hashes: BigUint64Array | readonly bigint
   if (!Array.isArray(hashes) || hashes.some((hash) => typeof hash !== 'bigint')) {
     wrongType(path, 'a BigUint64Array or an array of bigints', hashes);
   }
+  // A larger number would lose its upper digits.
+  hashes.forEach((hash, index) => checkU64(`${path}[${index}]`, hash));
   return BigUint64Array.from(hashes);
 }

@@ -86,7 +86,7 @@ export class BatchCalls {
     try {
       this.#native.allocate();
     } catch (error) {
-      throw failureOf(error, operation);
+      throw this.#failed(error, operation);
     }
     return frame[A] as number;
   }
@@ -102,7 +102,7 @@ export class BatchCalls {
     try {
       this.#native.match(handle);
     } catch (error) {
-      throw failureOf(error, operation);
+      throw this.#failed(error, operation);
     }
     return frame[A] as number;
   }
@@ -115,7 +115,7 @@ export class BatchCalls {
     try {
       this.#native.stage(handle);
     } catch (error) {
-      throw failureOf(error, operation);
+      throw this.#failed(error, operation);
     }
   }
 
@@ -129,9 +129,15 @@ export class BatchCalls {
     try {
       this.#native.register();
     } catch (error) {
-      throw failureOf(error, operation);
+      throw this.#failed(error, operation);
     }
     return frame[A] as number;
+  }
+
+  /** The error of a call, which may have failed before it released what was pending. The next call releases it. */
+  #failed(error: unknown, operation: string): unknown {
+    this.#pendingReleases = this.#frame[RELEASE_COUNT] as number;
+    return failureOf(error, operation);
   }
 
   #assertOpen(operation: string): void {

@@ -1,6 +1,6 @@
 import { arg, native } from '../addon/invoke.js';
 import { checkInteger } from '../check.js';
-import { ClosedError } from '../errors.js';
+import { badArgument, ClosedError } from '../errors.js';
 import type { ManagerCore } from './core.js';
 import { BlockStateError, call } from './errors.js';
 
@@ -194,5 +194,5 @@ export function checkBlocks<B extends Blocks>(path: string, blocks: B, Kind: new
   if (blocks instanceof Kind) return;
   const given = blocks as object | null | undefined;
   const got = given === null ? 'null' : (given?.constructor?.name ?? typeof given);
-  throw new TypeError(`${path}: expected ${Kind.name}, got ${got}`);
+  throw badArgument(new TypeError(`${path}: expected ${Kind.name}, got ${got}`));
 }

@@ -2,7 +2,7 @@ import { packArgs, unpack } from '../addon/codec.js';
 import { arg, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkViewBytes } from '../addon/views.js';
-import { ClosedError, DynamoError } from '../errors.js';
+import { badArgument, ClosedError, DynamoError } from '../errors.js';
 import type { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
 import { BatchCalls } from './batch-calls.js';
@@ -143,8 +143,10 @@ export class ManagerCore {
     const handle = this.handle(operation);
     if (this.region !== undefined) {
       if (this.region.agent !== agent)
-        throw new TypeError(
-          `${operation} agent: expected '${this.region.agent.name}', which owns the region, got '${agent.name}'`,
+        throw badArgument(
+          new TypeError(
+            `${operation} agent: expected '${this.region.agent.name}', which owns the region, got '${agent.name}'`,
+          ),
         );
       return Promise.resolve(this.region);
     }

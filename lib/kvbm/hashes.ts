@@ -1,4 +1,5 @@
 import { checkInteger, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 
 const BYTES = 16;
 
@@ -26,7 +27,7 @@ export class LineageHashes {
   /** @throws RangeError if the bytes are not whole names */
   constructor(readonly bytes: Uint8Array) {
     if (bytes.byteLength % BYTES !== 0) {
-      throw new RangeError(`LineageHashes bytes: expected ${BYTES} a hash, got ${bytes.byteLength}`);
+      throw badArgument(new RangeError(`LineageHashes bytes: expected ${BYTES} a hash, got ${bytes.byteLength}`));
     }
     this.length = bytes.byteLength / BYTES;
   }
@@ -40,9 +41,9 @@ export class LineageHashes {
     const view = new DataView(bytes.buffer);
     for (const [index, value] of list.entries()) {
       if (typeof value !== 'bigint')
-        throw new TypeError(`LineageHashes.from [${index}]: expected a bigint, got ${typeof value}`);
+        throw badArgument(new TypeError(`LineageHashes.from [${index}]: expected a bigint, got ${typeof value}`));
       if (value < 0n || value >= 1n << 128n)
-        throw new RangeError(`LineageHashes.from [${index}]: expected 0 to 2^128-1, got ${value}`);
+        throw badArgument(new RangeError(`LineageHashes.from [${index}]: expected 0 to 2^128-1, got ${value}`));
       view.setBigUint64(index * BYTES, value >> 64n);
       view.setBigUint64(index * BYTES + 8, value & 0xffff_ffff_ffff_ffffn);
     }

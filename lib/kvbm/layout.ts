@@ -1,4 +1,5 @@
 import { checkInteger, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import { MemoryRegion } from '../nixl/memory.js';
 import { boolean, custom, integer, type OptionTable, oneOf, optionTable, text, variants } from '../options.js';
 import type { Tier } from './events.js';
@@ -60,7 +61,9 @@ function checkRegion(path: string, region: unknown): void {
   if (!(region instanceof MemoryRegion)) wrongType(path, 'a MemoryRegion', region);
   region.assertOpen(path);
   if (region.memory !== 'VRAM' && region.memory !== 'FILE')
-    throw new TypeError(`${path}: expected VRAM or FILE, got ${region.memory}; use the kind memory for host memory`);
+    throw badArgument(
+      new TypeError(`${path}: expected VRAM or FILE, got ${region.memory}; use the kind memory for host memory`),
+    );
 }
 
 type Storage<Kind extends BlockStorage['kind']> = Extract<BlockStorage, { readonly kind: Kind }>;
@@ -88,10 +91,14 @@ export function blockBytes(layout: BlockLayout, blockSize: number): number {
 export function checkStorageFits(path: string, storage: BlockStorage, tier: Tier, bytes: number): void {
   const expected = requiredTier(storage);
   if (expected !== undefined && tier !== expected)
-    throw new TypeError(`${path}: expected a manager of the tier ${expected} for it, got one of the tier ${tier}`);
+    throw badArgument(
+      new TypeError(`${path}: expected a manager of the tier ${expected} for it, got one of the tier ${tier}`),
+    );
   if (storage.kind === 'region' && storage.region.bytes < bytes)
-    throw new RangeError(
-      `${path}.region: expected at least ${bytes} bytes, the size of all blocks, got ${storage.region.bytes}`,
+    throw badArgument(
+      new RangeError(
+        `${path}.region: expected at least ${bytes} bytes, the size of all blocks, got ${storage.region.bytes}`,
+      ),
     );
 }
 

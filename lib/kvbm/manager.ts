@@ -1,5 +1,6 @@
 import { arg, invoke, native } from '../addon/invoke.js';
 import { checkInstance, checkInteger, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion } from '../nixl/memory.js';
 import { boolean, type OptionTable, optionTable, signal } from '../options.js';
@@ -250,7 +251,9 @@ export class BlockManager implements Disposable, BlockEventSource {
       b: arg('mutableBatch', to.id(operation)),
     };
     if (from.length !== to.length)
-      throw new TypeError(`${operation} to: expected ${from.length} blocks, as in the source, got ${to.length}`);
+      throw badArgument(
+        new TypeError(`${operation} to: expected ${from.length} blocks, as in the source, got ${to.length}`),
+      );
     signal?.throwIfAborted();
     const agent = agentBetween(operation, source, core);
     if (agent !== undefined)

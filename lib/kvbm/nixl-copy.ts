@@ -1,3 +1,4 @@
+import { badArgument } from '../errors.js';
 import type { NixlAgent } from '../nixl/agent.js';
 import type { MemoryRegion, MemorySlice } from '../nixl/memory.js';
 import { words } from '../words.js';
@@ -9,7 +10,9 @@ import { type LayerRange, layerCount } from './layout.js';
 
 function ownRegion(path: string, { region }: ManagerCore): MemoryRegion {
   if (region === undefined)
-    throw new TypeError(`${path}: expected a manager with a region of this thread, got one with a region of another`);
+    throw badArgument(
+      new TypeError(`${path}: expected a manager with a region of this thread, got one with a region of another`),
+    );
   return region;
 }
 
@@ -26,15 +29,17 @@ export function agentBetween(path: string, source: ManagerCore, target: ManagerC
   const other = both.find(({ storage }) => storage !== 'region' && storage !== 'memory');
   if (other !== undefined) {
     const got = other.storage === undefined ? 'no storage' : "a manager's own file";
-    throw new TypeError(`${path}: expected memory or a region beside a region, got ${got}`);
+    throw badArgument(new TypeError(`${path}: expected memory or a region beside a region, got ${got}`));
   }
   const [first, second] = regions as [MemoryRegion, MemoryRegion?];
   if (second !== undefined && second.agent !== first.agent)
-    throw new TypeError(
-      `${path}: expected regions of one agent, got one of '${first.agent.name}' and one of '${second.agent.name}'`,
+    throw badArgument(
+      new TypeError(
+        `${path}: expected regions of one agent, got one of '${first.agent.name}' and one of '${second.agent.name}'`,
+      ),
     );
   if (second !== undefined && first.memory === 'FILE' && second.memory === 'FILE')
-    throw new TypeError(`${path}: expected memory on one side, got two files`);
+    throw badArgument(new TypeError(`${path}: expected memory on one side, got two files`));
   return first.agent;
 }
 
@@ -126,7 +131,9 @@ export async function writeBlock(operation: string, blocks: Blocks, index: numbe
   const region = ownRegion(operation, core);
   const { agent } = region;
   if (data.length !== core.blockBytes)
-    throw new TypeError(`${operation} bytes: expected ${core.blockBytes}, the size of a block, got ${data.length}`);
+    throw badArgument(
+      new TypeError(`${operation} bytes: expected ${core.blockBytes}, the size of a block, got ${data.length}`),
+    );
   const at = (blocks.ids[index] as number) * core.blockBytes;
   const lease = blocks.lease(operation);
   const endTracking = core.track();

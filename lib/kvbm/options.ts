@@ -1,4 +1,5 @@
 import { checkArray, checkInteger, checkOneOf, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import { boolean, custom, integer, nested, type OptionTable, oneOf, optionTable } from '../options.js';
 import type { Tier } from './events.js';
 import {
@@ -70,7 +71,7 @@ const MULTI_LRU_OPTIONS: OptionTable<MultiLru> = optionTable<MultiLru>({
 
 function checkBlockSize(path: string, value: unknown): void {
   checkInteger(path, value, 1, 1024);
-  if ((value & (value - 1)) !== 0) throw new RangeError(`${path}: expected a power of 2, got ${value}`);
+  if ((value & (value - 1)) !== 0) throw badArgument(new RangeError(`${path}: expected a power of 2, got ${value}`));
 }
 
 const MANAGER_OPTIONS: OptionTable<BlockManagerOptions> = optionTable<BlockManagerOptions>({
@@ -133,7 +134,8 @@ export function settingsOf(options: BlockManagerOptions): Settings {
     storage,
   } = options;
   if (storage !== undefined) {
-    if (layout === undefined) throw new TypeError(`${path}.layout: expected one with a storage, got undefined`);
+    if (layout === undefined)
+      throw badArgument(new TypeError(`${path}.layout: expected one with a storage, got undefined`));
     checkStorageFits(`${path}.storage`, storage, tier, blockCount * blockBytes(layout, blockSize));
   }
   return {

@@ -1,5 +1,5 @@
 import { checkInstance, checkInstanceId, wrongType } from '../check.js';
-import { ClosedError, DynamoError, shown } from '../errors.js';
+import { badArgument, ClosedError, DynamoError, shown } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { BlockList } from '../nixl/blocks.js';
 import { milliseconds, type OptionTable, optionTable, signal } from '../options.js';
@@ -100,8 +100,10 @@ export class RemoteBlocks implements AsyncDisposable {
     const region = await manager.registerWith(agent);
     const description = (await client.unary({ op: 'describe' }, { instanceId })) as ShareDescription;
     if (region.memory === 'FILE')
-      throw new TypeError(
-        'RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill',
+      throw badArgument(
+        new TypeError(
+          'RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill',
+        ),
       );
     const ours = layoutText(manager);
     if (description.layout !== ours || description.blockBytes !== manager.blockBytes) {

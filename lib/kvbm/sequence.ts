@@ -2,7 +2,7 @@ import { pack } from '../addon/codec.js';
 import { arg, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInteger, MAX_U32, wrongType } from '../check.js';
-import { ClosedError } from '../errors.js';
+import { badArgument, ClosedError } from '../errors.js';
 import { custom, integer, listOf, nested, type OptionTable, optionTable, text } from '../options.js';
 import { tokenWords, word32s, words } from '../words.js';
 import { blockRange, MAX_RANGE_BLOCKS } from './block-range.js';
@@ -126,8 +126,10 @@ export class TokenSequence implements Disposable {
   #rejectLast(): never {
     this.#length -= 1;
     this.#pendingCount -= 1;
-    throw new TypeError(
-      `sequence.append token: expected at most ${MAX_RANGE_BLOCKS} blocks of ${this.blockSize}, got one more`,
+    throw badArgument(
+      new TypeError(
+        `sequence.append token: expected at most ${MAX_RANGE_BLOCKS} blocks of ${this.blockSize}, got one more`,
+      ),
     );
   }
 

@@ -1,5 +1,5 @@
 import { checkInstance } from '../check.js';
-import { DynamoError } from '../errors.js';
+import { badArgument, DynamoError } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
 import type { MemoryDescriptor } from '../nixl/memory.js';
 import { integer, milliseconds, type OptionTable, optionTable } from '../options.js';
@@ -108,8 +108,10 @@ export class SharedBlocks implements AsyncDisposable {
     const { maxLeaseMs = 10_000, maxLeases = 1024 } = options;
     const region = await manager.registerWith(agent);
     if (region.memory === 'FILE')
-      throw new TypeError(
-        'SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach',
+      throw badArgument(
+        new TypeError(
+          'SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach',
+        ),
       );
     // A region may be longer than its blocks.
     const memory = { ...region.descriptor(), bytes: manager.blockCount * manager.blockBytes };

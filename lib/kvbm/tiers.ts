@@ -1,5 +1,5 @@
 import { wrongType } from '../check.js';
-import { ClosedError, failureFrom } from '../errors.js';
+import { badArgument, ClosedError, failureFrom } from '../errors.js';
 import { boolean, custom, integer, number, type OptionTable, optionTable } from '../options.js';
 import { checkBlocks } from './batch.js';
 import { RegisteredBlocks } from './blocks.js';
@@ -45,7 +45,7 @@ const TIERS_OPTIONS: OptionTable<BlockTiersOptions> = optionTable<BlockTiersOpti
   watermarks: custom<Watermarks>('two fractions, low and high', (path, value) => {
     WATERMARKS_OPTIONS.check(path, value);
     if (value.low > value.high)
-      throw new RangeError(`${path}: expected 0 <= low <= high <= 1, got ${value.low} and ${value.high}`);
+      throw badArgument(new RangeError(`${path}: expected 0 <= low <= high <= 1, got ${value.low} and ${value.high}`));
   }),
   batchBlocks: integer(1),
   queueBlocks: integer(1),
@@ -115,8 +115,8 @@ export class BlockTiers implements AsyncDisposable {
     TIERS_OPTIONS.check('BlockTiers options', options);
     const { presence = true, minFrequency = 0, watermarks, batchBlocks = 32, queueBlocks = 65536 } = options;
     if (DEPTH[upper.tier] >= DEPTH[lower.tier])
-      throw new TypeError(
-        `BlockTiers lower: expected a tier below ${upper.tier} (device, host, disk), got ${lower.tier}`,
+      throw badArgument(
+        new TypeError(`BlockTiers lower: expected a tier below ${upper.tier} (device, host, disk), got ${lower.tier}`),
       );
     const layouts = [upper, lower].map(layoutText);
     if (layouts[0] !== layouts[1])

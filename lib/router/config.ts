@@ -1,4 +1,5 @@
 import { MAX_U32, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import {
   boolean,
   custom,
@@ -161,7 +162,7 @@ const finite: Option<number> = custom(
   'a finite number',
   (path, value) => {
     if (typeof value !== 'number') wrongType(path, 'a finite number', value);
-    if (!Number.isFinite(value)) throw new RangeError(`${path}: expected a finite number, got ${value}`);
+    if (!Number.isFinite(value)) throw badArgument(new RangeError(`${path}: expected a finite number, got ${value}`));
   },
   'number',
 );

@@ -1,4 +1,5 @@
-import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf, MAX_U32 } from '../check.js';
+import { checkArray, checkInstanceId, checkInteger, checkObject, checkOneOf, checkU64, MAX_U32 } from '../check.js';
+import { badArgument } from '../errors.js';
 import { hashWords, words } from '../words.js';
 
 /** Storage tiers of a block, with the crates' names. Source: `dynamo-kv-router` `protocols.rs` (`StorageTier`). */
@@ -67,8 +68,10 @@ export function encodeEvents(path: string, events: readonly KvEvent[], numbered:
     const tokens =
       event.kind === 'stored' ? hashWords(`${path}[${index}].tokensHashes`, event.tokensHashes) : NO_HASHES;
     if (event.kind === 'stored' && tokens.length !== hashes.length) {
-      throw new RangeError(
-        `${path}[${index}].tokensHashes: expected ${hashes.length} hashes, one per block, got ${tokens.length}`,
+      throw badArgument(
+        new RangeError(
+          `${path}[${index}].tokensHashes: expected ${hashes.length} hashes, one per block, got ${tokens.length}`,
+        ),
       );
     }
     return { hashes, tokens };
@@ -104,9 +107,13 @@ function encodeHead(
   if (tier < 0) checkOneOf(`${path}.tier`, event.tier, STORAGE_TIERS);
   let flags = numbered && event.eventId === undefined ? NUMBERED_BY_PUBLISHER : 0;
   encoded[at] = workerId ?? 0n;
-  encoded[at + 2] = BigInt(event.eventId ?? 0);
+  const { eventId = 0 } = event;
+  if (typeof eventId === 'bigint') checkU64(`${path}.eventId`, eventId);
+  else checkInteger(`${path}.eventId`, eventId, 0);
+  encoded[at + 2] = BigInt(eventId);
   if (event.kind === 'stored') {
     if (event.parentHash != null) {
+      checkU64(`${path}.parentHash`, event.parentHash);
       flags |= HAS_PARENT;
       encoded[at + 4] = event.parentHash;
     }

@@ -3,6 +3,7 @@ import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInstance, checkObject, MAX_U32, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import type { BlockEventSource } from '../kvbm/events.js';
 import {
   boolean,
@@ -135,8 +136,8 @@ export class KvPublisher extends Closeable<'kvPublisher'> {
     const sources: readonly BlockEventSource[] = Array.isArray(blocks) ? blocks : [blocks];
     for (const [index, source] of sources.entries()) {
       if (source.blockSize !== blockSize)
-        throw new RangeError(
-          `${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${source.blockSize}`,
+        throw badArgument(
+          new RangeError(`${path}.blocks[${index}]: expected blocks of ${blockSize} tokens, got ${source.blockSize}`),
         );
     }
     const args = packArgs({ ...others, dpRank, localIndexer, zmq: zmq && { topic: '', ...zmq } });

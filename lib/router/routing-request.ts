@@ -1,4 +1,5 @@
 import { checkNumber, checkObject, MAX_U32, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import {
   boolean,
   custom,
@@ -114,7 +115,8 @@ export function requestParts<Request extends RoutingRequest>(
   table.check(path, request);
   const { override, pinned } = request;
   const payload = asBytes(tokenWords(`${path}.tokens`, request.tokens));
-  if (payload.byteLength === 0) throw new RangeError(`${path}.tokens: expected at least one token, got none`);
+  if (payload.byteLength === 0)
+    throw badArgument(new RangeError(`${path}.tokens: expected at least one token, got none`));
   const fields = {
     selection_id: request.id,
     lora_name: request.loraName,

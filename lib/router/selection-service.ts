@@ -3,6 +3,7 @@ import { pack, packArgs, unpack } from '../addon/codec.js';
 import { arg, invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInstanceId, checkString } from '../check.js';
+import { badArgument } from '../errors.js';
 import { asBytes } from '../words.js';
 import { encodeEvents, type RouterEvent } from './events.js';
 import { explanationFrom, type RoutingExplanation } from './explanation.js';
@@ -85,7 +86,9 @@ export class SelectionService extends Closeable<'selection'> {
     const parts = { handle: this.handle(operation), args: workerArgs(worker) };
     const record = unpack(await invoke(native.selectionPutWorker, operation, parts)) as RawWorkerRecord;
     if (record.lifecycle !== 'schedulable') {
-      throw new RangeError(`${operation} worker: ${record.not_schedulable_reasons?.join('; ') ?? record.lifecycle}`);
+      throw badArgument(
+        new RangeError(`${operation} worker: ${record.not_schedulable_reasons?.join('; ') ?? record.lifecycle}`),
+      );
     }
   }
 

@@ -3,6 +3,7 @@ import { packArgs } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInstance } from '../check.js';
+import { badArgument } from '../errors.js';
 import { defined, integer, type OptionTable, optionTable } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
 
@@ -46,7 +47,7 @@ export class WorkerMetricsPublisher extends Closeable<'loadPublisher'> {
     const path = `${operation} load`;
     WORKER_LOAD.check(path, load);
     if (load.activeDecodeBlocks === undefined && load.kvUsedBlocks === undefined) {
-      throw new TypeError(`${path}: expected activeDecodeBlocks or kvUsedBlocks, got neither`);
+      throw badArgument(new TypeError(`${path}: expected activeDecodeBlocks or kvUsedBlocks, got neither`));
     }
     const handle = this.handle(operation);
     invokeSync(native.loadPublisherPublish, operation, { handle, args: packArgs(defined(load)) });

@@ -35,6 +35,45 @@ function frame(header: string, data: Uint8Array): Buffer {
   return Buffer.concat([head, text, data]);
 }
 
+/** Connects to the instance of an address. */
+export function connectTo(address: string): Socket {
+  const [host = '', port = ''] = (address.split('/')[0] as string).split(':');
+  return connect(Number(port), host);
+}
+
+export interface RawRequest {
+  readonly codec?: 'msgpack' | 'json';
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** A request as the worker reads it. The answer goes to a port of this host. */
+export function requestBytes(
+  address: string,
+  answers: number,
+  payload: Uint8Array,
+  codec: 'msgpack' | 'json' = 'msgpack',
+  metadata: Readonly<Record<string, string>> = {},
+): Buffer {
+  const path = address.slice(address.indexOf('/') + 1);
+  const id = randomUUID();
+  const info = { address: `127.0.0.1:${answers}`, subject: randomUUID(), context: id, stream_type: 'response' };
+  const control = {
+    id,
+    request_type: 'single_in',
+    response_type: 'many_out',
+    payload_codec: codec,
+    metadata,
+    connection_info: { transport: 'tcp_server', info: JSON.stringify(info) },
+  };
+  const data = frame(JSON.stringify(control), payload);
+  const [endpoint, headers] = [Buffer.from(path), Buffer.from('{}')];
+  const lengths = [Buffer.alloc(2), Buffer.alloc(2), Buffer.alloc(4)] as const;
+  lengths[0].writeUInt16BE(endpoint.length);
+  lengths[1].writeUInt16BE(headers.length);
+  lengths[2].writeUInt32BE(data.length);
+  return Buffer.concat([lengths[0], endpoint, lengths[1], headers, lengths[2], data]);
+}
+
 /**
  * A caller made of sockets, for what no client of the crates does. It listens for the response connections of its
  * requests. `react` gets each frame with its number in the connection: 0 is the worker's handshake, 1 says that the
@@ -56,6 +95,7 @@ export class RawCaller {
       let [rest, number]: [Buffer, number] = [Buffer.alloc(0), 0];
       socket
         .on('error', () => {})
+        .on('close', () => caller.#sockets.delete(socket))
         .on('data', (chunk: Buffer) => {
           const found = frames(Buffer.concat([rest, chunk]));
           rest = found.rest;
@@ -68,28 +108,12 @@ export class RawCaller {
   }
 
   /** `address`: that of an instance, `host:port/path`. Resolves when the worker has acknowledged the request. */
-  async send(address: string, request: unknown): Promise<void> {
-    const [hostPort = '', ...path] = address.split('/');
-    const [host = '', port = ''] = hostPort.split(':');
-    const id = randomUUID();
-    const { port: answers } = this.#server.address() as AddressInfo;
-    const info = { address: `127.0.0.1:${answers}`, subject: randomUUID(), context: id, stream_type: 'response' };
-    const control = {
-      id,
-      request_type: 'single_in',
-      response_type: 'many_out',
-      payload_codec: 'msgpack',
-      connection_info: { transport: 'tcp_server', info: JSON.stringify(info) },
-    };
-    const payload = frame(JSON.stringify(control), pack(request));
-    const [endpoint, headers] = [Buffer.from(path.join('/')), Buffer.from('{}')];
-    const lengths = [Buffer.alloc(2), Buffer.alloc(2), Buffer.alloc(4)] as const;
-    lengths[0].writeUInt16BE(endpoint.length);
-    lengths[1].writeUInt16BE(headers.length);
-    lengths[2].writeUInt32BE(payload.length);
-    const socket = connect(Number(port), host);
+  async send(address: string, request: unknown, { codec = 'msgpack', metadata = {} }: RawRequest = {}): Promise<void> {
+    const { port } = this.#server.address() as AddressInfo;
+    const socket = connectTo(address);
     this.#sockets.add(socket);
-    socket.write(Buffer.concat([lengths[0], endpoint, lengths[1], headers, lengths[2], payload]));
+    const payload = codec === 'json' ? Buffer.from(JSON.stringify(request)) : pack(request);
+    socket.write(requestBytes(address, port, payload, codec, metadata));
     await once(socket, 'data');
     socket.destroy();
   }

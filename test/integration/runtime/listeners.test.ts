@@ -1,40 +1,11 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { DistributedRuntime, Frontend } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
+import { kernelAddress, listening } from '../../helpers/listening.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 
 /** One of loopback's addresses that nothing uses by default. */
 const HOST = '127.0.0.7';
-const LISTENING = '0A';
-
-/** The addresses and ports, in the kernel's notation, of the TCP sockets on which this process listens. */
-function listening(): string[] {
-  const inodes = new Set<string>();
-  for (const fd of readdirSync('/proc/self/fd')) {
-    try {
-      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1];
-      if (inode !== undefined) inodes.add(inode);
-    } catch {
-      // The descriptor was closed in the meantime.
-    }
-  }
-  return ['tcp', 'tcp6'].flatMap((table) =>
-    readFileSync(`/proc/self/net/${table}`, 'utf8')
-      .split('\n')
-      .slice(1)
-      .map((line) => line.trim().split(/\s+/))
-      .filter((columns) => columns[3] === LISTENING && inodes.has(columns[9] as string))
-      .map((columns) => columns[1] as string),
-  );
-}
-
-const hex = (host: string): string =>
-  host
-    .split('.')
-    .reverse()
-    .map((byte) => Number(byte).toString(16).padStart(2, '0').toUpperCase())
-    .join('');
 
 describe('the option host', () => {
   it('is the address of every listener: requests, responses, events, status, HTTP and gRPC', async () => {
@@ -63,6 +34,6 @@ describe('the option host', () => {
     const found = listening().filter((each) => !before.includes(each));
     // Requests, responses, events, the status server, and the frontends' ports.
     expect(found.length).toBeGreaterThanOrEqual(7);
-    expect(found.map((each) => each.split(':')[0])).toEqual(found.map(() => hex(HOST)));
+    expect(found.map((each) => each.split(':')[0])).toEqual(found.map(() => kernelAddress(HOST)));
   });
 });

@@ -42,6 +42,15 @@ describe('encoded events', () => {
       /events\[0\]\.tier/,
     );
     expect(() => encodeEvents('events', [{ kind: 'cleared', workerId: -1n } as never], false)).toThrow(RangeError);
+    expect(() => encodeEvents('events', [{ kind: 'cleared', eventId: 1.5 }], false)).toThrow(
+      'events[0].eventId: expected an integer from 0 to 9007199254740991, got 1.5',
+    );
+    const wide = { ...stored, tokensHashes: [1n], blockHashes: [2n ** 64n] };
+    expect(() => encodeEvents('events', [wide], false)).toThrow(
+      'events[0].blockHashes[0]: expected a bigint from 0 to 2^64-1, got 18446744073709551616',
+    );
+    const child = { ...stored, tokensHashes: [1n], parentHash: 7 as never };
+    expect(() => encodeEvents('events', [child], false)).toThrow('events[0].parentHash: expected a bigint, got 7');
   });
 });
 
