@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import type { Native } from './native.js';
 
-const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22 and 24';
+const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22, 24 and 26';
 
 const BUNDLED =
   'the package is inside a bundle, which does not contain the binary: ' +

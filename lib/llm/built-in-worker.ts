@@ -1,5 +1,6 @@
 import type { Handle } from '../addon/native.js';
 import { checkInteger, checkObject, MAX_U32 } from '../check.js';
+import { badArgument } from '../errors.js';
 import { custom, defined, integer, oneOf, optionTable, text, variants } from '../options.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
@@ -100,7 +101,7 @@ function blockSizeOf(
   const name = `${path} engine.config.engine.block_size`;
   checkInteger(name, configured, 1, MAX_U32);
   if (wanted !== undefined && wanted !== configured)
-    throw new RangeError(`${name}: expected kvCacheBlockSize (${wanted}), got ${configured}`);
+    throw badArgument(new RangeError(`${name}: expected kvCacheBlockSize (${wanted}), got ${configured}`));
   return configured;
 }
 

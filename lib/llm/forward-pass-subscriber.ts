@@ -1,6 +1,7 @@
 import { guarded, reasonOf } from '../addon/callback.js';
 import { unpack } from '../addon/codec.js';
 import { checkFunction, checkInstance, checkInteger, checkNumber, checkObject, checkString } from '../check.js';
+import { badArgument } from '../errors.js';
 import type { Client } from '../runtime/client.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import type { Event } from '../runtime/events.js';
@@ -75,7 +76,9 @@ function metricsFrom(payload: Uint8Array): ForwardPassMetrics {
   const version = integerOf('', wire, 'version');
   checkString('worker_id', workerId);
   if (workerId.length > MAX_ID_LENGTH)
-    throw new RangeError(`worker_id: expected at most ${MAX_ID_LENGTH} characters, got ${workerId.length}`);
+    throw badArgument(
+      new RangeError(`worker_id: expected at most ${MAX_ID_LENGTH} characters, got ${workerId.length}`),
+    );
   const scheduled = workOf(wire, 'scheduled_requests');
   return {
     version,

@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf, MAX_U32 } from '../check.js';
-import { DynamoError } from '../errors.js';
+import { badArgument, DynamoError } from '../errors.js';
 import {
   boolean,
   callback,
@@ -223,7 +223,7 @@ export function frontendArgs(path: string, options: FrontendOptions): Record<str
     );
   }
   if (processor !== undefined && engine.kind !== 'workers') {
-    throw new TypeError(`${path}.processor: expected engine workers, got ${String(engine.kind)}`);
+    throw badArgument(new TypeError(`${path}.processor: expected engine workers, got ${String(engine.kind)}`));
   }
   return defined({
     ...rest,

@@ -1,6 +1,7 @@
 import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import { checkArray, checkInstance, checkObject, checkOneOf, checkString, MAX_U32, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import {
   anything,
   boolean,
@@ -173,7 +174,7 @@ export async function registerModel(endpoint: Endpoint, options: ModelOptions): 
   checkInstance('registerModel endpoint', endpoint, Endpoint);
   MODEL_OPTIONS.check(PATH, options);
   if (options.modelPath === undefined && options.modelName === undefined) {
-    throw new TypeError(`${PATH}: expected modelPath or modelName, got neither`);
+    throw badArgument(new TypeError(`${PATH}: expected modelPath or modelName, got neither`));
   }
   const { lora, router, modelPath, modelName = modelPath } = options;
   const args = packValue(

@@ -1,3 +1,4 @@
+import { badArgument } from '../errors.js';
 import { custom, integer, nested, number, type Option, type OptionTable, oneOf, optionTable } from '../options.js';
 import { KV_ROUTER_CONFIG, type KvRouterConfig, sessionSecondsRow } from '../router/config.js';
 import { policyRow, type RoutingPolicy } from '../router/policy.js';
@@ -71,7 +72,7 @@ export function checkRouter(path: string, value: unknown): asserts value is Rout
   ROUTER_OPTIONS.check(path, value);
   const { mode = 'round_robin', policy } = value;
   if (policy !== undefined && mode !== 'kv')
-    throw new TypeError(`${path}.policy: expected mode kv with a policy, got ${mode}`);
+    throw badArgument(new TypeError(`${path}.policy: expected mode kv with a policy, got ${mode}`));
 }
 
 /** The row of an option with `RouterOptions`. */

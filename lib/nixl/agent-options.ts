@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import { checkArray, checkObject, checkString, checkStringMap } from '../check.js';
-import { shown } from '../errors.js';
+import { badArgument, shown } from '../errors.js';
 import { boolean, custom, integer, milliseconds, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import { libraryOption, type NixlLibrary } from './library.js';
 import { LIMIT_ROWS, type WaitLimit } from './limit.js';
@@ -87,8 +87,10 @@ const PEER_ADDRESS: OptionTable<PeerAddress> = optionTable<PeerAddress>({
     (path, host) => {
       checkString(path, host);
       if (!isIPv4(host))
-        throw new RangeError(
-          `${path}: expected an IPv4 address such as 10.0.0.7, which is all that NIXL understands, got ${shown(host)}`,
+        throw badArgument(
+          new RangeError(
+            `${path}: expected an IPv4 address such as 10.0.0.7, which is all that NIXL understands, got ${shown(host)}`,
+          ),
         );
     },
     'text',
@@ -164,7 +166,9 @@ const isControl = (character: string): boolean => character < ' ' || character =
 export function checkAgentName(path: string, name: unknown): asserts name is string {
   checkString(path, name);
   if (name === '' || [...name].some(isControl) || SURROGATE.test(name))
-    throw new RangeError(`${path}: expected a name without control characters, got ${JSON.stringify(name)}`);
+    throw badArgument(
+      new RangeError(`${path}: expected a name without control characters, got ${JSON.stringify(name)}`),
+    );
 }
 
 /** Checks a peer's address. No address means etcd. */

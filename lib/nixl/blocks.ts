@@ -1,7 +1,7 @@
 import { arg, invoke, native } from '../addon/invoke.js';
 import type { Arg, Handle } from '../addon/native.js';
 import { checkInteger, checkOneOf, MAX_U32, wrongType } from '../check.js';
-import { ClosedError } from '../errors.js';
+import { badArgument, ClosedError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { checkedLimit, handled, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice, type MemoryType } from './memory.js';
@@ -85,7 +85,9 @@ export function transferParts(
       wrongType(`${path} ${name}`, `a block list of the agent '${agent.name}'`, list);
   }
   if (local.peer !== undefined)
-    throw new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`);
+    throw badArgument(
+      new TypeError(`${path} local: expected blocks of this agent, got blocks of '${local.peer.name}'`),
+    );
   for (const list of [local, remote]) for (const region of list.borrowed) region.assertAttached(path);
   const payload = indexPayload(path, localIndices, remoteIndices);
   const a = arg('operation', operation === 'READ' ? 0 : 1);
@@ -101,8 +103,10 @@ function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint
     if (!(list instanceof Int32Array)) wrongType(`${path} ${name}`, 'an Int32Array', list);
   }
   if (local.length !== remote.length)
-    throw new RangeError(`${path} remoteIndices: expected ${local.length} as on the local side, got ${remote.length}`);
-  if (local.length === 0) throw new RangeError(`${path} localIndices: expected at least one, got none`);
+    throw badArgument(
+      new RangeError(`${path} remoteIndices: expected ${local.length} as on the local side, got ${remote.length}`),
+    );
+  if (local.length === 0) throw badArgument(new RangeError(`${path} localIndices: expected at least one, got none`));
   const both = new Int32Array(local.length * 2);
   both.set(local);
   both.set(remote, local.length);
@@ -129,7 +133,7 @@ export function blocksOf(
   blockBytes: number | undefined,
 ): BlocksPlan {
   const runs = (Array.isArray(memory) ? memory : [memory]) as readonly (LocalMemory | RemoteMemory)[];
-  if (runs.length === 0) throw new RangeError(`${operation} memory: expected at least one run, got none`);
+  if (runs.length === 0) throw badArgument(new RangeError(`${operation} memory: expected at least one run, got none`));
   if (blockBytes !== undefined) checkInteger(`${operation} blockBytes`, blockBytes, 1, MAX_U32);
   const first = runs[0] as LocalMemory | RemoteMemory;
   const peer = first instanceof RemoteMemory ? first.peer : undefined;
@@ -154,14 +158,16 @@ export function blocksOf(
       [id, start, device] = [region.id, run instanceof MemorySlice ? run.offset : 0, region.device];
     }
     if ((run instanceof MemorySlice ? run.region.memory : run.memory) !== kind)
-      throw new TypeError(`${path}: expected ${kind} as the first, got another kind of memory`);
+      throw badArgument(new TypeError(`${path}: expected ${kind} as the first, got another kind of memory`));
     const bytes = blockBytes ?? run.bytes;
     if (bytes === 0 || run.bytes % bytes !== 0)
-      throw new RangeError(`${path}: expected a multiple of ${bytes} bytes, got ${run.bytes}`);
+      throw badArgument(new RangeError(`${path}: expected a multiple of ${bytes} bytes, got ${run.bytes}`));
     count += run.bytes / bytes;
     // A descriptor of a peer may claim any length.
     if (count > MAX_BLOCKS)
-      throw new RangeError(`${path}: expected at most ${MAX_BLOCKS} blocks in all, got ${count} of ${bytes} bytes`);
+      throw badArgument(
+        new RangeError(`${path}: expected at most ${MAX_BLOCKS} blocks in all, got ${count} of ${bytes} bytes`),
+      );
     return { id, start, device, bytes, whole: run.bytes };
   });
   const numbers = new Float64Array(count * BLOCK_FIELDS);

@@ -2,7 +2,7 @@ import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkViewBytes } from '../addon/views.js';
 import { checkInteger, checkObject, checkOneOf, wrongType } from '../check.js';
-import { NixlError } from '../errors.js';
+import { badArgument, NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { checkedLimit, handled, type WaitLimit, withinLimit } from './limit.js';
 import { pinned } from './pinned.js';
@@ -288,10 +288,13 @@ export function attachRegion(token: RegionToken): SharedRegion {
   checkOneOf(`${operation} token.kind`, token.kind, ['dynamo-node.region']);
   checkInteger(`${operation} token.id`, token.id, 1);
   if (token.process !== process.pid)
-    throw new TypeError(
-      `${operation} token: expected a token of this process, ${process.pid}, got one of process ${token.process}`,
+    throw badArgument(
+      new TypeError(
+        `${operation} token: expected a token of this process, ${process.pid}, got one of process ${token.process}`,
+      ),
     );
   const buffer = native.nixlRegionView(invokeSync(native.nixlRegionFind, operation, { a: arg('region', token.id) }));
-  if (buffer === null) throw new TypeError(`${operation} token: expected a region of allocated host memory`);
+  if (buffer === null)
+    throw badArgument(new TypeError(`${operation} token: expected a region of allocated host memory`));
   return new SharedRegion(new Uint8Array(buffer), buffer.byteLength);
 }

@@ -2,6 +2,7 @@ import { unpack } from '../addon/codec.js';
 import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import { checkInteger, checkObject, checkOneOf, checkString, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { checkedLimit, type WaitLimit } from './limit.js';
 import { checkByteRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
@@ -60,10 +61,14 @@ export class NixlPeer {
     const { agent, address, bytes, memory, device } = descriptor;
     checkString(`${path}.agent`, agent);
     if (agent !== this.name)
-      throw new TypeError(`${path}.agent: expected ${JSON.stringify(this.name)}, got ${JSON.stringify(agent)}`);
+      throw badArgument(
+        new TypeError(`${path}.agent: expected ${JSON.stringify(this.name)}, got ${JSON.stringify(agent)}`),
+      );
     checkString(`${path}.address`, address);
     if (!/^0x[0-9a-f]+$/i.test(address))
-      throw new TypeError(`${path}.address: expected hexadecimal such as 0x7f00, got ${JSON.stringify(address)}`);
+      throw badArgument(
+        new TypeError(`${path}.address: expected hexadecimal such as 0x7f00, got ${JSON.stringify(address)}`),
+      );
     checkInteger(`${path}.bytes`, bytes, 0);
     checkOneOf(`${path}.memory`, memory, MEMORY_TYPES);
     checkInteger(`${path}.device`, device, 0);

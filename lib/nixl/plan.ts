@@ -1,7 +1,7 @@
 import { arg } from '../addon/invoke.js';
 import type { Arg } from '../addon/native.js';
 import { wrongType } from '../check.js';
-import { NixlError } from '../errors.js';
+import { badArgument, NixlError } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
@@ -48,9 +48,11 @@ function checkLocal(
   if (!isLocal(local)) wrongType(pathOf(path, side, index), 'a MemoryRegion or a slice of one', local);
   const region = ownerOf(local);
   if (region.agent !== agent) {
-    throw new TypeError(
-      `${pathOf(path, side, index)}: expected a region of the agent '${agent.name}', ` +
-        `got one of another agent, '${region.agent.name}'`,
+    throw badArgument(
+      new TypeError(
+        `${pathOf(path, side, index)}: expected a region of the agent '${agent.name}', ` +
+          `got one of another agent, '${region.agent.name}'`,
+      ),
     );
   }
   if (!region.isOpen) region.assertOpen(pathOf(path, side, index));
@@ -59,9 +61,11 @@ function checkLocal(
 function peerOf(path: string, index: number, agent: NixlAgent, target: unknown): NixlPeer {
   if (target instanceof RemoteMemory) {
     if (target.peer.agent === agent) return target.peer;
-    throw new TypeError(
-      `${pathOf(path, 'remote', index)}: expected a peer of the agent '${agent.name}', ` +
-        `got one of another agent, '${target.peer.agent.name}'`,
+    throw badArgument(
+      new TypeError(
+        `${pathOf(path, 'remote', index)}: expected a peer of the agent '${agent.name}', ` +
+          `got one of another agent, '${target.peer.agent.name}'`,
+      ),
     );
   }
   if (!isLocal(target)) {
@@ -107,11 +111,15 @@ export function planOf(
   const locals = Array.isArray(local) ? (local as readonly LocalMemory[]) : undefined;
   const targets = Array.isArray(target) ? (target as readonly TransferTarget[]) : undefined;
   if ((locals === undefined) !== (targets === undefined))
-    throw new TypeError(`${path}: expected one run on both sides or a list on both sides, got one of each`);
+    throw badArgument(
+      new TypeError(`${path}: expected one run on both sides or a list on both sides, got one of each`),
+    );
   const count = locals === undefined ? 1 : locals.length;
   if (targets !== undefined && targets.length !== count)
-    throw new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`);
-  if (count === 0) throw new RangeError(`${path} local: expected at least one run, got none`);
+    throw badArgument(
+      new RangeError(`${path} remote: expected ${count} runs as on the local side, got ${targets.length}`),
+    );
+  if (count === 0) throw badArgument(new RangeError(`${path} local: expected at least one run, got none`));
   const numbers = locals === undefined ? ONE : new Float64Array(count * FIELDS);
   let peer: NixlPeer | undefined;
   let bytes = 0;
@@ -123,26 +131,32 @@ export function planOf(
     checkLocal(path, 'local', at, agent, here);
     const its = peerOf(path, at, agent, there);
     if (here.bytes !== there.bytes)
-      throw new RangeError(
-        `${pathOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`,
+      throw badArgument(
+        new RangeError(
+          `${pathOf(path, 'remote', at)}: expected ${here.bytes} bytes as on the local side, got ${there.bytes}`,
+        ),
       );
     const pair = (operation === 'READ' ? 0 : 1) + memoryOf(here) * 2 ** 8 + memoryOf(there) * 2 ** 16;
     if (peer === undefined) {
       peer = its;
       kinds = pair;
     } else if (its !== peer) {
-      throw new TypeError(
-        `${pathOf(path, 'remote', at)}: expected memory of one peer, '${peer.name}', got memory of '${its.name}'`,
+      throw badArgument(
+        new TypeError(
+          `${pathOf(path, 'remote', at)}: expected memory of one peer, '${peer.name}', got memory of '${its.name}'`,
+        ),
       );
     } else if (pair !== kinds) {
-      throw new TypeError(
-        `${path}[${index}]: expected the same kinds of memory as the first run: a transfer has one kind on each side`,
+      throw badArgument(
+        new TypeError(
+          `${path}[${index}]: expected the same kinds of memory as the first run: a transfer has one kind on each side`,
+        ),
       );
     }
     fill(numbers, index * FIELDS, here, there);
     bytes += here.bytes;
   }
-  if (bytes === 0) throw new RangeError(`${path} local: expected at least one byte, got none`);
+  if (bytes === 0) throw badArgument(new RangeError(`${path} local: expected at least one byte, got none`));
   const payload = locals === undefined ? ONE_BYTES : new Uint8Array(numbers.buffer);
   return { peer: peer as NixlPeer, kinds: arg('transferKinds', kinds), payload, bytes, runs: count };
 }

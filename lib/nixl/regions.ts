@@ -2,6 +2,7 @@ import { pack } from '../addon/codec.js';
 import { arg, type InvokeOptions, invoke, native } from '../addon/invoke.js';
 import type { Arg, Bytes, Handle } from '../addon/native.js';
 import { checkInteger, wrongType } from '../check.js';
+import { badArgument } from '../errors.js';
 import type { NixlAgent } from './agent.js';
 import { ALLOCATE_OPTIONS, type AllocateOptions, REGISTER_OPTIONS, type RegisterOptions } from './agent-options.js';
 import { invokeOptions, withinLimit } from './limit.js';
@@ -76,9 +77,11 @@ export class Regions {
     const registrations = sources.map((source, index) => registrationOf(`${operation} sources[${index}]`, source));
     const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
     if (other !== -1)
-      throw new TypeError(
-        `${operation} sources[${other}]: expected ${registrations[0]?.memory} as the first, ` +
-          `got ${registrations[other]?.memory}`,
+      throw badArgument(
+        new TypeError(
+          `${operation} sources[${other}]: expected ${registrations[0]?.memory} as the first, ` +
+            `got ${registrations[other]?.memory}`,
+        ),
       );
     return this.#register(agent, operation, registrations, options);
   }
@@ -181,7 +184,9 @@ export function regionsPayload(
       wrongType(`${path}[${index}]`, `a region of the agent '${agent.name}'`, region);
     region.assertOpen(path);
     if (region.memory !== regions[0]?.memory)
-      throw new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as the first, got ${region.memory}`);
+      throw badArgument(
+        new TypeError(`${path}[${index}]: expected ${regions[0]?.memory} as the first, got ${region.memory}`),
+      );
   }
   const ids = Float64Array.from(regions, ({ id }) => id);
   return { a: arg('memory', MEMORY_TYPES.indexOf(regions[0]?.memory ?? 'DRAM')), payload: new Uint8Array(ids.buffer) };

@@ -1,8 +1,8 @@
-import { markAsUntransferable } from 'node:worker_threads';
+import * as threads from 'node:worker_threads';
 import { native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInteger, checkObject, checkOneOf, MAX_I32, wrongType } from '../check.js';
-import { NixlError } from '../errors.js';
+import { badArgument, NixlError } from '../errors.js';
 import { boolean, custom, integer, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import type { MemoryType } from './memory.js';
 
@@ -62,7 +62,7 @@ const ADDRESS_SOURCE: OptionTable<AddressSource> = optionTable<AddressSource>({
   bytes: integer(1).about('The length of the region.').required(),
   memory: custom<AddressSource['memory']>(`one of ${ADDRESSED.join(', ')}`, (path, memory) => {
     if (memory === 'FILE')
-      throw new TypeError(`${path}: a file is registered as { path, bytes } or { fd, bytes }, got "FILE"`);
+      throw badArgument(new TypeError(`${path}: a file is registered as { path, bytes } or { fd, bytes }, got "FILE"`));
     checkOneOf(path, memory, ADDRESSED);
   })
     .about('The kind of memory.')
@@ -73,8 +73,9 @@ const ADDRESS_SOURCE: OptionTable<AddressSource> = optionTable<AddressSource>({
 
 /**
  * What can be registered. A buffer must not be shared, resizable or detached. A registered buffer cannot be transferred
- * to another thread. If it is detached in another way, such as by a BYOB read, its bytes stay until the region is
- * released, and each use of the region fails with `nixl.detached`.
+ * to another thread. Newer versions of Node.js, such as 24.21 and 26, do not detach it in any other way either. If
+ * another version does, such as by a BYOB read, its bytes stay until the region is released, and each use of the region
+ * fails with `nixl.detached`.
  */
 export type MemorySource = ArrayBuffer | Uint8Array | FileSource | DescriptorSource | AddressSource;
 
@@ -97,13 +98,21 @@ interface Hold {
   readonly handle: Handle<'nixlHold'>;
 }
 
+/**
+ * A transfer to another thread would move the memory there. Node.js has marked the buffers of native memory itself. To
+ * mark one again makes Node.js 26 abort at its end, if the buffer is still in use.
+ */
+function markAsUntransferable(buffer: ArrayBuffer): void {
+  const { isMarkedAsUntransferable: isMarked } = threads as { isMarkedAsUntransferable?: (value: object) => boolean };
+  if (isMarked?.(buffer) !== true) threads.markAsUntransferable(buffer);
+}
+
 /** One hold for each buffer: lists often have many parts of one buffer. Only the registrations keep it. */
 const holds = new WeakMap<ArrayBuffer, WeakRef<Hold>>();
 
 function holdOf(path: string, buffer: ArrayBuffer): Hold {
   const known = holds.get(buffer)?.deref();
   if (known !== undefined) return known;
-  // A transfer to another thread would move the memory there.
   markAsUntransferable(buffer);
   const held = native.nixlBufferHold(buffer);
   if (held === null)
@@ -122,11 +131,12 @@ type AnyBuffer = ArrayBufferLike & { readonly resizable?: boolean; readonly deta
 
 function ofBuffer(path: string, view: Uint8Array): Registration {
   const buffer = view.buffer as AnyBuffer;
-  if (!(buffer instanceof ArrayBuffer)) throw new TypeError(`${path}: expected an ArrayBuffer, got a shared one`);
+  if (!(buffer instanceof ArrayBuffer))
+    throw badArgument(new TypeError(`${path}: expected an ArrayBuffer, got a shared one`));
   if (buffer.resizable === true)
-    throw new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one`);
+    throw badArgument(new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one`));
   if (view.byteLength === 0)
-    throw new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`);
+    throw badArgument(new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`));
   const hold = holdOf(path, buffer);
   const address = hold.address + view.byteOffset;
   return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view, hold };
@@ -141,7 +151,8 @@ export function fileOf(path: string, source: MemorySource): FileSource | undefin
   if (typeof source !== 'object' || source === null || !isFile(source)) return undefined;
   FILE_SOURCE.check(path, source);
   const { path: file, bytes, access = 'read', create = false } = source;
-  if (create && access !== 'write') throw new TypeError(`${path}.access: expected 'write' with create, got 'read'`);
+  if (create && access !== 'write')
+    throw badArgument(new TypeError(`${path}.access: expected 'write' with create, got 'read'`));
   return { path: file, bytes, access, create };
 }
 
@@ -149,7 +160,8 @@ export function fileOf(path: string, source: MemorySource): FileSource | undefin
 export function registrationOf(path: string, source: MemorySource): Registration {
   if (source instanceof Uint8Array) return ofBuffer(path, source);
   if (source instanceof ArrayBuffer) return ofBuffer(path, new Uint8Array(source));
-  if (source instanceof SharedArrayBuffer) throw new TypeError(`${path}: expected an ArrayBuffer, got a shared one`);
+  if (source instanceof SharedArrayBuffer)
+    throw badArgument(new TypeError(`${path}: expected an ArrayBuffer, got a shared one`));
   checkObject(path, source);
   if ('fd' in source) {
     DESCRIPTOR_SOURCE.check(path, source);
@@ -160,7 +172,7 @@ export function registrationOf(path: string, source: MemorySource): Registration
   const { address, bytes, memory, device = 0, meta = '' } = source;
   if (memory === 'VRAM') checkInteger(`${path}.device`, device, 0, MAX_DEVICE);
   if (address < 0n || address + BigInt(bytes) > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new RangeError(`${path}.address: expected memory below 2^53, got ${bytes} bytes at ${address}`);
+    throw badArgument(new RangeError(`${path}.address: expected memory below 2^53, got ${bytes} bytes at ${address}`));
   }
   return { memory, address: Number(address), bytes, device, meta, owned: undefined, hold: undefined };
 }

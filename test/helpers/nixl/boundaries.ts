@@ -1,9 +1,11 @@
 import { connect } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
+import { markAsUntransferable } from 'node:worker_threads';
 import { type MemoryRegion, NixlAgent, type RemoteMemory } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { freePort } from '../runtime/cluster.js';
+import { describeUnless } from '../skipping.js';
 import { waitFor } from '../wait.js';
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, viewOf } from './library.js';
 import { resources } from './process-resources.js';
@@ -23,6 +25,16 @@ async function takeAway(bytes: Uint8Array): Promise<Uint8Array> {
   return value as Uint8Array;
 }
 
+/** Newer versions of Node.js detach no buffer that must not be transferred. */
+const refused = await (async () => {
+  const bytes = new Uint8Array(8);
+  markAsUntransferable(bytes.buffer);
+  return takeAway(bytes).then(
+    () => undefined,
+    (error: Error) => `this version of Node.js refuses it: ${error.message}`,
+  );
+})();
+
 async function borrowed(bytes: number): Promise<Uint8Array> {
   await turn();
   return new Uint8Array(new ArrayBuffer(bytes)).fill(7);
@@ -30,7 +42,21 @@ async function borrowed(bytes: number): Promise<Uint8Array> {
 
 /** What holds against the program itself, its other parts, and peers. */
 export function describeBoundaries(kind: Kind): void {
-  describe('a registered buffer that is detached', () => {
+  const detaches = refused === undefined ? 'this version of Node.js lets a read detach it' : undefined;
+  describeUnless(detaches, 'a registered buffer that a read may not detach', () => {
+    it('keeps its bytes and can be used', async () => {
+      const { a, remote, theirs } = await pairOf(kind, 8192);
+      const bytes = await borrowed(4096);
+      const region = await a.register(bytes);
+      await expect(takeAway(bytes)).rejects.toThrow(TypeError);
+      await a.write(region, remote.slice(0, 4096));
+      expect(viewOf(theirs)[4095]).toBe(7);
+      await region.release();
+      expect(bytes).toEqual(new Uint8Array(4096).fill(7));
+    });
+  });
+
+  describeUnless(refused, 'a registered buffer that is detached', () => {
     it('fails each use with nixl.detached, which names the region', async () => {
       const { a, remote, theirs } = await pairOf(kind, 8192);
       const uses: [string, (region: MemoryRegion) => Promise<unknown>][] = [

@@ -6,7 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { execute, root } from '../../helpers/project.js';
 
-const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22 and 24';
+const SUPPORTED = 'supported are Linux on x64 with glibc 2.36 or newer, and Node.js 20, 22, 24 and 26';
 
 const PRINT =
   "await import('./lib/index.ts').then(() => console.log('loaded'), (error) => console.log(error.message));";
