@@ -238,4 +238,10 @@ export { type BidirectionalHandler, type Handler, type HandlerResult, ServedEndp
 export type { ServeOptions } from './runtime/serve-options.js';
 export { closeOnSignal } from './runtime/signals.js';
 export type { NatsTls, TransportTls } from './runtime/tls.js';
-export { type HostOptions, RunningService, startService } from './sdk/host.js';
+export {
+  type ConnectedService,
+  connectService,
+  type HostOptions,
+  RunningService,
+  startService,
+} from './sdk/host.js';

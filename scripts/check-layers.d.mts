@@ -3,6 +3,7 @@ import type { SourceFile } from 'typescript';
 export interface Import {
   specifier: string;
   isType: boolean;
+  isLazy?: boolean;
 }
 
 /** The rooms of lib/, lowest first; rooms of one row may not import one another. */

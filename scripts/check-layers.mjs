@@ -107,16 +107,21 @@ export function breachOfInclude(folder, file, header) {
   return forbiddenIncludes[folder]?.test(header) ? `native/${folder}/${file}: may not include ${header}` : undefined;
 }
 
-/** The circles among files: of values, and of types if they are not allowed. `files` has the imports of each file. */
+/**
+ * The circles among files: of values, and of types if they are not allowed. `files` has the imports of each file. A
+ * lazy import closes no circle: it happens when both files are loaded.
+ */
 export function circles(files) {
   const graphOf = (accepts) =>
     new Map(
       [...files].map(([file, imports]) => [
         file,
-        imports.filter(accepts).flatMap(({ specifier }) => {
-          const target = specifier.startsWith('.') ? targetOf(file, specifier) : undefined;
-          return files.has(target) ? [target] : [];
-        }),
+        imports
+          .filter((one) => !one.isLazy && accepts(one))
+          .flatMap(({ specifier }) => {
+            const target = specifier.startsWith('.') ? targetOf(file, specifier) : undefined;
+            return files.has(target) ? [target] : [];
+          }),
       ]),
     );
   const isAllowed = (cycle) => typeCyclesAllowed.some((folder) => cycle.every((file) => file.startsWith(folder)));

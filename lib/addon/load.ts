@@ -42,10 +42,11 @@ function explain(cause: unknown): string {
 }
 
 function failure(reason: string, cause?: unknown): Error {
-  return new Error(
+  const error = new Error(
     `dynamo-node cannot load its native addon: ${reason}; ${SUPPORTED}`,
     cause === undefined ? undefined : { cause },
   );
+  return Object.assign(error, { code: 'DYN_NO_ADDON' });
 }
 
 /** The package's folder, or undefined if this file is not in it: a bundler has copied its code. */

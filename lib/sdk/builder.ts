@@ -6,6 +6,7 @@ import { type ClientsOf, type Dependency, type HookKind, Service, type ServiceLi
 import type { ServiceContext } from './service-context.js';
 import type { ServiceOptions } from './service-options.js';
 
+/** @inline */
 // biome-ignore lint/suspicious/noExplicitAny: on services of any methods.
 type Dependencies = Readonly<Record<string, Dependency<any>>>;
 
@@ -28,12 +29,14 @@ export interface BuildOptions<Deps extends Dependencies, Config, State>
   readonly implements?: readonly ServiceLike[];
 }
 
+/** @inline */
 type HandlerOf<Request, Result, Deps, Config, State> = (
   request: Request,
   service: BuiltContext<Deps, Config, State>,
   context: RequestContext,
 ) => Result;
 
+/** @inline */
 type HookOf<Deps, Config, State> = (service: BuiltContext<Deps, Config, State>) => unknown;
 
 interface BuildParts {

@@ -1,14 +1,25 @@
 import { badArgument } from '../errors.js';
 import type { RequestContext } from '../runtime/context.js';
 import { defineEndpoint, type EndpointOptions } from './endpoint-definition.js';
-import { bindClass, boundService, type HookKind, notesOf, Service, type ServiceLike, serviceOf } from './service.js';
+import {
+  bindClass,
+  boundService,
+  type Hook,
+  type HookKind,
+  notesOf,
+  Service,
+  type ServiceLike,
+  serviceOf,
+} from './service.js';
 import { constructWith } from './service-context.js';
 import type { ServiceOptions } from './service-options.js';
 
 // The compilers' output reads it when a decorated class is defined. No Node.js up to 26 has it.
 (Symbol as { metadata?: symbol }).metadata ??= Symbol.for('Symbol.metadata');
 
+/** @inline */
 type Constructor = new () => object;
+/** @inline */
 type Method = (...args: never[]) => unknown;
 
 /** Calls a method of an instance, also a private one or one of a subclass. */
@@ -16,6 +27,12 @@ const caller =
   (context: ClassMethodDecoratorContext) =>
   (self: unknown, ...args: unknown[]): unknown =>
     (context.access.get(self) as (...args: unknown[]) => unknown).apply(self, args);
+
+/** Adds an item, or puts it where a parent class has one for the same method. */
+function replace<Item>(items: Item[], item: Item, isSame: (one: Item) => boolean): void {
+  const index = items.findIndex(isSame);
+  items.splice(index === -1 ? items.length : index, 1, item);
+}
 
 /**
  * Declares a class as a service. The host of the service constructs it without arguments.
@@ -32,8 +49,21 @@ export function service(options: ServiceOptions & { readonly implements?: readon
     const create = (host: Parameters<typeof constructWith>[0]) => constructWith(host, () => new type());
     const parts = { ...notesOf('service', context), program: { kind: 'code', create } as const };
     const fulfilled = interfaces.map((one) => serviceOf(`${path} options.implements`, one));
-    bindClass(type, new Service(path, { name: type.name, ...rest }, { ...parts, interfaces: fulfilled }));
+    const made = new Service(path, { name: type.name, ...rest }, { ...parts, interfaces: fulfilled });
+    checkInterfaces(type, made);
+    bindClass(type, made);
   };
+}
+
+function checkInterfaces(type: Constructor, { name, missing }: Service): void {
+  const isMethod = (property: string): boolean =>
+    typeof (type.prototype as Record<string, unknown>)[property] === 'function';
+  const kinds = [
+    ['missing implementation(s)', missing.filter((property) => !isMethod(property))],
+    ['method(s) not decorated with @endpoint', missing.filter(isMethod)],
+  ] as const;
+  const faults = kinds.filter(([, found]) => found.length > 0).map(([kind, found]) => `${kind}: ${found.join(', ')}`);
+  if (faults.length > 0) throw badArgument(new TypeError(`${name} violates Dynamo interface - ${faults.join('; ')}`));
 }
 
 /**
@@ -49,8 +79,9 @@ export function endpoint<Input = any, Output = Input>(options: EndpointOptions<I
   ): void => {
     const call = caller(context);
     const invoke = (self: unknown, request: unknown, _: unknown, of: RequestContext) => call(self, request, of);
-    const [property, notes] = [String(context.name), notesOf('endpoint', context)];
-    notes.endpoints.push(defineEndpoint(`@endpoint ${property}`, property, options as EndpointOptions, method, invoke));
+    const property = String(context.name);
+    const defined = defineEndpoint(`@endpoint ${property}`, property, options as EndpointOptions, method, invoke);
+    replace(notesOf('endpoint', context).endpoints, defined, (one) => one.property === property);
   };
 }
 
@@ -62,7 +93,9 @@ export const api = <Input = any, Output = Input>(options: Omit<EndpointOptions<I
 const hook = (kind: HookKind, decorator: string) => () => {
   return (_: Method, context: ClassMethodDecoratorContext): void => {
     const call = caller(context);
-    notesOf(decorator, context).hooks.push({ kind, name: String(context.name), call: (self) => call(self) });
+    const name = String(context.name);
+    const isSame = (one: Hook): boolean => one.kind === kind && one.name === name;
+    replace(notesOf(decorator, context).hooks, { kind, name, call: (self) => call(self) }, isSame);
   };
 };
 

@@ -52,7 +52,9 @@ function checkEndpointName(path: string, name: string, transports: readonly Endp
   else if (!SEGMENTS.test(name)) wrongType(path, "letters, digits, '_' and '-', in segments divided by '/'", name);
 }
 
-const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+/** `embedText` is `embed_text`, `readURLNow` is `read_url_now`. */
+const snakeCase = (name: string): string =>
+  name.replace(/(?<=[a-z0-9])[A-Z]|(?<=[A-Z])[A-Z](?=[a-z])/g, (letter) => `_${letter}`).toLowerCase();
 
 const ENDPOINT_OPTIONS: OptionTable<EndpointOptions> = optionTable<EndpointOptions>({
   name: text.about('The name of the endpoint.'),

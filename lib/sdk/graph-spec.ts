@@ -1,4 +1,4 @@
-import { checkObject } from '../check.js';
+import { checkName, checkObject, wrongType } from '../check.js';
 import {
   boolean,
   custom,
@@ -12,10 +12,10 @@ import {
   stringMap,
   text,
 } from '../options.js';
-import type { RouterMode } from '../runtime/client-options.js';
 import type { EndpointTransport, HttpMethod } from './endpoint-definition.js';
 import type { ServiceProgram } from './program.js';
-import type { ServiceRole } from './service-options.js';
+import { DEPENDENCY_MODES, type DependencyMode } from './service.js';
+import { checkServiceName, type ServiceRole } from './service-options.js';
 
 /** The version of the format of a `GraphSpec`. */
 export const GRAPH_SCHEMA = 'dynamo-node.graph/v1';
@@ -34,7 +34,9 @@ export interface DependencySpec {
   readonly property: string;
   /** The service that serves it. */
   readonly service: string;
-  readonly mode: RouterMode;
+  readonly mode: DependencyMode;
+  /** Only of the mode `kv`. */
+  readonly blockSize?: number;
 }
 
 /** What one worker needs; `gpu` is 0 for none. */
@@ -63,6 +65,8 @@ export interface ServiceSpec {
   readonly resources: ResourcesSpec;
   /** The number of worker processes or pods. */
   readonly workers: number;
+  /** The port of its HTTP endpoints and probes, if it serves HTTP. */
+  readonly httpPort?: number;
   readonly image?: string;
   readonly env: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
@@ -91,14 +95,8 @@ const ENDPOINT: OptionTable<EndpointSpec> = optionTable<EndpointSpec>({
 const DEPENDENCY: OptionTable<DependencySpec> = optionTable<DependencySpec>({
   property: text.required(),
   service: text.required(),
-  mode: oneOf(
-    'round_robin',
-    'random',
-    'power_of_two_choices',
-    'least_loaded',
-    'device_aware_weighted',
-    'direct',
-  ).required(),
+  mode: oneOf(...DEPENDENCY_MODES).required(),
+  blockSize: integer(1),
 });
 
 const RESOURCES: OptionTable<ResourcesSpec> = optionTable<ResourcesSpec>({
@@ -123,6 +121,7 @@ const SERVICE: OptionTable<ServiceSpec> = optionTable<ServiceSpec>({
   dependencies: listOf(nested(DEPENDENCY)).required(),
   resources: nested(RESOURCES).required(),
   workers: integer(0).required(),
+  httpPort: integer(0, 65_535),
   image: text,
   env: stringMap.required(),
   labels: stringMap.required(),
@@ -143,4 +142,22 @@ const GRAPH: OptionTable<GraphSpec> = optionTable<GraphSpec>({
  */
 export function checkGraphSpec(path: string, value: unknown): asserts value is GraphSpec {
   GRAPH.check(path, value);
+  const { name, entry, services } = value;
+  checkServiceName(`${path}.name`, name);
+  const names = services.map((service) => service.name);
+  const checkReference = (at: string, service: string): void => {
+    if (!names.includes(service)) wrongType(at, `one of the services ${names.join(', ')}`, service);
+  };
+  checkReference(`${path}.entry`, entry);
+  services.forEach((service, index) => {
+    const at = `${path}.services[${index}]`;
+    checkServiceName(`${at}.name`, service.name);
+    checkName(`${at}.namespace`, service.namespace);
+    checkName(`${at}.component`, service.component);
+    if (names.indexOf(service.name) !== index)
+      wrongType(`${at}.name`, 'a name that no other service has', service.name);
+    if ((service.program === 'python') !== (service.python !== undefined))
+      wrongType(`${at}.python`, 'a module if and only if the program is python', service.python);
+    service.dependencies.forEach((one, of) => checkReference(`${at}.dependencies[${of}].service`, one.service));
+  });
 }

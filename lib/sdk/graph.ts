@@ -1,8 +1,9 @@
-import { checkString, wrongType } from '../check.js';
+import { wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
 import { boolean, type OptionTable, optionTable } from '../options.js';
 import { GRAPH_SCHEMA, type GraphSpec, type ServiceSpec } from './graph-spec.js';
 import { type DependsOptions, type Service, type ServiceLike, serviceOf } from './service.js';
+import { checkServiceName } from './service-options.js';
 import { parseXPyD } from './xpyd.js';
 
 /** The options of a graph. */
@@ -18,7 +19,7 @@ const GRAPH_OPTIONS: OptionTable<GraphOptions> = optionTable<GraphOptions>({
   allowCycles: boolean.about('Whether services may depend on one another in a circle.'),
 });
 
-/** Dynamo's operator takes no more. */
+/** The maximum of Dynamo's operator. */
 const MAX_SERVICES = 25;
 
 /** A fault of a graph. `reason` is stable, such as `graph.not_servable`. */
@@ -188,7 +189,7 @@ export class Graph {
  * export default graph('echo', Echo);
  */
 export function graph(name: string, entry: ServiceLike, options: GraphOptions = {}): Graph {
-  checkString('graph name', name);
+  checkServiceName('graph name', name);
   GRAPH_OPTIONS.check('graph options', options);
   return new Graph({
     name,
@@ -273,6 +274,9 @@ function check(name: string, services: readonly Service[], { mixedNamespaces = f
       fail('same_name', `expected different names of services, got ${other.name} and ${service.name}`);
     byName.set(service.name.toLowerCase(), service);
   }
+  for (const { name: one, missing } of services)
+    if (missing.length > 0)
+      fail('interface', `${one} violates Dynamo interface - missing implementation(s): ${missing.join(', ')}`);
   const planners = services.filter(({ role }) => role === 'planner').map((one) => one.name);
   if (planners.length > 1) fail('planners', `More than one planner found in the pipeline: ${planners.join(', ')}`);
   const namespaces = [...new Set(services.map(({ namespace }) => namespace))].sort();
@@ -281,7 +285,7 @@ function check(name: string, services: readonly Service[], { mixedNamespaces = f
 }
 
 function specOf(service: Service, edges: readonly Edge[], workers: number): ServiceSpec {
-  const { name, namespace, component, role, program, endpoints, options } = service;
+  const { name, namespace, component, role, program, endpoints, options, httpPort } = service;
   if (program.kind === 'abstract') throw badArgument(new TypeError(`${name}: an abstract service has no spec`));
   const { gpu = 0, ...resources } = options.resources ?? {};
   return {
@@ -301,9 +305,11 @@ function specOf(service: Service, edges: readonly Edge[], workers: number): Serv
       property,
       service: to.name,
       mode: options.mode ?? 'round_robin',
+      ...(options.blockSize === undefined ? {} : { blockSize: options.blockSize }),
     })),
     resources: { ...resources, gpu },
     workers,
+    ...(httpPort === undefined ? {} : { httpPort }),
     ...(options.image === undefined ? {} : { image: options.image }),
     env: options.env ?? {},
     labels: options.labels ?? {},

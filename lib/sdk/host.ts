@@ -1,18 +1,19 @@
-import { checkObject, isAsyncIterable } from '../check.js';
-import { badArgument } from '../errors.js';
+import { checkInstance, checkObject } from '../check.js';
+import { badArgument, ClosedError } from '../errors.js';
 import { BuiltInWorker } from '../llm/built-in-worker.js';
 import { Frontend } from '../llm/frontend.js';
 import { serveEngine } from '../llm/worker.js';
 import { custom, integer, type OptionTable, optionTable } from '../options.js';
-import type { Client } from '../runtime/client.js';
-import type { RequestOptions } from '../runtime/client-options.js';
-import type { CloseOptions } from '../runtime/close-options.js';
-import type { RequestContext } from '../runtime/context.js';
-import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
-import type { EndpointDefinition } from './endpoint-definition.js';
-import type { Graph } from './graph.js';
+import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
+import { DistributedRuntime } from '../runtime/distributed-runtime.js';
+import type { ClientOf } from './client.js';
+import { Graph } from './graph.js';
+import { Clients } from './host/clients.js';
+import { startCode } from './host/code.js';
+import { workerAddress } from './host/http.js';
+import type { Started } from './host/started.js';
 import { validate } from './schema.js';
-import { type DependsOptions, type Hook, type HookKind, type Service, type ServiceLike, serviceOf } from './service.js';
+import { type DependsOptions, type Service, type ServiceLike, serviceOf } from './service.js';
 import type { ServiceContext } from './service-context.js';
 
 /** How a service is run. */
@@ -21,6 +22,8 @@ export interface HostOptions {
   readonly worker?: number;
   /** The configuration of the service, before the check by its schema. @default {} */
   readonly config?: Readonly<Record<string, unknown>>;
+  /** The port of its HTTP server, 0 for any. @default $DYNAMO_PORT, else that of the service, plus `worker` */
+  readonly httpPort?: number;
 }
 
 const HOST_OPTIONS: OptionTable<HostOptions> = optionTable<HostOptions>({
@@ -28,9 +31,13 @@ const HOST_OPTIONS: OptionTable<HostOptions> = optionTable<HostOptions>({
   config: custom<Readonly<Record<string, unknown>>>('an object', checkObject).about(
     'The configuration of the service.',
   ),
+  httpPort: integer(0, 65_535).about('The port of its HTTP server, 0 for any.'),
 });
 
-type Closeable = { close(options?: CloseOptions): Promise<void> };
+/** The port of a frontend that names none. */
+const FRONTEND_PORT = 8000;
+
+const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(0);
 
 /** A worker of a service in this process. Made by `startService`. */
 export class RunningService implements AsyncDisposable {
@@ -42,17 +49,28 @@ export class RunningService implements AsyncDisposable {
   /** @internal */
   constructor(
     readonly service: Service,
-    /** The address for HTTP clients, if it is a frontend. */
+    /** The address for HTTP clients, if it is a frontend or has endpoints with the transport `http`. */
     readonly url: string | undefined,
-    ended: Promise<void>,
+    ended: Promise<void> | undefined,
     end: (options: CloseOptions) => Promise<void>,
   ) {
-    this.ended = ended;
-    this.#end = end;
+    let closed = (): void => {};
+    const isClosed = new Promise<void>((resolve) => {
+      closed = resolve;
+    });
+    this.ended = Promise.race(ended === undefined ? [isClosed] : [isClosed, ended]);
+    this.ended.catch(() => {});
+    this.#end = (options) => end(options).finally(closed);
   }
 
-  /** Completes the requests in flight, runs the shutdown hooks, and leaves the runtime open. Idempotent. */
-  close(options: CloseOptions = {}): Promise<void> {
+  /**
+   * Completes the requests in flight, aborts the signal of the service, runs the shutdown hooks, and leaves the runtime
+   * open. Idempotent.
+   *
+   * @throws what a shutdown hook throws, after all of them have run
+   */
+  async close(options: CloseOptions = {}): Promise<void> {
+    CLOSE_OPTIONS.check('service.close options', options);
     this.#closing ??= this.#end(options);
     return this.#closing;
   }
@@ -63,12 +81,13 @@ export class RunningService implements AsyncDisposable {
 }
 
 /**
- * Runs one worker of a service of a graph in this process, on a runtime. It is ready when the promise resolves.
+ * Runs one worker of a service of a graph in this process, on its own runtime. It is ready when the promise resolves;
+ * then `/health` of the runtime's status server says so.
  *
  * @param service the service, its class or its name
  * @throws GraphError for a faulty graph, TypeError for a service that TypeScript cannot run
  * @throws DynamoError `DYN_INVALID_REQUEST` for a configuration that its schema refuses
- * @throws what the start of the service throws
+ * @throws what the start of the service throws; then nothing of it is served
  */
 export async function startService(
   runtime: DistributedRuntime,
@@ -76,163 +95,131 @@ export async function startService(
   service: ServiceLike | string,
   options: HostOptions = {},
 ): Promise<RunningService> {
+  checkInstance('startService runtime', runtime, DistributedRuntime);
+  checkInstance('startService graph', graph, Graph);
   HOST_OPTIONS.check('startService options', options);
   const wanted =
-    typeof service === 'string' ? graph.service(service) : graph.service(serviceOf('service', service).name);
-  const { worker = 0, config = {} } = options;
-  const shutdown = new AbortController();
+    typeof service === 'string'
+      ? graph.service(service)
+      : graph.service(serviceOf('startService service', service).name);
+  const { worker = 0, config = {}, httpPort } = options;
   const { name, namespace, component, options: declared } = wanted;
-  const context: ServiceContext = {
-    service: name,
-    namespace,
-    component,
-    worker,
-    config: declared.config === undefined ? config : await validate(`${name} config`, declared.config, config),
-    runtime,
-    signal: shutdown.signal,
-    clients: await clientsOf(runtime, graph, wanted),
-  };
-  return starters[wanted.program.kind](wanted as never, context, shutdown);
+  const checked = declared.config === undefined ? config : await validate(`${name} config`, declared.config, config);
+  const clients = await Clients.connect(runtime, graph, wanted);
+  const ending = new AbortController();
+  const { signal } = ending;
+  const context = { service: name, namespace, component, worker, config: checked, runtime, signal };
+  try {
+    const started = await starters[wanted.program.kind](
+      wanted as never,
+      { ...context, clients: clients.byProperty },
+      httpPort,
+    );
+    setHealthy(runtime, true);
+    return new RunningService(wanted, started.url, started.ended, async (how) => {
+      setHealthy(runtime, false);
+      try {
+        await started.close(how);
+        ending.abort();
+        await started.shutdown?.();
+      } finally {
+        ending.abort();
+        await clients.close();
+      }
+    });
+  } catch (error) {
+    ending.abort();
+    await clients.close();
+    throw error;
+  }
 }
 
-const forever = new Promise<void>(() => {});
+/** The client of a service for code that is no service itself. */
+export interface ConnectedService<Methods> extends AsyncDisposable {
+  readonly client: ClientOf<Methods>;
+  /** Ends the background tasks of the client. */
+  close(): Promise<void>;
+}
+
+/**
+ * Connects code that is no service itself, such as a web application, to a service of the same deployment.
+ *
+ * @throws TypeError for what is no service
+ *
+ * @example
+ * import { connectService, DistributedRuntime } from 'dynamo-node';
+ * import { defineService } from 'dynamo-node/sdk';
+ *
+ * const Words = defineService('Words').endpoint('split', async (text: string) => text.split(' '));
+ *
+ * const runtime = await DistributedRuntime.create({ discovery: { kind: 'file' }, host: '127.0.0.1' });
+ * await using words = await connectService(runtime, Words);
+ * console.log(await words.client.split('moved in blocks'));
+ */
+export async function connectService<Methods>(
+  runtime: DistributedRuntime,
+  service: ServiceLike<Methods>,
+  options: DependsOptions = {},
+): Promise<ConnectedService<Methods>> {
+  checkInstance('connectService runtime', runtime, DistributedRuntime);
+  const { client, close } = await Clients.connectTo(runtime, serviceOf('connectService service', service), options);
+  return { client: client as ClientOf<Methods>, close, [Symbol.asyncDispose]: close };
+}
+
+/** A runtime that was closed before its service has no health. */
+function setHealthy(runtime: DistributedRuntime, isHealthy: boolean): void {
+  try {
+    runtime.setHealthy(isHealthy);
+  } catch (error) {
+    if (!(error instanceof ClosedError)) throw error;
+  }
+}
+
+async function ready<Served extends Started & { readonly ready: Promise<unknown> }>(served: Served): Promise<Served> {
+  try {
+    await served.ready;
+    return served;
+  } catch (error) {
+    await served.close({}).catch(() => {});
+    throw error;
+  }
+}
 
 type Starter<Kind extends Service['program']['kind']> = (
   service: Service & { readonly program: Extract<Service['program'], { kind: Kind }> },
   context: ServiceContext,
-  shutdown: AbortController,
-) => Promise<RunningService>;
+  httpPort: number | undefined,
+) => Promise<Started>;
 
 const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> } = {
-  async code(service, context, shutdown) {
-    const self = await service.program.create(context);
-    await runHooks(service, 'start', self, context);
-    const served: Closeable[] = [];
-    const closeAll = async (options: CloseOptions): Promise<void> => {
-      await Promise.all(served.map((one) => one.close(options)));
-      shutdown.abort();
-      await runHooks(service, 'shutdown', self, context);
-    };
-    try {
-      for (const endpoint of service.endpoints)
-        if (endpoint.transports.includes('dynamo')) served.push(await serve(endpoint, self, context));
-    } catch (error) {
-      await closeAll({}).catch(() => {});
-      throw error;
-    }
-    return new RunningService(service, undefined, forever, closeAll);
+  code: startCode,
+
+  async engine({ program }, context) {
+    const { engine, ...options } = await program.create(context);
+    const { runtime, namespace, component } = context;
+    const served = await serveEngine(runtime.endpoint(`${namespace}.${component}.generate`), engine, options);
+    return ready(served);
   },
 
-  async engine(service, context, shutdown) {
-    const { engine, ...options } = await service.program.create(context);
-    const served = await serveEngine(addressOf(context, 'generate'), engine, options);
-    await served.ready;
-    return running(service, served, shutdown);
+  async builtIn({ program }, context) {
+    const { runtime, namespace, component } = context;
+    const engine = await program.create(context);
+    const worker = await BuiltInWorker.start(runtime, `${namespace}.${component}.generate`, engine);
+    return ready(worker);
   },
 
-  async builtIn(service, context, shutdown) {
-    const engine = await service.program.create(context);
-    const path = `${context.namespace}.${context.component}.generate`;
-    const worker = await BuiltInWorker.start(context.runtime, path, engine);
-    await worker.ready;
-    return running(service, worker, shutdown);
-  },
-
-  async frontend(service, context, shutdown) {
-    const frontend = await Frontend.start(context.runtime, await service.program.create(context));
-    await frontend.ready;
-    return running(service, frontend, shutdown, frontend.url);
+  async frontend({ program }, context, httpPort) {
+    const { host, port = FRONTEND_PORT, ...options } = await program.create(context);
+    const address = workerAddress(context.service, { host, port }, context.worker, httpPort);
+    const listening = { port: address.port, ...(address.host === undefined ? {} : { host: address.host }) };
+    return ready(await Frontend.start(context.runtime, { ...options, ...listening }));
   },
 
   async python({ name }) {
-    throw badArgument(
-      new TypeError(`service ${name}: a program of Python runs in a process of its own, not in this one`),
-    );
+    throw badArgument(new TypeError(`service ${name}: a program of Python runs in its own process, not in this one`));
   },
 
   async abstract({ name }) {
     throw badArgument(new TypeError(`service ${name}: expected an implementation, got an abstract service`));
   },
 };
-
-function running(
-  service: Service,
-  served: Closeable & { readonly ended: Promise<void> },
-  shutdown: AbortController,
-  url?: string,
-): RunningService {
-  return new RunningService(service, url, served.ended, async (options) => {
-    shutdown.abort();
-    await served.close(options);
-  });
-}
-
-async function runHooks(service: Service, kind: HookKind, self: unknown, context: ServiceContext): Promise<void> {
-  const hooks: readonly Hook[] = service.hooks.filter((hook) => hook.kind === kind);
-  for (const hook of hooks) await hook.call(self, context);
-}
-
-const addressOf = ({ runtime, namespace, component }: ServiceContext, endpoint: string) =>
-  runtime.endpoint(`${namespace}.${component}.${endpoint}`);
-
-/** Without a schema the method is the handler, so a call costs nothing more. */
-function serve(endpoint: EndpointDefinition, self: unknown, context: ServiceContext): Promise<Closeable> {
-  const { input, call, stream, name, concurrency } = endpoint;
-  const path = `${context.service}.${name} request`;
-  const answer = (request: unknown, of: RequestContext): unknown => call(self, request, context, of);
-  const checked = async (request: unknown, of: RequestContext): Promise<unknown> =>
-    answer(input === undefined ? request : await validate(path, input, request), of);
-  async function* checkedStream(request: unknown, of: RequestContext): AsyncGenerator<unknown> {
-    const items = await checked(request, of);
-    if (isAsyncIterable(items)) yield* items;
-    else yield* items as Iterable<unknown>;
-  }
-  const handler = input === undefined ? answer : stream ? checkedStream : checked;
-  return addressOf(context, name).serve(handler as never, concurrency === undefined ? {} : { concurrency });
-}
-
-async function clientsOf(
-  runtime: DistributedRuntime,
-  graph: Graph,
-  service: Service,
-): Promise<Readonly<Record<string, unknown>>> {
-  const clients = graph
-    .dependenciesOf(service)
-    .map(async ({ property, to, options }) => [property, await clientOf(runtime, to, options)] as const);
-  return Object.fromEntries(await Promise.all(clients));
-}
-
-/** The client of a service: a call for each endpoint. An unknown name throws an error that lists the known ones. */
-async function clientOf(runtime: DistributedRuntime, to: Service, options: DependsOptions): Promise<unknown> {
-  const callable = to.endpoints.filter(({ transports }) => transports.includes('dynamo'));
-  const known = callable.map(({ property }) => property);
-  const calls = await Promise.all(
-    callable.map(async ({ property, name, stream }) => {
-      const client = await runtime.endpoint(`${to.namespace}.${to.component}.${name}`).client(options);
-      return [property, callsOf(client, stream)] as const;
-    }),
-  );
-  const unknown = new Proxy(Object.prototype, {
-    get(target, property) {
-      if (typeof property === 'symbol' || property === 'then' || property in target)
-        return Reflect.get(target, property) as unknown;
-      throw new TypeError(
-        `No Dynamo endpoint '${property}' found on service '${to.name}'. Available endpoints: [${known.join(', ')}]`,
-      );
-    },
-  });
-  return Object.freeze(Object.assign(Object.create(unknown) as object, Object.fromEntries(calls)));
-}
-
-function callsOf(client: Client<unknown, unknown>, stream: boolean): unknown {
-  const call = (stream ? client.generate : client.unary).bind(client) as (
-    request: unknown,
-    options?: RequestOptions,
-  ) => unknown;
-  return Object.assign((request: unknown, options?: RequestOptions) => call(request, options), {
-    direct: (instanceId: bigint, request: unknown, options: RequestOptions = {}) =>
-      call(request, { ...options, instanceId }),
-    instances: () => client.instances(),
-    waitForInstances: client.waitForInstances.bind(client),
-  });
-}

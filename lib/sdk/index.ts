@@ -1,5 +1,14 @@
 export { type BuildOptions, type BuiltContext, defineService, type ServiceBuilder } from './builder.js';
 export type { ClientOf, EndpointCalls, EndpointClient, EndpointMethod, StreamClient, UnaryClient } from './client.js';
+export {
+  applyConfig,
+  argumentsOf,
+  type GraphConfig,
+  mergeConfig,
+  type ServiceConfig,
+} from './config.js';
+export { checkConfig } from './config-check.js';
+export { ConfigError, type ConfigPath, type ConfigSource, type Section } from './config-source.js';
 export { api, endpoint, liveness, onShutdown, onStart, readiness, service, serviceInterface } from './decorators.js';
 export type { EndpointDefinition, EndpointOptions, EndpointTransport, HttpMethod } from './endpoint-definition.js';
 export { type Graph, GraphError, type GraphOptions, graph } from './graph.js';
@@ -13,14 +22,24 @@ export {
   type ResourcesSpec,
   type ServiceSpec,
 } from './graph-spec.js';
-export type { EngineToServe, ServiceProgram } from './program.js';
-export { builtInService, engineService, frontendService, type PythonOptions, pythonService } from './programs.js';
+export { parseOverrides } from './overrides.js';
+export type { EngineToServe, MadeProgram, ServiceProgram } from './program.js';
+export {
+  builtInService,
+  type EngineMethods,
+  engineService,
+  frontendService,
+  type PythonOptions,
+  pythonService,
+} from './programs.js';
 export type { Schema, SchemaIssue, SchemaResult } from './schema.js';
 export {
   type ClientsOf,
   type Dependency,
+  type DependencyMode,
   type DependsOptions,
   depends,
+  type FieldDecorator,
   type Hook,
   type HookKind,
   type Service,

@@ -1,12 +1,15 @@
 import { checkFunction } from '../check.js';
 import type { BuiltInEngine } from '../llm/built-in-worker.js';
 import type { HttpFrontendOptions } from '../llm/frontend-options.js';
+import type { LLMEngineOutput, PreprocessedRequest } from '../llm/protocol.js';
 import { listOf, type OptionTable, optionTable, text } from '../options.js';
+import { defineEndpoint } from './endpoint-definition.js';
 import type { EngineToServe, ServiceProgram } from './program.js';
 import { Service } from './service.js';
 import type { ServiceContext } from './service-context.js';
-import type { ServiceOptions, ServiceRole } from './service-options.js';
+import type { ServiceOptions } from './service-options.js';
 
+/** @inline */
 type Made<T> = T | ((context: ServiceContext) => T | Promise<T>);
 
 /** The program of Python that `pythonService` runs. */
@@ -21,16 +24,29 @@ const PYTHON: OptionTable<PythonOptions> = optionTable<PythonOptions>({
   args: listOf(text).about('The arguments of the module.'),
 });
 
+/** The endpoint of an engine, for services that call it with tokens instead of a frontend. */
+export interface EngineMethods {
+  /** Generates tokens for a prompt of tokens. */
+  generate(request: PreprocessedRequest): AsyncIterable<LLMEngineOutput>;
+}
+
+const GENERATE = defineEndpoint('generate', 'generate', { stream: true }, undefined, () => {
+  throw new Error('an engine answers itself');
+});
+
 const make = <T>(made: Made<T>): ((context: ServiceContext) => T | Promise<T>) =>
   typeof made === 'function' ? (made as (context: ServiceContext) => T | Promise<T>) : () => made;
 
-const named = (
+const named = <Methods = Record<never, never>>(
   path: string,
   name: string,
-  role: ServiceRole,
   options: ServiceOptions,
   program: ServiceProgram,
-): Service<Record<never, never>> => new Service(`${path} ${name}`, { role, ...options, name }, { program });
+): Service<Methods> => {
+  const { role = program.kind === 'frontend' ? 'frontend' : 'worker' } = options;
+  const isEngine = role === 'worker' || role === 'prefill' || role === 'decode';
+  return new Service(`${path} ${name}`, { ...options, role, name }, { program, endpoints: isEngine ? [GENERATE] : [] });
+};
 
 /**
  * The OpenAI-compatible HTTP frontend as a service.
@@ -41,15 +57,12 @@ const named = (
  * import { engineService, frontendService, graph } from 'dynamo-node/sdk';
  *
  * const Frontend = frontendService('Frontend', { port: 8000 });
- * const Worker = engineService('Worker', async () => ({
- *   engine: new (await import('./engine.js')).MyEngine(),
- *   modelPath: './my-model',
- * }));
+ * const Worker = engineService('Worker', () => ({ engine, modelPath: './my-model' }));
  *
  * export default graph('chat', Frontend).with(Worker);
  */
 export function frontendService(name: string, frontend: Made<HttpFrontendOptions> = {}, options: ServiceOptions = {}) {
-  return named('frontendService', name, 'frontend', options, { kind: 'frontend', create: make(frontend) });
+  return named('frontendService', name, options, { kind: 'frontend', create: make(frontend) });
 }
 
 /**
@@ -63,12 +76,12 @@ export function engineService(
   options: ServiceOptions = {},
 ) {
   checkFunction(`engineService ${name}`, engine);
-  return named('engineService', name, 'worker', options, { kind: 'engine', create: engine });
+  return named<EngineMethods>('engineService', name, options, { kind: 'engine', create: engine });
 }
 
 /** An engine of Dynamo's own, `echo` or `mocker`, as a service behind the frontend. */
 export function builtInService(name: string, engine: Made<BuiltInEngine>, options: ServiceOptions = {}) {
-  return named('builtInService', name, 'worker', options, { kind: 'builtIn', create: make(engine) });
+  return named<EngineMethods>('builtInService', name, options, { kind: 'builtIn', create: make(engine) });
 }
 
 /**
@@ -88,5 +101,5 @@ export function builtInService(name: string, engine: Made<BuiltInEngine>, option
 export function pythonService(name: string, python: PythonOptions, options: ServiceOptions = {}) {
   PYTHON.check(`pythonService ${name}`, python);
   const { module, args = [] } = python;
-  return named('pythonService', name, 'worker', options, { kind: 'python', module, args });
+  return named<EngineMethods>('pythonService', name, options, { kind: 'python', module, args });
 }

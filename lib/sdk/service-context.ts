@@ -10,7 +10,7 @@ export interface ServiceContext<Config = unknown> {
   /** The service's configuration, after the check by its schema. */
   readonly config: Config;
   readonly runtime: DistributedRuntime;
-  /** Aborted when the service begins to shut down. */
+  /** Aborted when the service has answered its last request, before its shutdown hooks run. */
   readonly signal: AbortSignal;
   /** The clients of its dependencies by their property. One that the graph does not link is missing. */
   readonly clients: Readonly<Record<string, unknown>>;

@@ -36,12 +36,20 @@ export interface ServiceOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** The schema of its configuration. @default any object */
   readonly config?: Schema;
+  /**
+   * The port of its HTTP endpoints and probes; 0 for any free one. Each further worker takes the next port. The
+   * variable `DYNAMO_PORT` replaces it. @default 8000 if it has an endpoint with the transport `http`, else none
+   */
+  readonly httpPort?: number;
+  /** The address on which HTTP is served. The variable `DYNAMO_HOST` replaces it. @default '127.0.0.1' */
+  readonly httpHost?: string;
 }
 
 const NAME = /^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$/;
 const MAX_NAME_CHARACTERS = 63;
 
-function checkServiceName(path: string, name: unknown): void {
+/** The rule for the names of services and graphs. They become parts of names in Kubernetes and of paths. */
+export function checkServiceName(path: string, name: unknown): asserts name is string {
   if (typeof name !== 'string' || !NAME.test(name) || name.length > MAX_NAME_CHARACTERS)
     wrongType(path, `letters, digits and hyphens, at most ${MAX_NAME_CHARACTERS}, no hyphen at an end`, name);
 }
@@ -69,7 +77,8 @@ function checkSchema(path: string, value: unknown): void {
 /** @internal */
 export const schemaRow = custom<Schema>('a Standard Schema', checkSchema);
 
-const RESOURCES: OptionTable<Resources> = optionTable<Resources>({
+/** @internal */
+export const RESOURCES: OptionTable<Resources> = optionTable<Resources>({
   cpu: matching("a CPU amount like '3' or '300m'", /^\d+m?$/).about('Cores, or thousandths of one (Kubernetes).'),
   memory: matching("a memory amount like '10Gi' or '1024Mi'", /^\d+(Ki|Mi|Gi|Ti|Pi|Ei|K|M|G|T|P|E)?$/).about(
     'Bytes with a unit (Kubernetes).',
@@ -89,4 +98,6 @@ export const SERVICE_OPTIONS: OptionTable<ServiceOptions> = optionTable<ServiceO
   env: stringMap.about('Environment variables of its workers.'),
   labels: stringMap.about('Labels of its pods.'),
   config: schemaRow.about('The schema of its configuration.'),
+  httpPort: integer(0, 65_535).about('The port of its HTTP endpoints.'),
+  httpHost: text.about('The address on which HTTP is served.'),
 });

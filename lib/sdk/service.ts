@@ -1,6 +1,6 @@
 import { wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
-import { type OptionTable, oneOf, optionTable } from '../options.js';
+import { integer, type OptionTable, oneOf, optionTable } from '../options.js';
 import type { RouterMode } from '../runtime/client-options.js';
 import type { ClientOf } from './client.js';
 import type { EndpointDefinition } from './endpoint-definition.js';
@@ -15,9 +15,11 @@ export type HookKind = 'start' | 'shutdown' | 'liveness' | 'readiness';
 export interface Hook {
   readonly kind: HookKind;
   readonly name: string;
+  /** Runs it. `self`: what the service's `create` returned. */
   readonly call: (self: unknown, service: ServiceContext) => unknown;
 }
 
+/** @inline */
 // biome-ignore lint/suspicious/noExplicitAny: on a service of any methods.
 type AnyDependency = Dependency<any>;
 
@@ -25,11 +27,14 @@ type AnyDependency = Dependency<any>;
 export interface ServiceParts {
   readonly program: ServiceProgram;
   readonly endpoints?: readonly EndpointDefinition[];
+  /** By the property that holds the client. */
   readonly dependencies?: Readonly<Record<string, AnyDependency>>;
   readonly hooks?: readonly Hook[];
   /** The abstract services that it fulfils. */
   readonly interfaces?: readonly Service[];
 }
+
+const DEFAULT_HTTP_PORT = 8000;
 
 declare const methods: unique symbol;
 
@@ -77,8 +82,21 @@ export class Service<Methods = any> {
       throw badArgument(new TypeError(`${path}: expected endpoints with different names, got two named '${double}'`));
   }
 
+  /** The port of its HTTP endpoints and probes, before that of a variable; undefined if it serves no HTTP. */
+  get httpPort(): number | undefined {
+    const hasHttp = this.endpoints.some(({ transports }) => transports.includes('http'));
+    return this.options.httpPort ?? (hasHttp ? DEFAULT_HTTP_PORT : undefined);
+  }
+
   get isAbstract(): boolean {
     return this.program.kind === 'abstract';
+  }
+
+  /** The names of endpoints that its interfaces have and it does not. */
+  get missing(): readonly string[] {
+    const own = this.endpoints.map(({ property }) => property);
+    const wanted = this.interfaces.flatMap((one) => [...one.endpoints.map(({ property }) => property), ...one.missing]);
+    return [...new Set(wanted)].filter((property) => !own.includes(property));
   }
 
   /** Whether it fulfils an abstract service, itself or through one of its interfaces. */
@@ -87,11 +105,9 @@ export class Service<Methods = any> {
   }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a class with any constructor.
-type AnyClass<T> = abstract new (...args: any[]) => T;
-
 /** A service, or its class. */
-export type ServiceLike<Methods = unknown> = Service<Methods> | AnyClass<Methods>;
+// biome-ignore lint/suspicious/noExplicitAny: a class with any constructor.
+export type ServiceLike<Methods = unknown> = Service<Methods> | (abstract new (...args: any[]) => Methods);
 
 /** A service, its class, or a function that returns one of them if it is only declared later. */
 export type ServiceTarget<Methods> = ServiceLike<Methods> | (() => ServiceLike<Methods>);
@@ -117,25 +133,60 @@ export function serviceOf(path: string, value: unknown): Service {
   return boundService(value) ?? wrongType(path, 'a service, or a class with @service', value);
 }
 
+/** How an instance of a dependency is selected. `kv`: the one that has most blocks of the prompt. */
+export type DependencyMode = RouterMode | 'kv';
+
+/** @internal */
+export const DEPENDENCY_MODES = [
+  'round_robin',
+  'random',
+  'power_of_two_choices',
+  'least_loaded',
+  'device_aware_weighted',
+  'direct',
+  'kv',
+] as const;
+
 /** How a service calls another one. */
 export interface DependsOptions {
-  /** How an instance is selected. @default 'round_robin' */
-  readonly mode?: RouterMode;
+  /** @default 'round_robin' */
+  readonly mode?: DependencyMode;
+  /** Tokens in a block of the workers' KV cache. Required by the mode `kv`, for which requests have `token_ids`. */
+  readonly blockSize?: number;
 }
 
 const DEPENDS_OPTIONS: OptionTable<DependsOptions> = optionTable<DependsOptions>({
-  mode: oneOf('round_robin', 'random', 'power_of_two_choices', 'least_loaded', 'device_aware_weighted', 'direct').about(
-    'How an instance is selected.',
-  ),
+  mode: oneOf(...DEPENDENCY_MODES).about('How an instance is selected.'),
+  blockSize: integer(1).about("Tokens in a block of the workers' KV cache, for the mode kv."),
 });
 
-/** Needs a service, and gives its client. Made by `depends`. A decorator of a field, or a value for `defineService`. */
-export interface Dependency<Methods> {
-  (value: undefined, context: ClassFieldDecoratorContext<object, ClientOf<Methods>>): () => ClientOf<Methods>;
+/**
+ * What a dependency says of the service that it needs.
+ * @inline
+ */
+interface DependencyParts<Methods> {
   readonly options: DependsOptions;
   /** The service that it needs. Not known before all modules of the graph are loaded. */
   target(): Service<Methods>;
 }
+
+/** Decorates a field of one type. */
+export type FieldDecorator<Value> = (
+  value: undefined,
+  context: ClassFieldDecoratorContext<object, Value>,
+) => () => Value;
+
+/**
+ * Needs a service, and gives its client. Made by `depends`. A decorator of a field, or a value for `defineService`.
+ *
+ * The field may be optional, for graphs that do not link it.
+ *
+ * It is an intersection because TypeScript infers nothing from a generic call that returns a function, as `depends`
+ * would be in the options of `defineService`.
+ */
+export type Dependency<Methods> = FieldDecorator<ClientOf<Methods>> &
+  FieldDecorator<ClientOf<Methods> | undefined> &
+  DependencyParts<Methods>;
 
 /** The types of the clients of some dependencies. */
 export type ClientsOf<Dependencies> = {
@@ -154,16 +205,26 @@ export interface Notes {
   readonly hooks: Hook[];
 }
 
-/** The notes of the class that a decorator belongs to. */
+const none: Notes = { dependencies: {}, endpoints: [], hooks: [] };
+
+/**
+ * The notes of the class that a decorator belongs to. They begin with those of the parent class.
+ *
+ * @throws TypeError for a decorator of the older kind, or on a static member
+ */
 export function notesOf(decorator: string, context: DecoratorContext | undefined): Notes {
+  const fail = (message: string): never => {
+    throw badArgument(new TypeError(`@${decorator}: ${message}`));
+  };
   if (typeof context !== 'object' || context.metadata === undefined)
-    throw badArgument(
-      new TypeError(
-        `@${decorator}: expected a standard decorator; remove experimentalDecorators from the compiler options`,
-      ),
-    );
+    return fail('expected a standard decorator; remove experimentalDecorators from the compiler options');
+  if (context.kind !== 'class' && context.static)
+    fail(`expected a member of instances, got static ${String(context.name)}`);
   const metadata = context.metadata as { [NOTES]?: Notes };
-  if (!Object.hasOwn(metadata, NOTES)) metadata[NOTES] = { dependencies: {}, endpoints: [], hooks: [] };
+  if (!Object.hasOwn(metadata, NOTES)) {
+    const { dependencies, endpoints, hooks } = metadata[NOTES] ?? none;
+    metadata[NOTES] = { dependencies: { ...dependencies }, endpoints: [...endpoints], hooks: [...hooks] };
+  }
   return metadata[NOTES] as Notes;
 }
 
@@ -199,15 +260,17 @@ const isThunk = (target: unknown): target is () => unknown =>
  */
 export function depends<Methods>(target: ServiceTarget<Methods>, options: DependsOptions = {}): Dependency<Methods> {
   DEPENDS_OPTIONS.check('depends options', options);
+  if ((options.mode === 'kv') !== (options.blockSize !== undefined))
+    wrongType('depends options.blockSize', 'a number if and only if the mode is kv', options.blockSize);
   if (!isThunk(target)) serviceOf('depends', target);
-  const decorate = (_: undefined, context: ClassFieldDecoratorContext<object, ClientOf<Methods>>) => {
+  const decorate = (_: undefined, context: DecoratorContext): (() => unknown) => {
     const property = String(context.name);
     notesOf('depends', context).dependencies[property] = dependency;
-    return () => contextOfConstruction()?.clients[property] as ClientOf<Methods>;
+    return () => contextOfConstruction()?.clients[property];
   };
-  const dependency: Dependency<Methods> = Object.assign(decorate, {
+  const dependency = Object.assign(decorate as FieldDecorator<ClientOf<Methods>>, {
     options,
     target: () => serviceOf('depends', isThunk(target) ? target() : target) as Service<Methods>,
-  });
+  }) as Dependency<Methods>;
   return dependency;
 }

@@ -38,3 +38,5 @@ export function testRuntime(options: RuntimeOptions = {}): Promise<DistributedRu
 export function mockNixl(knobs: MockKnobs = {}): NixlLibrary {
   return loadNixl({ mode: 'mock', mock: knobs });
 }
+
+export { RunningGraph, type StartGraphOptions, startGraph } from './start-graph.js';

@@ -51,16 +51,17 @@ function importOf(node) {
   if (ts.isImportDeclaration(node)) return [node.moduleSpecifier, onlyTypes(node.importClause)];
   if (ts.isExportDeclaration(node) && node.moduleSpecifier) return [node.moduleSpecifier, onlyTypeExports(node)];
   if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) return [node.argument.literal, true];
-  if (ts.isCallExpression(node) && isLoad(node)) return [node.arguments[0], false];
+  if (ts.isCallExpression(node) && isLoad(node))
+    return [node.arguments[0], false, node.expression.kind === ts.SyntaxKind.ImportKeyword];
   return undefined;
 }
 
-/** Every import of a parsed file: static, dynamic, of a type, or by `require`. */
+/** Every import of a parsed file: static, of a type, by `require`, or lazy: by `import()`. */
 export function importsOf(source) {
   const found = [];
   walk(source, (node) => {
-    const [specifier, isType] = importOf(node) ?? [];
-    if (specifier && ts.isStringLiteralLike(specifier)) found.push({ specifier: specifier.text, isType });
+    const [specifier, isType, isLazy = false] = importOf(node) ?? [];
+    if (specifier && ts.isStringLiteralLike(specifier)) found.push({ specifier: specifier.text, isType, isLazy });
   });
   return found;
 }

@@ -12,6 +12,7 @@ import {
 const parse = (code: string) => ts.createSourceFile('planted.ts', code, ts.ScriptTarget.Latest, true);
 
 const value = (specifier: string) => ({ specifier, isType: false });
+const lazy = (specifier: string) => ({ specifier, isType: false, isLazy: true });
 const type = (specifier: string) => ({ specifier, isType: true });
 
 describe('the dependency rule', () => {
@@ -107,6 +108,14 @@ describe('circles', () => {
       ['lib/kvbm/d.ts', [value('./c.js')]],
     ]);
     expect(circles(files)).toEqual(['a circle of imports: lib/kvbm/c.ts, lib/nixl/a.ts, lib/nixl/b.ts']);
+  });
+
+  it('are not closed by a lazy import', () => {
+    const files = new Map([
+      ['lib/cli/a.ts', [lazy('./b.js')]],
+      ['lib/cli/b.ts', [type('./a.js'), value('./a.js')]],
+    ]);
+    expect(circles(files)).toEqual([]);
   });
 
   it('are found among types, except in nixl', () => {

@@ -56,7 +56,7 @@ export class Upper {
 
   @endpoint()
   async *generate(text: string) {
-    for await (const word of this.splitter.split(text)) yield word.toUpperCase();
+    for await (const word of this.splitter.split(text, { attempts: 3 })) yield word.toUpperCase();
   }
 }
 

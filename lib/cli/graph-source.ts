@@ -1,0 +1,54 @@
+import { resolve } from 'node:path';
+
+import { readConfig } from '../deploy/config-file.js';
+import { type LoadedGraph, loadGraph } from '../deploy/load-graph.js';
+import { applyConfig } from '../sdk/config.js';
+import { checkConfig } from '../sdk/config-check.js';
+import type { GraphSpec } from '../sdk/graph-spec.js';
+import { type CommandIo, usageError } from './command.js';
+import { note } from './output.js';
+
+/** A graph of the command line with its configuration. */
+export interface ConfiguredGraph {
+  readonly loaded: LoadedGraph;
+  readonly spec: GraphSpec;
+}
+
+/**
+ * Loads a graph, and applies a configuration file and overrides.
+ *
+ * @throws DeployError as `loadGraph`, ConfigError as `readConfig` and `checkConfig`
+ */
+export async function configuredGraph(
+  target: string,
+  file: string | undefined,
+  overrides: readonly string[],
+  io: CommandIo,
+): Promise<ConfiguredGraph> {
+  const loaded = await loadGraph(target, io.cwd);
+  const config = await readConfig({
+    services: loaded.graph.services.map(({ name }) => name),
+    file: file === undefined ? undefined : resolve(io.cwd, file),
+    overrides,
+    env: io.env,
+    warn: (message) => note(io, `warning: ${message}`),
+  });
+  await checkConfig(loaded.graph, config);
+  return { loaded, spec: applyConfig(loaded.graph.toJSON(), config) };
+}
+
+/**
+ * Reads `KEY=VALUE` flags. A flag without `=` sets the value of the key `''`, if that is allowed.
+ *
+ * @throws CliError `E_USAGE` for one without `=` or without a key
+ */
+export function pairsOf(flag: string, values: readonly string[] = [], allowsBare = false): Record<string, string> {
+  return Object.fromEntries(
+    values.map((value) => {
+      const at = value.indexOf('=');
+      if (at === -1 && allowsBare) return ['', value];
+      if (at < 1) throw usageError(`${flag}: expected KEY=VALUE, got '${value}'`);
+      return [value.slice(0, at), value.slice(at + 1)];
+    }),
+  );
+}

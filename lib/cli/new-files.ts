@@ -1,0 +1,137 @@
+/** What the files of a new project name. */
+export interface ProjectNames {
+  /** The name of the package and of the graph. */
+  readonly name: string;
+  /** What package.json names as `dynamo-node`. */
+  readonly dependency: string;
+}
+
+/** Versions with which the project was tried. Vite 8 leaves decorators in its output, which then do not run. */
+const DEVELOPMENT = {
+  '@types/node': '^20.19.0',
+  tsx: '^4.20.0',
+  typescript: '^5.9.0 || ^6.0.0',
+  vite: '^7.3.0',
+  vitest: '^4.1.0',
+} as const;
+
+/** The files of a new project by their paths. */
+export function projectFiles(names: ProjectNames): Readonly<Record<string, string>> {
+  return {
+    'package.json': packageJson(names),
+    'tsconfig.json': TSCONFIG,
+    'worker.ts': WORKER,
+    'graph.ts': graphFile(names),
+    'graph.test.ts': TEST,
+    'README.md': readme(names),
+    '.gitignore': 'node_modules/\ndist/\n.env\n',
+  };
+}
+
+const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
+
+const packageJson = ({ name, dependency }: ProjectNames): string =>
+  json({
+    name,
+    version: '0.1.0',
+    private: true,
+    type: 'module',
+    engines: { node: '>=20.3' },
+    dynamo: { graph: 'graph.ts' },
+    scripts: { start: 'dynamo serve .', test: 'tsc --noEmit && vitest run', build: 'dynamo build .' },
+    dependencies: { 'dynamo-node': dependency },
+    devDependencies: DEVELOPMENT,
+  });
+
+const TSCONFIG = json({
+  compilerOptions: {
+    target: 'ES2022',
+    lib: ['ES2023', 'ESNext.Disposable', 'ESNext.Decorators'],
+    module: 'NodeNext',
+    moduleResolution: 'NodeNext',
+    types: ['node'],
+    strict: true,
+    skipLibCheck: true,
+    verbatimModuleSyntax: true,
+    outDir: 'dist',
+  },
+  include: ['*.ts'],
+});
+
+const WORKER = `import { endpoint, service } from 'dynamo-node/sdk';
+
+/** What a client asks for. */
+export interface Question {
+  readonly text: string;
+}
+
+/** Answers word by word. Replace the loop by your model. */
+@service()
+export class Worker {
+  @endpoint()
+  async *generate(question: Question): AsyncGenerator<string> {
+    for (const word of question.text.split(' ')) yield word.toUpperCase();
+  }
+}
+`;
+
+const graphFile = ({
+  name,
+}: ProjectNames): string => `import { type ClientOf, depends, endpoint, graph, service } from 'dynamo-node/sdk';
+import { type Question, Worker } from './worker.js';
+
+/** Receives the requests of clients, and lets a worker answer them. */
+@service()
+export class Frontend {
+  @depends(Worker) readonly worker!: ClientOf<Worker>;
+
+  @endpoint()
+  async *chat(question: Question): AsyncGenerator<string> {
+    yield* this.worker.generate(question);
+  }
+}
+
+export default graph('${name}', Frontend);
+`;
+
+const TEST = `import { startService } from 'dynamo-node';
+import { testRuntime } from 'dynamo-node/testing';
+import { expect, it } from 'vitest';
+import graph, { Frontend } from './graph.js';
+import { Worker } from './worker.js';
+
+it('answers through both services', async () => {
+  await using runtime = await testRuntime();
+  await using _worker = await startService(runtime, graph, Worker);
+  await using _frontend = await startService(runtime, graph, Frontend);
+  const client = await runtime.endpoint<{ text: string }, string>('dynamo.frontend.chat').client();
+  await client.waitForInstances();
+
+  const words: string[] = [];
+  for await (const word of await client.generate({ text: 'hello dynamo' })) words.push(word);
+
+  expect(words).toEqual(['HELLO', 'DYNAMO']);
+  await client.close();
+});
+`;
+
+const readme = ({ name }: ProjectNames): string => `# ${name}
+
+A graph of two services in TypeScript, on NVIDIA Dynamo.
+
+| File | Content |
+| --- | --- |
+| \`graph.ts\` | The frontend and the graph |
+| \`worker.ts\` | The worker that answers |
+| \`graph.test.ts\` | A test of both, in one process |
+
+\`\`\`sh
+npm install
+npm test                     # checks the types and runs the test
+npm start                    # runs each service in its own process
+npx dynamo graph .           # shows the services
+npx dynamo serve . --Worker.ServiceArgs.workers=2
+npx dynamo build .           # packages the graph
+npx dynamo doctor            # what this machine has and lacks
+\`\`\`
+`;

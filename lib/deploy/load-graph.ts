@@ -1,0 +1,175 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { Graph, graph } from '../sdk/graph.js';
+import { boundService, Service } from '../sdk/service.js';
+import { DeployError } from './deploy-error.js';
+
+/** A graph and the module that it came from. */
+export interface LoadedGraph {
+  readonly graph: Graph;
+  /** The absolute path of its module. */
+  readonly file: string;
+  /** The name of the export that was asked for. Undefined if the module decides. */
+  readonly exportName: string | undefined;
+  /** The file URL of the loader that its module needs, for `node --import`. Undefined for JavaScript. */
+  readonly loader: string | undefined;
+}
+
+/** What `loadGraph` finds without running the module. */
+export type GraphModule = Omit<LoadedGraph, 'graph'>;
+
+const TYPESCRIPT = ['.ts', '.mts', '.cts'];
+const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs'];
+
+const notFound = (path: string, message: string, hint?: string): DeployError =>
+  new DeployError('E_GRAPH_NOT_FOUND', message, { exitCode: 66, path, ...(hint === undefined ? {} : { hint }) });
+
+const bad = (path: string, message: string, cause?: unknown): DeployError =>
+  new DeployError('E_BAD_GRAPH', message, { exitCode: 65, path, ...(cause === undefined ? {} : { cause }) });
+
+/** Divides `file.ts:Export`. A colon inside a folder name or after a drive letter divides nothing. */
+function divide(target: string): [path: string, exportName: string | undefined] {
+  const [, path, exportName] = /^(.+):([A-Za-z_$][\w$]*)$/.exec(target) ?? [];
+  return path === undefined ? [target, undefined] : [path, exportName];
+}
+
+/** The module of a folder: what its package.json names in `dynamo.graph`, else `graph.ts` or `graph.js`. */
+function moduleOf(folder: string): string {
+  const manifest = join(folder, 'package.json');
+  if (existsSync(manifest)) {
+    let content: { dynamo?: { graph?: unknown } };
+    try {
+      content = JSON.parse(readFileSync(manifest, 'utf8')) as typeof content;
+    } catch (cause) {
+      throw bad(manifest, `${manifest}: expected JSON (${(cause as Error).message})`, cause);
+    }
+    const named = content.dynamo?.graph;
+    if (named !== undefined && typeof named !== 'string')
+      throw bad(manifest, `${manifest} dynamo.graph: expected a path, got ${JSON.stringify(named)}`);
+    if (named !== undefined) return resolve(folder, named);
+  }
+  const found = EXTENSIONS.map((extension) => join(folder, `graph${extension}`)).find((file) => existsSync(file));
+  if (found !== undefined) return found;
+  throw notFound(
+    folder,
+    `${folder} has no graph: expected "dynamo": {"graph": "FILE"} in its package.json, or a file graph.ts or graph.js`,
+  );
+}
+
+/** The loader of TypeScript that a project has installed, as a URL. */
+function typescriptLoader(file: string): string {
+  for (const from of [file, import.meta.url]) {
+    try {
+      return pathToFileURL(createRequire(from).resolve('tsx')).href;
+    } catch {
+      // Not installed there.
+    }
+  }
+  throw new DeployError('E_NO_TYPESCRIPT', `${file}: Node.js cannot run its decorators without tsx`, {
+    exitCode: 65,
+    path: file,
+    hint: 'Install it in the project: npm install --save-dev tsx. Or name the compiled .js file.',
+  });
+}
+
+/**
+ * Finds the module of a graph. `target` is as for `loadGraph`.
+ *
+ * @throws DeployError `E_GRAPH_NOT_FOUND` (66), `E_BAD_GRAPH` (65), or `E_NO_TYPESCRIPT` (65) if tsx is missing
+ */
+export function findGraph(target: string, cwd: string): GraphModule {
+  const [path, exportName] = existsSync(resolve(cwd, target)) ? [target, undefined] : divide(target);
+  const given = resolve(cwd, path);
+  const stats = statSync(given, { throwIfNoEntry: false });
+  if (stats === undefined) throw notFound(given, `${given}: no such file or folder`);
+  const file = stats.isDirectory() ? moduleOf(given) : given;
+  if (!existsSync(file)) throw notFound(file, `${file}: no such file, but ${join(given, 'package.json')} names it`);
+  const isTypeScript = TYPESCRIPT.includes(extname(file));
+  return { file, exportName, loader: isTypeScript ? typescriptLoader(file) : undefined };
+}
+
+/** Whether `node --import tsx` started this process. The loader must not be registered twice. */
+const isLoaderRunning = (): boolean => process.execArgv.some((argument) => argument.includes('tsx'));
+
+/** A graph of this or another copy of the package. */
+const isGraph = (value: unknown): value is Graph =>
+  value instanceof Graph ||
+  (typeof value === 'object' && value !== null && 'dependenciesOf' in value && 'toMermaid' in value);
+
+const serviceIn = (value: unknown): Service | undefined => (value instanceof Service ? value : boundService(value));
+
+/** The service that no other one depends on. */
+function rootOf(file: string, services: readonly (readonly [name: string, service: Service])[]): Service {
+  const all = [...new Map(services.map(([name, service]) => [service, name]))];
+  const needed = new Set(
+    all.flatMap(([service]) => [...service.dependencies.values()].map((dependency) => dependency.target() as Service)),
+  );
+  const roots = all.filter(([service]) => !needed.has(service));
+  const [root, another] = roots;
+  if (root === undefined) throw bad(file, `No root service found in module '${file}'`);
+  if (another === undefined) return root[0];
+  const names = roots.map(([, name]) => name);
+  throw bad(
+    file,
+    `Multiple root services found in module '${file}': [${names.join(', ')}]. ` +
+      `Please specify which service to use with '${file}:<service_name>'`,
+  );
+}
+
+/** The graph that a module exports: under `exportName`, else by default, else the only one, else that of its root. */
+function graphOf(file: string, exportName: string | undefined, exports: Readonly<Record<string, unknown>>): Graph {
+  const asGraph = (value: unknown): Graph | undefined => {
+    if (isGraph(value)) return value;
+    const service = serviceIn(value);
+    return service === undefined ? undefined : graph(service.name, service);
+  };
+  if (exportName !== undefined) {
+    if (!(exportName in exports))
+      throw bad(file, `${file} has no export '${exportName}'; it has ${Object.keys(exports).join(', ') || 'none'}`);
+    const found = asGraph(exports[exportName]);
+    if (found === undefined) throw bad(file, `${file}:${exportName}: expected a graph or a service`);
+    return found;
+  }
+  const byDefault = asGraph(exports['default']);
+  if (byDefault !== undefined) return byDefault;
+  const graphs = Object.entries(exports).filter(([, value]) => isGraph(value));
+  if (graphs.length > 1) {
+    const names = graphs.map(([name]) => name).join(', ');
+    throw bad(file, `${file} exports several graphs: ${names}. Select one with '${file}:NAME'`);
+  }
+  if (graphs[0] !== undefined) return graphs[0][1] as Graph;
+  const services = Object.entries(exports).flatMap(([name, value]) => {
+    const service = serviceIn(value);
+    return service === undefined ? [] : [[name, service] as const];
+  });
+  const root = rootOf(file, services);
+  return graph(root.name, root);
+}
+
+/**
+ * Loads and validates a graph.
+ *
+ * @param target a module (`graph.ts`, `dist/graph.js`), with the name of an export if it has several
+ *   (`graph.ts:Staging`), or a folder with `"dynamo": {"graph": FILE}` in its package.json or with a `graph.ts`
+ * @param cwd the folder that a relative target is meant from
+ * @throws DeployError `E_GRAPH_NOT_FOUND` (66), `E_BAD_GRAPH` (65), or `E_NO_TYPESCRIPT` (65) if tsx is missing
+ * @throws GraphError for a graph that is not valid
+ */
+export async function loadGraph(target: string, cwd: string): Promise<LoadedGraph> {
+  const module = findGraph(target, cwd);
+  const { file, exportName, loader } = module;
+  if (loader !== undefined && !isLoaderRunning()) await import(loader);
+  let exports: Record<string, unknown>;
+  try {
+    exports = (await import(pathToFileURL(file).href)) as Record<string, unknown>;
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw bad(file, `${basename(dirname(file))}/${basename(file)} cannot be loaded: ${message}`, cause);
+  }
+  const found = graphOf(file, exportName, exports);
+  found.toJSON();
+  return { ...module, graph: found };
+}

@@ -1,0 +1,257 @@
+import type { Server } from 'node:net';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import type { RuntimeOptions } from '../../runtime/config.js';
+import type { GraphSpec } from '../../sdk/graph-spec.js';
+import { DeployError } from '../deploy-error.js';
+import type { GraphModule } from '../load-graph.js';
+import { type ControlRequest, startControl } from './control.js';
+import { type DiscoverySettings, runtimeOptionsOf } from './discovery-settings.js';
+import { GpuAllocator } from './gpu-allocator.js';
+import { gpuInventory } from './gpu-inventory.js';
+import { InstanceWatch } from './instance-watch.js';
+import { LogFile } from './log-file.js';
+import { LogOutput } from './log-output.js';
+import type { ManagedWorker, WorkerIdentity } from './managed-worker.js';
+import { outerPid } from './process-id.js';
+import { DEFAULT_RESTARTS, type RestartPolicy } from './restart-policy.js';
+import { RunFolder, type RunState, runsFolder, type WorkerStatus } from './run-folder.js';
+import { parseScale } from './scale-plan.js';
+import { spawnerOf } from './spawn-worker.js';
+import { Supervisor } from './supervisor.js';
+import type { WorkerMetrics } from './worker-messages.js';
+import type { WorkerState } from './worker-state.js';
+
+/** How a graph runs on this machine. */
+export interface LocalGraphOptions extends DiscoverySettings {
+  readonly module: GraphModule;
+  /** With the values of the configuration. */
+  readonly spec: GraphSpec;
+  /** The name of its run folder. @default the name of the graph */
+  readonly name?: string | undefined;
+  readonly env: NodeJS.ProcessEnv;
+  /** The process that the user started. @default this one */
+  readonly pid?: number | undefined;
+  /** The words before the command of each worker. @default none */
+  readonly prefix?: readonly string[];
+  /** Where HTTP servers listen. @default what the services say */
+  readonly httpHost?: string | undefined;
+  readonly httpPort?: number | undefined;
+  /** @default the folder `logs` of the run folder */
+  readonly logDir?: string | undefined;
+  /** How long a worker may drain. @default 30000 */
+  readonly graceMs?: number | undefined;
+  /** How long a worker may start. @default 600000 */
+  readonly startTimeoutMs?: number | undefined;
+  readonly restarts?: Partial<RestartPolicy>;
+  readonly allowGpuOversubscribe?: boolean | undefined;
+  /** Where the lines of the workers go. */
+  readonly out: Writable;
+  /** The text before each line of a worker. @default `[Service#0] ` */
+  readonly prefixOf?: (worker: WorkerIdentity) => string;
+  /** Takes what happens to the workers, in words. */
+  readonly note: (message: string) => void;
+}
+
+const GRACE_MS = 30_000;
+const START_TIMEOUT_MS = 600_000;
+const LAST_LINES_MS = 1000;
+
+/** A graph that runs on this machine, one process a worker. */
+export class LocalGraph {
+  readonly #options: LocalGraphOptions;
+  readonly #folder: RunFolder;
+  readonly #supervisor: Supervisor;
+  readonly #output: LogOutput;
+  readonly #watch: InstanceWatch;
+  readonly #logs = new Map<string, LogFile>();
+  /** By the name of a worker. */
+  readonly #metrics = new Map<string, WorkerMetrics>();
+  readonly #copies = new Set<Promise<void>>();
+  readonly #startedAt = new Date().toISOString();
+  #control: Server | undefined;
+  #phase: RunState['phase'] = 'starting';
+  #isStateDirty = false;
+  #isClosed = false;
+
+  private constructor(options: LocalGraphOptions, folder: RunFolder, runtime: RuntimeOptions, gpus: GpuAllocator) {
+    this.#options = options;
+    this.#folder = folder;
+    this.#watch = new InstanceWatch(runtime);
+    this.#output = new LogOutput(options.out, () => void this.drain());
+    const { module, spec, env, prefix = [], httpHost, httpPort, restarts } = options;
+    const spawn = spawnerOf({
+      module,
+      spec,
+      runtime,
+      folder,
+      watch: this.#watch,
+      env,
+      prefix,
+      ...(httpHost === undefined ? {} : { httpHost }),
+      ...(httpPort === undefined ? {} : { httpPort }),
+      onMetrics: ({ service, number }, metrics) => void this.#metrics.set(`${service}#${number}`, metrics),
+      onOutput: (worker, stream) => this.#copy(worker, stream),
+    });
+    this.#supervisor = new Supervisor({
+      spec,
+      policy: {
+        restarts: { ...DEFAULT_RESTARTS, ...restarts },
+        startTimeoutMs: options.startTimeoutMs ?? START_TIMEOUT_MS,
+        graceMs: options.graceMs ?? GRACE_MS,
+      },
+      gpus,
+      spawn,
+      onChange: (worker, before) => this.#changed(worker, before),
+    });
+  }
+
+  /**
+   * Takes the run folder of a graph. Nothing runs yet.
+   *
+   * @throws DeployError `E_ALREADY_RUNNING`, `E_RUN_FOLDER` (73) or `E_DISCOVERY` (64)
+   */
+  static async create(options: LocalGraphOptions): Promise<LocalGraph> {
+    const { spec, env, note, allowGpuOversubscribe, name = spec.name } = options;
+    runtimeOptionsOf(options, env, '.');
+    const needsGpu = spec.services.some(({ resources }) => resources.gpu > 0);
+    const gpus = new GpuAllocator(needsGpu ? await gpuInventory(env) : [], allowGpuOversubscribe, note);
+    const folder = RunFolder.take(runsFolder(env), name);
+    return new LocalGraph(options, folder, runtimeOptionsOf(options, env, folder.discovery), gpus);
+  }
+
+  /** Settles when all workers have ended. Rejects if a service has lost all its workers. */
+  get ended(): Promise<void> {
+    return this.#supervisor.ended;
+  }
+
+  /**
+   * Starts all workers.
+   *
+   * @throws DeployError for a worker that does not start, or for too few GPUs
+   */
+  async start(): Promise<void> {
+    this.#writeState();
+    this.#control = await startControl(this.#folder.socket, (request) => this.#answer(request));
+    await this.#supervisor.start();
+    if (this.#phase === 'starting') this.#phase = 'ready';
+    this.#writeState();
+  }
+
+  /** Ends all workers in order. */
+  drain(): Promise<void> {
+    this.#phase = 'draining';
+    this.#writeState();
+    return this.#supervisor.drain();
+  }
+
+  /** Asks all workers for their metrics, which are then in `state`. */
+  measure(): void {
+    for (const { process } of this.#supervisor.workers) process?.measure();
+  }
+
+  /** Ends all processes at once. */
+  kill(): void {
+    this.#supervisor.kill();
+  }
+
+  /** Releases the run folder, when all workers have ended. Their logs stay. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#control?.close();
+    await this.#watch.close();
+    // A process that left the group of its worker, or a reader that has stopped, may hold a stream open.
+    await Promise.race([
+      Promise.all(this.#copies),
+      new Promise((resolve) => setTimeout(resolve, LAST_LINES_MS).unref()),
+    ]);
+    for (const log of this.#logs.values()) log.close();
+    this.#folder.release();
+  }
+
+  get state(): RunState {
+    const { module, spec, name = spec.name, pid } = this.#options;
+    const services = spec.services.map((service) => ({
+      name: service.name,
+      workers: this.#supervisor.workers
+        .filter(({ identity }) => identity.service === service.name)
+        .map((worker) => this.#statusOf(worker)),
+    }));
+    const supervisor = this.#folder.owner;
+    return {
+      schema: 'dynamo-node.run/v1',
+      graph: name,
+      pid: pid ?? supervisor.pid,
+      supervisor,
+      file: module.file,
+      startedAt: this.#startedAt,
+      phase: this.#phase,
+      urls: services.flatMap(({ workers }) => workers.flatMap(({ url }) => url ?? [])),
+      services,
+    };
+  }
+
+  async #answer(request: ControlRequest): Promise<RunState> {
+    if (request.command === 'scale') await this.#supervisor.scale(parseScale(this.#options.spec, request.words));
+    else if (request.command === 'stop') void this.drain();
+    else if (request.command === 'kill') {
+      void this.drain();
+      this.kill();
+    } else if (request.command !== 'status')
+      throw new DeployError('E_CONTROL', 'expected one of status, scale, stop, kill', { exitCode: 64 });
+    return this.state;
+  }
+
+  #logOf({ service, number }: WorkerIdentity): string {
+    return join(this.#options.logDir ?? this.#folder.logs, `${service}-${number}.log`);
+  }
+
+  #copy(worker: WorkerIdentity, stream: Readable): void {
+    const path = this.#logOf(worker);
+    const file = this.#logs.get(path) ?? new LogFile(path, this.#options.note);
+    this.#logs.set(path, file);
+    const { prefixOf = ({ service, number }) => `[${service}#${number}] ` } = this.#options;
+    const copied = this.#output.copy(stream, prefixOf(worker), file);
+    this.#copies.add(copied);
+    void copied.then(() => this.#copies.delete(copied));
+  }
+
+  #statusOf({ identity, name, state, process, gpus }: ManagedWorker): WorkerStatus {
+    const { phase, restarts, url, reason } = state;
+    const metrics = this.#metrics.get(name);
+    return {
+      number: identity.number,
+      phase,
+      ...(process?.pid === undefined ? {} : { pid: outerPid(process.pid) }),
+      restarts,
+      ...(url === undefined ? {} : { url }),
+      ...(gpus.ids.length === 0 ? {} : { gpus: gpus.ids }),
+      ...(metrics === undefined ? {} : { metrics }),
+      ...(reason === undefined ? {} : { reason }),
+      log: this.#logOf(identity),
+    };
+  }
+
+  #changed(worker: ManagedWorker, before: WorkerState): void {
+    const { note } = this.#options;
+    const { phase, url, reason } = worker.state;
+    if (phase !== before.phase) {
+      if (phase === 'ready') note(`${worker.name} is ready${url === undefined ? '' : ` at ${url}`}`);
+      if (phase === 'backing-off') note(`${worker.name} crashed: ${reason}; it starts again soon`);
+      if (phase === 'failed') note(`${worker.name} failed: ${reason}; its log is ${this.#logOf(worker.identity)}`);
+    }
+    if (this.#isStateDirty) return;
+    this.#isStateDirty = true;
+    setImmediate(() => this.#writeState());
+  }
+
+  #writeState(): void {
+    this.#isStateDirty = false;
+    if (this.#isClosed) return;
+    try {
+      this.#folder.writeState(this.state);
+    } catch {
+      // A full disk: `dynamo ps` still gets the state by the socket.
+    }
+  }
+}

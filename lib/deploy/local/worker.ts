@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DistributedRuntime } from '../../runtime/distributed-runtime.js';
+import type { RunningService } from '../../sdk/host.js';
+import type { Service } from '../../sdk/service.js';
+import { loadGraph } from '../load-graph.js';
+import type { FromWorker, ToWorker } from './worker-messages.js';
+import { metricsFrom } from './worker-metrics.js';
+import { readWorkerSpec } from './worker-spec.js';
+
+// One worker of a service, started by the supervisor: node worker.js SPEC_FILE.
+
+const [specFile = ''] = process.argv.slice(2);
+const spec = readWorkerSpec(specFile);
+
+let runtime: DistributedRuntime | undefined;
+let running: RunningService | undefined;
+let isDraining = false;
+
+const report = (message: FromWorker): Promise<void> =>
+  new Promise((resolve) => {
+    if (!process.connected) return resolve();
+    process.send?.(message, () => resolve());
+  });
+
+async function fail(error: unknown): Promise<never> {
+  console.error(error);
+  await report({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
+  process.exit(1);
+}
+
+/** No new caller finds this worker, while it still serves. */
+async function leaveDiscovery({ namespace, component, endpoints, program }: Service): Promise<void> {
+  const names = endpoints.filter(({ transports }) => transports.includes('dynamo')).map(({ name }) => name);
+  for (const name of program.kind === 'code' ? names : ['generate'])
+    await runtime?.endpoint(`${namespace}.${component}.${name}`).unregister();
+}
+
+async function drain(timeoutMs: number, lingerMs: number): Promise<void> {
+  if (isDraining) return;
+  isDraining = true;
+  try {
+    if (running !== undefined && lingerMs > 0) {
+      await leaveDiscovery(running.service).catch(() => {});
+      await sleep(lingerMs);
+    }
+    await running?.close({ timeoutMs: Math.max(1, timeoutMs - lingerMs) });
+    await runtime?.close();
+    process.exit(0);
+  } catch (error) {
+    await fail(error);
+  }
+}
+
+/** The metrics of the runtime. Those of a frontend are only on its own server. */
+async function measure(): Promise<void> {
+  if (runtime === undefined || isDraining) return;
+  const { url, service } = running ?? {};
+  const own = runtime.metricsText();
+  const isFrontend = url !== undefined && service?.program.kind === 'frontend';
+  const text = isFrontend ? `${own}\n${await (await fetch(`${url}/metrics`)).text()}` : own;
+  await report({ type: 'metrics', metrics: metricsFrom(text) });
+}
+
+const released = new Promise<void>((resolve) => {
+  process.on('message', (message: ToWorker) => {
+    if (message.type === 'start') resolve();
+    if (message.type === 'measure') void measure().catch(() => {});
+    if (message.type === 'drain') void drain(message.timeoutMs, message.lingerMs);
+  });
+});
+
+const GRACE_MS = 30_000;
+
+// The supervisor is gone: nothing may outlive it.
+process.on('disconnect', () => process.exit(1));
+process.stdin
+  .on('end', () => process.exit(1))
+  .on('error', () => process.exit(1))
+  .resume();
+process.on('SIGTERM', () => void drain(GRACE_MS, 0));
+process.on('uncaughtExceptionMonitor', (error) => void report({ type: 'failed', message: error.message }));
+
+try {
+  const { graph: file, exportName, service, worker, config } = spec;
+  const [{ graph }, host, { DistributedRuntime }] = await Promise.all([
+    loadGraph(exportName === undefined ? file : `${file}:${exportName}`, process.cwd()),
+    import('../../sdk/host.js'),
+    import('../../runtime/distributed-runtime.js'),
+  ]);
+  runtime = await DistributedRuntime.create(spec.runtime);
+  await released;
+  running = await host.startService(runtime, graph, service, { worker, config });
+  await report({ type: 'ready', url: running.url });
+  await running.ended;
+  if (!isDraining) await fail(new Error(`service ${service} has ended`));
+} catch (error) {
+  if (!isDraining) await fail(error);
+}

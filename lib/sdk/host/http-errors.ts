@@ -1,0 +1,50 @@
+import { DynamoError, type ErrorClass, failureFrom } from '../../errors.js';
+
+/** Upstream's statuses. Source: `dynamo-llm` `http/service/error.rs`. */
+const STATUSES: Readonly<Record<ErrorClass, number>> = {
+  InvalidRequest: 400,
+  Unauthenticated: 401,
+  PermissionDenied: 403,
+  NotFound: 404,
+  Conflict: 409,
+  PayloadTooLarge: 413,
+  UnsupportedMedia: 415,
+  RateLimited: 429,
+  CapacityExhausted: 529,
+  Cancelled: 499,
+  Unavailable: 503,
+  BackendProtocol: 502,
+  DeadlineExceeded: 504,
+  NotImplemented: 501,
+  Internal: 500,
+};
+
+/** What a client of HTTP gets for an error. */
+export interface HttpFailure {
+  readonly status: number;
+  readonly body: { readonly error: { readonly code: string; readonly reason?: string; readonly message: string } };
+}
+
+/**
+ * The status and the body for what a handler has thrown. Only the message of a `DynamoError` and of a refused argument
+ * leaves the process: any other may have details that are not for users. It becomes a warning of the process.
+ */
+export function httpFailureOf(path: string, thrown: unknown): HttpFailure {
+  const { class: name, message, reason } = failureFrom(thrown);
+  const error = new DynamoError(name as ErrorClass, message, reason === undefined ? {} : { reason });
+  const isInternal = error.class === 'Internal' && !DynamoError.is(thrown);
+  if (isInternal) {
+    const detail = thrown instanceof Error ? thrown.stack : undefined;
+    process.emitWarning(`${path} failed: ${message}`, { code: 'DYN_HTTP_HANDLER', ...(detail && { detail }) });
+  }
+  return {
+    status: STATUSES[error.class],
+    body: {
+      error: {
+        code: error.code,
+        ...(error.reason === '' ? {} : { reason: error.reason }),
+        message: isInternal ? 'the service failed' : message,
+      },
+    },
+  };
+}

@@ -1,0 +1,13 @@
+import type { CloseOptions } from '../../runtime/close-options.js';
+
+/** The running program of a service. */
+export interface Started {
+  /** The address for HTTP clients, if it has one. */
+  readonly url?: string | undefined;
+  /** Settles when the program ends by itself. */
+  readonly ended?: Promise<void>;
+  /** Takes no further requests, and completes those in flight. */
+  close(options: CloseOptions): Promise<void>;
+  /** Runs after `close`, when the signal of the service is aborted. */
+  shutdown?(): Promise<void>;
+}

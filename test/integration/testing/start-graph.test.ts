@@ -1,0 +1,130 @@
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+
+import {
+  builtInService,
+  type ClientOf,
+  defineService,
+  depends,
+  endpoint,
+  frontendService,
+  graph,
+  onStart,
+  service,
+} from 'dynamo-node/sdk';
+import { type RunningGraph, startGraph } from 'dynamo-node/testing';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+
+process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
+
+@service({ workers: 2, config: z.object({ mark: z.string().default('') }) })
+class Words {
+  @endpoint()
+  async *split(text: string) {
+    yield* text.split(' ');
+  }
+
+  @endpoint({ transports: ['dynamo', 'http'] })
+  async length(text: string) {
+    return text.length;
+  }
+}
+
+@service({ name: 'Loud' })
+class Loud {
+  @depends(Words) readonly words!: ClientOf<Words>;
+
+  @endpoint()
+  async *shout(text: string) {
+    for await (const word of this.words.split(text, { attempts: 3 })) yield word.toUpperCase();
+  }
+}
+
+const folders = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('dynamo-graph-'));
+const counts = (running: RunningGraph): number[] => [running.workers(Words).length, running.workers('Loud').length];
+
+describe('startGraph', () => {
+  it('runs all workers of all services, and removes what it made when it is closed', async () => {
+    const before = folders();
+    const running = await startGraph(graph('loud', Loud));
+    expect(counts(running)).toEqual([2, 1]);
+    const loud = await running.client(Loud);
+    expect(await loud.shout('moved in blocks').collect()).toEqual(['MOVED', 'IN', 'BLOCKS']);
+    await running.close();
+    expect(folders().filter((name) => !before.includes(name))).toEqual([]);
+  });
+
+  it('serves HTTP endpoints and the frontend on free ports', async () => {
+    await using words = await startGraph(graph('words', Words));
+    const [first, second] = words.workers(Words).map(({ url }) => url);
+    expect(first).not.toBe(second);
+    const response = await fetch(`${first}/length`, {
+      method: 'POST',
+      body: '"moved"',
+      headers: { 'content-type': 'application/json' },
+    });
+    expect(await response.json()).toBe(5);
+
+    const Echo = builtInService('Echo', { kind: 'echo', modelName: 'echo' });
+    await using chat = await startGraph(graph('chat', frontendService('Front')).with(Echo));
+    expect(chat.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    await expect
+      .poll(async () => (await fetch(`${chat.url}/v1/models`)).json())
+      .toMatchObject({ data: [{ id: 'echo' }] });
+  });
+
+  it('adds and removes workers while calls run, and none fails', async () => {
+    await using running = await startGraph(graph('loud', Loud));
+    const loud = await running.client(Loud);
+    let isDone = false;
+    const caller = async (): Promise<number> => {
+      let calls = 0;
+      for (; !isDone; calls++) expect(await loud.shout('a b').collect()).toEqual(['A', 'B']);
+      return calls;
+    };
+    const calls = Promise.all([caller(), caller()]);
+    await running.add(Words);
+    await running.remove(Words);
+    await running.remove(Words);
+    isDone = true;
+    expect((await calls).every((count) => count > 0)).toBe(true);
+    expect(counts(running)).toEqual([1, 1]);
+  });
+
+  it('leaves nothing running if a service cannot start', async () => {
+    const before = folders();
+    @service()
+    class Broken {
+      @depends(Words) readonly words!: ClientOf<Words>;
+
+      @onStart()
+      fail(): void {
+        throw new Error('no model');
+      }
+    }
+    await expect(startGraph(graph('broken', Broken))).rejects.toThrow('no model');
+    expect(folders().filter((name) => !before.includes(name))).toEqual([]);
+  });
+
+  it('gives each service its configuration, and rejects one that the schema refuses', async () => {
+    const Greeter = defineService('Greeter', { config: z.object({ greeting: z.string() }) }).endpoint(
+      'greet',
+      async (name: string, { config }) => `${config.greeting}, ${name}`,
+    );
+    const greeting = graph('greeting', Greeter);
+    await using running = await startGraph(greeting, { config: { Greeter: { greeting: 'hello' } } });
+    expect(await (await running.client(Greeter)).greet('block')).toBe('hello, block');
+    await expect(startGraph(greeting)).rejects.toThrow(/Greeter config\.greeting: /);
+  });
+
+  it('rejects wrong arguments with the path of the field', async () => {
+    await expect(startGraph({} as never)).rejects.toThrow('startGraph graph: expected');
+    const words = graph('words', Words);
+    await expect(startGraph(words, { config: { Words: 5 } } as never)).rejects.toThrow(
+      'startGraph options.config.Words: expected an object, got 5',
+    );
+    await using running = await startGraph(words);
+    expect(() => running.workers('Nobody')).toThrow("no service 'Nobody'");
+  });
+});

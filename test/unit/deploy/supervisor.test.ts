@@ -1,0 +1,151 @@
+import { describe, expect, it } from 'vitest';
+
+import { GpuAllocator } from '../../../lib/deploy/local/gpu-allocator.js';
+import type { SpawnWorker } from '../../../lib/deploy/local/managed-worker.js';
+import { DEFAULT_RESTARTS } from '../../../lib/deploy/local/restart-policy.js';
+import { Supervisor } from '../../../lib/deploy/local/supervisor.js';
+import type { WorkerEvent } from '../../../lib/deploy/local/worker-state.js';
+import { specWith } from '../../helpers/deploy/spec.js';
+import { waitFor } from '../../helpers/wait.js';
+
+/** Workers without processes: each is ready at once and ends at once, unless `silent` has its name. */
+class Workers {
+  readonly calls: string[] = [];
+  readonly reports = new Map<string, (event: WorkerEvent) => void>();
+
+  constructor(readonly silent: readonly string[] = []) {}
+
+  readonly spawn: SpawnWorker = ({ service, number, gpus }, report) => {
+    const name = `${service}#${number}`;
+    this.reports.set(name, report);
+    this.calls.push(`spawn ${name}${gpus.map((id) => ` on GPU ${id}`).join()}`);
+    const end = (): void => setImmediate(report, { type: 'exited', exit: { code: 0, signal: null } }) as never;
+    return {
+      pid: undefined,
+      release: () => {
+        this.calls.push(`release ${name}`);
+        if (!this.silent.includes(name)) setImmediate(report, { type: 'ready' });
+      },
+      measure: () => {},
+      drain: () => {
+        this.calls.push(`drain ${name}`);
+        end();
+      },
+      kill: () => {
+        this.calls.push(`kill ${name}`);
+        end();
+      },
+    };
+  };
+
+  exit(name: string, code: number): void {
+    this.reports.get(name)?.({ type: 'exited', exit: { code, signal: null } });
+  }
+}
+
+const policy = { restarts: { ...DEFAULT_RESTARTS, minDelayMs: 1 }, startTimeoutMs: 10_000, graceMs: 10_000 };
+const chain = specWith({ Front: ['Middle'], Middle: ['Back'], Back: [] }, 'Front');
+
+const supervise = (workers: Workers, spec = chain, gpus = new GpuAllocator([])) =>
+  new Supervisor({ spec, policy, gpus, spawn: workers.spawn });
+
+describe('Supervisor', () => {
+  it('loads all workers at once, starts them in order, and drains them in the reverse order', async () => {
+    const workers = new Workers();
+    const supervisor = supervise(workers);
+    await supervisor.start();
+    await supervisor.drain();
+    await supervisor.ended;
+    expect(workers.calls).toEqual([
+      'spawn Front#0',
+      'spawn Middle#0',
+      'spawn Back#0',
+      'release Back#0',
+      'release Middle#0',
+      'release Front#0',
+      'drain Front#0',
+      'drain Middle#0',
+      'drain Back#0',
+    ]);
+  });
+
+  it('rejects the start with the reason of the worker that failed, and starts no service after it', async () => {
+    const workers = new Workers(['Middle#0']);
+    const supervisor = supervise(workers);
+    const started = supervisor.start();
+    await waitFor('the release', () => workers.calls.includes('release Middle#0'));
+    workers.reports.get('Middle#0')?.({ type: 'failed', message: 'no such model' });
+    workers.exit('Middle#0', 1);
+    await expect(started).rejects.toThrow('Middle#0 did not start: no such model');
+    await expect(supervisor.ended).rejects.toThrow('Middle#0 did not start');
+    await supervisor.drain();
+    expect(workers.calls).not.toContain('release Front#0');
+  });
+
+  it('goes on while a service has another worker, and ends with its last one', async () => {
+    const workers = new Workers();
+    const services = chain.services.map((one) => ({ ...one, workers: one.name === 'Back' ? 2 : 1 }));
+    const supervisor = new Supervisor({
+      spec: { ...chain, services },
+      policy: { ...policy, restarts: { ...policy.restarts, respawn: 'never' } },
+      gpus: new GpuAllocator([]),
+      spawn: workers.spawn,
+    });
+    await supervisor.start();
+    workers.exit('Back#0', 9);
+    expect(await Promise.race([supervisor.ended.catch(() => 'ended'), Promise.resolve('goes on')])).toBe('goes on');
+    workers.exit('Back#1', 9);
+    await expect(supervisor.ended).rejects.toThrow('Back#1 crashed: its process ended with code 9');
+    await supervisor.drain();
+  });
+
+  it('grants GPUs to workers, takes them back, and changes nothing if too few are left', async () => {
+    const workers = new Workers();
+    const spec = specWith({ Front: [] }, 'Front');
+    const services = spec.services.map((one) => ({ ...one, resources: { gpu: 1 } }));
+    const supervisor = supervise(workers, { ...spec, services }, new GpuAllocator(['4', '5']));
+    await supervisor.start();
+    await expect(supervisor.scale(new Map([['Front', 3]]))).rejects.toMatchObject({ code: 'E_GPU_SHORT' });
+    await supervisor.scale(new Map([['Front', 2]]));
+    await supervisor.scale(new Map([['Front', 1]]));
+    await supervisor.scale(new Map([['Front', 2]]));
+    await supervisor.drain();
+    expect(workers.calls.filter((call) => call.startsWith('spawn'))).toEqual([
+      'spawn Front#0 on GPU 4',
+      'spawn Front#1 on GPU 5',
+      'spawn Front#1 on GPU 5',
+    ]);
+  });
+
+  it('rejects a scale before it has started and after it drains', async () => {
+    const supervisor = supervise(new Workers());
+    const one = new Map([['Back', 1]]);
+    await expect(supervisor.scale(one)).rejects.toMatchObject({ code: 'E_NOT_RUNNING' });
+    await supervisor.start();
+    await supervisor.scale(one);
+    await supervisor.drain();
+    await expect(supervisor.scale(one)).rejects.toMatchObject({ code: 'E_NOT_RUNNING' });
+  });
+
+  it('removes a new worker that does not start, and keeps the others', async () => {
+    const workers = new Workers(['Back#1']);
+    const supervisor = supervise(workers);
+    await supervisor.start();
+    const scaled = supervisor.scale(new Map([['Back', 2]]));
+    await waitFor('the release', () => workers.calls.includes('release Back#1'));
+    workers.exit('Back#1', 1);
+    await expect(scaled).rejects.toThrow('Back#1 did not start: its process ended with code 1');
+    expect(supervisor.workers.map(({ name }) => name)).toEqual(['Front#0', 'Middle#0', 'Back#0']);
+    await supervisor.drain();
+  });
+
+  it('kills all processes at once', async () => {
+    const workers = new Workers();
+    const supervisor = supervise(workers);
+    await supervisor.start();
+    void supervisor.drain();
+    supervisor.kill();
+    await supervisor.ended;
+    expect(workers.calls.filter((call) => call.startsWith('kill'))).toHaveLength(3);
+  });
+});
