@@ -1,0 +1,53 @@
+export { adaptiveForecast, type Forecast, type Noise } from './core/adaptive.js';
+export type {
+  LoadThresholds,
+  PlannerConfig,
+  PlannerMode,
+  PlannerObjective,
+  PoolOptions,
+  SlaOptions,
+} from './core/config.js';
+export { decide, initialState } from './core/decide.js';
+export { type PassTime, passTimeOf } from './core/performance.js';
+export { PREDICTORS, type Predictor, type PredictorName, type PredictorOptions } from './core/predictors.js';
+export type { Bin, TimeSeries } from './core/series.js';
+export {
+  type ScalingEvent,
+  type ScalingPolicy,
+  type SimulationOptions,
+  type SimulationReport,
+  simulate,
+} from './core/simulate/simulation.js';
+export { synthesizeTrace, type TraceOptions, type TraceRequest, type TraceShape } from './core/simulate/trace.js';
+export type { SimulatedEngineOptions } from './core/simulate/worker.js';
+export type {
+  Decision,
+  ObservedLoad,
+  PassBucket,
+  PassSample,
+  PendingStart,
+  PerformanceState,
+  PlannerState,
+  PoolRole,
+  PoolSnapshot,
+  PoolState,
+  Reason,
+  ReasonCode,
+  Recommendation,
+  Snapshot,
+  Targets,
+  TrafficSample,
+  WorkerSnapshot,
+} from './core/types.js';
+export { type DecisionOutcome, type DecisionRecord, decisionLine } from './decision-log.js';
+export { RuntimeObserver, type RuntimeObserverOptions } from './observe.js';
+export { Planner, type PlannerOptions } from './planner.js';
+export type { Observation, Observer, PoolCounts, PortOptions, Scaler } from './scaler.js';
+export {
+  VirtualClient,
+  type VirtualClientOptions,
+  type VirtualDecision,
+  type VirtualOptions,
+  VirtualScaler,
+  type VirtualScalerOptions,
+} from './virtual.js';

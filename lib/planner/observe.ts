@@ -1,0 +1,176 @@
+import { type Awaitable, checkArray, checkInstance, checkNames } from '../check.js';
+import { type ForwardPassMetrics, ForwardPassSubscriber } from '../llm/forward-pass-subscriber.js';
+import { callback, custom, type OptionTable, optionTable, text } from '../options.js';
+import { Endpoint } from '../runtime/endpoint.js';
+import type { ObservedLoad, PassSample, PoolRole, TrafficSample, WorkerSnapshot } from './core/types.js';
+import type { Observation, Observer, PortOptions } from './scaler.js';
+import { FrontendTraffic, joinedTraffic } from './traffic.js';
+
+/** What a `RuntimeObserver` reads. */
+export interface RuntimeObserverOptions {
+  /** The endpoint of the workers of each role: `namespace.component.generate`. */
+  readonly endpoints: Readonly<Partial<Record<PoolRole, Endpoint>>>;
+  /**
+   * The frontends: the URL of the metrics of each, such as `http://127.0.0.1:8000/metrics`, or a function that returns
+   * their text. @default none, so the traffic is not known
+   */
+  readonly frontends?: readonly (string | (() => Awaitable<string>))[];
+  /** Only requests for this model count. @default all */
+  readonly model?: string;
+}
+
+const ROLES: readonly PoolRole[] = ['worker', 'prefill', 'decode'];
+
+const OBSERVER_OPTIONS: OptionTable<RuntimeObserverOptions> = optionTable<RuntimeObserverOptions>({
+  endpoints: custom<RuntimeObserverOptions['endpoints']>('an object of endpoints', (path, value) => {
+    checkNames(path, value, ROLES);
+    for (const [role, endpoint] of Object.entries(value as object))
+      checkInstance(`${path}.${role}`, endpoint, Endpoint);
+  }).required(),
+  frontends: custom<NonNullable<RuntimeObserverOptions['frontends']>>(
+    'an array of URLs or functions',
+    (path, value) => {
+      checkArray(path, value, 'URLs or functions');
+      for (const [index, each] of value.entries())
+        if (typeof each !== 'string') callback().check(`${path}[${index}]`, each);
+        else if (!URL.canParse(each))
+          throw new TypeError(`${path}[${index}]: expected a URL, got ${JSON.stringify(each)}`);
+    },
+  ),
+  model: text.about('Only requests for this model count.'),
+});
+
+/** Passes of a worker that are kept between two observations. */
+const MAX_PASSES = 16;
+/** Workers whose passes are kept. */
+const MAX_WORKERS = 1 << 16;
+
+const rankOf = ({ workerId, dpRank }: ForwardPassMetrics): string => `${dpRank}/${workerId}`;
+
+const passOf = ({ wallTimeSeconds, scheduled }: ForwardPassMetrics): PassSample => ({
+  wallMs: wallTimeSeconds * 1000,
+  prefillTokens: scheduled.prefillTokens,
+  decodeRequests: scheduled.decodeRequests,
+  kvTokens: scheduled.decodeKvTokens,
+});
+
+function loadOf(ranks: readonly ForwardPassMetrics[]): ObservedLoad {
+  const sum = (amountOf: (metrics: ForwardPassMetrics) => number): number =>
+    ranks.reduce((total, metrics) => total + amountOf(metrics), 0);
+  return {
+    queuedPrefillTokens: sum(({ queued }) => queued.prefillTokens),
+    queuedRequests: sum(({ queued }) => queued.prefillRequests + queued.decodeRequests),
+    queuedKvTokens: sum(({ queued }) => queued.decodeKvTokens),
+    decodeRequests: sum(({ scheduled }) => scheduled.decodeRequests),
+    kvTokens: sum(({ scheduled }) => scheduled.decodeKvTokens),
+  };
+}
+
+/** The forward passes of the workers of a role. */
+class PoolObserver {
+  readonly #passes = new Map<string, PassSample[]>();
+  readonly #heardMs = new Map<string, number>();
+  #subscriber: ForwardPassSubscriber | undefined;
+
+  static async create(endpoint: Endpoint): Promise<PoolObserver> {
+    const observer = new PoolObserver();
+    observer.#subscriber = await ForwardPassSubscriber.create(endpoint, (metrics) => observer.#received(metrics));
+    return observer;
+  }
+
+  observe(): WorkerSnapshot[] {
+    const nowMs = performance.now();
+    const workers = new Map<string, ForwardPassMetrics[]>();
+    const present = new Set<string>();
+    for (const metrics of this.#subscriber?.latest() ?? []) {
+      present.add(rankOf(metrics));
+      const ranks = workers.get(metrics.workerId);
+      if (ranks === undefined) workers.set(metrics.workerId, [metrics]);
+      else ranks.push(metrics);
+    }
+    const snapshots = [...workers].map(([id, ranks]) => ({
+      id,
+      ageMs: nowMs - Math.min(...ranks.map((metrics) => this.#heardMs.get(rankOf(metrics)) ?? nowMs)),
+      load: loadOf(ranks),
+      passes: ranks.flatMap((metrics) => this.#passes.get(rankOf(metrics)) ?? []),
+    }));
+    this.#passes.clear();
+    for (const rank of this.#heardMs.keys()) if (!present.has(rank)) this.#heardMs.delete(rank);
+    return snapshots;
+  }
+
+  #received(metrics: ForwardPassMetrics): void {
+    const rank = rankOf(metrics);
+    if (this.#heardMs.size >= MAX_WORKERS && !this.#heardMs.has(rank)) return;
+    this.#heardMs.set(rank, performance.now());
+    if (metrics.wallTimeSeconds === 0) return;
+    const passes = this.#passes.get(rank) ?? [];
+    // After the first ones each further pass replaces one of them, so that the kept ones are spread over the time.
+    const at = passes.length < MAX_PASSES ? passes.length : metrics.counterId % MAX_PASSES;
+    passes[at] = passOf(metrics);
+    this.#passes.set(rank, passes);
+  }
+
+  async close(): Promise<void> {
+    await this.#subscriber?.close();
+  }
+}
+
+type Frontend = NonNullable<RuntimeObserverOptions['frontends']>[number];
+
+async function metricsText(frontend: Frontend, signal: AbortSignal): Promise<string> {
+  if (typeof frontend !== 'string') return frontend();
+  const response = await fetch(frontend, { signal });
+  if (!response.ok) throw new Error(`${frontend} answered with status ${response.status}`);
+  return response.text();
+}
+
+/**
+ * Observes a running graph: forward passes of its workers from the event plane, also of those in Python, and the
+ * traffic from the metrics of its frontends.
+ */
+export class RuntimeObserver implements Observer, AsyncDisposable {
+  private constructor(
+    private readonly pools: ReadonlyMap<PoolRole, PoolObserver>,
+    private readonly frontends: readonly { readonly source: Frontend; readonly traffic: FrontendTraffic }[],
+  ) {}
+
+  /** Subscribes to the metrics. @throws TypeError for faulty options */
+  static async create(options: RuntimeObserverOptions): Promise<RuntimeObserver> {
+    OBSERVER_OPTIONS.check('RuntimeObserver.create options', options);
+    const { endpoints, frontends = [], model } = options;
+    const pools = new Map<PoolRole, PoolObserver>();
+    for (const role of ROLES) {
+      const endpoint = endpoints[role];
+      if (endpoint !== undefined) pools.set(role, await PoolObserver.create(endpoint));
+    }
+    return new RuntimeObserver(
+      pools,
+      frontends.map((source) => ({ source, traffic: new FrontendTraffic(model) })),
+    );
+  }
+
+  /** The traffic is absent until all frontends have answered twice, and when one does not answer. */
+  async observe({ signal }: PortOptions): Promise<Observation> {
+    const samples = await Promise.allSettled(
+      this.frontends.map(async ({ source, traffic }) =>
+        traffic.sample(await metricsText(source, signal), performance.now()),
+      ),
+    );
+    const known = samples.flatMap((result): TrafficSample[] =>
+      result.status === 'fulfilled' && result.value !== undefined ? [result.value] : [],
+    );
+    const traffic = known.length === samples.length ? joinedTraffic(known) : undefined;
+    const workers = [...this.pools].map(([role, pool]) => [role, pool.observe()]);
+    return { workers: Object.fromEntries(workers), ...(traffic === undefined ? {} : { traffic }) };
+  }
+
+  /** Ends the subscriptions. Idempotent. */
+  async close(): Promise<void> {
+    await Promise.all([...this.pools.values()].map((pool) => pool.close()));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
