@@ -208,8 +208,8 @@ export function serversOf({ discovery, requestPlane, eventPlane, natsServer }: R
   return `${servers.join(' and ') || 'its discovery'}${without}`;
 }
 
-/** The arguments of `runtimeCreate`. */
-export function createArgs(options: RuntimeOptions): Record<string, unknown> {
+/** The arguments of `runtimeCreate`. `settings` are environment variables that the crates read once. */
+export function createArgs(options: RuntimeOptions): { settings: NodeJS.ProcessEnv; [name: string]: unknown } {
   const path = 'DistributedRuntime.create options';
   RUNTIME_OPTIONS.check(path, options);
   const discovery = checkedDiscovery(`${path}.discovery`, options.discovery);
