@@ -6,6 +6,7 @@ export interface Failure {
   message: string;
   details?: unknown;
   cause?: Failure;
+  instanceId?: number | bigint;
   /** Only in failures of NIXL; see `native/nixl/call.cc`. */
   nixl?: NixlFailure;
 }
@@ -79,6 +80,8 @@ export interface DynamoErrorOptions {
    */
   details?: unknown;
   cause?: unknown;
+  /** The instance that the failed request was sent to. */
+  instanceId?: bigint;
 }
 
 const isClass = (name: unknown): name is ErrorClass => typeof name === 'string' && Object.hasOwn(CLASSES, name);
@@ -107,6 +110,8 @@ export class DynamoError extends Error {
   readonly details: unknown;
   /** Whether the same request may succeed on another worker or later. */
   readonly retryable: boolean;
+  /** The instance that the failed request was sent to. Undefined if it was not sent, and for bidirectional requests. */
+  readonly instanceId: bigint | undefined;
 
   constructor(errorClass: ErrorClass, message: string, options: DynamoErrorOptions = {}) {
     if (!isClass(errorClass))
@@ -123,6 +128,7 @@ export class DynamoError extends Error {
     this.kind = options.kind ?? '';
     this.operation = options.operation;
     this.details = options.details;
+    this.instanceId = options.instanceId;
   }
 
   /** Whether it is a `DynamoError`, of this or another copy of this package in the process. */
@@ -196,6 +202,7 @@ export function errorFrom(failure: Failure, operation: string): Error {
     operation,
     details: failure.details,
     cause: failure.cause === undefined ? undefined : errorFrom(failure.cause, operation),
+    ...(failure.instanceId === undefined ? {} : { instanceId: BigInt(failure.instanceId) }),
   });
 }
 

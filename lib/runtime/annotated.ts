@@ -1,5 +1,6 @@
 import type { StreamItem } from '../addon/stream.js';
 import { checkString } from '../check.js';
+import { badArgument } from '../errors.js';
 import { anything, custom, listOf, type OptionTable, optionTable, text } from '../options.js';
 
 /** An item with the annotations that Dynamo's wire format allows beside its data. */
@@ -20,7 +21,7 @@ const FIELDS: OptionTable<AnnotatedFields<unknown>> = optionTable<AnnotatedField
 
 function checkEvent(path: string, value: unknown): void {
   checkString(path, value);
-  if (value === 'error') throw new TypeError(`${path}: 'error' marks failures: throw an error instead`);
+  if (value === 'error') throw badArgument(new TypeError(`${path}: 'error' marks failures: throw an error instead`));
 }
 
 /** A handler yields it to send annotations. Callers receive them from `generateAnnotated`. */

@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 /** A program and its arguments. */
-export type Command = readonly [program: string, ...args: readonly string[]];
+export type CommandLine = readonly [program: string, ...args: readonly string[]];
 
 /** How a child process runs. */
 export interface ChildProcessOptions {
@@ -52,7 +52,7 @@ export class ChildProcess {
     this.ended.catch(() => {});
   }
 
-  static start([program, ...args]: Command, options: ChildProcessOptions = {}): ChildProcess {
+  static start([program, ...args]: CommandLine, options: ChildProcessOptions = {}): ChildProcess {
     const child = spawn(program, args, {
       env: { ...process.env, ...options.env },
       cwd: options.cwd,
@@ -136,7 +136,7 @@ function readLines(stream: Readable | null, onLine: (line: string) => void = () 
  * The command for a Node.js program beside a module: the module's `import.meta.url`, and the program's name without
  * suffix.
  */
-export function programBeside(module: string, name: string): Command {
+export function programBeside(module: string, name: string): CommandLine {
   const suffix = extname(fileURLToPath(module));
   const script = fileURLToPath(new URL(`./${name}${suffix}`, module));
   const loader = suffix === '.ts' ? ['--import', 'tsx'] : [];

@@ -49,7 +49,11 @@ export interface RequestOptions {
   readonly signal?: AbortSignal;
   /** Ends the request with `DYN_DEADLINE_EXCEEDED` after this time. @default no limit */
   readonly timeoutMs?: number;
-  /** The maximum number of attempts, while the request fails retryably before its first item. @default 1 */
+  /**
+   * The maximum number of attempts, while the request fails retryably before its first item. No attempt goes to an
+   * instance that has failed the request. If no other instance is left, the request fails with its last error.
+   * @default 1
+   */
   readonly attempts?: number;
   /** The request whose id, metadata and end this one shares; null for none. @default the one being served */
   readonly parent?: RequestContext | null;

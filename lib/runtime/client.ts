@@ -5,8 +5,9 @@ import type { Handle } from '../addon/native.js';
 import { Sink } from '../addon/sink.js';
 import { batchFrom, NativeStream, type StreamItem, StreamIterator } from '../addon/stream.js';
 import { isIterable, wrongType } from '../check.js';
-import { DynamoError } from '../errors.js';
+import { badArgument, DynamoError } from '../errors.js';
 import { type Annotated, annotatedOf, dataOf } from './annotated.js';
+import { Attempts } from './attempts.js';
 import { RequestSender } from './bidirectional.js';
 import { childId, trackChild } from './child-requests.js';
 import {
@@ -32,12 +33,15 @@ const NO_OPTIONS: RequestOptions = Object.freeze({});
 interface PreparedRequest {
   readonly handle: Handle<'client'>;
   readonly args: Uint8Array | undefined;
+  /** The arguments of a further attempt, which excludes the instances that have failed. */
+  argsWithout(failed: readonly bigint[]): Uint8Array;
   readonly id: string | undefined;
   readonly signals: AbortSignal[];
   /** Called when the request is sent. Returns what is called when it is over. */
   begin(): () => void;
 }
 
+const onlyWithout = (exclude: readonly bigint[]): Uint8Array => pack({ exclude });
 const nothing = (): void => {};
 const beginNothing = (): (() => void) => nothing;
 
@@ -96,12 +100,14 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
     const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
     checkDepth(operation, 'the request', () => this.#mayUseJson());
     checkSize(operation, 'the request', payload.byteLength);
-    const openOnce = (): NativeStream =>
-      new NativeStream(
-        invokeSync(native.clientOpen, operation, { handle: call.handle, args: call.args, payload }),
+    const open = (failed: readonly bigint[]): NativeStream => {
+      const args = failed.length === 0 ? call.args : call.argsWithout(failed);
+      return new NativeStream(
+        invokeSync(native.clientOpen, operation, { handle: call.handle, args, payload }),
         operation,
       );
-    const source = attempts > 1 ? new RetriedStream(openOnce, attempts) : openOnce();
+    };
+    const source = attempts > 1 ? new RetriedStream(open, attempts) : open([]);
     const end = call.begin();
     let release = (): void => {};
     const over = (): void => {
@@ -116,14 +122,15 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
   /** Sends a request that has exactly one answer. Another number of items is `DYN_BACKEND_PROTOCOL`. */
   async unary(request: Request, options: RequestOptions = NO_OPTIONS): Promise<Response> {
     const operation = 'client.unary';
-    const { handle, args, signals, begin } = this.#prepare(operation, options);
+    const { handle, args, argsWithout, signals, begin } = this.#prepare(operation, options);
     const { attempts = 1, timeoutMs } = options;
     const payload = packValue(operation, 'the request', request, attempts > 1 ? pack : packBorrowed);
     checkDepth(operation, 'the request', () => this.#mayUseJson());
     checkSize(operation, 'the request', payload.byteLength);
     const parts = { handle, args, payload };
     const limits = attemptLimits(operation, signals, timeoutMs);
-    for (let left = attempts; ; left--) {
+    let tried: Attempts | undefined;
+    for (;;) {
       const end = begin();
       let batch: Uint8Array;
       try {
@@ -132,8 +139,13 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
         end();
       }
       const { items, error } = batchFrom(batch, operation);
-      if (left > 1 && items.length === 0 && DynamoError.is(error) && error.retryable) continue;
-      if (error !== undefined) throw error;
+      if (error !== undefined) {
+        if (items.length > 0) throw error;
+        tried ??= new Attempts(attempts);
+        tried.next(error);
+        if (tried.failed.length > 0) parts.args = argsWithout(tried.failed);
+        continue;
+      }
       const values = items.map((item) => dataOf<Response>(item)).filter((value) => value !== undefined);
       if (values.length === 1) return values[0] as Response;
       const got = values.length === 0 ? 'none' : 'more';
@@ -159,7 +171,9 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
   ): ResponseStream<Response> {
     const operation = 'client.bidirectional';
     if (this.mode !== 'round_robin' && this.mode !== 'random') {
-      throw new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`);
+      throw badArgument(
+        new TypeError(`${operation}: expected a client of mode round_robin or random, got ${this.mode}`),
+      );
     }
     if (!isIterable(requests)) wrongType(`${operation} requests`, 'an iterable or async iterable', requests);
     const { handle, args, id, signals, begin } = this.#prepare(operation, options);
@@ -186,7 +200,7 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
   #prepare(operation: string, options: RequestOptions): PreparedRequest {
     const handle = this.handle(operation);
     if (options === NO_OPTIONS && this.mode !== 'direct' && currentRequest() === undefined) {
-      return { handle, args: undefined, id: undefined, signals: [], begin: beginNothing };
+      return { handle, args: undefined, argsWithout: onlyWithout, id: undefined, signals: [], begin: beginNothing };
     }
     const path = `${operation} options`;
     REQUEST_OPTIONS.check(path, options);
@@ -195,18 +209,23 @@ export class Client<Request = unknown, Response = unknown> extends Closeable<'cl
       wrongType(`${path}.instanceId`, 'an instance id (a bigint) with a client of mode direct', instanceId);
     }
     if (instanceId === undefined && fallback !== undefined) {
-      throw new TypeError(`${path}.fallback: expected an instanceId beside it, got none`);
+      throw badArgument(new TypeError(`${path}.fallback: expected an instanceId beside it, got none`));
     }
     const heir = options.id === undefined ? (parent ?? undefined) : undefined;
     const id = heir === undefined ? options.id : childId(heir, this.path);
     const metadata = { ...parent?.metadata, ...options.metadata };
     const signals = [signal, parent?.signal].filter((one) => one !== undefined);
     const others = fallback === undefined ? {} : fallback === 'any' ? { fallbackAny: true } : { fallback };
-    const args =
-      id === undefined && instanceId === undefined && Object.keys(metadata).length === 0
-        ? undefined
-        : pack({ id, metadata, instanceId, ...others });
-    return { handle, args, id, signals, begin: heir === undefined ? beginNothing : () => trackChild(heir, this.path) };
+    const fields = { id, metadata, instanceId, ...others };
+    const isEmpty = id === undefined && instanceId === undefined && Object.keys(metadata).length === 0;
+    return {
+      handle,
+      args: isEmpty ? undefined : pack(fields),
+      argsWithout: (exclude) => pack({ ...fields, exclude }),
+      id,
+      signals,
+      begin: heir === undefined ? beginNothing : () => trackChild(heir, this.path),
+    };
   }
 
   /** The instance is chosen after the request is packed, so one with JSON is enough. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 import { checkString } from '../check.js';
-import { shown } from '../errors.js';
+import { badArgument, shown } from '../errors.js';
 
 const NAME = 'dynamo_store_kv';
 
@@ -25,7 +25,9 @@ export function defaultDiscoveryFolder(): string {
 export function checkDiscoveryFolder(path: string, value: unknown): void {
   checkString(path, value);
   const refuse = (what: string, cause?: unknown): never => {
-    throw new TypeError(`${path}: expected a folder to write to, got ${shown(value)} (${what})`, { cause });
+    throw badArgument(
+      new TypeError(`${path}: expected a folder to write to, got ${shown(value)} (${what})`, { cause }),
+    );
   };
   // Without a slash at its end, which would follow a link.
   const folder = resolve(value);

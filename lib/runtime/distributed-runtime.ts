@@ -14,6 +14,7 @@ import { parseEndpointPath } from './endpoint-path.js';
 import { type Instance, instancesFrom } from './instance.js';
 import { fixMaxMessageBytes, maxMessageBytes } from './limits.js';
 import { endTexts, expose, Metrics } from './metrics.js';
+import { ownOpenFileSettings, watchOpenFiles } from './open-files.js';
 import type { ServedEndpoint } from './serve.js';
 
 /** @inline */
@@ -31,6 +32,9 @@ interface Created {
 const WARN_MS = 3000;
 
 const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(1);
+
+/** The reason of an error; see `native/core/src/runtime/create.rs`. */
+const LEASE_LOST = 'discovery.lease_lost';
 
 async function canListen(port: number, host: string): Promise<boolean> {
   const server = createServer();
@@ -52,16 +56,40 @@ export class DistributedRuntime implements AsyncDisposable {
   #handle: Handle<'runtime'> | undefined;
   #closing: Promise<void> | undefined;
   readonly #created: Created;
+  /**
+   * Settles when the runtime has ended. Rejects as soon as it has lost its lease in etcd. No client finds its endpoints
+   * then, so it closes itself: it finishes the requests in flight and accepts no others.
+   */
+  readonly ended: Promise<void>;
+  #settle = (_lost?: DynamoError): void => {};
 
   private constructor(handle: Handle<'runtime'>, created: Created) {
     this.#handle = handle;
     this.#created = created;
+    this.ended = new Promise((resolve, reject) => {
+      this.#settle = (lost) => (lost === undefined ? resolve() : reject(lost));
+    });
+    this.ended.catch(() => {});
+    // The operation must not keep a runtime that was forgotten.
+    const forgettable = new WeakRef<DistributedRuntime>(this);
+    const lost = (error: unknown): void => {
+      const runtime = forgettable.deref();
+      if (runtime !== undefined && DynamoError.is(error) && error.reason === LEASE_LOST) runtime.#lose(error);
+    };
+    invoke(native.runtimeEnding, 'runtime.ended', { handle }, { background: true }).catch(lost);
+  }
+
+  #lose(error: DynamoError): void {
+    this.#settle(error);
+    process.emitWarning(error.message, { code: 'DYN_RUNTIME_LOST' });
+    this.close().catch(() => {});
   }
 
   /** Connects. Fails if a server that the options or the environment require is not available. */
   static async create(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
     const operation = 'DistributedRuntime.create';
-    const args = pack(createArgs(options));
+    const { settings, ...others } = createArgs(options);
+    const args = pack({ ...others, settings: { ...ownOpenFileSettings(), ...settings } });
     const { connectTimeoutMs, systemPort = -1 } = options;
     const systemHost = systemHostOf(options);
     const taken = (): Error =>
@@ -88,6 +116,7 @@ export class DistributedRuntime implements AsyncDisposable {
       const created = unpack(bytes) as Created;
       fixMaxMessageBytes(created.maxMessageBytes);
       const runtime = new DistributedRuntime(handle, created);
+      if (runtime.systemAddress !== undefined) runtime.#watchOpenFiles();
       if (systemPort < 0 || runtime.systemAddress !== undefined) return runtime;
       await runtime.close();
       throw taken();
@@ -166,13 +195,38 @@ export class DistributedRuntime implements AsyncDisposable {
     return expose(this.handle('runtime.metricsText'));
   }
 
-  /** Sets the answer of `/health` if no endpoint has its own health check. It is not ready until this call. */
+  /**
+   * Sets the answer of `/health` if no endpoint has its own health check. It is not ready until this call, and while
+   * fewer than 16 file descriptors are left.
+   */
   setHealthy(healthy: boolean): void {
     checkBoolean('runtime.setHealthy healthy', healthy);
+    this.handle('runtime.setHealthy');
+    this.#isHealthy = healthy;
+    this.#setHealth();
+  }
+
+  #setHealth(): void {
     invokeSync(native.runtimeSetHealth, 'runtime.setHealthy', {
       handle: this.handle('runtime.setHealthy'),
-      a: arg('isReady', healthy ? 1 : 0),
+      a: arg('isReady', this.#isHealthy && !this.#hasFewFiles ? 1 : 0),
     });
+  }
+
+  #watchOpenFiles(): void {
+    // The timer must not keep a runtime that was forgotten.
+    const forgettable = new WeakRef<DistributedRuntime>(this);
+    const end = watchOpenFiles((isFew) => {
+      const runtime = forgettable.deref();
+      if (runtime === undefined || runtime.#handle === undefined) return end();
+      runtime.#hasFewFiles = isFew;
+      if (isFew)
+        process.emitWarning('few file descriptors are left: the status server says that this process is not ready', {
+          code: 'DYN_OPEN_FILES',
+        });
+      runtime.#setHealth();
+    });
+    this.onClose(end);
   }
 
   /** Answers `/engine/{route}` on the status server. The request and the answer are JSON. */
@@ -201,6 +255,8 @@ export class DistributedRuntime implements AsyncDisposable {
     this.#routes.push(inbox);
   }
 
+  #isHealthy = process.env['DYN_SYSTEM_STARTING_HEALTH_STATUS'] === 'ready';
+  #hasFewFiles = false;
   readonly #routes: Inbox[] = [];
   readonly #ends = new Set<() => void>();
   readonly #served = new Set<ServedEndpoint>();
@@ -225,6 +281,7 @@ export class DistributedRuntime implements AsyncDisposable {
     for (const inbox of this.#routes) inbox.close();
     endTexts(handle);
     for (const end of [...this.#ends]) end();
+    this.#settle();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

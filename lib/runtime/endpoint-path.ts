@@ -1,5 +1,5 @@
 import { checkName, checkString } from '../check.js';
-import { shown } from '../errors.js';
+import { badArgument, shown } from '../errors.js';
 
 /** The path of an endpoint, and the three names in it. */
 export interface EndpointPath {
@@ -16,7 +16,7 @@ export function parseEndpointPath(argument: string, value: unknown): EndpointPat
   const path = value.replace(/^dyn:\/\//, '');
   const names = path.split('.');
   if (names.length !== 3)
-    throw new RangeError(`${argument}: expected namespace.component.endpoint, got ${shown(value)}`);
+    throw badArgument(new RangeError(`${argument}: expected namespace.component.endpoint, got ${shown(value)}`));
   const [namespace, component, endpoint] = names as [string, string, string];
   checkName('namespace name', namespace);
   checkName('component name', component);

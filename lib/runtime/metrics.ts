@@ -3,7 +3,7 @@ import { Inbox, type InboxRequest } from '../addon/inbox.js';
 import { invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { type Awaitable, checkArray, checkNames, checkNumber, checkString } from '../check.js';
-import { failureFrom } from '../errors.js';
+import { badArgument, failureFrom } from '../errors.js';
 import { callback, custom, listOf, milliseconds, type OptionTable, optionTable, stringMap, text } from '../options.js';
 import type { Scope } from './events.js';
 
@@ -37,7 +37,7 @@ function checkBuckets(path: string, value: unknown): void {
   value.forEach((bound, index) => {
     checkNumber(`${path}[${index}]`, bound);
     if (index > 0 && bound <= (value[index - 1] as number))
-      throw new RangeError(`${path}[${index}]: expected a bound above ${value[index - 1]}, got ${bound}`);
+      throw badArgument(new RangeError(`${path}[${index}]: expected a bound above ${value[index - 1]}, got ${bound}`));
   });
 }
 

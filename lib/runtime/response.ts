@@ -1,5 +1,5 @@
 import { type ItemSource, type NativeStream, type StreamItem, StreamIterator } from '../addon/stream.js';
-import { DynamoError } from '../errors.js';
+import { Attempts } from './attempts.js';
 
 /** The answer to a request, item by item. Leaving the loop, or `kill`, cancels the request at the worker. */
 export class ResponseStream<T> extends StreamIterator<T> {
@@ -34,18 +34,19 @@ export class ResponseStream<T> extends StreamIterator<T> {
 
 /** A request that is sent again, up to `attempts` times in all, while it fails retryably before its first item. */
 export class RetriedStream implements ItemSource {
+  readonly #attempts: Attempts;
   #current: NativeStream;
-  #left: number;
   /** No further attempt is allowed. */
   #over = false;
   #started = false;
 
+  /** `open` sends the request to an instance that is not in `failed`. */
   constructor(
-    private readonly open: () => NativeStream,
+    private readonly open: (failed: readonly bigint[]) => NativeStream,
     attempts: number,
   ) {
-    this.#left = attempts - 1;
-    this.#current = open();
+    this.#attempts = new Attempts(attempts);
+    this.#current = open([]);
   }
 
   async pull(min?: number): Promise<StreamItem[]> {
@@ -55,10 +56,9 @@ export class RetriedStream implements ItemSource {
         this.#started ||= items.length > 0;
         return items;
       } catch (error) {
-        const again = DynamoError.is(error) && error.retryable && !this.#started && !this.#over && this.#left > 0;
-        if (!again) throw error;
-        this.#left -= 1;
-        this.#current = this.open();
+        if (this.#started || this.#over) throw error;
+        this.#attempts.next(error);
+        this.#current = this.open(this.#attempts.failed);
       }
     }
   }

@@ -1,3 +1,4 @@
+import { badArgument } from '../errors.js';
 import { boolean, custom, type Option, type OptionTable, optionTable, text } from '../options.js';
 
 /**
@@ -74,7 +75,7 @@ export function certificates<Tls extends TransportTls>(table: OptionTable<Tls>):
     table.check(path, value);
     for (const [one, other] of PAIRS) {
       if ((value[one] === undefined) !== (value[other] === undefined))
-        throw new TypeError(`${path}: expected ${one} and ${other} together, got one of them`);
+        throw badArgument(new TypeError(`${path}: expected ${one} and ${other} together, got one of them`));
     }
   });
 }

@@ -5,6 +5,7 @@ namespace dynamo {
 static constexpr Function functions[] = {
     {"runtimeCreate", nullptr, dyn_runtime_create},
     {"runtimeClose", nullptr, dyn_runtime_close},
+    {"runtimeEnding", nullptr, dyn_runtime_ending},
     {"runtimeInstances", nullptr, dyn_runtime_instances},
     {"runtimeEndpoint", dyn_runtime_endpoint, nullptr},
     {"runtimePublisher", nullptr, dyn_runtime_publisher},

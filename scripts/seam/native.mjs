@@ -47,8 +47,7 @@ const rustReads = {
 
 const nixlReads = Object.fromEntries(Object.keys(rustReads).map((name) => [name, new RegExp(`\\bcall\\.${name}\\b`)]));
 
-const rustFunction =
-  /^(?:pub )?(?:unsafe )?(?:extern "C" )?fn (\w+)[^;{]*?\bcall: (?:&Call|\*const dyn_call)[^{]*\{\n([\s\S]*?)^\}/gm;
+const rustFunction = /^(?:pub )?(?:extern "C" )?fn (\w+)[^;{]*?\bcall: (?:&Call|&dyn_call)[^{]*\{\n([\s\S]*?)^\}/gm;
 const nixlFunction = /^[\w:<>]+ (\w+)\(const Call&[^{;]*\{(?:(.*)\}$|([\s\S]*?)^\})/gm;
 
 /** Every function that takes a call, by file and name, with its body. */
@@ -102,6 +101,6 @@ export const usesIn = ({ rust: core, nixl: transfers }) => new Map([...usesOf(co
 
 /** The comments of the Rust entries, from which the header's are copied. */
 export function rustComments(files) {
-  const entry = /((?:^\/\/\/.*\n)*)(?:^#.*\n)+^pub unsafe extern "C" fn (dyn_\w+)\(call: \*const dyn_call\)/gm;
+  const entry = /((?:^\/\/\/.*\n)*)(?:^#.*\n)+^pub extern "C" fn (dyn_\w+)\(call: &dyn_call\)/gm;
   return new Map(files.flatMap(({ text }) => [...text.matchAll(entry)].map(([, says, name]) => [name, comment(says)])));
 }

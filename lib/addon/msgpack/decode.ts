@@ -5,17 +5,20 @@ export class DecodeError extends Error {}
 
 /**
  * The cost that one message may have. It bounds the time for which a message stops the event loop, and the memory that
- * it takes. One unit is about 10 ns and 8 bytes; an integer or a constant costs one, a float two.
+ * it takes. One unit is about 10 ns and 8 bytes. A constant or an integer of at most 31 bits costs one.
  */
 const MAX_COST = 6_000_000;
+/** Any other number, which V8 keeps as an object, except in an array of numbers. */
+const BOXED_COST = 4;
 /** A string, an array or a map. */
 const OBJECT_COST = 10;
-const BYTES_COST = 20;
+const BYTES_COST = 30;
 /** A key that is not in the cache. V8 looks it up in its table of strings, and a large map becomes a hash table. */
 const NEW_KEY_COST = 60;
 
-/** A shorter string is read in JavaScript, because a call of the runtime costs more. */
+/** Up to this length, text and bytes are read in JavaScript, because a call of the runtime costs more. */
 const SHORT_TEXT = 16;
+const SHORT_BYTES = 32;
 const CACHE_SLOTS = 1024;
 /** A larger message is not referenced after it was read. */
 const KEPT_BYTES = 64 * 1024;
@@ -101,17 +104,17 @@ function read(): unknown {
     case 0xc6:
       return readBytes(read32());
     case 0xca:
-      spend(1);
+      spend(BOXED_COST);
       return view.getFloat32(take(4));
     case 0xcb:
-      spend(1);
+      spend(BOXED_COST);
       return view.getFloat64(take(8));
     case 0xcc:
       return read8();
     case 0xcd:
       return read16();
     case 0xce:
-      return read32();
+      return spendFor(read32());
     case 0xcf:
       return readUint64();
     case 0xd0:
@@ -155,11 +158,16 @@ function read32(): number {
   return view.getUint32(take(4));
 }
 
+function spendFor(integer: number): number {
+  if ((integer | 0) !== integer) spend(BOXED_COST);
+  return integer;
+}
+
 /** A bigint beyond 2^53, where a number would lose digits. */
 function readUint64(): number | bigint {
   const start = take(8);
   const high = view.getUint32(start);
-  if (high < 0x20_0000) return high * 0x1_0000_0000 + view.getUint32(start + 4);
+  if (high < 0x20_0000) return spendFor(high * 0x1_0000_0000 + view.getUint32(start + 4));
   spend(OBJECT_COST);
   return view.getBigUint64(start);
 }
@@ -167,7 +175,7 @@ function readUint64(): number | bigint {
 function readInt64(): number | bigint {
   const start = take(8);
   const value = view.getInt32(start) * 0x1_0000_0000 + view.getUint32(start + 4);
-  if (Number.isSafeInteger(value)) return value;
+  if (Number.isSafeInteger(value)) return spendFor(value);
   spend(OBJECT_COST);
   return view.getBigInt64(start);
 }
@@ -175,8 +183,11 @@ function readInt64(): number | bigint {
 function readBytes(length: number): Uint8Array {
   spend(BYTES_COST);
   const start = take(length);
-  const bytes = source.subarray(start, start + length);
-  return isBorrowing ? bytes : Buffer.from(bytes);
+  if (isBorrowing) return source.subarray(start, start + length);
+  const bytes = Buffer.allocUnsafe(length);
+  if (length > SHORT_BYTES) bytes.set(source.subarray(start, start + length));
+  else for (let index = 0; index < length; index++) bytes[index] = source[start + index] as number;
+  return bytes;
 }
 
 function readText(length: number): string {
@@ -209,9 +220,62 @@ function enter(length: number, bytesEach: number): void {
 
 function readArray(length: number): unknown[] {
   enter(length, 1);
-  const items = new Array<unknown>(length);
-  for (let index = 0; index < length; index++) items[index] = read();
+  const items = length > 0 && isWide(next()) ? [] : new Array<unknown>(length);
+  let index = 0;
+  for (; index < length && isSmallInteger(next()); index++) items[index] = read();
+  const array = index < length && isWide(next()) ? readNumbers(items, index, length) : readItems(items, index);
   depth -= 1;
+  return array;
+}
+
+function readItems(items: unknown[], from: number): unknown[] {
+  for (let index = from; index < items.length; index++) items[index] = read();
+  return items;
+}
+
+/** The first byte of the next value. After the last value it is one that no value has. */
+function next(): number {
+  return at < end ? (source[at] as number) : 0xc1;
+}
+
+/** Whether the next value, which begins with `byte`, is a float or an integer of 32 bits. */
+function isWide(byte: number): boolean {
+  return byte === 0xca || byte === 0xcb || (byte === 0xce && !isSmallInteger(byte));
+}
+
+/** Whether the next value, which begins with `byte`, is an integer of at most 31 bits. */
+function isSmallInteger(byte: number): boolean {
+  if (byte < 0x80 || byte >= 0xe0 || byte === 0xcc || byte === 0xcd || (byte >= 0xd0 && byte <= 0xd2)) return true;
+  return byte === 0xce && at + 1 < end && (source[at + 1] as number) < 0x80;
+}
+
+/**
+ * Continues an array that has only small integers so far. V8 keeps numbers in an array without an object for each, as
+ * long as nothing else is ever stored there. So it is a new array, and another one if a value of another kind follows.
+ */
+function readNumbers(integers: unknown[], count: number, length: number): unknown[] {
+  const numbers = new Array<number>(length);
+  for (let index = 0; index < count; index++) numbers[index] = integers[index] as number;
+  for (let index = count; index < length; index++) {
+    const byte = next();
+    if (byte === 0xcb) numbers[index] = view.getFloat64(take(9) + 1);
+    else if (byte === 0xca) numbers[index] = view.getFloat32(take(5) + 1);
+    else if (byte === 0xce) numbers[index] = view.getUint32(take(5) + 1);
+    else if (!isSmallInteger(byte)) return readItems(boxed(numbers, index), index);
+    else {
+      numbers[index] = read() as number;
+      continue;
+    }
+    spend(2);
+  }
+  return numbers;
+}
+
+/** A copy of the first numbers, in an array for any values. */
+function boxed(numbers: number[], count: number): unknown[] {
+  spend(count * BOXED_COST);
+  const items = new Array<unknown>(numbers.length);
+  for (let index = 0; index < count; index++) items[index] = numbers[index];
   return items;
 }
 

@@ -3,6 +3,7 @@ import type { Arg, Async, Bytes, Handle, Sync } from './call.js';
 export interface RuntimeNative {
   runtimeCreate: Async<[Bytes, Handle<'runtime'>], { args: Bytes }>;
   runtimeClose: Async<undefined, { handle: Handle<'runtime'>; a: Arg<'timeoutMs'> }>;
+  runtimeEnding: Async<undefined, { handle: Handle<'runtime'> }>;
   runtimeInstances: Async<Bytes, { handle: Handle<'runtime'> }>;
   runtimeEndpoint: Sync<Handle<'endpoint'>, { handle: Handle<'runtime'>; args: Bytes }>;
   runtimePublisher: Async<Handle<'publisher'>, { handle: Handle<'runtime'>; args: Bytes }>;

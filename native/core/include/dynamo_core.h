@@ -49,6 +49,10 @@ typedef struct {
 typedef void (*dyn_done)(void *user, dyn_reply reply);
 
 // The arguments of every entry. An entry ignores the arguments that its comment does not name.
+//
+// The caller promises that the pointers are null or valid until the entry returns, that no other code writes to what
+// they point to in the meantime, and that `done` may run on any thread. Only C is a caller: the fields are private to
+// `abi`. So the entries are safe functions of Rust.
 typedef struct {
   // The object that is called, or null. Borrowed.
   const dyn_handle *handle;
@@ -668,6 +672,10 @@ dyn_reply dyn_client_close(const dyn_call *call);
 // Returns a `Runtime` and a map of the resolved settings.
 // Takes: args bytes. Returns: bytes, handle runtime.
 void dyn_runtime_create(const dyn_call *call);
+
+// Completes when the shutdown of the runtime begins. Fails if that is because its lease in etcd was lost.
+// Takes: handle runtime. Returns: nothing.
+void dyn_runtime_ending(const dyn_call *call);
 
 // Runs the three phases of shutdown and completes after the last. `a`: the time limit in milliseconds of the wait for
 // requests in flight (0: the crates' limit).

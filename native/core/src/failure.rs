@@ -20,6 +20,9 @@ pub struct Failure {
     pub details: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Box<Failure>>,
+    /// The instance that the failed request was sent to, if it was sent.
+    #[serde(default, rename = "instanceId", skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<u64>,
 }
 
 /// The start of upstream's message for a request that exceeds the limit of the transport. The error has no type of its
@@ -35,6 +38,7 @@ impl Failure {
             message: message.into(),
             details: None,
             cause: None,
+            instance_id: None,
         }
     }
 
@@ -67,9 +71,18 @@ impl Failure {
         Self::internal(format!("panic: {text}"))
     }
 
-    /// Whether a worker refused a request because it is busy.
-    pub fn is_exhausted(&self) -> bool {
-        self.class == "CapacityExhausted"
+    /// A request that no handler may get.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new("InvalidRequest", "request.invalid", message)
+    }
+
+    /// Whether a worker refused a request, because it is busy or because of the request.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.class.as_str(), "CapacityExhausted" | "InvalidRequest")
+    }
+
+    pub fn at(self, instance_id: Option<u64>) -> Self {
+        Self { instance_id, ..self }
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -112,6 +125,7 @@ impl From<&DynamoError> for Failure {
             message: error.message().to_string(),
             details: error.public_details().and_then(|details| serde_json::to_value(details).ok()),
             cause,
+            instance_id: None,
         }
     }
 }

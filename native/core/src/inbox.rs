@@ -57,6 +57,23 @@ impl Request {
     }
 }
 
+/// More than any sender of the crates can send: they limit a request without its payload to 128 KiB.
+const MAX_METADATA_BYTES: usize = 128 * 1024;
+const MAX_METADATA_ENTRIES: usize = 1024;
+
+/// Refuses metadata that would take much more memory in the host than on the wire.
+fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if metadata.len() <= MAX_METADATA_ENTRIES && bytes <= MAX_METADATA_BYTES {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the metadata of the request has {} entries and {bytes} bytes, the limits are {MAX_METADATA_ENTRIES} entries \
+         and {MAX_METADATA_BYTES} bytes",
+        metadata.len()
+    )))
+}
+
 enum Event {
     Request { id: u64, request: Request, sink: Arc<Sink> },
     Cancelled { id: u64, kind: &'static str },
@@ -204,6 +221,7 @@ impl Inbox {
     /// Queues a request. Its answer is a stream that ends with `Ended` or `Failed`. If the answer is dropped before its
     /// end, the host is notified.
     pub fn send(self: &Arc<Self>, mut request: Request) -> Result<Answer, Failure> {
+        check_metadata(&request.metadata)?;
         crate::trace::add_received(&mut request.metadata);
         let (sink, items) = sink(self.high_water_bytes, request.notice.take());
         let context = request.context.clone();
@@ -391,36 +409,30 @@ impl Drop for Answer {
 /// additional credits. Fails with class `Closed` when the inbox is closed.
 /// Takes: handle inbox, a requestCount. Returns: bytes or bytes, handle sink|stream....
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_inbox_accept(call: *const dyn_call) {
-    unsafe {
-        park(call, |call: &Call, accept| {
-            call.handle::<Inbox>()?.accept(call.a(), accept);
-            Ok(())
-        })
-    }
+pub extern "C" fn dyn_inbox_accept(call: &dyn_call) {
+    park(call, |call: &Call, accept| {
+        call.handle::<Inbox>()?.accept(call.a(), accept);
+        Ok(())
+    })
 }
 
 /// Adds `a` credits while an accept is pending.
 /// Takes: handle inbox, a requestCount. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_inbox_grant(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            call.handle::<Inbox>()?.grant(call.a());
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_inbox_grant(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        call.handle::<Inbox>()?.grant(call.a());
+        Ok(Reply::unit())
+    })
 }
 
 /// Takes: handle inbox. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_inbox_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            call.handle::<Inbox>()?.close();
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_inbox_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        call.handle::<Inbox>()?.close();
+        Ok(Reply::unit())
+    })
 }
 
 #[cfg(test)]

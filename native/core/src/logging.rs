@@ -168,16 +168,14 @@ impl Drop for Reader {
 /// dropped}`. Each line goes to one reader. If another library installed a log before, that log and its filter stay.
 /// Takes: payload bytes. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_log_open(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let reader = Reader::open(filter(std::str::from_utf8(call.payload()).unwrap_or_default())?)?;
-            let lines = futures::stream::unfold((RING.clone(), reader), |(ring, reader)| async move {
-                next(ring).await.map(|(line, ring)| (line, (ring, reader)))
-            });
-            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(lines)))))
-        })
-    }
+pub extern "C" fn dyn_log_open(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let reader = Reader::open(filter(std::str::from_utf8(call.payload()).unwrap_or_default())?)?;
+        let lines = futures::stream::unfold((RING.clone(), reader), |(ring, reader)| async move {
+            next(ring).await.map(|(line, ring)| (line, (ring, reader)))
+        });
+        Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(lines)))))
+    })
 }
 
 #[cfg(test)]

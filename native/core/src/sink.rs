@@ -158,59 +158,51 @@ impl Drop for SinkItems {
 /// item. Returns 0 if the item was taken, 1 if the queue is full and the item was not taken, 2 if the sink is closed.
 /// Takes: handle sink, payload bytes, a isAnnotated, b isLast. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sink_write(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let sink = call.handle::<Sink>()?;
-            let written = sink.write(match call.a() {
-                1 => Sent::Annotated(Framed::annotated(call.payload())),
-                _ => Sent::Data(Framed::value(call.payload())),
-            });
-            if call.b() == 1 && matches!(written, Written::Open) {
-                sink.end(None);
-            }
-            Ok(Reply::number(written as u64))
-        })
-    }
+pub extern "C" fn dyn_sink_write(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let sink = call.handle::<Sink>()?;
+        let written = sink.write(match call.a() {
+            1 => Sent::Annotated(Framed::annotated(call.payload())),
+            _ => Sent::Data(Framed::value(call.payload())),
+        });
+        if call.b() == 1 && matches!(written, Written::Open) {
+            sink.end(None);
+        }
+        Ok(Reply::number(written as u64))
+    })
 }
 
 /// Ends the stream. `args`, if set, is the failure that ended it.
 /// Takes: handle sink, args bytes?. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sink_end(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let failure = if call.has_args() { Some(call.args::<Failure>()?) } else { None };
-            call.handle::<Sink>()?.end(failure);
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_sink_end(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let failure = if call.has_args() { Some(call.args::<Failure>()?) } else { None };
+        call.handle::<Sink>()?.end(failure);
+        Ok(Reply::unit())
+    })
 }
 
 /// Notifies the reader, if it wants a notification.
 /// Takes: handle sink. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sink_notify(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            if let Some(notice) = &call.handle::<Sink>()?.notice {
-                notice();
-            }
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_sink_notify(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        if let Some(notice) = &call.handle::<Sink>()?.notice {
+            notice();
+        }
+        Ok(Reply::unit())
+    })
 }
 
 /// Completes with 0 when the queue is half empty, or with 2 when the sink is closed.
 /// Takes: handle sink. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sink_ready(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let sink = call.handle::<Sink>()?;
-            Ok(async move { Ok(Reply::number(sink.ready().await as u64)) })
-        })
-    }
+pub extern "C" fn dyn_sink_ready(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let sink = call.handle::<Sink>()?;
+        Ok(async move { Ok(Reply::number(sink.ready().await as u64)) })
+    })
 }
 
 #[cfg(test)]

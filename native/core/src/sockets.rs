@@ -60,8 +60,8 @@ fn local_port(fd: RawFd) -> Option<u16> {
         return None;
     }
     match i32::from(address.ss_family) {
-        // SAFETY: the family determines which of the two types it is, and both have the port at the same offset.
         libc::AF_INET | libc::AF_INET6 => {
+            // SAFETY: the family determines which of the two types it is, and both have the port at the same offset.
             Some(u16::from_be(unsafe { (*(&raw const address).cast::<libc::sockaddr_in>()).sin_port }))
         }
         _ => None,

@@ -330,33 +330,28 @@ impl Drop for PullStream {
 /// are items, the high 32 bits are KiB.
 /// Takes: handle stream, a minItems, b limits. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_stream_pull(call: *const dyn_call) {
-    unsafe {
-        let here = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.may_be_ready());
-        op_here_if(call, here, |call: &Call| {
-            let stream = call.handle::<PullStream>()?;
-            let (min, max, max_bytes) =
-                (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
-            Ok(async move { stream.pull(min, max, max_bytes).await })
-        })
-    }
+pub extern "C" fn dyn_stream_pull(call: &dyn_call) {
+    let here = |call: &Call| call.handle::<PullStream>().is_ok_and(|stream| stream.may_be_ready());
+    op_here_if(call, here, |call: &Call| {
+        let stream = call.handle::<PullStream>()?;
+        let (min, max, max_bytes) = (call.a() as usize, (call.b() as u32) as usize, (call.b() >> 32) as usize * 1024);
+        Ok(async move { stream.pull(min, max, max_bytes).await })
+    })
 }
 
 /// Cancels a stream. `a` = 0 stops it: the producer may still finish, and its end arrives as usual. `a` = 1 kills it:
 /// the stream ends now.
 /// Takes: handle stream, a isKill. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_stream_cancel(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call| {
-            let stream = call.handle::<PullStream>()?;
-            match call.a() {
-                0 => stream.stop()?,
-                _ => stream.kill(),
-            }
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_stream_cancel(call: &dyn_call) -> dyn_reply {
+    reply(call, |call| {
+        let stream = call.handle::<PullStream>()?;
+        match call.a() {
+            0 => stream.stop()?,
+            _ => stream.kill(),
+        }
+        Ok(Reply::unit())
+    })
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ describe('the addon file', () => {
     expect([...new Set(newer.map(([name]) => name))]).toEqual([]);
   });
 
+  it('notices overrun buffers', async () => {
+    const symbols = await outputOf('nm', '-D', '--undefined-only', stripped);
+    expect(symbols).toContain('__stack_chk_fail');
+    expect(symbols).toContain('__memcpy_chk');
+  });
+
   it('needs no library beyond those of glibc', async () => {
     const needed = [...(await outputOf('readelf', '--dynamic', '--wide', stripped)).matchAll(/\(NEEDED\).*\[(.+)\]/g)];
     expect(needed.map(([, name]) => name).filter((name) => !allowedLibraries.test(name ?? ''))).toEqual([]);

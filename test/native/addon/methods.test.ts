@@ -268,8 +268,8 @@ const TAKE_NOTHING = [
   'WeakBlocks#upgrade',
 ];
 
-/** Tested in another file: an event is any value, and a pull needs an owner in another process. */
-const ELSEWHERE = ['EventPublisher#publish', 'RemoteBlocks#pull'];
+/** Tested in another file: an event is any value, a pull needs another process, a service needs a runtime. */
+const ELSEWHERE = ['EventPublisher#publish', 'RemoteBlocks#pull', 'RunningService#close'];
 
 /** For the library's own use. The published declarations lack them. */
 const INTERNAL = [

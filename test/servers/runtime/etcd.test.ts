@@ -1,7 +1,8 @@
-import { type Client, DistributedRuntime, type InstanceChange } from 'dynamo-node';
+import { type Client, DistributedRuntime, Frontend, type InstanceChange, serveEngine } from 'dynamo-node';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { Child } from '../../helpers/child.js';
+import { CountingEngine } from '../../helpers/llm/engines.js';
 import { failures, Traffic } from '../../helpers/runtime/traffic.js';
 import type { NumbersItem, NumbersRequest } from '../../helpers/runtime/worker-protocol.js';
 import { Server, serversMissing } from '../../helpers/servers.js';
@@ -54,16 +55,23 @@ async function keys(server: Server): Promise<string[]> {
   return kvs.map(({ key }) => Buffer.from(key, 'base64').toString());
 }
 
-/** The lifetime in seconds of the lease of a key whose name contains `part`. */
-async function leaseTtl(server: Server, part: string): Promise<number> {
-  const post = async (path: string, body: object): Promise<unknown> =>
-    (await fetch(`${server.url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
+async function post(server: Server, path: string, body: object): Promise<unknown> {
+  return (await fetch(`${server.url}/v3/${path}`, { method: 'POST', body: JSON.stringify(body) })).json();
+}
+
+/** The lease of a key whose name contains `part`. */
+async function leaseOf(server: Server, part: string): Promise<string | undefined> {
   const zero = Buffer.from('\0').toString('base64');
-  const { kvs } = (await post('kv/range', { key: zero, range_end: zero, keys_only: true })) as {
+  const { kvs } = (await post(server, 'kv/range', { key: zero, range_end: zero, keys_only: true })) as {
     kvs: { key: string; lease: string }[];
   };
-  const key = kvs.find((one) => Buffer.from(one.key, 'base64').toString().includes(part));
-  const { grantedTTL } = (await post('lease/timetolive', { ID: key?.lease })) as { grantedTTL: string };
+  return kvs.find((one) => Buffer.from(one.key, 'base64').toString().includes(part))?.lease;
+}
+
+/** The lifetime in seconds of that lease. */
+async function leaseTtl(server: Server, part: string): Promise<number> {
+  const ID = await leaseOf(server, part);
+  const { grantedTTL } = (await post(server, 'lease/timetolive', { ID })) as { grantedTTL: string };
   return Number(grantedTTL);
 }
 
@@ -180,6 +188,75 @@ describe('discovery on etcd', () => {
     );
     await endpoint.register();
     expect(await client.waitForInstances({ timeoutMs: 30_000 })).toEqual([instance]);
+  });
+});
+
+describe('a lease that is revoked', () => {
+  let server: Server;
+
+  beforeAll(async () => {
+    if (missing === undefined) server = await Server.etcd();
+  });
+  afterAll(() => server?.remove());
+
+  it('ends the runtime of a worker with an error, after its running requests', async () => {
+    const runtime = await runtimeOn(server);
+    const endpoint = runtime.endpoint<null, string>('etcd.revoked.generate');
+    let answer = (_: string): void => {};
+    const served = await endpoint.serve(() => new Promise<string>((resolve) => (answer = resolve)));
+    const caller = await runtimeOn(server);
+    const client = await caller.endpoint<null, string>('etcd.revoked.generate').client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
+    const running = client.unary(null);
+    await waitFor(
+      'the running request',
+      () => served.inFlight,
+      (inFlight) => inFlight === 1,
+    );
+    const warned = new Promise<Error>((resolve) => {
+      const onWarning = (warning: Error & { code?: string }): void => {
+        if (warning.code !== 'DYN_RUNTIME_LOST') return;
+        process.off('warning', onWarning);
+        resolve(warning);
+      };
+      process.on('warning', onWarning);
+    });
+    await post(server, 'lease/revoke', { ID: await leaseOf(server, 'etcd/revoked/generate') });
+    const lost = { code: 'DYN_UNAVAILABLE', reason: 'discovery.lease_lost' };
+    await expect(within(LEASE_SECONDS * 2000, 'the end of the runtime', runtime.ended)).rejects.toMatchObject(lost);
+    expect((await warned).message).toContain('lost its lease in etcd');
+    expect(() => runtime.endpoint('etcd.revoked.other')).toThrow(expect.objectContaining({ code: 'DYN_CLOSED' }));
+    answer('whole');
+    await expect(running).resolves.toBe('whole');
+    await within(30_000, 'the close', runtime.close());
+    await within(30_000, 'the end of the endpoint', served.ended);
+    await caller.close();
+    await expect(caller.ended).resolves.toBeUndefined();
+  });
+
+  it('ends an engine and a frontend with an error', async () => {
+    const runtime = await runtimeOn(server);
+    const engine = await serveEngine(runtime.endpoint('etcd.engine.generate'), new CountingEngine('counting'));
+    await engine.ready;
+    const frontend = await Frontend.start(await runtimeOn(server), { host: '127.0.0.1', port: 0 });
+    await frontend.ready;
+    const { leases } = (await post(server, 'lease/leases', {})) as { leases: { ID: string }[] };
+    for (const { ID } of leases) await post(server, 'lease/revoke', { ID });
+    const lost = { code: 'DYN_UNAVAILABLE', reason: 'discovery.lease_lost' };
+    for (const { ended } of [runtime, engine, frontend])
+      await expect(within(LEASE_SECONDS * 2000, 'the end', ended)).rejects.toMatchObject(lost);
+  });
+
+  it('is not reported by a runtime, an engine and a frontend that are closed', async () => {
+    const runtime = await runtimeOn(server);
+    const engine = await serveEngine(runtime.endpoint('etcd.closed.generate'), new CountingEngine('counting'));
+    await engine.ready;
+    const used = await runtimeOn(server);
+    const frontend = await Frontend.start(used, { host: '127.0.0.1', port: 0 });
+    await frontend.ready;
+    await Promise.all([frontend.close(), engine.close()]);
+    await runtime.close();
+    for (const { ended } of [runtime, engine, frontend, used]) await expect(ended).resolves.toBeUndefined();
   });
 });
 

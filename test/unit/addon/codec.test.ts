@@ -260,6 +260,37 @@ describe('bytes from a peer', () => {
     expect(() => unpack(deep(5_000_000))).toThrow('it is nested deeper than 512 levels');
   });
 
+  const floats = (count: number): Buffer => repeated(count, 0xcb, 0x3f, 0xf1, 0, 0, 0, 0, 0, 1);
+
+  it('are read up to 2,900,000 floats in one array, and rejected beyond', () => {
+    for (const first of [0, 0.5, 2 ** 31]) {
+      const read = unpack(container(0xdd, 2_900_001, Buffer.concat([pack(first), floats(2_900_000)]))) as number[];
+      expect([read.length, read[0], read.at(-1)]).toEqual([2_900_001, first, 1.0625000000000002]);
+    }
+    expect(() => unpack(container(0xdd, 3_000_000, floats(3_000_000)))).toThrow('too many values');
+  });
+
+  it.each([
+    ['floats after null', () => container(0xdd, 1_300_001, Buffer.concat([Buffer.of(0xc0), floats(1_300_000)]))],
+    ['floats before null', () => container(0xdd, 1_300_001, Buffer.concat([floats(1_300_000), Buffer.of(0xc0)]))],
+    ['integers of 64 bits', () => container(0xdd, 1_300_000, repeated(1_300_000, 0xcf, 0, 0, 0, 1, 0, 0, 0, 0))],
+    ['byte arrays', () => container(0xdd, 200_000, repeated(200_000, 0xc4, 1, 7))],
+  ])('are rejected if V8 would need many objects for them: %s', (_, make) => {
+    expect(() => unpack(make())).toThrow('too many values');
+  });
+
+  it('are read alike where arrays of numbers hold other values', () => {
+    const others = [null, 'text', 2n ** 60n, [0.5], { key: 0.5 }, true, Buffer.of(1)];
+    const numbers = [0.5, 1, -1, 200, -200, 70_000, -70_000, 2 ** 31, 2 ** 40, -(2 ** 40), Number.NaN, 1e300];
+    for (const other of others) {
+      for (let at = 0; at <= numbers.length; at++) {
+        const value = [...numbers.slice(0, at), other, ...numbers.slice(at)];
+        expect(unpack(pack(value))).toEqual(value);
+        expect(unpack(pack([0.25, ...value]))).toEqual([0.25, ...value]);
+      }
+    }
+  });
+
   const MAX_DELAY_MS = 100;
   /** Other work of a busy machine takes caches and cycles from this thread. */
   const BUSY_FACTOR = 3;
@@ -270,7 +301,14 @@ describe('bytes from a peer', () => {
       'lists of integers',
       () => container(0xdd, 30_000, repeated(30_000, 0xdc, 0x03, 0xe8, ...new Array(1000).fill(1))),
     ],
-    ['floats', () => container(0xdd, 3_000_000, repeated(3_000_000, 0xcb, 0x3f, 0xf1, 0, 0, 0, 0, 0, 1))],
+    ['floats', () => container(0xdd, 3_000_000, floats(3_000_000))],
+    ['floats after an integer', () => container(0xdd, 3_000_001, Buffer.concat([Buffer.of(1), floats(3_000_000)]))],
+    ['floats before null', () => container(0xdd, 3_000_001, Buffer.concat([floats(3_000_000), Buffer.of(0xc0)]))],
+    ['integers beyond 31 bits', () => container(0xdd, 5_900_000, repeated(5_900_000, 0xce, 255, 255, 255, 255))],
+    [
+      'byte arrays of 100 bytes',
+      () => container(0xdd, 285_000, repeated(285_000, 0xc4, 100, ...new Array(100).fill(1))),
+    ],
     ['empty maps', () => container(0xdd, 30_000_000, repeated(30_000_000, 0x80))],
     ['empty lists', () => container(0xdd, 5_000_000, repeated(5_000_000, 0x90))],
     ['short strings', () => container(0xdd, 5_000_000, repeated(5_000_000, 0xa4, 97, 98, 99, 100))],

@@ -8,8 +8,8 @@ const entry = (name: string, body: string, comment = takes) => `
 /// Fills a box.
 /// ${comment}
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ${name}(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |call: &Call| ${body}) }
+pub extern "C" fn ${name}(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| ${body})
 }
 `;
 

@@ -26,24 +26,28 @@ pub struct dyn_bytes {
 pub type dyn_done = Option<unsafe extern "C" fn(user: *mut c_void, reply: dyn_reply)>;
 
 /// The arguments of every entry. An entry ignores the arguments that its comment does not name.
+///
+/// The caller promises that the pointers are null or valid until the entry returns, that no other code writes to what
+/// they point to in the meantime, and that `done` may run on any thread. Only C is a caller: the fields are private to
+/// `abi`. So the entries are safe functions of Rust.
 #[repr(C)]
 pub struct dyn_call {
     /// The object that is called, or null. Borrowed.
-    pub handle: *const dyn_handle,
+    pub(super) handle: *const dyn_handle,
     /// A second object, or null. Borrowed.
-    pub other: *const dyn_handle,
+    pub(super) other: *const dyn_handle,
     /// Options in MessagePack, or bytes in the layout that the entry describes. Borrowed.
-    pub args: dyn_slice,
+    pub(super) args: dyn_slice,
     /// The user's own value in MessagePack, or bytes in the layout that the entry describes. Borrowed.
-    pub payload: dyn_slice,
-    pub a: u64,
-    pub b: u64,
+    pub(super) payload: dyn_slice,
+    pub(super) a: u64,
+    pub(super) b: u64,
     /// Asynchronous entries only: the caller's id of the operation for `dyn_op_cancel`. It is unique in the process.
-    pub op: u64,
+    pub(super) op: u64,
     /// Asynchronous entries only: the group of operations that `dyn_scope_close` cancels.
-    pub scope: u64,
-    pub done: dyn_done,
-    pub user: *mut c_void,
+    pub(super) scope: u64,
+    pub(super) done: dyn_done,
+    pub(super) user: *mut c_void,
 }
 
 /// The result of an entry. If `failed` is 0, it is in `number`, `bytes` and `handles`. If `failed` is 1, `bytes` is an
@@ -178,27 +182,29 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// # Safety
-    /// `raw` must point to a `dyn_call` whose pointers are valid until the entry returns.
-    pub(super) unsafe fn new(raw: *const dyn_call) -> Self {
-        Self { raw: unsafe { &*raw } }
+    pub(super) fn new(raw: &'a dyn_call) -> Self {
+        Self { raw }
     }
 
     pub fn handle<T: Send + Sync + 'static>(&self) -> Result<std::sync::Arc<T>, Failure> {
+        // SAFETY: the promise of the `dyn_call`.
         unsafe { Handle::get::<T>(self.raw.handle) }
     }
 
     pub fn other<T: Send + Sync + 'static>(&self) -> Result<std::sync::Arc<T>, Failure> {
+        // SAFETY: the promise of the `dyn_call`.
         unsafe { Handle::get::<T>(self.raw.other) }
     }
 
     /// Like `handle`, but borrowed for the call. It saves a reference count in entries that are called very often.
     pub fn handle_ref<T: Send + Sync + 'static>(&self) -> Result<&'a T, Failure> {
+        // SAFETY: the promise of the `dyn_call`, which is borrowed for `'a`.
         unsafe { dyn_handle::borrow(self.raw.handle) }
     }
 
     /// Like `handle_ref`.
     pub fn other_ref<T: Send + Sync + 'static>(&self) -> Result<&'a T, Failure> {
+        // SAFETY: the promise of the `dyn_call`, which is borrowed for `'a`.
         unsafe { dyn_handle::borrow(self.raw.other) }
     }
 
@@ -248,7 +254,7 @@ impl<'a> Call<'a> {
         if slice.data.is_null() {
             return &[];
         }
-        // SAFETY: the caller of the entry keeps the bytes valid and unchanged until the entry returns.
+        // SAFETY: the promise of the `dyn_call`, which is borrowed for `'a`.
         unsafe { std::slice::from_raw_parts(slice.data, slice.len) }
     }
 }
@@ -300,14 +306,14 @@ pub(super) fn guarded<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T,
 }
 
 /// The body of a synchronous entry.
-pub unsafe fn reply(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<Reply, Failure>) -> dyn_reply {
-    let call = unsafe { Call::new(call) };
+pub fn reply(call: &dyn_call, body: impl FnOnce(&Call) -> Result<Reply, Failure>) -> dyn_reply {
+    let call = Call::new(call);
     guarded(|| body(&call)).into()
 }
 
 /// Like `reply`, for an entry that only returns a number and is called very often.
-pub unsafe fn reply_number(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<u64, Failure>) -> dyn_reply {
-    let call = unsafe { Call::new(call) };
+pub fn reply_number(call: &dyn_call, body: impl FnOnce(&Call) -> Result<u64, Failure>) -> dyn_reply {
+    let call = Call::new(call);
     match guarded(|| body(&call)) {
         Ok(number) => {
             dyn_reply { failed: 0, number, bytes: dyn_bytes::none(), handles: std::ptr::null_mut(), handle_count: 0 }

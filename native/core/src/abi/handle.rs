@@ -24,6 +24,7 @@ impl Handle {
     /// # Safety
     /// `raw` must be null or a live handle of this library.
     pub(super) unsafe fn get<T: Send + Sync + 'static>(raw: *const dyn_handle) -> Result<Arc<T>, Failure> {
+        // SAFETY: the caller's promise.
         let Some(handle) = (unsafe { raw.as_ref() }) else {
             return Err(Failure::invalid(format!("handle: expected {}, got none", short_name::<T>())));
         };
@@ -36,10 +37,10 @@ impl Handle {
 impl dyn_handle {
     /// The object, borrowed from its handle. Unlike `Handle::get` it does not count a reference.
     ///
-    ///
     /// # Safety
     /// `raw` must be null or a handle of this library that lives for `'a`.
     pub(super) unsafe fn borrow<'a, T: Send + Sync + 'static>(raw: *const dyn_handle) -> Result<&'a T, Failure> {
+        // SAFETY: the caller's promise.
         let Some(handle) = (unsafe { raw.as_ref::<'a>() }) else {
             return Err(Failure::invalid(format!("handle: expected {}, got none", short_name::<T>())));
         };
@@ -62,6 +63,7 @@ pub unsafe extern "C" fn dyn_handle_free(handle: *mut dyn_handle) {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // A destructor may use tokio, for example to abort a task. It needs the context of the runtime.
             let _enter = crate::process::enter();
+            // SAFETY: made by `into_raw` or `dyn_handle_share`, and freed once.
             drop(unsafe { Box::from_raw(handle) });
         }));
     }
@@ -70,6 +72,7 @@ pub unsafe extern "C" fn dyn_handle_free(handle: *mut dyn_handle) {
 /// Returns one more handle of the same object. It is freed like any other.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dyn_handle_share(handle: *const dyn_handle) -> *mut dyn_handle {
+    // SAFETY: C passes a live handle.
     let handle = unsafe { &*handle };
     Box::into_raw(Box::new(dyn_handle { object: Arc::clone(&handle.object), name: handle.name }))
 }

@@ -50,6 +50,7 @@ impl Completer {
     fn finish(&mut self, result: Result<Reply, Failure>) {
         if let Some(done) = self.done.take() {
             RUNNING.lock().remove(&self.op);
+            // SAFETY: the promise of the `dyn_call`. It runs once, because it was taken.
             unsafe { done(self.user, dyn_reply::from(result)) };
         }
     }
@@ -73,12 +74,11 @@ impl Parked {
 
 /// The body of an asynchronous entry whose operation other code completes. A failure of `body` completes it at once.
 /// `body` must not block.
-pub unsafe fn park(call: *const dyn_call, body: impl FnOnce(&Call, Arc<Parked>) -> Result<(), Failure>) {
-    let raw = unsafe { &*call };
+pub fn park(raw: &dyn_call, body: impl FnOnce(&Call, Arc<Parked>) -> Result<(), Failure>) {
     let completer = Completer { op: raw.op, done: raw.done, user: raw.user };
     let parked = Arc::new(Parked(Mutex::new(Some(completer))));
     RUNNING.lock().insert(raw.op, (raw.scope, Running::Parked(parked.clone())));
-    let call = unsafe { Call::new(call) };
+    let call = Call::new(raw);
     if let Err(failure) = guarded(|| body(&call, parked.clone()))
         && let Some(completer) = parked.take()
     {
@@ -89,27 +89,23 @@ pub unsafe fn park(call: *const dyn_call, body: impl FnOnce(&Call, Arc<Parked>) 
 /// The body of an asynchronous entry. `body` runs on the calling thread and copies what it needs out of the call. It
 /// returns a future, which runs on the tokio runtime of the process. A failure of `body` is also reported through
 /// `done`.
-pub unsafe fn op<F>(call: *const dyn_call, body: impl FnOnce(&Call) -> Result<F, Failure>)
+pub fn op<F>(call: &dyn_call, body: impl FnOnce(&Call) -> Result<F, Failure>)
 where
     F: Future<Output = Result<Reply, Failure>> + Send + 'static,
 {
-    unsafe { op_here_if(call, |_| false, body) }
+    op_here_if(call, |_| false, body)
 }
 
 /// Like `op`, for a future that may be ready. If `here` returns true, the future is polled on the calling thread first,
 /// and must not block it. It moves to the runtime only if it has to wait. This saves the wake-up of a sleeping thread.
 /// It does not pay for futures that usually wait: the first poll of a request costs the JavaScript thread more than the
 /// wake-up.
-pub unsafe fn op_here_if<F>(
-    call: *const dyn_call,
-    here: impl FnOnce(&Call) -> bool,
-    body: impl FnOnce(&Call) -> Result<F, Failure>,
-) where
+pub fn op_here_if<F>(raw: &dyn_call, here: impl FnOnce(&Call) -> bool, body: impl FnOnce(&Call) -> Result<F, Failure>)
+where
     F: Future<Output = Result<Reply, Failure>> + Send + 'static,
 {
-    let raw = unsafe { &*call };
     let completer = Completer { op: raw.op, done: raw.done, user: raw.user };
-    let call = unsafe { Call::new(call) };
+    let call = Call::new(raw);
     let started = guarded(|| Ok((here(&call), body(&call)?, crate::process::handle()?)));
     let (here, future, runtime) = match started {
         Ok(started) => started,

@@ -5,7 +5,7 @@ use dynamo_runtime::engine::AsyncEngineContextProvider;
 use dynamo_runtime::pipeline::Context;
 use futures::{FutureExt, StreamExt};
 
-use super::{Event, Inbox, MAX_BATCH, QueueLimits, Request, encode};
+use super::{Event, Inbox, MAX_BATCH, MAX_METADATA_BYTES, MAX_METADATA_ENTRIES, QueueLimits, Request, encode};
 use crate::packed::Packed;
 use crate::sink::{Sent, Sink};
 
@@ -194,4 +194,25 @@ fn delivers_calls_without_a_credit_and_never_refuses_them() {
     drop(inbox.send(call()).unwrap());
     assert!(take(&inbox, 0).is_empty());
     assert_eq!(take(&inbox, 1).len(), 1);
+}
+
+/// A request whose metadata has `count` entries of `size` bytes.
+fn with_metadata(count: usize, size: usize) -> Request {
+    let metadata = (0..count).map(|at| (format!("{at:04}"), "x".repeat(size - 4))).collect();
+    Request { metadata, ..Request::new("request", "") }
+}
+
+#[test]
+fn accepts_metadata_up_to_both_limits() {
+    let inbox = inbox();
+    assert!(inbox.send(with_metadata(MAX_METADATA_ENTRIES, MAX_METADATA_BYTES / MAX_METADATA_ENTRIES)).is_ok());
+}
+
+#[test]
+fn refuses_more_metadata_as_an_invalid_request() {
+    let inbox = inbox();
+    for request in [with_metadata(MAX_METADATA_ENTRIES + 1, 4), with_metadata(1, MAX_METADATA_BYTES + 1)] {
+        assert_eq!(inbox.send(request).err().unwrap().class, "InvalidRequest");
+    }
+    assert!(take(&inbox, 1).is_empty());
 }

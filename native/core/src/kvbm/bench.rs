@@ -55,47 +55,45 @@ fn exhausted() -> Failure {
 /// `hash`. Returns the nanoseconds of all calls together.
 /// Takes: args bytes. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kvbm_bench(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let args = call.args::<Args>()?;
-            let took = match args.what.as_str() {
-                "allocate" => {
-                    let manager = args.manager(false)?;
-                    repeated(args.calls, || drop(black_box(manager.allocate_blocks(args.count))))
-                }
-                "register" => register(&args)?,
-                "match" | "matchInactive" => {
-                    let manager = args.manager(false)?;
-                    let sequence = args.sequence(1);
-                    let hashes: Vec<PositionalLineageHash> =
-                        sequence.blocks().iter().map(TokenBlock::positional_lineage_hash).collect();
-                    let blocks = manager.allocate_blocks(args.count).ok_or_else(exhausted)?;
-                    let staged =
-                        blocks.into_iter().zip(&hashes).flat_map(|(block, &hash)| block.stage(hash, args.block_size));
-                    let held = manager.register_blocks(staged.collect());
-                    let held = (args.what == "match").then_some(held);
-                    let took = repeated(args.calls, || drop(black_box(manager.match_blocks(black_box(&hashes)))));
-                    drop(held);
-                    took
-                }
-                "hash" => {
-                    let tokens: Vec<u32> = (0..args.count as u32).collect();
-                    let size = args.block_size as u32;
-                    repeated(args.calls, || {
-                        let sequence = TokenBlockSequence::from_slice(black_box(&tokens), size, Some(1337));
-                        black_box(sequence.blocks().iter().map(TokenBlock::block_hash).collect::<Vec<_>>());
-                    })
-                }
-                other => {
-                    return Err(Failure::invalid(format!(
-                        "what: expected allocate, register, match, matchInactive or hash, got {other}"
-                    )));
-                }
-            };
-            Ok(Reply::number(took.as_nanos() as u64))
-        })
-    }
+pub extern "C" fn dyn_kvbm_bench(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let args = call.args::<Args>()?;
+        let took = match args.what.as_str() {
+            "allocate" => {
+                let manager = args.manager(false)?;
+                repeated(args.calls, || drop(black_box(manager.allocate_blocks(args.count))))
+            }
+            "register" => register(&args)?,
+            "match" | "matchInactive" => {
+                let manager = args.manager(false)?;
+                let sequence = args.sequence(1);
+                let hashes: Vec<PositionalLineageHash> =
+                    sequence.blocks().iter().map(TokenBlock::positional_lineage_hash).collect();
+                let blocks = manager.allocate_blocks(args.count).ok_or_else(exhausted)?;
+                let staged =
+                    blocks.into_iter().zip(&hashes).flat_map(|(block, &hash)| block.stage(hash, args.block_size));
+                let held = manager.register_blocks(staged.collect());
+                let held = (args.what == "match").then_some(held);
+                let took = repeated(args.calls, || drop(black_box(manager.match_blocks(black_box(&hashes)))));
+                drop(held);
+                took
+            }
+            "hash" => {
+                let tokens: Vec<u32> = (0..args.count as u32).collect();
+                let size = args.block_size as u32;
+                repeated(args.calls, || {
+                    let sequence = TokenBlockSequence::from_slice(black_box(&tokens), size, Some(1337));
+                    black_box(sequence.blocks().iter().map(TokenBlock::block_hash).collect::<Vec<_>>());
+                })
+            }
+            other => {
+                return Err(Failure::invalid(format!(
+                    "what: expected allocate, register, match, matchInactive or hash, got {other}"
+                )));
+            }
+        };
+        Ok(Reply::number(took.as_nanos() as u64))
+    })
 }
 
 /// Only staging and registering are timed. Blocks for as many calls as fit are allocated before and released after.

@@ -85,13 +85,11 @@ impl Registry {
 /// `args`: `{frequency, eventCapacity}`. Returns a `Registry`.
 /// Takes: args bytes?. Returns: handle registry.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_registry_create(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let args = if call.has_args() { call.args()? } else { Args { frequency: None, event_capacity: None } };
-            Ok(Reply::handle(Handle::new(Arc::new(Registry::new(args)?))))
-        })
-    }
+pub extern "C" fn dyn_registry_create(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let args = if call.has_args() { call.args()? } else { Args { frequency: None, event_capacity: None } };
+        Ok(Reply::handle(Handle::new(Arc::new(Registry::new(args)?))))
+    })
 }
 
 /// Returns one byte for each hash. Its bits are the tiers that have the block: 1 device, 2 host, 4 disk. The hashes are
@@ -99,42 +97,38 @@ pub unsafe extern "C" fn dyn_registry_create(call: *const dyn_call) -> dyn_reply
 /// `args`.
 /// Takes: handle registry, other sequence?, args bytes?, a blockRange?, b blockSize?. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_registry_presence(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let registry = call.handle::<Registry>()?;
-            let tiers = [TypeId::of::<Device>(), TypeId::of::<Host>(), TypeId::of::<Disk>()];
-            let names = sequence::named(call, call.a(), call.b() as usize)?;
-            let bits = names.iter().map(|&hash| {
-                let Some(handle) = registry.blocks.match_sequence_hash(hash, false) else { return 0 };
-                (0..tiers.len()).filter(|&tier| handle.has_any_block(&tiers[tier..=tier])).map(|tier| 1 << tier).sum()
-            });
-            Ok(Reply::bytes(bits.collect()))
-        })
-    }
+pub extern "C" fn dyn_registry_presence(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let registry = call.handle::<Registry>()?;
+        let tiers = [TypeId::of::<Device>(), TypeId::of::<Host>(), TypeId::of::<Disk>()];
+        let names = sequence::named(call, call.a(), call.b() as usize)?;
+        let bits = names.iter().map(|&hash| {
+            let Some(handle) = registry.blocks.match_sequence_hash(hash, false) else { return 0 };
+            (0..tiers.len()).filter(|&tier| handle.has_any_block(&tiers[tier..=tier])).map(|tier| 1 << tier).sum()
+        });
+        Ok(Reply::bytes(bits.collect()))
+    })
 }
 
 /// Returns one byte for each lineage hash in `args`: how often it was used recently, 0 to 15. If `b` is not 0, this
 /// counts as a use first.
 /// Takes: handle registry, args bytes, b isUse. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_registry_frequency(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let registry = call.handle::<Registry>()?;
-            let names: Vec<PositionalLineageHash> = hashes::from_bytes(call.raw_args())?;
-            if call.b() != 0 {
-                names.iter().for_each(|&hash| registry.blocks.touch(hash));
-            }
-            Ok(Reply::bytes(names.iter().map(|&hash| registry.blocks.count(hash).min(255) as u8).collect()))
-        })
-    }
+pub extern "C" fn dyn_registry_frequency(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let registry = call.handle::<Registry>()?;
+        let names: Vec<PositionalLineageHash> = hashes::from_bytes(call.raw_args())?;
+        if call.b() != 0 {
+            names.iter().for_each(|&hash| registry.blocks.touch(hash));
+        }
+        Ok(Reply::bytes(names.iter().map(|&hash| registry.blocks.count(hash).min(255) as u8).collect()))
+    })
 }
 
 /// Takes: handle registry. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_registry_count(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |call: &Call| Ok(Reply::number(call.handle::<Registry>()?.blocks.registered_count() as u64))) }
+pub extern "C" fn dyn_registry_count(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| Ok(Reply::number(call.handle::<Registry>()?.blocks.registered_count() as u64)))
 }
 
 const CREATED: u8 = 0;
@@ -145,32 +139,30 @@ const LOST: u8 = 2;
 /// 2 and the number of lost events (8 bytes, little-endian).
 /// Takes: handle registry. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_registry_events(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let registry = call.handle::<Registry>()?;
-            let Some(events) = &registry.events else {
-                return Err(Failure::invalid("registry: expected one with the option events, got one without"));
-            };
-            let items = events.subscribe_loss_aware().map(|event| {
-                let mut out = Vec::with_capacity(1 + hashes::DYN_HASH_BYTES);
-                match event {
-                    Ok(KvCacheEvent::Create(hash)) => {
-                        out.push(CREATED);
-                        out.extend_from_slice(&hash.as_u128().to_be_bytes());
-                    }
-                    Ok(KvCacheEvent::Remove(hash)) => {
-                        out.push(REMOVED);
-                        out.extend_from_slice(&hash.as_u128().to_be_bytes());
-                    }
-                    Err(BroadcastStreamRecvError::Lagged(count)) => {
-                        out.push(LOST);
-                        out.extend_from_slice(&count.to_le_bytes());
-                    }
+pub extern "C" fn dyn_registry_events(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let registry = call.handle::<Registry>()?;
+        let Some(events) = &registry.events else {
+            return Err(Failure::invalid("registry: expected one with the option events, got one without"));
+        };
+        let items = events.subscribe_loss_aware().map(|event| {
+            let mut out = Vec::with_capacity(1 + hashes::DYN_HASH_BYTES);
+            match event {
+                Ok(KvCacheEvent::Create(hash)) => {
+                    out.push(CREATED);
+                    out.extend_from_slice(&hash.as_u128().to_be_bytes());
                 }
-                Ok(Item::Data(out.into()))
-            });
-            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items)))))
-        })
-    }
+                Ok(KvCacheEvent::Remove(hash)) => {
+                    out.push(REMOVED);
+                    out.extend_from_slice(&hash.as_u128().to_be_bytes());
+                }
+                Err(BroadcastStreamRecvError::Lagged(count)) => {
+                    out.push(LOST);
+                    out.extend_from_slice(&count.to_le_bytes());
+                }
+            }
+            Ok(Item::Data(out.into()))
+        });
+        Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items)))))
+    })
 }

@@ -130,27 +130,24 @@ fn wrong(error: TokenBlockError) -> Failure {
 /// offset, length}]}`. Returns a `Sequence`.
 /// Takes: args bytes?, payload u32s, a blockSize. Returns: handle sequence.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_create(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let tokens = tokens(call)?;
-            let block_size = call.a() as u32;
-            if block_size == 0 {
-                return Err(Failure::invalid("blockSize: expected 1 or more, got 0"));
-            }
-            fits(tokens.len(), block_size as usize)?;
-            let Args { salt, lora_name, multimodal } = args(call)?;
-            let salt = compute_salt_hash(salt.as_deref(), lora_name.as_deref()).map_err(Failure::internal)?;
-            let sequence = if multimodal.is_empty() {
-                TokenBlockSequence::from_slice(&tokens, block_size, Some(salt))
-            } else {
-                let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
-                TokenBlockSequence::new_with_mm(Tokens::from(&tokens[..]), &runs, block_size, Some(salt))
-                    .map_err(wrong)?
-            };
-            Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(sequence)))))
-        })
-    }
+pub extern "C" fn dyn_sequence_create(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let tokens = tokens(call)?;
+        let block_size = call.a() as u32;
+        if block_size == 0 {
+            return Err(Failure::invalid("blockSize: expected 1 or more, got 0"));
+        }
+        fits(tokens.len(), block_size as usize)?;
+        let Args { salt, lora_name, multimodal } = args(call)?;
+        let salt = compute_salt_hash(salt.as_deref(), lora_name.as_deref()).map_err(Failure::internal)?;
+        let sequence = if multimodal.is_empty() {
+            TokenBlockSequence::from_slice(&tokens, block_size, Some(salt))
+        } else {
+            let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
+            TokenBlockSequence::new_with_mm(Tokens::from(&tokens[..]), &runs, block_size, Some(salt)).map_err(wrong)?
+        };
+        Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(sequence)))))
+    })
 }
 
 /// The crate copies all tokens that do not fit its current block again and again. So it gets the tokens of one block at
@@ -168,48 +165,42 @@ fn extend(sequence: &mut TokenBlockSequence, tokens: &[Token]) -> Result<(), Tok
 /// full blocks there are.
 /// Takes: handle sequence, args bytes?, payload u32s. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_extend(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let sequence = call.handle::<Sequence>()?;
-            let tokens = tokens(call)?;
-            let Args { multimodal, .. } = args(call)?;
-            let mut sequence = sequence.lock();
-            fits(sequence.total_tokens() + tokens.len(), sequence.block_size())?;
-            if multimodal.is_empty() {
-                extend(&mut sequence, &tokens).map_err(wrong)?;
-            } else {
-                let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
-                sequence.extend_with_mm(&tokens, &runs).map_err(wrong)?;
-            }
-            Ok(Reply::number(sequence.blocks().len() as u64))
-        })
-    }
+pub extern "C" fn dyn_sequence_extend(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let sequence = call.handle::<Sequence>()?;
+        let tokens = tokens(call)?;
+        let Args { multimodal, .. } = args(call)?;
+        let mut sequence = sequence.lock();
+        fits(sequence.total_tokens() + tokens.len(), sequence.block_size())?;
+        if multimodal.is_empty() {
+            extend(&mut sequence, &tokens).map_err(wrong)?;
+        } else {
+            let runs: Vec<TokenBlockMmInfo> = multimodal.iter().map(Into::into).collect();
+            sequence.extend_with_mm(&tokens, &runs).map_err(wrong)?;
+        }
+        Ok(Reply::number(sequence.blocks().len() as u64))
+    })
 }
 
 /// Keeps the first `a` tokens.
 /// Takes: handle sequence, a tokenCount. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_truncate(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            call.handle_ref::<Sequence>()?.cut(|tokens| tokens.truncate(call.a() as usize))?;
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_sequence_truncate(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        call.handle_ref::<Sequence>()?.cut(|tokens| tokens.truncate(call.a() as usize))?;
+        Ok(Reply::unit())
+    })
 }
 
 /// Returns the tokens from `a` to `b`, 4 bytes each. Returns no bytes if the range is empty.
 /// Takes: handle sequence, a start, b end. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_tokens(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let sequence = call.handle::<Sequence>()?;
-            let tokens = sequence.lock().tokens_at(call.a() as usize..call.b() as usize);
-            Ok(Reply::bytes(tokens.iter().flat_map(|token| token.to_le_bytes()).collect()))
-        })
-    }
+pub extern "C" fn dyn_sequence_tokens(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let sequence = call.handle::<Sequence>()?;
+        let tokens = sequence.lock().tokens_at(call.a() as usize..call.b() as usize);
+        Ok(Reply::bytes(tokens.iter().flat_map(|token| token.to_le_bytes()).collect()))
+    })
 }
 
 /// Hashes of the blocks `a` (first, count). `b` selects them. 0: the hashes of their tokens; 1: their sequence hashes.
@@ -217,65 +208,59 @@ pub unsafe extern "C" fn dyn_sequence_tokens(call: *const dyn_call) -> dyn_reply
 /// returns the hash of the salt, 8 bytes.
 /// Takes: handle sequence, payload u64s?, a blockRange?, b hashKind. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_hashes(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let sequence = call.handle::<Sequence>()?;
-            let sequence = sequence.lock();
-            if call.b() == 3 {
-                return Ok(Reply::bytes(sequence.salt_hash().to_le_bytes().to_vec()));
+pub extern "C" fn dyn_sequence_hashes(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let sequence = call.handle::<Sequence>()?;
+        let sequence = sequence.lock();
+        if call.b() == 3 {
+            return Ok(Reply::bytes(sequence.salt_hash().to_le_bytes().to_vec()));
+        }
+        let blocks = hashes::sequence_blocks(&sequence, call.a(), sequence.block_size())?;
+        if call.b() < 2 {
+            let out = call.out(0)?;
+            out.check(blocks.len() * 2)?;
+            let hash: fn(&TokenBlock) -> u64 =
+                if call.b() == 0 { TokenBlock::block_hash } else { TokenBlock::sequence_hash };
+            for (index, block) in blocks.iter().enumerate() {
+                out.put_long(index, hash(block));
             }
-            let blocks = hashes::sequence_blocks(&sequence, call.a(), sequence.block_size())?;
-            if call.b() < 2 {
-                let out = call.out(0)?;
-                out.check(blocks.len() * 2)?;
-                let hash: fn(&TokenBlock) -> u64 =
-                    if call.b() == 0 { TokenBlock::block_hash } else { TokenBlock::sequence_hash };
-                for (index, block) in blocks.iter().enumerate() {
-                    out.put_long(index, hash(block));
-                }
-                return Ok(Reply::unit());
-            }
-            let mut out = Vec::with_capacity(blocks.len() * hashes::DYN_HASH_BYTES);
-            for block in blocks {
-                out.extend_from_slice(&block.positional_lineage_hash().as_u128().to_be_bytes());
-            }
-            Ok(Reply::bytes(out))
-        })
-    }
+            return Ok(Reply::unit());
+        }
+        let mut out = Vec::with_capacity(blocks.len() * hashes::DYN_HASH_BYTES);
+        for block in blocks {
+            out.extend_from_slice(&block.positional_lineage_hash().as_u128().to_be_bytes());
+        }
+        Ok(Reply::bytes(out))
+    })
 }
 
 /// Returns a new `Sequence` with the same tokens, salt and multimodal runs.
 /// Takes: handle sequence. Returns: handle sequence.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_clone(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let sequence = call.handle::<Sequence>()?;
-            let sequence = sequence.lock();
-            let tokens = sequence.tokens_at(0..sequence.total_tokens());
-            let (block_size, salt) = (sequence.block_size() as u32, Some(sequence.salt_hash()));
-            let copy = if sequence.mm_runs().is_empty() {
-                TokenBlockSequence::from_slice(&tokens, block_size, salt)
-            } else {
-                TokenBlockSequence::new_with_mm(tokens, sequence.mm_runs(), block_size, salt).map_err(wrong)?
-            };
-            Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(copy)))))
-        })
-    }
+pub extern "C" fn dyn_sequence_clone(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let sequence = call.handle::<Sequence>()?;
+        let sequence = sequence.lock();
+        let tokens = sequence.tokens_at(0..sequence.total_tokens());
+        let (block_size, salt) = (sequence.block_size() as u32, Some(sequence.salt_hash()));
+        let copy = if sequence.mm_runs().is_empty() {
+            TokenBlockSequence::from_slice(&tokens, block_size, salt)
+        } else {
+            TokenBlockSequence::new_with_mm(tokens, sequence.mm_runs(), block_size, salt).map_err(wrong)?
+        };
+        Ok(Reply::handle(Handle::new(std::sync::Arc::new(Sequence::new(copy)))))
+    })
 }
 
 /// Removes all tokens. Idempotent.
 /// Takes: handle sequence. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_sequence_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            call.handle_ref::<Sequence>()?.cut(|tokens| {
-                *tokens = TokenBlockSequence::from_slice(&[], tokens.block_size() as u32, Some(tokens.salt_hash()));
-                Ok(())
-            })?;
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_sequence_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        call.handle_ref::<Sequence>()?.cut(|tokens| {
+            *tokens = TokenBlockSequence::from_slice(&[], tokens.block_size() as u32, Some(tokens.salt_hash()));
+            Ok(())
+        })?;
+        Ok(Reply::unit())
+    })
 }

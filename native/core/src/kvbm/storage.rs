@@ -73,6 +73,7 @@ struct Mapping {
 
 // SAFETY: plain memory. The block guards determine which code may access which block.
 unsafe impl Send for Mapping {}
+// SAFETY: as for `Send`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {

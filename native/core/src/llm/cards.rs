@@ -120,14 +120,12 @@ fn change(event: DiscoveryEvent) -> Option<Change> {
 /// Returns a `PullStream` of the changes to the model cards of an endpoint. It begins with the present cards.
 /// Takes: handle endpoint. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_endpoint_cards(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let this = call.handle::<EndpointRef>()?;
-            let id = this.endpoint.id();
-            let query =
-                DiscoveryQuery::EndpointModels { namespace: id.namespace, component: id.component, endpoint: id.name };
-            Ok(Reply::handle(watch(this, query, change)))
-        })
-    }
+pub extern "C" fn dyn_endpoint_cards(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let this = call.handle::<EndpointRef>()?;
+        let id = this.endpoint.id();
+        let query =
+            DiscoveryQuery::EndpointModels { namespace: id.namespace, component: id.component, endpoint: id.name };
+        Ok(Reply::handle(watch(this, query, change)))
+    })
 }

@@ -32,35 +32,33 @@ struct ConformanceArgs {
 /// Returns an `Inbox` without a worker.
 /// Takes: nothing. Returns: handle inbox.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_conformance_inbox(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |_: &Call| Ok(Reply::handle(Handle::new(Inbox::new(HIGH_WATER_BYTES))))) }
+pub extern "C" fn dyn_conformance_inbox(call: &dyn_call) -> dyn_reply {
+    reply(call, |_: &Call| Ok(Reply::handle(Handle::new(Inbox::new(HIGH_WATER_BYTES)))))
 }
 
 /// Runs a kit on an inbox. `args`: `{kit: token | encode | raw, engine}`. Fails with the check that the engine failed.
 /// The kit uses several engines. The metadata of each request has the number of its engine.
 /// Takes: handle inbox, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_conformance_run(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let inbox = call.handle::<Inbox>()?;
-            let args = call.args::<ConformanceArgs>()?;
-            Ok(async move {
-                let made = AtomicUsize::new(0);
-                let engine = || {
-                    let index = made.fetch_add(1, Relaxed);
-                    let limit = Duration::from_secs(5);
-                    HostEngine::new(inbox.clone(), args.engine.clone(), index, Arc::new(Publishers::default()), limit)
-                };
-                let ran = match args.kit {
-                    Kit::Token => run_conformance(engine).await,
-                    Kit::Encode => run_encode_conformance(engine).await,
-                    Kit::Raw => run_raw_conformance(|| HostRawEngine(engine())).await,
-                };
-                inbox.close();
-                ran.map_err(|failure| Failure::new("BackendProtocol", "", failure.to_string()))?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_conformance_run(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let inbox = call.handle::<Inbox>()?;
+        let args = call.args::<ConformanceArgs>()?;
+        Ok(async move {
+            let made = AtomicUsize::new(0);
+            let engine = || {
+                let index = made.fetch_add(1, Relaxed);
+                let limit = Duration::from_secs(5);
+                HostEngine::new(inbox.clone(), args.engine.clone(), index, Arc::new(Publishers::default()), limit)
+            };
+            let ran = match args.kit {
+                Kit::Token => run_conformance(engine).await,
+                Kit::Encode => run_encode_conformance(engine).await,
+                Kit::Raw => run_raw_conformance(|| HostRawEngine(engine())).await,
+            };
+            inbox.close();
+            ran.map_err(|failure| Failure::new("BackendProtocol", "", failure.to_string()))?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }

@@ -56,7 +56,7 @@ fn unpack<T: DeserializeOwned>(method: &str, bytes: &[u8]) -> Result<T, DynamoEr
 /// the worker, without its class, so the error of a busy worker is an item.
 fn refused<T: Send + 'static>(failure: &Failure) -> Result<BoxStream<'static, Result<T, DynamoError>>, DynamoError> {
     let error = failure.to_dynamo();
-    if failure.is_exhausted() { Ok(Box::pin(futures::stream::once(async { Err(error) }))) } else { Err(error) }
+    if failure.is_refusal() { Ok(Box::pin(futures::stream::once(async { Err(error) }))) } else { Err(error) }
 }
 
 impl HostEngine {

@@ -243,28 +243,26 @@ fn outputs(stream: ManyOut<Annotated<LLMEngineOutput>>, chat: Arc<Chat>) -> Item
 /// a `PullStream` of outputs.
 /// Takes: handle processors, payload bytes, a model, b request. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_processor_generate(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let processors = call.handle::<Processors>()?;
-            let model = processors.models.lock().get(&call.a()).cloned().ok_or_else(|| Failure::closed("the model"))?;
-            let chat = processors.chats.lock().get(&call.b()).cloned().ok_or_else(|| Failure::closed("the request"))?;
-            let mut request: PreprocessedRequest =
-                rmp_serde::from_slice(call.payload()).map_err(|error| Failure::invalid(format!("request: {error}")))?;
-            if request.model.is_empty() {
-                request.model = model.name.clone();
-            }
-            request.mdc_sum.get_or_insert_with(|| model.card_sum.clone());
-            chat.counts.input.store(request.token_ids.len(), Relaxed);
-            let span = trace::outgoing_span(&chat.metadata);
-            let request = Context::with_id_and_metadata(request, chat.context.id().to_string(), chat.metadata.clone());
-            let context = request.context();
-            chat.context.link_child(context.clone());
-            let opening = async move {
-                let stream = model.engine.generate(request).await.map_err(Failure::dispatch)?;
-                Ok(outputs(stream, chat))
-            };
-            Ok(Reply::handle(Handle::new(PullStream::opening(opening, Cancel::new(context), span, false))))
-        })
-    }
+pub extern "C" fn dyn_processor_generate(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let processors = call.handle::<Processors>()?;
+        let model = processors.models.lock().get(&call.a()).cloned().ok_or_else(|| Failure::closed("the model"))?;
+        let chat = processors.chats.lock().get(&call.b()).cloned().ok_or_else(|| Failure::closed("the request"))?;
+        let mut request: PreprocessedRequest =
+            rmp_serde::from_slice(call.payload()).map_err(|error| Failure::invalid(format!("request: {error}")))?;
+        if request.model.is_empty() {
+            request.model = model.name.clone();
+        }
+        request.mdc_sum.get_or_insert_with(|| model.card_sum.clone());
+        chat.counts.input.store(request.token_ids.len(), Relaxed);
+        let span = trace::outgoing_span(&chat.metadata);
+        let request = Context::with_id_and_metadata(request, chat.context.id().to_string(), chat.metadata.clone());
+        let context = request.context();
+        chat.context.link_child(context.clone());
+        let opening = async move {
+            let stream = model.engine.generate(request).await.map_err(Failure::dispatch)?;
+            Ok(outputs(stream, chat))
+        };
+        Ok(Reply::handle(Handle::new(PullStream::opening(opening, Cancel::new(context), span, false))))
+    })
 }

@@ -13,26 +13,24 @@ use crate::runtime::Client;
 /// instances. `args`: a map of keys and values.
 /// Takes: handle client, args bytes, a instanceCount. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_wait_for_data(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let client = call.handle::<Client>()?;
-            client.open()?;
-            let wanted = call.args::<HashMap<String, Value>>()?;
-            let count = call.a() as usize;
-            Ok(async move {
-                let watching = CancellationToken::new();
-                let _end = watching.clone().drop_guard();
-                let configs = runtime_config_watch(client.endpoint(), watching).await?;
-                client
-                    .routable(count, configs, |configs, id| {
-                        let has = |(key, value): (&String, &Value)| {
-                            configs.get(&id).is_some_and(|config| config.runtime_data.get(key) == Some(value))
-                        };
-                        wanted.iter().all(has)
-                    })
-                    .await
-            })
+pub extern "C" fn dyn_client_wait_for_data(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let client = call.handle::<Client>()?;
+        client.open()?;
+        let wanted = call.args::<HashMap<String, Value>>()?;
+        let count = call.a() as usize;
+        Ok(async move {
+            let watching = CancellationToken::new();
+            let _end = watching.clone().drop_guard();
+            let configs = runtime_config_watch(client.endpoint(), watching).await?;
+            client
+                .routable(count, configs, |configs, id| {
+                    let has = |(key, value): (&String, &Value)| {
+                        configs.get(&id).is_some_and(|config| config.runtime_data.get(key) == Some(value))
+                    };
+                    wanted.iter().all(has)
+                })
+                .await
         })
-    }
+    })
 }

@@ -139,138 +139,127 @@ fn cleanup_limit(wanted_ms: Option<u64>) -> Duration {
 /// engine. The worker becomes ready after its engine has answered `start` in that inbox.
 /// Takes: handle endpoint, args bytes. Returns: nothing, handle worker, handle inbox.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_start(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let endpoint = call.handle::<EndpointRef>()?;
-            let mut args = call.args::<WorkerArgs>()?;
-            let config = args.config(&endpoint)?;
-            let limits = QueueLimits::new(args.max_queued, args.max_queued_bytes);
-            let refused = endpoint.refused_requests()?;
-            if !endpoint.runtime.served.lock().insert(config.endpoint.clone()) {
-                return Err(Failure::conflict(format!(
-                    "this runtime already serves an endpoint named {}; the names must differ",
-                    config.endpoint,
-                )));
-            }
-            Ok(async move {
-                let high_water_bytes = args.high_water_bytes.unwrap_or(crate::sink::HIGH_WATER_BYTES);
-                let inbox = Inbox::limited(high_water_bytes, limits, refused);
-                let publishers = Arc::new(Publishers::default());
-                let limit = cleanup_limit(args.cleanup_timeout_ms);
-                let engine = HostEngine::new(inbox.clone(), args.engine, 0, publishers.clone(), limit);
-                let worker = match args.raw {
-                    true => Worker::new_raw(Arc::new(HostRawEngine(engine)), config),
-                    false => Worker::new(Arc::new(engine), config),
-                };
-                let stop = CancellationToken::new();
-                let running = worker.run_with_drt(endpoint.runtime.drt.clone(), stop.clone());
-                let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
-                let (served, runtime) = (endpoint.endpoint.clone(), endpoint.runtime.clone());
-                let task = Task::spawn(async move {
-                    let ended = running.await;
-                    // The crate only removes the card when the runtime ends. The runtime may still serve other
-                    // endpoints.
-                    let detached = LocalModel::detach_from_endpoint(&served, None);
-                    let _ = tokio::time::timeout(DETACH_LIMIT, detached).await;
-                    runtime.served.lock().remove(served.name());
-                    ending_publishers.clear();
-                    ending_inbox.close();
-                    ended.map_err(|error| Failure::from(&error))
-                });
-                let worker = HostWorker { task, stop, inbox: inbox.clone(), endpoint, publishers };
-                Ok(Reply::with_handles(Vec::new(), vec![Handle::new(Arc::new(worker)), Handle::new(inbox)]))
-            })
+pub extern "C" fn dyn_worker_start(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let endpoint = call.handle::<EndpointRef>()?;
+        let mut args = call.args::<WorkerArgs>()?;
+        let config = args.config(&endpoint)?;
+        let limits = QueueLimits::new(args.max_queued, args.max_queued_bytes);
+        let refused = endpoint.refused_requests()?;
+        if !endpoint.runtime.served.lock().insert(config.endpoint.clone()) {
+            return Err(Failure::conflict(format!(
+                "this runtime already serves an endpoint named {}; the names must differ",
+                config.endpoint,
+            )));
+        }
+        Ok(async move {
+            let high_water_bytes = args.high_water_bytes.unwrap_or(crate::sink::HIGH_WATER_BYTES);
+            let inbox = Inbox::limited(high_water_bytes, limits, refused);
+            let publishers = Arc::new(Publishers::default());
+            let limit = cleanup_limit(args.cleanup_timeout_ms);
+            let engine = HostEngine::new(inbox.clone(), args.engine, 0, publishers.clone(), limit);
+            let worker = match args.raw {
+                true => Worker::new_raw(Arc::new(HostRawEngine(engine)), config),
+                false => Worker::new(Arc::new(engine), config),
+            };
+            let stop = CancellationToken::new();
+            let running = worker.run_with_drt(endpoint.runtime.drt.clone(), stop.clone());
+            let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
+            let (served, runtime) = (endpoint.endpoint.clone(), endpoint.runtime.clone());
+            let task = Task::spawn(async move {
+                let ended = running.await;
+                // The crate only removes the card when the runtime ends. The runtime may still serve other
+                // endpoints.
+                let detached = LocalModel::detach_from_endpoint(&served, None);
+                let _ = tokio::time::timeout(DETACH_LIMIT, detached).await;
+                runtime.served.lock().remove(served.name());
+                ending_publishers.clear();
+                ending_inbox.close();
+                ended.map_err(|error| Failure::from(&error))?;
+                runtime.check_lease()
+            });
+            let worker = HostWorker { task, stop, inbox: inbox.clone(), endpoint, publishers };
+            Ok(Reply::with_handles(Vec::new(), vec![Handle::new(Arc::new(worker)), Handle::new(inbox)]))
         })
-    }
+    })
 }
 
 /// Completes when discovery lists the instance of the worker. Fails if the worker ends before.
 /// Takes: handle worker. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_ready(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let worker = call.handle::<HostWorker>()?;
-            Ok(async move {
-                let listed = listed(&worker.endpoint.runtime.drt, worker.endpoint.endpoint.id()).await?;
-                tokio::select! {
-                    biased;
-                    ended = worker.task.ended() => {
-                        ended?;
-                        Err(Failure::closed("the worker"))
-                    }
-                    () = listed => Ok(Reply::unit()),
+pub extern "C" fn dyn_worker_ready(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let worker = call.handle::<HostWorker>()?;
+        Ok(async move {
+            let listed = listed(&worker.endpoint.runtime.drt, worker.endpoint.endpoint.id()).await?;
+            tokio::select! {
+                biased;
+                ended = worker.task.ended() => {
+                    ended?;
+                    Err(Failure::closed("the worker"))
                 }
-            })
+                () = listed => Ok(Reply::unit()),
+            }
         })
-    }
+    })
 }
 
 /// Completes when the worker has ended. Fails if the worker failed.
 /// Takes: handle worker. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_wait(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let worker = call.handle::<HostWorker>()?;
-            Ok(async move { worker.task.ended().await.map(|()| Reply::unit()) })
-        })
-    }
+pub extern "C" fn dyn_worker_wait(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let worker = call.handle::<HostWorker>()?;
+        Ok(async move { worker.task.ended().await.map(|()| Reply::unit()) })
+    })
 }
 
 /// Leaves discovery, waits for the crates' grace period and for requests in flight, and cleans the engine up.
 /// Idempotent.
 /// Takes: handle worker. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_close(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let worker = call.handle::<HostWorker>()?;
-            Ok(async move {
-                worker.stop.cancel();
-                // `dyn_worker_wait` reports an earlier failure.
-                let _ = worker.task.ended().await;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_worker_close(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let worker = call.handle::<HostWorker>()?;
+        Ok(async move {
+            worker.stop.cancel();
+            // `dyn_worker_wait` reports an earlier failure.
+            let _ = worker.task.ended().await;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Sets the metrics of the engine. The payload is Prometheus text in UTF-8. Every scrape returns it.
 /// Takes: handle worker, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_metrics_text(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let worker = call.handle::<HostWorker>()?;
-            let text = std::str::from_utf8(call.payload())
-                .map_err(|error| Failure::invalid(format!("text: expected UTF-8: {error}")))?;
-            worker.publishers.set_metrics_text(text);
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_worker_metrics_text(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let worker = call.handle::<HostWorker>()?;
+        let text = std::str::from_utf8(call.payload())
+            .map_err(|error| Failure::invalid(format!("text: expected UTF-8: {error}")))?;
+        worker.publishers.set_metrics_text(text);
+        Ok(Reply::unit())
+    })
 }
 
 /// Publishes KV cache events of the rank `a`, in order. The payload is a MessagePack array of `KvCacheEvent` in the
 /// crates' field names. Returns 0, or 1 if the rank has no publisher: KV routing is off, or the worker has not started.
 /// Takes: handle worker, payload bytes, a dpRank. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_publish_kv(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let worker = call.handle::<HostWorker>()?;
-            let events: Vec<KvCacheEvent> =
-                rmp_serde::from_slice(call.payload()).map_err(|error| Failure::invalid(format!("events: {error}")))?;
-            let Some(publisher) = worker.publishers.kv(call.a() as u32) else {
-                return Ok(Reply::number(1));
-            };
-            for event in events {
-                publisher.publish(event).map_err(|_| Failure::closed("the KV event publisher"))?;
-            }
-            Ok(Reply::number(0))
-        })
-    }
+pub extern "C" fn dyn_worker_publish_kv(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let worker = call.handle::<HostWorker>()?;
+        let events: Vec<KvCacheEvent> =
+            rmp_serde::from_slice(call.payload()).map_err(|error| Failure::invalid(format!("events: {error}")))?;
+        let Some(publisher) = worker.publishers.kv(call.a() as u32) else {
+            return Ok(Reply::number(1));
+        };
+        for event in events {
+            publisher.publish(event).map_err(|_| Failure::closed("the KV event publisher"))?;
+        }
+        Ok(Reply::number(0))
+    })
 }
 
 #[derive(Deserialize)]
@@ -288,27 +277,25 @@ struct SnapshotArgs {
 /// Returns the same as `dyn_worker_publish_kv`.
 /// Takes: handle worker, args bytes. Returns: number.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_worker_publish_load(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let worker = call.handle::<HostWorker>()?;
-            let args = call.args::<SnapshotArgs>()?;
-            let Some(publisher) = worker.publishers.snapshots() else { return Ok(Reply::number(1)) };
-            let usage = match args.kv_total_blocks {
-                0 => 0.0,
-                total => args.kv_used_blocks as f32 / total as f32,
-            };
-            publisher.publish(
-                args.dp_rank,
-                ComponentSnapshot {
-                    kv_used_blocks: args.kv_used_blocks,
-                    kv_total_blocks: args.kv_total_blocks,
-                    gpu_cache_usage: args.gpu_cache_usage.unwrap_or(usage),
-                    kv_cache_hit_rate: args.kv_cache_hit_rate,
-                    dp_rank: args.dp_rank,
-                },
-            );
-            Ok(Reply::number(0))
-        })
-    }
+pub extern "C" fn dyn_worker_publish_load(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let worker = call.handle::<HostWorker>()?;
+        let args = call.args::<SnapshotArgs>()?;
+        let Some(publisher) = worker.publishers.snapshots() else { return Ok(Reply::number(1)) };
+        let usage = match args.kv_total_blocks {
+            0 => 0.0,
+            total => args.kv_used_blocks as f32 / total as f32,
+        };
+        publisher.publish(
+            args.dp_rank,
+            ComponentSnapshot {
+                kv_used_blocks: args.kv_used_blocks,
+                kv_total_blocks: args.kv_total_blocks,
+                gpu_cache_usage: args.gpu_cache_usage.unwrap_or(usage),
+                kv_cache_hit_rate: args.kv_cache_hit_rate,
+                dp_rank: args.dp_rank,
+            },
+        );
+        Ok(Reply::number(0))
+    })
 }

@@ -40,26 +40,22 @@ pub fn block_size(call: &Call) -> Result<u32, Failure> {
 /// `args`: `HashArgs`, or none.
 /// Takes: args bytes?, payload u32s, a blockSize. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_hash_blocks(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let size = block_size(call)?;
-            let args = if call.has_args() { call.args()? } else { HashArgs::default() };
-            let tokens = u32s("tokens", call.payload())?;
-            let hashes = compute_block_hash_for_seq(&tokens, size, args.options());
-            Ok(Reply::bytes(bytes_of(hashes.iter().map(|hash| hash.0))))
-        })
-    }
+pub extern "C" fn dyn_hash_blocks(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let size = block_size(call)?;
+        let args = if call.has_args() { call.args()? } else { HashArgs::default() };
+        let tokens = u32s("tokens", call.payload())?;
+        let hashes = compute_block_hash_for_seq(&tokens, size, args.options());
+        Ok(Reply::bytes(bytes_of(hashes.iter().map(|hash| hash.0))))
+    })
 }
 
 /// Returns the rolling hash of the sequence up to each block. The payload is hashes of blocks, as 64-bit words.
 /// Takes: payload u64s. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_hash_sequences(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let hashes = compute_seq_hash_for_block(&local_hashes("blockHashes", call.payload())?);
-            Ok(Reply::bytes(bytes_of(hashes.into_iter())))
-        })
-    }
+pub extern "C" fn dyn_hash_sequences(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let hashes = compute_seq_hash_for_block(&local_hashes("blockHashes", call.payload())?);
+        Ok(Reply::bytes(bytes_of(hashes.into_iter())))
+    })
 }

@@ -149,144 +149,128 @@ impl IndexArgs {
 /// `args`: `IndexArgs`. Returns an `Index`.
 /// Takes: args bytes. Returns: handle indexer.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_create(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let args = call.args::<IndexArgs>()?;
-            let runtime = crate::process::handle()?;
-            let _enter = runtime.enter();
-            let closed = CancellationToken::new();
-            let kind = args.build(closed.clone())?;
-            Ok(Reply::handle(Handle::new(Arc::new(Index { kind: Some(kind), closed }))))
-        })
-    }
+pub extern "C" fn dyn_indexer_create(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let args = call.args::<IndexArgs>()?;
+        let runtime = crate::process::handle()?;
+        let _enter = runtime.enter();
+        let closed = CancellationToken::new();
+        let kind = args.build(closed.clone())?;
+        Ok(Reply::handle(Handle::new(Arc::new(Index { kind: Some(kind), closed }))))
+    })
 }
 
 /// Applies the events of the payload (words) in order. Completes when they are applied.
 /// Takes: handle indexer, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_apply(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            index.kind()?;
-            let events = decode_events(call.payload())?.into_iter().map(Decoded::router_event).collect();
-            Ok(async move {
-                index.apply(events).await?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_indexer_apply(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        index.kind()?;
+        let events = decode_events(call.payload())?.into_iter().map(Decoded::router_event).collect();
+        Ok(async move {
+            index.apply(events).await?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Matches the hashes of blocks in the payload (words). Completes with scores.
 /// Takes: handle indexer, payload u64s. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_match(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            index.kind()?;
-            let hashes = local_hashes("hashes", call.payload())?;
-            Ok(async move { Ok(Reply::bytes(encode_scores(&index.find(hashes).await?))) })
-        })
-    }
+pub extern "C" fn dyn_indexer_match(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        index.kind()?;
+        let hashes = local_hashes("hashes", call.payload())?;
+        Ok(async move { Ok(Reply::bytes(encode_scores(&index.find(hashes).await?))) })
+    })
 }
 
 /// Like `dyn_indexer_match`, but on the calling thread. Not for the kind `radix`.
 /// Takes: handle indexer, payload u64s. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_match_here(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            index.kind()?;
-            let hashes = local_hashes("hashes", call.payload())?;
-            Ok(Reply::bytes(encode_scores(&index.find_here(&hashes)?)))
-        })
-    }
+pub extern "C" fn dyn_indexer_match_here(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        index.kind()?;
+        let hashes = local_hashes("hashes", call.payload())?;
+        Ok(Reply::bytes(encode_scores(&index.find_here(&hashes)?)))
+    })
 }
 
 /// Records a routed prompt, for an approximate index. The payload is the id of the worker and the hashes of the
 /// prompt's blocks, as words. `a`: the rank.
 /// Takes: handle indexer, payload u64s, a dpRank. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_routed(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            index.kind()?;
-            let mut words = local_hashes("workerId and hashes", call.payload())?;
-            if words.is_empty() {
-                return Err(Failure::invalid("workerId: expected one word"));
-            }
-            let worker = WorkerWithDpRank::new(words.remove(0).0, call.a() as u32);
-            Ok(async move {
-                index.routed(worker, words).await?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_indexer_routed(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        index.kind()?;
+        let mut words = local_hashes("workerId and hashes", call.payload())?;
+        if words.is_empty() {
+            return Err(Failure::invalid("workerId: expected one word"));
+        }
+        let worker = WorkerWithDpRank::new(words.remove(0).0, call.a() as u32);
+        Ok(async move {
+            index.routed(worker, words).await?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Removes the blocks of a worker. The payload is its id, as a word. `a`: 0 for all its ranks, or the rank plus 1.
 /// Takes: handle indexer, payload u64s, a rankOrAll. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_remove(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            index.kind()?;
-            let (worker, rank) = (worker_id(call)?, call.a());
-            Ok(async move {
-                match rank {
-                    0 => with_index!(index.kind()?, index => index.remove_worker(worker).await),
-                    _ => {
-                        let rank = (rank - 1) as u32;
-                        with_index!(index.kind()?, index => index.remove_worker_dp_rank(worker, rank).await)
-                    }
+pub extern "C" fn dyn_indexer_remove(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        index.kind()?;
+        let (worker, rank) = (worker_id(call)?, call.a());
+        Ok(async move {
+            match rank {
+                0 => with_index!(index.kind()?, index => index.remove_worker(worker).await),
+                _ => {
+                    let rank = (rank - 1) as u32;
+                    with_index!(index.kind()?, index => index.remove_worker_dp_rank(worker, rank).await)
                 }
-                index.flush().await?;
-                Ok(Reply::unit())
-            })
+            }
+            index.flush().await?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Completes with events that rebuild the index, as words.
 /// Takes: handle indexer. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_dump(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            index.kind()?;
-            Ok(async move {
-                index.flush().await?;
-                let events = with_index!(index.kind()?, index => index.dump_events().await)?;
-                Ok(Reply::bytes(encode_events(&events)))
-            })
+pub extern "C" fn dyn_indexer_dump(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        index.kind()?;
+        Ok(async move {
+            index.flush().await?;
+            let events = with_index!(index.kind()?, index => index.dump_events().await)?;
+            Ok(Reply::bytes(encode_events(&events)))
         })
-    }
+    })
 }
 
 /// Refuses further calls and ends the threads of the index. Completes when they have ended. Idempotent.
 /// Takes: handle indexer. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_indexer_close(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let index = call.handle::<Index>()?;
-            Ok(async move {
-                let ending = tokio::task::spawn_blocking(move || {
-                    index.closed.cancel();
-                    if let Some(kind) = &index.kind {
-                        with_index!(kind, index => index.shutdown());
-                    }
-                });
-                ending.await.map_err(Failure::internal)?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_indexer_close(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let index = call.handle::<Index>()?;
+        Ok(async move {
+            let ending = tokio::task::spawn_blocking(move || {
+                index.closed.cancel();
+                if let Some(kind) = &index.kind {
+                    with_index!(kind, index => index.shutdown());
+                }
+            });
+            ending.await.map_err(Failure::internal)?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }

@@ -65,46 +65,44 @@ impl KvRouter {
 /// Takes: handle endpoint, args bytes. Returns: handle kvRouter or nothing, handle kvRouter, handle inbox, handle
 /// policy.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_create(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let endpoint = call.handle::<EndpointRef>()?;
-            let args = call.args::<KvRouterArgs>()?;
-            let mut config = router_config(args.config)?;
-            let role = args.worker_type.as_deref().unwrap_or("aggregated");
-            let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
-            Ok(async move {
-                config.apply_policy_config().map_err(|error| Failure::invalid(format!("config: {error}")))?;
-                let host = args.policy.map(|args| HostPolicy::new(args, Some(&endpoint.runtime.drt))).transpose()?;
-                let policy = policy_of(host.as_ref(), &router_plugin_registry(), &config, role)?;
-                let source = match host {
-                    Some(_) => SelectionPolicySource::Factory(policy.clone()),
-                    None => SelectionPolicySource::Registry,
-                };
-                let model = args.model;
-                let manager = Arc::new(ModelManager::new());
-                let router = manager
-                    .managed_kv_router_for_with_policy(
-                        &endpoint.endpoint,
-                        args.block_size,
-                        source,
-                        Some(config),
-                        None,
-                        Some(role),
-                        role.default_selector_label(),
-                        model.clone(),
-                        args.eagle,
-                    )
-                    .await?;
-                let workers = manager.get_or_create_runtime_config_watcher(&endpoint.endpoint).await?;
-                let routing = Mutex::new(Some(Routing { router, workers, _manager: manager }));
-                let router = KvRouter { routing, role, model, policy, _endpoint: endpoint };
-                let mut handles = vec![Handle::new(Arc::new(router))];
-                handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
-                Ok(Reply::with_handles(Vec::new(), handles))
-            })
+pub extern "C" fn dyn_kv_router_create(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let endpoint = call.handle::<EndpointRef>()?;
+        let args = call.args::<KvRouterArgs>()?;
+        let mut config = router_config(args.config)?;
+        let role = args.worker_type.as_deref().unwrap_or("aggregated");
+        let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
+        Ok(async move {
+            config.apply_policy_config().map_err(|error| Failure::invalid(format!("config: {error}")))?;
+            let host = args.policy.map(|args| HostPolicy::new(args, Some(&endpoint.runtime.drt))).transpose()?;
+            let policy = policy_of(host.as_ref(), &router_plugin_registry(), &config, role)?;
+            let source = match host {
+                Some(_) => SelectionPolicySource::Factory(policy.clone()),
+                None => SelectionPolicySource::Registry,
+            };
+            let model = args.model;
+            let manager = Arc::new(ModelManager::new());
+            let router = manager
+                .managed_kv_router_for_with_policy(
+                    &endpoint.endpoint,
+                    args.block_size,
+                    source,
+                    Some(config),
+                    None,
+                    Some(role),
+                    role.default_selector_label(),
+                    model.clone(),
+                    args.eagle,
+                )
+                .await?;
+            let workers = manager.get_or_create_runtime_config_watcher(&endpoint.endpoint).await?;
+            let routing = Mutex::new(Some(Routing { router, workers, _manager: manager }));
+            let router = KvRouter { routing, role, model, policy, _endpoint: endpoint };
+            let mut handles = vec![Handle::new(Arc::new(router))];
+            handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+            Ok(Reply::with_handles(Vec::new(), handles))
         })
-    }
+    })
 }
 
 /// A prompt with its routing options. Its tokens are in the payload.
@@ -189,141 +187,124 @@ fn prompt(call: &Call) -> Result<(ManagedKvRouter, Vec<u32>, Prompt), Failure> {
 /// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the chosen worker.
 /// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_select(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let (router, tokens, prompt) = prompt(call)?;
-            Ok(async move { Reply::value(&select(&router, &tokens, &prompt).await?) })
-        })
-    }
+pub extern "C" fn dyn_kv_router_select(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let (router, tokens, prompt) = prompt(call)?;
+        Ok(async move { Reply::value(&select(&router, &tokens, &prompt).await?) })
+    })
 }
 
 /// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the blocks that each worker has.
 /// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_overlap(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let (router, tokens, prompt) = prompt(call)?;
-            Ok(async move {
-                let infos = prompt.block_mm_infos.as_deref();
-                let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
-                Reply::value(&router.get_overlap_scores(&tokens, infos, lora, salt, true).await?)
-            })
+pub extern "C" fn dyn_kv_router_overlap(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let (router, tokens, prompt) = prompt(call)?;
+        Ok(async move {
+            let infos = prompt.block_mm_infos.as_deref();
+            let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
+            Reply::value(&router.get_overlap_scores(&tokens, infos, lora, salt, true).await?)
         })
-    }
+    })
 }
 
 /// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the load that each worker would have with
 /// the request.
 /// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_loads(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let (router, tokens, prompt) = prompt(call)?;
-            Ok(async move {
-                let infos = prompt.block_mm_infos.as_deref();
-                let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
-                let wanted = prompt.router_config_override.as_ref();
-                Reply::value(&router.get_potential_loads(&tokens, wanted, infos, lora, salt).await?)
-            })
+pub extern "C" fn dyn_kv_router_loads(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let (router, tokens, prompt) = prompt(call)?;
+        Ok(async move {
+            let infos = prompt.block_mm_infos.as_deref();
+            let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
+            let wanted = prompt.router_config_override.as_ref();
+            Reply::value(&router.get_potential_loads(&tokens, wanted, infos, lora, salt).await?)
         })
-    }
+    })
 }
 
 /// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with an `Explanation` of the choice. Reserves
 /// nothing.
 /// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_explain(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<KvRouter>()?;
-            let (role, policy, Routing { workers, .. }) = (this.role, this.policy.clone(), this.open()?);
-            let (router, tokens, prompt) = prompt(call)?;
-            let prompt = Prompt { book: false, ..prompt };
-            Ok(async move {
-                let workers = workers.borrow().clone();
-                // Only the router knows which workers have a LoRA adapter.
-                let decided = match prompt.lora_name {
-                    Some(_) => Some(select(&router, &tokens, &prompt).await?),
-                    None => None,
-                };
-                let wanted = Wanted {
-                    overrides: prompt.router_config_override,
-                    expected_output_tokens: prompt.expected_output_tokens,
-                    session: prompt.session_id.map(|id| SessionContext::new(id, None, None, None)),
-                    pinned: prompt.pinned_worker,
-                    allowed: prompt.allowed_worker_ids,
-                    constraints: prompt.routing_constraints,
-                };
-                let infos = prompt.block_mm_infos.as_deref();
-                let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
-                let overlap = router.get_overlap_scores(&tokens, infos, lora, salt, true).await?;
-                let overrides = wanted.snapshot_overrides();
-                let loads = router.get_potential_loads(&tokens, Some(&overrides), infos, lora, salt).await?;
-                let chooser = Chooser {
-                    config: router.kv_router_config(),
-                    role,
-                    policy: &policy,
-                    partition: RoutingPartitionRef::new(
-                        this.model.as_deref().unwrap_or("default"),
-                        DEFAULT_ROUTING_GROUP,
-                    ),
-                    workers: &workers,
-                };
-                let decided = decided.map(|winner| WorkerWithDpRank::new(winner.worker_id, winner.dp_rank));
-                let snapshots = Snapshots { prompt_tokens: tokens.len(), overlap, loads };
-                Reply::value(&explain(&chooser, wanted, snapshots, decided)?)
-            })
+pub extern "C" fn dyn_kv_router_explain(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<KvRouter>()?;
+        let (role, policy, Routing { workers, .. }) = (this.role, this.policy.clone(), this.open()?);
+        let (router, tokens, prompt) = prompt(call)?;
+        let prompt = Prompt { book: false, ..prompt };
+        Ok(async move {
+            let workers = workers.borrow().clone();
+            // Only the router knows which workers have a LoRA adapter.
+            let decided = match prompt.lora_name {
+                Some(_) => Some(select(&router, &tokens, &prompt).await?),
+                None => None,
+            };
+            let wanted = Wanted {
+                overrides: prompt.router_config_override,
+                expected_output_tokens: prompt.expected_output_tokens,
+                session: prompt.session_id.map(|id| SessionContext::new(id, None, None, None)),
+                pinned: prompt.pinned_worker,
+                allowed: prompt.allowed_worker_ids,
+                constraints: prompt.routing_constraints,
+            };
+            let infos = prompt.block_mm_infos.as_deref();
+            let (lora, salt) = (prompt.lora_name.as_deref(), prompt.cache_salt.as_deref());
+            let overlap = router.get_overlap_scores(&tokens, infos, lora, salt, true).await?;
+            let overrides = wanted.snapshot_overrides();
+            let loads = router.get_potential_loads(&tokens, Some(&overrides), infos, lora, salt).await?;
+            let chooser = Chooser {
+                config: router.kv_router_config(),
+                role,
+                policy: &policy,
+                partition: RoutingPartitionRef::new(this.model.as_deref().unwrap_or("default"), DEFAULT_ROUTING_GROUP),
+                workers: &workers,
+            };
+            let decided = decided.map(|winner| WorkerWithDpRank::new(winner.worker_id, winner.dp_rank));
+            let snapshots = Snapshots { prompt_tokens: tokens.len(), overlap, loads };
+            Reply::value(&explain(&chooser, wanted, snapshots, decided)?)
         })
-    }
+    })
 }
 
 /// Updates a reserved request. `args`: its id. `a`: 0 its prefill is finished, 1 it has ended.
 /// Takes: handle kvRouter, args bytes, a isEnd. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_mark(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
-            let id = call.args::<String>()?;
-            let ended = call.a() == 1;
-            Ok(async move {
-                let marked = match ended {
-                    true => router.free(&id).await,
-                    false => router.mark_prefill_completed(&id).await,
-                };
-                marked.map_err(|error| Failure::new("NotFound", "router.not_found", error.to_string()))?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_kv_router_mark(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
+        let id = call.args::<String>()?;
+        let ended = call.a() == 1;
+        Ok(async move {
+            let marked = match ended {
+                true => router.free(&id).await,
+                false => router.mark_prefill_completed(&id).await,
+            };
+            marked.map_err(|error| Failure::new("NotFound", "router.not_found", error.to_string()))?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Completes with events that rebuild the index of the router, as words.
 /// Takes: handle kvRouter. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_dump(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
-            Ok(async move { Ok(Reply::bytes(encode_events(&router.dump_events().await?))) })
-        })
-    }
+pub extern "C" fn dyn_kv_router_dump(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
+        Ok(async move { Ok(Reply::bytes(encode_events(&router.dump_events().await?))) })
+    })
 }
 
 /// Ends the tasks of the router after the calls in flight. Idempotent.
 /// Takes: handle kvRouter. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_router_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let routing = call.handle::<KvRouter>()?.routing.lock().take();
-            let _enter = crate::process::enter();
-            drop(routing);
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_kv_router_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let routing = call.handle::<KvRouter>()?.routing.lock().take();
+        let _enter = crate::process::enter();
+        drop(routing);
+        Ok(Reply::unit())
+    })
 }

@@ -250,6 +250,6 @@ impl WorkerPicker for LeastCost {
 /// Returns `{scored, timedOut, failed}`.
 /// Takes: handle policy. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_policy_counts(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |call: &Call| Reply::value(&call.handle::<HostPolicy>()?.counts)) }
+pub extern "C" fn dyn_policy_counts(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| Reply::value(&call.handle::<HostPolicy>()?.counts))
 }

@@ -62,74 +62,68 @@ impl Drop for Publisher {
 /// `args`: `PublisherArgs`. The handle is an endpoint. Returns a `Publisher`.
 /// Takes: handle endpoint, args bytes. Returns: handle kvPublisher.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_publisher_create(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let endpoint = call.handle::<EndpointRef>()?;
-            let args = call.args::<PublisherArgs>()?;
-            Ok(async move {
-                let target = endpoint.endpoint.clone();
-                let state = args.kv_state_endpoint.as_deref().map_or_else(|| target.id(), EndpointId::from);
-                let source = args.zmq.map(|zmq| KvEventSourceConfig::Zmq {
-                    endpoint: zmq.endpoint,
-                    topic: zmq.topic,
-                    image_token_id: zmq.image_token_id,
-                    video_token_id: zmq.video_token_id,
-                });
-                let publisher = KvEventPublisher::new_with_local_indexer_and_worker_id_at(
-                    target,
-                    state,
-                    args.worker_id,
-                    args.block_size,
-                    source,
-                    args.local_indexer,
-                    args.dp_rank,
-                    args.batching_ms,
-                )?;
-                let publisher = Mutex::new(Some(publisher));
-                Ok(Reply::handle(Handle::new(Arc::new(Publisher {
-                    publisher,
-                    dp_rank: args.dp_rank,
-                    _endpoint: endpoint,
-                }))))
-            })
+pub extern "C" fn dyn_kv_publisher_create(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let endpoint = call.handle::<EndpointRef>()?;
+        let args = call.args::<PublisherArgs>()?;
+        Ok(async move {
+            let target = endpoint.endpoint.clone();
+            let state = args.kv_state_endpoint.as_deref().map_or_else(|| target.id(), EndpointId::from);
+            let source = args.zmq.map(|zmq| KvEventSourceConfig::Zmq {
+                endpoint: zmq.endpoint,
+                topic: zmq.topic,
+                image_token_id: zmq.image_token_id,
+                video_token_id: zmq.video_token_id,
+            });
+            let publisher = KvEventPublisher::new_with_local_indexer_and_worker_id_at(
+                target,
+                state,
+                args.worker_id,
+                args.block_size,
+                source,
+                args.local_indexer,
+                args.dp_rank,
+                args.batching_ms,
+            )?;
+            let publisher = Mutex::new(Some(publisher));
+            Ok(Reply::handle(Handle::new(Arc::new(Publisher {
+                publisher,
+                dp_rank: args.dp_rank,
+                _endpoint: endpoint,
+            }))))
         })
-    }
+    })
 }
 
 /// Publishes the events of the payload (words) in order as one batch. Their worker and rank are those of the publisher.
 /// Takes: handle kvPublisher, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_publisher_publish(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let this = call.handle::<Publisher>()?;
-            let decoded = decode_events(call.payload())?;
-            let publisher = this.publisher.lock();
-            let publisher = publisher.as_ref().ok_or_else(|| Failure::closed("the KV publisher"))?;
-            let events = decoded
-                .into_iter()
-                .map(|one| {
-                    let event_id = one.id.unwrap_or_else(|| publisher.next_event_id());
-                    (KvCacheEvent { event_id, dp_rank: this.dp_rank, ..one.event }, one.tier)
-                })
-                .collect();
-            publisher.publish_batch_with_storage_tiers(events).map_err(|_| Failure::closed("the KV publisher"))?;
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_kv_publisher_publish(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let this = call.handle::<Publisher>()?;
+        let decoded = decode_events(call.payload())?;
+        let publisher = this.publisher.lock();
+        let publisher = publisher.as_ref().ok_or_else(|| Failure::closed("the KV publisher"))?;
+        let events = decoded
+            .into_iter()
+            .map(|one| {
+                let event_id = one.id.unwrap_or_else(|| publisher.next_event_id());
+                (KvCacheEvent { event_id, dp_rank: this.dp_rank, ..one.event }, one.tier)
+            })
+            .collect();
+        publisher.publish_batch_with_storage_tiers(events).map_err(|_| Failure::closed("the KV publisher"))?;
+        Ok(Reply::unit())
+    })
 }
 
 /// Leaves discovery. Idempotent.
 /// Takes: handle kvPublisher. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_kv_publisher_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            call.handle::<Publisher>()?.close();
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_kv_publisher_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        call.handle::<Publisher>()?.close();
+        Ok(Reply::unit())
+    })
 }
 
 /// A publisher of the load of the worker of an endpoint.
@@ -138,17 +132,15 @@ pub struct LoadPublisher(Mutex<Option<WorkerMetricsPublisher>>);
 /// The handle is an endpoint. Returns a `LoadPublisher`.
 /// Takes: handle endpoint. Returns: handle loadPublisher.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_load_publisher_create(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let endpoint = call.handle::<EndpointRef>()?;
-            Ok(async move {
-                let publisher = WorkerMetricsPublisher::new()?;
-                publisher.create_endpoint(endpoint.endpoint.clone()).await?;
-                Ok(Reply::handle(Handle::new(Arc::new(LoadPublisher(Mutex::new(Some(publisher)))))))
-            })
+pub extern "C" fn dyn_load_publisher_create(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let endpoint = call.handle::<EndpointRef>()?;
+        Ok(async move {
+            let publisher = WorkerMetricsPublisher::new()?;
+            publisher.create_endpoint(endpoint.endpoint.clone()).await?;
+            Ok(Reply::handle(Handle::new(Arc::new(LoadPublisher(Mutex::new(Some(publisher)))))))
         })
-    }
+    })
 }
 
 #[derive(Deserialize)]
@@ -162,27 +154,23 @@ struct LoadArgs {
 /// Publishes the load. `args`: `{dpRank, activeDecodeBlocks, kvUsedBlocks}`, with at least one of the two loads.
 /// Takes: handle loadPublisher, args bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_load_publisher_publish(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let this = call.handle::<LoadPublisher>()?;
-            let args = call.args::<LoadArgs>()?;
-            let publisher = this.0.lock();
-            let publisher = publisher.as_ref().ok_or_else(|| Failure::closed("the load publisher"))?;
-            publisher.publish(args.dp_rank, args.active_decode_blocks, args.kv_used_blocks)?;
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_load_publisher_publish(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let this = call.handle::<LoadPublisher>()?;
+        let args = call.args::<LoadArgs>()?;
+        let publisher = this.0.lock();
+        let publisher = publisher.as_ref().ok_or_else(|| Failure::closed("the load publisher"))?;
+        publisher.publish(args.dp_rank, args.active_decode_blocks, args.kv_used_blocks)?;
+        Ok(Reply::unit())
+    })
 }
 
 /// Ends the publisher. Idempotent.
 /// Takes: handle loadPublisher. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_load_publisher_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            drop(call.handle::<LoadPublisher>()?.0.lock().take());
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_load_publisher_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        drop(call.handle::<LoadPublisher>()?.0.lock().take());
+        Ok(Reply::unit())
+    })
 }

@@ -76,14 +76,12 @@ fn run(args: ReplayArgs) -> Result<TraceSimulationReport, Failure> {
 /// `args`: `ReplayArgs`. Completes with the crates' report.
 /// Takes: args bytes. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_replay_run(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let args = call.args::<ReplayArgs>()?;
-            Ok(async move {
-                let report = tokio::task::spawn_blocking(move || run(args)).await.map_err(Failure::internal)??;
-                Reply::value(&serde_json::to_value(&report).map_err(Failure::internal)?)
-            })
+pub extern "C" fn dyn_replay_run(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let args = call.args::<ReplayArgs>()?;
+        Ok(async move {
+            let report = tokio::task::spawn_blocking(move || run(args)).await.map_err(Failure::internal)??;
+            Reply::value(&serde_json::to_value(&report).map_err(Failure::internal)?)
         })
-    }
+    })
 }

@@ -26,58 +26,52 @@ fn tokens(call: &Call, prompt: &mut PromptRequest) -> Result<(), Failure> {
 /// tokens, as 32-bit words. Completes with a `SelectResponse`. All are in the crates' field names.
 /// Takes: handle selection, args bytes, payload u32s?, a isReserved. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_select(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let (mut select, mut reserve) = (None, None);
-            if call.a() == 1 {
-                let request = reserve.insert(call.args::<SelectAndReserveRequest>()?);
-                tokens(call, &mut request.prompt)?;
-            } else {
-                let request = select.insert(call.args::<SelectRequest>()?);
-                tokens(call, &mut request.prompt)?;
-            }
-            Ok(async move {
-                let response = match (select, reserve) {
-                    (Some(request), _) => this.service.select(request).await,
-                    (_, Some(request)) => this.service.select_and_reserve(request).await,
-                    (None, None) => return Err(Failure::internal("no request")),
-                };
-                Reply::value(&response.map_err(failure)?)
-            })
+pub extern "C" fn dyn_selection_select(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let (mut select, mut reserve) = (None, None);
+        if call.a() == 1 {
+            let request = reserve.insert(call.args::<SelectAndReserveRequest>()?);
+            tokens(call, &mut request.prompt)?;
+        } else {
+            let request = select.insert(call.args::<SelectRequest>()?);
+            tokens(call, &mut request.prompt)?;
+        }
+        Ok(async move {
+            let response = match (select, reserve) {
+                (Some(request), _) => this.service.select(request).await,
+                (_, Some(request)) => this.service.select_and_reserve(request).await,
+                (None, None) => return Err(Failure::internal("no request")),
+            };
+            Reply::value(&response.map_err(failure)?)
         })
-    }
+    })
 }
 
 /// `args`: `OverlapScoresRequest` without tokens. The payload is the tokens, as 32-bit words. Completes with an
 /// `OverlapScoresResponse`.
 /// Takes: handle selection, args bytes, payload u32s?. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_overlap(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let mut request = call.args::<OverlapScoresRequest>()?;
-            tokens(call, &mut request.prompt)?;
-            Ok(async move { Reply::value(&this.service.overlap_scores(request).await.map_err(failure)?) })
-        })
-    }
+pub extern "C" fn dyn_selection_overlap(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let mut request = call.args::<OverlapScoresRequest>()?;
+        tokens(call, &mut request.prompt)?;
+        Ok(async move { Reply::value(&this.service.overlap_scores(request).await.map_err(failure)?) })
+    })
 }
 
 /// `args`: `PotentialLoadsRequest` without tokens. The payload is the tokens, as 32-bit words. Completes with the load
 /// that each worker would have with the request.
 /// Takes: handle selection, args bytes, payload u32s?. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_potential_loads(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let mut request = call.args::<PotentialLoadsRequest>()?;
-            tokens(call, &mut request.prompt)?;
-            Ok(async move { Reply::value(&this.service.potential_loads(request).await.map_err(failure)?) })
-        })
-    }
+pub extern "C" fn dyn_selection_potential_loads(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let mut request = call.args::<PotentialLoadsRequest>()?;
+        tokens(call, &mut request.prompt)?;
+        Ok(async move { Reply::value(&this.service.potential_loads(request).await.map_err(failure)?) })
+    })
 }
 
 /// The record of a worker in the catalog, as the configuration that a policy reads.
@@ -159,13 +153,11 @@ async fn explained(this: &Selection, request: SelectRequest) -> Result<Explanati
 /// of the choice. Reserves nothing.
 /// Takes: handle selection, args bytes, payload u32s?. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_explain(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let mut request = call.args::<SelectRequest>()?;
-            tokens(call, &mut request.prompt)?;
-            Ok(async move { Reply::value(&explained(&this, request).await?) })
-        })
-    }
+pub extern "C" fn dyn_selection_explain(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let mut request = call.args::<SelectRequest>()?;
+        tokens(call, &mut request.prompt)?;
+        Ok(async move { Reply::value(&explained(&this, request).await?) })
+    })
 }

@@ -124,41 +124,39 @@ pub fn policy_of(
 /// `args`: `SelectionArgs`. Returns a `Selection`, and with a policy its `Inbox` and the `HostPolicy`.
 /// Takes: args bytes. Returns: handle selection or nothing, handle selection, handle inbox, handle policy.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_create(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let args = call.args::<SelectionArgs>()?;
-            let mut config = router_config(args.config)?;
-            let role = args.worker_type.as_deref().unwrap_or("aggregated");
-            let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
-            Ok(async move {
-                config.apply_policy_config().map_err(|error| Failure::invalid(format!("config: {error}")))?;
-                let KvIndexSource::Owned(zmq) = KvIndexSource::default();
-                let registry = dynamo_custom_policy_builtin::default_registry();
-                let mut builder = SelectionServiceBuilder::new(config.clone(), role, registry.clone())
-                    .kv_index(KvIndexSource::Owned(Arc::new(HostIngress { zmq })))
-                    .indexer_peers(args.indexer_peers)
-                    .indexer_threads(args.indexer_threads.unwrap_or(config.router_event_threads as usize));
-                let affinity = args.session_affinity_seconds.is_some();
-                if let Some(seconds) = args.session_affinity_seconds {
-                    builder = builder.session_affinity(Duration::from_secs(seconds));
-                }
-                if let Some(port) = args.replica_port {
-                    builder = builder.replica_sync(port, args.replica_peers);
-                }
-                let host = args.policy.map(|args| HostPolicy::new(args, None)).transpose()?;
-                let policy = policy_of(host.as_ref(), &registry, &config, role)?;
-                if host.is_some() {
-                    builder = builder.worker_selection_policy_factory(policy.clone());
-                }
-                let service = builder.build().await?;
-                let selection = Arc::new(Selection { service, config, role, policy, affinity });
-                let mut handles = vec![Handle::new(selection)];
-                handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
-                Ok(Reply::with_handles(Vec::new(), handles))
-            })
+pub extern "C" fn dyn_selection_create(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let args = call.args::<SelectionArgs>()?;
+        let mut config = router_config(args.config)?;
+        let role = args.worker_type.as_deref().unwrap_or("aggregated");
+        let role: WorkerType = parse("workerType", "aggregated, prefill, decode or encode", role)?;
+        Ok(async move {
+            config.apply_policy_config().map_err(|error| Failure::invalid(format!("config: {error}")))?;
+            let KvIndexSource::Owned(zmq) = KvIndexSource::default();
+            let registry = dynamo_custom_policy_builtin::default_registry();
+            let mut builder = SelectionServiceBuilder::new(config.clone(), role, registry.clone())
+                .kv_index(KvIndexSource::Owned(Arc::new(HostIngress { zmq })))
+                .indexer_peers(args.indexer_peers)
+                .indexer_threads(args.indexer_threads.unwrap_or(config.router_event_threads as usize));
+            let affinity = args.session_affinity_seconds.is_some();
+            if let Some(seconds) = args.session_affinity_seconds {
+                builder = builder.session_affinity(Duration::from_secs(seconds));
+            }
+            if let Some(port) = args.replica_port {
+                builder = builder.replica_sync(port, args.replica_peers);
+            }
+            let host = args.policy.map(|args| HostPolicy::new(args, None)).transpose()?;
+            let policy = policy_of(host.as_ref(), &registry, &config, role)?;
+            if host.is_some() {
+                builder = builder.worker_selection_policy_factory(policy.clone());
+            }
+            let service = builder.build().await?;
+            let selection = Arc::new(Selection { service, config, role, policy, affinity });
+            let mut handles = vec![Handle::new(selection)];
+            handles.extend(host.into_iter().flat_map(|policy| [Handle::new(policy.inbox()), Handle::new(policy)]));
+            Ok(Reply::with_handles(Vec::new(), handles))
         })
-    }
+    })
 }
 
 /// Waits until the scheduler has a worker. The scheduler adds it in a task without a notification, and until then the
@@ -178,33 +176,29 @@ async fn scheduled(service: &SelectionService, record: &WorkerCatalogRecord) {
 /// `args`: `WorkerRequest` in the crates' field names. Completes with the record of the worker.
 /// Takes: handle selection, args bytes. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_put_worker(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let worker = call.args::<WorkerRequest>()?;
-            Ok(async move {
-                let record = this.service.upsert_worker(worker).await.map_err(failure)?;
-                if record.lifecycle == WorkerLifecycle::Schedulable {
-                    scheduled(&this.service, &record).await;
-                }
-                Reply::value(&record)
-            })
+pub extern "C" fn dyn_selection_put_worker(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let worker = call.args::<WorkerRequest>()?;
+        Ok(async move {
+            let record = this.service.upsert_worker(worker).await.map_err(failure)?;
+            if record.lifecycle == WorkerLifecycle::Schedulable {
+                scheduled(&this.service, &record).await;
+            }
+            Reply::value(&record)
         })
-    }
+    })
 }
 
 /// Removes a worker and its blocks. The payload is the id of the worker, as a word.
 /// Takes: handle selection, payload u64s. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_remove_worker(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let worker = worker_id(call)?;
-            Ok(async move { Reply::value(&this.service.delete_worker(worker).await.map_err(failure)?) })
-        })
-    }
+pub extern "C" fn dyn_selection_remove_worker(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let worker = worker_id(call)?;
+        Ok(async move { Reply::value(&this.service.delete_worker(worker).await.map_err(failure)?) })
+    })
 }
 
 #[derive(Deserialize)]
@@ -241,25 +235,23 @@ async fn flush(indexer: &Indexer) -> Result<(), Failure> {
 /// Applies the events of the payload (words). `args`: `{model_name, routing_group}`. Completes when they are applied.
 /// Takes: handle selection, args bytes, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_apply(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let key = call.args::<Partition>()?.id();
-            let events = decode_events(call.payload())?;
-            Ok(async move {
-                let partition = this.service.core().partition(&key);
-                let partition = partition.ok_or_else(|| {
-                    Failure::new("NotFound", "router.not_found", format!("no worker of {key} was added yet"))
-                })?;
-                for event in events {
-                    partition.indexer().apply_event_routed(event.router_event()).await?;
-                }
-                flush(partition.indexer()).await?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_selection_apply(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let key = call.args::<Partition>()?.id();
+        let events = decode_events(call.payload())?;
+        Ok(async move {
+            let partition = this.service.core().partition(&key);
+            let partition = partition.ok_or_else(|| {
+                Failure::new("NotFound", "router.not_found", format!("no worker of {key} was added yet"))
+            })?;
+            for event in events {
+                partition.indexer().apply_event_routed(event.router_event()).await?;
+            }
+            flush(partition.indexer()).await?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// A query of the service without a prompt.
@@ -301,70 +293,62 @@ enum Query {
 /// `args`: `Query`. Completes with the crates' answer, if there is one.
 /// Takes: handle selection, args bytes. Returns: bytes or nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_query(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            let query = call.args::<Query>()?;
-            let peer = |error: dynamo_kv_router::services::selection::ReplicaPeerError| {
-                Failure::new("InvalidRequest", "router.replica_peer", error.to_string())
-            };
-            Ok(async move {
-                let service = &this.service;
-                match query {
-                    Query::Workers { model, group } => {
-                        Reply::value(&service.list_workers(model.as_deref(), group.as_deref()))
-                    }
-                    Query::Loads { model, group } => Reply::value(&service.loads(model.as_deref(), group.as_deref())),
-                    Query::Ready => Reply::value(&service.ready()),
-                    Query::Dump => Reply::value(&service.indexer_snapshot().await),
-                    Query::PrefillComplete { selection_id } => {
-                        service.prefill_complete(&selection_id).await.map_err(failure)?;
-                        Ok(Reply::unit())
-                    }
-                    Query::OutputBlock { selection_id, decay } => {
-                        service.add_output_block(&selection_id, decay).map_err(failure)?;
-                        Ok(Reply::unit())
-                    }
-                    Query::Free { selection_id } => {
-                        service.free_reservation(&selection_id).await.map_err(failure)?;
-                        Ok(Reply::unit())
-                    }
-                    Query::AddPeer { endpoint } => {
-                        Reply::value(&service.register_replica_peer(endpoint).await.map_err(peer)?)
-                    }
-                    Query::RemovePeer { endpoint } => {
-                        Reply::value(&service.deregister_replica_peer(endpoint).await.map_err(peer)?)
-                    }
-                    Query::Peers => Reply::value(&service.list_replica_peers()),
+pub extern "C" fn dyn_selection_query(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        let query = call.args::<Query>()?;
+        let peer = |error: dynamo_kv_router::services::selection::ReplicaPeerError| {
+            Failure::new("InvalidRequest", "router.replica_peer", error.to_string())
+        };
+        Ok(async move {
+            let service = &this.service;
+            match query {
+                Query::Workers { model, group } => {
+                    Reply::value(&service.list_workers(model.as_deref(), group.as_deref()))
                 }
-            })
+                Query::Loads { model, group } => Reply::value(&service.loads(model.as_deref(), group.as_deref())),
+                Query::Ready => Reply::value(&service.ready()),
+                Query::Dump => Reply::value(&service.indexer_snapshot().await),
+                Query::PrefillComplete { selection_id } => {
+                    service.prefill_complete(&selection_id).await.map_err(failure)?;
+                    Ok(Reply::unit())
+                }
+                Query::OutputBlock { selection_id, decay } => {
+                    service.add_output_block(&selection_id, decay).map_err(failure)?;
+                    Ok(Reply::unit())
+                }
+                Query::Free { selection_id } => {
+                    service.free_reservation(&selection_id).await.map_err(failure)?;
+                    Ok(Reply::unit())
+                }
+                Query::AddPeer { endpoint } => {
+                    Reply::value(&service.register_replica_peer(endpoint).await.map_err(peer)?)
+                }
+                Query::RemovePeer { endpoint } => {
+                    Reply::value(&service.deregister_replica_peer(endpoint).await.map_err(peer)?)
+                }
+                Query::Peers => Reply::value(&service.list_replica_peers()),
+            }
         })
-    }
+    })
 }
 
 /// Ends the tasks of the service. Idempotent.
 /// Takes: handle selection. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_selection_close(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<Selection>()?;
-            Ok(async move {
-                this.service.shutdown().await;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_selection_close(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        Ok(async move {
+            this.service.shutdown().await;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Returns the defaults of `KvRouterConfig`, in the crates' field names.
 /// Takes: nothing. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_router_defaults(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |_: &Call| {
-            Reply::value(&serde_json::to_value(KvRouterConfig::default()).map_err(Failure::internal)?)
-        })
-    }
+pub extern "C" fn dyn_router_defaults(call: &dyn_call) -> dyn_reply {
+    reply(call, |_: &Call| Reply::value(&serde_json::to_value(KvRouterConfig::default()).map_err(Failure::internal)?))
 }

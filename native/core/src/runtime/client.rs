@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use dynamo_runtime::component::{Client as DiscoveryClient, Endpoint};
 use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider};
@@ -27,8 +28,28 @@ pub struct Client {
     router: Router,
     mode: RouterMode,
     endpoint: Arc<EndpointRef>,
+    /// Counts the choices of `another`, which takes the instances in turn.
+    turn: AtomicUsize,
     /// Ends the background tasks of the client.
     closed: CancellationToken,
+}
+
+/// The instances that may get a request.
+struct Target {
+    /// The instance to call, in any mode.
+    instance: Option<u64>,
+    /// The instances to call if that instance is gone, or all of them.
+    fallback: Option<HashSet<u64>>,
+    any: bool,
+    /// The instances that have failed the request.
+    exclude: HashSet<u64>,
+}
+
+impl Target {
+    fn has(&self, id: u64) -> bool {
+        let any = self.any || self.instance.is_none_or(|only| only == id);
+        !self.exclude.contains(&id) && (any || self.fallback.as_ref().is_some_and(|fallback| fallback.contains(&id)))
+    }
 }
 
 impl Drop for Client {
@@ -44,6 +65,51 @@ impl Client {
 
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint.endpoint
+    }
+
+    /// Sends a request. `sent` becomes the instance that gets it.
+    async fn send(
+        &self,
+        request: Context<Packed>,
+        target: &Target,
+        sent: &mut Option<u64>,
+    ) -> Result<ManyOut<Annotated<Packed>>, Failure> {
+        let Target { instance, fallback, any, exclude } = target;
+        let retried = !exclude.is_empty();
+        let exact = if retried { Some(self.another(target)?) } else { instance.filter(|_| !any && fallback.is_none()) };
+        *sent = exact;
+        let note = |_: &mut Packed, id| {
+            *sent = Some(id);
+            Ok(())
+        };
+        let routed = match (exact, *instance) {
+            // In the modes that choose by load it counts the request, as a choice of the router does.
+            (Some(id), _) if retried => self.router.select_and_dispatch_exact(request, Some(id), note).await,
+            (Some(id), _) => self.router.direct(request, id).await.map(|stream| ((), stream)),
+            (None, Some(id)) => self.router.direct_within_prepared(request, id, fallback.as_ref(), note).await,
+            (None, None) if matches!(self.mode, RouterMode::Direct) => {
+                return Err(Failure::invalid(
+                    "request options.instanceId: expected an instance id in mode direct, got none",
+                ));
+            }
+            (None, None) => self.router.select_and_dispatch(request, note).await,
+        };
+        let ((), stream) = routed.map_err(Failure::dispatch)?;
+        Ok(stream)
+    }
+
+    /// An instance for a request that other instances have failed. The router cannot exclude instances.
+    fn another(&self, target: &Target) -> Result<u64, Failure> {
+        let mut free = self.router.selectable_worker_ids().map_err(Failure::dispatch)?;
+        free.retain(|&id| target.has(id));
+        let first = self.turn.fetch_add(1, Relaxed) % free.len().max(1);
+        free.rotate_left(first);
+        let load = self.router.routing_occupancy_state();
+        free.into_iter().min_by_key(|&id| load.as_ref().map_or(0, |load| load.load(id))).ok_or_else(|| {
+            let message =
+                format!("every instance of {} that can be called has failed the request", self.endpoint().id());
+            Failure::new("Unavailable", "transport.cannot_connect", message)
+        })
     }
 
     /// Waits until `count` instances are routable for which `wanted` is true, and returns all of them. `wanted` gets
@@ -78,25 +144,30 @@ impl Client {
 /// `args`: `{mode}`, a name of `RouterMode` except `kv`. Returns a `Client`.
 /// Takes: handle endpoint, args bytes. Returns: handle client.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_endpoint_client(call: *const dyn_call) {
+pub extern "C" fn dyn_endpoint_client(call: &dyn_call) {
     #[derive(Deserialize)]
     struct Args {
         mode: RouterMode,
     }
-    unsafe {
-        op(call, |call: &Call| {
-            let endpoint = call.handle::<EndpointRef>()?;
-            let mode = call.args::<Args>()?.mode;
-            Ok(async move {
-                let closed = CancellationToken::new();
-                let guard = closed.clone().drop_guard();
-                let client = endpoint.endpoint.client_with_cancellation(closed.clone()).await?;
-                let router = Router::from_client(client.clone(), mode).await?;
-                guard.disarm();
-                Ok(Reply::handle(Handle::new(Arc::new(Client { client, router, mode, endpoint, closed }))))
-            })
+    op(call, |call: &Call| {
+        let endpoint = call.handle::<EndpointRef>()?;
+        let mode = call.args::<Args>()?.mode;
+        Ok(async move {
+            let closed = CancellationToken::new();
+            let guard = closed.clone().drop_guard();
+            let client = endpoint.endpoint.client_with_cancellation(closed.clone()).await?;
+            let router = Router::from_client(client.clone(), mode).await?;
+            guard.disarm();
+            Ok(Reply::handle(Handle::new(Arc::new(Client {
+                client,
+                router,
+                mode,
+                endpoint,
+                turn: AtomicUsize::new(0),
+                closed,
+            }))))
         })
-    }
+    })
 }
 
 #[derive(Deserialize, Default)]
@@ -111,6 +182,9 @@ struct RequestArgs {
     fallback: Option<HashSet<u64>>,
     #[serde(default)]
     fallback_any: bool,
+    /// The instances that have failed this request.
+    #[serde(default)]
+    exclude: HashSet<u64>,
 }
 
 impl RequestArgs {
@@ -130,10 +204,11 @@ fn request_args(call: &Call) -> Result<RequestArgs, Failure> {
     if call.has_args() { call.args() } else { Ok(RequestArgs::default()) }
 }
 
-fn items(stream: ManyOut<Annotated<Packed>>) -> Items {
-    Box::pin(stream.map(|item| {
+/// `instance`: the instance that sends the items, if it is known.
+fn items(stream: ManyOut<Annotated<Packed>>, instance: Option<u64>) -> Items {
+    Box::pin(stream.map(move |item| {
         if let Some(error) = item.err() {
-            return Err(Failure::from(&error));
+            return Err(Failure::from(&error).at(instance));
         }
         match item {
             Annotated { data: Some(data), id: None, event: None, comment: None, error: None } => Ok(Item::Data(data.0)),
@@ -153,24 +228,21 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
     let client = call.handle::<Client>()?;
     client.open()?;
     let mut args = request_args(call)?;
-    let (fallback, any) = (args.fallback.take(), args.fallback_any);
-    let (instance, span) = (args.instance_id, trace::outgoing_span(&args.metadata));
+    let span = trace::outgoing_span(&args.metadata);
+    let target = Target {
+        instance: args.instance_id,
+        fallback: args.fallback.take(),
+        any: args.fallback_any,
+        exclude: std::mem::take(&mut args.exclude),
+    };
     let request = args.context(Packed::new(bytes::Bytes::copy_from_slice(call.payload())));
     let cancel = Cancel::new(request.context());
     let opening = async move {
-        let stream = match (instance, client.mode) {
-            (Some(id), _) if any || fallback.is_some() => {
-                client.router.direct_within(request, id, fallback.as_ref()).await
-            }
-            (Some(id), _) => client.router.direct(request, id).await,
-            (None, RouterMode::Direct) => {
-                return Err(Failure::invalid(
-                    "request options.instanceId: expected an instance id in mode direct, got none",
-                ));
-            }
-            (None, _) => client.router.generate(request).await,
-        };
-        Ok(items(stream.map_err(Failure::dispatch)?))
+        let mut sent = None;
+        match client.send(request, &target, &mut sent).await {
+            Ok(stream) => Ok(items(stream, sent)),
+            Err(failure) => Err(failure.at(sent)),
+        }
     };
     Ok(PullStream::opening(opening, cancel, span, true))
 }
@@ -178,21 +250,19 @@ fn opening(call: &Call) -> Result<Arc<PullStream>, Failure> {
 /// Opens a request. The first pull of the stream sends the payload to one instance. Returns a `PullStream`.
 /// Takes: handle client, args bytes?, payload bytes. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_open(call: *const dyn_call) -> dyn_reply {
-    unsafe { reply(call, |call: &Call| Ok(Reply::handle(Handle::new(opening(call)?)))) }
+pub extern "C" fn dyn_client_open(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| Ok(Reply::handle(Handle::new(opening(call)?))))
 }
 
 /// Sends a request and completes with its whole answer as one batch. A second item with data ends the request.
 /// Cancelling the operation ends the request too.
 /// Takes: handle client, args bytes?, payload bytes. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_unary(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let stream = opening(call)?;
-            Ok(async move { Ok(stream.answer().await) })
-        })
-    }
+pub extern "C" fn dyn_client_unary(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let stream = opening(call)?;
+        Ok(async move { Ok(stream.answer().await) })
+    })
 }
 
 /// Delays the drop of the stream that owns it until a cancellation in progress has notified all.
@@ -207,82 +277,74 @@ impl Drop for Settled {
 /// Opens a request that is itself a stream. Returns a `PullStream` of answers and the `Sink` of the request's items.
 /// Takes: handle client, args bytes?. Returns: nothing, handle stream, handle sink.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_open_bidirectional(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let client = call.handle::<Client>()?;
-            client.open()?;
-            let (sink, sent) = sink(HIGH_WATER_BYTES, None);
-            let args = request_args(call)?;
-            let span = trace::outgoing_span(&args.metadata);
-            let request = args.context(());
-            let cancel = Cancel::new(request.context());
-            let settled = Settled(cancel.clone());
-            let inputs = sent.filter_map(move |sent| {
-                let cancel = settled.0.clone();
-                async move {
-                    match sent {
-                        Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
-                        Sent::Ended => {
-                            crate::sockets::end_in_order();
-                            None
-                        }
-                        // An end would mean to the worker that the request is complete.
-                        Sent::Failed(_) => {
-                            cancel.kill();
-                            std::future::pending().await
-                        }
+pub extern "C" fn dyn_client_open_bidirectional(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let client = call.handle::<Client>()?;
+        client.open()?;
+        let (sink, sent) = sink(HIGH_WATER_BYTES, None);
+        let args = request_args(call)?;
+        let span = trace::outgoing_span(&args.metadata);
+        let request = args.context(());
+        let cancel = Cancel::new(request.context());
+        let settled = Settled(cancel.clone());
+        let inputs = sent.filter_map(move |sent| {
+            let cancel = settled.0.clone();
+            async move {
+                match sent {
+                    Sent::Data(framed) | Sent::Annotated(framed) => Some(Packed(framed.item())),
+                    Sent::Ended => {
+                        crate::sockets::end_in_order();
+                        None
+                    }
+                    // An end would mean to the worker that the request is complete.
+                    Sent::Failed(_) => {
+                        cancel.kill();
+                        std::future::pending().await
                     }
                 }
-            });
-            let ((), request): (_, ManyIn<Packed>) = request.transfer(RequestStream::new(Box::pin(inputs)));
-            let opening = async move { Ok(items(client.router.generate(request).await.map_err(Failure::dispatch)?)) };
-            let stream = PullStream::opening(opening, cancel, span, true);
-            Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
-        })
-    }
+            }
+        });
+        let ((), request): (_, ManyIn<Packed>) = request.transfer(RequestStream::new(Box::pin(inputs)));
+        let opening = async move { Ok(items(client.router.generate(request).await.map_err(Failure::dispatch)?, None)) };
+        let stream = PullStream::opening(opening, cancel, span, true);
+        Ok(Reply::with_handles(Vec::new(), vec![Handle::new(stream), Handle::new(sink)]))
+    })
 }
 
 /// Returns the known instances, as an array of maps.
 /// Takes: handle client. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_instances(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let client = call.handle::<Client>()?;
-            client.open()?;
-            Reply::value(&client.client.instances().iter().map(InstanceInfo::from).collect::<Vec<_>>())
-        })
-    }
+pub extern "C" fn dyn_client_instances(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let client = call.handle::<Client>()?;
+        client.open()?;
+        Reply::value(&client.client.instances().iter().map(InstanceInfo::from).collect::<Vec<_>>())
+    })
 }
 
 /// Completes when `a` instances are routable, with all of them.
 /// Takes: handle client, a instanceCount. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_wait(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let client = call.handle::<Client>()?;
-            client.open()?;
-            let count = call.a() as usize;
-            Ok(async move {
-                let (_open, nothing) = watch::channel(());
-                client.routable(count, nothing, |(), _| true).await
-            })
+pub extern "C" fn dyn_client_wait(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let client = call.handle::<Client>()?;
+        client.open()?;
+        let count = call.a() as usize;
+        Ok(async move {
+            let (_open, nothing) = watch::channel(());
+            client.routable(count, nothing, |(), _| true).await
         })
-    }
+    })
 }
 
 /// Ends the background tasks of the client. Its open streams continue. Idempotent.
 /// Takes: handle client. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_client_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let client = call.handle::<Client>()?;
-            let _ = &client.endpoint;
-            client.closed.cancel();
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_client_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let client = call.handle::<Client>()?;
+        let _ = &client.endpoint;
+        client.closed.cancel();
+        Ok(Reply::unit())
+    })
 }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -29,13 +30,38 @@ pub struct Runtime {
     pub refused_requests: Mutex<HashMap<String, IntCounter>>,
     /// The address on which this process listens, if one was chosen.
     pub host: Option<IpAddr>,
+    /// Whether a shutdown is not the sign of a lost lease. The crates begin one if the lease in etcd is lost.
+    pub may_end: Arc<AtomicBool>,
+}
+
+impl Runtime {
+    /// Begins the shutdown.
+    pub fn shutdown(&self) {
+        if !self.drt.child_token().is_cancelled() {
+            self.may_end.store(true, Release);
+        }
+        self.drt.shutdown();
+    }
+
+    /// Fails if the shutdown has begun because the lease in etcd was lost.
+    pub fn check_lease(&self) -> Result<(), Failure> {
+        if self.drt.child_token().is_cancelled() { check_lease(&self.may_end) } else { Ok(()) }
+    }
+}
+
+fn check_lease(may_end: &AtomicBool) -> Result<(), Failure> {
+    if may_end.load(Acquire) {
+        return Ok(());
+    }
+    let message = "the runtime lost its lease in etcd, so no client finds its endpoints: create a new runtime";
+    Err(Failure::new("Unavailable", "discovery.lease_lost", message))
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
         // An environment that ends without `close` must still leave discovery.
         let _enter = process::enter();
-        self.drt.shutdown();
+        self.shutdown();
     }
 }
 
@@ -150,72 +176,87 @@ fn unreachable(discovery: &str, error: anyhow::Error) -> Failure {
 /// Returns a `Runtime` and a map of the resolved settings.
 /// Takes: args bytes. Returns: bytes, handle runtime.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_runtime_create(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let args = call.args::<CreateArgs>()?;
-            logging::install();
-            process::fix_settings(args.settings.clone())?;
-            let config = config(&args)?;
-            let host = args.host.as_deref().map(|host| parse("host", "an IP address", host)).transpose()?;
-            if let Some(host) = host {
-                listen::set_event_plane_host(host);
-            }
-            let lost_files = match &config.discovery_backend {
-                DiscoveryBackend::KvStore(Selector::File(root)) => Some(LostFiles::new(root.clone())),
-                _ => None,
+pub extern "C" fn dyn_runtime_create(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let args = call.args::<CreateArgs>()?;
+        logging::install();
+        process::fix_settings(args.settings.clone())?;
+        let config = config(&args)?;
+        let host = args.host.as_deref().map(|host| parse("host", "an IP address", host)).transpose()?;
+        if let Some(host) = host {
+            listen::set_event_plane_host(host);
+        }
+        let lost_files = match &config.discovery_backend {
+            DiscoveryBackend::KvStore(Selector::File(root)) => Some(LostFiles::new(root.clone())),
+            _ => None,
+        };
+        Ok(async move {
+            let discovery = discovery_name(&config.discovery_backend);
+            let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
+            let runtime = Worker::runtime_from_existing()?;
+            let drt = DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
+            let created = Created {
+                instance_id: drt.connection_id(),
+                discovery,
+                request_plane: drt.request_plane().to_string(),
+                response_plane: drt.response_plane().name(),
+                event_plane,
+                system_address: drt.system_status_server_info().map(|info| info.address()),
+                max_message_bytes: max_message_bytes(),
             };
-            Ok(async move {
-                let discovery = discovery_name(&config.discovery_backend);
-                let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
-                let runtime = Worker::runtime_from_existing()?;
-                let drt =
-                    DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
-                let created = Created {
-                    instance_id: drt.connection_id(),
-                    discovery,
-                    request_plane: drt.request_plane().to_string(),
-                    response_plane: drt.response_plane().name(),
-                    event_plane,
-                    system_address: drt.system_status_server_info().map(|info| info.address()),
-                    max_message_bytes: max_message_bytes(),
-                };
-                let bytes = rmp_serde::to_vec_named(&created).map_err(Failure::internal)?;
-                if let Some(lost_files) = lost_files {
-                    tokio::spawn(lost_files.watch(drt.primary_token()));
-                }
-                let runtime =
-                    Arc::new(Runtime { drt, served: Mutex::default(), refused_requests: Mutex::default(), host });
-                Ok(Reply::with_handles(bytes, vec![Handle::new(runtime)]))
-            })
+            let bytes = rmp_serde::to_vec_named(&created).map_err(Failure::internal)?;
+            if let Some(lost_files) = lost_files {
+                tokio::spawn(lost_files.watch(drt.primary_token()));
+            }
+            let runtime = Arc::new(Runtime {
+                drt,
+                served: Mutex::default(),
+                refused_requests: Mutex::default(),
+                host,
+                may_end: Arc::new(AtomicBool::new(discovery != "etcd")),
+            });
+            Ok(Reply::with_handles(bytes, vec![Handle::new(runtime)]))
         })
-    }
+    })
+}
+
+/// Completes when the shutdown of the runtime begins. Fails if that is because its lease in etcd was lost.
+/// Takes: handle runtime. Returns: nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyn_runtime_ending(call: &dyn_call) {
+    op(call, |call: &Call| {
+        // It must not keep the runtime.
+        let runtime = call.handle::<Runtime>()?;
+        let (begun, may_end) = (runtime.drt.child_token(), runtime.may_end.clone());
+        Ok(async move {
+            begun.cancelled().await;
+            check_lease(&may_end).map(|()| Reply::unit())
+        })
+    })
 }
 
 /// Runs the three phases of shutdown and completes after the last. `a`: the time limit in milliseconds of the wait for
 /// requests in flight (0: the crates' limit).
 /// Takes: handle runtime, a timeoutMs. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_runtime_close(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let runtime = call.handle::<Runtime>()?;
-            let limit = (call.a() > 0).then(|| Duration::from_millis(call.a()));
-            Ok(async move {
-                let token = runtime.drt.primary_token();
-                runtime.drt.shutdown();
-                match limit {
-                    None => token.cancelled().await,
-                    Some(limit) => {
-                        if tokio::time::timeout(limit, token.cancelled()).await.is_err() {
-                            token.cancel();
-                        }
+pub extern "C" fn dyn_runtime_close(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let runtime = call.handle::<Runtime>()?;
+        let limit = (call.a() > 0).then(|| Duration::from_millis(call.a()));
+        Ok(async move {
+            let token = runtime.drt.primary_token();
+            runtime.shutdown();
+            match limit {
+                None => token.cancelled().await,
+                Some(limit) => {
+                    if tokio::time::timeout(limit, token.cancelled()).await.is_err() {
+                        token.cancel();
                     }
                 }
-                Ok(Reply::unit())
-            })
+            }
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 #[derive(Serialize)]
@@ -228,16 +269,14 @@ struct Versions {
 
 /// Takes: nothing. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_versions(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |_| {
-            Reply::value(&Versions {
-                dynamo_core: env!("CARGO_PKG_VERSION"),
-                dynamo: DYNAMO_VERSION,
-                protocol: DISCOVERY_VERSION,
-            })
+pub extern "C" fn dyn_versions(call: &dyn_call) -> dyn_reply {
+    reply(call, |_| {
+        Reply::value(&Versions {
+            dynamo_core: env!("CARGO_PKG_VERSION"),
+            dynamo: DYNAMO_VERSION,
+            protocol: DISCOVERY_VERSION,
         })
-    }
+    })
 }
 
 /// The version of all Dynamo crates in Cargo.toml.

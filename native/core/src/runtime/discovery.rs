@@ -110,29 +110,24 @@ pub fn watch<T: Serialize + Send + 'static>(
 /// Returns a `PullStream` of the changes to the instances of an endpoint. It begins with the present instances.
 /// Takes: handle endpoint. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_endpoint_watch(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let this = call.handle::<EndpointRef>()?;
-            let id = this.endpoint.id();
-            let query =
-                DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
-            Ok(Reply::handle(watch(this, query, change)))
-        })
-    }
+pub extern "C" fn dyn_endpoint_watch(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let this = call.handle::<EndpointRef>()?;
+        let id = this.endpoint.id();
+        let query = DiscoveryQuery::Endpoint { namespace: id.namespace, component: id.component, endpoint: id.name };
+        Ok(Reply::handle(watch(this, query, change)))
+    })
 }
 
 /// Completes with every endpoint instance that discovery lists.
 /// Takes: handle runtime. Returns: bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_runtime_instances(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let runtime = call.handle::<Runtime>()?;
-            Ok(async move {
-                let listed = runtime.drt.discovery().list(DiscoveryQuery::AllEndpoints).await?;
-                Reply::value(&listed.iter().filter_map(endpoint_instance).collect::<Vec<_>>())
-            })
+pub extern "C" fn dyn_runtime_instances(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let runtime = call.handle::<Runtime>()?;
+        Ok(async move {
+            let listed = runtime.drt.discovery().list(DiscoveryQuery::AllEndpoints).await?;
+            Reply::value(&listed.iter().filter_map(endpoint_instance).collect::<Vec<_>>())
         })
-    }
+    })
 }

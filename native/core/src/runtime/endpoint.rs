@@ -59,36 +59,30 @@ impl Path {
 /// `args`: `{namespace, component, endpoint}`. The handle is a runtime. Returns an `EndpointRef`.
 /// Takes: handle runtime, args bytes. Returns: handle endpoint.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_runtime_endpoint(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let runtime = call.handle::<Runtime>()?;
-            match call.args::<Path>()?.place(&runtime)? {
-                Place::Endpoint(endpoint) => {
-                    Ok(Reply::handle(Handle::new(Arc::new(EndpointRef { endpoint, runtime }))))
-                }
-                _ => Err(Failure::invalid("endpoint: expected namespace, component and endpoint")),
-            }
-        })
-    }
+pub extern "C" fn dyn_runtime_endpoint(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let runtime = call.handle::<Runtime>()?;
+        match call.args::<Path>()?.place(&runtime)? {
+            Place::Endpoint(endpoint) => Ok(Reply::handle(Handle::new(Arc::new(EndpointRef { endpoint, runtime })))),
+            _ => Err(Failure::invalid("endpoint: expected namespace, component and endpoint")),
+        }
+    })
 }
 
 /// Removes the instance of the endpoint from discovery (`a` = 0) or adds it again (`a` = 1). The endpoint continues to
 /// serve.
 /// Takes: handle endpoint, a isRegistered. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_endpoint_register(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<EndpointRef>()?;
-            let register = call.a() == 1;
-            Ok(async move {
-                match register {
-                    true => this.endpoint.register_endpoint_instance().await?,
-                    false => this.endpoint.unregister_endpoint_instance().await?,
-                }
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_endpoint_register(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<EndpointRef>()?;
+        let register = call.a() == 1;
+        Ok(async move {
+            match register {
+                true => this.endpoint.register_endpoint_instance().await?,
+                false => this.endpoint.unregister_endpoint_instance().await?,
+            }
+            Ok(Reply::unit())
         })
-    }
+    })
 }

@@ -28,22 +28,20 @@ pub struct Publisher(Mutex<Option<Arc<EventPublisher>>>);
 /// `args`: a scope and a topic. The handle is a runtime. Returns a `Publisher`.
 /// Takes: handle runtime, args bytes. Returns: handle publisher.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_runtime_publisher(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let runtime = call.handle::<Runtime>()?;
-            let Topic { path, topic } = call.args()?;
-            Ok(async move {
-                let publisher = match path.place(&runtime)? {
-                    Place::Runtime(_) => return Err(no_scope()),
-                    Place::Namespace(namespace) => EventPublisher::for_namespace(&namespace, topic).await?,
-                    Place::Component(component) => EventPublisher::for_component(&component, topic).await?,
-                    Place::Endpoint(endpoint) => EventPublisher::for_endpoint(&endpoint, topic).await?,
-                };
-                Ok(Reply::handle(Handle::new(Arc::new(Publisher(Mutex::new(Some(Arc::new(publisher))))))))
-            })
+pub extern "C" fn dyn_runtime_publisher(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let runtime = call.handle::<Runtime>()?;
+        let Topic { path, topic } = call.args()?;
+        Ok(async move {
+            let publisher = match path.place(&runtime)? {
+                Place::Runtime(_) => return Err(no_scope()),
+                Place::Namespace(namespace) => EventPublisher::for_namespace(&namespace, topic).await?,
+                Place::Component(component) => EventPublisher::for_component(&component, topic).await?,
+                Place::Endpoint(endpoint) => EventPublisher::for_endpoint(&endpoint, topic).await?,
+            };
+            Ok(Reply::handle(Handle::new(Arc::new(Publisher(Mutex::new(Some(Arc::new(publisher))))))))
         })
-    }
+    })
 }
 
 /// The failure of an event that NATS refused. Its client reports the sizes only in the message.
@@ -65,77 +63,70 @@ fn unpublished(error: anyhow::Error) -> Failure {
 /// Publishes the payload, which is MessagePack in the crates' encoding.
 /// Takes: handle publisher, payload bytes. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_publisher_publish(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let publisher =
-                call.handle::<Publisher>()?.0.lock().clone().ok_or_else(|| Failure::closed("the publisher"))?;
-            let payload = call.payload().to_vec();
-            Ok(async move {
-                publisher.publish_bytes(payload).await.map_err(unpublished)?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_publisher_publish(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let publisher = call.handle::<Publisher>()?.0.lock().clone().ok_or_else(|| Failure::closed("the publisher"))?;
+        let payload = call.payload().to_vec();
+        Ok(async move {
+            publisher.publish_bytes(payload).await.map_err(unpublished)?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
 
 /// Takes: handle publisher. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_publisher_close(call: *const dyn_call) -> dyn_reply {
-    unsafe {
-        reply(call, |call: &Call| {
-            let publisher = call.handle::<Publisher>()?.0.lock().take();
-            let _enter = crate::process::enter();
-            drop(publisher);
-            Ok(Reply::unit())
-        })
-    }
+pub extern "C" fn dyn_publisher_close(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let publisher = call.handle::<Publisher>()?.0.lock().take();
+        let _enter = crate::process::enter();
+        drop(publisher);
+        Ok(Reply::unit())
+    })
 }
 
 /// `args`: a scope and a topic. The handle is a runtime. Completes after the subscription, with a `PullStream` of maps
 /// `{publisherId, sequence, publishedAt, topic, payload}`. The payload is bytes.
 /// Takes: handle runtime, args bytes. Returns: handle stream.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_runtime_subscribe(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let runtime = call.handle::<Runtime>()?;
-            let Topic { path, topic } = call.args()?;
-            Ok(async move {
-                let subscriber = match path.place(&runtime)? {
-                    Place::Runtime(_) => return Err(no_scope()),
-                    Place::Namespace(namespace) => EventSubscriber::for_namespace(&namespace, topic).await?,
-                    Place::Component(component) => EventSubscriber::for_component(&component, topic).await?,
-                    Place::Endpoint(endpoint) => EventSubscriber::for_endpoint(&endpoint, topic).await?,
-                };
-                let events = futures::stream::unfold(subscriber, |mut subscriber| async move {
-                    subscriber.next().await.map(|event| (event, subscriber))
-                });
-                let items = events.map(|event| {
-                    let event = event?;
-                    let mut out = Vec::with_capacity(event.payload.len() + 96);
-                    let written = (|| -> Result<(), mp::ValueWriteError> {
-                        mp::write_map_len(&mut out, 5)?;
-                        for (name, value) in [
-                            ("publisherId", event.publisher_id),
-                            ("sequence", event.sequence),
-                            ("publishedAt", event.published_at),
-                        ] {
-                            mp::write_str(&mut out, name)?;
-                            mp::write_uint(&mut out, value)?;
-                        }
-                        mp::write_str(&mut out, "topic")?;
-                        mp::write_str(&mut out, &event.topic)?;
-                        mp::write_str(&mut out, "payload")?;
-                        mp::write_bin(&mut out, &event.payload)
-                    })();
-                    written.map_err(Failure::internal)?;
-                    Ok(Item::Data(out.into()))
-                });
-                Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items)))))
-            })
+pub extern "C" fn dyn_runtime_subscribe(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let runtime = call.handle::<Runtime>()?;
+        let Topic { path, topic } = call.args()?;
+        Ok(async move {
+            let subscriber = match path.place(&runtime)? {
+                Place::Runtime(_) => return Err(no_scope()),
+                Place::Namespace(namespace) => EventSubscriber::for_namespace(&namespace, topic).await?,
+                Place::Component(component) => EventSubscriber::for_component(&component, topic).await?,
+                Place::Endpoint(endpoint) => EventSubscriber::for_endpoint(&endpoint, topic).await?,
+            };
+            let events = futures::stream::unfold(subscriber, |mut subscriber| async move {
+                subscriber.next().await.map(|event| (event, subscriber))
+            });
+            let items = events.map(|event| {
+                let event = event?;
+                let mut out = Vec::with_capacity(event.payload.len() + 96);
+                let written = (|| -> Result<(), mp::ValueWriteError> {
+                    mp::write_map_len(&mut out, 5)?;
+                    for (name, value) in [
+                        ("publisherId", event.publisher_id),
+                        ("sequence", event.sequence),
+                        ("publishedAt", event.published_at),
+                    ] {
+                        mp::write_str(&mut out, name)?;
+                        mp::write_uint(&mut out, value)?;
+                    }
+                    mp::write_str(&mut out, "topic")?;
+                    mp::write_str(&mut out, &event.topic)?;
+                    mp::write_str(&mut out, "payload")?;
+                    mp::write_bin(&mut out, &event.payload)
+                })();
+                written.map_err(Failure::internal)?;
+                Ok(Item::Data(out.into()))
+            });
+            Ok(Reply::handle(Handle::new(PullStream::new(Box::pin(items)))))
         })
-    }
+    })
 }
 
 #[cfg(test)]

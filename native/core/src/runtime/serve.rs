@@ -4,7 +4,9 @@ use std::time::Duration;
 use anyhow::Error;
 use bytes::Bytes;
 use dynamo_runtime::component::StartedEndpoint;
-use dynamo_runtime::engine::{AsyncEngine, AsyncEngineContextProvider, DataStream, ResponseStream, async_trait};
+use dynamo_runtime::engine::{
+    AsyncEngine, AsyncEngineContext, AsyncEngineContextProvider, DataStream, ResponseStream, async_trait,
+};
 use dynamo_runtime::error::DynamoError;
 use dynamo_runtime::local_endpoint_registry::LocalAsyncEngine;
 use dynamo_runtime::pipeline::network::{
@@ -15,7 +17,7 @@ use dynamo_runtime::pipeline::{Context, ManyIn, ManyOut, PipelineError, SingleIn
 use dynamo_runtime::protocols::annotated::Annotated;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::caller_check::{CallerChecked, SILENCE};
 use super::discovery::InstanceInfo;
@@ -37,18 +39,28 @@ pub enum Outgoing {
     Empty,
 }
 
+/// A request, or why it cannot be read. If a decoder fails, the crates drop the request, and its caller waits forever.
+#[derive(Debug)]
+struct Incoming(Result<Packed, Failure>);
+
+impl<'de> Deserialize<'de> for Incoming {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Packed::deserialize(deserializer).map(|packed| Self(Ok(packed)))
+    }
+}
+
 /// Requests reach the handler as the received bytes, and its items are sent as they are. The payload is only transcoded
 /// if the caller's codec is JSON.
 struct RawPayload;
 
-impl IngressRequestDecoder<Packed> for RawPayload {
-    async fn decode_request(&self, codec: RequestPlanePayloadCodec, bytes: Bytes) -> Result<Packed, PipelineError> {
-        match codec {
+impl IngressRequestDecoder<Incoming> for RawPayload {
+    async fn decode_request(&self, codec: RequestPlanePayloadCodec, bytes: Bytes) -> Result<Incoming, PipelineError> {
+        Ok(Incoming(match codec {
             RequestPlanePayloadCodec::Msgpack => Ok(Packed(bytes)),
-            RequestPlanePayloadCodec::Json => {
-                codec.decode(&bytes).map_err(|error| PipelineError::DeserializationError(error.to_string()))
-            }
-        }
+            RequestPlanePayloadCodec::Json => codec
+                .decode(&bytes)
+                .map_err(|error| Failure::refused(format!("the request is not JSON that a worker reads: {error}"))),
+        }))
     }
 }
 
@@ -116,11 +128,7 @@ impl Handler {
             Request { context: Some(engine_context.clone()), metadata: context.metadata().clone(), ..request };
         let answer = match self.inbox.send(request) {
             Ok(answer) => answer,
-            // The crates report an error before the stream as a failure of the instance, without its class.
-            Err(failure) if failure.is_exhausted() => {
-                let refused = futures::stream::once(std::future::ready(Outgoing::Failed(failure.to_dynamo())));
-                return Ok(ResponseStream::new(Box::pin(refused), engine_context));
-            }
+            Err(failure) if failure.is_refusal() => return Ok(refusal(engine_context, &failure)),
             Err(failure) => return Err(failure.to_dynamo().into()),
         };
         let items = answer.filter_map(|sent| {
@@ -139,17 +147,27 @@ impl Handler {
     }
 }
 
+/// An answer that consists of a failure. The crates report a failure before the answer as one of the instance, without
+/// its class.
+fn refusal(context: Arc<dyn AsyncEngineContext>, failure: &Failure) -> ManyOut<Outgoing> {
+    let refused = futures::stream::once(std::future::ready(Outgoing::Failed(failure.to_dynamo())));
+    ResponseStream::new(Box::pin(refused), context)
+}
+
 #[async_trait]
-impl AsyncEngine<SingleIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
-    async fn generate(&self, request: SingleIn<Packed>) -> Result<ManyOut<Outgoing>, Error> {
-        let (payload, context) = request.transfer(());
-        self.answer(&context, Request::new("request", payload.0), self.silence)
+impl AsyncEngine<SingleIn<Incoming>, ManyOut<Outgoing>, Error> for Handler {
+    async fn generate(&self, request: SingleIn<Incoming>) -> Result<ManyOut<Outgoing>, Error> {
+        let (incoming, context) = request.transfer(());
+        match incoming.0 {
+            Ok(payload) => self.answer(&context, Request::new("request", payload.0), self.silence),
+            Err(failure) => Ok(refusal(context.context(), &failure)),
+        }
     }
 }
 
 #[async_trait]
-impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
-    async fn generate(&self, request: ManyIn<Packed>) -> Result<ManyOut<Outgoing>, Error> {
+impl AsyncEngine<ManyIn<Incoming>, ManyOut<Outgoing>, Error> for Handler {
+    async fn generate(&self, request: ManyIn<Incoming>) -> Result<ManyOut<Outgoing>, Error> {
         let (input, context) = request.transfer(());
         let input = input.take().ok_or_else(|| Error::msg("the request stream was taken already"))?;
         // If the caller left before it finished the request, the end of the stream is a failure. A kill may first
@@ -160,7 +178,7 @@ impl AsyncEngine<ManyIn<Packed>, ManyOut<Outgoing>, Error> for Handler {
                 left.then(|| Err(Failure::cancelled("the caller disconnected before it had sent the whole request"))),
             )
         });
-        let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0))).chain(cut)));
+        let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0?.0))).chain(cut)));
         let request = Request { input: Some(input), ..Request::new("request", Bytes::new()) };
         self.answer(&context, request, self.silence)
     }
@@ -241,14 +259,12 @@ struct ServedInfo {
 /// Serves an `EndpointRef`. Completes when its instance can be called, with a `Served` and its `Inbox`.
 /// Takes: handle endpoint, args bytes. Returns: bytes, handle served, handle inbox.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_endpoint_serve(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let this = call.handle::<EndpointRef>()?;
-            let args = call.args::<ServeArgs>()?;
-            Ok(serve(this, args))
-        })
-    }
+pub extern "C" fn dyn_endpoint_serve(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let this = call.handle::<EndpointRef>()?;
+        let args = call.args::<ServeArgs>()?;
+        Ok(serve(this, args))
+    })
 }
 
 async fn serve(this: Arc<EndpointRef>, args: ServeArgs) -> Result<Reply, Failure> {
@@ -283,9 +299,12 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
     let silence = (this.runtime.drt.response_plane() == ResponsePlaneMode::Tcp).then_some(SILENCE);
     let engine = Arc::new(Handler { inbox: inbox.clone(), silence });
     let handler: Arc<dyn PushWorkHandler> = if args.bidirectional {
-        Ingress::<ManyIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
+        Ingress::<ManyIn<Incoming>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
     } else {
-        Ingress::<SingleIn<Packed>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
+        Ingress::<SingleIn<Incoming>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(
+            engine.clone(),
+            RawPayload,
+        )?
     };
     let mut builder =
         this.endpoint.endpoint_builder().handler(handler).graceful_shutdown(args.graceful_shutdown.unwrap_or(true));
@@ -302,14 +321,15 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
 /// Leaves discovery, waits for the requests in flight, then closes the inbox. Idempotent.
 /// Takes: handle served. Returns: nothing.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dyn_served_close(call: *const dyn_call) {
-    unsafe {
-        op(call, |call: &Call| {
-            let served = call.handle::<Served>()?;
-            Ok(async move {
-                served.close().await?;
-                Ok(Reply::unit())
-            })
+pub extern "C" fn dyn_served_close(call: &dyn_call) {
+    op(call, |call: &Call| {
+        let served = call.handle::<Served>()?;
+        Ok(async move {
+            served.close().await?;
+            Ok(Reply::unit())
         })
-    }
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,7 @@ fn after(offset: u64, write: impl FnOnce(super::Out)) -> [u32; 4] {
     let mut words = [0u32; 4];
     let payload = dyn_slice { data: words.as_mut_ptr().cast(), len: 16 };
     let raw = dyn_call { payload, ..call(&[], &[]) };
-    // SAFETY: the words outlive the call.
-    write(unsafe { Call::new(&raw) }.out(offset).unwrap());
+    write(Call::new(&raw).out(offset).unwrap());
     words
 }
 
@@ -56,8 +55,7 @@ fn rejects_more_words_than_there_is_space_for() {
 #[test]
 fn rejects_an_offset_after_the_last_word() {
     let raw = call(&[], &[0; 8]);
-    // SAFETY: the payload is static.
-    let call = unsafe { Call::new(&raw) };
+    let call = Call::new(&raw);
     assert!(call.out(2).is_ok());
     assert_eq!(call.out(3).err().unwrap().message, "out: expected an offset of 0 to 2 words, got 3");
 }
@@ -66,8 +64,7 @@ fn rejects_an_offset_after_the_last_word() {
 fn rejects_arguments_of_another_shape() {
     let args = rmp_serde::to_vec("text").unwrap();
     let raw = call(&args, &[]);
-    // SAFETY: the arguments outlive the call.
-    let call = unsafe { Call::new(&raw) };
+    let call = Call::new(&raw);
     assert_eq!(call.args::<String>().unwrap(), "text");
     assert_eq!(call.args::<u32>().unwrap_err().class, "BadArgument");
 }
@@ -78,8 +75,7 @@ fn names_the_handle_that_an_entry_expects() {
     struct Given;
     let handle = Handle::new(std::sync::Arc::new(Given)).into_raw();
     let raw = dyn_call { handle, ..call(&[], &[]) };
-    // SAFETY: the handle is freed after the call.
-    let call = unsafe { Call::new(&raw) };
+    let call = Call::new(&raw);
     assert_eq!(call.handle::<Wanted>().err().unwrap().message, "handle: expected Wanted, got Given");
     assert_eq!(call.handle_ref::<Wanted>().err().unwrap().message, "handle: expected Wanted, got Given");
     assert_eq!(call.other::<Wanted>().err().unwrap().message, "handle: expected Wanted, got none");
@@ -105,8 +101,7 @@ fn replies_with_what_an_entry_returns() {
 #[test]
 fn replies_with_the_failure_of_an_entry() {
     let raw = call(&[], &[]);
-    // SAFETY: the call is valid.
-    let reply = unsafe { super::reply(&raw, |_| Err(Failure::invalid("wrong"))) };
+    let reply = super::reply(&raw, |_| Err(Failure::invalid("wrong")));
     assert_eq!((reply.failed, reply.number), (1, DYN_NO_NUMBER));
     // SAFETY: bytes of a reply, freed once.
     unsafe { dyn_bytes_free(reply.bytes) };
@@ -115,8 +110,7 @@ fn replies_with_the_failure_of_an_entry() {
 #[test]
 fn replies_with_a_failure_when_an_entry_panics() {
     let raw = call(&[], &[]);
-    // SAFETY: the call is valid.
-    let reply = unsafe { super::reply_number(&raw, |_| panic!("on purpose")) };
+    let reply = super::reply_number(&raw, |_| panic!("on purpose"));
     assert_eq!(reply.failed, 1);
     // SAFETY: bytes of a reply, freed once.
     unsafe { dyn_bytes_free(reply.bytes) };

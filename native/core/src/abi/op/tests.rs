@@ -49,13 +49,10 @@ fn call(scope: u64) -> (dyn_call, Receiver<Outcome>) {
 fn parked(scope: u64) -> (Arc<Parked>, u64, Receiver<Outcome>) {
     let (call, receiver) = call(scope);
     let mut kept = None;
-    // SAFETY: the call is valid.
-    unsafe {
-        park(&call, |_, parked| {
-            kept = Some(parked);
-            Ok(())
-        })
-    };
+    park(&call, |_, parked| {
+        kept = Some(parked);
+        Ok(())
+    });
     (kept.unwrap(), call.op, receiver)
 }
 
@@ -80,8 +77,7 @@ fn completes_a_cancelled_op_as_cancelled() {
 #[test]
 fn completes_an_op_whose_body_fails() {
     let (call, outcome) = call(0);
-    // SAFETY: the call is valid.
-    unsafe { park(&call, |_, _| Err(Failure::invalid("wrong"))) };
+    park(&call, |_, _| Err(Failure::invalid("wrong")));
     assert_eq!(outcome.recv().unwrap(), Err("BadArgument".into()));
 }
 
@@ -100,15 +96,13 @@ fn cancels_the_ops_of_a_scope_and_no_others() {
 #[test]
 fn runs_the_future_of_an_op() {
     let (call, outcome) = call(0);
-    // SAFETY: the call is valid.
-    unsafe { op(&call, |_| Ok(async { Ok(Reply::number(7)) })) };
+    op(&call, |_| Ok(async { Ok(Reply::number(7)) }));
     assert_eq!(outcome.recv().unwrap(), Ok(7));
 }
 
 #[test]
 fn completes_an_op_whose_future_panics() {
     let (call, outcome) = call(0);
-    // SAFETY: the call is valid.
-    unsafe { op(&call, |_| Ok(async { panic!("on purpose") })) };
+    op(&call, |_| Ok(async { panic!("on purpose") }));
     assert_eq!(outcome.recv().unwrap(), Err("Internal".into()));
 }
