@@ -1,6 +1,6 @@
 import { type CommandArgs, type CommandIo, EXIT } from './command.js';
 import type { DoctorOptions } from './doctor.js';
-import type { Check, CheckContext, CheckStatus } from './doctor-check.js';
+import type { CheckContext, CheckStatus, DoctorCheck } from './doctor-check.js';
 import { checkEtcd, checkFolder, checkKubernetes, checkNats } from './doctor-servers.js';
 import {
   checkAddon,
@@ -37,7 +37,7 @@ export async function run({ options, json }: CommandArgs<DoctorOptions>, io: Com
   return ok ? EXIT.ok : EXIT.failure;
 }
 
-async function examine(context: CheckContext): Promise<Check[]> {
+async function examine(context: CheckContext): Promise<DoctorCheck[]> {
   const addon = await checkAddon();
   const groups = await Promise.all([
     checkNode(),
@@ -60,7 +60,7 @@ async function examine(context: CheckContext): Promise<Check[]> {
 }
 
 /** A report instead of an error: NIXL is optional. */
-async function nixl(): Promise<Check[]> {
+async function nixl(): Promise<DoctorCheck[]> {
   try {
     const { checkNixl } = await import('./doctor-nixl.js');
     return await checkNixl();
@@ -69,7 +69,7 @@ async function nixl(): Promise<Check[]> {
   }
 }
 
-function report(checks: readonly Check[], io: CommandIo): void {
+function report(checks: readonly DoctorCheck[], io: CommandIo): void {
   const width = Math.max(...checks.map(({ name }) => name.length)) + 2;
   for (const { name, status, found, fix } of checks) {
     const [mark, style] = MARKS[status];

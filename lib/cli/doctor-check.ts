@@ -8,7 +8,7 @@ import { connect } from 'node:net';
 export type CheckStatus = 'ok' | 'absent' | 'warning' | 'error';
 
 /** One subject of `dynamo doctor`. */
-export interface Check {
+export interface DoctorCheck {
   readonly name: string;
   readonly status: CheckStatus;
   /** What was found, in words. */
@@ -18,7 +18,11 @@ export interface Check {
 }
 
 /** `ok`, or another status with what to do. */
-export function okOr(isOk: boolean, status: Exclude<CheckStatus, 'ok'>, fix: string): Pick<Check, 'status' | 'fix'> {
+export function okOr(
+  isOk: boolean,
+  status: Exclude<CheckStatus, 'ok'>,
+  fix: string,
+): Pick<DoctorCheck, 'status' | 'fix'> {
   return isOk ? { status: 'ok' } : { status, fix };
 }
 

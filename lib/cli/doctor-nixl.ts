@@ -1,8 +1,8 @@
 import { nixlDoctor } from '../nixl/diagnosis/doctor.js';
-import { type Check, okOr } from './doctor-check.js';
+import { type DoctorCheck, okOr } from './doctor-check.js';
 
 /** NIXL and what it uses. Needs the addon. */
-export async function checkNixl(): Promise<Check[]> {
+export async function checkNixl(): Promise<DoctorCheck[]> {
   const { ok, kind, path, version, plugins, ucx, cuda, processVm, problems } = await nixlDoctor();
   const fixes = problems.map(({ what, fix }) => `${what}: ${fix}`).join('; ');
   if (kind === 'none')

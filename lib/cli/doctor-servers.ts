@@ -3,10 +3,10 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { checkDiscoveryFolder, defaultDiscoveryFolder } from '../runtime/discovery-folder.js';
-import { type Check, type CheckContext, unreachable } from './doctor-check.js';
+import { type CheckContext, type DoctorCheck, unreachable } from './doctor-check.js';
 
 /** The folder of file discovery. */
-export function checkFolder({ env }: CheckContext): Check {
+export function checkFolder({ env }: CheckContext): DoctorCheck {
   const folder = env['DYN_FILE_KV'] || defaultDiscoveryFolder();
   try {
     checkDiscoveryFolder('folder', folder);
@@ -47,7 +47,7 @@ const NATS: Server = {
 };
 
 /** A server that is not reached is a fault only if a variable says that it is used. */
-async function checkServer(server: Server, isUsed: boolean, { env, timeoutMs }: CheckContext): Promise<Check> {
+async function checkServer(server: Server, isUsed: boolean, { env, timeoutMs }: CheckContext): Promise<DoctorCheck> {
   const { name, port, variable, use } = server;
   const given = env[variable] || undefined;
   const addresses = (given ?? server.address).split(',').map((one) => one.trim());
@@ -73,10 +73,10 @@ function urlOf(address: string): URL | undefined {
   }
 }
 
-export const checkEtcd = (context: CheckContext): Promise<Check> =>
+export const checkEtcd = (context: CheckContext): Promise<DoctorCheck> =>
   checkServer(ETCD, context.env['DYN_DISCOVERY_BACKEND'] === 'etcd', context);
 
-export const checkNats = (context: CheckContext): Promise<Check> =>
+export const checkNats = (context: CheckContext): Promise<DoctorCheck> =>
   checkServer(NATS, [context.env['DYN_REQUEST_PLANE'], context.env['DYN_EVENT_PLANE']].includes('nats'), context);
 
 interface KubeConfig {
@@ -86,11 +86,11 @@ interface KubeConfig {
 }
 
 /** The API server: of the cluster of this process, else of the current context of kubectl. */
-export async function checkKubernetes({ env, timeoutMs }: CheckContext): Promise<Check> {
+export async function checkKubernetes({ env, timeoutMs }: CheckContext): Promise<DoctorCheck> {
   const name = 'Kubernetes';
   const isUsed = env['DYN_DISCOVERY_BACKEND'] === 'kubernetes';
   const fix = 'dynamo deploy needs a cluster: set $KUBECONFIG, or run kubectl config use-context';
-  const fault = (found: string): Check => ({ name, status: isUsed ? 'warning' : 'absent', found, fix });
+  const fault = (found: string): DoctorCheck => ({ name, status: isUsed ? 'warning' : 'absent', found, fix });
   const host = env['KUBERNETES_SERVICE_HOST'];
   const file = env['KUBECONFIG']?.split(':')[0] || join(env['HOME'] ?? homedir(), '.kube/config');
   let server: string | undefined;

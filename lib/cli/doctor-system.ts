@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { findContainment } from '../deploy/local/containment.js';
 import { readSystem } from '../nixl/diagnosis/system.js';
-import { type Check, type CheckContext, okOr, outputOf } from './doctor-check.js';
+import { type CheckContext, type DoctorCheck, okOr, outputOf } from './doctor-check.js';
 import { CRATES, packageVersion } from './version.js';
 
 const MIN_NODE = [20, 3] as const;
@@ -15,7 +15,7 @@ const HTTP_PORT = 8000;
 const BUILD_TOOLS = ['rustc', 'cmake', 'ninja', 'protoc', 'g++'] as const;
 
 /** Node.js, and the system that it runs on. */
-export function checkNode(): Check {
+export function checkNode(): DoctorCheck {
   const { platform, arch, versions } = process;
   const [major = 0, minor = 0] = versions.node.split('.').map(Number);
   const isOld = major < MIN_NODE[0] || (major === MIN_NODE[0] && minor < MIN_NODE[1]);
@@ -24,7 +24,7 @@ export function checkNode(): Check {
 }
 
 /** The addon of this package. */
-export async function checkAddon(): Promise<Check> {
+export async function checkAddon(): Promise<DoctorCheck> {
   const crates = Object.entries(CRATES).map(([name, version]) => `${name} ${version}`);
   try {
     await import('../addon/load.js');
@@ -40,7 +40,7 @@ export async function checkAddon(): Promise<Check> {
 }
 
 /** What runs graphs in TypeScript. */
-export function checkTypeScript({ cwd }: CheckContext): Check {
+export function checkTypeScript({ cwd }: CheckContext): DoctorCheck {
   for (const from of [join(cwd, 'package.json'), import.meta.url]) {
     try {
       const { version } = createRequire(from)('tsx/package.json') as { version: string };
@@ -58,7 +58,7 @@ export function checkTypeScript({ cwd }: CheckContext): Check {
 }
 
 /** What builds the addon in a checkout. The package contains it. */
-export async function checkBuildTools(context: CheckContext): Promise<Check> {
+export async function checkBuildTools(context: CheckContext): Promise<DoctorCheck> {
   const versions = await Promise.all(BUILD_TOOLS.map((tool) => outputOf(tool, ['--version'], context)));
   const found = BUILD_TOOLS.flatMap((tool, index) => {
     const version = /\d+(\.\d+)+/.exec(versions[index] ?? '')?.[0];
@@ -70,7 +70,7 @@ export async function checkBuildTools(context: CheckContext): Promise<Check> {
 }
 
 /** GPUs and their driver. */
-export async function checkGpus(context: CheckContext): Promise<Check> {
+export async function checkGpus(context: CheckContext): Promise<DoctorCheck> {
   const query = ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'];
   const output = await outputOf('nvidia-smi', query, context);
   if (output === undefined)
@@ -88,7 +88,7 @@ export async function checkGpus(context: CheckContext): Promise<Check> {
 }
 
 /** The Python engines of Dynamo. */
-export async function checkPython(context: CheckContext): Promise<Check> {
+export async function checkPython(context: CheckContext): Promise<DoctorCheck> {
   const python = context.env['DYN_PYTHON'] || 'python3';
   const script = [
     'import sys, importlib.util as u, importlib.metadata as m',
@@ -109,12 +109,12 @@ export async function checkPython(context: CheckContext): Promise<Check> {
 }
 
 /** The ports that servers have by default. */
-export async function checkPorts({ env }: CheckContext): Promise<Check[]> {
+export async function checkPorts({ env }: CheckContext): Promise<DoctorCheck[]> {
   const http = Number(env['DYN_HTTP_PORT'] ?? HTTP_PORT);
   const system = Number(env['DYN_SYSTEM_PORT'] ?? -1);
   const ports = [['HTTP port', http, '--http-port'] as const, ['system port', system, '$DYN_SYSTEM_PORT'] as const];
   return Promise.all(
-    ports.map(async ([name, port, flag]): Promise<Check> => {
+    ports.map(async ([name, port, flag]): Promise<DoctorCheck> => {
       if (port < 0) return { name, status: 'ok', found: 'none is set: there is no status server' };
       const reason = await taken(port);
       const found = reason === undefined ? `${port} is free` : `${port}: ${reason}`;
@@ -136,7 +136,7 @@ function taken(port: number): Promise<string | undefined> {
 }
 
 /** Open files and locked memory. */
-export function checkLimits(): Check[] {
+export function checkLimits(): DoctorCheck[] {
   let limits = '';
   try {
     limits = readFileSync('/proc/self/limits', 'utf8');
@@ -164,7 +164,7 @@ export function checkLimits(): Check[] {
 }
 
 /** RDMA devices. */
-export function checkRdma(): Check {
+export function checkRdma(): DoctorCheck {
   const { devices, missing } = readSystem().rdma;
   if (devices.length === 0)
     return {
@@ -178,7 +178,7 @@ export function checkRdma(): Check {
 }
 
 /** What ends the processes of a graph if their supervisor is killed. */
-export async function checkContainment(): Promise<Check> {
+export async function checkContainment(): Promise<DoctorCheck> {
   const { lacks } = await findContainment();
   const found = lacks ?? 'setpriv and unshare end workers with their supervisor';
   return {

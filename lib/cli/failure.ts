@@ -2,7 +2,7 @@ import { DynamoError, type ErrorClass } from '../errors.js';
 import { CliError, EXIT } from './command.js';
 
 /** An error in the form that users and programs get. */
-export interface Failure {
+export interface CliFailure {
   readonly code: string;
   readonly message: string;
   readonly hint?: string;
@@ -34,7 +34,7 @@ const fileCodes: Readonly<Record<string, number>> = {
 const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
 
 /** Describes any thrown value. Other rooms may throw errors that have `exitCode`, `hint` and `path` themselves. */
-export function failureOf(error: unknown): Failure {
+export function cliFailureOf(error: unknown): CliFailure {
   if (!(error instanceof Error)) return { code: 'E_FAILED', message: String(error), exitCode: EXIT.failure };
   const { code, reason, hint, path, exitCode } = error as Partial<Record<keyof CliError | 'reason', unknown>>;
   const known: { hint?: string; path?: string } = {};

@@ -1,5 +1,5 @@
 import type { CommandIo } from './command.js';
-import type { Failure } from './failure.js';
+import type { CliFailure } from './failure.js';
 
 /** Writes one line to the standard output. */
 export function print(io: CommandIo, line = ''): void {
@@ -65,7 +65,7 @@ export function tableLines(io: CommandIo, rows: readonly (readonly string[])[], 
 }
 
 /** Writes an error as text, or as one JSON object. */
-export function printFailure(io: CommandIo, { exitCode: _, ...failure }: Failure, json: boolean): void {
+export function printFailure(io: CommandIo, { exitCode: _, ...failure }: CliFailure, json: boolean): void {
   if (json) return note(io, JSON.stringify(failure));
   const { code, message, hint, path } = failure;
   note(io, `${styled(io, 'red', `error[${code}]`)}: ${message}`);

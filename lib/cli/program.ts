@@ -1,7 +1,7 @@
 import { Command as Commander, CommanderError, Option as CommanderOption, type Help } from 'commander';
 import type { OptionTable } from '../options.js';
 import { type Command, type CommandArgs, type CommandIo, EXIT, usageError } from './command.js';
-import { failureOf } from './failure.js';
+import { cliFailureOf } from './failure.js';
 import { flagLine, valuesOf } from './flags.js';
 import { print, printFailure } from './output.js';
 import { versionLine } from './version.js';
@@ -48,7 +48,7 @@ export async function runProgram(
     return (await running) ?? EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError) return explain(error, io, json, commandOf(argv, commands)?.name);
-    const failure = failureOf(error);
+    const failure = cliFailureOf(error);
     printFailure(io, failure, json);
     if ((io.env['DYNAMO_DEBUG'] ?? '') !== '' && error instanceof Error) io.stderr.write(`${error.stack}\n`);
     return failure.exitCode;
@@ -208,7 +208,7 @@ function explain({ code, message }: CommanderError, io: CommandIo, json: boolean
     /^(?:error: )?([\s\S]*?)(?:\n\((Did you mean [\s\S]*)\))?$/.exec(message) ?? [];
   printFailure(
     io,
-    failureOf(usageError(text, suggestion ?? `see \`dynamo ${name === undefined ? '' : `${name} `}--help\``)),
+    cliFailureOf(usageError(text, suggestion ?? `see \`dynamo ${name === undefined ? '' : `${name} `}--help\``)),
     json,
   );
   return EXIT.usage;

@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { CliError, type CommandIo, EXIT, usageError } from './command.js';
-import { failureOf } from './failure.js';
+import { cliFailureOf } from './failure.js';
 import { clipped, note, print, printJson } from './output.js';
 import { rate } from './run-chat.js';
 import { ask, type ChatTarget } from './run-client.js';
@@ -149,7 +149,7 @@ async function lineOf(target: ChatTarget, text: string, signal: AbortSignal): Pr
     };
   } catch (error) {
     const elapsed_ms = Math.round(performance.now() - start);
-    return { text, response: '', tokens_in: 0, tokens_out: 0, elapsed_ms, error: failureOf(error).message };
+    return { text, response: '', tokens_in: 0, tokens_out: 0, elapsed_ms, error: cliFailureOf(error).message };
   }
 }
 

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline';
 import { type CommandIo, EXIT } from './command.js';
-import { failureOf } from './failure.js';
+import { cliFailureOf } from './failure.js';
 import { note, print, printFailure, printJson, styled } from './output.js';
 import { ask, type ChatAnswer, type ChatMessage, type ChatTarget } from './run-client.js';
 
@@ -74,7 +74,7 @@ export async function chat(target: ChatTarget, io: CommandIo, json: boolean): Pr
     } catch (error) {
       messages.pop();
       write('\n');
-      printFailure(io, failureOf(error), json);
+      printFailure(io, cliFailureOf(error), json);
     } finally {
       running = undefined;
     }

@@ -3,13 +3,13 @@ import { findContainment } from '../deploy/local/containment.js';
 import { ownProcessId } from '../deploy/local/process-id.js';
 import { programCommand } from '../deploy/local/program-command.js';
 import { CliError, type CommandArgs, type CommandIo, EXIT } from './command.js';
-import type { Failure } from './failure.js';
+import type { CliFailure } from './failure.js';
 import { note, printJson, styled } from './output.js';
 import type { ServeCommandOptions } from './serve.js';
 import type { ServeRequest } from './serve-run.js';
 
 /** What the process of the supervisor sends. */
-export type FromSupervisor = { readonly exitCode: number } | { readonly failure: Failure };
+export type FromSupervisor = { readonly exitCode: number } | { readonly failure: CliFailure };
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 

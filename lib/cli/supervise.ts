@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { EXIT } from './command.js';
-import { failureOf } from './failure.js';
+import { cliFailureOf } from './failure.js';
 import { processIo } from './process-io.js';
 import type { FromSupervisor } from './serve-action.js';
 import { type ServeRequest, superviseGraph } from './serve-run.js';
@@ -29,6 +29,6 @@ const io = {
 
 const result: FromSupervisor = await superviseGraph(request, io).then(
   (exitCode) => ({ exitCode }),
-  (error: unknown) => ({ failure: failureOf(error) }),
+  (error: unknown) => ({ failure: cliFailureOf(error) }),
 );
 process.send?.(result, () => process.exit(EXIT.ok));

@@ -89,7 +89,7 @@ const PEER_ADDRESS: OptionTable<PeerAddress> = optionTable<PeerAddress>({
       if (!isIPv4(host))
         throw badArgument(
           new RangeError(
-            `${path}: expected an IPv4 address such as 10.0.0.7, which is all that NIXL understands, got ${shown(host)}`,
+            `${path}: expected an IPv4 address such as 10.0.0.7, because NIXL knows no other, got ${shown(host)}`,
           ),
         );
     },

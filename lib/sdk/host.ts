@@ -11,7 +11,7 @@ import { Graph } from './graph.js';
 import { Clients } from './host/clients.js';
 import { startCode } from './host/code.js';
 import { workerAddress } from './host/http.js';
-import type { Started } from './host/started.js';
+import type { StartedProgram } from './host/started.js';
 import { validate } from './schema.js';
 import { type DependsOptions, type Service, type ServiceLike, serviceOf } from './service.js';
 import type { ServiceContext } from './service-context.js';
@@ -175,7 +175,9 @@ function setHealthy(runtime: DistributedRuntime, isHealthy: boolean): void {
   }
 }
 
-async function ready<Served extends Started & { readonly ready: Promise<unknown> }>(served: Served): Promise<Served> {
+async function ready<Served extends StartedProgram & { readonly ready: Promise<unknown> }>(
+  served: Served,
+): Promise<Served> {
   try {
     await served.ready;
     return served;
@@ -189,7 +191,7 @@ type Starter<Kind extends Service['program']['kind']> = (
   service: Service & { readonly program: Extract<Service['program'], { kind: Kind }> },
   context: ServiceContext,
   httpPort: number | undefined,
-) => Promise<Started>;
+) => Promise<StartedProgram>;
 
 const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> } = {
   code: startCode,

@@ -6,7 +6,7 @@ import { answerOf } from './answers.js';
 import { probeOf, runShutdownHooks, runStartHooks } from './hooks.js';
 import { HttpHost, httpAddressOf } from './http.js';
 import { ProbeWatch } from './probe-watch.js';
-import type { Started } from './started.js';
+import type { StartedProgram } from './started.js';
 
 type CodeService = Service & { readonly program: Extract<ServiceProgram, { kind: 'code' }> };
 
@@ -15,7 +15,7 @@ export async function startCode(
   service: CodeService,
   context: ServiceContext,
   httpPort: number | undefined,
-): Promise<Started> {
+): Promise<StartedProgram> {
   const { runtime, namespace, component } = context;
   const self = await service.program.create(context);
   await runStartHooks(service, self, context);

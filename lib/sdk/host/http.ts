@@ -25,8 +25,9 @@ export interface HttpAddress {
 }
 
 /**
- * Where a worker's HTTP server listens. `own` is the port that its host chose. Otherwise `DYNAMO_PORT` and `DYNAMO_HOST` replace what its service says. Each worker has
- * its own port: that of the service plus the number of the worker.
+ * Where a worker's HTTP server listens. `own` is the port that its host chose. Otherwise `DYNAMO_PORT` and
+ * `DYNAMO_HOST` replace what its service says. Each worker has its own port: that of the service plus the number of the
+ * worker.
  */
 export function workerAddress<Host extends string | undefined>(
   service: string,

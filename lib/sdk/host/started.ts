@@ -1,7 +1,7 @@
 import type { CloseOptions } from '../../runtime/close-options.js';
 
 /** The running program of a service. */
-export interface Started {
+export interface StartedProgram {
   /** The address for HTTP clients, if it has one. */
   readonly url?: string | undefined;
   /** Settles when the program ends by itself. */

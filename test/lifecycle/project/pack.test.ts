@@ -45,6 +45,7 @@ describe('the tarball', () => {
       'dist/index.js',
       'dist/index.d.ts',
       'dist/testing/index.js',
+      'dist/cli/main.js',
       'prebuilds/linux-x64/dynamo-node.glibc.node',
     ];
     expect(files).toEqual(expect.arrayContaining(wanted));
@@ -74,6 +75,10 @@ describe('the tarball', () => {
     await copyFile(join(root, 'test/fixtures/pack-smoke.mjs'), join(app, 'smoke.mjs'));
     const { stdout } = await execute(process.execPath, ['smoke.mjs'], { cwd: app, timeout: 60_000 });
     expect(stdout).toContain('answered');
+    for (const name of ['dynamo', 'dynamo-node']) {
+      const version = await execute(join(app, 'node_modules/.bin', name), ['--version']);
+      expect(version.stdout).toMatch(/^dynamo-node \d/);
+    }
 
     // The README's first program, compiled by a user who also checks the types of libraries.
     const [, example] = /```ts\n(.*?)```/s.exec(await readFile(join(root, 'README.md'), 'utf8')) as unknown as [

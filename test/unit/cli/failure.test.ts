@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DynamoError } from 'dynamo-node';
 import { GraphError } from 'dynamo-node/sdk';
 import { describe, expect, it } from 'vitest';
-import { failureOf } from '../../../lib/cli/failure.js';
+import { cliFailureOf } from '../../../lib/cli/failure.js';
 import { CRATES } from '../../../lib/cli/version.js';
 import { root } from '../../helpers/project.js';
 
@@ -23,12 +23,12 @@ describe('the failure of', () => {
     ['a bug', new Error('m'), 'E_FAILED', 1],
     ['a thrown text', 'm', 'E_FAILED', 1],
   ])('%s has a code and an exit code', (_, error, code, exitCode) => {
-    expect(failureOf(error)).toMatchObject({ code, exitCode });
+    expect(cliFailureOf(error)).toMatchObject({ code, exitCode });
   });
 
   it('an error of another room has its own exit code, hint and path', () => {
     const error = Object.assign(new Error('m'), { code: 'E_X', exitCode: 73, hint: 'h', path: 'p' });
-    expect(failureOf(error)).toEqual({ code: 'E_X', message: 'm', exitCode: 73, hint: 'h', path: 'p' });
+    expect(cliFailureOf(error)).toEqual({ code: 'E_X', message: 'm', exitCode: 73, hint: 'h', path: 'p' });
   });
 });
 

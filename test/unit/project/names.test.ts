@@ -61,8 +61,11 @@ function faultOf(name: string): string | undefined {
 describe('the names of lib', () => {
   it('have one meaning each', () => {
     const files = new Map<string, string[]>();
-    for (const source of sources)
-      for (const name of exportedNames(source)) files.set(name, [...(files.get(name) ?? []), source.fileName]);
+    for (const source of sources) {
+      // Every command has its code in a file of its own, by one name.
+      const names = exportedNames(source).filter((name) => name !== 'run' || !source.fileName.endsWith('-action.ts'));
+      for (const name of names) files.set(name, [...(files.get(name) ?? []), source.fileName]);
+    }
     const shared = [...files].filter(([, places]) => places.length > 1);
     expect(Object.fromEntries(shared)).toEqual({});
   });

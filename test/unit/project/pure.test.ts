@@ -57,6 +57,17 @@ describe('the pure files', () => {
     expect(await runOnDarwin(program)).toBe('darwin');
   });
 
+  it('declare, link and configure a graph on macOS without the addon', async () => {
+    const program = `
+      import { applyConfig, defineService, depends, graph, mergeConfig, parseOverrides } from './sdk/index.js';
+      const Worker = defineService('Worker').endpoint('generate', async function* () {});
+      const Frontend = defineService('Frontend', { deps: { worker: depends(Worker) } });
+      const one = graph('g', Frontend).chain(Frontend, Worker).scale({ Worker: 2 });
+      const spec = applyConfig(one.toJSON(), mergeConfig(['Frontend', 'Worker'], [parseOverrides(['--Worker.a=1'])]));
+      console.log(JSON.stringify(spec.services.map(({ name, workers, config }) => [name, workers, config])));`;
+    expect(await runOnDarwin(program)).toBe('[["Worker",2,{"a":1}],["Frontend",1,{}]]');
+  });
+
   it('check options and make errors on macOS without the addon', async () => {
     const program = `
       import { DynamoError } from './errors.js';

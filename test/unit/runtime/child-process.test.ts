@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
-import { ChildProcess, type Command, programBeside } from '../../../lib/runtime/child-process.js';
+import { ChildProcess, type CommandLine, programBeside } from '../../../lib/runtime/child-process.js';
 
-const script = (code: string): Command => [process.execPath, '-e', code];
+const script = (code: string): CommandLine => [process.execPath, '-e', code];
 
 describe('ChildProcess', () => {
   it('returns the lines of the output, also a last one without a newline', async () => {
