@@ -1,11 +1,21 @@
-// An OpenAI-compatible deployment: the frontend in this process, the model in two worker processes.
+// Runs graph.ts with `dynamo serve`, and asks its model a question.
 // Usage: npm start [-- --port N] [-- --once]
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { DynamoError, Frontend } from 'dynamo-node';
-import { ChildProgram, fail, temporaryFolder } from '../processes.js';
+import { fail, temporaryFolder } from '../processes.js';
 
-const MODEL = 'tiny-llama';
 const QUESTION = 'What is a block of the KV cache?';
+
+interface GraphState {
+  readonly urls: readonly string[];
+  readonly services: readonly {
+    readonly name: string;
+    readonly workers: readonly { readonly pid: number; readonly url?: string }[];
+  }[];
+}
 
 const { values: args } = parseArgs({
   options: { port: { type: 'string', default: '8000' }, once: { type: 'boolean', default: false } },
@@ -14,67 +24,43 @@ const port = Number(args.port);
 if (!Number.isInteger(port) || port < 0 || port > 65535)
   fail(`--port: expected a number from 0 to 65535, got ${args.port}`);
 
-const dir = temporaryFolder('dynamo-quickstart-');
-const frontend = await Frontend.start(
-  { discovery: { kind: 'file', dir }, host: '127.0.0.1' },
-  { host: '127.0.0.1', port },
-).catch((error: unknown) => {
-  if (DynamoError.is(error) && error.reason === 'frontend.bind')
-    fail(`${error.message}. Choose another with --port N.`);
-  throw error;
+const dynamo = fileURLToPath(new URL('dist/cli/main.js', import.meta.resolve('dynamo-node/package.json')));
+const graph = fileURLToPath(new URL('graph.ts', import.meta.url));
+const serve = spawn(process.execPath, [dynamo, 'serve', graph, '--port', args.port, '--json'], {
+  stdio: ['ignore', 'pipe', 'inherit'],
+  env: { ...process.env, DYN_LOCAL_STATE_DIR: temporaryFolder('dynamo-quickstart-') },
 });
+const ended = once(serve, 'exit') as Promise<[number | null]>;
+// A Ctrl-C on the terminal reaches `dynamo serve` too, which drains the graph.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => serve.kill('SIGTERM'));
 
-const workers = [startWorker(), startWorker()];
-let closing: Promise<void> | undefined;
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void stop());
-
-try {
-  await Promise.all(workers.map((worker) => worker.message()));
-  await frontend.waitForModel(MODEL);
-  console.log(`frontend  ${frontend.url} (process ${process.pid})`);
-  for (const { pid } of workers) console.log(`worker    ${MODEL} in TypeScript (process ${pid})`);
-  const body = JSON.stringify(request(QUESTION));
-  console.log(`\n  curl -N ${frontend.url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'\n`);
-  console.log(`question: ${QUESTION}`);
-  await printAnswer(QUESTION);
-} catch (error) {
-  if (closing === undefined) {
-    console.error(error);
-    process.exitCode = 1;
-    await stop();
-  }
-}
-if (args.once) await stop();
-else if (closing === undefined) console.log('\nPress Ctrl-C to stop.');
-
-function startWorker(): ChildProgram {
-  const worker = ChildProgram.start(new URL('worker.ts', import.meta.url), [dir], {
-    DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS: '0',
+for await (const line of createInterface({ input: serve.stdout })) {
+  const { urls, services } = JSON.parse(line) as GraphState;
+  for (const { name, workers } of services)
+    for (const { pid, url = 'tiny-llama in TypeScript' } of workers)
+      console.log(`${name.toLowerCase().padEnd(9)} ${url} (process ${pid})`);
+  await sample(urls[0] as string).catch((error: unknown) => {
+    if (serve.exitCode === null) console.error(error);
   });
-  void worker.ended.then((reason) => {
-    if (closing !== undefined) return;
-    console.error(`worker ${worker.pid} ended (${reason})`);
-    process.exitCode = 1;
-  });
-  return worker;
+  if (args.once) serve.kill('SIGTERM');
+  else console.log('\nPress Ctrl-C to stop.');
 }
+const [code] = await ended;
+process.exitCode = code ?? 1;
 
-function request(question: string): object {
-  return {
-    model: MODEL,
-    messages: [{ role: 'user', content: question }],
+async function sample(url: string): Promise<void> {
+  const body = JSON.stringify({
+    model: 'tiny-llama',
+    messages: [{ role: 'user', content: QUESTION }],
     max_tokens: 200,
     temperature: 0,
     stream: true,
-  };
-}
-
-async function printAnswer(question: string): Promise<void> {
-  const response = await fetch(`${frontend.url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(request(question)),
   });
+  console.log(`\n  curl -N ${url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'\n`);
+  console.log(`question: ${QUESTION}`);
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(`${url}/v1/chat/completions`, { method: 'POST', headers, body });
   if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`);
   process.stdout.write('answer: ');
   let pending = '';
@@ -90,13 +76,4 @@ async function printAnswer(question: string): Promise<void> {
     }
   }
   process.stdout.write('\n');
-}
-
-/** Stops the frontend, which completes its requests, and then the workers. */
-function stop(): Promise<void> {
-  closing ??= (async () => {
-    await frontend.close();
-    await Promise.all(workers.map((worker) => worker.stop()));
-  })();
-  return closing;
 }

@@ -5,6 +5,7 @@ import type { RuntimeOptions } from '../../runtime/config.js';
 import type { GraphSpec } from '../../sdk/graph-spec.js';
 import { DeployError } from '../deploy-error.js';
 import type { GraphModule } from '../load-graph.js';
+import { awaitModels } from './await-models.js';
 import { type ControlRequest, startControl } from './control.js';
 import { type DiscoverySettings, runtimeOptionsOf } from './discovery-settings.js';
 import { GpuAllocator } from './gpu-allocator.js';
@@ -134,6 +135,10 @@ export class LocalGraph {
     this.#writeState();
     this.#control = await startControl(this.#folder.socket, (request) => this.#answer(request));
     await this.#supervisor.start();
+    const { spec, note } = this.#options;
+    const urlOf = (service: string) => this.state.services.find(({ name }) => name === service)?.workers[0]?.url;
+    for (const name of await awaitModels(spec, urlOf, () => this.#phase !== 'starting'))
+      note(`${name} lists no model yet`);
     if (this.#phase === 'starting') this.#phase = 'ready';
     this.#writeState();
   }

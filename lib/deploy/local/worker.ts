@@ -10,6 +10,8 @@ import { readWorkerSpec } from './worker-spec.js';
 // One worker of a service, started by the supervisor: node worker.js SPEC_FILE.
 
 const [specFile = ''] = process.argv.slice(2);
+// The supervisor gives callers time to notice that a worker leaves, by `lingerMs`. Dynamo need not do so again.
+process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] ??= '0';
 const spec = readWorkerSpec(specFile);
 
 let runtime: DistributedRuntime | undefined;
