@@ -94,24 +94,14 @@ export class Frontend {
 export default graph('${name}', Frontend);
 `;
 
-const TEST = `import { startService } from 'dynamo-node';
-import { testRuntime } from 'dynamo-node/testing';
+const TEST = `import { startGraph } from 'dynamo-node/testing';
 import { expect, it } from 'vitest';
 import graph, { Frontend } from './graph.js';
-import { Worker } from './worker.js';
 
 it('answers through both services', async () => {
-  await using runtime = await testRuntime();
-  await using _worker = await startService(runtime, graph, Worker);
-  await using _frontend = await startService(runtime, graph, Frontend);
-  const client = await runtime.endpoint<{ text: string }, string>('dynamo.frontend.chat').client();
-  await client.waitForInstances();
-
-  const words: string[] = [];
-  for await (const word of await client.generate({ text: 'hello dynamo' })) words.push(word);
-
-  expect(words).toEqual(['HELLO', 'DYNAMO']);
-  await client.close();
+  await using running = await startGraph(graph);
+  const frontend = await running.client(Frontend);
+  expect(await frontend.chat({ text: 'hello dynamo' }).collect()).toEqual(['HELLO', 'DYNAMO']);
 });
 `;
 
