@@ -9,6 +9,8 @@ extern "C" {
 // native/core/src/listen.rs
 void dynamo_core_bind_address(sockaddr* address, socklen_t length);
 
+// The linker's option fixes both names.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 int __real_bind(int socket, const sockaddr* address, socklen_t length);
 
 int __wrap_bind(int socket, const sockaddr* address, socklen_t length) {
@@ -21,5 +23,6 @@ int __wrap_bind(int socket, const sockaddr* address, socklen_t length) {
   dynamo_core_bind_address(reinterpret_cast<sockaddr*>(&chosen), length);
   return __real_bind(socket, reinterpret_cast<const sockaddr*>(&chosen), length);
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 }  // extern "C"

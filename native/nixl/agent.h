@@ -43,7 +43,8 @@ struct Place {
   Memory memory = Memory::dram;
   uint64_t device = 0;
   uintptr_t address = 0;
-  auto operator<=>(const Place&) const = default;
+  // clang-tidy takes the zero of a defaulted comparison for a null pointer.
+  auto operator<=>(const Place&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // One registration of the library. Regions of exactly the same memory share it.
