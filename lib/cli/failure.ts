@@ -44,7 +44,13 @@ export function cliFailureOf(error: unknown): CliFailure {
     return { code: code as string, message: error.message, ...known, exitCode: exitCode as number };
   if (code === 'DYN_BAD_GRAPH')
     return { code: graphCode(String(reason)), message: error.message, ...known, exitCode: EXIT.data };
-  if (code === 'DYN_BAD_CONFIG') return { code: 'E_BAD_CONFIG', message: error.message, ...known, exitCode: EXIT.data };
+  if (code === 'DYN_BAD_CONFIG')
+    return {
+      code: 'E_BAD_CONFIG',
+      message: error.message,
+      ...known,
+      exitCode: reason === 'config.unreadable' ? EXIT.noInput : EXIT.data,
+    };
   if (code === 'DYN_NO_ADDON')
     return {
       code: 'E_NO_ADDON',

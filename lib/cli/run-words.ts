@@ -45,6 +45,7 @@ export function parseWords(words: readonly string[], isTerminal: boolean, namesp
   for (const word of words) {
     const [, key = 'model', value = word] = /^(in|out)=(.*)$/s.exec(word) ?? [];
     const name = key as keyof typeof values;
+    if (name === 'model' && /^\w+=/.test(word)) throw usageError(`expected in=, out= or a model, got ${word}`);
     if (values[name] !== undefined)
       throw usageError(
         name === 'model'

@@ -1,4 +1,5 @@
-import { boolean, integer, number, type OptionTable, oneOf, optionTable, text } from '../options.js';
+import { wrongType } from '../check.js';
+import { boolean, custom, integer, number, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import type { Command } from './command.js';
 
 /** The options of `dynamo serve`. */
@@ -21,6 +22,18 @@ export interface ServeCommandOptions {
 
 const MAX_SECONDS = 86_400;
 
+/** The name is that of a folder, beside the folders of other runs. */
+const RUN_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
+const EXPECTED_NAME = "letters, digits, '.', '_' and '-', with no '.' first";
+
+const runName = custom<string>(
+  EXPECTED_NAME,
+  (path, name) => {
+    if (typeof name !== 'string' || !RUN_NAME.test(name)) wrongType(path, EXPECTED_NAME, name);
+  },
+  'text',
+);
+
 const seconds = (min: number) => number(min, MAX_SECONDS);
 
 const OPTIONS: OptionTable<ServeCommandOptions> = optionTable<ServeCommandOptions>({
@@ -29,7 +42,7 @@ const OPTIONS: OptionTable<ServeCommandOptions> = optionTable<ServeCommandOption
   host: text.env('DYNAMO_HOST').about('The address on which HTTP servers listen.'),
   dryRun: boolean.about('Write the graph with its configuration as JSON, and start nothing.'),
   serviceName: text.about('Serve only this service. Other machines serve the others; discovery must be shared.'),
-  name: text.about('The name of this run for ps, scale, logs and stop. Default: the name of the graph.'),
+  name: runName.about('The name of this run for ps, scale, logs and stop. Default: the name of the graph.'),
   logDir: text.about('The folder of the log files.'),
   grace: seconds(0).about('Seconds for which a worker may complete its requests before it is killed. Default: 30.'),
   startTimeoutSeconds: seconds(1).about('Within this time a worker must be ready. Default: 600.'),

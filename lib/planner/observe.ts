@@ -43,7 +43,7 @@ const OBSERVER_OPTIONS: OptionTable<RuntimeObserverOptions> = optionTable<Runtim
 /** Passes of a worker that are kept between two observations. */
 const MAX_PASSES = 16;
 /** Workers whose passes are kept. */
-const MAX_WORKERS = 1 << 16;
+const MAX_RANKS = 1 << 16;
 
 const rankOf = ({ workerId, dpRank }: ForwardPassMetrics): string => `${dpRank}/${workerId}`;
 
@@ -101,7 +101,7 @@ class PoolObserver {
 
   #received(metrics: ForwardPassMetrics): void {
     const rank = rankOf(metrics);
-    if (this.#heardMs.size >= MAX_WORKERS && !this.#heardMs.has(rank)) return;
+    if (this.#heardMs.size >= MAX_RANKS && !this.#heardMs.has(rank)) return;
     this.#heardMs.set(rank, performance.now());
     if (metrics.wallTimeSeconds === 0) return;
     const passes = this.#passes.get(rank) ?? [];

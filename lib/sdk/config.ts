@@ -8,7 +8,7 @@ import {
   type Section,
 } from './config-source.js';
 import type { GraphSpec, ServiceSpec } from './graph-spec.js';
-import { RESOURCES, type Resources } from './service-options.js';
+import { MAX_WORKERS, RESOURCES, type Resources } from './service-options.js';
 
 /** What a configuration sets for one service. */
 export interface ServiceConfig extends ServiceArgs {
@@ -58,7 +58,7 @@ const texts: Shape = {
 
 const SERVICE_ARGS: Shape = {
   fields: {
-    workers: checked((path, value) => checkInteger(path, value, 0)),
+    workers: checked((path, value) => checkInteger(path, value, 0, MAX_WORKERS)),
     resources: {
       fields: {
         cpu: checked(RESOURCES.row('cpu').check, toText),

@@ -45,6 +45,9 @@ export interface ServiceOptions {
   readonly httpHost?: string;
 }
 
+/** More workers of one service are a mistake. @internal */
+export const MAX_WORKERS = 1024;
+
 const NAME = /^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$/;
 const MAX_NAME_CHARACTERS = 63;
 
@@ -93,7 +96,7 @@ export const SERVICE_OPTIONS: OptionTable<ServiceOptions> = optionTable<ServiceO
   namespace: custom<string>('a namespace name', checkName, 'text').about('The namespace of its component.'),
   role: oneOf('frontend', 'worker', 'prefill', 'decode', 'planner').about('The part that it has in the graph.'),
   resources: nested(RESOURCES).about('What one worker needs.'),
-  workers: integer(0).about('The number of worker processes.'),
+  workers: integer(0, MAX_WORKERS).about('The number of worker processes.'),
   image: text.about('The container image.'),
   env: stringMap.about('Environment variables of its workers.'),
   labels: stringMap.about('Labels of its pods.'),

@@ -1,9 +1,7 @@
 import type { GraphSpec } from '../../sdk/graph-spec.js';
+import { MAX_WORKERS } from '../../sdk/service-options.js';
 import { parseXPyD } from '../../sdk/xpyd.js';
 import { DeployError } from '../deploy-error.js';
-
-/** The most workers of one service on one machine. */
-export const MAX_WORKERS = 1024;
 
 const badScale = (message: string): DeployError => new DeployError('E_SCALE', message, { exitCode: 64 });
 

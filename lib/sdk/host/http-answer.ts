@@ -27,9 +27,11 @@ const EVENTS: Framing = {
   error: (json) => `event: error\ndata: ${json}\n\n`,
 };
 
-/** Typed arrays are plain arrays, as for Dynamo's clients. */
-const plain = (_: string, value: unknown): unknown =>
-  ArrayBuffer.isView(value) && !(value instanceof DataView) ? [...(value as unknown as Iterable<unknown>)] : value;
+/** Typed arrays are plain arrays, as for Dynamo's clients. The holder has a `Buffer` as it was before its `toJSON`. */
+function plain(this: Readonly<Record<string, unknown>>, key: string, value: unknown): unknown {
+  const held = this[key];
+  return ArrayBuffer.isView(held) && !(held instanceof DataView) ? [...(held as unknown as Iterable<unknown>)] : value;
+}
 
 function jsonOf(value: unknown): string {
   const data = value instanceof Annotated ? (value.data as unknown) : value;

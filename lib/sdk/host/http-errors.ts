@@ -19,6 +19,9 @@ const STATUSES: Readonly<Record<ErrorClass, number>> = {
   Internal: 500,
 };
 
+/** The reason of an error that was thrown as no `DynamoError`, here or in a dependency. */
+const UNCLASSIFIED = 'runtime.unclassified';
+
 /** What a client of HTTP gets for an error. */
 export interface HttpFailure {
   readonly status: number;
@@ -32,7 +35,8 @@ export interface HttpFailure {
 export function httpFailureOf(path: string, thrown: unknown): HttpFailure {
   const { class: name, message, reason } = failureFrom(thrown);
   const error = new DynamoError(name as ErrorClass, message, reason === undefined ? {} : { reason });
-  const isInternal = error.class === 'Internal' && !DynamoError.is(thrown);
+  // An error of a dependency that was no `DynamoError` arrives as one of no class that it chose.
+  const isInternal = error.class === 'Internal' && (!DynamoError.is(thrown) || reason === UNCLASSIFIED);
   if (isInternal) {
     const detail = thrown instanceof Error ? thrown.stack : undefined;
     process.emitWarning(`${path} failed: ${message}`, { code: 'DYN_HTTP_HANDLER', ...(detail && { detail }) });

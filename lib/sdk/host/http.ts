@@ -173,7 +173,8 @@ export class HttpHost {
   }
 
   async #other({ method }: IncomingMessage, { pathname }: URL, answer: HttpAnswer): Promise<void> {
-    const probe = method === 'GET' ? this.parts.probes[pathname.slice(1)] : undefined;
+    const name = pathname.slice(1);
+    const probe = method === 'GET' && Object.hasOwn(this.parts.probes, name) ? this.parts.probes[name] : undefined;
     if (probe !== undefined) {
       const isGood = !(this.#isClosing && pathname === '/readyz') && (await probe());
       return answer.json(isGood ? 200 : 503, JSON.stringify({ status: isGood ? 'ok' : 'failed' }));

@@ -31,10 +31,11 @@ const post = (url: string, body: unknown, headers: Record<string, string> = {}):
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
 
-const Worker = defineService('Worker').endpoint('double', async (value: number) => ({
-  value: value * 2,
-  id: currentRequest()?.id,
-}));
+const Worker = defineService('Worker')
+  .endpoint('double', async (value: number) => ({ value: value * 2, id: currentRequest()?.id }))
+  .endpoint('fail', async (message: string) => {
+    throw new Error(message);
+  });
 
 const Api = defineService('Api', { httpPort: 0, deps: { worker: depends(Worker) } })
   .endpoint('double', http, async ({ value }: { value: number }, { deps }) => deps.worker.double(value))
@@ -44,8 +45,9 @@ const Api = defineService('Api', { httpPort: 0, deps: { worker: depends(Worker) 
   .endpoint('find', { ...http, httpMethod: 'GET' }, async (query: unknown) => query)
   .endpoint('nothing', { ...http, httpMethod: 'DELETE' }, async () => {})
   .endpoint('checked', { ...http, input: z.object({ size: z.number() }) }, async ({ size }) => size)
-  .endpoint('bytes', http, async () => ({ tokens: Uint32Array.of(1, 2) }))
-  .endpoint('fail', http, async ({ kind }: { kind: string }) => {
+  .endpoint('bytes', http, async () => ({ tokens: Uint32Array.of(1, 2), data: Buffer.of(3) }))
+  .endpoint('fail', http, async ({ kind }: { kind: string }, { deps }) => {
+    if (kind === 'dependency') return deps.worker.fail('the key is 5678');
     if (kind === 'secret') throw new Error('the password is 1234');
     if (kind === 'bigint') return 1n;
     throw new DynamoError(kind as 'Internal', `failed as ${kind}`, { reason: 'test.reason' });
@@ -91,7 +93,7 @@ describe('endpoints over HTTP', () => {
 
   it('write typed arrays as plain arrays', async () => {
     const { url } = await running(apiGraph);
-    expect(await (await post(`${url}/bytes`, {})).json()).toEqual({ tokens: [1, 2] });
+    expect(await (await post(`${url}/bytes`, {})).json()).toEqual({ tokens: [1, 2], data: [3] });
   });
 
   it('are served beside those for Dynamo, by a class with @api', async () => {
@@ -166,7 +168,7 @@ describe('errors over HTTP', () => {
   it('that are no DynamoError do not leave the process: they are a warning', async () => {
     const { url } = await running(apiGraph);
     const seen = warnings('DYN_HTTP_HANDLER');
-    for (const kind of ['secret', 'bigint']) {
+    for (const kind of ['secret', 'bigint', 'dependency']) {
       const response = await post(`${url}/fail`, { kind });
       expect(response.status).toBe(500);
       expect(await response.json()).toEqual({
@@ -175,7 +177,11 @@ describe('errors over HTTP', () => {
     }
     await expect
       .poll(() => seen.map(({ message }) => message))
-      .toEqual(['POST /fail failed: the password is 1234', expect.stringContaining('BigInt')]);
+      .toEqual([
+        'POST /fail failed: the password is 1234',
+        expect.stringContaining('BigInt'),
+        'POST /fail failed: the key is 5678',
+      ]);
   });
 
   it('before the first item of a stream have their status, later ones end the stream', async () => {
@@ -195,6 +201,7 @@ describe('errors over HTTP', () => {
 
   it.each<[string, string, RequestInit, number, string]>([
     ['an unknown path', '/nowhere', {}, 404, 'no endpoint has the path /nowhere'],
+    ['the name of a built-in', '/constructor', {}, 404, 'no endpoint has the path /constructor'],
     ['another method', '/double', {}, 405, '/double: expected POST, got GET'],
     [
       'no JSON',
@@ -372,8 +379,8 @@ describe('the server of a service', () => {
       code: 'DYN_CONFLICT',
       message: expect.stringMatching(/^port \d+ of 127\.0\.0\.1 is taken$/),
     });
-    const found = (await (await host.runtime()).instances()).map(({ component }) => component);
-    expect(found).toEqual(['worker']);
+    const found = new Set((await (await host.runtime()).instances()).map(({ component }) => component));
+    expect(found).toEqual(new Set(['worker']));
   });
 
   it('completes requests at its close, takes no further ones, and is closed to new connections', async () => {

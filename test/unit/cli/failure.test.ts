@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DynamoError } from 'dynamo-node';
-import { GraphError } from 'dynamo-node/sdk';
+import { ConfigError, GraphError } from 'dynamo-node/sdk';
 import { describe, expect, it } from 'vitest';
 import { cliFailureOf } from '../../../lib/cli/failure.js';
 import { CRATES } from '../../../lib/cli/version.js';
@@ -14,6 +14,8 @@ describe('the failure of', () => {
     ['a graph', new GraphError('graph.link_no_match', 'm'), 'E_LINK_NO_MATCH', 65],
     ['mixed namespaces', new GraphError('graph.namespaces', 'm'), 'E_NAMESPACE_MIXED', 65],
     ['a request', new DynamoError('InvalidRequest', 'm'), 'DYN_INVALID_REQUEST', 65],
+    ['an addon that cannot be loaded', Object.assign(new Error('m'), { code: 'DYN_NO_ADDON' }), 'E_NO_ADDON', 69],
+    ['a missing configuration', new ConfigError('config.unreadable', undefined, 'm'), 'E_BAD_CONFIG', 66],
     ['a server', new DynamoError('Unavailable', 'm'), 'DYN_UNAVAILABLE', 69],
     ['access', new DynamoError('PermissionDenied', 'm'), 'DYN_PERMISSION_DENIED', 77],
     ['the native side', new DynamoError('Internal', 'm'), 'DYN_INTERNAL', 1],

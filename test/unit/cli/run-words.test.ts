@@ -42,6 +42,7 @@ describe('the words of dynamo run', () => {
     [['in=none', 'out=dyn'], 'in=none out=dyn: a worker needs its own engine'],
     [['in=text', 'in=http'], 'expected in= once, got text and http'],
     [['a', 'b'], 'expected one model, got a and b'],
+    [['foo=bar'], 'expected in=, out= or a model, got foo=bar'],
   ])('rejects %j with a usage error', (words, message) => {
     expect(() => parseWords(words, true)).toThrow(
       expect.objectContaining({ code: 'E_USAGE', exitCode: 64, message: expect.stringContaining(message) }),

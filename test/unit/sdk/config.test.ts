@@ -152,8 +152,7 @@ describe('a merged configuration', () => {
     ],
     [
       { Worker: { ServiceArgs: { workers: -1 } } },
-      'Worker.ServiceArgs.workers: expected an integer from 0 to 9007199254740991, got -1 ' +
-        '(value Worker/ServiceArgs/workers)',
+      'Worker.ServiceArgs.workers: expected an integer from 0 to 1024, got -1 ' + '(value Worker/ServiceArgs/workers)',
     ],
     [
       { Worker: { ServiceArgs: { resources: { gpu: 1.5 } } } },
