@@ -40,7 +40,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true, maxRetries: 5 }));
 
-/** The arguments of the engine, once it serves. */
+/** The arguments of the engine, once it has started. */
 const received = async () => JSON.parse(await readFile(argumentsFile(), 'utf8')) as readonly string[];
 
 /** The processes of this test, by a variable that they inherit: ids inside of a PID namespace differ. */

@@ -9,6 +9,8 @@ if (process.env['ENGINE_FAULT'] !== undefined) {
   console.error(process.env['ENGINE_FAULT']);
   process.exit(3);
 }
+// Before it is found: then it may be ended at any moment.
+writeFileSync(process.env['ARGUMENTS_FILE'] as string, JSON.stringify(args));
 console.log('loading weights');
 const worker = await BuiltInWorker.start({}, argumentOf('--endpoint'), {
   kind: 'echo',
@@ -16,4 +18,3 @@ const worker = await BuiltInWorker.start({}, argumentOf('--endpoint'), {
 });
 process.on('SIGTERM', () => void worker.close().then(() => process.exit(0)));
 await worker.ready;
-writeFileSync(process.env['ARGUMENTS_FILE'] as string, JSON.stringify(args));
