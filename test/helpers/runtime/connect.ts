@@ -54,5 +54,5 @@ export async function connectAndClose(
   const { files, kibibytes } = KEPT[what];
   expect(after.files).toBeLessThanOrEqual(before.files + files * times + 2);
   expect(after.threads).toBeLessThanOrEqual(before.threads + 2);
-  expect(after.rssMiB - before.rssMiB).toBeLessThan(48 + (kibibytes * times) / 1024);
+  expect(after.rssMiB - before.rssMiB).toBeLessThan(32 + (kibibytes * times) / 1024);
 }
