@@ -1,15 +1,14 @@
 import { limited, type Wanted } from './budget.js';
-import { type PlannerConfig, type PoolPlan, type ResolvedPlan, resolvePlan } from './config.js';
-import { isTraffic, type PredictedDemand, predictedDemand, withTraffic } from './demand.js';
-import { learned, type PassTime, passTimeOf, profiled } from './performance.js';
+import { type PlannerConfig, type ResolvedPlan, resolvePlan } from './config.js';
+import { isTraffic, predictedDemand, withTraffic } from './demand.js';
+import { learned, passTimeOf, profiled } from './performance.js';
 import { coldStartOf, followed, isOverdue, recommended, remembered, shifted } from './pool-state.js';
-import { needOf } from './recommend.js';
+import { needOf, type Situation } from './recommend.js';
 import type {
   Decision,
   PerformanceState,
   PlannerState,
   PoolRole,
-  PoolSnapshot,
   PoolState,
   Reason,
   Snapshot,
@@ -119,16 +118,7 @@ function passesOf(workers: readonly WorkerSnapshot[]): WorkerSnapshot['passes'] 
   return workers.filter((_, index) => index % stride === 0).flatMap(({ passes }) => passes);
 }
 
-interface PoolInput {
-  readonly plan: ResolvedPlan;
-  readonly pool: PoolPlan;
-  readonly snapshot: PoolSnapshot;
-  readonly state: PoolState;
-  readonly live: readonly WorkerSnapshot[];
-  readonly demand: PredictedDemand | undefined;
-  readonly time: PassTime | undefined;
-  readonly nowMs: number;
-  readonly coldStartMs: number;
+interface PoolInput extends Situation {
   readonly hasJumped: boolean;
   readonly startedMs: number;
 }
