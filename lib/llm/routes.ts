@@ -3,6 +3,7 @@ import type { InboxHandler, InboxRequest } from '../addon/inbox.js';
 import { pump } from '../addon/pump.js';
 import { checkFunction, checkObject } from '../check.js';
 import { DynamoError, type ErrorClass, failureFrom, shown } from '../errors.js';
+import { HTTP_STATUSES } from '../http-status.js';
 import { type CancelKind, RequestCancelled } from '../runtime/context.js';
 
 /** What a frontend can serve now. */
@@ -50,26 +51,10 @@ interface RouteRequest {
   readonly frontend: FrontendState;
 }
 
-const STATUSES: Partial<Record<ErrorClass, number>> = {
-  InvalidRequest: 400,
-  Unauthenticated: 401,
-  PermissionDenied: 403,
-  NotFound: 404,
-  Conflict: 409,
-  PayloadTooLarge: 413,
-  UnsupportedMedia: 415,
-  RateLimited: 429,
-  NotImplemented: 501,
-  BackendProtocol: 502,
-  CapacityExhausted: 503,
-  Unavailable: 503,
-  DeadlineExceeded: 504,
-};
-
 /** An error response in the format of the frontend's own errors. */
 function errorResponse(error: unknown): Response {
   const failure = failureFrom(error);
-  const code = STATUSES[failure.class as ErrorClass] ?? 500;
+  const code = HTTP_STATUSES[failure.class as ErrorClass] ?? 500;
   const message = code === 500 ? 'Internal server error' : failure.message;
   return Response.json({ message, type: failure.class, code }, { status: code });
 }

@@ -1,23 +1,5 @@
 import { DynamoError, type ErrorClass, failureFrom } from '../../errors.js';
-
-/** Upstream's statuses. Source: `dynamo-llm` `http/service/error.rs`. */
-const STATUSES: Readonly<Record<ErrorClass, number>> = {
-  InvalidRequest: 400,
-  Unauthenticated: 401,
-  PermissionDenied: 403,
-  NotFound: 404,
-  Conflict: 409,
-  PayloadTooLarge: 413,
-  UnsupportedMedia: 415,
-  RateLimited: 429,
-  CapacityExhausted: 529,
-  Cancelled: 499,
-  Unavailable: 503,
-  BackendProtocol: 502,
-  DeadlineExceeded: 504,
-  NotImplemented: 501,
-  Internal: 500,
-};
+import { HTTP_STATUSES } from '../../http-status.js';
 
 /** The reason of an error that was thrown as no `DynamoError`, here or in a dependency. */
 const UNCLASSIFIED = 'runtime.unclassified';
@@ -42,7 +24,7 @@ export function httpFailureOf(path: string, thrown: unknown): HttpFailure {
     process.emitWarning(`${path} failed: ${message}`, { code: 'DYN_HTTP_HANDLER', ...(detail && { detail }) });
   }
   return {
-    status: STATUSES[error.class],
+    status: HTTP_STATUSES[error.class],
     body: {
       error: {
         code: error.code,
