@@ -4,6 +4,26 @@
 use std::mem::size_of;
 use std::os::fd::RawFd;
 
+use dynamo_runtime::DistributedRuntime;
+use dynamo_runtime::distributed::RequestPlaneMode;
+use dynamo_runtime::pipeline::network::manager::get_actual_tcp_rpc_port;
+use tokio::sync::OnceCell;
+
+/// Binds the server of the request plane, as the crates do for the first endpoint of a process, and sets `TCP_NODELAY`
+/// on it. The crates leave Nagle's algorithm on. With two or more requests in flight on a connection, the worker's second
+/// acknowledgement then waits about 40 ms for the caller's delayed one, and its request with it. A process has one such
+/// server. Must precede the registration: the option does not reach connections that are already accepted. Source:
+/// dynamo-runtime `pipeline/network/ingress/shared_tcp_endpoint.rs`.
+pub async fn start_request_plane(drt: &DistributedRuntime) -> anyhow::Result<()> {
+    static SET: OnceCell<()> = OnceCell::const_new();
+    drt.request_plane_server().await?;
+    if drt.request_plane() == RequestPlaneMode::Tcp {
+        let set = async || get_actual_tcp_rpc_port().map(|port| _ = set_nodelay_on_listeners(port));
+        SET.get_or_try_init(set).await?;
+    }
+    Ok(())
+}
+
 /// Sets `TCP_NODELAY` on every socket that listens on `port`, and returns how many there are. The crates' HTTP server
 /// leaves Nagle's algorithm on. On a kept-alive connection the first token of an answer then waits about 40 ms, for the
 /// client's delayed acknowledgement of the headers. On Linux an accepted socket inherits the option from the listening

@@ -115,6 +115,9 @@ pub extern "C" fn dyn_entrypoint_start(call: &dyn_call) {
         }
         Ok(async move {
             let drt = runtime.drt.clone();
+            if matches!(input, Input::Endpoint(_)) {
+                crate::sockets::start_request_plane(&drt).await?;
+            }
             let (kind, mocker, role) = (args.engine, args.mocker.take(), args.worker_type.clone());
             let model = Box::new(args.local_model(port).await?);
             let model_endpoint = model.endpoint_id().clone();

@@ -167,7 +167,10 @@ pub extern "C" fn dyn_worker_start(call: &dyn_call) {
             let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
             let (served, runtime) = (endpoint.endpoint.clone(), endpoint.runtime.clone());
             let task = Task::spawn(async move {
-                let ended = running.await;
+                let ended = match crate::sockets::start_request_plane(&runtime.drt).await {
+                    Ok(()) => running.await.map_err(|error| Failure::from(&error)),
+                    Err(error) => Err(error.into()),
+                };
                 // The crate only removes the card when the runtime ends. The runtime may still serve other
                 // endpoints.
                 let detached = LocalModel::detach_from_endpoint(&served, None);
@@ -175,7 +178,7 @@ pub extern "C" fn dyn_worker_start(call: &dyn_call) {
                 runtime.served.lock().remove(served.name());
                 ending_publishers.clear();
                 ending_inbox.close();
-                ended.map_err(|error| Failure::from(&error))?;
+                ended?;
                 runtime.check_lease()
             });
             let worker = HostWorker { task, stop, inbox: inbox.clone(), endpoint, publishers };

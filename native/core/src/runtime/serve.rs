@@ -306,6 +306,7 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
             RawPayload,
         )?
     };
+    crate::sockets::start_request_plane(&this.runtime.drt).await?;
     let mut builder =
         this.endpoint.endpoint_builder().handler(handler).graceful_shutdown(args.graceful_shutdown.unwrap_or(true));
     if !args.metrics_labels.is_empty() {
