@@ -6,6 +6,7 @@ export {
   type ErrorCode,
   NixlError,
 } from './errors.js';
+export { HTTP_STATUSES } from './http-status.js';
 export { MutableBlocks, RegisteredBlocks, type ScatteredBlocks, StagedBlocks, WeakBlocks } from './kvbm/blocks.js';
 export {
   BlockChecksumError,
@@ -112,7 +113,7 @@ export type {
   PeerAddress,
   RegisterOptions,
 } from './nixl/agent-options.js';
-export { BlockList } from './nixl/blocks.js';
+export { BlockList, type BlocksOptions } from './nixl/blocks.js';
 export {
   type NixlDoctorOptions,
   type NixlPluginReport,
@@ -154,8 +155,9 @@ export {
   type RegionToken,
   SharedRegion,
 } from './nixl/memory.js';
-export { type Notification, type NotificationOptions, Notifications } from './nixl/notifications.js';
-export { NixlPeer, RemoteMemory } from './nixl/peer.js';
+export type { Notification } from './nixl/notification-queue.js';
+export { type NotificationOptions, Notifications } from './nixl/notifications.js';
+export { NixlPeer, type RemoteAddress, RemoteMemory } from './nixl/peer.js';
 export type { LocalMemory, TransferOperation, TransferTarget } from './nixl/plan.js';
 export type { AddressSource, DescriptorSource, FileSource, MemorySource } from './nixl/register.js';
 export {
@@ -168,6 +170,12 @@ export {
   type TransferSetup,
   type TransferTelemetry,
 } from './nixl/transfer.js';
+export {
+  decidePrefillPlace,
+  type PrefillPlace,
+  type PrefillPlaceDecision,
+  type PrefillPlaceInputs,
+} from './router/conditional-disaggregation.js';
 export { KV_ROUTER_DEFAULTS, type KvRouterConfig } from './router/config.js';
 export {
   type ClearedEvent,
@@ -178,7 +186,13 @@ export {
   type StorageTier,
   type StoredEvent,
 } from './router/events.js';
-export { formatExplanation, type RoutingCandidate, type RoutingExplanation } from './router/explanation.js';
+export {
+  type ExplainingRouter,
+  type ExplainOptions,
+  formatExplanation,
+  type RoutingCandidate,
+  type RoutingExplanation,
+} from './router/explanation.js';
 export {
   computeBlockHashes,
   computeSequenceHashes,
@@ -195,9 +209,19 @@ export {
   type ReplayOptions,
   type ReplayPool,
   type ReplayReport,
+  type ReplaySla,
   replayTrace,
   type SimulatedEngine,
 } from './router/replay.js';
+export type {
+  ReplayPass,
+  ReplayPoolSnapshot,
+  ReplayRole,
+  ReplayScalingDecision,
+  ReplayScalingPolicy,
+  ReplayScalingSnapshot,
+  ReplayTraffic,
+} from './router/replay-scaling.js';
 export type { PotentialLoad, RouterBaseOptions, WorkerOverlap } from './router/router-base.js';
 export type { RoutingDecision, RoutingOverride, RoutingRequest, WorkerRank } from './router/routing-request.js';
 export type {
@@ -238,6 +262,7 @@ export { type BidirectionalHandler, type Handler, type HandlerResult, ServedEndp
 export type { ServeOptions } from './runtime/serve-options.js';
 export { closeOnSignal } from './runtime/signals.js';
 export type { NatsTls, TransportTls } from './runtime/tls.js';
+export type { OnRequest } from './sdk/host/observed.js';
 export {
   type ConnectedService,
   connectService,

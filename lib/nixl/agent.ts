@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { pack, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
@@ -17,10 +18,11 @@ import {
   peerAddress,
   type RegisterOptions,
 } from './agent-options.js';
-import { BlockList, blocksOf, transferParts } from './blocks.js';
+import { BlockList, type BlocksOptions, blocksOf, blocksOptions, transferParts } from './blocks.js';
 import { loadNixl, type NixlLibrary } from './library.js';
 import { checkedLimit, invokeOptions, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, type MemoryRegion, type MemoryType } from './memory.js';
+import { NotificationHub } from './notification-hub.js';
 import { type NotificationOptions, Notifications } from './notifications.js';
 import { NixlPeer, type RemoteMemory } from './peer.js';
 import { pinned } from './pinned.js';
@@ -45,7 +47,7 @@ import {
   TRANSFER_OPTIONS,
   type TransferOptions,
   type TransferResult,
-  waitFor,
+  waitForTransfer,
 } from './transfer.js';
 
 /** What outlives a garbage-collected agent: the native agent must still be closed, and its buffers freed after that. */
@@ -71,7 +73,7 @@ const release = (late: { release(): Promise<void> }): Promise<void> => late.rele
  * thread that makes the library's calls. Many transfers can be in flight.
  *
  * @example
- * await using agent = await NixlAgent.create('decode-0');
+ * await using agent = await NixlAgent.create();
  * const blocks = await agent.allocate(1 << 20);
  * const peer = await agent.connect(metadata);
  * const { durationMs } = await agent.read(blocks, peer.memory(descriptor));
@@ -81,6 +83,7 @@ export class NixlAgent implements AsyncDisposable {
   #self: NixlPeer | undefined;
   #closing: Promise<{ leaked: boolean }> | undefined;
   readonly #regions = new Regions();
+  readonly #notifications = new NotificationHub(this);
 
   private constructor(
     readonly name: string,
@@ -93,10 +96,13 @@ export class NixlAgent implements AsyncDisposable {
 
   /**
    * Creates an agent. Peers identify it by its name, which must be unique among them, not empty and without control
-   * characters.
+   * characters. Without a name it is a random UUID.
    */
-  static async create(name: string, options: NixlAgentOptions = {}): Promise<NixlAgent> {
+  static create(options?: NixlAgentOptions): Promise<NixlAgent>;
+  static create(name: string, options?: NixlAgentOptions): Promise<NixlAgent>;
+  static async create(first: string | NixlAgentOptions = {}, second: NixlAgentOptions = {}): Promise<NixlAgent> {
     const operation = 'NixlAgent.create';
+    const [name, options] = typeof first === 'object' ? [randomUUID(), first] : [first, second];
     checkAgentName(`${operation} name`, name);
     AGENT_OPTIONS.check(`${operation} options`, options);
     const {
@@ -330,7 +336,7 @@ export class NixlAgent implements AsyncDisposable {
       if (inline && bytes <= INLINE_BYTES && runs <= 16) {
         const done = invokeSync(native.nixlTransferRun, operation, { handle, other: peer.handle, a: kinds, payload });
         if (typeof done === 'number') return Promise.resolve(resultOf(bytes, done));
-        if (done !== undefined) return waitFor(operation, done, bytes, limit);
+        if (done !== undefined) return waitForTransfer(operation, done, bytes, limit);
       }
       const parts = { handle, other: peer.handle, a: kinds, args, payload };
       return invoke(native.nixlTransferStart, operation, parts, limit).then((nanoseconds) =>
@@ -364,21 +370,25 @@ export class NixlAgent implements AsyncDisposable {
 
   /**
    * Looks up memory once, so that transfers can name thousands of its blocks by index. Each item is cut into blocks of
-   * `blockBytes`; without `blockBytes` it is one block. All memory belongs to this agent, or to one peer.
+   * `blockBytes`, which may lie `stride` bytes apart; a number as options is `blockBytes`. The blocks are numbered
+   * through all items. All memory belongs to this agent, or to one peer. At most 4,194,304 blocks.
+   *
+   * @example
+   * // The second of four heads of each block.
+   * const head = await agent.blocks(region, { blockBytes: 4096, stride: 4 * 4096, offset: 4096 });
    */
   async blocks(
     memory: LocalMemory | RemoteMemory | readonly LocalMemory[] | readonly RemoteMemory[],
-    blockBytes?: number,
-    limit: WaitLimit = {},
+    options: number | BlocksOptions = {},
   ): Promise<BlockList> {
     const operation = 'agent.blocks';
-    const options = checkedLimit(operation, limit);
+    const given = blocksOptions(operation, options);
     const handle = this.handle(operation);
-    const { peer, memory: a, payload, sizes, count } = blocksOf(operation, this, memory, blockBytes);
+    const { peer, memory: a, payload, sizes, count } = blocksOf(operation, this, memory, given);
     const borrowed = borrowedOf(memory);
     const parts = { handle, other: peer?.handle, a, payload };
     return withinLimit(
-      options,
+      invokeOptions(operation, given),
       async () =>
         new BlockList(this, peer, sizes, count, await invoke(native.nixlBlocksPrepare, operation, parts), borrowed),
       release,
@@ -428,10 +438,20 @@ export class NixlAgent implements AsyncDisposable {
     );
   }
 
-  /** The messages that peers send. Only one reader at a time: a second one fails with `nixl.notifications_read`. */
+  /**
+   * The messages that peers send. Each goes to every open reader whose filter accepts it. The others go to the reader
+   * without a filter; a second such reader fails with `nixl.notifications_read`.
+   *
+   * Messages stay in the library while no read waits. Of those that no filter accepts, the last 1024 (at most 16 MiB)
+   * wait for a reader without a filter, or for a later filter that accepts them.
+   *
+   * @example
+   * await using heartbeats = agent.notifications({ prefix: 'HB:' });
+   * for await (const { from } of heartbeats) console.log(`${from} lives`);
+   */
   notifications(options: NotificationOptions = {}): Notifications {
     this.handle('agent.notifications');
-    return new Notifications(this, options);
+    return new Notifications(this.#notifications, options);
   }
 
   /**

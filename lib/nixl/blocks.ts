@@ -2,8 +2,9 @@ import { arg, invoke, native } from '../addon/invoke.js';
 import type { Arg, Handle } from '../addon/native.js';
 import { checkInteger, checkOneOf, MAX_U32, wrongType } from '../check.js';
 import { badArgument, ClosedError } from '../errors.js';
+import { integer, type OptionTable, optionTable } from '../options.js';
 import type { NixlAgent } from './agent.js';
-import { checkedLimit, handled, type WaitLimit, withinLimit } from './limit.js';
+import { checkedLimit, handled, LIMIT_ROWS, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, MemoryRegion, MemorySlice, type MemoryType } from './memory.js';
 import { type NixlPeer, RemoteMemory } from './peer.js';
 import type { LocalMemory, TransferOperation } from './plan.js';
@@ -113,9 +114,66 @@ function indexPayload(path: string, local: Int32Array, remote: Int32Array): Uint
   return new Uint8Array(both.buffer);
 }
 
+/** How memory is cut into blocks. */
+export interface BlocksOptions extends WaitLimit {
+  /** The bytes of each block, below 4 GiB. @default each item of the memory is one block */
+  readonly blockBytes?: number;
+  /**
+   * The bytes from the begin of a block to that of the next one. With more than `blockBytes`, bytes between the blocks
+   * are left out, such as other heads or layers. As many blocks are cut as fit into each item.
+   *
+   * @default blockBytes, and each item must have whole blocks only
+   */
+  readonly stride?: number;
+  /** The bytes before the first block of each item. @default 0 */
+  readonly offset?: number;
+}
+
+const BLOCKS_OPTIONS: OptionTable<BlocksOptions> = optionTable<BlocksOptions>({
+  blockBytes: integer(1, MAX_U32).about('The bytes of each block.'),
+  stride: integer(1).about('The bytes from the begin of a block to that of the next one.'),
+  offset: integer(0).about('The bytes before the first block.'),
+  ...LIMIT_ROWS,
+});
+
+/** Checks the options of a list. A number is the bytes of each block. */
+export function blocksOptions(operation: string, options: number | BlocksOptions): BlocksOptions {
+  const path = `${operation} options`;
+  const given: BlocksOptions = typeof options === 'number' ? { blockBytes: options } : options;
+  BLOCKS_OPTIONS.check(path, given);
+  const { blockBytes, stride } = given;
+  if (stride === undefined) return given;
+  if (blockBytes === undefined)
+    throw badArgument(
+      new TypeError(`${path}.blockBytes: expected the bytes of each block with a stride, got undefined`),
+    );
+  checkInteger(`${path}.stride`, stride, blockBytes);
+  return given;
+}
+
 /** The most blocks of a list. Each takes some 200 bytes in this process. */
 const MAX_BLOCKS = 2 ** 22;
-const BLOCK_FIELDS = 4;
+const RUN_FIELDS = 6;
+
+/** Blocks of one item of the memory, as the native side cuts them. */
+interface Cut {
+  readonly bytes: number;
+  readonly stride: number;
+  readonly count: number;
+}
+
+/** The blocks of an item of `whole` bytes. */
+function cutOf(path: string, whole: number, { blockBytes, stride, offset = 0 }: BlocksOptions): Cut {
+  const bytes = blockBytes ?? whole - offset;
+  if (bytes <= 0 || offset + bytes > whole)
+    throw badArgument(
+      new RangeError(`${path}: expected at least ${offset + Math.max(1, bytes)} bytes, for one block, got ${whole}`),
+    );
+  if (stride !== undefined) return { bytes, stride, count: Math.floor((whole - offset - bytes) / stride) + 1 };
+  if ((whole - offset) % bytes === 0) return { bytes, stride: bytes, count: (whole - offset) / bytes };
+  const after = offset === 0 ? '' : ` after ${offset}`;
+  throw badArgument(new RangeError(`${path}: expected a multiple of ${bytes} bytes${after}, got ${whole - offset}`));
+}
 
 interface BlocksPlan {
   readonly peer: NixlPeer | undefined;
@@ -125,16 +183,15 @@ interface BlocksPlan {
   readonly count: number;
 }
 
-/** Checks memory, cuts it into blocks, and converts them to the native form; see `native/nixl/entries.h`. */
+/** Checks memory and converts its blocks to the native form, which cuts them; see `native/nixl/entries.h`. */
 export function blocksOf(
   operation: string,
   agent: NixlAgent,
   memory: LocalMemory | RemoteMemory | readonly LocalMemory[] | readonly RemoteMemory[],
-  blockBytes: number | undefined,
+  options: BlocksOptions,
 ): BlocksPlan {
   const runs = (Array.isArray(memory) ? memory : [memory]) as readonly (LocalMemory | RemoteMemory)[];
   if (runs.length === 0) throw badArgument(new RangeError(`${operation} memory: expected at least one run, got none`));
-  if (blockBytes !== undefined) checkInteger(`${operation} blockBytes`, blockBytes, 1, MAX_U32);
   const first = runs[0] as LocalMemory | RemoteMemory;
   const peer = first instanceof RemoteMemory ? first.peer : undefined;
   // A value of another type is refused below.
@@ -143,7 +200,8 @@ export function blocksOf(
       ? first.region.memory
       : ((first as MemoryRegion | RemoteMemory | null)?.memory as MemoryType);
   let count = 0;
-  const parts = runs.map((run, index) => {
+  const numbers = new Float64Array(runs.length * RUN_FIELDS);
+  const sizes = runs.map((run, index) => {
     const path = `${operation} memory[${index}]`;
     let [id, start, device] = [0, 0, 0];
     if (run instanceof RemoteMemory) {
@@ -159,28 +217,17 @@ export function blocksOf(
     }
     if ((run instanceof MemorySlice ? run.region.memory : run.memory) !== kind)
       throw badArgument(new TypeError(`${path}: expected ${kind} as the first, got another kind of memory`));
-    const bytes = blockBytes ?? run.bytes;
-    if (bytes === 0 || run.bytes % bytes !== 0)
-      throw badArgument(new RangeError(`${path}: expected a multiple of ${bytes} bytes, got ${run.bytes}`));
-    count += run.bytes / bytes;
+    const cut = cutOf(path, run.bytes, options);
+    count += cut.count;
     // A descriptor of a peer may claim any length.
     if (count > MAX_BLOCKS)
       throw badArgument(
-        new RangeError(`${path}: expected at most ${MAX_BLOCKS} blocks in all, got ${count} of ${bytes} bytes`),
+        new RangeError(`${path}: expected at most ${MAX_BLOCKS} blocks in all, got ${count} of ${cut.bytes} bytes`),
       );
-    return { id, start, device, bytes, whole: run.bytes };
+    numbers.set([id, start + (options.offset ?? 0), cut.bytes, cut.stride, cut.count, device], index * RUN_FIELDS);
+    return cut.bytes;
   });
-  const numbers = new Float64Array(count * BLOCK_FIELDS);
-  let at = 0;
-  for (const { id, start, device, bytes, whole } of parts) {
-    for (let offset = 0; offset < whole; offset += bytes, at += BLOCK_FIELDS) {
-      numbers[at] = id;
-      numbers[at + 1] = start + offset;
-      numbers[at + 2] = bytes;
-      numbers[at + 3] = device;
-    }
-  }
   const payload = new Uint8Array(numbers.buffer);
-  const sizes = blockBytes ?? runs.map(({ bytes }) => bytes);
-  return { peer, memory: arg('memory', MEMORY_TYPES.indexOf(kind)), payload, sizes, count };
+  const memoryKind = arg('memory', MEMORY_TYPES.indexOf(kind));
+  return { peer, memory: memoryKind, payload, sizes: options.blockBytes ?? sizes, count };
 }

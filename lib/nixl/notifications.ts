@@ -1,18 +1,23 @@
-import { unpack } from '../addon/codec.js';
-import { arg, type InvokeOptions, invoke, native } from '../addon/invoke.js';
-import { ClosedError } from '../errors.js';
-import { boolean, integer, type OptionTable, optionTable } from '../options.js';
-import type { NixlAgent } from './agent.js';
+import { onAbort } from '../addon/aborts.js';
+import type { InvokeOptions } from '../addon/invoke.js';
+import { boolean, callback, custom, integer, type OptionTable, optionTable } from '../options.js';
+import { checkAgentName } from './agent-options.js';
 import { invokeOptions, LIMIT_ROWS } from './limit.js';
+import type { NotificationHub, ReadEnd } from './notification-hub.js';
+import type { Notification, NotificationQueue } from './notification-queue.js';
+import { checkMessage, messageBytes } from './peer.js';
 
-/** A message from a peer. Messages of one sender arrive in order. */
-export interface Notification {
-  readonly from: string;
-  readonly data: Uint8Array;
-}
-
-/** How notifications are read. */
+/**
+ * How notifications are read. A reader with `from`, `prefix` or `matches` has a filter: it gets every message that
+ * satisfies all of them, from when it is made until it ends.
+ */
 export interface NotificationOptions {
+  /** Only messages of the peer of this name. */
+  readonly from?: string;
+  /** Only messages that begin with these bytes, or with this text in UTF-8. */
+  readonly prefix?: string | Uint8Array;
+  /** Only messages for which it returns true. It must be fast. An error that it throws ends the reader. */
+  readonly matches?: (message: Notification) => boolean;
   /** Rejects the next read with the signal's reason. */
   readonly signal?: AbortSignal;
   /**
@@ -22,39 +27,60 @@ export interface NotificationOptions {
    * @default no limit
    */
   readonly timeoutMs?: number;
-  /** The most messages taken from the library at a time. Others stay in the library. @default 256 */
+  /**
+   * The most messages taken from the library at a time, and the most that wait for a reader with a filter while others
+   * read. If more wait, the oldest are dropped: the next read rejects once with `nixl.notifications_lost`.
+   *
+   * @default 1024
+   */
   readonly maxQueued?: number;
   /** If true, a read that waits does not keep the process alive. @default false */
   readonly background?: boolean;
 }
 
 const NOTIFICATION_OPTIONS: OptionTable<NotificationOptions> = optionTable<NotificationOptions>({
+  from: custom<string>('the name of a peer', checkAgentName, 'text').about('Only messages of this peer.'),
+  prefix: custom<string | Uint8Array>('a Uint8Array or a string', checkMessage).about(
+    'Only messages that begin with this.',
+  ),
+  matches: callback<(message: Notification) => boolean>().about('Only messages for which it returns true.'),
   ...LIMIT_ROWS,
-  maxQueued: integer(1, 2 ** 20).about('The most messages taken from the library at a time.'),
+  maxQueued: integer(1, 2 ** 20).about('The most messages that wait.'),
   background: boolean.about('A read that waits does not keep the process alive.'),
 });
 
-/** The messages that an agent receives. Ends with the agent. Leaving the loop drops messages taken but not read. */
+/** The filter of a reader. Undefined for a reader of the messages that no filter accepts. */
+function filterOf({ from, prefix, matches }: NotificationOptions): ((message: Notification) => boolean) | undefined {
+  if (from === undefined && prefix === undefined && matches === undefined) return undefined;
+  const start = Buffer.from(messageBytes(prefix ?? ''));
+  return (message) =>
+    (from === undefined || message.from === from) &&
+    start.equals(message.data.subarray(0, start.length)) &&
+    (matches === undefined || matches(message));
+}
+
+/** Messages that an agent receives. Ends with the agent. End a reader with a filter, because it collects until then. */
 export class Notifications implements AsyncIterableIterator<Notification> {
-  readonly #agent: NixlAgent;
+  readonly #hub: NotificationHub;
+  readonly #queue: NotificationQueue;
   readonly #maxQueued: number;
   readonly #background: boolean;
   readonly #signal: AbortSignal | undefined;
   readonly #deadline: InvokeOptions['deadline'];
-  readonly #left = new AbortController();
-  #queue: Notification[] = [];
-  #next = 0;
+  #isLeft = false;
+  #leave = (): void => {};
   #tail: Promise<unknown> = Promise.resolve();
 
   /** @internal */
-  constructor(agent: NixlAgent, options: NotificationOptions) {
+  constructor(hub: NotificationHub, options: NotificationOptions) {
     NOTIFICATION_OPTIONS.check('agent.notifications options', options);
-    const { signal, maxQueued = 256, background = false } = options;
+    const { signal, maxQueued = 1024, background = false } = options;
     this.#deadline = invokeOptions('agent.notifications', options).deadline;
-    this.#agent = agent;
+    this.#hub = hub;
     this.#maxQueued = maxQueued;
     this.#background = background;
     this.#signal = signal;
+    this.#queue = hub.open(maxQueued, filterOf(options));
   }
 
   [Symbol.asyncIterator](): this {
@@ -70,37 +96,56 @@ export class Notifications implements AsyncIterableIterator<Notification> {
   }
 
   async #take(): Promise<IteratorResult<Notification>> {
-    if (this.#next === this.#queue.length) {
-      if (this.#left.signal.aborted || !this.#agent.isOpen) return { done: true, value: undefined };
-      this.#signal?.throwIfAborted();
-      const signal =
-        this.#signal === undefined ? this.#left.signal : AbortSignal.any([this.#signal, this.#left.signal]);
-      try {
-        const handle = this.#agent.handle('agent.notifications');
-        const batch = await invoke(
-          native.nixlAgentNotifications,
-          'agent.notifications',
-          { handle, a: arg('maxCount', this.#maxQueued) },
-          { signal, deadline: this.#deadline, background: this.#background, lossless: true },
-        );
-        const flat = unpack(batch) as (string | Uint8Array)[];
-        this.#queue = Array.from({ length: flat.length / 2 }, (_, index) => ({
-          from: flat[index * 2] as string,
-          data: flat[index * 2 + 1] as Uint8Array,
-        }));
-        this.#next = 0;
-      } catch (error) {
-        if (error instanceof ClosedError || (this.#left.signal.aborted && this.#signal?.aborted !== true))
-          return { done: true, value: undefined };
-        throw error;
+    try {
+      if (!this.#isLeft && !this.#queue.isReady && this.#hub.isOpen) {
+        this.#signal?.throwIfAborted();
+        await this.#wait();
       }
+      const value = this.#isLeft ? undefined : this.#queue.take();
+      return value === undefined ? { done: true, value } : { done: false, value };
+    } catch (error) {
+      // A reader that has ended must not collect messages.
+      this.#isLeft ||= this.#queue.isOver;
+      if (this.#isLeft || this.#signal?.aborted === true) this.#hub.close(this.#queue);
+      throw error;
     }
-    return { done: false, value: this.#queue[this.#next++] as Notification };
   }
 
-  /** Ends the iteration. A `for await` loop that is left calls it. */
+  #wait(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let end = (_: ReadEnd): void => {};
+      const deadline = this.#deadline;
+      const timer = deadline && setTimeout(() => end({ error: deadline.error() }), deadline.ms);
+      if (this.#background) timer?.unref();
+      const forget = this.#signal && onAbort([this.#signal], (reason) => end({ error: reason }));
+      const settle = (outcome: ReadEnd): void => {
+        forget?.();
+        clearTimeout(timer);
+        if ('error' in outcome) reject(outcome.error);
+        else resolve();
+      };
+      this.#leave = () => end({});
+      try {
+        end = this.#hub.wait({
+          queue: this.#queue,
+          maxCount: this.#maxQueued,
+          background: this.#background,
+          settle,
+        });
+      } catch (error) {
+        settle({ error });
+      }
+    });
+  }
+
+  /**
+   * Ends the iteration. A `for await` loop that is left calls it. Messages that wait for a reader with a filter are
+   * dropped; others stay for the next reader.
+   */
   async return(): Promise<IteratorResult<Notification>> {
-    this.#left.abort();
+    this.#isLeft = true;
+    this.#hub.close(this.#queue);
+    this.#leave();
     return { done: true, value: undefined };
   }
 

@@ -3,9 +3,28 @@ import { invoke, native } from '../addon/invoke.js';
 import type { Bytes, Handle } from '../addon/native.js';
 import { checkInteger, checkObject, checkOneOf, checkString, wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
+import { integer, type OptionTable, oneOf, optionTable } from '../options.js';
 import type { NixlAgent } from './agent.js';
 import { checkedLimit, type WaitLimit } from './limit.js';
 import { checkByteRange, MEMORY_TYPES, type MemoryDescriptor, type MemoryType } from './memory.js';
+import { addressOf, addressRow } from './register.js';
+
+/** Memory of a peer by its address, such as one of another program that has no descriptors. */
+export interface RemoteAddress {
+  readonly address: bigint;
+  readonly bytes: number;
+  /** @default 'DRAM' */
+  readonly memory?: MemoryType;
+  /** The ordinal of a device, the descriptor of a file, else 0. @default 0 */
+  readonly device?: number;
+}
+
+const REMOTE_ADDRESS: OptionTable<RemoteAddress> = optionTable<RemoteAddress>({
+  address: addressRow,
+  bytes: integer(0).about('The length of the memory.').required(),
+  memory: oneOf(...MEMORY_TYPES).about('The kind of memory.'),
+  device: integer(0).about('The ordinal of the device.'),
+});
 
 /** A range of a peer's memory, inside one region that its metadata contains. */
 export class RemoteMemory {
@@ -52,12 +71,25 @@ export class NixlPeer {
   }
 
   /**
-   * A region of the peer, from the descriptor that `MemoryRegion.descriptor` returned there. Whether the peer's
-   * metadata contains the region is only checked by a transfer.
+   * A region of the peer, from the descriptor that `MemoryRegion.descriptor` returned there, or by its address. Whether
+   * the peer's metadata contains the region is only checked by a transfer.
+   *
+   * @example
+   * const block = peer.memory({ address: 0x7f00_0000n, bytes: 65536, memory: 'VRAM', device: 1 });
    */
-  memory(descriptor: MemoryDescriptor): RemoteMemory {
+  memory(where: MemoryDescriptor | RemoteAddress): RemoteMemory {
     const path = 'peer.memory descriptor';
-    checkObject(path, descriptor);
+    checkObject(path, where);
+    return typeof where.address === 'bigint' ? this.#at(path, where) : this.#described(path, where as MemoryDescriptor);
+  }
+
+  #at(path: string, where: object): RemoteMemory {
+    REMOTE_ADDRESS.check(path, where);
+    const { address, bytes, memory = 'DRAM', device = 0 } = where;
+    return new RemoteMemory(this, addressOf(`${path}.address`, address, bytes), bytes, memory, device);
+  }
+
+  #described(path: string, descriptor: MemoryDescriptor): RemoteMemory {
     const { agent, address, bytes, memory, device } = descriptor;
     checkString(`${path}.agent`, agent);
     if (agent !== this.name)

@@ -53,12 +53,22 @@ export interface AddressSource {
   readonly meta?: string;
 }
 
+/** The row of an address. */
+export const addressRow = custom<bigint>('a bigint', (path, value) => {
+  if (typeof value !== 'bigint') wrongType(path, 'a bigint', value);
+})
+  .about('The address of the first byte.')
+  .required();
+
+/** An address as a number, which is exact for memory below 2^53. */
+export function addressOf(path: string, address: bigint, bytes: number): number {
+  if (address < 0n || address + BigInt(bytes) > BigInt(Number.MAX_SAFE_INTEGER))
+    throw badArgument(new RangeError(`${path}: expected memory below 2^53, got ${bytes} bytes at ${address}`));
+  return Number(address);
+}
+
 const ADDRESS_SOURCE: OptionTable<AddressSource> = optionTable<AddressSource>({
-  address: custom<bigint>('a bigint', (path, value) => {
-    if (typeof value !== 'bigint') wrongType(path, 'a bigint', value);
-  })
-    .about('The address of the first byte.')
-    .required(),
+  address: addressRow,
   bytes: integer(1).about('The length of the region.').required(),
   memory: custom<AddressSource['memory']>(`one of ${ADDRESSED.join(', ')}`, (path, memory) => {
     if (memory === 'FILE')
@@ -171,8 +181,6 @@ export function registrationOf(path: string, source: MemorySource): Registration
   ADDRESS_SOURCE.check(path, source);
   const { address, bytes, memory, device = 0, meta = '' } = source;
   if (memory === 'VRAM') checkInteger(`${path}.device`, device, 0, MAX_DEVICE);
-  if (address < 0n || address + BigInt(bytes) > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw badArgument(new RangeError(`${path}.address: expected memory below 2^53, got ${bytes} bytes at ${address}`));
-  }
-  return { memory, address: Number(address), bytes, device, meta, owned: undefined, hold: undefined };
+  const at = addressOf(`${path}.address`, address, bytes);
+  return { memory, address: at, bytes, device, meta, owned: undefined, hold: undefined };
 }

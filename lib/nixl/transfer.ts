@@ -127,7 +127,7 @@ export function postingOf<Options extends TransferOptions>(
 }
 
 /** Waits for a transfer that was posted on this thread. */
-export function waitFor(
+export function waitForTransfer(
   operation: string,
   handle: Handle<'nixlTransfer'>,
   bytes: number,
@@ -184,7 +184,7 @@ export class PreparedTransfer implements AsyncDisposable {
       try {
         const done = invokeSync(native.nixlTransferPostInline, operation, { handle });
         if (typeof done === 'number') return Promise.resolve(resultOf(this.bytes, done));
-        if (done === undefined) return waitFor(operation, handle, this.bytes, limit);
+        if (done === undefined) return waitForTransfer(operation, handle, this.bytes, limit);
       } catch (error) {
         return Promise.reject(error);
       }

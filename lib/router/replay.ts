@@ -1,19 +1,23 @@
 import { packArgs, unpack } from '../addon/codec.js';
-import { invoke, native } from '../addon/invoke.js';
+import { arg, invoke, native } from '../addon/invoke.js';
 import { checkObject } from '../check.js';
 import {
   custom,
   integer,
   nested,
+  number,
   type Option,
   type OptionTable,
   oneOf,
   optionTable,
+  signal,
   text,
   variants,
 } from '../options.js';
-import { KV_ROUTER_CONFIG, type KvRouterConfig } from './config.js';
+import { kvRouterConfigRow } from './conditional-disaggregation.js';
+import type { KvRouterConfig } from './config.js';
 import { anyNumber } from './option-rows.js';
+import { type ReplayScalingPolicy, ScalingHost, scalingArgs, scalingRow } from './replay-scaling.js';
 
 /** A simulated engine, as `MockerConfig`: `{ engine: { backend: 'vllm', block_size: 64, num_gpu_blocks: 16384 } }`. */
 export type SimulatedEngine = Readonly<Record<string, unknown>>;
@@ -29,6 +33,14 @@ export type ReplayPool =
       readonly decodeEngine: SimulatedEngine;
     };
 
+/** The latency that requests should have. */
+export interface ReplaySla {
+  /** Time to first token. @default no limit */
+  readonly ttftMs?: number;
+  /** Mean inter-token latency of a request. @default no limit */
+  readonly itlMs?: number;
+}
+
 /** What is replayed, and on which workers. */
 export interface ReplayOptions {
   /** File with one request per line, as JSON: `timestamp` in ms, `input_length`, `output_length`, `hash_ids`. */
@@ -42,6 +54,12 @@ export interface ReplayOptions {
   readonly config?: KvRouterConfig;
   /** Factor by which requests arrive faster than in the trace. @default 1 */
   readonly speedup?: number;
+  /** Sets the number of workers during the replay. @default the pool keeps its size */
+  readonly scaling?: ReplayScalingPolicy;
+  /** The report then has `goodput_completed_requests` and others: those within these limits. @default none */
+  readonly sla?: ReplaySla;
+  /** Ends the replay, and rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 const engine: Option<SimulatedEngine> = custom('an object', checkObject);
@@ -67,8 +85,16 @@ const REPLAY_OPTIONS: OptionTable<ReplayOptions> = optionTable<ReplayOptions>({
   traceBlockSize: integer(1).about('Tokens for which one hash id of the trace stands.'),
   pool: pool.required(),
   mode: oneOf('round_robin', 'kv').about('How requests are routed.'),
-  config: nested(KV_ROUTER_CONFIG),
+  config: kvRouterConfigRow,
   speedup: anyNumber.about('Factor by which requests arrive faster than in the trace.'),
+  scaling: scalingRow.about('Sets the number of workers during the replay.'),
+  sla: nested(
+    optionTable<ReplaySla>({
+      ttftMs: number(0.001).about('Time to first token.'),
+      itlMs: number(0.001).about('Mean inter-token latency of a request.'),
+    }),
+  ).about('The latency that requests should have.'),
+  signal: signal.about('Ends the replay.'),
 });
 
 /** What a replay measured, with the simulator's field names. Times are simulated milliseconds. */
@@ -83,12 +109,27 @@ export interface ReplayReport {
 /**
  * Sends a recorded trace through the real router and simulated engines. Time is virtual: minutes of load take about a
  * second, and no GPU is needed. Mode `round_robin` always returns the same figures for the same trace. Mode `kv` draws
- * among equal workers. Source: `dynamo-mocker` `replay`.
+ * among equal workers. With `scaling`, workers come and go as a policy decides. Source: `dynamo-mocker` `replay`.
+ *
+ * @throws DynamoError `DYN_DEADLINE_EXCEEDED` if the policy does not answer; what the policy has thrown
  */
 export async function replayTrace(options: ReplayOptions): Promise<ReplayReport> {
   const operation = 'replayTrace';
   REPLAY_OPTIONS.check(`${operation} options`, options);
-  const { trace, traceBlockSize = 512, pool, mode = 'kv', config, speedup = 1 } = options;
-  const args = packArgs({ trace, traceBlockSize, pool, mode, config, speedup });
-  return unpack(await invoke(native.replayRun, operation, { args })) as ReplayReport;
+  const { trace, traceBlockSize = 512, pool, mode = 'kv', config, speedup = 1, sla, scaling, signal } = options;
+  const args = packArgs({
+    ...{ trace, traceBlockSize, pool, mode, config, speedup },
+    sla: sla && { ttft_ms: sla.ttftMs, itl_ms: sla.itlMs },
+    scaling: scaling && scalingArgs(scaling),
+  });
+  const host = scaling && new ScalingHost(operation, scaling);
+  try {
+    const parts = { handle: host?.handle, args, a: arg('isCancellable', signal === undefined ? 0 : 1) };
+    return unpack(await invoke(native.replayRun, operation, parts, { signal })) as ReplayReport;
+  } catch (error) {
+    if (host?.failure === undefined || signal?.aborted === true) throw error;
+    throw host.failure.error;
+  } finally {
+    host?.close();
+  }
 }

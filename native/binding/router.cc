@@ -45,6 +45,7 @@ static constexpr Function functions[] = {
     {"kvRouterClose", dyn_kv_router_close, nullptr},
     {"routerDefaults", dyn_router_defaults, nullptr},
     {"policyCounts", dyn_policy_counts, nullptr},
+    {"replayInbox", dyn_replay_inbox, nullptr},
     {"replayRun", nullptr, dyn_replay_run},
 };
 

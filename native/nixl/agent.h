@@ -147,6 +147,8 @@ class Agent final : public Object, public std::enable_shared_from_this<Agent> {
   // Counts one region less. Returns whether the library must deregister the memory.
   bool leave(const Storage& storage);
   RegistrationListRef registration_list(const std::vector<RegionRef>& regions, Memory memory) const;
+  // The library's blob of these regions, or of the connection if there are none.
+  std::string part_of_metadata(const std::vector<RegionRef>& regions, Memory memory) const;
   void deregister(const std::vector<RegionRef>& regions, Memory memory);
   void finish_release(const RegionRef& region);
   PeerRef peer_of(const std::string& name);

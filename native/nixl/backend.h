@@ -47,6 +47,9 @@ struct Backend {
   // Inspects a metadata blob before load_remote_md. The format depends on the backend. Never null.
   MetadataView (*inspect_metadata)(std::string_view blob) = nullptr;
 
+  // Joins a blob with the connection and a blob with regions of the same agent. Empty if it cannot. Never null.
+  std::string (*join_metadata)(std::string_view connection, std::string_view regions) = nullptr;
+
   bool supports(std::string_view feature) const;
 };
 

@@ -79,6 +79,7 @@ MetadataView inspect_library_metadata(std::string_view blob) {
     }
   }
   view.connection = connections.substr(0, connections.size() - fields.rest().size());
+  view.regions_at = blob.size() - fields.rest().size();
   if (!fields.take("", value) || value != "MemSection" || !fields.take("nixlSecElms", count)) {
     return damaged("it is truncated or damaged before its regions");
   }
@@ -88,6 +89,15 @@ MetadataView inspect_library_metadata(std::string_view blob) {
     if (regions == 0) return damaged(POISONED);
   }
   return view;
+}
+
+std::string join_library_metadata(std::string_view connection, std::string_view regions) {
+  const MetadataView first = inspect_library_metadata(connection);
+  const MetadataView second = inspect_library_metadata(regions);
+  if (!first.damage.empty() || !second.damage.empty()) return {};
+  std::string joined(connection.substr(0, first.regions_at));
+  joined += regions.substr(second.regions_at);
+  return joined;
 }
 
 std::string seal(std::string_view blob) {

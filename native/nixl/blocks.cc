@@ -4,17 +4,17 @@ namespace dynamo::nixl {
 
 std::shared_ptr<BlockList> BlockList::prepare(std::shared_ptr<Agent> agent, PeerRef peer,
                                               std::vector<RegionRef> regions, Memory memory,
-                                              const std::vector<Block>& blocks, const std::string& backend) {
+                                              const std::vector<Run>& runs, const std::string& backend) {
   agent->check_feature("preparedLists", "has no prepared lists");
   if (peer != nullptr) agent->check_peer(*peer);
   const Functions& call = agent->call();
   TransferListRef list = nullptr;
   call.create_xfer_dlist(memory, &list);
   std::shared_ptr<BlockList> prepared(new BlockList(agent, peer, std::move(regions), memory));
-  prepared->bytes.reserve(blocks.size());
-  for (const Block& block : blocks) {
-    call.xfer_dlist_add_desc(list, block.address, block.bytes, block.device);
-    prepared->bytes.push_back(static_cast<uint32_t>(block.bytes));
+  for (const Run& run : runs) {
+    for (size_t i = 0; i < run.count; i++)
+      call.xfer_dlist_add_desc(list, run.address + i * run.stride, run.bytes, run.device);
+    prepared->bytes.insert(prepared->bytes.end(), run.count, static_cast<uint32_t>(run.bytes));
   }
   const OptArgsRef args = backend.empty() ? nullptr : agent->options_for(backend, {});
   const Status status =

@@ -9,16 +9,18 @@ class BlockList final : public Dependent {
  public:
   static constexpr const char* KIND = "BlockList";
 
-  struct Block {
-    uintptr_t address = 0;
+  // Blocks of one size at equal distances.
+  struct Run {
+    uintptr_t address = 0;  // of the first block
     uint64_t device = 0;
-    size_t bytes = 0;
+    size_t bytes = 0;   // of each block
+    size_t stride = 0;  // from the begin of a block to that of the next one
+    size_t count = 0;
   };
 
   // Blocks of this agent if `peer` is null. The library must be locked.
   static std::shared_ptr<BlockList> prepare(std::shared_ptr<Agent> agent, PeerRef peer, std::vector<RegionRef> regions,
-                                            Memory memory, const std::vector<Block>& blocks,
-                                            const std::string& backend);
+                                            Memory memory, const std::vector<Run>& runs, const std::string& backend);
   const char* kind() const override { return KIND; }
 
   void release();

@@ -19,9 +19,11 @@ std::vector<T> numbers_of(std::span<const uint8_t> bytes) {
   return numbers;
 }
 
+// Floats are exact up to this number.
+inline constexpr double MAX_WHOLE = 9007199254740992.0;
+
 inline uint64_t whole(double number) {
-  if (!(number >= 0) || number > 9007199254740992.0)
-    throw Failure::bad_argument("payload: expected integers from 0 to 2^53");
+  if (!(number >= 0) || number > MAX_WHOLE) throw Failure::bad_argument("payload: expected integers from 0 to 2^53");
   return static_cast<uint64_t>(number);
 }
 

@@ -125,7 +125,8 @@ void transfer_telemetry(const Call& call, TaskRef operation);
 void transfer_estimate(const Call& call, TaskRef operation);
 
 // handle: the agent; `other`: the peer, or none for blocks of this agent; `a`: the memory; `args`: `{backend?}`;
-// `payload`: id of the region (0 for a peer's), offset or address, bytes and device of each block.
+// `payload`: runs of blocks: id of the region (0 for a peer's), offset or address of the first block, bytes of each
+// block, stride, count, and device.
 // Takes: handle nixlAgent, other nixlPeer?, args bytes?, payload bytes, a memory. Returns: handle nixlBlocks.
 void blocks_prepare(const Call& call, TaskRef operation);
 // Takes: handle nixlBlocks. Returns: nothing.

@@ -74,15 +74,24 @@ std::vector<uint8_t> Agent::metadata() const {
   return sealed(data, length);
 }
 
-std::vector<uint8_t> Agent::partial_metadata(const std::vector<RegionRef>& regions, Memory memory) const {
-  check_feature("partialMetadata", "has no partial metadata");
+std::string Agent::part_of_metadata(const std::vector<RegionRef>& regions, Memory memory) const {
   void* data = nullptr;
   size_t length = 0;
   const RegistrationListRef list = registration_list(regions, memory);
   const Status status = call().get_local_partial_md(ref, list, &data, &length, nullptr);
   call().destroy_reg_dlist(list);
   if (status != Status::ok) throw Failure::of_call("get_local_partial_md", status, "these regions have no metadata");
-  return sealed(data, length);
+  const std::unique_ptr<void, Freed> owner(data);
+  return {static_cast<const char*>(data), length};
+}
+
+std::vector<uint8_t> Agent::partial_metadata(const std::vector<RegionRef>& regions, Memory memory) const {
+  check_feature("partialMetadata", "has no partial metadata");
+  std::string blob = part_of_metadata(regions, memory);
+  if (!regions.empty()) blob = library.join_metadata(part_of_metadata({}, memory), blob);
+  if (blob.empty())
+    throw Failure{"Internal", "nixl.metadata", "the library returned partial metadata of a form that is not known"};
+  return bytes_of(seal(blob));
 }
 
 void Agent::check_peer(const Peer& peer) const {
@@ -254,9 +263,14 @@ void Agent::send_metadata(const SocketAddress& to, const std::optional<std::vect
   const OptArgsRef args = address_options(*this, to);
   Status status = Status::ok;
   if (partial.has_value()) {
-    const RegistrationListRef list = registration_list(*partial, memory);
-    status = call().send_local_partial_md(ref, list, args);
-    call().destroy_reg_dlist(list);
+    // The library sends regions without the connection. A peer that does not have it refuses them.
+    const auto send = [&](const std::vector<RegionRef>& regions) {
+      const RegistrationListRef list = registration_list(regions, memory);
+      status = call().send_local_partial_md(ref, list, args);
+      call().destroy_reg_dlist(list);
+    };
+    send({});
+    if (status == Status::ok && !partial->empty()) send(*partial);
   } else {
     status = call().send_local_md(ref, args);
   }

@@ -3,6 +3,9 @@
 
 namespace dynamo::nixl {
 
+// One delivery has at most this many bytes, or one message.
+constexpr size_t MAX_DELIVERED_BYTES = 8 << 20;
+
 void Agent::notify(const Peer& peer, const std::vector<uint8_t>& message) {
   check_peer(peer);
   const Status status = call().gen_notif(ref, peer.name.c_str(), message.data(), message.size(), nullptr);
@@ -59,7 +62,11 @@ bool Agent::poll_notifications() {
 
 void Agent::deliver_notifications() {
   if (received_.empty() || pulling_ == nullptr) return;
-  const size_t count = std::min(received_.size(), max_pulled_);
+  size_t count = 0;
+  for (size_t bytes = 0; count < std::min(received_.size(), max_pulled_); count++) {
+    bytes += received_[count].second.size();
+    if (count > 0 && bytes > MAX_DELIVERED_BYTES) break;
+  }
   Packer packer;
   packer.array(count * 2);
   for (size_t i = 0; i < count; i++) packer.text(received_[i].first).binary(received_[i].second);

@@ -149,6 +149,7 @@ std::string try_load(const std::string& place, bool deep_bind) {
   backend->path = real_path(known && info.dli_fname != nullptr ? info.dli_fname : path);
   backend->cuda = &cuda_driver();
   backend->inspect_metadata = inspect_library_metadata;
+  backend->join_metadata = join_library_metadata;
   library = handle;
   loaded = backend.release();
   return {};

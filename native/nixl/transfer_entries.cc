@@ -6,7 +6,10 @@ namespace dynamo::nixl {
 namespace {
 
 constexpr size_t RUN_FIELDS = 5;
-constexpr size_t BLOCK_FIELDS = 4;
+constexpr size_t BLOCK_RUN_FIELDS = 6;
+
+// The most blocks of a list. Each takes some 200 bytes in the library.
+constexpr uint64_t MAX_BLOCKS = uint64_t{1} << 22;
 
 // One-shot transfers with more runs than this take too long to make on the caller's thread.
 constexpr size_t INLINE_RUNS = 16;
@@ -127,6 +130,42 @@ Plan blocks_plan_of(const std::shared_ptr<BlockList>& local, const std::shared_p
     }
   }
   return plan;
+}
+
+// The library must be locked. Adds the regions of the runs.
+std::vector<BlockList::Run> block_runs_of(const Agent& agent, Memory memory, const std::vector<double>& numbers,
+                                          std::vector<RegionRef>& regions) {
+  if (numbers.empty() || numbers.size() % BLOCK_RUN_FIELDS != 0)
+    throw Failure::bad_argument("payload: expected six numbers for each run");
+  std::vector<BlockList::Run> runs;
+  uint64_t blocks = 0;
+  for (size_t i = 0; i < numbers.size(); i += BLOCK_RUN_FIELDS) {
+    const uint64_t begin = whole(numbers[i + 1]);
+    const uint64_t bytes = whole(numbers[i + 2]);
+    const uint64_t stride = whole(numbers[i + 3]);
+    const uint64_t count = whole(numbers[i + 4]);
+    if (bytes > UINT32_MAX) throw Failure::bad_argument("blocks: expected blocks below 4 GiB");
+    if (count == 0 || count > MAX_BLOCKS - blocks)
+      throw Failure::bad_argument("blocks: expected from 1 to " + std::to_string(MAX_BLOCKS) + " blocks");
+    if (stride < bytes) throw Failure::bad_argument("blocks: expected a stride of at least the bytes of a block");
+    if (stride > 0 && count - 1 > (whole(MAX_WHOLE) - bytes) / stride)
+      throw Failure::bad_argument("blocks: expected blocks below 2^53");
+    blocks += count;
+    const uint64_t device = whole(numbers[i + 5]);
+    if (numbers[i] == 0) {
+      runs.push_back({begin, device, bytes, stride, count});
+      continue;
+    }
+    if (regions.empty() || static_cast<double>(regions.back()->id) != numbers[i]) {
+      regions.push_back(agent.region(whole(numbers[i])));
+      if (regions.back()->storage->memory != memory)
+        throw Failure::bad_argument("blocks: expected regions of one kind of memory");
+    }
+    const Storage& storage = *regions.back()->storage;
+    check_within(storage, begin, (count - 1) * stride + bytes);
+    runs.push_back({storage.address + begin, storage.device, bytes, stride, count});
+  }
+  return runs;
 }
 
 std::shared_ptr<Transfer> prepared(const std::shared_ptr<Agent>& agent, Plan plan) {
@@ -284,28 +323,9 @@ void blocks_prepare(const Call& call, TaskRef operation) {
     const Options args(call.args);
     agent->submit_later(operation, [agent, peer, memory = memory_of(call.a), backend = args.text("backend"),
                                     numbers = numbers_of<double>(call.payload)](const TaskRef& running) {
-      if (numbers.empty() || numbers.size() % BLOCK_FIELDS != 0)
-        throw Failure::bad_argument("payload: expected four numbers for each block");
-      std::vector<BlockList::Block> blocks;
       std::vector<RegionRef> regions;
-      for (size_t i = 0; i < numbers.size(); i += BLOCK_FIELDS) {
-        const uint64_t at = whole(numbers[i + 1]);
-        const uint64_t bytes = whole(numbers[i + 2]);
-        if (bytes > UINT32_MAX) throw Failure::bad_argument("blocks: expected blocks below 4 GiB");
-        if (numbers[i] == 0) {
-          blocks.push_back({at, whole(numbers[i + 3]), bytes});
-          continue;
-        }
-        if (regions.empty() || static_cast<double>(regions.back()->id) != numbers[i]) {
-          regions.push_back(agent->region(whole(numbers[i])));
-          if (regions.back()->storage->memory != memory)
-            throw Failure::bad_argument("blocks: expected regions of one kind of memory");
-        }
-        const Storage& storage = *regions.back()->storage;
-        check_within(storage, at, bytes);
-        blocks.push_back({storage.address + at, storage.device, bytes});
-      }
-      const auto list = BlockList::prepare(agent, peer, std::move(regions), memory, blocks, backend);
+      const auto runs = block_runs_of(*agent, memory, numbers, regions);
+      const auto list = BlockList::prepare(agent, peer, std::move(regions), memory, runs, backend);
       if (!running->settle(Reply::of_object(list))) list->release();
     });
   });

@@ -2,6 +2,7 @@ import { loadNixl, NixlLoadError, nixlDoctor, nixlExplain } from 'dynamo-node';
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { describeDevice } from '../helpers/nixl/device.js';
+import { describeHandover } from '../helpers/nixl/handover.js';
 import { agentOf, useTransport } from '../helpers/nixl/library.js';
 
 useTransport('ucx');
@@ -25,6 +26,7 @@ describe('NIXL with a GPU', () => {
     context.skip(reason);
   });
   describeDevice('ucx');
+  describeHandover('ucx');
 
   it('explains the transport between device memories, and between a device and the host', {
     timeout: 120_000,

@@ -50,5 +50,6 @@ export interface RouterNative {
   kvRouterClose: Sync<undefined, { handle: Handle<'kvRouter'> }>;
   routerDefaults: Sync<Bytes>;
   policyCounts: Sync<Bytes, { handle: Handle<'policy'> }>;
-  replayRun: Async<Bytes, { args: Bytes }>;
+  replayInbox: Sync<Handle<'inbox'>>;
+  replayRun: Async<Bytes, { handle?: Handle<'inbox'>; args: Bytes; a: Arg<'isCancellable'> }>;
 }

@@ -563,8 +563,13 @@ dyn_reply dyn_load_publisher_publish(const dyn_call *call);
 // Takes: handle loadPublisher. Returns: nothing.
 dyn_reply dyn_load_publisher_close(const dyn_call *call);
 
-// `args`: `ReplayArgs`. Completes with the crates' report.
-// Takes: args bytes. Returns: bytes.
+// The inbox of a scaling policy.
+// Takes: nothing. Returns: handle inbox.
+dyn_reply dyn_replay_inbox(const dyn_call *call);
+
+// `handle`: the inbox of the scaling policy, if `args` has one. `args`: `ReplayArgs`. `a`: 1 if the simulation must
+// end when the operation is cancelled. Completes with the crates' report.
+// Takes: handle inbox?, args bytes, a isCancellable. Returns: bytes.
 void dyn_replay_run(const dyn_call *call);
 
 // `args`: `SelectRequest` if `a` is 0, `SelectAndReserveRequest` if `a` is 1, without tokens. The payload is the

@@ -10,10 +10,10 @@ use dynamo_runtime::pipeline::network::manager::get_actual_tcp_rpc_port;
 use tokio::sync::OnceCell;
 
 /// Binds the server of the request plane, as the crates do for the first endpoint of a process, and sets `TCP_NODELAY`
-/// on it. The crates leave Nagle's algorithm on. With two or more requests in flight on a connection, the worker's second
-/// acknowledgement then waits about 40 ms for the caller's delayed one, and its request with it. A process has one such
-/// server. Must precede the registration: the option does not reach connections that are already accepted. Source:
-/// dynamo-runtime `pipeline/network/ingress/shared_tcp_endpoint.rs`.
+/// on it. The crates leave Nagle's algorithm on. With two or more requests in flight on a connection, the worker's
+/// second acknowledgement then waits about 40 ms for the caller's delayed one, and its request with it. A process has
+/// one such server. Must precede the registration: the option does not reach connections that are already accepted.
+/// Source: dynamo-runtime `pipeline/network/ingress/shared_tcp_endpoint.rs`.
 pub async fn start_request_plane(drt: &DistributedRuntime) -> anyhow::Result<()> {
     static SET: OnceCell<()> = OnceCell::const_new();
     drt.request_plane_server().await?;

@@ -130,4 +130,12 @@ MetadataView inspect(std::string_view blob) {
   return view;
 }
 
+std::string join(std::string_view connection, std::string_view regions) {
+  const auto first = parse(connection);
+  auto second = parse(regions);
+  if (!first.has_value() || !second.has_value()) return {};
+  second->address = first->address;
+  return serialize(*second);
+}
+
 }  // namespace dynamo::nixl::mocked

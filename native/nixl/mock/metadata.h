@@ -38,4 +38,6 @@ std::optional<Metadata> parse(std::string_view blob);
 
 MetadataView inspect(std::string_view blob);
 
+std::string join(std::string_view connection, std::string_view regions);
+
 }  // namespace dynamo::nixl::mocked

@@ -115,6 +115,7 @@ Backend* make_backend(unsigned fake_gpus) {
   backend->cuda = new FakeCuda(fake_gpus);
   backend->transfer_detail = transfer_detail;
   backend->inspect_metadata = inspect;
+  backend->join_metadata = join;
   const auto add = [&](const char* feature) {
     if (!backend->supports(feature)) backend->features.push_back({feature, true, {}});
   };

@@ -15,14 +15,10 @@ constexpr uint64_t DRAM = 0;
 constexpr uint64_t VRAM = 1;
 constexpr uint64_t FILE_MEMORY = 4;
 
-// All blocks of a region. With `id` 0, blocks of a peer by address.
+// All blocks of a region as one run. With `id` 0, blocks of a peer by address.
 std::vector<uint8_t> blocks_of(double id, uint64_t begin, size_t block = BLOCK) {
-  std::vector<double> numbers;
-  for (size_t at = 0; at < BYTES; at += block) {
-    for (const double number : {id, static_cast<double>(begin + at), static_cast<double>(block), 0.0})
-      numbers.push_back(number);
-  }
-  return payload_of(numbers);
+  const auto bytes = static_cast<double>(block);
+  return payload_of<double>({id, static_cast<double>(begin), bytes, bytes, static_cast<double>(BYTES / block), 0});
 }
 
 Reply blocks_of(const Side& side, size_t block = BLOCK) {
@@ -94,14 +90,34 @@ void block_lists() {
     return run(blocks_prepare, {.handle = one.agent, .other = of, .payload = payload_of(numbers), .a = memory});
   };
   const auto address = static_cast<double>(two.region.address);
-  fails("blocks of nothing", prepare(nullptr, {}), "expected four numbers for each block");
-  fails("a block beyond its region", prepare(nullptr, {one.region.id, BYTES - 1, 2, 0}),
+  fails("blocks of nothing", prepare(nullptr, {}), "expected six numbers for each run");
+  fails("a block beyond its region", prepare(nullptr, {one.region.id, BYTES - 1, 2, 2, 1, 0}),
         "expected bytes within one region");
-  fails("a block of no region", prepare(nullptr, {1e15, 0, 1, 0}), "nixl.region_released");
-  fails("a block of 4 GiB", prepare(nullptr, {one.region.id, 0, 4294967296.0, 0}), "expected blocks below 4 GiB");
-  fails("a block of another kind of memory", prepare(nullptr, {one.region.id, 0, 1, 0}, VRAM),
+  fails("a last block beyond its region", prepare(nullptr, {one.region.id, 0, BLOCK, BLOCK + 1, BLOCKS, 0}),
+        "expected bytes within one region");
+  fails("a block of no region", prepare(nullptr, {1e15, 0, 1, 1, 1, 0}), "nixl.region_released");
+  fails("a block of 4 GiB", prepare(nullptr, {one.region.id, 0, 4294967296.0, 4294967296.0, 1, 0}),
+        "expected blocks below 4 GiB");
+  fails("a run of no block", prepare(nullptr, {one.region.id, 0, 1, 1, 0, 0}), "expected from 1 to 4194304 blocks");
+  fails("runs of too many blocks", prepare(peer, {0, address, 1, 1, 4194304, 0, 0, address, 1, 1, 1, 0}),
+        "expected from 1 to 4194304 blocks");
+  fails("blocks that overlap", prepare(nullptr, {one.region.id, 0, 2, 1, 2, 0}),
+        "expected a stride of at least the bytes of a block");
+  fails("blocks beyond every address", prepare(peer, {0, address, 1, 9007199254740992.0, 4194304, 0}),
+        "expected blocks below 2^53");
+  fails("a block of another kind of memory", prepare(nullptr, {one.region.id, 0, 1, 1, 1, 0}, VRAM),
         "expected regions of one kind of memory");
-  fails("a block beyond the peer's region", prepare(peer, {0, address + BYTES - 1, 2, 0}), "nixl.range");
+  fails("a block beyond the peer's region", prepare(peer, {0, address + BYTES - 1, 2, 2, 1, 0}), "nixl.range");
+  constexpr double HALF = BLOCK / 2;
+  const ObjectRef slices = prepare(nullptr, {one.region.id, HALF, HALF, BLOCK, BLOCKS, 0}).objects.at(0);
+  const ObjectRef dense = prepare(peer, {0, address, HALF, HALF, BLOCKS, 0}).objects.at(0);
+  std::vector<uint8_t> source(BYTES);
+  for (size_t i = 0; i < BYTES; ++i) source[i] = static_cast<uint8_t>(i % BLOCK < BLOCK / 2 ? 255 : i / BLOCK);
+  run(region_write, {.handle = one.region.handle, .payload = source});
+  succeeds("the second half of each block is moved",
+           run(blocks_start, {.handle = slices, .other = dense, .payload = indices(all, all), .a = WRITE}));
+  std::erase(source, uint8_t{255});
+  row("and they lie side by side", run(region_read, {.handle = two.region.handle, .b = BYTES / 2}).bytes == source);
 
   const ObjectRef spare = blocks_of(one).objects.at(0);
   succeeds("a list is released", run(blocks_release, {.handle = spare}));

@@ -31,16 +31,19 @@ void partial_metadata() {
   const Reply some = part({shared});
   succeeds("metadata of the connection only", connection);
   succeeds("metadata of one region", some);
-  fails("a part without the connection is refused", run(agent_connect, {.handle = one.agent, .payload = *some.bytes}),
-        "nixl.metadata");
   const Reply met = run(agent_connect, {.handle = one.agent, .payload = *connection.bytes});
   row("a peer by its connection", number_in(met, "generation"), {1});
   fails("has no regions", one.write(met.objects.at(0), one.to(shared, 0, 4096)), "nixl.range");
   const Reply more = run(agent_connect, {.handle = one.agent, .payload = *some.bytes});
   row("a part adds to it", number_in(more, "generation"), {1});
-  const ObjectRef peer = more.objects.at(0);
-  succeeds("the region in the metadata is reached", one.write(peer, one.to(shared, 0, 4096)));
-  fails("what was not is not", one.write(peer, one.to(hidden, 0, 4096)), "nixl.range");
+  const Side stranger("part-stranger");
+  const Reply alone = run(agent_connect, {.handle = stranger.agent, .payload = *some.bytes});
+  row("a part is enough for an agent that did not know its owner", number_in(alone, "generation"), {1});
+  for (const auto& [side, reply] : {std::pair{&one, &more}, std::pair{&stranger, &alone}}) {
+    const ObjectRef peer = reply->objects.at(0);
+    succeeds("the region in the metadata is reached", side->write(peer, side->to(shared, 0, 4096)));
+    fails("what was not is not", side->write(peer, side->to(hidden, 0, 4096)), "nixl.range");
+  }
 
   fails("a part of another agent's region",
         run(agent_partial_metadata, {.handle = one.agent, .payload = ids_of({shared})}), "nixl.region_released");
@@ -53,7 +56,7 @@ void partial_metadata() {
   fails("whole metadata without a backend", run(agent_metadata, {.handle = bare.agent}), "nixl.no_backend");
   fails("a peer without a backend", run(agent_connect, {.handle = bare.agent, .payload = *connection.bytes}),
         "nixl.no_backend");
-  for (const Side* side : {&one, &two, &bare}) side->close();
+  for (const Side* side : {&one, &two, &stranger, &bare}) side->close();
 }
 
 void metadata_by_sockets() {
@@ -84,14 +87,17 @@ void metadata_by_sockets() {
   const auto accept = [&] {
     return run(agent_fetch, {.handle = server.agent, .args = args_of({{"name", client.name}, {"accept", true}})});
   };
-  succeeds("a part is sent: the connection", send(at(host, port, {{"partial", true}})));
+  const Region later = client.allocate(4096).at(0);
+  const Region apart = client.allocate(4096).at(0);
+  succeeds("a part is sent: a region, with the connection", send(at(host, port, {{"partial", true}}), {apart}));
   const Reply accepted = accept();
   row("and accepted", number_in(accepted, "generation"), {1});
   const ObjectRef sender = accepted.objects.at(0);
-  fails("with no regions", server.write(sender, server.to(client)), "nixl.range");
-  succeeds("a part is sent: a region", send(at(host, port, {{"partial", true}}), {client.region}));
+  row("its region is reached", wait_for([&] { return !server.write(sender, server.to(apart, 0, 4096)).failed; }));
+  fails("without the others", server.write(sender, server.to(client)), "nixl.range");
+  succeeds("a part is sent: the connection", send(at(host, port, {{"partial", true}})));
+  succeeds("a part is sent: another region", send(at(host, port, {{"partial", true}}), {client.region}));
   row("and reached, once it is there", wait_for([&] { return !server.write(sender, server.to(client)).failed; }));
-  const Region later = client.allocate(4096).at(0);
   succeeds("the whole is sent", send(at(host, port, {{"partial", false}})));
   row("and reached too", wait_for([&] { return !server.write(sender, server.to(later, 0, 4096)).failed; }));
   succeeds("it is withdrawn", run(agent_withdraw_metadata, {.handle = client.agent, .args = at(host, port)}));
@@ -184,7 +190,7 @@ void disconnects() {
   fails("a transfer prepared for it", run(transfer_post, {.handle = prepared}), "nixl.peer_disconnected");
   fails("a message", run(agent_notify, {.handle = one.agent, .other = peer}), "nixl.peer_disconnected");
   fails("blocks",
-        run(blocks_prepare, {.handle = one.agent, .other = peer, .payload = payload_of<double>({0, 4096, 1, 0})}),
+        run(blocks_prepare, {.handle = one.agent, .other = peer, .payload = payload_of<double>({0, 4096, 1, 1, 1, 0})}),
         "nixl.peer_disconnected");
   mock({});
   const Reply again = run(agent_connect, {.handle = one.agent, .payload = two.metadata()});

@@ -41,6 +41,8 @@ void blobs(Bytes& bytes) {
   if (metadata.has_value() && mocked::serialize(*metadata) != blob) broken("a blob that is read is written back alike");
   inspect_library_metadata(blob);
   backend->inspect_metadata(blob);
+  join_library_metadata(blob, blob);
+  backend->join_metadata(blob, blob);
   std::string_view sealed(blob);
   if (unseal(sealed) && sealed.size() > blob.size()) broken("a seal only adds");
   const std::string whole = seal(blob);

@@ -1,5 +1,5 @@
 import { loadNixl, NixlAgent } from 'dynamo-node';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { freePort } from '../runtime/cluster.js';
 import { agentOf, type Kind, libraryOf, pairOf, pattern, sameBytes, uniqueName, viewOf } from './library.js';
@@ -15,15 +15,42 @@ export function describeMetadata(kind: Kind): void {
       await expect(bare.connect(new Uint8Array(10))).rejects.toMatchObject({ reason: 'nixl.no_backend' });
     });
 
-    it('with regions contains only those regions', async () => {
-      const [a, b] = [await agentOf(kind), await agentOf(kind)];
-      const [shared, hidden, mine] = [await b.allocate(4096), await b.allocate(4096), await a.allocate(4096)];
-      await a.connect(await b.metadata({ regions: [] }));
-      const peer = await a.connect(await b.metadata({ regions: [shared] }));
-      pattern(viewOf(mine), 1);
-      await a.write(mine, peer.memory(shared.descriptor()));
-      expect(sameBytes(viewOf(shared), viewOf(mine))).toBe(true);
-      await expect(a.write(mine, peer.memory(hidden.descriptor()))).rejects.toMatchObject({ reason: 'nixl.range' });
+    it('with regions contains only those regions, and is enough for a peer that did not know the agent', async () => {
+      const [a, b, c] = [await agentOf(kind), await agentOf(kind), await agentOf(kind)];
+      const [shared, hidden] = [await b.allocate(4096), await b.allocate(4096)];
+      const part = await b.metadata({ regions: [shared] });
+      expect((await c.connect(await b.metadata({ regions: [] }))).generation).toBe(1);
+      for (const [seed, agent] of [a, c].entries()) {
+        const mine = await agent.allocate(4096);
+        const peer = await agent.connect(part);
+        expect([peer.name, peer.generation]).toEqual([b.name, 1]);
+        pattern(viewOf(mine), seed);
+        await agent.write(mine, peer.memory(shared.descriptor()), { notify: 'written' });
+        expect(sameBytes(viewOf(shared), viewOf(mine))).toBe(true);
+        await expect(agent.write(mine, peer.memory(hidden.descriptor()))).rejects.toMatchObject({
+          reason: 'nixl.range',
+        });
+        await agent.connect(await b.metadata({ regions: [hidden] }));
+        await agent.write(mine, peer.memory(hidden.descriptor()));
+        expect(sameBytes(viewOf(hidden), viewOf(mine))).toBe(true);
+      }
+    });
+
+    it('names an agent without a name by a UUID', async () => {
+      const library = libraryOf(kind);
+      const [one, two, named] = [
+        await NixlAgent.create({ library }),
+        await NixlAgent.create({ library, progressDelayUs: 20_000 }),
+        await NixlAgent.create(uniqueName('named'), { library }),
+      ];
+      onTestFinished(async () => void (await Promise.all([one, two, named].map((agent) => agent.close()))));
+      for (const { name } of [one, two]) expect(name).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+      expect(one.name).not.toBe(two.name);
+      const theirs = await two.allocate(4096);
+      const peer = await one.connect(await two.metadata());
+      expect(peer.name).toBe(two.name);
+      await one.write(await one.allocate(4096), peer.memory({ address: theirs.address, bytes: theirs.bytes }));
+      await expect(NixlAgent.create('', { library })).rejects.toThrow(/name: expected a name without control/);
     });
 
     it('must be loaded again for later regions, and keeps the generation', async () => {

@@ -123,6 +123,12 @@ export function describeMisuse(kind: Kind): void {
       expect(() => peer.memory({ ...theirs.descriptor(), agent: 'other' })).toThrow(/descriptor.agent: expected/);
       expect(() => peer.memory({ ...theirs.descriptor(), address: '12' })).toThrow(/expected hexadecimal/);
       expect(() => peer.memory({ ...theirs.descriptor(), address: '0xffffffffffffffff' })).toThrow(RangeError);
+      expect(() => peer.memory({ address: -1n, bytes: 1 })).toThrow(
+        'peer.memory descriptor.address: expected memory below 2^53, got 1 bytes at -1',
+      );
+      expect(() => peer.memory({ address: 2n ** 53n, bytes: 1 })).toThrow(RangeError);
+      expect(() => peer.memory({ address: 1n } as never)).toThrow(/descriptor.bytes: expected/);
+      expect(() => peer.memory({ address: 1n, bytes: 1, size: 1 } as never)).toThrow(/descriptor.size: unknown option/);
       expect(() => a.write(mine, remote, { backend: 7 } as never)).toThrow(/options.backend: expected a string/);
       expect(() => a.write(mine, remote, { timeout: 7 } as never)).toThrow(/unknown option/);
       expect(() => a.write(mine, remote, { timeoutMs: 0 })).toThrow(RangeError);

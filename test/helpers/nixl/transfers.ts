@@ -235,6 +235,56 @@ export function describeTransfers(kind: Kind): void {
       ).toBe(true);
     });
 
+    it('can lie apart: each is moved without the bytes between them', async () => {
+      const [blocks, heads, headBytes] = [8, 4, 512];
+      const [stride, bytes] = [heads * headBytes, 2 * blocks * heads * headBytes];
+      const { a, mine, theirs, remote } = await pairOf(kind, bytes);
+      pattern(viewOf(theirs), 3);
+      const halves = [remote.slice(0, bytes / 2), remote.slice(bytes / 2)];
+      for (let head = 0; head < heads; head++) {
+        viewOf(mine).fill(0);
+        await using dense = await a.blocks(mine.slice(0, 2 * blocks * headBytes), headBytes);
+        await using apart = await a.blocks(halves, { blockBytes: headBytes, stride, offset: head * headBytes });
+        expect([dense.length, apart.length]).toEqual([2 * blocks, 2 * blocks]);
+        const all = Int32Array.from({ length: 2 * blocks }, (_, index) => index);
+        expect(await a.transferBlocks('READ', dense, all, apart, all)).toMatchObject({ bytes: 2 * blocks * headBytes });
+        for (const block of all) {
+          const from = block * stride + head * headBytes;
+          const expected = viewOf(theirs).subarray(from, from + headBytes);
+          expect(sameBytes(viewOf(mine).subarray(block * headBytes, (block + 1) * headBytes), expected)).toBe(true);
+        }
+      }
+      const last = await a.blocks(mine.slice(0, 3 * stride + headBytes), { blockBytes: headBytes, stride });
+      expect(last.length).toBe(4);
+      const tail = await a.blocks(mine.slice(0, 1000), { offset: 200 });
+      expect(tail.length).toBe(1);
+    });
+
+    it('rejects a cut that has no whole block, overlaps or is not a number, with its field', async () => {
+      const { a, mine } = await pairOf(kind, 4096);
+      const refused = (options: object): Promise<unknown> => a.blocks(mine, options).then(() => 'it took it', String);
+      expect(
+        await Promise.all([
+          refused({ blockBytes: 512, stride: 500 }),
+          refused({ stride: 512 }),
+          refused({ blockBytes: 512, offset: 4000 }),
+          refused({ blockBytes: 512, offset: 100 }),
+          refused({ offset: 4096 }),
+          refused({ blockBytes: 0 }),
+          refused({ blockBytes: 512, strideBytes: 512 }),
+        ]),
+      ).toEqual([
+        'RangeError: agent.blocks options.stride: expected an integer from 512 to 9007199254740991, got 500',
+        'TypeError: agent.blocks options.blockBytes: expected the bytes of each block with a stride, got undefined',
+        'RangeError: agent.blocks memory[0]: expected at least 4512 bytes, for one block, got 4096',
+        'RangeError: agent.blocks memory[0]: expected a multiple of 512 bytes after 100, got 3996',
+        'RangeError: agent.blocks memory[0]: expected at least 4097 bytes, for one block, got 4096',
+        'RangeError: agent.blocks options.blockBytes: expected an integer from 1 to 4294967295, got 0',
+        'TypeError: agent.blocks options.strideBytes: unknown option; known are blockBytes, stride, offset, signal, ' +
+          'timeoutMs',
+      ]);
+    });
+
     it('are checked before the library sees them', async () => {
       const { a, mine, remote } = await pairOf(kind, 64 * 1024);
       const [local, other] = [await a.blocks(mine, 4096), await a.blocks(remote.slice(0, 32 * 1024), 4096)];
@@ -259,13 +309,7 @@ export function describeTransfers(kind: Kind): void {
         /expected the same size on both sides, got 4096 and 8192/,
       );
       await expect(
-        a.blocks(
-          [
-            remote,
-            remote.peer.memory({ agent: remote.peer.name, address: '0x1000', bytes: 4096, memory: 'DRAM', device: 0 }),
-          ],
-          4096,
-        ),
+        a.blocks([remote, remote.peer.memory({ address: 0x1000n, bytes: 4096 })], 4096),
       ).rejects.toMatchObject({
         reason: 'nixl.range',
       });

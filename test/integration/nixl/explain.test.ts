@@ -184,6 +184,14 @@ describe('nixlExplain on UCX', () => {
     expect((region.view as Uint8Array).every((byte) => byte === 0x5a)).toBe(true);
   });
 
+  it('needs no more than the metadata of the region, and reaches no other one with it', async () => {
+    const agent = await agentOf('ucx', 'part');
+    const [region, other] = [await agent.allocate(BYTES), await agent.allocate(BYTES)];
+    const peer = await agent.metadata({ regions: [region] });
+    expect((await nixlExplain({ peer, remote: region.descriptor() })).measured?.bytesPerSecond).toBeGreaterThan(1e6);
+    expect((await failure(nixlExplain({ peer, remote: other.descriptor() }))).message).toContain('metadata');
+  });
+
   it('returns the backend of files', async () => {
     const { peer, remote } = await target();
     expect(await nixlExplain({ peer, remote: { ...remote, memory: 'FILE' } })).toMatchObject({

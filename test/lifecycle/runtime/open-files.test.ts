@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 
 import type { DynamoError } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -25,7 +26,10 @@ async function start() {
   const runtime = await testRuntime({ discovery: { kind: 'file', dir: folder } });
   const client = await runtime.endpoint<{ waitMs: number }, number>(PATH).client();
   await client.waitForInstances();
-  return { worker, client, ready };
+  const items = await runtime.endpoint<number, number>('files.worker.items').client();
+  await items.waitForInstances();
+  const echo = () => items.bidirectional(Readable.from([1, 2])).collect();
+  return { worker, client, echo, ready };
 }
 
 describe(`a worker that may open ${LIMIT} files`, () => {
@@ -63,6 +67,34 @@ describe(`a worker that may open ${LIMIT} files`, () => {
       expect({ code, retryable }).toEqual({ code: 'DYN_CAPACITY_EXHAUSTED', retryable: true });
     left.abort();
     await Promise.all(calls);
+  });
+
+  it('refuses calls retryably while its program uses every file descriptor, and answers after that', async () => {
+    const { worker, client, echo } = await start();
+    expect([await client.unary({ waitMs: 1 }), await echo()]).toEqual([1, [1, 2]]);
+    worker.send({ do: 'fill' });
+    await worker.event('fill');
+    const ends = await within(
+      60_000,
+      'the refusals',
+      Promise.all(
+        Array.from({ length: 40 }, async (_, index) => {
+          try {
+            await (index % 4 === 0 ? echo() : client.unary({ waitMs: 1 }));
+            return { code: 'answered', retryable: true };
+          } catch (error) {
+            const { code, retryable } = error as DynamoError;
+            return { code, retryable };
+          }
+        }),
+      ),
+      () => 'a caller waits for ever',
+    );
+    expect(ends.filter(({ retryable }) => !retryable)).toEqual([]);
+    expect(ends).toContainEqual({ code: 'DYN_CAPACITY_EXHAUSTED', retryable: true });
+    worker.send({ do: 'close', count: LIMIT });
+    await worker.event('close');
+    expect(await waitFor('an answer', () => client.unary({ waitMs: 2 }).catch(() => undefined))).toBe(2);
   });
 
   it('says that it is not ready while few file descriptors are left', async () => {

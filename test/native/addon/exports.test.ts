@@ -16,7 +16,7 @@ const CASES: Record<string, Case> = {
   ],
   KvIndexer: [(wrong) => new library.KvIndexer(wrong)],
   'LineageHashes.from': [(wrong) => library.LineageHashes.from(wrong)],
-  'NixlAgent.create': [(wrong) => library.NixlAgent.create(wrong)],
+  'NixlAgent.create': [(wrong) => library.NixlAgent.create(wrong), isObject],
   'PagedSequence.create': [(wrong) => library.PagedSequence.create(wrong, [1])],
   'RemoteBlocks.connect': [(wrong) => library.RemoteBlocks.connect(wrong, wrong, wrong, wrong)],
   'SelectionService.create': [(wrong) => library.SelectionService.create(wrong), isObject],
@@ -25,6 +25,7 @@ const CASES: Record<string, Case> = {
   blockBytes: [(wrong) => library.blockBytes(wrong, 4)],
   computeBlockHashes: [(wrong) => library.computeBlockHashes(wrong, 4)],
   computeSequenceHashes: [(wrong) => library.computeSequenceHashes(wrong)],
+  decidePrefillPlace: [(wrong) => library.decidePrefillPlace({}, { promptTokens: wrong, cachedTokens: 0 })],
   encodeEmbedding: [
     (wrong) => library.encodeEmbedding(wrong),
     (value) =>

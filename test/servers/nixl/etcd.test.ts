@@ -54,8 +54,6 @@ describe('metadata exchange between agents', () => {
     onTestFinished(async () => void (await b.close()));
     const [shared, hidden, theirs] = [await a.allocate(4096), await a.allocate(4096), await b.allocate(4096)];
     const to = { host: '127.0.0.1', port: portB };
-    // Partial metadata does not contain the connection.
-    await a.sendMetadata(to, { regions: [] });
     await a.sendMetadata(to, { regions: [shared] });
     const peer = await b.accept(a.name, { timeoutMs: 20_000 });
     pattern(viewOf(theirs), 4);
@@ -96,7 +94,7 @@ describe('metadata exchange between agents', () => {
     const missing = nixlMissing() ?? serversMissing('etcd');
     if (missing !== undefined) context.skip(missing);
     const etcd = await Server.etcd();
-    onTestFinished(() => etcd.remove());
+    onTestFinished(() => etcd.close());
     process.env['NIXL_ETCD_ENDPOINTS'] = etcd.url;
     onTestFinished(() => void delete process.env['NIXL_ETCD_ENDPOINTS']);
     const [a, b] = [await listening('a'), await listening('b')];

@@ -9,6 +9,7 @@ mod kv_router;
 pub mod policy;
 mod publisher;
 mod replay;
+mod replay_scaling;
 mod select;
 mod selection;
 mod tree;

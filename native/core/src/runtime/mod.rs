@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod metrics;
 mod serve;
+mod spare_files;
 
 pub use client::Client;
 pub use create::Runtime;

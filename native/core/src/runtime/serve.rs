@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::caller_check::{CallerChecked, SILENCE};
 use super::discovery::InstanceInfo;
+use super::spare_files::{Persistent, request_was_read};
 use super::{EndpointRef, Runtime};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, op};
 use crate::framed::Framed;
@@ -157,6 +158,7 @@ fn refusal(context: Arc<dyn AsyncEngineContext>, failure: &Failure) -> ManyOut<O
 #[async_trait]
 impl AsyncEngine<SingleIn<Incoming>, ManyOut<Outgoing>, Error> for Handler {
     async fn generate(&self, request: SingleIn<Incoming>) -> Result<ManyOut<Outgoing>, Error> {
+        request_was_read();
         let (incoming, context) = request.transfer(());
         match incoming.0 {
             Ok(payload) => self.answer(&context, Request::new("request", payload.0), self.silence),
@@ -168,6 +170,7 @@ impl AsyncEngine<SingleIn<Incoming>, ManyOut<Outgoing>, Error> for Handler {
 #[async_trait]
 impl AsyncEngine<ManyIn<Incoming>, ManyOut<Outgoing>, Error> for Handler {
     async fn generate(&self, request: ManyIn<Incoming>) -> Result<ManyOut<Outgoing>, Error> {
+        request_was_read();
         let (input, context) = request.transfer(());
         let input = input.take().ok_or_else(|| Error::msg("the request stream was taken already"))?;
         // If the caller left before it finished the request, the end of the stream is a failure. A kill may first
@@ -181,6 +184,30 @@ impl AsyncEngine<ManyIn<Incoming>, ManyOut<Outgoing>, Error> for Handler {
         let input = PullStream::new(Box::pin(input.map(|item| Ok(Item::Data(item.0?.0))).chain(cut)));
         let request = Request { input: Some(input), ..Request::new("request", Bytes::new()) };
         self.answer(&context, request, self.silence)
+    }
+}
+
+/// Refuses every request, because its process has no free file descriptor.
+struct FullOfFiles;
+
+impl FullOfFiles {
+    fn answer(context: Arc<dyn AsyncEngineContext>) -> ManyOut<Outgoing> {
+        let message = "the worker has no free file descriptor for the request: its limit of open files is reached";
+        refusal(context, &Failure::new("CapacityExhausted", "capacity.worker_overloaded", message))
+    }
+}
+
+#[async_trait]
+impl AsyncEngine<SingleIn<Incoming>, ManyOut<Outgoing>, Error> for FullOfFiles {
+    async fn generate(&self, request: SingleIn<Incoming>) -> Result<ManyOut<Outgoing>, Error> {
+        Ok(Self::answer(request.context()))
+    }
+}
+
+#[async_trait]
+impl AsyncEngine<ManyIn<Incoming>, ManyOut<Outgoing>, Error> for FullOfFiles {
+    async fn generate(&self, request: ManyIn<Incoming>) -> Result<ManyOut<Outgoing>, Error> {
+        Ok(Self::answer(request.context()))
     }
 }
 
@@ -298,14 +325,20 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
     // QUIC finds a caller that has left by itself.
     let silence = (this.runtime.drt.response_plane() == ResponsePlaneMode::Tcp).then_some(SILENCE);
     let engine = Arc::new(Handler { inbox: inbox.clone(), silence });
-    let handler: Arc<dyn PushWorkHandler> = if args.bidirectional {
-        Ingress::<ManyIn<Incoming>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(engine.clone(), RawPayload)?
+    let [handler, refusal]: [Arc<dyn PushWorkHandler>; 2] = if args.bidirectional {
+        type Calls = Ingress<ManyIn<Incoming>, ManyOut<Outgoing>, RawPayload>;
+        [
+            Calls::for_engine_with_adapter(engine.clone(), RawPayload)?,
+            Calls::for_engine_with_adapter(Arc::new(FullOfFiles), RawPayload)?,
+        ]
     } else {
-        Ingress::<SingleIn<Incoming>, ManyOut<Outgoing>, RawPayload>::for_engine_with_adapter(
-            engine.clone(),
-            RawPayload,
-        )?
+        type Calls = Ingress<SingleIn<Incoming>, ManyOut<Outgoing>, RawPayload>;
+        [
+            Calls::for_engine_with_adapter(engine.clone(), RawPayload)?,
+            Calls::for_engine_with_adapter(Arc::new(FullOfFiles), RawPayload)?,
+        ]
     };
+    let handler = Persistent::new(handler, refusal).await;
     crate::sockets::start_request_plane(&this.runtime.drt).await?;
     let mut builder =
         this.endpoint.endpoint_builder().handler(handler).graceful_shutdown(args.graceful_shutdown.unwrap_or(true));

@@ -89,6 +89,8 @@ await end('blocks of one byte', async () => {
   await agent.blocks(claimed, 1);
 });
 await end('blocks of 4 GiB', () => agent.blocks(region, 2 ** 32 - 1));
+await end('blocks stride', () => agent.blocks(region, { blockBytes: 1, stride: MAX }));
+await end('blocks offset', () => agent.blocks(region, { blockBytes: 1, offset: MAX }));
 await end('as many blocks as a list may have', async () => {
   const all = await agent.allocate(2 ** 22);
   const list = await agent.blocks(all, 1);

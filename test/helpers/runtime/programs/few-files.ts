@@ -1,6 +1,7 @@
 /**
- * few-files.ts FOLDER PATH: a worker whose handler waits as long as a request says. The commands `open` and `close`
- * open that many files, or close them.
+ * few-files.ts FOLDER PATH: a worker whose handler waits as long as a request says. Its endpoint `items` returns each
+ * item of a request. The commands `open` and `close` open that many files, or close them. `fill` opens files until no
+ * descriptor is left.
  */
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
@@ -20,12 +21,24 @@ await runtime.endpoint<{ waitMs: number }, number>(path).serve(async ({ waitMs }
   await after(waitMs);
   return waitMs;
 });
+await runtime.endpoint<number, number>('files.worker.items').serveBidirectional(async function* (items) {
+  for await (const item of items) yield item;
+});
 const used = readdirSync('/proc/self/fd').length;
 emit('ready', { systemAddress: runtime.systemAddress, limit: openFileLimit(), used });
 
 const opened: number[] = [];
-for await (const command of commands<{ do: 'open' | 'close'; count: number }>()) {
-  if (command.do === 'open')
+function fill(): void {
+  try {
+    for (;;) opened.push(openSync('/dev/null', 'r'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EMFILE') throw error;
+  }
+}
+
+for await (const command of commands<{ do: 'open' | 'close' | 'fill'; count: number }>()) {
+  if (command.do === 'fill') fill();
+  else if (command.do === 'open')
     for (let index = 0; index < command.count; index++) opened.push(openSync('/dev/null', 'r'));
   else for (const file of opened.splice(0, command.count)) closeSync(file);
   emit(command.do);
