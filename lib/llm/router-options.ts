@@ -1,6 +1,7 @@
 import { badArgument } from '../errors.js';
 import { custom, integer, nested, number, type Option, type OptionTable, oneOf, optionTable } from '../options.js';
-import { KV_ROUTER_CONFIG, type KvRouterConfig, sessionSecondsRow } from '../router/config.js';
+import { kvRouterConfigRow } from '../router/conditional-disaggregation.js';
+import { type KvRouterConfig, sessionSecondsRow } from '../router/config.js';
 import { policyRow, type RoutingPolicy } from '../router/policy.js';
 
 /** The ways to choose a worker. Source: `dynamo-runtime` `push_router.rs`. */
@@ -61,7 +62,7 @@ const BUSY_THRESHOLDS = optionTable<BusyThresholds>({
 /** @internal */
 export const ROUTER_OPTIONS: OptionTable<RouterOptions> = optionTable<RouterOptions>({
   mode: oneOf(...ROUTER_MODES).about('How a worker is chosen.'),
-  kv: nested(KV_ROUTER_CONFIG).about('Configuration of mode kv.'),
+  kv: kvRouterConfigRow.about('Configuration of mode kv.'),
   busy: nested(BUSY_THRESHOLDS).about('When a worker counts as busy.'),
   sessionAffinitySeconds: sessionSecondsRow,
   sessionAffinityMode: oneOf('hard', 'soft').about('What happens if the worker of a session takes no requests.'),

@@ -5,6 +5,7 @@ import {
   custom,
   integer,
   nullable,
+  number,
   type Option,
   type OptionTable,
   oneOf,
@@ -99,20 +100,41 @@ export interface KvRouterConfig {
    * @default null
    */
   readonly router_predicted_ttl_secs?: number | null;
-  /** Let a decode worker prefill if that is cheaper. @default false */
+  /**
+   * Decide for each request whether a prefill worker or the decode worker prefills it. Source: `dynamo-kv-router`
+   * `conditional_disagg.rs`.
+   * @default false
+   */
   readonly conditional_disagg_enabled?: boolean;
   /**
-   * Decides when a decode worker prefills: by the prompt, by the load of the prefill worker, or by either.
+   * When the decode worker prefills: by the tokens to prefill, by the load of the prefill worker, or by either.
    * @default 'isl_bounding'
    */
   readonly conditional_disagg_policy?: 'isl_bounding' | 'prefill_load' | 'isl_or_load';
-  /** Tokens to prefill below which `isl_bounding` prefills on the decode worker. @default 2048 */
+  /**
+   * The decode worker prefills fewer tokens than this: those of the prompt that it has not cached. It must also be
+   * below the share. For `isl_bounding` and `isl_or_load`.
+   * @default 2048
+   */
   readonly conditional_disagg_eff_isl_threshold?: number;
-  /** The same threshold as a share of the prompt. @default 0.7 */
+  /**
+   * The decode worker prefills a smaller share of the prompt than this, 0 to 1. A prompt of which nothing is cached has
+   * the share 1, so it never is smaller.
+   * @default 0.7
+   */
   readonly conditional_disagg_eff_isl_ratio_threshold?: number;
-  /** Share of its batch from which a prefill worker is busy. Null takes `router_queue_threshold`. @default null */
+  /**
+   * A prefill worker is busy if more tokens wait there than this share of its `maxNumBatchedTokens`. A worker that does
+   * not advertise `maxNumBatchedTokens` counts 10,000,000. Null takes `router_queue_threshold`; `prefill_load` and
+   * `isl_or_load` need one of them.
+   * @default null
+   */
   readonly conditional_disagg_prefill_busy_threshold?: number | null;
-  /** Share of its blocks from which a decode worker is busy. Null disables the check. @default null */
+  /**
+   * A decode worker does not prefill if the request would fill more than this share of its `totalKvBlocks`, or if it
+   * does not advertise them. Null disables the check.
+   * @default null
+   */
   readonly conditional_disagg_decode_busy_threshold?: number | null;
 }
 
@@ -219,21 +241,21 @@ export const KV_ROUTER_CONFIG: OptionTable<KvRouterConfig> = optionTable<KvRoute
   router_predicted_ttl_secs: nullable(finite).about(
     'With events: also assume for this time, in seconds, that routed blocks are cached. Null disables it.',
   ),
-  conditional_disagg_enabled: boolean.about('Let a decode worker prefill if that is cheaper.'),
+  conditional_disagg_enabled: boolean.about('Decide for each request whether the decode worker prefills it.'),
   conditional_disagg_policy: oneOf('isl_bounding', 'prefill_load', 'isl_or_load').about(
-    'Decides when a decode worker prefills: by the prompt, by the load of the prefill worker, or by either.',
+    'When it does: by the tokens to prefill, by the load of the prefill worker, or by either.',
   ),
   conditional_disagg_eff_isl_threshold: integer(0).about(
-    'Tokens to prefill below which `isl_bounding` prefills on the decode worker.',
+    'The decode worker prefills fewer tokens than this, without the cached ones.',
   ),
-  conditional_disagg_eff_isl_ratio_threshold: finite.about(
-    'Share of the prompt to prefill below which `isl_bounding` prefills on the decode worker.',
+  conditional_disagg_eff_isl_ratio_threshold: number(0, 1).about(
+    'The decode worker prefills a smaller share of the prompt than this.',
   ),
-  conditional_disagg_prefill_busy_threshold: nullable(finite).about(
-    'Share of its batch from which a prefill worker is busy. Null takes `router_queue_threshold`.',
+  conditional_disagg_prefill_busy_threshold: nullable(number(0)).about(
+    'Share of its batch above which a prefill worker is busy. Null takes `router_queue_threshold`.',
   ),
-  conditional_disagg_decode_busy_threshold: nullable(finite).about(
-    'Share of its blocks from which a decode worker is busy. Null disables the check.',
+  conditional_disagg_decode_busy_threshold: nullable(number(0)).about(
+    'Share of its blocks above which a decode worker does not prefill. Null disables the check.',
   ),
 });
 

@@ -1,6 +1,10 @@
 import { unpack } from '../addon/codec.js';
-import { checkArray, checkObject } from '../check.js';
+import { checkArray, checkFunction, checkObject } from '../check.js';
+import { custom, integer, type OptionTable, optionTable } from '../options.js';
+import { decidePrefillPlace, type PrefillPlaceDecision } from './conditional-disaggregation.js';
+import { KV_ROUTER_DEFAULTS, type KvRouterConfig } from './config.js';
 import type { RoutingRequest } from './routing-request.js';
+import type { WorkerType } from './worker-type.js';
 
 /** One rank of a worker, its load, and the terms of its cost. */
 export interface RoutingCandidate {
@@ -57,9 +61,42 @@ export interface RoutingExplanation {
   readonly winner: { readonly workerId: bigint; readonly dpRank: number };
   /** Why the winner was chosen, in words. */
   readonly reason: string;
+  /** Who prefills. Only from a router of decode workers whose `conditional_disagg_enabled` is true. */
+  readonly prefill?: PrefillPlaceDecision;
 }
 
-type NativeExplanation = Omit<RoutingExplanation, 'candidates' | 'winner' | 'reason'> & {
+/** A router that explains its choices: a `KvRouter` or a `SelectionService`. */
+export interface ExplainingRouter {
+  /** Returns each worker's terms of cost for a request, and why one wins. */
+  explain(request: RoutingRequest): Promise<RoutingExplanation>;
+}
+
+/**
+ * What a router of decode workers does not know itself. It matters only with `conditional_disagg_enabled`, for the
+ * field `prefill` of the explanation.
+ */
+export interface ExplainOptions {
+  /** The router of the prefill workers. @default their load is unknown */
+  readonly prefillRouter?: ExplainingRouter;
+  /** `maxNumBatchedTokens` of a prefill worker. @default 10000000, as for a worker that does not advertise it */
+  readonly prefillBatchTokens?: number;
+  /** `totalKvBlocks` of a decode worker. @default unknown */
+  readonly totalKvBlocks?: number;
+}
+
+/** Dynamo's capacity of a worker that does not advertise one. Source: `dynamo-kv-router` `scheduling/queue.rs`. */
+const DEFAULT_BATCH_TOKENS = 10_000_000;
+
+export const EXPLAIN_OPTIONS: OptionTable<ExplainOptions> = optionTable<ExplainOptions>({
+  prefillRouter: custom<ExplainingRouter>('a router', (path, router) => {
+    checkObject(path, router);
+    checkFunction(`${path}.explain`, router['explain']);
+  }).about('The router of the prefill workers.'),
+  prefillBatchTokens: integer(0).about('`maxNumBatchedTokens` of a prefill worker.'),
+  totalKvBlocks: integer(0).about('`totalKvBlocks` of a decode worker.'),
+});
+
+type NativeExplanation = Omit<RoutingExplanation, 'candidates' | 'winner' | 'reason' | 'prefill'> & {
   readonly candidates: readonly (Omit<RoutingCandidate, 'workerId'> & { readonly workerId: number | bigint })[];
   readonly workerId: number | bigint;
   readonly dpRank: number;
@@ -77,6 +114,56 @@ export function explanationFrom(bytes: Uint8Array, request: RoutingRequest, trai
   const candidates = rows.map((row) => ({ ...row, workerId: BigInt(row.workerId) }));
   const winner = { workerId: BigInt(workerId), dpRank };
   return { ...prompt, candidates, winner, reason: reasonFor(winner, candidates, request, traits) };
+}
+
+/** Adds who prefills to the explanation of a router of decode workers with conditional disaggregation. */
+export async function withPrefillPlace(
+  explanation: RoutingExplanation,
+  request: RoutingRequest,
+  router: { readonly config?: KvRouterConfig; readonly workerType?: WorkerType },
+  options: ExplainOptions,
+): Promise<RoutingExplanation> {
+  const { config = {}, workerType } = router;
+  if (workerType !== 'decode' || config.conditional_disagg_enabled !== true) return explanation;
+  const inputs = {
+    promptTokens: explanation.promptTokens,
+    cachedTokens: cachedTokensOf(explanation, config),
+    ...(await prefillLoad(request, config, options)),
+    ...decodeLoad(explanation, config, options),
+  };
+  return { ...explanation, prefill: decidePrefillPlace(config, inputs) };
+}
+
+function winnerOf({ candidates, winner }: RoutingExplanation): RoutingCandidate | undefined {
+  return candidates.find((candidate) => isWinner(candidate, winner));
+}
+
+function cachedTokensOf(explanation: RoutingExplanation, config: KvRouterConfig): number {
+  const { deviceBlocks = 0, hostBlocks = 0, diskBlocks = 0 } = winnerOf(explanation) ?? {};
+  const { host_cache_hit_weight, disk_cache_hit_weight } = { ...KV_ROUTER_DEFAULTS, ...config };
+  const blocks = deviceBlocks + host_cache_hit_weight * hostBlocks + disk_cache_hit_weight * diskBlocks;
+  return Math.round(blocks * explanation.blockSize);
+}
+
+async function prefillLoad(
+  request: RoutingRequest,
+  { conditional_disagg_prefill_busy_threshold, router_queue_threshold }: KvRouterConfig,
+  { prefillRouter, prefillBatchTokens = DEFAULT_BATCH_TOKENS }: ExplainOptions,
+): Promise<{ isPrefillBusy?: boolean }> {
+  const threshold = conditional_disagg_prefill_busy_threshold ?? router_queue_threshold ?? null;
+  if (threshold === null || prefillRouter === undefined) return {};
+  const chosen = winnerOf(await prefillRouter.explain(request));
+  return chosen === undefined ? {} : { isPrefillBusy: chosen.activePrefillTokens > threshold * prefillBatchTokens };
+}
+
+function decodeLoad(
+  explanation: RoutingExplanation,
+  { conditional_disagg_decode_busy_threshold: threshold = null }: KvRouterConfig,
+  { totalKvBlocks }: ExplainOptions,
+): { isDecodeBusy?: boolean } {
+  const chosen = winnerOf(explanation);
+  if (threshold === null || totalKvBlocks === undefined || chosen === undefined) return {};
+  return { isDecodeBusy: chosen.decodeBlocks > threshold * totalKvBlocks };
 }
 
 /** Costs and terms that differ by less are equal. */
@@ -148,11 +235,14 @@ const COLUMNS: readonly Column[] = [
   ['cost', ({ excluded, cost }) => excluded ?? formatNumber(cost)],
 ];
 
-/** An explanation as a table with one line for each candidate. An arrow marks the winner. */
+/**
+ * An explanation as a table with one line for each candidate. An arrow marks the winner. A last line says who prefills,
+ * if the explanation does.
+ */
 export function formatExplanation(explanation: RoutingExplanation): string {
   checkObject('formatExplanation explanation', explanation);
   checkArray('formatExplanation explanation.candidates', explanation.candidates, 'candidates');
-  const { candidates, winner, reason, promptTokens, promptBlocks, blockSize } = explanation;
+  const { candidates, winner, reason, promptTokens, promptBlocks, blockSize, prefill } = explanation;
   const columns: readonly Column[] = [['', (candidate) => (isWinner(candidate, winner) ? '→' : ' ')], ...COLUMNS];
   const rows = [
     columns.map(([title]) => title),
@@ -169,5 +259,6 @@ export function formatExplanation(explanation: RoutingExplanation): string {
     `prompt of ${promptTokens} tokens, ${promptBlocks} whole blocks of ${blockSize}`,
     ...lines,
     `worker ${winner.workerId}: ${reason}`,
+    ...(prefill === undefined ? [] : [`prefill is ${prefill.place}: ${prefill.reason}`]),
   ].join('\n');
 }

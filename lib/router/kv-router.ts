@@ -8,7 +8,13 @@ import { boolean, type OptionTable, optionTable, text } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { blockSizeCheck } from '../runtime/model-cards.js';
 import { decodeEvents, type RouterEvent } from './events.js';
-import { explanationFrom, type RoutingExplanation } from './explanation.js';
+import {
+  EXPLAIN_OPTIONS,
+  type ExplainOptions,
+  explanationFrom,
+  type RoutingExplanation,
+  withPrefillPlace,
+} from './explanation.js';
 import { blockSizeRow } from './option-rows.js';
 import { type PolicyCounts, type PolicyHost, policyArgs } from './policy.js';
 import {
@@ -58,7 +64,7 @@ const KV_ROUTER_OPTIONS: OptionTable<KvRouterOptions> = optionTable<KvRouterOpti
  */
 export class KvRouter extends Closeable<'kvRouter'> {
   readonly #policyHost: PolicyHost | undefined;
-  readonly #temperature: number;
+  readonly #options: KvRouterOptions;
   readonly #endWatch: () => void;
   readonly blockSize: number;
 
@@ -70,7 +76,7 @@ export class KvRouter extends Closeable<'kvRouter'> {
   ) {
     super('the KV router', handle);
     this.#policyHost = policyHost;
-    this.#temperature = options.config?.router_temperature ?? 0;
+    this.#options = options;
     this.blockSize = options.blockSize;
     this.#endWatch = endpoint.watchCards(blockSizeCheck(`the KV router of ${endpoint.path}`, options.blockSize));
   }
@@ -128,12 +134,18 @@ export class KvRouter extends Closeable<'kvRouter'> {
     await invoke(native.kvRouterMark, operation, parts);
   }
 
-  /** Returns each worker's terms of cost for a request, and why one wins. Reserves nothing. */
-  async explain(request: RoutingRequest): Promise<RoutingExplanation> {
+  /**
+   * Returns each worker's terms of cost for a request, and why one wins; for decode workers with conditional
+   * disaggregation also who prefills. Reserves nothing.
+   */
+  async explain(request: RoutingRequest, options: ExplainOptions = {}): Promise<RoutingExplanation> {
     const operation = 'kvRouter.explain';
+    EXPLAIN_OPTIONS.check(`${operation} options`, options);
     const bytes = await invoke(native.kvRouterExplain, operation, this.#parts(operation, request));
+    const temperature = this.#options.config?.router_temperature ?? 0;
     const hasPolicy = this.#policyHost !== undefined;
-    return explanationFrom(bytes, request, { temperature: this.#temperature, hasPolicy, hasSessionAffinity: false });
+    const explanation = explanationFrom(bytes, request, { temperature, hasPolicy, hasSessionAffinity: false });
+    return withPrefillPlace(explanation, request, this.#options, options);
   }
 
   /** Returns how many blocks of a prompt's beginning each worker has. */

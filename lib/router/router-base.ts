@@ -1,7 +1,8 @@
 import { unpack } from '../addon/codec.js';
 import type { Handle } from '../addon/native.js';
-import { nested, type OptionRows, oneOf } from '../options.js';
-import { KV_ROUTER_CONFIG, type KvRouterConfig } from './config.js';
+import { type OptionRows, oneOf } from '../options.js';
+import { kvRouterConfigRow } from './conditional-disaggregation.js';
+import type { KvRouterConfig } from './config.js';
 import { PolicyHost, policyRow, type RoutingPolicy } from './policy.js';
 import { WORKER_TYPES, type WorkerType } from './worker-type.js';
 
@@ -36,7 +37,7 @@ export interface RouterBaseOptions {
 }
 
 export const ROUTER_BASE_ROWS: OptionRows<RouterBaseOptions> = {
-  config: nested(KV_ROUTER_CONFIG).about('Weights and load tracking.'),
+  config: kvRouterConfigRow.about('Weights and load tracking.'),
   workerType: oneOf(...WORKER_TYPES).about('The pool to which it routes.'),
   policy: policyRow.about('Computes costs that replace those of the default policy.'),
 };

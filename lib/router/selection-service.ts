@@ -6,7 +6,13 @@ import { checkInstanceId, checkString } from '../check.js';
 import { badArgument } from '../errors.js';
 import { asBytes } from '../words.js';
 import { encodeEvents, type RouterEvent } from './events.js';
-import { explanationFrom, type RoutingExplanation } from './explanation.js';
+import {
+  EXPLAIN_OPTIONS,
+  type ExplainOptions,
+  explanationFrom,
+  type RoutingExplanation,
+  withPrefillPlace,
+} from './explanation.js';
 import { type PolicyCounts, type PolicyHost, policyArgs } from './policy.js';
 import { createdParts, loadsFrom, overlapFrom, type PotentialLoad, type WorkerOverlap } from './router-base.js';
 import { type RoutingDecision, requestParts } from './routing-request.js';
@@ -47,8 +53,7 @@ const NAME = 'selectionService';
  */
 export class SelectionService extends Closeable<'selection'> {
   readonly #policyHost: PolicyHost | undefined;
-  readonly #temperature: number;
-  readonly #hasSessionAffinity: boolean;
+  readonly #options: SelectionServiceOptions;
 
   private constructor(
     handle: Handle<'selection'>,
@@ -57,8 +62,7 @@ export class SelectionService extends Closeable<'selection'> {
   ) {
     super('the selection service', handle);
     this.#policyHost = policyHost;
-    this.#temperature = options.config?.router_temperature ?? 0;
-    this.#hasSessionAffinity = options.sessionAffinitySeconds !== undefined;
+    this.#options = options;
   }
 
   /** Creates a service in this process. */
@@ -156,15 +160,20 @@ export class SelectionService extends Closeable<'selection'> {
     await this.#query(`${NAME}.free`, { verb: 'free', selectionId: id });
   }
 
-  /** Returns each worker's terms of cost for a request, and why one wins. Reserves nothing. */
-  async explain(request: SelectionRequest): Promise<RoutingExplanation> {
+  /**
+   * Returns each worker's terms of cost for a request, and why one wins; for decode workers with conditional
+   * disaggregation also who prefills. Reserves nothing.
+   */
+  async explain(request: SelectionRequest, options: ExplainOptions = {}): Promise<RoutingExplanation> {
     const operation = `${NAME}.explain`;
+    EXPLAIN_OPTIONS.check(`${operation} options`, options);
     const bytes = await invoke(native.selectionExplain, operation, this.#parts(operation, request));
-    return explanationFrom(bytes, request, {
-      temperature: this.#temperature,
+    const explanation = explanationFrom(bytes, request, {
+      temperature: this.#options.config?.router_temperature ?? 0,
       hasPolicy: this.#policyHost !== undefined,
-      hasSessionAffinity: this.#hasSessionAffinity,
+      hasSessionAffinity: this.#options.sessionAffinitySeconds !== undefined,
     });
+    return withPrefillPlace(explanation, request, this.#options, options);
   }
 
   /** Returns how many blocks of a prompt's beginning each worker has. */
