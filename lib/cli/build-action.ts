@@ -38,7 +38,7 @@ export async function buildArtifact(args: CommandArgs<BuildCommandOptions>, io: 
   const { name, version, digest } = planned.manifest;
   const folder =
     options.output === undefined ? join(packagesFolder(io.env), name, version) : resolve(io.cwd, options.output);
-  await writeArtifact(planned, folder, force);
+  if (force || !(await hasContent(folder, digest))) await writeArtifact(planned, folder, force);
   for (const path of planned.skipped) note(io, `not packed: ${path}`);
 
   const artifact = { folder, manifest: planned.manifest };
@@ -68,4 +68,13 @@ export async function buildArtifact(args: CommandArgs<BuildCommandOptions>, io: 
   print(io, `Artifact: ${folder}`);
   if (written !== undefined) print(io, `OCI layout: ${layout} (${written.manifest.digest})`);
   if (builder !== undefined) print(io, `${push === undefined ? 'Image' : 'Pushed'}: ${reference}`);
+}
+
+/** Whether a folder has this artifact: a second build of the same project has nothing to do. */
+async function hasContent(folder: string, digest: string): Promise<boolean> {
+  try {
+    return (await readArtifact(folder)).manifest.digest === digest;
+  } catch {
+    return false;
+  }
 }

@@ -81,11 +81,11 @@ const graphFile = ({
 import { type Question, Worker } from './worker.js';
 
 /** Receives the requests of clients, and lets a worker answer them. */
-@service()
+@service({ role: 'frontend' })
 export class Frontend {
   @depends(Worker) readonly worker!: ClientOf<Worker>;
 
-  @endpoint()
+  @endpoint({ transports: ['dynamo', 'http'] })
   async *chat(question: Question): AsyncGenerator<string> {
     yield* this.worker.generate(question);
   }
@@ -118,7 +118,8 @@ A graph of two services in TypeScript, on NVIDIA Dynamo.
 \`\`\`sh
 npm install
 npm test                     # checks the types and runs the test
-npm start                    # runs each service in its own process
+npm start                    # runs each service in its own process, until Ctrl-C
+curl -N http://127.0.0.1:8000/chat -H 'content-type: application/json' -d '{"text":"hello dynamo"}'
 npx dynamo graph .           # shows the services
 npx dynamo serve . --Worker.ServiceArgs.workers=2
 npx dynamo build .           # packages the graph

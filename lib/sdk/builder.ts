@@ -1,14 +1,18 @@
-import { checkFunction, wrongType } from '../check.js';
+import { checkFunction } from '../check.js';
 import type { RequestContext } from '../runtime/context.js';
 import { defineEndpoint, type EndpointDefinition, type EndpointOptions } from './endpoint-definition.js';
 import type { Schema } from './schema.js';
-import { type ClientsOf, type Dependency, type HookKind, Service, type ServiceLike, serviceOf } from './service.js';
+import {
+  type ClientsOf,
+  checkDependencies,
+  type Dependencies,
+  type HookKind,
+  Service,
+  type ServiceLike,
+  serviceOf,
+} from './service.js';
 import type { ServiceContext } from './service-context.js';
 import type { ServiceOptions } from './service-options.js';
-
-/** @inline */
-// biome-ignore lint/suspicious/noExplicitAny: on services of any methods.
-type Dependencies = Readonly<Record<string, Dependency<any>>>;
 
 /** What the functions of a built service get beside the request. */
 export interface BuiltContext<Deps, Config, State> extends ServiceContext<Config> {
@@ -157,9 +161,7 @@ export function defineService<
   const { deps = {} as Deps, setup, implements: interfaces = [], ...rest } = options;
   const path = `defineService ${name}`;
   if (setup !== undefined) checkFunction(`${path} options.setup`, setup);
-  for (const [property, dependency] of Object.entries(deps))
-    if (typeof dependency !== 'function' || !('target' in dependency))
-      wrongType(`${path} options.deps.${property}`, 'what depends() returns', dependency);
+  checkDependencies(`${path} options.deps`, deps);
   return new ServiceBuilder({
     options: { name, ...rest } as ServiceOptions & { readonly name: string },
     deps,

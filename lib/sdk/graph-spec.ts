@@ -115,7 +115,7 @@ const SERVICE: OptionTable<ServiceSpec> = optionTable<ServiceSpec>({
   namespace: text.required(),
   component: text.required(),
   role: oneOf('frontend', 'worker', 'prefill', 'decode', 'planner').required(),
-  program: oneOf('code', 'engine', 'builtIn', 'frontend', 'python').required(),
+  program: oneOf('code', 'engine', 'builtIn', 'frontend', 'planner', 'python').required(),
   python: nested(PYTHON),
   endpoints: listOf(nested(ENDPOINT)).required(),
   dependencies: listOf(nested(DEPENDENCY)).required(),

@@ -3,7 +3,7 @@ import { badArgument, ClosedError } from '../errors.js';
 import { BuiltInWorker } from '../llm/built-in-worker.js';
 import { Frontend } from '../llm/frontend.js';
 import { serveEngine } from '../llm/worker.js';
-import { custom, integer, type OptionTable, optionTable } from '../options.js';
+import { callback, custom, integer, type OptionTable, optionTable } from '../options.js';
 import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import type { ClientOf } from './client.js';
@@ -11,7 +11,9 @@ import { Graph } from './graph.js';
 import { Clients } from './host/clients.js';
 import { startCode } from './host/code.js';
 import { workerAddress } from './host/http.js';
-import type { StartedProgram } from './host/started.js';
+import { type OnRequest, observedEngine } from './host/observed.js';
+import type { StartedProgram, StartPlanner } from './host/started.js';
+import { frontendScope, inNamespace, servedNamespace } from './namespace.js';
 import { validate } from './schema.js';
 import { type DependsOptions, type Service, type ServiceLike, serviceOf } from './service.js';
 import type { ServiceContext } from './service-context.js';
@@ -24,6 +26,17 @@ export interface HostOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   /** The port of its HTTP server, 0 for any. @default $DYNAMO_PORT, else that of the service, plus `worker` */
   readonly httpPort?: number;
+  /**
+   * Called with each request to an endpoint or an engine in TypeScript before it is answered, such as for a record. The
+   * caller gets what it throws.
+   */
+  readonly onRequest?: OnRequest;
+  /**
+   * Runs a planner, which needs what starts and stops the workers of the graph.
+   *
+   * @internal
+   */
+  readonly startPlanner?: StartPlanner;
 }
 
 const HOST_OPTIONS: OptionTable<HostOptions> = optionTable<HostOptions>({
@@ -32,6 +45,8 @@ const HOST_OPTIONS: OptionTable<HostOptions> = optionTable<HostOptions>({
     'The configuration of the service.',
   ),
   httpPort: integer(0, 65_535).about('The port of its HTTP server, 0 for any.'),
+  onRequest: callback<OnRequest>().about('Called with each request before it is answered.'),
+  startPlanner: callback<StartPlanner>(),
 });
 
 /** The port of a frontend that names none. */
@@ -49,6 +64,8 @@ export class RunningService implements AsyncDisposable {
   /** @internal */
   constructor(
     readonly service: Service,
+    /** The namespace in which it registers: `$DYN_NAMESPACE` and `$DYN_NAMESPACE_WORKER_SUFFIX` may have changed it. */
+    readonly namespace: string,
     /** The address for HTTP clients, if it is a frontend or has endpoints with the transport `http`. */
     readonly url: string | undefined,
     ended: Promise<void> | undefined,
@@ -102,8 +119,9 @@ export async function startService(
     typeof service === 'string'
       ? graph.service(service)
       : graph.service(serviceOf('startService service', service).name);
-  const { worker = 0, config = {}, httpPort } = options;
-  const { name, namespace, component, options: declared } = wanted;
+  const { worker = 0, config = {} } = options;
+  const { name, component, options: declared } = wanted;
+  const namespace = servedNamespace(wanted, graph.entry.namespace, process.env);
   const checked = declared.config === undefined ? config : await validate(`${name} config`, declared.config, config);
   const clients = await Clients.connect(runtime, graph, wanted);
   const ending = new AbortController();
@@ -113,10 +131,11 @@ export async function startService(
     const started = await starters[wanted.program.kind](
       wanted as never,
       { ...context, clients: clients.byProperty },
-      httpPort,
+      options,
+      graph,
     );
     setHealthy(runtime, true);
-    return new RunningService(wanted, started.url, started.ended, async (how) => {
+    return new RunningService(wanted, namespace, started.url, started.ended, async (how) => {
       setHealthy(runtime, false);
       try {
         await started.close(how);
@@ -190,16 +209,18 @@ async function ready<Served extends StartedProgram & { readonly ready: Promise<u
 type Starter<Kind extends Service['program']['kind']> = (
   service: Service & { readonly program: Extract<Service['program'], { kind: Kind }> },
   context: ServiceContext,
-  httpPort: number | undefined,
+  options: HostOptions,
+  graph: Graph,
 ) => Promise<StartedProgram>;
 
 const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> } = {
   code: startCode,
 
-  async engine({ program }, context) {
+  async engine({ program }, context, { onRequest }) {
     const { engine, ...options } = await program.create(context);
     const { runtime, namespace, component } = context;
-    const served = await serveEngine(runtime.endpoint(`${namespace}.${component}.generate`), engine, options);
+    const observed = onRequest === undefined ? engine : observedEngine(engine, onRequest);
+    const served = await serveEngine(runtime.endpoint(`${namespace}.${component}.generate`), observed, options);
     return ready(served);
   },
 
@@ -210,11 +231,18 @@ const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> }
     return ready(worker);
   },
 
-  async frontend({ program }, context, httpPort) {
+  async frontend({ program }, context, { httpPort }) {
     const { host, port = FRONTEND_PORT, ...options } = await program.create(context);
     const address = workerAddress(context.service, { host, port }, context.worker, httpPort);
     const listening = { port: address.port, ...(address.host === undefined ? {} : { host: address.host }) };
-    return ready(await Frontend.start(context.runtime, { ...options, ...listening }));
+    const scope = frontendScope(process.env);
+    return ready(await Frontend.start(context.runtime, { ...scope, ...options, ...listening }));
+  },
+
+  async planner({ name, program }, context, { startPlanner }, graph) {
+    if (startPlanner === undefined)
+      throw badArgument(new TypeError(`service ${name}: a planner runs with \`dynamo serve\` or in Kubernetes`));
+    return startPlanner(await program.create(context), context, inNamespace(graph.toJSON(), process.env));
   },
 
   async python({ name }) {

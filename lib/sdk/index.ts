@@ -29,12 +29,14 @@ export {
   type EngineMethods,
   engineService,
   frontendService,
+  type ProgramOptions,
   type PythonOptions,
   pythonService,
 } from './programs.js';
 export type { Schema, SchemaIssue, SchemaResult } from './schema.js';
 export {
   type ClientsOf,
+  type Dependencies,
   type Dependency,
   type DependencyMode,
   type DependsOptions,

@@ -22,6 +22,8 @@ export type ServiceProgram =
   | MadeProgram<'builtIn', BuiltInEngine>
   /** The OpenAI-compatible frontend. */
   | MadeProgram<'frontend', HttpFrontendOptions>
+  /** A planner, by the options of `plannerService`. The host of the graph runs it. */
+  | MadeProgram<'planner', object>
   /** `python -m MODULE ARGS`, such as `dynamo.vllm`. */
   | { readonly kind: 'python'; readonly module: string; readonly args: readonly string[] }
   /** An interface: the graph must link an implementation. */

@@ -1,28 +1,49 @@
-import { checkFunction } from '../check.js';
+import { type Awaitable, checkFunction } from '../check.js';
 import type { BuiltInEngine } from '../llm/built-in-worker.js';
 import type { HttpFrontendOptions } from '../llm/frontend-options.js';
 import type { LLMEngineOutput, PreprocessedRequest } from '../llm/protocol.js';
-import { listOf, type OptionTable, optionTable, text } from '../options.js';
+import { custom, listOf, type OptionTable, optionTable, text } from '../options.js';
 import { defineEndpoint } from './endpoint-definition.js';
 import type { EngineToServe, ServiceProgram } from './program.js';
-import { Service } from './service.js';
+import type { Schema } from './schema.js';
+import { checkDependencies, type Dependencies, Service } from './service.js';
 import type { ServiceContext } from './service-context.js';
 import type { ServiceOptions } from './service-options.js';
 
 /** @inline */
-type Made<T> = T | ((context: ServiceContext) => T | Promise<T>);
+type Make<T, Config> = (context: ServiceContext<Config>) => Awaitable<T>;
 
-/** The program of Python that `pythonService` runs. */
-export interface PythonOptions {
-  /** Run as `python -m MODULE`, such as `dynamo.vllm`. */
-  readonly module: string;
-  readonly args?: readonly string[];
+/** @inline */
+type Made<T, Config> = T | Make<T, Config>;
+
+/** The options of a service whose program a function makes. `Config`: what the function gets as `config`. */
+export interface ProgramOptions<Config> extends Omit<ServiceOptions, 'config'> {
+  /** The schema of its configuration. @default any object */
+  readonly config?: Schema<unknown, Config>;
 }
 
-const PYTHON: OptionTable<PythonOptions> = optionTable<PythonOptions>({
-  module: text.required().about('The module that Python runs.'),
-  args: listOf(text).about('The arguments of the module.'),
-});
+/** The program of Python that `pythonService` runs. */
+export interface PythonOptions<Methods = EngineMethods> {
+  /** Run as `python -m MODULE`, such as `dynamo.vllm`. Modules in the folder of the graph are found too. */
+  readonly module: string;
+  readonly args?: readonly string[];
+  /**
+   * The methods that TypeScript may call. `embedText` is the endpoint `embed_text` of its component. @default
+   * ['generate'] for a worker, none for a frontend or a planner
+   */
+  readonly endpoints?: readonly (keyof Methods & string)[];
+  /** The services that it calls by their addresses. The graph runs them too, and starts them first. @default none */
+  readonly deps?: Dependencies;
+}
+
+const PYTHON: OptionTable<PythonOptions<Record<string, unknown>>> = optionTable<PythonOptions<Record<string, unknown>>>(
+  {
+    module: text.required().about('The module that Python runs.'),
+    args: listOf(text).about('The arguments of the module.'),
+    endpoints: listOf(text).about('The methods that TypeScript may call.'),
+    deps: custom<Dependencies>('an object', checkDependencies).about('The services that it calls.'),
+  },
+);
 
 /** The endpoint of an engine, for services that call it with tokens instead of a frontend. */
 export interface EngineMethods {
@@ -30,23 +51,42 @@ export interface EngineMethods {
   generate(request: PreprocessedRequest): AsyncIterable<LLMEngineOutput>;
 }
 
-const GENERATE = defineEndpoint('generate', 'generate', { stream: true }, undefined, () => {
-  throw new Error('an engine answers itself');
-});
+/**
+ * Methods that all answer with a stream, as endpoints of Python do.
+ * @inline
+ */
+// biome-ignore lint/suspicious/noExplicitAny: any request matches.
+type StreamMethods<Methods> = { [Name in keyof Methods]: (request: any) => AsyncIterable<unknown> };
 
-const make = <T>(made: Made<T>): ((context: ServiceContext) => T | Promise<T>) =>
-  typeof made === 'function' ? (made as (context: ServiceContext) => T | Promise<T>) : () => made;
+const streamEndpoint = (path: string, property: string) =>
+  defineEndpoint(path, property, { stream: true }, undefined, () => {
+    throw new Error('another program answers itself');
+  });
 
-const named = <Methods = Record<never, never>>(
+const make = <T, Config>(made: Made<T, Config>) => (typeof made === 'function' ? made : () => made) as Make<T, unknown>;
+
+interface NamedParts {
+  readonly program: ServiceProgram;
+  readonly endpoints?: readonly string[] | undefined;
+  readonly dependencies?: Dependencies;
+}
+
+function named<Methods = Record<never, never>>(
   path: string,
   name: string,
   options: ServiceOptions,
-  program: ServiceProgram,
-): Service<Methods> => {
+  { program, endpoints, ...parts }: NamedParts,
+): Service<Methods> {
   const { role = program.kind === 'frontend' ? 'frontend' : 'worker' } = options;
   const isEngine = role === 'worker' || role === 'prefill' || role === 'decode';
-  return new Service(`${path} ${name}`, { ...options, role, name }, { program, endpoints: isEngine ? [GENERATE] : [] });
-};
+  const methods = endpoints ?? (isEngine ? ['generate'] : []);
+  const at = `${path} ${name}`;
+  return new Service(
+    at,
+    { ...options, role, name },
+    { ...parts, program, endpoints: methods.map((method) => streamEndpoint(`${at}.${method}`, method)) },
+  );
+}
 
 /**
  * The OpenAI-compatible HTTP frontend as a service.
@@ -61,8 +101,12 @@ const named = <Methods = Record<never, never>>(
  *
  * export default graph('chat', Frontend).with(Worker);
  */
-export function frontendService(name: string, frontend: Made<HttpFrontendOptions> = {}, options: ServiceOptions = {}) {
-  return named('frontendService', name, options, { kind: 'frontend', create: make(frontend) });
+export function frontendService<Config = unknown>(
+  name: string,
+  frontend: Made<HttpFrontendOptions, Config> = {},
+  options: ProgramOptions<Config> = {},
+) {
+  return named('frontendService', name, options, { program: { kind: 'frontend', create: make(frontend) } });
 }
 
 /**
@@ -70,22 +114,27 @@ export function frontendService(name: string, frontend: Made<HttpFrontendOptions
  *
  * @param engine makes the engine and the options of `serveEngine`, in the worker
  */
-export function engineService(
+export function engineService<Config = unknown>(
   name: string,
-  engine: (context: ServiceContext) => EngineToServe | Promise<EngineToServe>,
-  options: ServiceOptions = {},
+  engine: Make<EngineToServe, Config>,
+  options: ProgramOptions<Config> = {},
 ) {
   checkFunction(`engineService ${name}`, engine);
-  return named<EngineMethods>('engineService', name, options, { kind: 'engine', create: engine });
+  return named<EngineMethods>('engineService', name, options, { program: { kind: 'engine', create: make(engine) } });
 }
 
 /** An engine of Dynamo's own, `echo` or `mocker`, as a service behind the frontend. */
-export function builtInService(name: string, engine: Made<BuiltInEngine>, options: ServiceOptions = {}) {
-  return named<EngineMethods>('builtInService', name, options, { kind: 'builtIn', create: make(engine) });
+export function builtInService<Config = unknown>(
+  name: string,
+  engine: Made<BuiltInEngine, Config>,
+  options: ProgramOptions<Config> = {},
+) {
+  return named<EngineMethods>('builtInService', name, options, { program: { kind: 'builtIn', create: make(engine) } });
 }
 
 /**
- * A component of Python as a service, such as `dynamo.vllm`. It gets the discovery of the graph by its environment.
+ * A component of Python as a service, such as `dynamo.vllm`. It gets the discovery of the graph, `DYN_NAMESPACE` and
+ * `DYN_ENDPOINT` by its environment. `Methods` has the types of its endpoints if it is no engine.
  *
  * @throws TypeError for a wrong option
  *
@@ -97,9 +146,19 @@ export function builtInService(name: string, engine: Made<BuiltInEngine>, option
  *   { module: 'dynamo.vllm', args: ['--model', 'Qwen/Qwen3-0.6B'] },
  *   { resources: { gpu: 1 } },
  * );
+ *
+ * interface Ranking {
+ *   rank(texts: readonly string[]): AsyncIterable<{ index: number; score: number }>;
+ * }
+ * const Ranker = pythonService<Ranking>('Ranker', { module: 'ranker', endpoints: ['rank'] });
  */
-export function pythonService(name: string, python: PythonOptions, options: ServiceOptions = {}) {
+export function pythonService<Methods extends StreamMethods<Methods> = EngineMethods>(
+  name: string,
+  python: PythonOptions<Methods>,
+  options: ServiceOptions = {},
+) {
   PYTHON.check(`pythonService ${name}`, python);
-  const { module, args = [] } = python;
-  return named<EngineMethods>('pythonService', name, options, { kind: 'python', module, args });
+  const { module, args = [], endpoints, deps = {} } = python;
+  const program = { kind: 'python', module, args } as const;
+  return named<Methods>('pythonService', name, options, { program, endpoints, dependencies: deps });
 }

@@ -1,4 +1,4 @@
-import { wrongType } from '../check.js';
+import { checkObject, wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
 import { integer, type OptionTable, oneOf, optionTable } from '../options.js';
 import type { RouterMode } from '../runtime/client-options.js';
@@ -23,12 +23,15 @@ export interface Hook {
 // biome-ignore lint/suspicious/noExplicitAny: on a service of any methods.
 type AnyDependency = Dependency<any>;
 
+/** What `depends` returns, by the name that gets the client. */
+export type Dependencies = Readonly<Record<string, AnyDependency>>;
+
 /** The parts of a service besides its options. */
 export interface ServiceParts {
   readonly program: ServiceProgram;
   readonly endpoints?: readonly EndpointDefinition[];
   /** By the property that holds the client. */
-  readonly dependencies?: Readonly<Record<string, AnyDependency>>;
+  readonly dependencies?: Dependencies;
   readonly hooks?: readonly Hook[];
   /** The abstract services that it fulfils. */
   readonly interfaces?: readonly Service[];
@@ -273,4 +276,12 @@ export function depends<Methods>(target: ServiceTarget<Methods>, options: Depend
     target: () => serviceOf('depends', isThunk(target) ? target() : target) as Service<Methods>,
   }) as Dependency<Methods>;
   return dependency;
+}
+
+/** @throws TypeError for a value that `depends` has not returned */
+export function checkDependencies(path: string, dependencies: unknown): asserts dependencies is Dependencies {
+  checkObject(path, dependencies);
+  for (const [property, dependency] of Object.entries(dependencies))
+    if (typeof dependency !== 'function' || !('target' in dependency))
+      wrongType(`${path}.${property}`, 'what depends() returns', dependency);
 }

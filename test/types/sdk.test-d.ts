@@ -221,8 +221,26 @@ describe('a graph', () => {
     expectTypeOf<ClientOf<MethodsOf<typeof Python>>['generate']>().toEqualTypeOf<
       StreamClient<PreprocessedRequest, LLMEngineOutput>
     >();
+    const Shouter = pythonService<{ shout(text: string): AsyncIterable<string> }>('Shouter', {
+      module: 'shouter',
+      endpoints: ['shout'],
+    });
+    expectTypeOf<ClientOf<MethodsOf<typeof Shouter>>['shout']>().toEqualTypeOf<StreamClient<string, string>>();
     // @ts-expect-error: a module is needed
     pythonService('Python', { args: [] });
+    // @ts-expect-error: the methods have no such endpoint
+    pythonService<{ shout(text: string): AsyncIterable<string> }>('Shouter', { module: 'm', endpoints: ['whisper'] });
+    // @ts-expect-error: endpoints of Python answer with a stream
+    pythonService<{ shout(text: string): Promise<string> }>('Shouter', { module: 'm' });
+    engineService('Engine', ({ config }) => ({ engine: undefined as never, modelName: config.model }), {
+      config: z.object({ model: z.string() }),
+    });
+    engineService(
+      'Engine',
+      // @ts-expect-error: the configuration has no such field
+      ({ config }) => ({ engine: undefined as never, modelName: config.name }),
+      { config: z.object({ model: z.string() }) },
+    );
     // @ts-expect-error: an instance is no service
     graph('g', new Worker());
     // @ts-expect-error: a number is no count of workers by name

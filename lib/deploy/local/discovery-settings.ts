@@ -7,6 +7,8 @@ export interface DiscoverySettings {
   readonly discoveryBackend?: 'file' | 'etcd' | 'kubernetes';
   readonly requestPlane?: 'tcp' | 'nats';
   readonly eventPlane?: 'zmq' | 'nats';
+  /** The address that workers listen on and advertise. @default loopback with files, unless $DYN_TCP_RPC_HOST is set */
+  readonly planeHost?: string | undefined;
 }
 
 const LOOPBACK = '127.0.0.1';
@@ -19,7 +21,7 @@ const BACKENDS = ['file', 'etcd', 'kubernetes'] as const;
  * @throws DeployError `E_DISCOVERY` (64) for `mem`, which other processes cannot see
  */
 export function runtimeOptionsOf(
-  { discoveryBackend, requestPlane, eventPlane }: DiscoverySettings,
+  { discoveryBackend, requestPlane, eventPlane, planeHost }: DiscoverySettings,
   env: Readonly<Record<string, string | undefined>>,
   folder: string,
 ): RuntimeOptions {
@@ -29,17 +31,15 @@ export function runtimeOptionsOf(
     throw new DeployError('E_DISCOVERY', `discovery backend '${kind}': expected one of ${BACKENDS.join(', ')}`, {
       exitCode: 64,
     });
+  const isLocal = known === 'file' && (env['DYN_TCP_RPC_HOST'] ?? '') === '';
+  const host = planeHost ?? (isLocal ? LOOPBACK : undefined);
   const planes = {
+    ...(host === undefined ? {} : { host }),
     ...(requestPlane === undefined ? {} : { requestPlane }),
     ...(eventPlane === undefined ? {} : { eventPlane }),
   };
   if (known !== 'file') return { discovery: { kind: known }, ...planes };
-  const isLocal = (env['DYN_TCP_RPC_HOST'] ?? '') === '';
-  return {
-    discovery: { kind: 'file', dir: env['DYN_FILE_KV'] ?? folder },
-    ...(isLocal ? { host: LOOPBACK } : {}),
-    ...planes,
-  };
+  return { discovery: { kind: 'file', dir: env['DYN_FILE_KV'] ?? folder }, ...planes };
 }
 
 /** The same for Dynamo's Python components. */

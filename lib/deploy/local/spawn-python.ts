@@ -1,3 +1,5 @@
+import { delimiter, dirname } from 'node:path';
+
 import type { PythonSpec, ServiceSpec } from '../../sdk/graph-spec.js';
 import { discoveryVariables } from './discovery-settings.js';
 import type { InstanceMatch } from './instance-watch.js';
@@ -9,7 +11,7 @@ type PythonService = ServiceSpec & { readonly python: PythonSpec };
 type Report = Parameters<SpawnWorker>[1];
 
 /** Dynamo's frontend registers no endpoint: it is ready when its HTTP server answers. */
-const FRONTEND = 'dynamo.frontend';
+export const FRONTEND = 'dynamo.frontend';
 const FRONTEND_PORT = '8000';
 const LOOK_MS = 200;
 
@@ -40,12 +42,17 @@ function awaitServer(url: string, found: () => void): () => void {
   };
 }
 
+/** Programs of Python append the suffix themselves, also if it is there. */
+function withoutSuffix(namespace: string, { DYN_NAMESPACE_WORKER_SUFFIX: suffix = '' }: NodeJS.ProcessEnv): string {
+  return suffix !== '' && namespace.endsWith(`-${suffix}`) ? namespace.slice(0, -suffix.length - 1) : namespace;
+}
+
 /**
  * Runs a program of Python as one worker. It gets the discovery of the graph and its endpoint by variables, and is
  * ready when a new instance of its component is found.
  */
 export function startPython(
-  { spec, runtime, watch, prefix, onOutput }: SpawnOptions,
+  { module: graph, spec, runtime, watch, prefix, onOutput }: SpawnOptions,
   { name, namespace, component, python }: PythonService,
   env: NodeJS.ProcessEnv,
   worker: Parameters<SpawnWorker>[0],
@@ -69,10 +76,19 @@ export function startPython(
   const own =
     module === FRONTEND
       ? { DYN_HTTP_HOST: host, DYN_HTTP_PORT: port }
-      : { DYN_NAMESPACE: itsNamespace, ...(given === undefined ? { DYN_ENDPOINT: `dyn://${address}` } : {}) };
+      : {
+          DYN_NAMESPACE: withoutSuffix(itsNamespace, env),
+          ...(given === undefined ? { DYN_ENDPOINT: `dyn://${address}` } : {}),
+        };
   const child = startProcess({
     command: [...prefix, env['DYN_PYTHON'] ?? 'python3', '-m', module, ...args],
-    env: { PYTHONUNBUFFERED: '1', ...env, ...discoveryVariables(runtime), ...own },
+    env: {
+      PYTHONUNBUFFERED: '1',
+      ...env,
+      PYTHONPATH: [dirname(graph.file), env['PYTHONPATH']].filter(Boolean).join(delimiter),
+      ...discoveryVariables(runtime),
+      ...own,
+    },
     hasChannel: false,
     onEvent(event) {
       if (event.type === 'exited') forget();

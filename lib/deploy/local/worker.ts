@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DistributedRuntime } from '../../runtime/distributed-runtime.js';
+import type { StartPlanner } from '../../sdk/host/started.js';
 import type { RunningService } from '../../sdk/host.js';
-import type { Service } from '../../sdk/service.js';
 import { loadGraph } from '../load-graph.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 import { metricsFrom } from './worker-metrics.js';
@@ -13,6 +13,9 @@ const [specFile = ''] = process.argv.slice(2);
 // The supervisor gives callers time to notice that a worker leaves, by `lingerMs`. Dynamo need not do so again.
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] ??= '0';
 const spec = readWorkerSpec(specFile);
+
+/** `loadGraph` replaces `process.exit` while the module of the graph is loaded. */
+const exit: (code: number) => never = process.exit.bind(process);
 
 let runtime: DistributedRuntime | undefined;
 let running: RunningService | undefined;
@@ -27,11 +30,12 @@ const report = (message: FromWorker): Promise<void> =>
 async function fail(error: unknown): Promise<never> {
   console.error(error);
   await report({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
-  process.exit(1);
+  exit(1);
 }
 
 /** No new caller finds this worker, while it still serves. */
-async function leaveDiscovery({ namespace, component, endpoints, program }: Service): Promise<void> {
+async function leaveDiscovery({ namespace, service }: RunningService): Promise<void> {
+  const { component, endpoints, program } = service;
   const names = endpoints.filter(({ transports }) => transports.includes('dynamo')).map(({ name }) => name);
   for (const name of program.kind === 'code' ? names : ['generate'])
     await runtime?.endpoint(`${namespace}.${component}.${name}`).unregister();
@@ -42,12 +46,12 @@ async function drain(timeoutMs: number, lingerMs: number): Promise<void> {
   isDraining = true;
   try {
     if (running !== undefined && lingerMs > 0) {
-      await leaveDiscovery(running.service).catch(() => {});
+      await leaveDiscovery(running).catch(() => {});
       await sleep(lingerMs);
     }
     await running?.close({ timeoutMs: Math.max(1, timeoutMs - lingerMs) });
     await runtime?.close();
-    process.exit(0);
+    exit(0);
   } catch (error) {
     await fail(error);
   }
@@ -74,10 +78,10 @@ const released = new Promise<void>((resolve) => {
 const GRACE_MS = 30_000;
 
 // The supervisor is gone: nothing may outlive it.
-process.on('disconnect', () => process.exit(1));
+process.on('disconnect', () => exit(1));
 process.stdin
-  .on('end', () => process.exit(1))
-  .on('error', () => process.exit(1))
+  .on('end', () => exit(1))
+  .on('error', () => exit(1))
   .resume();
 process.on('SIGTERM', () => void drain(GRACE_MS, 0));
 process.on('uncaughtExceptionMonitor', (error) => void report({ type: 'failed', message: error.message }));
@@ -91,7 +95,9 @@ try {
   ]);
   runtime = await DistributedRuntime.create(spec.runtime);
   await released;
-  running = await host.startService(runtime, graph, service, { worker, config });
+  const startPlanner: StartPlanner = async (...planner) =>
+    (await import('../planner-host.js')).startPlanner(spec.folder, ...planner);
+  running = await host.startService(runtime, graph, service, { worker, config, startPlanner });
   await report({ type: 'ready', url: running.url });
   await running.ended;
   if (!isDraining) await fail(new Error(`service ${service} has ended`));

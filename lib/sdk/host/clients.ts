@@ -1,10 +1,11 @@
-import { badArgument } from '../../errors.js';
 import type { Client } from '../../runtime/client.js';
 import type { RequestOptions } from '../../runtime/client-options.js';
 import type { DistributedRuntime } from '../../runtime/distributed-runtime.js';
 import type { Graph } from '../graph.js';
+import { calledNamespaces } from '../namespace.js';
 import type { DependsOptions, Service } from '../service.js';
-import { KvCalls } from './kv-calls.js';
+import { type Call, type ConnectedEndpoint, connectEndpoint } from './endpoint-calls.js';
+import { Generations } from './generations.js';
 
 /** The clients of one worker. */
 export class Clients {
@@ -19,10 +20,11 @@ export class Clients {
     service: Service,
   ): Promise<{ readonly byProperty: Readonly<Record<string, unknown>>; close(): Promise<void> }> {
     const clients = new Clients(runtime);
+    const { namespace } = graph.entry;
     try {
       const connected = graph
         .dependenciesOf(service)
-        .map(async ({ property, to, options }) => [property, await clients.#clientOf(to, options)] as const);
+        .map(async ({ property, to, options }) => [property, await clients.#clientOf(to, namespace, options)] as const);
       const byProperty = Object.fromEntries(await Promise.all(connected));
       return { byProperty, close: () => clients.#close() };
     } catch (error) {
@@ -31,7 +33,7 @@ export class Clients {
     }
   }
 
-  /** The client of one service. */
+  /** The client of one service of a graph that is not known. So its namespace counts as that of the graph. */
   static async connectTo(
     runtime: DistributedRuntime,
     service: Service,
@@ -39,7 +41,7 @@ export class Clients {
   ): Promise<{ readonly client: unknown; close(): Promise<void> }> {
     const clients = new Clients(runtime);
     try {
-      return { client: await clients.#clientOf(service, options), close: () => clients.#close() };
+      return { client: await clients.#clientOf(service, service.namespace, options), close: () => clients.#close() };
     } catch (error) {
       await clients.#close();
       throw error;
@@ -51,24 +53,22 @@ export class Clients {
   }
 
   /** A call for each endpoint. An unknown name throws an error that lists the known ones. */
-  async #clientOf(to: Service, options: DependsOptions): Promise<unknown> {
+  async #clientOf(to: Service, graph: string, options: DependsOptions): Promise<unknown> {
     const callable = to.endpoints.filter(({ transports }) => transports.includes('dynamo'));
+    const scope = calledNamespaces(to, graph, process.env);
     const calls = await Promise.all(
       callable.map(async ({ property, name, stream }) => {
-        const endpoint = this.runtime.endpoint(`${to.namespace}.${to.component}.${name}`);
-        const { mode, blockSize } = options;
-        if (mode !== 'kv') {
-          const client = await endpoint.client(mode === undefined ? {} : { mode });
-          this.#open.push(client);
-          return [property, callsOf(client, (stream ? client.generate : client.unary).bind(client) as Call)] as const;
+        const connect = (namespace: string): Promise<ConnectedEndpoint> =>
+          connectEndpoint(this.runtime.endpoint(`${namespace}.${to.component}.${name}`), options, stream);
+        if (scope.kind === 'prefix') {
+          const place = { component: to.component, endpoint: name };
+          const generations = await Generations.create(this.runtime, scope, place, connect);
+          this.#open.push(generations);
+          return [property, callsOf(generations, generations.call.bind(generations))] as const;
         }
-        const client = await endpoint.client({ mode: 'direct' });
-        this.#open.push(client);
-        if (!stream)
-          throw badArgument(new TypeError(`${client.path}: mode kv is for endpoints that answer with a stream`));
-        const routed = await KvCalls.create(endpoint, client, blockSize as number);
-        this.#open.push(routed);
-        return [property, callsOf(client, routed.generate.bind(routed))] as const;
+        const connected = await connect(scope.namespace);
+        this.#open.push(connected);
+        return [property, callsOf(connected.client, connected.call)] as const;
       }),
     );
     const known = callable.map(({ property }) => property).join(', ');
@@ -85,9 +85,7 @@ export class Clients {
   }
 }
 
-type Call = (request: unknown, options?: RequestOptions) => unknown;
-
-function callsOf(client: Client<unknown, unknown>, call: Call): unknown {
+function callsOf(client: Client<unknown, unknown> | Generations, call: Call): unknown {
   return Object.assign((request: unknown, options?: RequestOptions) => call(request, options), {
     direct: (instanceId: bigint, request: unknown, options: RequestOptions = {}) =>
       call(request, { ...options, instanceId }),

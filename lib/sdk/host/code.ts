@@ -1,20 +1,28 @@
 import type { CloseOptions } from '../../runtime/close-options.js';
+import type { EndpointDefinition } from '../endpoint-definition.js';
 import type { ServiceProgram } from '../program.js';
 import type { HookKind, Service } from '../service.js';
 import type { ServiceContext } from '../service-context.js';
-import { answerOf } from './answers.js';
+import { type Answer, answerOf } from './answers.js';
 import { probeOf, runShutdownHooks, runStartHooks } from './hooks.js';
 import { HttpHost, httpAddressOf } from './http.js';
+import { type OnRequest, observedAnswer } from './observed.js';
 import { ProbeWatch } from './probe-watch.js';
 import type { StartedProgram } from './started.js';
 
 type CodeService = Service & { readonly program: Extract<ServiceProgram, { kind: 'code' }> };
 
+/** How its endpoints are served. */
+interface CodeOptions {
+  readonly httpPort?: number;
+  readonly onRequest?: OnRequest;
+}
+
 /** Serves the endpoints of a service of code: first over HTTP, then for Dynamo's clients. */
 export async function startCode(
   service: CodeService,
   context: ServiceContext,
-  httpPort: number | undefined,
+  { httpPort, onRequest }: CodeOptions,
 ): Promise<StartedProgram> {
   const { runtime, namespace, component } = context;
   const self = await service.program.create(context);
@@ -25,6 +33,10 @@ export async function startCode(
     await Promise.all(served.map((one) => one.close(options)));
   };
   const shutdown = (): Promise<void> => runShutdownHooks(service, self, context);
+  const answer = (endpoint: EndpointDefinition): Answer => {
+    const own = answerOf(endpoint, self, context);
+    return onRequest === undefined ? own : observedAnswer(endpoint.name, own, onRequest);
+  };
   const probe = (kind: HookKind) => probeOf(service, kind, self, context);
   try {
     const http = await startHttp();
@@ -33,7 +45,7 @@ export async function startCode(
       const { name, concurrency } = endpoint;
       const options = concurrency === undefined ? {} : { concurrency };
       const address = runtime.endpoint(`${namespace}.${component}.${name}`);
-      served.push(await address.serve(answerOf(endpoint, self, context) as never, options));
+      served.push(await address.serve(answer(endpoint) as never, options));
     }
     const has = (kind: HookKind): boolean => service.hooks.some((hook) => hook.kind === kind);
     const watch = new ProbeWatch(runtime, service.name, {
@@ -60,7 +72,7 @@ export async function startCode(
     if (address === undefined) return undefined;
     const endpoints = service.endpoints.filter(({ transports }) => transports.includes('http'));
     const http = await HttpHost.listen(address, {
-      routes: endpoints.map((endpoint) => ({ endpoint, answer: answerOf(endpoint, self, context) })),
+      routes: endpoints.map((endpoint) => ({ endpoint, answer: answer(endpoint) })),
       probes: { healthz: probe('liveness'), readyz: probe('readiness') },
       maxBodyBytes: runtime.limits.maxMessageBytes,
     });

@@ -180,9 +180,11 @@ export class HttpHost {
       return answer.json(isGood ? 200 : 503, JSON.stringify({ status: isGood ? 'ok' : 'failed' }));
     }
     const methods = [...this.#routes.values()].filter(({ endpoint }) => pathname === `/${endpoint.name}`);
-    if (methods.length === 0) throw new DynamoError('NotFound', `no endpoint has the path ${pathname}`);
+    if (methods.length === 0)
+      throw new DynamoError('NotFound', `no endpoint has the path ${pathname}`, { reason: 'request.not_found' });
     const allow = methods.map(({ endpoint }) => endpoint.httpMethod).join(', ');
-    const error = { code: 'DYN_INVALID_REQUEST', message: `${pathname}: expected ${allow}, got ${method}` };
+    const message = `${pathname}: expected ${allow}, got ${method}`;
+    const error = { code: 'DYN_INVALID_REQUEST', reason: 'request.invalid', message };
     answer.json(405, JSON.stringify({ error }), { allow });
   }
 

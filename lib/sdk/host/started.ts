@@ -1,4 +1,6 @@
 import type { CloseOptions } from '../../runtime/close-options.js';
+import type { GraphSpec } from '../graph-spec.js';
+import type { ServiceContext } from '../service-context.js';
 
 /** The running program of a service. */
 export interface StartedProgram {
@@ -11,3 +13,6 @@ export interface StartedProgram {
   /** Runs after `close`, when the signal of the service is aborted. */
   shutdown?(): Promise<void>;
 }
+
+/** Runs the planner of a graph, by the options of its service. */
+export type StartPlanner = (options: object, context: ServiceContext, graph: GraphSpec) => Promise<StartedProgram>;

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -78,16 +78,23 @@ describe('dynamo build', () => {
     expect(loaded.services[0].endpoints).toEqual(worker.endpoints);
   });
 
-  it('keeps artifacts by name and version, lists them, and does not replace one', async () => {
+  it('keeps artifacts by name and version, lists them, and does not replace one with another', async () => {
     const [project] = projects as [UserProject];
     const built = await dynamo(project.folder, 'build', '.', '--config', 'agg.yaml', '--json');
     const folder = join(home, 'packages/words', version);
     expect(JSON.parse(built.stdout)).toMatchObject({ name: 'words', version, folder });
+    const { ino } = statSync(folder);
     expect(await dynamo(project.folder, 'build', '.', '--config', 'agg.yaml')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining(`Successfully built words:${version}.`),
+    });
+    expect(statSync(folder).ino).toBe(ino);
+    expect(await dynamo(project.folder, 'build', '.', '--tag', `words:${version}`)).toMatchObject({
       code: 73,
       output: expect.stringContaining(`Output directory ${folder} already exists. Use --force to overwrite.`),
     });
     expect((await dynamo(project.folder, 'build', '.', '--config', 'agg.yaml', '-f')).code).toBe(0);
+    expect(statSync(folder).ino).not.toBe(ino);
     expect(readdirSync(join(home, 'packages/words'))).toEqual([version]);
     const env = { DYN_HOME: home };
     expect((await runCommand(['list'], { env })).stdout).toBe(

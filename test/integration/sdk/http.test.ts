@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { Readable } from 'node:stream';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 
 import { currentRequest, DynamoError, type RunningService } from 'dynamo-node';
 import { api, defineService, depends, endpoint, type Graph, graph, onStart, service } from 'dynamo-node/sdk';
@@ -237,6 +238,39 @@ describe('errors over HTTP', () => {
     const response = await fetch(`${url}${path}`, init);
     expect(response.status).toBe(status);
     expect(await response.json()).toMatchObject({ error: { message: expect.stringContaining(message) } });
+  });
+
+  it.each([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+  ] as const)('decode a body with content-encoding %s, up to the limit of a body', async (encoding, encode) => {
+    const { url } = await running(apiGraph);
+    const headers = { 'content-type': 'application/json', 'content-encoding': encoding };
+    const send = (body: Uint8Array<ArrayBuffer>) => fetch(`${url}/double`, { method: 'POST', body, headers });
+    const response = await send(Uint8Array.from(encode('{"value":21}')));
+    expect(await response.json()).toMatchObject({ value: 42 });
+    expect((await send(Uint8Array.from(encode(Buffer.alloc(40 * 1024 * 1024, ' '))))).status).toBe(413);
+    const broken = await send(Uint8Array.of(1, 2, 3));
+    expect(broken.status).toBe(400);
+    expect(await broken.json()).toMatchObject({ error: { message: expect.stringContaining(`expected ${encoding}`) } });
+  });
+
+  it('name the encodings that they decode, and the reason of a refusal', async () => {
+    const { url } = await running(apiGraph);
+    const headers = { 'content-type': 'application/json', 'content-encoding': 'zstd' };
+    const refused = await fetch(`${url}/double`, { method: 'POST', body: '{}', headers });
+    expect(refused.status).toBe(415);
+    expect(await refused.json()).toEqual({
+      error: {
+        code: 'DYN_UNSUPPORTED_MEDIA',
+        reason: 'request.unsupported_media',
+        message: "content-encoding: expected one of gzip, deflate, br, got 'zstd'",
+      },
+    });
+    const reasonOf = async (path: string) =>
+      ((await (await fetch(`${url}${path}`)).json()) as { error: { reason: string } }).error.reason;
+    expect([await reasonOf('/nowhere'), await reasonOf('/double')]).toEqual(['request.not_found', 'request.invalid']);
   });
 
   it('answer a body above the limit with 413, with and without its length', async () => {

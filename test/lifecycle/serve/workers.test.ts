@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 
 import { DEFAULT_RESTARTS } from '../../../lib/deploy/local/restart-policy.js';
 import { ServeTest } from '../../helpers/deploy/serve.js';
-import { waitFor, waitForPause } from '../../helpers/wait.js';
+import { root } from '../../helpers/project.js';
+import { waitFor, waitForPause, within } from '../../helpers/wait.js';
 
 const quickRestarts = { restarts: { ...DEFAULT_RESTARTS, minDelayMs: 10 } };
 
@@ -24,6 +25,18 @@ describe('a worker', () => {
     await using test = new ServeTest();
     const { local } = await test.local({ Splitter: { mode: 'hang' } }, { startTimeoutMs: 100 });
     await expect(local.start()).rejects.toThrow('Splitter#0 did not start: it was not ready within 100 ms');
+  });
+
+  it('that loads its graph ends at once when the graph drains, without an error', async () => {
+    await using test = new ServeTest();
+    const target = join(root, 'test/helpers/deploy/graphs/slow-load.ts');
+    const { local, lines, notes } = await test.local({}, {}, target);
+    const started = local.start();
+    await waitFor('the load', () => lines.some((line) => line.endsWith('loading')));
+    await within(10_000, 'the end', local.drain(), () => lines);
+    await started;
+    expect(lines).toEqual(['[Slow#0] loading']);
+    expect(notes).toEqual([]);
   });
 
   it('that crashes is restarted, until it has crashed 5 times in a row', async () => {
@@ -67,6 +80,17 @@ describe('a worker', () => {
     const log = local.state.services[0]?.workers[0]?.log as string;
     await waitForPause('the log', () => statSync(log).size);
     expect(out.writableLength).toBeLessThan(1024 * 1024);
+  });
+
+  it('that floods its log while nobody reads it still drains', async () => {
+    await using test = new ServeTest();
+    const out = new Writable({ write: () => {} });
+    const { local } = await test.local({ Splitter: { mode: 'flood' } }, { out, graceMs: 60_000 });
+    await local.start();
+    const log = local.state.services[0]?.workers[0]?.log as string;
+    await waitForPause('the log', () => statSync(log).size);
+    await within(30_000, 'the drain', local.drain(), () => local.state);
+    expect(local.state.services[0]?.workers[0]?.reason).toBeUndefined();
   });
 
   it('that floods its log has two log files of limited size', async () => {

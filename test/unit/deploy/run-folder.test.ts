@@ -144,6 +144,11 @@ describe('runtimeOptionsOf', () => {
     expect(runtimeOptionsOf({}, { DYN_FILE_KV: '/kv', DYN_TCP_RPC_HOST: 'eth0' }, '/run')).toEqual({
       discovery: { kind: 'file', dir: '/kv' },
     });
+    const host = { planeHost: '127.0.0.1', discoveryBackend: 'etcd' } as const;
+    expect(runtimeOptionsOf(host, { DYN_TCP_RPC_HOST: 'eth0' }, '/run')).toEqual({
+      discovery: { kind: 'etcd' },
+      host: '127.0.0.1',
+    });
   });
 
   it('rejects discovery in memory, which other processes cannot see', () => {

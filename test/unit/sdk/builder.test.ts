@@ -132,8 +132,30 @@ describe('services of other programs', () => {
     ]);
   });
 
+  it('have the endpoints and dependencies that a program of Python declares', () => {
+    const Words = defineService('Words').endpoint('split', async (text: string) => text.split(' '));
+    interface Shouting {
+      shoutAll(text: string): AsyncIterable<string>;
+    }
+    const Shouter = pythonService<Shouting>('Shouter', {
+      module: 'shouter',
+      endpoints: ['shoutAll'],
+      deps: { words: depends(Words) },
+    });
+    const { services } = graph('loud', Shouter).toJSON();
+    expect(services.map(({ name, endpoints, dependencies }) => [name, endpoints, dependencies])).toEqual([
+      ['Words', [expect.objectContaining({ name: 'split' })], []],
+      [
+        'Shouter',
+        [{ name: 'shout_all', stream: true, transports: ['dynamo'] }],
+        [{ property: 'words', service: 'Words', mode: 'round_robin' }],
+      ],
+    ]);
+  });
+
   it('call a function for their options in the worker', async () => {
-    const { program } = frontendService('A', ({ config }) => ({ port: (config as { port: number }).port }));
+    const config = z.object({ port: z.number() });
+    const { program } = frontendService('A', ({ config }) => ({ port: config.port }), { config });
     if (program.kind !== 'frontend') throw new Error('expected a frontend');
     expect(await program.create(contextOf({ config: { port: 8123 } }))).toEqual({ port: 8123 });
   });
@@ -144,6 +166,16 @@ describe('services of other programs', () => {
       'arguments that are no text',
       () => pythonService('P', { module: 'm', args: [1 as never] }),
       'args[0]: expected a s',
+    ],
+    [
+      'a dependency that is none',
+      () => pythonService('P', { module: 'm', deps: { words: {} as never } }),
+      'pythonService P.deps.words: expected what depends() returns, got an object',
+    ],
+    [
+      'a wrong name of an endpoint',
+      () => pythonService<Record<'a.b', () => AsyncIterable<string>>>('P', { module: 'm', endpoints: ['a.b'] }),
+      'pythonService P.a.b.name: expected ',
     ],
     ['an engine that is no function', () => engineService('E', {} as never), 'engineService E: expected a function'],
     ['a wrong name', () => frontendService('a.b'), 'frontendService a.b.name: expected letters'],
