@@ -4,7 +4,7 @@ import { isRunning } from '../deploy/local/process-id.js';
 import { CliError, type CommandArgs, type CommandIo, EXIT } from './command.js';
 import type { LogsCommandOptions } from './logs.js';
 import { print, printJson, styled } from './output.js';
-import { controlGraph, findRunning, type ServedGraph } from './running-graph.js';
+import { controlGraph, type FoundGraph, findRunning } from './running-graph.js';
 
 const INTERVAL_MS = 200;
 
@@ -37,7 +37,7 @@ type Line = readonly [time: string, worker: string, text: string];
 
 /** The lines since the last call, of the workers that are wanted now: `dynamo scale` may have added some. */
 async function newLines(
-  running: ServedGraph,
+  running: FoundGraph,
   wanted: string | undefined,
   readers: Map<string, LogReader>,
 ): Promise<Line[]> {

@@ -4,7 +4,7 @@ import { type RunState, runningGraphs, runsFolder } from '../deploy/local/run-fo
 import { CliError, type CommandIo, EXIT } from './command.js';
 
 /** A graph that runs on this machine. */
-export interface ServedGraph {
+export interface FoundGraph {
   readonly folder: string;
   /** As its state file says. `controlGraph` has the present state. */
   readonly state: RunState;
@@ -18,7 +18,7 @@ const fail = (message: string, hint?: string): CliError =>
  *
  * @throws CliError `E_NOT_RUNNING` (69) if it does not run, `E_USAGE` (64) if there are several and no name
  */
-export function findRunning(name: string | undefined, { env }: CommandIo): ServedGraph {
+export function findRunning(name: string | undefined, { env }: CommandIo): FoundGraph {
   const running = runningGraphs(runsFolder(env));
   const names = running.map(({ state }) => state.graph).join(', ');
   const found = running.filter(({ state }) => name === undefined || state.graph === name);
@@ -35,6 +35,6 @@ export function findRunning(name: string | undefined, { env }: CommandIo): Serve
 }
 
 /** Sends a request to a graph, and returns its state after it. */
-export function controlGraph({ folder }: ServedGraph, request: ControlRequest): Promise<RunState> {
+export function controlGraph({ folder }: FoundGraph, request: ControlRequest): Promise<RunState> {
   return control(join(folder, 'control.sock'), request);
 }

@@ -39,4 +39,19 @@ export function mockNixl(knobs: MockKnobs = {}): NixlLibrary {
   return loadNixl({ mode: 'mock', mock: knobs });
 }
 
+export type { ProcessId } from '../deploy/local/process-id.js';
+export type { RunState, ServiceStatus, WorkerStatus } from '../deploy/local/run-folder.js';
+export type { WorkerMetrics } from '../deploy/local/worker-messages.js';
+export type { WorkerPhase } from '../deploy/local/worker-state.js';
+export { type StartClusterOptions, startCluster, TestCluster } from './cluster.js';
+export { TestLink } from './link.js';
+export { MockerPool, type MockerPoolOptions, startMockers } from './mocker-pool.js';
+export { freePort } from './port.js';
+export { type ProcessEnd, TestProcess, type TestProcessOptions } from './process.js';
+export { type RecordedHandler, type RecordedRequest, RecordedRequests, recorded } from './recorded-requests.js';
+export { type Script, ScriptedEngine, type ScriptedEngineOptions, type ScriptStep } from './scripted-engine.js';
+export { ServedGraph, type ServeGraphOptions, serveGraph } from './serve-graph.js';
+export { missingServers, type ServerProgram, TestServer } from './server.js';
 export { RunningGraph, type StartGraphOptions, startGraph } from './start-graph.js';
+export { closeAfterTest, missingGpu, requireGpu, type TestContext } from './test-context.js';
+export { waitFor, waitForModel, waitForPause, within } from './wait.js';

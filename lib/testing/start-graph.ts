@@ -1,14 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
 import { checkInstance, wrongType } from '../check.js';
-import { custom, milliseconds, type OptionTable, optionTable } from '../options.js';
-import { DistributedRuntime } from '../runtime/distributed-runtime.js';
+import { custom, listOf, milliseconds, type OptionTable, optionTable, text } from '../options.js';
+import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import type { ClientOf } from '../sdk/client.js';
+import { applyConfig, mergeConfig } from '../sdk/config.js';
 import { Graph } from '../sdk/graph.js';
-import { type ConnectedService, connectService, type RunningService, startService } from '../sdk/host.js';
+import type { ServiceSpec } from '../sdk/graph-spec.js';
+import { connectService, type RunningService, startService } from '../sdk/host.js';
+import { parseOverrides } from '../sdk/overrides.js';
 import { type Service, type ServiceLike, serviceOf } from '../sdk/service.js';
+import { startCluster, TestCluster, testRow } from './cluster.js';
+import { RecordedRequests } from './recorded-requests.js';
+import { closeAfterTest, type TestContext } from './test-context.js';
 
 type Configs = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
@@ -16,16 +18,28 @@ type Configs = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 export interface StartGraphOptions {
   /** The configuration of services, by their names. @default none */
   readonly config?: Configs;
+  /** Over it, values as on the command line, such as `--Worker.ServiceArgs.workers=2`. @default none */
+  readonly overrides?: readonly string[];
+  /** The deployment that it is a part of. @default its own, with discovery by files */
+  readonly cluster?: TestCluster;
   /** Time at close for the requests in flight. @default 5000 */
   readonly closeTimeoutMs?: number;
+  /** The context of a test: the graph is closed at its end, also after a timeout. @default closed by the caller */
+  readonly test?: TestContext;
 }
 
 const START_GRAPH_OPTIONS: OptionTable<StartGraphOptions> = optionTable<StartGraphOptions>({
   config: custom<Configs>('an object of objects', checkConfigs).about('The configuration of services.'),
+  overrides: listOf(text, 'overrides such as --Worker.key=value').about('Values over the configuration.'),
+  cluster: custom<TestCluster>('a cluster', (path, value) => checkInstance(path, value, TestCluster)).about(
+    'The deployment that it is a part of.',
+  ),
   closeTimeoutMs: milliseconds().about('Time at close for the requests in flight.'),
+  test: testRow,
 });
 
-function checkConfigs(path: string, value: unknown): void {
+/** @internal */
+export function checkConfigs(path: string, value: unknown): void {
   const isObject = (one: unknown): boolean => typeof one === 'object' && one !== null && !Array.isArray(one);
   if (!isObject(value)) wrongType(path, 'an object of objects', value);
   for (const [name, config] of Object.entries(value as object))
@@ -37,25 +51,36 @@ interface Worker {
   readonly runtime: DistributedRuntime;
 }
 
+interface Parts {
+  readonly graph: Graph;
+  /** With their configuration. */
+  readonly services: readonly ServiceSpec[];
+  readonly cluster: TestCluster;
+  readonly ownsCluster: boolean;
+  readonly closeTimeoutMs: number;
+}
+
 /** A graph that runs in this process. Made by `startGraph`. */
 export class RunningGraph implements AsyncDisposable {
-  readonly #graph: Graph;
-  readonly #options: StartGraphOptions;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'dynamo-graph-'));
+  readonly #parts: Parts;
   readonly #workers = new Map<Service, Worker[]>();
-  readonly #connected: ConnectedService<never>[] = [];
-  readonly #runtimes: DistributedRuntime[] = [];
+  readonly #requests = new Map<string, RecordedRequests>();
+  readonly #connected: AsyncDisposable[] = [];
   #closing: Promise<void> | undefined;
 
   /** @internal */
-  constructor(graph: Graph, options: StartGraphOptions) {
-    this.#graph = graph;
-    this.#options = options;
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  /** The deployment that it is a part of. */
+  get cluster(): TestCluster {
+    return this.#parts.cluster;
   }
 
   /** The address for HTTP clients of its entry; undefined if that has none. */
   get url(): string | undefined {
-    return this.workers(this.#graph.entry)[0]?.url;
+    return this.workers(this.#parts.graph.entry)[0]?.url;
   }
 
   /** The workers of a service that run now. */
@@ -65,23 +90,36 @@ export class RunningGraph implements AsyncDisposable {
 
   /** A client of a service, as a service that depends on it has. It waits until a worker can be called. */
   async client<Methods>(service: ServiceLike<Methods>): Promise<ClientOf<Methods>> {
-    const { client, close } = await connectService(await this.#runtime(), service);
-    this.#connected.push({ client: client as never, close, [Symbol.asyncDispose]: close });
+    const connected = await connectService(await this.cluster.runtime(), service);
+    this.#connected.push(connected);
+    const { client } = connected;
     const calls = Object.values(client) as { waitForInstances(options: object): Promise<unknown> }[];
     if (this.#workersOf(service).length > 0)
       await Promise.all(calls.map((call) => call.waitForInstances({ timeoutMs: 30_000 })));
     return client;
   }
 
+  /**
+   * The requests that the workers of a service have received, over all transports. Programs of Dynamo's own, such as
+   * the mocker, record none.
+   *
+   * @param endpoint its name in Dynamo's address. @default 'generate', that of engines
+   */
+  requests<Request = unknown>(service: ServiceLike | string, endpoint = 'generate'): RecordedRequests<Request> {
+    return this.#requestsOf(this.#service(service), endpoint) as RecordedRequests<Request>;
+  }
+
   /** Starts one more worker of a service. */
   async add(service: ServiceLike | string): Promise<RunningService> {
     const found = this.#service(service);
+    const { graph, services, cluster } = this.#parts;
     const workers = this.#workersOf(found);
-    const runtime = await this.#runtime();
-    const running = await startService(runtime, this.#graph, found, {
+    const runtime = await cluster.runtime();
+    const running = await startService(runtime, graph, found, {
       worker: workers.length,
-      config: this.#options.config?.[found.name] ?? {},
+      config: services.find(({ name }) => name === found.name)?.config ?? {},
       httpPort: 0,
+      onRequest: (endpoint, request, context) => this.#requestsOf(found, endpoint).record(request, context),
     });
     this.#workers.set(found, [...workers, { running, runtime }]);
     return running;
@@ -108,41 +146,41 @@ export class RunningGraph implements AsyncDisposable {
   }
 
   #service(service: ServiceLike | string): Service {
-    return this.#graph.service(typeof service === 'string' ? service : serviceOf('service', service).name);
+    return this.#parts.graph.service(typeof service === 'string' ? service : serviceOf('service', service).name);
   }
 
   #workersOf(service: ServiceLike | string): readonly Worker[] {
     return this.#workers.get(this.#service(service)) ?? [];
   }
 
-  async #runtime(): Promise<DistributedRuntime> {
-    const discovery = { kind: 'file', dir: this.#folder } as const;
-    const runtime = await DistributedRuntime.create({ discovery, host: '127.0.0.1' });
-    this.#runtimes.push(runtime);
-    return runtime;
+  #requestsOf({ name }: Service, endpoint: string): RecordedRequests {
+    const key = `${name}.${endpoint}`;
+    const requests = this.#requests.get(key) ?? new RecordedRequests(key);
+    this.#requests.set(key, requests);
+    return requests;
   }
 
   async #closeWorker({ running, runtime }: Worker): Promise<void> {
-    const { closeTimeoutMs: timeoutMs = 5000 } = this.#options;
+    const { closeTimeoutMs: timeoutMs } = this.#parts;
     await running.close({ timeoutMs });
     await runtime.close({ timeoutMs });
   }
 
   async #close(): Promise<void> {
+    const { graph, cluster, ownsCluster } = this.#parts;
     try {
-      await Promise.all(this.#connected.map((one) => one.close()));
-      for (const service of [...this.#graph.services].reverse())
+      await Promise.all(this.#connected.map((one) => one[Symbol.asyncDispose]()));
+      for (const service of [...graph.services].reverse())
         await Promise.all(this.#workersOf(service).map((worker) => this.#closeWorker(worker)));
     } finally {
-      await Promise.all(this.#runtimes.map((runtime) => runtime.close({ timeoutMs: 1 })));
-      rmSync(this.#folder, { recursive: true, force: true });
+      if (ownsCluster) await cluster.close();
     }
   }
 }
 
 /**
  * Runs all services of a graph in this process, each worker on its own runtime, without a server and on free ports of
- * loopback. Services of Python need a process: replace them with `graph.link`, or use `dynamo serve`.
+ * loopback. Services of Python need a process: replace them with `graph.link`, or use `serveGraph`.
  *
  * @throws what the start of a service throws; then nothing is left running
  *
@@ -159,10 +197,23 @@ export class RunningGraph implements AsyncDisposable {
 export async function startGraph(graph: Graph, options: StartGraphOptions = {}): Promise<RunningGraph> {
   checkInstance('startGraph graph', graph, Graph);
   START_GRAPH_OPTIONS.check('startGraph options', options);
-  const running = new RunningGraph(graph, options);
+  const { config = {}, overrides = [], closeTimeoutMs = 5000, test } = options;
+  const spec = graph.toJSON();
+  const names = spec.services.map(({ name }) => name);
+  const merged = mergeConfig(names, [{ data: config, placeOf: () => undefined }, parseOverrides(overrides)]);
+  const { services } = applyConfig(spec, merged);
+  const cluster = options.cluster ?? (await startCluster());
+  const running = new RunningGraph({
+    graph,
+    services,
+    cluster,
+    ownsCluster: options.cluster === undefined,
+    closeTimeoutMs,
+  });
+  options.cluster?.use(running);
+  if (test !== undefined) closeAfterTest(test, running);
   try {
-    for (const { name, workers } of graph.toJSON().services)
-      for (let worker = 0; worker < workers; worker++) await running.add(name);
+    for (const { name, workers } of services) for (let worker = 0; worker < workers; worker++) await running.add(name);
     return running;
   } catch (error) {
     await running.close().catch(() => {});

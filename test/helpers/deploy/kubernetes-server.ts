@@ -65,7 +65,7 @@ export class KubernetesServer {
         `--disable-admission-plugins=${OFF.join(',')}`,
       ],
     ]);
-    const server = new KubernetesServer(folder, port, [child, core, etcd]);
+    const server = new KubernetesServer(folder, port, [child, core, { stop: () => etcd.close() }]);
     for (const [token, { username }] of Object.entries(USERS))
       writeFileSync(file(username), JSON.stringify(configOf(`https://127.0.0.1:${port}`, { token }, file('ca.pem'))));
     try {

@@ -7,12 +7,13 @@ import {
   defineService,
   depends,
   endpoint,
+  engineService,
   frontendService,
   graph,
   onStart,
   service,
 } from 'dynamo-node/sdk';
-import { type RunningGraph, startGraph } from 'dynamo-node/testing';
+import { type RunningGraph, ScriptedEngine, startGraph } from 'dynamo-node/testing';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 
@@ -41,7 +42,7 @@ class Loud {
   }
 }
 
-const folders = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('dynamo-graph-'));
+const folders = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('dynamo-cluster-'));
 const counts = (running: RunningGraph): number[] => [running.workers(Words).length, running.workers('Loud').length];
 
 describe('startGraph', () => {
@@ -116,6 +117,32 @@ describe('startGraph', () => {
     await using running = await startGraph(greeting, { config: { Greeter: { greeting: 'hello' } } });
     expect(await (await running.client(Greeter)).greet('block')).toBe('hello, block');
     await expect(startGraph(greeting)).rejects.toThrow(/Greeter config\.greeting: /);
+  });
+
+  it('applies overrides, and records what the endpoints of its services received', async () => {
+    await using running = await startGraph(graph('loud', Loud), { overrides: ['--Words.ServiceArgs.workers=1'] });
+    expect(counts(running)).toEqual([1, 1]);
+    const received = running.requests<string>(Words, 'split').next();
+    await (await running.client(Loud)).shout('moved in', { id: 'one' }).collect();
+    expect(await received).toMatchObject({ id: 'one', request: 'moved in' });
+    expect(running.requests('Loud', 'shout').all).toHaveLength(1);
+  });
+
+  it('records the requests of an engine, whose methods keep their object', async () => {
+    const engine = new ScriptedEngine({ scripts: [[7]] });
+    const Worker = engineService('Worker', () => ({ engine }));
+    await using running = await startGraph(graph('engine', Worker));
+    const client = await running.client(Worker);
+    const request = {
+      model: 'scripted',
+      token_ids: [1],
+      stop_conditions: {},
+      sampling_options: {},
+      output_options: {},
+    };
+    const [first] = await client.generate(request as never).collect();
+    expect([...(first?.token_ids ?? [])]).toEqual([7]);
+    expect(running.requests(Worker).all).toMatchObject([{ request: { token_ids: Uint32Array.of(1) } }]);
   });
 
   it('rejects wrong arguments with the path of the field', async () => {

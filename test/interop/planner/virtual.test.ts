@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(async () => {
   vi.unstubAllEnvs();
   rmSync(dir, { recursive: true, force: true });
-  await server?.remove();
+  await server?.close();
 });
 beforeEach(({ skip }) => skip(missing !== undefined, missing));
 

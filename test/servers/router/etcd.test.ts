@@ -15,7 +15,7 @@ beforeEach(({ skip }) => skip(missing !== undefined, missing));
 describe('a router with discovery in etcd', () => {
   it('drops the blocks of a killed worker after its etcd lease has expired', async () => {
     const server = await Server.etcd();
-    onTestFinished(() => server.remove());
+    onTestFinished(() => server.close());
     const options = (leaseTtlSeconds: number): RuntimeOptions => ({
       discovery: { kind: 'etcd', endpoints: [server.url], leaseTtlSeconds },
       host: '127.0.0.1',

@@ -17,7 +17,7 @@ beforeEach(({ skip }) => skip(missing !== undefined, missing));
 describe('a router with events on NATS', () => {
   it('receives cache events over NATS, and recovers missed events from the worker', async () => {
     const nats = await Server.nats();
-    onTestFinished(() => nats.remove());
+    onTestFinished(() => nats.close());
     const wire = await Wire.to(nats.port);
     onTestFinished(() => wire.close());
     const dir = temporaryFolder();

@@ -81,7 +81,7 @@ describe('discovery on etcd', () => {
   beforeAll(async () => {
     if (missing === undefined) server = await Server.etcd();
   });
-  afterAll(() => server?.remove());
+  afterAll(() => server?.close());
 
   it('has a key of a served endpoint, until the endpoint is closed', async () => {
     const runtime = await runtimeOn(server);
@@ -197,7 +197,7 @@ describe('a lease that is revoked', () => {
   beforeAll(async () => {
     if (missing === undefined) server = await Server.etcd();
   });
-  afterAll(() => server?.remove());
+  afterAll(() => server?.close());
 
   it('ends the runtime of a worker with an error, after its running requests', async () => {
     const runtime = await runtimeOn(server);
@@ -263,7 +263,7 @@ describe('a lease that is revoked', () => {
 describe('etcd stopped and started again under load', () => {
   it('for less than a lease: no call fails, registrations remain, and workers are found again', async () => {
     const server = await Server.etcd();
-    onTestFinished(() => server.remove());
+    onTestFinished(() => server.close());
     const leaseSeconds = 60;
     const path = 'etcd.restarted.generate';
     const first = workerOn(server, path, leaseSeconds);
@@ -301,7 +301,7 @@ describe('etcd stopped and started again under load', () => {
 
   it('for longer than a lease: the runtime that lost it fails with typed errors, and a new one works', async () => {
     const server = await Server.etcd();
-    onTestFinished(() => server.remove());
+    onTestFinished(() => server.close());
     const runtime = await runtimeOn(server, SHORT_LEASE_SECONDS);
     const endpoint = runtime.endpoint<NumbersRequest, NumbersItem>('etcd.lost.generate');
     await endpoint.serve(({ call }) => ({ call, index: 0 }));

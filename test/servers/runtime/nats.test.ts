@@ -28,7 +28,7 @@ let nats: Server;
 beforeAll(async () => {
   if (missing === undefined) nats = await Server.nats();
 });
-afterAll(() => nats?.remove());
+afterAll(() => nats?.close());
 beforeEach(({ skip }) => skip(missing !== undefined, missing));
 
 /** The options of a runtime with requests and events on NATS. */
@@ -167,7 +167,7 @@ describe('the request plane on NATS', () => {
       '--tlscacert',
       file('authority.pem'),
     );
-    onTestFinished(() => tls.remove());
+    onTestFinished(() => tls.close());
     const natsServer = tls.url.replace('nats:', 'tls:');
     const own = {
       caPath: file('authority.pem'),
@@ -240,7 +240,7 @@ describe('the request plane on NATS', () => {
 
   it('distributes calls to two workers with discovery on etcd', async () => {
     const etcd = await Server.etcd();
-    onTestFinished(() => etcd.remove());
+    onTestFinished(() => etcd.close());
     const discovery = { kind: 'etcd', endpoints: [etcd.url], leaseTtlSeconds: 10 } as const;
     const workers = [workerIn(discovery, 'nats.pair.generate'), workerIn(discovery, 'nats.pair.generate')];
     for (const worker of workers) await worker.event('ready');
