@@ -8,6 +8,7 @@ import { doctorCommand } from './doctor.js';
 import { graphCommand } from './graph.js';
 import { logsCommand } from './logs.js';
 import { newCommand } from './new.js';
+import { PLANNER_COMMANDS } from './planner.js';
 import type { CommandGroups } from './program.js';
 import { psCommand } from './ps.js';
 import { runCommand } from './run.js';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   getCommand,
   deployCommand,
   ...DEPLOYMENT_COMMANDS,
+  ...PLANNER_COMMANDS,
   graphCommand,
   newCommand,
   doctorCommand,
@@ -35,4 +37,7 @@ export const COMMANDS: readonly Command[] = [
 ];
 
 /** The groups of commands of two words. */
-export const GROUPS: CommandGroups = { deployment: 'Create, show, change and delete deployments in Kubernetes.' };
+export const GROUPS: CommandGroups = {
+  deployment: 'Create, show, change and delete deployments in Kubernetes.',
+  planner: 'Compare planners and fleets on a recorded load, without any GPU.',
+};

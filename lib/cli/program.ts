@@ -200,16 +200,25 @@ async function runCommand(
   return (await action.run({ ...typed, options }, io)) ?? EXIT.ok;
 }
 
+/** A suggestion of commander without the words that are no slip of the keyboard: another beginning is another word. */
+function suggestionFor(unknown: string, suggestion = ''): string | undefined {
+  const [, words = ''] = /^Did you mean (?:one of )?(.*)\?$/.exec(suggestion) ?? [];
+  const bare = (word: string): string => word.replace(/^-+/, '');
+  const near = words
+    .split(', ')
+    .filter((word) => word !== '' && (bare(word)[0] === unknown[0] || bare(word).includes(unknown)));
+  if (near.length === 0) return undefined;
+  return `Did you mean ${near.length > 1 ? 'one of ' : ''}${near.join(', ')}?`;
+}
+
 /** The exit code of what commander ended. Help and version are no errors, unless nothing was asked for. */
 function explain({ code, message }: CommanderError, io: CommandIo, json: boolean, name: string | undefined): number {
   if (code === 'commander.helpDisplayed' || code === 'commander.version') return EXIT.ok;
   if (code === 'commander.help') return EXIT.usage;
   const [, text = message, suggestion] =
     /^(?:error: )?([\s\S]*?)(?:\n\((Did you mean [\s\S]*)\))?$/.exec(message) ?? [];
-  printFailure(
-    io,
-    cliFailureOf(usageError(text, suggestion ?? `see \`dynamo ${name === undefined ? '' : `${name} `}--help\``)),
-    json,
-  );
+  const [, unknown = ''] = /^unknown \w+ '-*([^']*)'/.exec(text) ?? [];
+  const hint = suggestionFor(unknown, suggestion) ?? `see \`dynamo ${name === undefined ? '' : `${name} `}--help\``;
+  printFailure(io, cliFailureOf(usageError(text, hint)), json);
   return EXIT.usage;
 }

@@ -1,5 +1,6 @@
 import { parseEndpointPath } from '../runtime/endpoint-path.js';
-import { CliError, EXIT, usageError } from './command.js';
+import { usageError } from './command.js';
+import { CRATES } from './version.js';
 
 /** The Python engines of Dynamo. */
 export const PYTHON_ENGINES = ['vllm', 'sglang', 'trtllm'] as const;
@@ -29,7 +30,15 @@ export interface RunWords {
 
 const INPUTS = 'text, stdin, http, batch:FILE, dyn://namespace.component.endpoint, none';
 const OUTPUTS = `echo, mocker, js:FILE#export, ${PYTHON_ENGINES.join(', ')}, dyn`;
-const REMOVED = ['mistralrs', 'llamacpp'];
+/**
+ * Engines of earlier versions of Dynamo, by the words for them. Neither the crates nor the Python package have one of
+ * them any longer.
+ */
+const REMOVED: Readonly<Record<string, string>> = {
+  mistralrs: 'mistral.rs',
+  llama: 'llama.cpp',
+  llamacpp: 'llama.cpp',
+};
 
 /** The parts of an endpoint that may be left out at its end. */
 const DEFAULT_ENDPOINT = ['dynamo', 'backend', 'generate'] as const;
@@ -90,9 +99,11 @@ function outputOf(value: string): Output {
   }
   const engine = PYTHON_ENGINES.find((name) => name === value);
   if (engine !== undefined) return { kind: 'python', engine };
-  if (REMOVED.includes(value))
-    throw new CliError('E_USAGE', `out=${value} was removed from Dynamo; use out=vllm, or out=js:FILE`, {
-      exitCode: EXIT.usage,
-    });
+  if (Object.hasOwn(REMOVED, value))
+    throw usageError(
+      `out=${value}: Dynamo ${CRATES['dynamo-llm']} has no engine for ${REMOVED[value]}, ` +
+        'neither in its crates nor in its Python package',
+      'use out=vllm, out=sglang, out=trtllm, or your own engine with out=js:FILE',
+    );
   throw usageError(`Invalid out= option '${value}'`, `expected one of ${OUTPUTS}`);
 }

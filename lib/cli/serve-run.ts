@@ -107,6 +107,7 @@ export async function superviseGraph(request: ServeRequest, io: CommandIo): Prom
   let failure: unknown;
   try {
     await local.start();
+    if (options.watch === true && local.state.phase === 'ready') await local.watch();
     const { state } = local;
     if (json) printJson(io, state);
     else if (state.phase === 'ready') {

@@ -18,6 +18,7 @@ export interface ServeCommandOptions {
   readonly requestPlane?: 'tcp' | 'nats';
   readonly eventPlane?: 'zmq' | 'nats';
   readonly allowGpuOversubscribe?: boolean;
+  readonly watch?: boolean;
 }
 
 const MAX_SECONDS = 86_400;
@@ -53,6 +54,7 @@ const OPTIONS: OptionTable<ServeCommandOptions> = optionTable<ServeCommandOption
   requestPlane: oneOf('tcp', 'nats').env('DYN_REQUEST_PLANE').about('The transport of requests.'),
   eventPlane: oneOf('zmq', 'nats').env('DYN_EVENT_PLANE').about('The transport of events.'),
   allowGpuOversubscribe: boolean.about('Share GPUs if there are too few, with a warning.'),
+  watch: boolean.about('Replace the workers of a service when its code changes.'),
 });
 
 export const serveCommand: Command<ServeCommandOptions> = {
@@ -67,6 +69,7 @@ export const serveCommand: Command<ServeCommandOptions> = {
   examples: [
     'serve graph.ts',
     'serve graph.ts -f config.yaml --port 8080',
+    'serve graph.ts --watch',
     'serve graph.ts --Worker.ServiceArgs.workers=4 --Worker.block-size=64',
     'serve graph.ts --service-name Worker --discovery-backend etcd',
   ],

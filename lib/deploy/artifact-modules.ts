@@ -56,9 +56,10 @@ const URL_OF_FILE = /new URL\((["'`])((?:(?!\1)[^\\$\n])+)\1,\s*import\.meta\.ur
 /**
  * esbuild as the project has it: directly, or as a part of tsx or vite.
  *
+ * @param user what needs it, in words
  * @throws DeployError `E_NO_ESBUILD` (69) with the npm command
  */
-function esbuildOf(root: string): Esbuild {
+export function esbuildOf(root: string, user = 'a build'): Esbuild {
   const require = createRequire(join(root, 'package.json'));
   for (const owner of ['', 'tsx', 'vite']) {
     try {
@@ -68,7 +69,7 @@ function esbuildOf(root: string): Esbuild {
       // Not installed there.
     }
   }
-  throw new DeployError('E_NO_ESBUILD', `${root}: a build needs esbuild, which is not installed in the project`, {
+  throw new DeployError('E_NO_ESBUILD', `${root}: ${user} needs esbuild, which is not installed in the project`, {
     exitCode: 69,
     hint: 'Install it, or tsx, which has it: npm install --save-dev tsx',
   });
@@ -181,13 +182,18 @@ async function transpile(esbuild: Esbuild, root: string, file: string, plugin: o
     });
     return outputFiles[0]?.text ?? '';
   } catch (cause) {
-    const { errors = [] } = cause as { errors?: readonly { text: string; location?: Location | null }[] };
-    const [first] = errors;
-    if (first === undefined) throw cause;
-    const { file: at = portable(root, file), line = 0, column = 0 } = first.location ?? {};
-    const place = line === 0 ? at : `${at}:${line}:${column + 1}`;
-    throw new DeployError('E_BAD_MODULE', `${place}: ${first.text}`, { exitCode: 65, path: file, cause });
+    throw esbuildFailure(root, file, cause);
   }
+}
+
+/** What esbuild has rejected with, as a `DeployError` with the place of the first fault. */
+export function esbuildFailure(root: string, file: string, cause: unknown): unknown {
+  const { errors = [] } = cause as { errors?: readonly { text: string; location?: Location | null }[] };
+  const [first] = errors;
+  if (first === undefined) return cause;
+  const { file: at = portable(root, file), line = 0, column = 0 } = first.location ?? {};
+  const place = line === 0 ? at : `${at}:${line}:${column + 1}`;
+  return new DeployError('E_BAD_MODULE', `${place}: ${first.text}`, { exitCode: 65, path: file, cause });
 }
 
 interface Location {

@@ -68,6 +68,12 @@ export function parseConfig(path: string, text: string): ConfigSource {
     return `${path}:${line}:${col}`;
   };
   const [fault] = document.errors;
+  if (fault?.code === 'MULTIPLE_DOCS')
+    throw new ConfigError(
+      'config.syntax',
+      placed(fault.pos[0]),
+      "expected one document, got several: '---' begins another",
+    );
   if (fault !== undefined) throw new ConfigError('config.syntax', placed(fault.pos[0]), fault.message);
   const placeOf: ConfigSource['placeOf'] = (keys, part = 'value') => {
     const offset = offsetOf(document, keys, part);

@@ -99,7 +99,9 @@ const isGraph = (value: unknown): value is Graph =>
   value instanceof Graph ||
   (typeof value === 'object' && value !== null && 'dependenciesOf' in value && 'toMermaid' in value);
 
-const serviceIn = (value: unknown): Service | undefined => (value instanceof Service ? value : boundService(value));
+/** The service that a value is or stands for. */
+export const serviceIn = (value: unknown): Service | undefined =>
+  value instanceof Service ? value : boundService(value);
 
 /** The service that no other one depends on. */
 function rootOf(file: string, services: readonly (readonly [name: string, service: Service])[]): Service {
@@ -149,6 +151,22 @@ function graphOf(file: string, exportName: string | undefined, exports: Readonly
   return graph(root.name, root);
 }
 
+/** Imports a module of a graph. A `process.exit` in it fails with an error, not without a word. */
+async function importModule(file: string): Promise<Readonly<Record<string, unknown>>> {
+  const { exit } = process;
+  process.exit = (code) => {
+    throw new Error(`it calls process.exit(${code ?? ''}) while it is loaded`);
+  };
+  try {
+    return (await import(pathToFileURL(file).href)) as Record<string, unknown>;
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw bad(file, `${basename(dirname(file))}/${basename(file)} cannot be loaded: ${message}`, cause);
+  } finally {
+    process.exit = exit;
+  }
+}
+
 /**
  * Loads and validates a graph.
  *
@@ -162,14 +180,7 @@ export async function loadGraph(target: string, cwd: string): Promise<LoadedGrap
   const module = findGraph(target, cwd);
   const { file, exportName, loader } = module;
   if (loader !== undefined && !isLoaderRunning()) await import(loader);
-  let exports: Record<string, unknown>;
-  try {
-    exports = (await import(pathToFileURL(file).href)) as Record<string, unknown>;
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw bad(file, `${basename(dirname(file))}/${basename(file)} cannot be loaded: ${message}`, cause);
-  }
-  const found = graphOf(file, exportName, exports);
+  const found = graphOf(file, exportName, await importModule(file));
   found.toJSON();
   return { ...module, graph: found };
 }

@@ -20,6 +20,19 @@ export interface ApplyOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How numbers of pods are set. */
+export interface ScaleOptions {
+  /** The numbers that the caller has seen, by the name of a component. One that differs is not changed. */
+  readonly expected?: Readonly<Record<string, number>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The scale of a scaling adapter. */
+interface Scale {
+  readonly metadata?: { readonly resourceVersion?: string };
+  readonly spec?: { readonly replicas?: number };
+}
+
 /** How long to wait for a deployment. */
 export interface ReadyWaitOptions {
   readonly timeoutMs: number;
@@ -137,44 +150,110 @@ export class Deployments {
    * Sets numbers of pods, through the scaling adapter of a component if it has one.
    *
    * @param counts by the name of a component
-   * @throws DeployError `E_NO_COMPONENT` (64) that lists the components, `E_DEPLOYMENT_NOT_FOUND` (66)
+   * @throws DeployError `E_NO_COMPONENT` (64) that lists the components, `E_DEPLOYMENT_NOT_FOUND` (66),
+   *   `E_KUBERNETES_CONFLICT` (1) for a number that is not the expected one
    */
-  async scale(name: string, counts: Readonly<Record<string, number>>): Promise<void> {
-    const { components } = (await this.get(name)).spec;
-    const unknown = Object.keys(counts).find((one) => !components.some((component) => component.name === one));
-    if (unknown !== undefined) {
-      const known = components.map((component) => component.name).join(', ');
-      const message = `deployment ${name} has no component '${unknown}'; its components are ${known}`;
-      throw new DeployError('E_NO_COMPONENT', message, { exitCode: 64 });
-    }
+  async scale(name: string, counts: Readonly<Record<string, number>>, options: ScaleOptions = {}): Promise<void> {
+    const components = await this.#components(name, Object.keys(counts), options.signal);
     for (const [component, replicas] of Object.entries(counts)) {
       const index = components.findIndex((one) => one.name === component);
-      if (components[index]?.scalingAdapter === undefined) await this.#scaleComponent(name, index, component, replicas);
-      else await this.#scaleAdapter(`${name}-${component.toLowerCase()}`, replicas);
+      const hasAdapter = components[index]?.scalingAdapter !== undefined;
+      if (hasAdapter && (await this.#scaleAdapter(name, component, replicas, options))) continue;
+      await this.#scaleComponent(name, index, component, replicas, options);
     }
   }
 
+  /**
+   * The numbers of pods that were set last, by the name of a component: that of the scaling adapter if there is one.
+   *
+   * @throws DeployError as `scale`
+   */
+  async replicas(
+    name: string,
+    names: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<Readonly<Record<string, number>>> {
+    const components = await this.#components(name, names, signal);
+    const counts = names.map(async (component) => {
+      const found = components.find((one) => one.name === component);
+      const scale = found?.scalingAdapter === undefined ? undefined : await this.#scaleOf(name, component, signal);
+      return [component, scale?.spec?.replicas ?? found?.replicas ?? 0] as const;
+    });
+    return Object.fromEntries(await Promise.all(counts));
+  }
+
+  async #components(name: string, names: readonly string[], signal: AbortSignal | undefined) {
+    const { components } = (await this.get(name, signal)).spec;
+    const unknown = names.find((one) => !components.some((component) => component.name === one));
+    if (unknown === undefined) return components;
+    const known = components.map((component) => component.name).join(', ');
+    const message = `deployment ${name} has no component '${unknown}'; its components are ${known}`;
+    throw new DeployError('E_NO_COMPONENT', message, { exitCode: 64 });
+  }
+
   /** The name is tested, because the list may have changed in the meantime. */
-  async #scaleComponent(name: string, index: number, component: string, replicas: number): Promise<void> {
+  async #scaleComponent(
+    name: string,
+    index: number,
+    component: string,
+    replicas: number,
+    { expected = {}, signal }: ScaleOptions,
+  ): Promise<void> {
+    const path = `/spec/components/${index}`;
+    const seen = expected[component];
     await this.api.request(this.#path(name), {
       method: 'PATCH',
       contentType: 'application/json-patch+json',
       query: { fieldManager: FIELD_MANAGER },
       body: [
-        { op: 'test', path: `/spec/components/${index}/name`, value: component },
-        { op: 'add', path: `/spec/components/${index}/replicas`, value: replicas },
+        { op: 'test', path: `${path}/name`, value: component },
+        ...(seen === undefined ? [] : [{ op: 'test', path: `${path}/replicas`, value: seen }]),
+        { op: 'add', path: `${path}/replicas`, value: replicas },
       ],
+      signal,
     });
   }
 
-  async #scaleAdapter(adapter: string, replicas: number): Promise<void> {
-    const path = `${this.#path().replace(DEPLOYMENTS, ADAPTERS)}/${encodeURIComponent(adapter)}/scale`;
-    await this.api.request(path, {
+  #scalePath(name: string, component: string): string {
+    const adapter = encodeURIComponent(`${name}-${component.toLowerCase()}`);
+    return `${this.#path().replace(DEPLOYMENTS, ADAPTERS)}/${adapter}/scale`;
+  }
+
+  /** Undefined if the operator has made no adapter. */
+  async #scaleOf(name: string, component: string, signal: AbortSignal | undefined): Promise<Scale | undefined> {
+    try {
+      return (await this.api.request(this.#scalePath(name, component), { signal })) as Scale;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Returns whether there is an adapter. */
+  async #scaleAdapter(
+    name: string,
+    component: string,
+    replicas: number,
+    { expected = {}, signal }: ScaleOptions,
+  ): Promise<boolean> {
+    const seen = expected[component];
+    const scale = await this.#scaleOf(name, component, signal);
+    if (scale === undefined) return false;
+    if (seen !== undefined && scale.spec?.replicas !== seen) {
+      const message = `${component}: another program has set ${scale.spec?.replicas} instead of ${seen}`;
+      throw new DeployError('E_KUBERNETES_CONFLICT', message);
+    }
+    // The version makes the server refuse the change if another one comes between.
+    const { resourceVersion } = scale.metadata ?? {};
+    const version = seen === undefined || resourceVersion === undefined ? {} : { metadata: { resourceVersion } };
+    await this.api.request(this.#scalePath(name, component), {
       method: 'PATCH',
       contentType: 'application/merge-patch+json',
       query: { fieldManager: FIELD_MANAGER },
-      body: { spec: { replicas } },
+      body: { ...version, spec: { replicas } },
+      signal,
     });
+    return true;
   }
 
   /**

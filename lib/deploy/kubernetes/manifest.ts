@@ -33,7 +33,6 @@ export interface ComponentSpec {
   readonly replicas: number;
   /** Present if an autoscaler or a planner owns `replicas`. */
   readonly scalingAdapter?: Readonly<Record<string, never>>;
-  readonly globalDynamoNamespace?: boolean;
   readonly runtimeVersionOverride?: string;
   readonly podTemplate: {
     readonly metadata?: { readonly labels: Readonly<Record<string, string>> };
@@ -196,7 +195,6 @@ function componentOf(service: ServiceSpec, isScaled: boolean, options: ManifestO
     type: role,
     replicas: workers,
     ...(isScaled ? { scalingAdapter: {} } : {}),
-    ...(service.namespace === 'dynamo' ? { globalDynamoNamespace: true } : {}),
     ...(hasVersion ? {} : { runtimeVersionOverride: options.runtimeVersion }),
     podTemplate: {
       ...(Object.keys(labels).length === 0 ? {} : { metadata: { labels } }),

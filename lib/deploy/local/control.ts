@@ -5,11 +5,19 @@ import { createInterface } from 'node:readline';
 import { DeployError } from '../deploy-error.js';
 import type { RunState } from './run-folder.js';
 
-/** What `dynamo ps`, `scale` and `stop` send to a graph. */
+/** What `dynamo ps`, `scale` and `stop`, and a planner, send to a graph. */
 export type ControlRequest =
-  | { readonly command: 'status' }
-  /** Numbers of workers by the name of their service. */
-  | { readonly command: 'scale'; readonly words: readonly string[] }
+  /** A planner renews its claim on the graph with it. */
+  | { readonly command: 'status'; readonly planner?: string }
+  | {
+      readonly command: 'scale';
+      /** Numbers of workers by the name of their service. */
+      readonly words: readonly string[];
+      /** The planner that has decided. The answer then comes at once, before the change is complete. */
+      readonly planner?: string;
+      /** How long removed workers may complete their requests. @default that of the graph */
+      readonly graceMs?: number;
+    }
   /** Answered when the drain begins. */
   | { readonly command: 'stop' }
   /** Ends all processes at once. */
@@ -89,14 +97,16 @@ async function converse(socket: Socket, answer: (request: ControlRequest) => Pro
  *
  * @returns the state of the graph after it
  * @throws DeployError `E_NOT_RUNNING` (69) if the graph does not answer, or what the graph refuses
+ * @throws the reason of `signal`
  */
-export async function control(path: string, request: ControlRequest): Promise<RunState> {
+export async function control(path: string, request: ControlRequest, signal?: AbortSignal): Promise<RunState> {
+  signal?.throwIfAborted();
   const text = await withShortPath(
     path,
     (short, done) =>
       new Promise<string>((resolve, reject) => {
         let reply = '';
-        const socket = createConnection(short);
+        const socket = createConnection({ path: short, signal });
         socket.setEncoding('utf8');
         socket.on('connect', () => {
           done();
@@ -108,6 +118,7 @@ export async function control(path: string, request: ControlRequest): Promise<Ru
         socket.on('end', () => resolve(reply)).on('error', reject);
       }),
   ).catch((cause: unknown) => {
+    signal?.throwIfAborted();
     throw gone(path, cause);
   });
   if (text === '') throw gone(path);

@@ -1,8 +1,10 @@
 import type { Server } from 'node:net';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { checkInteger, MAX_TIMEOUT_MS } from '../../check.js';
 import type { RuntimeOptions } from '../../runtime/config.js';
 import type { GraphSpec } from '../../sdk/graph-spec.js';
+import { inNamespace } from '../../sdk/namespace.js';
 import { DeployError } from '../deploy-error.js';
 import type { GraphModule } from '../load-graph.js';
 import { awaitModels } from './await-models.js';
@@ -10,10 +12,12 @@ import { type ControlRequest, startControl } from './control.js';
 import { type DiscoverySettings, runtimeOptionsOf } from './discovery-settings.js';
 import { GpuAllocator } from './gpu-allocator.js';
 import { gpuInventory } from './gpu-inventory.js';
+import { GraphWatch } from './graph-watch.js';
 import { InstanceWatch } from './instance-watch.js';
 import { LogFile } from './log-file.js';
 import { LogOutput } from './log-output.js';
 import type { ManagedWorker, WorkerIdentity } from './managed-worker.js';
+import { PlannerClaim } from './planner-claim.js';
 import { outerPid } from './process-id.js';
 import { DEFAULT_RESTARTS, type RestartPolicy } from './restart-policy.js';
 import { RunFolder, type RunState, runsFolder, type WorkerStatus } from './run-folder.js';
@@ -69,8 +73,10 @@ export class LocalGraph {
   /** By the name of a worker. */
   readonly #metrics = new Map<string, WorkerMetrics>();
   readonly #copies = new Set<Promise<void>>();
+  readonly #claim = new PlannerClaim();
   readonly #startedAt = new Date().toISOString();
   #control: Server | undefined;
+  #codeWatch: GraphWatch | undefined;
   #phase: RunState['phase'] = 'starting';
   #isStateDirty = false;
   #isClosed = false;
@@ -118,7 +124,8 @@ export class LocalGraph {
     const needsGpu = spec.services.some(({ resources }) => resources.gpu > 0);
     const gpus = new GpuAllocator(needsGpu ? await gpuInventory(env) : [], allowGpuOversubscribe, note);
     const folder = RunFolder.take(runsFolder(env), name);
-    return new LocalGraph(options, folder, runtimeOptionsOf(options, env, folder.discovery), gpus);
+    const placed = { ...options, spec: inNamespace(spec, env) };
+    return new LocalGraph(placed, folder, runtimeOptionsOf(options, env, folder.discovery), gpus);
   }
 
   /** Settles when all workers have ended. Rejects if a service has lost all its workers. */
@@ -146,6 +153,8 @@ export class LocalGraph {
   /** Ends all workers in order. */
   drain(): Promise<void> {
     this.#phase = 'draining';
+    void this.#codeWatch?.close();
+    setTimeout(() => this.#output.release(), LAST_LINES_MS).unref();
     this.#writeState();
     return this.#supervisor.drain();
   }
@@ -153,6 +162,38 @@ export class LocalGraph {
   /** Asks all workers for their metrics, which are then in `state`. */
   measure(): void {
     for (const { process } of this.#supervisor.workers) process?.measure();
+  }
+
+  /**
+   * Changes numbers of workers, such as `Worker=3`, and waits for the change. It begins when the graph has started.
+   *
+   * @throws DeployError as for `dynamo scale`
+   */
+  async scale(words: readonly string[], graceMs?: number): Promise<void> {
+    const counts = parseScale(this.#options.spec, words);
+    await this.#supervisor.started;
+    return this.#supervisor.scale(counts, graceMs);
+  }
+
+  /**
+   * Watches the modules of the graph, and replaces the workers of services whose code has changed.
+   *
+   * @throws DeployError `E_NO_ESBUILD` (69) if the project has neither esbuild, tsx nor vite
+   */
+  async watch(): Promise<void> {
+    const { module, prefix = [], note } = this.#options;
+    const reload = (service: string): Promise<void> => this.#supervisor.reload(service);
+    this.#codeWatch = await GraphWatch.start({ module, prefix, note, reload });
+  }
+
+  /** Sends a signal to the process of a worker and to those that it started, if it has one. */
+  signal({ service, number }: WorkerIdentity, signal: NodeJS.Signals): void {
+    const found = this.#supervisor.workers.find(
+      ({ identity }) => identity.service === service && identity.number === number,
+    );
+    if (found?.process?.pid === undefined)
+      throw new DeployError('E_NO_WORKER', `${service}#${number}: the graph has no such process`);
+    process.kill(-found.process.pid, signal);
   }
 
   /** Ends all processes at once. */
@@ -178,6 +219,7 @@ export class LocalGraph {
     const { module, spec, name = spec.name, pid } = this.#options;
     const services = spec.services.map((service) => ({
       name: service.name,
+      desired: this.#supervisor.desired(service.name),
       workers: this.#supervisor.workers
         .filter(({ identity }) => identity.service === service.name)
         .map((worker) => this.#statusOf(worker)),
@@ -197,7 +239,8 @@ export class LocalGraph {
   }
 
   async #answer(request: ControlRequest): Promise<RunState> {
-    if (request.command === 'scale') await this.#supervisor.scale(parseScale(this.#options.spec, request.words));
+    if ('planner' in request) this.#claim.renew(request.planner);
+    if (request.command === 'scale') await this.#scale(request);
     else if (request.command === 'stop') void this.drain();
     else if (request.command === 'kill') {
       void this.drain();
@@ -205,6 +248,16 @@ export class LocalGraph {
     } else if (request.command !== 'status')
       throw new DeployError('E_CONTROL', 'expected one of status, scale, stop, kill', { exitCode: 64 });
     return this.state;
+  }
+
+  /** A person waits for the end of a change. A planner sees it in the state, and has other things to do. */
+  async #scale({ words, planner, graceMs }: Extract<ControlRequest, { command: 'scale' }>): Promise<void> {
+    if (graceMs !== undefined) checkInteger('graceMs', graceMs, 0, MAX_TIMEOUT_MS);
+    if (planner === undefined) return this.scale(words, graceMs);
+    const scaled = this.#supervisor.scale(parseScale(this.#options.spec, words), graceMs);
+    const refused = scaled.then(() => undefined).catch((error: unknown) => error);
+    const error = await Promise.race([refused, new Promise((resolve) => setImmediate(resolve))]);
+    if (error !== undefined) throw error;
   }
 
   #logOf({ service, number }: WorkerIdentity): string {

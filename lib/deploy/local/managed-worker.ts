@@ -52,9 +52,9 @@ export class ManagedWorker {
     for (const effect of effects) {
       if (effect.type === 'spawn') this.#start();
       if (effect.type === 'release') this.#process?.release();
-      if (effect.type === 'drain') this.#process?.drain(this.policy.graceMs, effect.lingerMs);
+      if (effect.type === 'drain') this.#process?.drain(effect.graceMs, effect.lingerMs);
       if (effect.type === 'kill') this.#process?.kill();
-      if (effect.type === 'timer') this.#timer = setTimeout(() => this.dispatch({ type: 'timer' }), effect.ms);
+      if (effect.type === 'timer') this.#wait(effect.ms);
     }
     if (state === before) return;
     this.onChange(this, before);
@@ -70,6 +70,11 @@ export class ManagedWorker {
   /** Resolves when it has ended for good. */
   ended(): Promise<void> {
     return this.#until(() => !isAlive(this.#state));
+  }
+
+  #wait(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.dispatch({ type: 'timer' }), ms);
   }
 
   #start(): void {

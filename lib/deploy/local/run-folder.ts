@@ -35,6 +35,8 @@ export interface WorkerStatus {
 /** One service in the state of a graph. */
 export interface ServiceStatus {
   readonly name: string;
+  /** The number of workers that it was last set to. */
+  readonly desired: number;
   readonly workers: readonly WorkerStatus[];
 }
 
@@ -57,8 +59,12 @@ export interface RunState {
 
 const LOCK = 'lock';
 const STATE = 'state.json';
-/** What a run leaves that the next one must not find. Logs stay. */
-const OF_ONE_RUN = [STATE, 'control.sock', 'workers', 'discovery'];
+/** In the folder of a run: each decision of its planner as a line of JSON. */
+export const DECISIONS = 'decisions.jsonl';
+/** In the folder of a run: what its planner has learned, for the case that its process starts again. */
+export const PLANNER_STATE = 'planner.json';
+/** What a run leaves that the next one must not find. Logs and decisions stay. */
+const OF_ONE_RUN = [STATE, PLANNER_STATE, 'control.sock', 'workers', 'discovery'];
 
 /** The folder of all runs: `$DYN_LOCAL_STATE_DIR`, else `run` in `$DYN_HOME`, else in `~/.dynamo`. */
 export function runsFolder(env: Readonly<Record<string, string | undefined>>): string {

@@ -2,6 +2,7 @@ import type { GraphSpec } from '../../sdk/graph-spec.js';
 import { MAX_WORKERS } from '../../sdk/service-options.js';
 import { parseXPyD } from '../../sdk/xpyd.js';
 import { DeployError } from '../deploy-error.js';
+import type { WorkerPhase } from './worker-state.js';
 
 const badScale = (message: string): DeployError => new DeployError('E_SCALE', message, { exitCode: 64 });
 
@@ -13,6 +14,30 @@ function countsOfRoles(spec: GraphSpec, text: string): [string, number][] {
   });
 }
 
+const XPYD = /^\d+p\d+d$/i;
+const COUNT = /^([^=]+)=(\d{1,6})$/;
+
+/**
+ * Checks the form of `Worker=3` or `3P2D`, before it is known what the graph has.
+ *
+ * @throws DeployError `E_SCALE` (64) for another form or more workers than a service may have
+ */
+export function checkScaleWords(words: readonly string[]): void {
+  if (words.length === 0) throw badScale("expected SERVICE=COUNT or a text like '3P2D', got nothing");
+  for (const word of words) {
+    const [, name, count] = COUNT.exec(word) ?? [];
+    if (name === undefined && !XPYD.test(word))
+      throw badScale(`'${word}': expected SERVICE=COUNT or a text like '3P2D'`);
+    if (name !== undefined) checkCount(name, Number(count));
+  }
+  for (const word of words.filter((one) => XPYD.test(one)))
+    for (const [role, count] of Object.entries(parseXPyD(word))) checkCount(role, count);
+}
+
+function checkCount(name: string, count: number): void {
+  if (count > MAX_WORKERS) throw badScale(`${name}: expected at most ${MAX_WORKERS} workers, got ${count}`);
+}
+
 /**
  * Reads `Worker=3` or `3P2D` for a graph.
  *
@@ -20,27 +45,38 @@ function countsOfRoles(spec: GraphSpec, text: string): [string, number][] {
  * @throws DeployError `E_SCALE` (64) for another form, an unknown service or a wrong number
  */
 export function parseScale(spec: GraphSpec, words: readonly string[]): ReadonlyMap<string, number> {
+  checkScaleWords(words);
   const known = spec.services.map(({ name }) => name);
   const counts = words.flatMap((word): [string, number][] => {
-    if (/^\d+p\d+d$/i.test(word)) return countsOfRoles(spec, word);
-    const [, name, count] = /^([^=]+)=(\d{1,6})$/.exec(word) ?? [];
-    if (name === undefined) throw badScale(`'${word}': expected SERVICE=COUNT or a text like '3P2D'`);
+    if (XPYD.test(word)) return countsOfRoles(spec, word);
+    const [, name = '', count] = COUNT.exec(word) ?? [];
     if (!known.includes(name))
       throw badScale(`graph ${spec.name} has no service '${name}'; its services are ${known.join(', ')}`);
     return [[name, Number(count)]];
   });
-  if (counts.length === 0) throw badScale("expected SERVICE=COUNT or a text like '3P2D', got nothing");
-  const tooMany = counts.find(([, count]) => count > MAX_WORKERS);
-  if (tooMany !== undefined)
-    throw badScale(`${tooMany[0]}: expected at most ${MAX_WORKERS} workers, got ${tooMany[1]}`);
   return new Map(counts);
 }
 
-/** The numbers of the workers to add and to remove. The newest ones are removed first; free numbers are used again. */
-export function scaleChange(present: readonly number[], count: number): { add: number[]; remove: number[] } {
-  const sorted = [...present].sort((a, b) => a - b);
-  const remove = sorted.slice(count);
+/** A worker of the service that is scaled. */
+export interface PresentWorker {
+  readonly number: number;
+  /** One that drains keeps its number until it has ended, but does not count. */
+  readonly phase: WorkerPhase;
+}
+
+/**
+ * The numbers of the workers to add and to remove. Those that do not serve yet are removed first, then the newest ones.
+ * Free numbers are used again.
+ */
+export function scaleChange(
+  present: readonly PresentWorker[],
+  count: number,
+): { readonly add: readonly number[]; readonly remove: readonly number[] } {
+  const rank = ({ phase }: PresentWorker): number => (phase === 'ready' ? 0 : 1);
+  const kept = present.filter(({ phase }) => phase !== 'draining');
+  const sorted = kept.sort((a, b) => rank(a) - rank(b) || a.number - b.number);
+  const taken = new Set(present.map(({ number }) => number));
   const add: number[] = [];
-  for (let number = 0; sorted.length + add.length < count; number++) if (!present.includes(number)) add.push(number);
-  return { add, remove };
+  for (let number = 0; sorted.length + add.length < count; number++) if (!taken.has(number)) add.push(number);
+  return { add, remove: sorted.slice(count).map(({ number }) => number) };
 }

@@ -51,6 +51,7 @@ function startCode(
     worker: worker.number,
     config,
     runtime,
+    folder: folder.path,
   });
   const onMessage = (message: unknown): void => {
     const sent = message as FromWorker;

@@ -3,6 +3,7 @@ import { DeployError } from '../deploy-error.js';
 import type { GpuAllocator } from './gpu-allocator.js';
 import { ManagedWorker, type SpawnWorker } from './managed-worker.js';
 import { scaleChange } from './scale-plan.js';
+import { FRONTEND } from './spawn-python.js';
 import { drainGroups, startGroups } from './start-order.js';
 import { isAlive, type WorkerPolicy, type WorkerState } from './worker-state.js';
 
@@ -23,26 +24,40 @@ export interface SupervisorOptions {
 export class Supervisor {
   /** Settles when all workers have ended. Rejects if a service has lost all its workers. */
   readonly ended: Promise<void>;
+  /** Settles when the start is over, also if it has failed or a drain has ended it. */
+  readonly started: Promise<void>;
+  #over = (): void => {};
   readonly #options: SupervisorOptions;
   readonly #workers = new Map<string, ManagedWorker[]>();
   readonly #services: ReadonlyMap<string, ServiceSpec>;
+  readonly #desired: Map<string, number>;
+  /** Services whose new workers may fail without an end of the graph. */
+  readonly #reloading = new Set<string>();
   #isStarted = false;
   #draining: Promise<void> | undefined;
-  #scaling: Promise<unknown> = Promise.resolve();
   #settle!: (error: DeployError | undefined) => void;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
     this.#services = new Map(options.spec.services.map((service) => [service.name, service]));
+    this.#desired = new Map(options.spec.services.map(({ name, workers }) => [name, workers]));
     this.ended = new Promise((resolve, reject) => {
       this.#settle = (error) => (error === undefined ? resolve() : reject(error));
     });
     this.ended.catch(() => {});
+    this.started = new Promise((resolve) => {
+      this.#over = resolve;
+    });
   }
 
   /** All workers that have not ended for good, and those that failed. */
   get workers(): readonly ManagedWorker[] {
     return [...this.#workers.values()].flat();
+  }
+
+  /** The number of workers that a service was last set to. */
+  desired(service: string): number {
+    return this.#desired.get(service) ?? 0;
   }
 
   /**
@@ -51,7 +66,11 @@ export class Supervisor {
    * @throws DeployError `E_GPU_SHORT` (69), or `E_WORKER_FAILED` (1) for the first worker that does not start; the
    *   caller then drains the others
    */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#start().finally(this.#over);
+  }
+
+  async #start(): Promise<void> {
     const { spec } = this.#options;
     for (const service of spec.services)
       for (let number = 0; number < service.workers; number++) this.#create(service, number);
@@ -67,20 +86,58 @@ export class Supervisor {
   }
 
   /**
-   * Changes the numbers of workers. Resolves when the new ones are ready and the removed ones have drained. Calls run
-   * one after the other.
+   * Changes the numbers of workers. The change begins at once, also while an earlier one is not complete. Resolves when
+   * the new workers are ready and the removed ones have drained.
    *
+   * @param graceMs how long removed workers may complete their requests, instead of that of the policy
    * @throws DeployError `E_GPU_SHORT` (69) before any change, or `E_WORKER_FAILED` (1) for a worker that does not start
    */
-  scale(counts: ReadonlyMap<string, number>): Promise<void> {
-    const scaled = this.#scaling.then(() => this.#scale(counts));
-    this.#scaling = scaled.catch(() => {});
-    return scaled;
+  async scale(counts: ReadonlyMap<string, number>, graceMs = this.#options.policy.graceMs): Promise<void> {
+    const { added, removed } = this.#change(counts);
+    for (const [name, count] of counts) this.#desired.set(name, count);
+    for (const worker of removed) worker.dispatch({ type: 'drain', lingerMs: LINGER_MS, graceMs });
+    try {
+      await Promise.all([this.#startAll(added), ...removed.map((worker) => worker.ended())]);
+    } finally {
+      for (const worker of [...removed, ...added]) if (!isAlive(worker.state)) this.#remove(worker);
+    }
+  }
+
+  /**
+   * Replaces the processes of all workers of a service, under the same numbers. The new ones start first, and the old
+   * ones then complete their requests. Workers with a port or a GPU are replaced one by one, the old one first.
+   *
+   * @throws DeployError `E_WORKER_FAILED` (1) for a new worker that does not start; the old ones that remain serve on
+   */
+  async reload(name: string): Promise<void> {
+    this.#reloading.add(name);
+    try {
+      await this.#replace(this.#services.get(name) as ServiceSpec);
+    } finally {
+      this.#reloading.delete(name);
+    }
+  }
+
+  async #replace(service: ServiceSpec): Promise<void> {
+    const old = this.#workersOf(service.name).filter(({ state }) => state.phase !== 'draining');
+    const groups = isShared(service) ? [old] : old.map((worker) => [worker]);
+    for (const group of groups) {
+      if (this.#draining !== undefined) return;
+      if (!isShared(service)) await this.#retire(group);
+      const fresh = group.map(({ identity }) => this.#create(service, identity.number));
+      try {
+        await this.#startAll(fresh);
+      } catch (error) {
+        if (isShared(service)) await this.#discard(fresh);
+        throw error;
+      }
+      if (isShared(service) && this.#draining === undefined) await this.#retire(group);
+    }
   }
 
   /** Ends all workers, callers before what they call. Idempotent. */
   drain(): Promise<void> {
-    this.#draining ??= this.#drain();
+    this.#draining ??= this.#drain().finally(this.#over);
     return this.#draining;
   }
 
@@ -104,11 +161,26 @@ export class Supervisor {
 
   #remove(worker: ManagedWorker): void {
     const { service } = worker.identity;
+    const present = this.#workersOf(service);
+    if (!present.includes(worker)) return;
     this.#options.gpus.release(worker.gpus);
     this.#workers.set(
       service,
-      this.#workersOf(service).filter((one) => one !== worker),
+      present.filter((one) => one !== worker),
     );
+  }
+
+  /** Lets workers complete their requests, and removes them. */
+  async #retire(workers: readonly ManagedWorker[]): Promise<void> {
+    for (const worker of workers) worker.dispatch({ type: 'drain', lingerMs: LINGER_MS });
+    await Promise.all(workers.map((worker) => worker.ended()));
+    for (const worker of workers) this.#remove(worker);
+  }
+
+  async #discard(workers: readonly ManagedWorker[]): Promise<void> {
+    for (const worker of workers) worker.dispatch({ type: 'kill' });
+    await Promise.all(workers.map((worker) => worker.ended()));
+    for (const worker of workers) this.#remove(worker);
   }
 
   async #startAll(workers: readonly ManagedWorker[]): Promise<void> {
@@ -121,17 +193,22 @@ export class Supervisor {
     );
   }
 
-  async #scale(counts: ReadonlyMap<string, number>): Promise<void> {
+  /** Creates the workers that are missing, and selects those to remove. */
+  #change(counts: ReadonlyMap<string, number>): { added: ManagedWorker[]; removed: ManagedWorker[] } {
     const added: ManagedWorker[] = [];
     const removed: ManagedWorker[] = [];
     if (this.#draining !== undefined || !this.#isStarted)
-      throw new DeployError('E_NOT_RUNNING', `graph ${this.#options.spec.name} is starting or draining`);
+      throw new DeployError(
+        'E_NOT_RUNNING',
+        `graph ${this.#options.spec.name} ${this.#draining === undefined ? 'is starting' : 'ends'}`,
+        { exitCode: 69 },
+      );
     try {
       for (const [name, count] of counts) {
         for (const worker of this.#workersOf(name)) if (!isAlive(worker.state)) this.#remove(worker);
         const present = this.#workersOf(name);
         const { add, remove } = scaleChange(
-          present.map(({ identity }) => identity.number),
+          present.map(({ identity, state }) => ({ number: identity.number, phase: state.phase })),
           count,
         );
         removed.push(...present.filter(({ identity }) => remove.includes(identity.number)));
@@ -141,12 +218,7 @@ export class Supervisor {
       for (const worker of added) this.#remove(worker);
       throw error;
     }
-    for (const worker of removed) worker.dispatch({ type: 'drain', lingerMs: LINGER_MS });
-    try {
-      await Promise.all([this.#startAll(added), ...removed.map((worker) => worker.ended())]);
-    } finally {
-      for (const worker of [...removed, ...added]) if (!isAlive(worker.state)) this.#remove(worker);
-    }
+    return { added, removed };
   }
 
   async #drain(): Promise<void> {
@@ -162,10 +234,14 @@ export class Supervisor {
     this.#options.onChange?.(worker, before);
     if (worker.state.phase !== 'failed' || before.phase === 'failed' || this.#draining !== undefined) return;
     const isServed = this.#workersOf(worker.identity.service).some(({ state }) => isAlive(state));
-    if (this.#isStarted && isServed) return;
+    if (this.#isStarted && (isServed || this.#reloading.has(worker.identity.service))) return;
     this.#settle(failure(worker));
   }
 }
+
+/** Whether the old and the new process of a worker can run together: neither needs a port or a GPU. */
+const isShared = ({ program, httpPort = 0, resources, python }: ServiceSpec): boolean =>
+  program !== 'frontend' && python?.module !== FRONTEND && httpPort === 0 && resources.gpu === 0;
 
 function failure(worker: ManagedWorker): DeployError {
   const { state, name } = worker;

@@ -14,6 +14,8 @@ export interface WorkerSpec {
   readonly worker: number;
   readonly config: Readonly<Record<string, unknown>>;
   readonly runtime: RuntimeOptions;
+  /** The run folder of the graph. */
+  readonly folder: string;
 }
 
 const WORKER_SPEC: OptionTable<WorkerSpec> = optionTable<WorkerSpec>({
@@ -23,6 +25,7 @@ const WORKER_SPEC: OptionTable<WorkerSpec> = optionTable<WorkerSpec>({
   worker: integer(0).required(),
   config: custom<Readonly<Record<string, unknown>>>('an object', checkObject).required(),
   runtime: nested(RUNTIME_OPTIONS).required(),
+  folder: text.required(),
 });
 
 export function writeWorkerSpec(file: string, spec: WorkerSpec): void {

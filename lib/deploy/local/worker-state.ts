@@ -48,8 +48,8 @@ export type WorkerEvent =
   | { readonly type: 'exited'; readonly exit: ProcessExit }
   /** The timer of the present phase. */
   | { readonly type: 'timer' }
-  /** `lingerMs`: how long its callers may not know of it yet. */
-  | { readonly type: 'drain'; readonly lingerMs: number }
+  /** `lingerMs`: how long its callers may not know of it yet. `graceMs`: instead of that of the policy. */
+  | { readonly type: 'drain'; readonly lingerMs: number; readonly graceMs?: number }
   | { readonly type: 'kill' };
 
 /** What the supervisor does to a worker. A change of the phase ends the timer of the last one. */
@@ -57,7 +57,7 @@ export type WorkerEffect =
   | { readonly type: 'spawn' }
   /** Lets a process that has loaded serve. */
   | { readonly type: 'release' }
-  | { readonly type: 'drain'; readonly lingerMs: number }
+  | { readonly type: 'drain'; readonly lingerMs: number; readonly graceMs: number }
   | { readonly type: 'kill' }
   | { readonly type: 'timer'; readonly ms: number };
 
@@ -137,10 +137,12 @@ const steps: { readonly [Type in WorkerEvent['type']]: Step<Type> } = {
     return { state: { ...state, reason }, effects: [{ type: 'kill' }] };
   },
 
-  drain(state, { graceMs }, { lingerMs }) {
-    if (['draining', 'stopped', 'failed'].includes(state.phase)) return undefined;
+  drain(state, policy, { lingerMs, graceMs = policy.graceMs }) {
+    if (!isAlive(state)) return undefined;
     if (!state.hasProcess) return stopped(state);
-    return { state: { ...state, phase: 'draining' }, effects: [{ type: 'drain', lingerMs }, timer(graceMs)] };
+    // The end of the graph may give a worker less time than its removal did.
+    if (state.phase === 'draining') return { state, effects: [timer(graceMs)] };
+    return { state: { ...state, phase: 'draining' }, effects: [{ type: 'drain', lingerMs, graceMs }, timer(graceMs)] };
   },
 
   kill(state) {

@@ -126,9 +126,28 @@ describe('dynamo scale', () => {
     expect((await test.states())[0]?.services[0]?.workers).toHaveLength(1);
   });
 
+  it('waits for the start of the graph, and says so', async () => {
+    await using test = new ServeTest();
+    const { local } = await test.local({ Splitter: { mode: 'slow' } });
+    const started = local.start();
+    await waitFor(
+      'the state',
+      () => test.states(),
+      (states) => states.length === 1,
+    );
+    const scaled = await test.dynamo('scale', 'Splitter=2');
+    expect(scaled).toEqual({
+      code: 0,
+      stdout: 'graph serve-test has Splitter=2 Upper=1 Front=1\n',
+      stderr: 'graph serve-test is starting; the change waits for it\n',
+    });
+    await started;
+  });
+
   it('rejects an unknown service, a wrong form and a graph that does not run', async () => {
     await using test = new ServeTest();
     expect(await test.dynamo('scale', 'Splitter=2')).toMatchObject({ code: 69 });
+    expect(await test.dynamo('scale', 'Splitter')).toMatchObject({ code: 64 });
     const { local } = await test.local();
     await local.start();
     const failures = await Promise.all(

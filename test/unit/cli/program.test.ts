@@ -102,6 +102,13 @@ describe('dynamo', () => {
     });
   });
 
+  it('suggests no command that has another beginning', async () => {
+    expect((await runCommand(['bogus'])).stderr).toBe(
+      "error[E_USAGE]: unknown command 'bogus'\n  hint: see `dynamo --help`\n",
+    );
+    expect((await runCommand(['graph', '--mermiad'])).stderr).toContain('hint: Did you mean --mermaid?');
+  });
+
   it('writes an error as JSON with --json', async () => {
     const { code, stdout, stderr } = await runCommand(['gaph', '--json']);
     expect({ code, stdout }).toEqual({ code: 64, stdout: '' });

@@ -23,9 +23,10 @@ const stateWith = (requests: number, outputTokens: number, firstTokens: number):
   phase: 'ready',
   urls: [],
   services: [
-    { name: 'Engine', workers: [worker(0), worker(1, { phase: 'backing-off', restarts: 2 })] },
+    { name: 'Engine', desired: 2, workers: [worker(0), worker(1, { phase: 'backing-off', restarts: 2 })] },
     {
       name: 'Front',
+      desired: 1,
       workers: [
         worker(0, {
           metrics: { requests, requestsInFlight: 3, outputTokens, firstTokens, firstTokenSeconds: firstTokens * 0.25 },

@@ -62,6 +62,10 @@ describe('a configuration file', () => {
     ['Worker:\n  common-configs:\n    - model\n', /no key 'model' \(agg\.yaml:3:7\)$/],
     ['Worker: [1]\n', /Worker: expected an object, got an array \(agg\.yaml:1:9\)$/],
     ['Worker:\n  a: 1\n  a: 2\n', /Map keys must be unique \(agg\.yaml:3:3\)$/],
+    [
+      'Worker:\n  a: 1\n---\nWorker:\n  a: 2\n',
+      /expected one document, got several: '---' begins another \(agg\.yaml:3:1\)$/,
+    ],
     ['Worker:\n\ta: 1\n', /Tabs are not allowed as indentation \(agg\.yaml:2:1\)$/],
     ['Worker: {a: 1\n', /\(agg\.yaml:2:1\)$/],
     ['Worker: *none\n', /none .*\(agg\.yaml(:1:9)?\)$/],

@@ -62,6 +62,12 @@ describe('loadGraph', () => {
     expect(await failure('faulty.ts')).toBe('E_BAD_GRAPH 65 graphs/faulty.ts cannot be loaded: no such model');
   });
 
+  it('rejects a module that ends the process', async () => {
+    expect(await failure('exiting.ts')).toBe(
+      'E_BAD_GRAPH 65 graphs/exiting.ts cannot be loaded: it calls process.exit(3) while it is loaded',
+    );
+  });
+
   it('rejects a path that does not exist, and a folder without a graph', async () => {
     expect(await failure('missing.ts')).toBe('E_GRAPH_NOT_FOUND 66 missing.ts: no such file or folder');
     expect(await failure('..')).toMatch(/^E_GRAPH_NOT_FOUND 66 .* has no graph: expected "dynamo"/);

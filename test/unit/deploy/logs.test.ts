@@ -6,12 +6,30 @@ import { afterAll, describe, expect, it } from 'vitest';
 
 import { LogFile, oldLogFile } from '../../../lib/deploy/local/log-file.js';
 import { LineSplitter } from '../../../lib/deploy/local/log-lines.js';
-import { LogOutput } from '../../../lib/deploy/local/log-output.js';
+import { descriptorOutput, LogOutput } from '../../../lib/deploy/local/log-output.js';
 import { LogReader } from '../../../lib/deploy/local/log-reader.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'logs-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const ignore = (): void => {};
+
+describe('descriptorOutput', () => {
+  it('writes again what the descriptor did not accept, without a thread that waits', async () => {
+    const written: string[] = [];
+    const faults = ['EAGAIN', 'ENOBUFS'];
+    type Done = (error: Error | null, count: number) => void;
+    const write = (_: number, chunk: Buffer, from: number, length: number, __: null, done: Done) => {
+      const code = faults.shift();
+      if (code !== undefined) return setImmediate(done, Object.assign(new Error(code), { code }), 0);
+      const count = Math.min(4, length);
+      written.push(chunk.toString('utf8', from, from + count));
+      setImmediate(done, null, count);
+    };
+    const out = descriptorOutput(1, write as never);
+    await new Promise((resolve) => out.end('moved in', resolve as () => void));
+    expect(written).toEqual(['move', 'd in']);
+  });
+});
 
 describe('LineSplitter', () => {
   const split = (parts: readonly (string | Buffer)[], max?: number): string[] => {

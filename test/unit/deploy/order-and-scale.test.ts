@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { parseScale, scaleChange } from '../../../lib/deploy/local/scale-plan.js';
+import { checkScaleWords, parseScale, scaleChange } from '../../../lib/deploy/local/scale-plan.js';
 import { drainGroups, startGroups } from '../../../lib/deploy/local/start-order.js';
 import { specWith } from '../../helpers/deploy/spec.js';
 
@@ -55,6 +55,11 @@ describe('parseScale', () => {
   it('rejects nothing', () => {
     expect(() => parseScale(spec, [])).toThrow('got nothing');
   });
+
+  it.each(['Engine', '3P', 'Engine=1025', '2000P1D'])('rejects the form of %s before the graph is known', (word) => {
+    expect(() => checkScaleWords([word])).toThrow(expect.objectContaining({ code: 'E_SCALE', exitCode: 64 }));
+    expect(() => checkScaleWords(['Engine=3', '3P2D'])).not.toThrow();
+  });
 });
 
 describe('scaleChange', () => {
@@ -65,7 +70,27 @@ describe('scaleChange', () => {
     [[5, 1], 1, { add: [], remove: [5] }],
     [[0, 1], 2, { add: [], remove: [] }],
     [[0], 0, { add: [], remove: [0] }],
-  ])('changes the workers %j to %i', (present, count, expected) => {
+  ])('changes the workers %j to %i', (numbers, count, expected) => {
+    const present = numbers.map((number) => ({ number, phase: 'ready' as const }));
     expect(scaleChange(present, count)).toEqual(expected);
+  });
+
+  it('removes workers that do not serve yet before those that do', () => {
+    const present = [
+      { number: 0, phase: 'ready' },
+      { number: 1, phase: 'starting' },
+      { number: 2, phase: 'ready' },
+    ] as const;
+    expect(scaleChange(present, 2)).toEqual({ add: [], remove: [1] });
+    expect(scaleChange(present, 1)).toEqual({ add: [], remove: [2, 1] });
+  });
+
+  it('does not count a worker that drains, and leaves it its number', () => {
+    const present = [
+      { number: 0, phase: 'ready' },
+      { number: 1, phase: 'draining' },
+    ] as const;
+    expect(scaleChange(present, 2)).toEqual({ add: [2], remove: [] });
+    expect(scaleChange(present, 1)).toEqual({ add: [], remove: [] });
   });
 });

@@ -139,6 +139,54 @@ describe('Supervisor', () => {
     await supervisor.drain();
   });
 
+  it('begins a change while workers of an earlier one start, and cancels their start', async () => {
+    const workers = new Workers(['Back#1', 'Back#2']);
+    const supervisor = supervise(workers);
+    await supervisor.start();
+    const grown = supervisor.scale(new Map([['Back', 3]]));
+    await waitFor('the release', () => workers.calls.includes('release Back#2'));
+    expect(supervisor.desired('Back')).toBe(3);
+    await supervisor.scale(new Map([['Back', 1]]));
+    await grown;
+    expect(supervisor.desired('Back')).toBe(1);
+    expect(supervisor.workers.map(({ name }) => name)).toEqual(['Front#0', 'Middle#0', 'Back#0']);
+    await supervisor.drain();
+  });
+
+  it('remembers the number that was wanted if a worker does not start', async () => {
+    const workers = new Workers(['Back#1']);
+    const supervisor = supervise(workers);
+    await supervisor.start();
+    const scaled = supervisor.scale(new Map([['Back', 2]]));
+    workers.exit('Back#1', 1);
+    await expect(scaled).rejects.toThrow('Back#1 did not start');
+    expect(supervisor.desired('Back')).toBe(2);
+    await supervisor.drain();
+  });
+
+  it('gives removed workers their own time to complete requests, until the graph ends', async () => {
+    const workers = new Workers();
+    const times: number[] = [];
+    const spawn: SpawnWorker = (worker, report) => {
+      const process = workers.spawn(worker, report);
+      // Its request does not end.
+      return worker.number === 0 ? process : { ...process, drain: (timeoutMs) => void times.push(timeoutMs) };
+    };
+    const patient = new Supervisor({
+      spec: chain,
+      policy: { ...policy, graceMs: 20 },
+      gpus: new GpuAllocator([]),
+      spawn,
+    });
+    await patient.start();
+    await patient.scale(new Map([['Back', 2]]));
+    const scaled = patient.scale(new Map([['Back', 1]]), 60_000);
+    expect(times).toEqual([60_000]);
+    await patient.drain();
+    await scaled;
+    expect(workers.calls).toContain('kill Back#1');
+  });
+
   it('kills all processes at once', async () => {
     const workers = new Workers();
     const supervisor = supervise(workers);

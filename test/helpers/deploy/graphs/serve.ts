@@ -4,7 +4,7 @@ import { type ClientOf, depends, endpoint, graph, onShutdown, onStart, service, 
 
 /** How a service of this graph misbehaves, by `--Splitter.mode=MODE`. */
 export interface Misbehaviour {
-  readonly mode?: 'throw' | 'exit' | 'hang' | 'crash-later' | 'hang-in-shutdown' | 'flood' | 'grandchild';
+  readonly mode?: 'slow' | 'throw' | 'exit' | 'hang' | 'crash-later' | 'hang-in-shutdown' | 'flood' | 'grandchild';
   readonly delayMs?: number;
 }
 
@@ -17,6 +17,7 @@ export class Splitter {
   @onStart()
   async start() {
     const { mode } = this.#context.config;
+    if (mode === 'slow') await sleep(1000);
     if (mode === 'throw') throw new Error('no such model');
     if (mode === 'exit') process.exit(7);
     if (mode === 'hang') await forever;

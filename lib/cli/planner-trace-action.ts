@@ -1,0 +1,24 @@
+import { formatMooncake } from '../planner/core/simulate/mooncake.js';
+import { synthesizeTrace, TRACE_SHAPES, type TraceShape } from '../planner/core/simulate/trace.js';
+import { type CommandArgs, type CommandIo, usageError } from './command.js';
+import { print, printJson } from './output.js';
+import type { PlannerTraceOptions } from './planner.js';
+import { writeOutput } from './planner-plot.js';
+
+/** Writes a synthetic trace. */
+export async function run(
+  { positionals, options, json }: CommandArgs<PlannerTraceOptions>,
+  io: CommandIo,
+): Promise<void> {
+  const [shape = ''] = positionals;
+  if (!TRACE_SHAPES.includes(shape as TraceShape))
+    throw usageError(`shape: expected one of ${TRACE_SHAPES.join(', ')}, got '${shape}'`);
+  const { output, seed = 1, durationSeconds = 900, rate = 10, inputTokens = 1500, outputTokens = 200 } = options;
+  const durationMs = durationSeconds * 1000;
+  const trace = synthesizeTrace({ shape: shape as TraceShape, seed, durationMs, rate, inputTokens, outputTokens });
+  const content = formatMooncake(trace);
+  if (output === undefined) return void io.stdout.write(content);
+  const file = writeOutput(output, content, io);
+  if (json) printJson(io, { file, requests: trace.length });
+  else print(io, `${file}: ${trace.length} requests`);
+}
