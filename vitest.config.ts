@@ -12,7 +12,9 @@ export default defineConfig({
     alias: [
       { find: /^dynamo-node$/, replacement: source('lib/index.ts') },
       { find: /^dynamo-node\/sdk$/, replacement: source('lib/sdk/index.ts') },
+      { find: /^dynamo-node\/disagg$/, replacement: source('lib/disagg/index.ts') },
       { find: /^dynamo-node\/planner$/, replacement: source('lib/planner/index.ts') },
+      { find: /^dynamo-node\/vllm$/, replacement: source('lib/vllm/index.ts') },
       { find: /^dynamo-node\/testing$/, replacement: source('lib/testing/index.ts') },
     ],
   },

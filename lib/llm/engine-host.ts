@@ -106,6 +106,8 @@ export class EngineHost implements InboxHandler {
     private readonly raw: boolean,
     private readonly publishing: Publishing,
     private readonly wire: (item: unknown) => unknown = raw ? (item) => item : wireOutput,
+    /** Refuses requests by throwing. */
+    private readonly check: (request: unknown) => void = () => {},
   ) {}
 
   /** Generations running now. */
@@ -184,6 +186,7 @@ export class EngineHost implements InboxHandler {
     this.#running.set(request.id, running);
     try {
       const body = this.raw ? unpack(request.payload) : preprocessed(request.payload);
+      this.check(body);
       const items = runInContext(context, () => (engine as RawEngine).generate(body, context));
       if (!isAsyncIterable(items))
         throw mistake('engine.generate', `engine.generate: expected an async iterable, got ${shown(items)}`);

@@ -97,6 +97,12 @@ export interface HttpFrontendOptions extends FrontendBaseOptions {
    * `DYN_CONFLICT`. @default $DYN_HTTP_PRE_COMMIT_ERROR_PEEK_MS or 0, which does not wait
    */
   readonly preCommitErrorPeekMs?: number;
+  /**
+   * Whether clients may set `kv_transfer_params`, which select the memory that a worker reads. The APIs of OpenAI never
+   * accept them. `$DYN_VLLM_ENABLE_INFERENCE_V1_GENERATE` opens a route that does, so it needs `accept`.
+   * @default 'refuse'
+   */
+  readonly kvTransferParams?: 'refuse' | 'accept';
   /** Creates the processors that replace the frontend's chat template and tokenizer. For engine `workers`. */
   readonly processor?: ProcessorFactory;
   /** Custom paths that answer `GET`, such as `/version`. */
@@ -179,6 +185,7 @@ export const FRONTEND_OPTIONS = {
     preCommitErrorPeekMs: milliseconds(0)
       .env('DYN_HTTP_PRE_COMMIT_ERROR_PEEK_MS')
       .about('How long a stream waits for its first event, so that an error becomes an HTTP status.'),
+    kvTransferParams: oneOf('refuse', 'accept').about('Whether clients may set kv_transfer_params.'),
     processor: callback<ProcessorFactory>().about('Replaces the chat template and tokenizer of the frontend.'),
     routes: custom<FrontendRoutes>('an object', checkRoutes).about('Custom paths that answer GET.'),
   }),
@@ -202,6 +209,20 @@ function checkFrontend(path: string, options: unknown): asserts options is Front
   table.check(path, options);
 }
 
+/** On this route clients can set `kv_transfer_params`, and the frontend does not look at them. */
+const TRANSFER_ROUTE = 'DYN_VLLM_ENABLE_INFERENCE_V1_GENERATE';
+
+/** @throws DynamoError if the environment opens the route */
+function checkTransferRoute(path: string): void {
+  if (!/^(1|true|yes|on)$/i.test(process.env[TRANSFER_ROUTE] ?? '')) return;
+  throw new DynamoError(
+    'InvalidRequest',
+    `${path}.kvTransferParams: expected accept, because ${TRANSFER_ROUTE} opens a route on which clients select the ` +
+      'memory that a worker reads; unset the variable, or accept it for clients that are trusted',
+    { reason: 'frontend.kv_transfer' },
+  );
+}
+
 /** The arguments of the native side. Source: `EntrypointArgs` of `native/core/src/llm/entrypoint_args.rs`. */
 export function frontendArgs(path: string, options: FrontendOptions): Record<string, unknown> {
   checkFrontend(path, options);
@@ -211,10 +232,12 @@ export function frontendArgs(path: string, options: FrontendOptions): Record<str
     router,
     tls,
     migrationMaxTokens,
+    kvTransferParams = 'refuse',
     processor,
     routes,
     ...rest
   } = options as HttpFrontendOptions;
+  if (input === 'http' && kvTransferParams === 'refuse') checkTransferRoute(path);
   const policy = router?.policy;
   if (policy !== undefined && (input !== 'http' || engine.kind !== 'workers')) {
     throw new DynamoError(

@@ -29,6 +29,7 @@ import { type CardConflict, CardConflicts } from './card-conflicts.js';
 import { encodedEmbeddings } from './embeddings.js';
 import type { KvCacheEvent, LLMEngine, LoadSnapshot, RawEngine } from './engine.js';
 import { EngineHost, type Publishing, traitsOf } from './engine-host.js';
+import { refuseTransferParams } from './kv-transfer.js';
 import {
   chatTemplateRow,
   crateObject,
@@ -72,6 +73,12 @@ export interface ServeEngineOptions {
   readonly reasoningParser?: string;
   /** The thinking mode that the chat template gets if the client does not choose one. @default none */
   readonly defaultThinkingMode?: 'enabled' | 'disabled';
+  /**
+   * Requests with `kv_transfer_params`, which select the memory that a worker reads: they are refused with
+   * `DYN_INVALID_REQUEST` (HTTP 400), or reach the engine. The result of a prefill worker is not one of them.
+   * @default 'refuse'
+   */
+  readonly kvTransferParams?: 'refuse' | 'accept';
   /** Hide the tools from the chat template if `tool_choice` is `none`. @default true */
   readonly excludeToolsWhenToolChoiceNone?: boolean;
   /** Keep an index of this worker's own KV blocks, from which routers recover lost events. @default true */
@@ -149,6 +156,7 @@ export const SERVE_ENGINE_OPTIONS: OptionTable<ServeEngineOptions> = optionTable
   // Frontends ignore any other value, with a warning at each request.
   defaultThinkingMode: oneOf('enabled', 'disabled').about('The thinking mode if the client does not choose one.'),
   excludeToolsWhenToolChoiceNone: boolean.about('Hide the tools from the chat template if tool_choice is none.'),
+  kvTransferParams: oneOf('refuse', 'accept').about('Requests whose client sets kv_transfer_params.'),
   localIndexer: boolean.about("Keep an index of this worker's own KV blocks, from which routers recover lost events."),
   kvRouting: boolean.about('Publish KV events and load for routers.'),
   kvStateEndpoint: text.about('The endpoint on which KV events are published.'),
@@ -272,7 +280,7 @@ export async function serveEngine(
 ): Promise<ServedEngine> {
   checkInstance(`${OPERATION} endpoint`, endpoint, Endpoint);
   SERVE_ENGINE_OPTIONS.check(`${OPERATION} options`, options);
-  const { concurrency = 1024, metricsLabels, kvBlocks: _, onCardConflicts, ...rest } = options;
+  const { concurrency = 1024, metricsLabels, kvBlocks: _, kvTransferParams, onCardConflicts, ...rest } = options;
   const args = packValue(
     OPERATION,
     'options',
@@ -309,7 +317,8 @@ export async function serveEngine(
   };
   const { raw = false, modelTypes = [] } = options;
   const wire = raw && modelTypes.includes('embedding') ? encodedEmbeddings : undefined;
-  const host = new EngineHost(() => engine, raw, publishing, wire);
+  const check = kvTransferParams === 'accept' ? undefined : refuseTransferParams;
+  const host = new EngineHost(() => engine, raw, publishing, wire, check);
   const blocks = await publishBlocks(endpoint, options);
   try {
     const [, handle, inbox] = await invoke(native.workerStart, OPERATION, { handle: endpoint.handle(OPERATION), args });

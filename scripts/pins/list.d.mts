@@ -9,4 +9,8 @@ export const pythons: readonly string[];
 export const platforms: readonly string[];
 export function versionsOf(text: string): string[];
 export function hashesOf(reports: readonly Report[]): Map<string, Set<string>>;
-export function listOf(versions: readonly string[], hashes: ReadonlyMap<string, ReadonlySet<string>>): string;
+export function listOf(
+  versions: readonly string[],
+  hashes: ReadonlyMap<string, ReadonlySet<string>>,
+  start?: string,
+): string;

@@ -31,12 +31,12 @@ export function hashesOf(reports) {
   return hashes;
 }
 
-/** A list that pip installs with `--require-hashes`. */
-export function listOf(versions, hashes) {
+/** A list that pip installs with `--require-hashes`. `start` is its first lines. */
+export function listOf(versions, hashes, start = head) {
   const entries = versions.map((version) => {
     const own = hashes.get(normal(version.split('==')[0]));
     if (own === undefined) throw new Error(`${version}: pip found no wheel`);
     return [version, ...[...own].sort().map((hash) => `--hash=sha256:${hash}`)].join(' \\\n    ');
   });
-  return `${head}${entries.join('\n')}\n`;
+  return `${start}${entries.join('\n')}\n`;
 }

@@ -185,9 +185,13 @@ describe('the guides', () => {
 
     const classes = rows.flatMap(([, where]) => [...where.matchAll(/\[`([A-Za-z]+)/g)].map(([, name]) => name!));
     expect(classes).toContain('DistributedRuntime');
-    const exported = ['lib/index.ts', 'lib/sdk/index.ts', 'lib/planner/index.ts'].flatMap((entry) =>
-      exportedNames(entry),
-    );
+    const exported = [
+      'lib/index.ts',
+      'lib/disagg/index.ts',
+      'lib/sdk/index.ts',
+      'lib/planner/index.ts',
+      'lib/vllm/index.ts',
+    ].flatMap((entry) => exportedNames(entry));
     expect(classes.filter((name) => !exported.includes(name))).toEqual([]);
   });
 
