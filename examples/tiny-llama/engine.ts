@@ -15,8 +15,9 @@ import {
   type RequestContext,
 } from 'dynamo-node';
 import { type GenerateOptions, generate, type TokenEvent } from './generate.js';
-import { Llama } from './model.js';
-import { KvPool, type KvPoolOptions } from './paged-cache.js';
+import { type Decoder, Llama } from './model.js';
+import { KvPool, type KvPoolOptions, type PagedKvCache } from './paged-cache.js';
+import { ParallelLlama } from './tensor-parallel.js';
 
 /** The bundled checkpoint. */
 export const modelPath = fileURLToPath(new URL('model', import.meta.url));
@@ -24,22 +25,34 @@ export const modelPath = fileURLToPath(new URL('model', import.meta.url));
 const BLOCK_SIZE = 64;
 const MAX_SEQUENCES = 32;
 
+/**
+ * Fills the caches of a request, one for each choice, before its first token. Returns the number of cached tokens that
+ * the client sees; undefined for those of the first cache.
+ */
+export type FillCaches = (caches: readonly PagedKvCache[]) => Promise<number | undefined>;
+
+/** The size of the cache, and the number of processes. */
+export interface TinyLlamaOptions extends Partial<KvPoolOptions> {
+  /** Processes over which heads and feed-forward rows are split. Default 1: this one. */
+  readonly tensorParallelSize?: number;
+}
+
 /** The tiny Llama as a token engine for Dynamo. All requests share the blocks of its KV cache. */
 export class TinyLlamaEngine implements LLMEngine {
-  #model: Llama | undefined;
+  #model: Decoder | undefined;
   #pool: KvPool | undefined;
 
-  /** @param cache by default blocks of 64 tokens, enough for 32 sequences of the model's full length */
+  /** @param settings by default one process, and blocks of 64 tokens, enough for 32 sequences of the full length */
   constructor(
     readonly name = 'tiny-llama',
-    private readonly cache: Partial<KvPoolOptions> = {},
+    private readonly settings: TinyLlamaOptions = {},
   ) {}
 
   async start(worker?: EngineWorker): Promise<EngineConfig> {
-    this.#model = await Llama.load(modelPath);
+    const { blockSize = BLOCK_SIZE, tensorParallelSize: ranks = 1 } = this.settings;
+    this.#model = ranks === 1 ? await Llama.load(modelPath) : await ParallelLlama.load(modelPath, ranks, blockSize);
     const { maxPositions } = this.#model.config;
-    const blockSize = this.cache.blockSize ?? BLOCK_SIZE;
-    const blockCount = this.cache.blockCount ?? (MAX_SEQUENCES * maxPositions) / blockSize;
+    const blockCount = this.settings.blockCount ?? (MAX_SEQUENCES * maxPositions) / blockSize;
     this.#pool = new KvPool(this.#model.config, { blockSize, blockCount });
     if (worker !== undefined) {
       publish(this.#pool.manager, worker).catch((error: unknown) =>
@@ -61,29 +74,57 @@ export class TinyLlamaEngine implements LLMEngine {
     return [{ kind: 'push' }];
   }
 
-  async *generate(request: PreprocessedRequest, { signal }: RequestContext): AsyncGenerator<LLMEngineOutput> {
-    const [model, pool] = [this.#model, this.#pool];
-    if (model === undefined || pool === undefined) throw new Error('the engine has not started');
+  /** The model, after `start`. */
+  protected get model(): Decoder {
+    if (this.#model === undefined) throw new Error('the engine has not started');
+    return this.#model;
+  }
+
+  /** The blocks of all requests, after `start`. */
+  protected get pool(): KvPool {
+    if (this.#pool === undefined) throw new Error('the engine has not started');
+    return this.#pool;
+  }
+
+  /** The tokens of a prompt, if the model can answer it. */
+  protected promptOf({ token_ids: prompt }: PreprocessedRequest): Uint32Array {
+    const { maxPositions } = this.model.config;
+    if (prompt.length > 0 && prompt.length < maxPositions) return prompt;
+    // Another error would be a fault of the engine: HTTP 500, without a message.
+    const message = `the prompt has ${prompt.length} tokens; the model takes 1 to ${maxPositions - 1}`;
+    throw new DynamoError('InvalidRequest', message);
+  }
+
+  generate(request: PreprocessedRequest, context: RequestContext): AsyncGenerator<LLMEngineOutput> {
+    return this.answer(request, context);
+  }
+
+  protected async *answer(
+    request: PreprocessedRequest,
+    { signal }: RequestContext,
+    fill: FillCaches = async () => undefined,
+  ): AsyncGenerator<LLMEngineOutput> {
+    const { model, pool } = this;
     const options = optionsOf(request, signal);
-    const prompt = request.token_ids;
+    const prompt = this.promptOf(request);
     const { maxPositions } = model.config;
-    if (prompt.length === 0 || prompt.length >= maxPositions) {
-      // Another error would be a fault of the engine: HTTP 500, without a message.
-      const message = `the prompt has ${prompt.length} tokens; the model takes 1 to ${maxPositions - 1}`;
-      throw new DynamoError('InvalidRequest', message);
-    }
     const tokens = Math.min(prompt.length + (options.maxTokens ?? Infinity), maxPositions);
     const caches = await pool.open(prompt, tokens, request.sampling_options.n ?? 1, signal).catch((error: unknown) => {
       if (signal.aborted) return [];
       throw error;
     });
     try {
+      const filled = caches.length === 0 ? undefined : await fill(caches);
       const choices = caches.map((cache, index) => {
         const seed = options.seed === undefined ? {} : { seed: BigInt(options.seed) + BigInt(index) };
         return { index, cache, events: generate(model, prompt, { ...options, ...seed, cache }) };
       });
       const [first] = caches;
-      const usage = { promptTokens: prompt.length, cachedTokens: first?.cachedTokens ?? 0, completionTokens: 0 };
+      const usage = {
+        promptTokens: prompt.length,
+        cachedTokens: filled ?? first?.cachedTokens ?? 0,
+        completionTokens: 0,
+      };
       // The choices take turns. The event loop runs after each token.
       while (choices.length > 0) {
         for (const choice of [...choices]) {
@@ -107,6 +148,7 @@ export class TinyLlamaEngine implements LLMEngine {
   }
 
   async cleanup(): Promise<void> {
+    if (this.#model instanceof ParallelLlama) await this.#model.close();
     this.#model = undefined;
     this.#pool?.dispose();
   }
@@ -155,13 +197,13 @@ function token(
   return { token_ids: [tokenId], index, log_probs: [logprob], top_logprobs: [top] };
 }
 
-interface Usage {
+export interface Usage {
   readonly promptTokens: number;
   readonly cachedTokens: number;
   readonly completionTokens: number;
 }
 
-function usageOf({ promptTokens, cachedTokens, completionTokens }: Usage): CompletionUsage {
+export function usageOf({ promptTokens, cachedTokens, completionTokens }: Usage): CompletionUsage {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
@@ -174,7 +216,7 @@ function finished(index: number, reason: FinishReason, usage: Usage): LLMEngineO
   return { token_ids: [], index, finish_reason: reason, completion_usage: usageOf(usage) };
 }
 
-function optionsOf(request: PreprocessedRequest, signal: AbortSignal): GenerateOptions {
+export function optionsOf(request: PreprocessedRequest, signal: AbortSignal): GenerateOptions {
   const { stop_conditions: stop, sampling_options: sampling, output_options: output } = request;
   const stopTokenIds = [
     ...(stop.stop_token_ids ?? []),

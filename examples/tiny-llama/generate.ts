@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { KvCache } from './cache.js';
-import { checkTokenIds, type Llama } from './model.js';
+import { checkTokenIds, type Decoder } from './model.js';
 import { type Choice, Sampler, type SamplingOptions } from './sampling.js';
 
 /** Why an answer ended: the model's end token, `maxTokens` or the model's positions, a stop token, or the signal. */
@@ -48,7 +48,7 @@ const PREFILL_TOKENS_PER_TURN = 32;
  *   The call itself throws, not the first token.
  */
 export function generate(
-  model: Llama,
+  model: Decoder,
   promptTokenIds: ArrayLike<number>,
   options: GenerateOptions = {},
 ): AsyncGenerator<TokenEvent | FinishEvent, undefined, undefined> {
@@ -73,7 +73,7 @@ export function generate(
 }
 
 async function* run(
-  model: Llama,
+  model: Decoder,
   prompt: readonly number[],
   options: GenerateOptions,
   cache: KvCache,
@@ -95,7 +95,7 @@ async function* run(
         yield { type: 'finish', reason: 'cancelled' };
         return;
       }
-      logits = model.forward(pending.slice(start, start + PREFILL_TOKENS_PER_TURN), cache);
+      logits = await model.forward(pending.slice(start, start + PREFILL_TOKENS_PER_TURN), cache);
     }
     const choice = sampler.choose(logits!, count < minTokens ? ends : []);
     yield { type: 'token', ...choice };

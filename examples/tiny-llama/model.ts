@@ -22,8 +22,17 @@ interface Rotation {
   readonly sin: Float32Array;
 }
 
+/** A model that computes the next tokens of a sequence. */
+export interface Decoder {
+  readonly config: LlamaConfig;
+  /** Creates an empty cache for one sequence. */
+  createCache(): KvCache;
+  /** Computes the logits after the last token, and appends keys and values to `cache`. As {@link Llama.forward}. */
+  forward(tokenIds: ArrayLike<number>, cache: KvCache): Float32Array | Promise<Float32Array>;
+}
+
 /** A Llama decoder in float32: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
-export class Llama {
+export class Llama implements Decoder {
   readonly config: LlamaConfig;
   readonly #embedding: Float32Array;
   readonly #layers: readonly Layer[];
@@ -91,11 +100,23 @@ export class Llama {
    * @throws RangeError if a token is outside the vocabulary or the sequence exceeds the model's positions
    */
   forward(tokenIds: ArrayLike<number>, cache: KvCache): Float32Array {
+    this.check(tokenIds, cache);
+    cache.begin?.(tokenIds);
+    const steps = this.steps(tokenIds, cache);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done === true) return value;
+    }
+  }
+
+  /**
+   * The steps of {@link Llama.forward}, after its checks. Each yields what a layer's attention, and then its
+   * feed-forward part, adds to the hidden state, [tokens][hiddenSize]. If this model has a part of the heads and of the
+   * feed-forward rows, the caller replaces it by the sum over all parts before it continues.
+   */
+  *steps(tokenIds: ArrayLike<number>, cache: KvCache): Generator<Float32Array, Float32Array, undefined> {
     const { hiddenSize, intermediateSize, heads, kvHeads, headDim, rmsNormEps, vocabSize } = this.config;
     const rows = tokenIds.length;
-    this.#check(tokenIds, cache);
-    cache.begin?.(tokenIds);
-
     const querySize = heads * headDim;
     const kvSize = kvHeads * headDim;
     const hidden = this.#embed(tokenIds);
@@ -119,6 +140,7 @@ export class Llama {
       cache.append(index, key, value);
       this.#attend(attended, query, rows, index, cache);
       matmul(added, attended, layer.output, rows, querySize, hiddenSize);
+      yield added;
       addTo(hidden, added);
 
       rmsNorm(normed, hidden, layer.feedForwardNorm, rows, rmsNormEps);
@@ -126,6 +148,7 @@ export class Llama {
       matmul(up, normed, layer.up, rows, hiddenSize, intermediateSize);
       swiGlu(gate, up);
       matmul(added, gate, layer.down, rows, intermediateSize, hiddenSize);
+      yield added;
       addTo(hidden, added);
     }
     cache.advance(rows);
@@ -137,7 +160,8 @@ export class Llama {
     return logits;
   }
 
-  #check(tokenIds: ArrayLike<number>, cache: KvCache): void {
+  /** Throws what {@link Llama.forward} throws. */
+  check(tokenIds: ArrayLike<number>, cache: KvCache): void {
     const { maxPositions } = this.config;
     if (tokenIds.length === 0) throw new TypeError('forward tokenIds: expected at least one token, got none');
     checkTokenIds(tokenIds, this.config.vocabSize, 'forward tokenIds');

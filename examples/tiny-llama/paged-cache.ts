@@ -26,6 +26,17 @@ export class PagedKvCache implements KvCache, Disposable {
     return this.#length;
   }
 
+  /** The tokens and their pages. */
+  get sequence(): PagedSequence {
+    return this.#paged;
+  }
+
+  /** Learns which rows the sequence has, after something else has filled its pages. */
+  refresh(): void {
+    this.#length = this.#paged.computedTokens;
+    this.#pages = [];
+  }
+
   /** Tokens of the prompt whose rows were already cached. */
   get cachedTokens(): number {
     return this.#paged.cachedTokens;

@@ -2,6 +2,7 @@ import { checkInteger, wrongType } from '../check.js';
 import { ClosedError } from '../errors.js';
 import { callback, integer, type OptionTable, optionTable } from '../options.js';
 import { tokenWords } from '../words.js';
+import type { BatchLease } from './batch.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { BlockStateError } from './errors.js';
 import { BlockManager } from './manager.js';
@@ -33,6 +34,14 @@ const PAGED_OPTIONS: OptionTable<PagedSequenceOptions> = optionTable<PagedSequen
 interface Tail {
   readonly blocks: MutableBlocks;
   owners: number;
+}
+
+/** Pages that a transfer fills. Nothing else can use them until `release`. */
+export interface PageLease extends Pick<BatchLease, 'release'> {
+  /** The index of the first page. */
+  readonly first: number;
+  /** Their block ids. */
+  readonly ids: Uint32Array;
 }
 
 /**
@@ -235,6 +244,19 @@ export class PagedSequence implements Disposable {
     const committed = this.committedPages;
     if (index < committed) return (this.#registered as RegisteredBlocks).view(index);
     return (this.#tail as Tail).blocks.bytes(index - committed);
+  }
+
+  /**
+   * @internal Takes the pages that are not committed for a transfer into them, and detaches their views. A `dispose`
+   * during the lease takes effect at its end.
+   */
+  lease(operation: string): PageLease {
+    this.#assertOpen(operation);
+    const tail = this.#tail;
+    if (tail === undefined || tail.owners > 1)
+      throw new BlockStateError(`${operation}: expected pages that only this sequence has, got none`, operation);
+    const { ids } = tail.blocks;
+    return { first: this.committedPages, ids, release: tail.blocks.lease(operation).release };
   }
 
   /**

@@ -1,17 +1,15 @@
 import { checkInstance, checkInstanceId, wrongType } from '../check.js';
-import { badArgument, ClosedError, DynamoError, shown } from '../errors.js';
+import { ClosedError, DynamoError, shown } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
-import type { BlockList } from '../nixl/blocks.js';
 import { milliseconds, type OptionTable, optionTable, signal } from '../options.js';
 import { Client } from '../runtime/client.js';
 import { words } from '../words.js';
 import type { MutableBlocks, RegisteredBlocks } from './blocks.js';
 import { settleChecksums } from './checksums.js';
-import { BlockLayoutError } from './errors.js';
 import { LineageHashes } from './hashes.js';
-import { settled, withDeadline } from './in-flight.js';
-import { layoutText } from './layout.js';
+import { withDeadline } from './in-flight.js';
 import { BlockManager } from './manager.js';
+import { PeerBlocks } from './peer-blocks.js';
 import { TokenSequence } from './sequence.js';
 import type { LeasedBlocks, ReleasedLease, ShareDescription, ShareRequest, ShareResponse } from './share.js';
 
@@ -76,10 +74,8 @@ export class RemoteBlocks implements AsyncDisposable {
   private constructor(
     readonly manager: BlockManager,
     readonly instanceId: bigint,
-    private readonly agent: NixlAgent,
     private readonly client: Client<ShareRequest, ShareResponse>,
-    private readonly localList: BlockList,
-    private readonly remoteList: BlockList,
+    private readonly blocks: PeerBlocks,
   ) {}
 
   /**
@@ -97,25 +93,9 @@ export class RemoteBlocks implements AsyncDisposable {
     checkInstance('RemoteBlocks.connect agent', agent, NixlAgent);
     checkInstance('RemoteBlocks.connect client', client, Client);
     checkInstanceId('RemoteBlocks.connect instanceId', instanceId);
-    const region = await manager.registerWith(agent);
     const description = (await client.unary({ op: 'describe' }, { instanceId })) as ShareDescription;
-    if (region.memory === 'FILE')
-      throw badArgument(
-        new TypeError(
-          'RemoteBlocks.connect manager: expected blocks in memory, got blocks in a file, which no peer can fill',
-        ),
-      );
-    const ours = layoutText(manager);
-    if (description.layout !== ours || description.blockBytes !== manager.blockBytes) {
-      throw new BlockLayoutError(
-        `RemoteBlocks.connect: expected the layout ${ours}, got ${description.layout}`,
-        'RemoteBlocks.connect',
-      );
-    }
-    const peer = await agent.connect(description.metadata);
-    const localList = await agent.blocks(region.slice(0, manager.blockCount * manager.blockBytes), manager.blockBytes);
-    const remoteList = await agent.blocks(peer.memory(description.memory), manager.blockBytes);
-    return new RemoteBlocks(manager, instanceId, agent, client, localList, remoteList);
+    const blocks = await PeerBlocks.connect('RemoteBlocks.connect', manager, agent, description);
+    return new RemoteBlocks(manager, instanceId, client, blocks);
   }
 
   /**
@@ -177,23 +157,11 @@ export class RemoteBlocks implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<RegisteredBlocks> {
     const operation = 'remote.pull';
-    const endTracking = this.manager.core.track();
-    // The transfer gets neither signal nor timeout: an abandoned transfer still writes, so its end must be awaited.
-    const reading = this.agent.transferBlocks(
-      'READ',
-      this.localList,
-      Int32Array.from(target.ids),
-      this.remoteList,
-      Int32Array.from(found.ids),
-    );
+    const { done, settled } = this.blocks.read(target.ids, found.ids);
     let isSettled = false;
-    const settling = settled(reading, this.agent).then((known) => {
-      isSettled = known;
-      if (known) endTracking();
-      return known;
-    });
+    const settling = settled.then((known) => (isSettled = known));
     try {
-      await withDeadline(reading, { operation, timeoutMs: leftMs, signal });
+      await withDeadline(done, { operation, timeoutMs: leftMs, signal });
       if (!(await this.#release(found.lease))) throw leaseLost('the lease expired before the blocks were read');
       settleChecksums(operation, this.manager.core, target.id(operation), words(found.checksums));
       const registered = target.stageWith(names, identities).register();
@@ -243,8 +211,7 @@ export class RemoteBlocks implements AsyncDisposable {
   /** Releases the native block lists. Later pulls fail with `ClosedError`. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.localList.release();
-    await this.remoteList.release();
+    await this.blocks.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,14 +1,13 @@
 import { checkInstance } from '../check.js';
-import { badArgument, DynamoError } from '../errors.js';
+import { DynamoError } from '../errors.js';
 import { NixlAgent } from '../nixl/agent.js';
-import type { MemoryDescriptor } from '../nixl/memory.js';
 import { integer, milliseconds, type OptionTable, optionTable } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import type { ServedEndpoint } from '../runtime/serve.js';
 import type { RegisteredBlocks } from './blocks.js';
 import { LineageHashes } from './hashes.js';
-import { layoutText } from './layout.js';
 import { BlockManager } from './manager.js';
+import { describeBlocks, type PeerDescription } from './peer-blocks.js';
 
 /** A request from a reader to an owner. */
 export type ShareRequest =
@@ -20,12 +19,7 @@ export type ShareRequest =
  * The answer to `describe`.
  * @inline
  */
-export interface ShareDescription {
-  readonly layout: string;
-  readonly blockBytes: number;
-  readonly metadata: Uint8Array;
-  readonly memory: MemoryDescriptor;
-}
+export interface ShareDescription extends PeerDescription {}
 
 /**
  * The answer to `find`.
@@ -90,7 +84,7 @@ export class SharedBlocks implements AsyncDisposable {
   private constructor(
     readonly manager: BlockManager,
     private readonly agent: NixlAgent,
-    private readonly memory: MemoryDescriptor,
+    private readonly description: Omit<PeerDescription, 'metadata'>,
     private readonly options: Required<ShareOptions>,
   ) {}
 
@@ -106,16 +100,8 @@ export class SharedBlocks implements AsyncDisposable {
     checkInstance('SharedBlocks.serve endpoint', endpoint, Endpoint);
     SHARE_OPTIONS.check('SharedBlocks.serve options', options);
     const { maxLeaseMs = 10_000, maxLeases = 1024 } = options;
-    const region = await manager.registerWith(agent);
-    if (region.memory === 'FILE')
-      throw badArgument(
-        new TypeError(
-          'SharedBlocks.serve manager: expected blocks in memory, got blocks in a file, which no peer can reach',
-        ),
-      );
-    // A region may be longer than its blocks.
-    const memory = { ...region.descriptor(), bytes: manager.blockCount * manager.blockBytes };
-    const shared = new SharedBlocks(manager, agent, memory, { maxLeaseMs, maxLeases });
+    const description = await describeBlocks('SharedBlocks.serve manager', manager, agent);
+    const shared = new SharedBlocks(manager, agent, description, { maxLeaseMs, maxLeases });
     shared.#served = await endpoint.serve((request) => shared.#answer(request));
     return shared;
   }
@@ -142,13 +128,7 @@ export class SharedBlocks implements AsyncDisposable {
   }
 
   async #describe(): Promise<ShareDescription> {
-    const { manager, memory } = this;
-    return {
-      layout: layoutText(manager),
-      blockBytes: manager.blockBytes,
-      metadata: await this.agent.metadata(),
-      memory,
-    };
+    return { ...this.description, metadata: await this.agent.metadata() };
   }
 
   #find(names: LineageHashes, leaseMs: number): LeasedBlocks {

@@ -20,10 +20,10 @@ process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
 export interface Deployment {
   readonly options: RuntimeOptions;
   runtime(): Promise<DistributedRuntime>;
-  /** Serves an engine on a new runtime and waits until it is ready. */
+  /** Serves an engine on `runtime`, by default a new one, and waits until it is ready. */
   serve(
     engine: LLMEngine | RawEngine,
-    options?: ServeEngineOptions & { readonly endpoint?: string },
+    options?: ServeEngineOptions & { readonly endpoint?: string; readonly runtime?: DistributedRuntime },
   ): Promise<{ worker: ServedEngine; runtime: DistributedRuntime }>;
   frontend(options?: HttpFrontendOptions): Promise<Frontend>;
 }
@@ -43,8 +43,8 @@ export function deployments(): (options?: RuntimeOptions) => Deployment {
     return {
       options,
       runtime,
-      async serve(engine, { endpoint = 'test.backend.generate', ...serving } = {}) {
-        const served = await runtime();
+      async serve(engine, { endpoint = 'test.backend.generate', runtime: given, ...serving } = {}) {
+        const served = given ?? (await runtime());
         const worker = await serveEngine(served.endpoint(endpoint), engine, { modelPath, ...serving });
         onEnd(() => worker.close({ timeoutMs: 1000 }));
         await worker.ready;

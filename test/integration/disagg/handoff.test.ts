@@ -1,0 +1,419 @@
+import { loadNixl, type MockKnobs } from 'dynamo-node';
+import { type KvHandoff, KvOffers, KvReceiver, type OfferResponse } from 'dynamo-node/disagg';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import {
+  computed,
+  context,
+  freeBlocks,
+  handoffPair,
+  hasBytes,
+  opened,
+  poolOf,
+  prefilled,
+  promptOf,
+  requestOf,
+} from '../../helpers/disagg/pair.js';
+import { layout } from '../../helpers/kvbm/blocks.js';
+import { nixlMissing } from '../../helpers/nixl/library.js';
+import { testRuntime } from '../../helpers/runtime/runtime.js';
+import { waitFor } from '../../helpers/wait.js';
+
+const knobs = (mock: MockKnobs): void => void loadNixl({ mode: 'mock', mock });
+const allFree = (counts: number[]): boolean => counts.join() === '16,16,0';
+
+describe.each(['mock', 'real'] as const)('a handoff over %s NIXL', (nixl) => {
+  beforeEach(({ skip }) => {
+    const missing = nixl === 'real' ? nixlMissing() : undefined;
+    skip(missing !== undefined, missing);
+  });
+  const pair = () => handoffPair({ offers: { nixl }, receiver: { nixl } });
+
+  it.each([1, 2, 4, 5, 9, 16, 17, 31])('moves the rows of a prompt of %i tokens, all but the last', async (tokens) => {
+    const both = await pair();
+    const prompt = promptOf(tokens);
+    using transfer = both.receiver.accept(prefilled(both, prompt), context());
+    const sequence = opened(both.receiver.manager, prompt);
+    const report = await transfer?.into(sequence);
+    const blocks = Math.ceil((tokens - 1) / 4);
+    expect(report).toMatchObject({
+      promptTokens: tokens,
+      cachedTokens: 0,
+      blocks,
+      bytes: blocks * both.receiver.manager.blockBytes,
+      waitMs: 0,
+      library: nixl,
+    });
+    expect(sequence.computedTokens).toBe(tokens - 1);
+    expect(hasBytes(sequence, prompt)).toEqual(Array(blocks).fill(true));
+    expect(both.offers.statistics()).toMatchObject({ offered: 1, taken: 1, abandoned: 0, expired: 0 });
+    sequence.dispose();
+    expect(freeBlocks(both)).toEqual([16, 16, 0]);
+  });
+
+  it('reads only the blocks that the decode worker lacks', async () => {
+    const both = await pair();
+    const prompt = promptOf(18);
+    computed(both.receiver.manager, prompt.slice(0, 10)).dispose();
+    using transfer = both.receiver.accept(prefilled(both, prompt), context());
+    const sequence = opened(both.receiver.manager, prompt);
+    expect(await transfer?.into(sequence)).toMatchObject({ cachedTokens: 8, blocks: 3 });
+    expect(hasBytes(sequence, prompt)).toEqual(Array(5).fill(true));
+
+    using again = both.receiver.accept(prefilled(both, prompt), context());
+    const second = opened(both.receiver.manager, prompt);
+    expect(await again?.into(second)).toMatchObject({ cachedTokens: 16, blocks: 1 });
+    expect(hasBytes(second, prompt)).toEqual(Array(5).fill(true));
+  });
+
+  it('fills the pages of each choice of a request', async () => {
+    const both = await pair();
+    const prompt = promptOf(10);
+    using transfer = both.receiver.accept(prefilled(both, prompt), context());
+    const choices = [opened(both.receiver.manager, prompt), opened(both.receiver.manager, prompt)];
+    expect(await transfer?.into(choices)).toMatchObject({ blocks: 6 });
+    for (const choice of choices) {
+      expect(hasBytes(choice, prompt)).toEqual([true, true, true]);
+      expect(choice.append(1)).toBe(true);
+    }
+  });
+
+  it('explains what carries the bytes', async () => {
+    const both = await pair();
+    using transfer = both.receiver.accept(prefilled(both, promptOf(5)), context());
+    const { prefillWorker } = (await transfer?.into(opened(both.receiver.manager, promptOf(5)))) ?? {};
+    const [route] = await both.receiver.explain();
+    expect(route).toMatchObject({ prefillWorker, library: nixl });
+    expect(typeof route?.transport).toBe('string');
+  });
+});
+
+describe('an offer', () => {
+  it('keeps its blocks from eviction until it is read', async () => {
+    const both = await handoffPair({ source: { blockCount: 4 } });
+    const request = prefilled(both, promptOf(12));
+    expect([both.offers.manager.available, both.offers.isQuiescent]).toEqual([1, false]);
+    using transfer = both.receiver.accept(request, context());
+    await transfer?.into(opened(both.receiver.manager, promptOf(12)));
+    expect([both.offers.manager.available, both.offers.isQuiescent]).toEqual([4, true]);
+  });
+
+  it('ends with its lease, and a later read fails with disagg.lease_lost', async () => {
+    const both = await handoffPair({ offers: { leaseMs: 50 } });
+    const request = prefilled(both, promptOf(9));
+    await waitFor('the end of the lease', () => both.offers.size === 0);
+    expect(both.offers.statistics()).toMatchObject({ expired: 1, taken: 0 });
+    using transfer = both.receiver.accept(request, context());
+    const sequence = opened(both.receiver.manager, promptOf(9));
+    const lost = { name: 'HandoffError', reason: 'disagg.lease_lost', code: 'DYN_UNAVAILABLE', retryable: true };
+    await expect(transfer?.into(sequence)).rejects.toMatchObject(lost);
+    expect(sequence.computedTokens).toBe(0);
+    sequence.dispose();
+    expect(freeBlocks(both)).toEqual([16, 16, 0]);
+  });
+
+  it('lives while its request waits for free blocks at the decode worker', async () => {
+    const both = await handoffPair({ offers: { leaseMs: 150 } });
+    using transfer = both.receiver.accept(prefilled(both, promptOf(9)), context());
+    const since = performance.now();
+    await waitFor('four leases', () => performance.now() - since > 600);
+    expect(both.offers.size).toBe(1);
+    const sequence = opened(both.receiver.manager, promptOf(9));
+    expect(await transfer?.into(sequence)).toMatchObject({ blocks: 2 });
+    expect(hasBytes(sequence, promptOf(9))).toEqual([true, true]);
+  });
+
+  it('ends when the decode worker gives the request up', async () => {
+    const both = await handoffPair();
+    const abort = new AbortController();
+    const transfer = both.receiver.accept(prefilled(both, promptOf(9)), context(abort.signal));
+    abort.abort(new Error('the client is gone'));
+    await expect(transfer?.into(opened(both.receiver.manager, promptOf(9)))).rejects.toThrow('the client is gone');
+    transfer?.[Symbol.dispose]();
+    transfer?.[Symbol.dispose]();
+    await waitFor('the end of the offer', () => both.offers.size === 0);
+    expect(both.offers.statistics()).toMatchObject({ abandoned: 1, taken: 0 });
+    expect(both.receiver.statistics()).toEqual({ done: 0, failed: 1, abandoned: 1, quarantined: 0 });
+  });
+
+  it('is refused while there are maxOffers, with disagg.capacity', async () => {
+    const both = await handoffPair({ offers: { maxOffers: 1 } });
+    const request = prefilled(both, promptOf(5));
+    expect(() => both.offers.begin(requestOf(promptOf(5)), context())).toThrow(
+      expect.objectContaining({ reason: 'disagg.capacity', code: 'DYN_CAPACITY_EXHAUSTED', retryable: true }),
+    );
+    using transfer = both.receiver.accept(request, context());
+    await transfer?.into(opened(both.receiver.manager, promptOf(5)));
+    both.offers.begin(requestOf(promptOf(5)), context())[Symbol.dispose]();
+    expect(both.offers.statistics().failed).toBe(1);
+  });
+
+  it('needs a computed sequence, and is made once', async () => {
+    const { offers } = await handoffPair();
+    using offer = offers.begin(requestOf(promptOf(5)), context());
+    const sequence = opened(offers.manager, promptOf(5));
+    expect(() => offer.publish(sequence)).toThrow('expected all 5 tokens to be computed, got 0');
+    sequence.commit();
+    offer.publish(sequence);
+    expect(() => offer.publish(sequence)).toThrow(expect.objectContaining({ name: 'ClosedError' }));
+  });
+
+  it('is not made for a request that is cancelled', async () => {
+    const both = await handoffPair();
+    const abort = new AbortController();
+    using offer = both.offers.begin(requestOf(promptOf(5)), context(abort.signal));
+    const sequence = computed(both.offers.manager, promptOf(5));
+    abort.abort(new Error('enough'));
+    expect(() => offer.publish(sequence)).toThrow('enough');
+    expect(both.offers.size).toBe(0);
+  });
+
+  it('disposes of its owner exactly once', async () => {
+    const both = await handoffPair();
+    let disposals = 0;
+    using offer = both.offers.begin(requestOf(promptOf(5)), context());
+    const sequence = computed(both.offers.manager, promptOf(5));
+    const owner = { [Symbol.dispose]: () => void disposals++ };
+    const params = offer.publish(sequence, owner);
+    const request = requestOf(promptOf(5), { prefill_result: { disaggregated_params: params } });
+    {
+      using transfer = both.receiver.accept(request, context());
+      await transfer?.into(opened(both.receiver.manager, promptOf(5)));
+    }
+    await both.offers.close();
+    expect(disposals).toBe(1);
+  });
+});
+
+describe('a transfer', () => {
+  afterEach(() => knobs({}));
+
+  it.each([
+    ['disagg.version', { version: 2 }],
+    ['disagg.handoff', { type: 'other' }],
+    ['disagg.handoff', { tokens: -1 }],
+  ])('is refused at once with %s for %j', async (reason, change) => {
+    const both = await handoffPair({ offers: { leaseMs: 200 } });
+    const request = prefilled(both, promptOf(9), (handoff) => ({ ...handoff, ...change }));
+    expect(() => both.receiver.accept(request, context())).toThrow(
+      expect.objectContaining({ name: 'HandoffError', reason }),
+    );
+    await waitFor('the blocks', () => freeBlocks(both), allFree);
+  });
+
+  it.each<[string, (handoff: KvHandoff) => Partial<KvHandoff>]>([
+    ['disagg.model', () => ({ model: 'large' })],
+    ['disagg.layout', ({ layout }) => ({ layout: layout.replace('"heads":2', '"heads":4') })],
+    ['disagg.prompt', () => ({ prompt: '0'.repeat(32) })],
+    ['disagg.prompt', ({ blocks }) => ({ tokens: 13, blocks: [...blocks, 15] })],
+    ['disagg.blocks', ({ blocks }) => ({ blocks: blocks.slice(1) })],
+    ['disagg.blocks', ({ blocks }) => ({ blocks: [...blocks.slice(1), 16] })],
+    ['disagg.blocks', ({ blocks }) => ({ blocks: [...blocks].reverse() })],
+    ['disagg.handoff', () => ({ endpoint: 'test.other.kv_offers' })],
+    ['disagg.lease_lost', () => ({ offer: '00000000-0000-4000-8000-000000000000' })],
+    ['disagg.peer_lost', () => ({ instance: '12345' })],
+  ])('fails with %s if the content was changed on the way', async (reason, change) => {
+    const both = await handoffPair({ offers: { leaseMs: 400 } });
+    const request = prefilled(both, promptOf(9), (handoff) => ({ ...handoff, ...change(handoff) }));
+    const sequence = opened(both.receiver.manager, promptOf(9));
+    {
+      using transfer = both.receiver.accept(request, context());
+      await expect(transfer?.into(sequence)).rejects.toMatchObject({ name: 'HandoffError', reason });
+    }
+    expect(sequence.computedTokens).toBe(0);
+    sequence.dispose();
+    await waitFor('the blocks', () => freeBlocks(both), allFree);
+    // The next request works.
+    using next = both.receiver.accept(prefilled(both, promptOf(9)), context());
+    expect(await next?.into(opened(both.receiver.manager, promptOf(9)))).toMatchObject({ blocks: 2 });
+  });
+
+  it.each([
+    ['disagg.model', { receiver: { model: 'large' } }],
+    ['disagg.layout', { target: { layout: { ...layout, headDim: 16 } } }],
+    ['disagg.layout', { target: { blockSize: 8 } }],
+  ])('fails with %s if the workers differ: %j', async (reason, options) => {
+    const both = await handoffPair({ ...options, offers: { leaseMs: 200 } });
+    const request = prefilled(both, promptOf(9));
+    using transfer = both.receiver.accept(request, context());
+    await expect(transfer?.into(opened(both.receiver.manager, promptOf(9)))).rejects.toMatchObject({ reason });
+    await waitFor('the end of the offer', () => both.offers.size === 0);
+  });
+
+  it('fails with disagg.timeout after timeoutMs, and keeps its pages until no byte is in flight', async () => {
+    const both = await handoffPair({ receiver: { timeoutMs: 100 }, offers: { leaseMs: 500 } });
+    const request = prefilled(both, promptOf(9));
+    using warm = both.receiver.accept(prefilled(both, promptOf(2)), context());
+    await warm?.into(opened(both.receiver.manager, promptOf(2)));
+    knobs({ completion: 'delayed', latencyUs: 1_500_000 });
+    const sequence = opened(both.receiver.manager, promptOf(9));
+    {
+      using transfer = both.receiver.accept(request, context());
+      const late = { reason: 'disagg.timeout', code: 'DYN_DEADLINE_EXCEEDED', retryable: true };
+      await expect(transfer?.into(sequence)).rejects.toMatchObject(late);
+    }
+    sequence.dispose();
+    expect(both.receiver.statistics().quarantined).toBe(2);
+    // Heartbeats continue under the read, which takes longer than the lease.
+    expect(both.offers.size).toBe(1);
+    await waitFor('the blocks', () => both.receiver.statistics().quarantined === 0);
+    await waitFor('the end of the offer', () => both.offers.size === 0);
+    expect(both.offers.statistics()).toMatchObject({ expired: 0, abandoned: 1 });
+  });
+
+  it('rejects after an abort during the read, and returns its pages at the end of it', async () => {
+    const both = await handoffPair();
+    const abort = new AbortController();
+    knobs({ completion: 'delayed', latencyUs: 300_000 });
+    const sequence = opened(both.receiver.manager, promptOf(9));
+    using transfer = both.receiver.accept(prefilled(both, promptOf(9)), context(abort.signal));
+    const moving = transfer?.into(sequence);
+    await waitFor('the read', () => both.receiver.statistics().quarantined === 2);
+    abort.abort(new Error('enough'));
+    await expect(moving).rejects.toThrow('enough');
+    sequence.dispose();
+    transfer?.[Symbol.dispose]();
+    expect(both.offers.size).toBe(1);
+    await waitFor('the blocks', () => freeBlocks(both), allFree);
+  });
+
+  it('fails with disagg.peer_lost if a post fails', async () => {
+    const both = await handoffPair();
+    knobs({ failAt: 1 });
+    const sequence = opened(both.receiver.manager, promptOf(9));
+    const request = prefilled(both, promptOf(9));
+    knobs({ completion: 'immediate', neverComplete: false, dropPeer: await agentNameOf(both.endpoint) });
+    {
+      using transfer = both.receiver.accept(request, context());
+      await expect(transfer?.into(sequence)).rejects.toMatchObject({ name: 'HandoffError', retryable: true });
+    }
+    sequence.dispose();
+    await waitFor('the blocks', () => freeBlocks(both), allFree);
+  });
+
+  it('is made once', async () => {
+    const both = await handoffPair();
+    using transfer = both.receiver.accept(prefilled(both, promptOf(5)), context());
+    await transfer?.into(opened(both.receiver.manager, promptOf(5)));
+    await expect(transfer?.into(opened(both.receiver.manager, promptOf(5, 1)))).rejects.toMatchObject({
+      name: 'ClosedError',
+    });
+  });
+
+  it('is undefined for a request without a handoff', async () => {
+    const { receiver } = await handoffPair();
+    expect(receiver.accept(requestOf([1, 2]), context())).toBeUndefined();
+  });
+});
+
+async function agentNameOf(endpoint: Awaited<ReturnType<typeof handoffPair>>['endpoint']): Promise<string> {
+  const client = await endpoint.client();
+  await client.waitForInstances();
+  const { memory } = (await client.unary({ op: 'describe' })) as { memory: { agent: string } };
+  return memory.agent;
+}
+
+/** A prefill worker that answers `describe` as it is told. */
+async function withDescription(change: (description: Record<string, unknown>) => Record<string, unknown>) {
+  const both = await handoffPair();
+  const answer = (await (await both.endpoint.client()).unary({ op: 'describe' })) as unknown as Record<string, unknown>;
+  const other = await testRuntime();
+  const endpoint = other.endpoint(both.endpoint.path) as typeof both.endpoint;
+  const served = await endpoint.serve(() => change(answer) as unknown as OfferResponse);
+  onTestFinished(() => served.close());
+  const receiver = await KvReceiver.connect(poolOf(), endpoint, { model: 'tiny', nixl: 'mock' });
+  onTestFinished(() => receiver.close());
+  const instance = String(served.instance.instanceId);
+  const request = prefilled(both, promptOf(9), (handoff) => ({ ...handoff, instance }));
+  return { receiver, request };
+}
+
+describe('a prefill worker of another kind', () => {
+  it.each<[string, string, (description: Record<string, unknown>) => Record<string, unknown>]>([
+    ['another version', 'disagg.version', (one) => ({ ...one, version: 2 })],
+    ['no version', 'disagg.version', () => ({})],
+    ['another library', 'disagg.library', (one) => ({ ...one, library: 'real' })],
+    ['an unknown library', 'disagg.handoff', (one) => ({ ...one, library: 'rdma' })],
+    ['no metadata', 'disagg.handoff', ({ metadata: _, ...one }) => one],
+    ['empty metadata', 'disagg.handoff', (one) => ({ ...one, metadata: new Uint8Array() })],
+    [
+      'damaged metadata',
+      'disagg.handoff',
+      (one) => ({ ...one, metadata: (one['metadata'] as Uint8Array).map((byte, index) => (index % 7 ? byte : 255)) }),
+    ],
+    [
+      'memory of another agent',
+      'disagg.handoff',
+      (one) => ({ ...one, memory: { ...(one['memory'] as object), agent: 'x' } }),
+    ],
+    [
+      'memory at no address',
+      'disagg.handoff',
+      (one) => ({ ...one, memory: { ...(one['memory'] as object), address: 'x' } }),
+    ],
+    [
+      'memory of no blocks',
+      'disagg.handoff',
+      (one) => ({ ...one, memory: { ...(one['memory'] as object), bytes: 0 } }),
+    ],
+    ['a wrong block size', 'disagg.layout', (one) => ({ ...one, blockBytes: 512 })],
+    ['another layout', 'disagg.layout', (one) => ({ ...one, layout: '{}' })],
+    ['a text', 'disagg.version', () => 'hello' as never],
+  ])('with %s is refused with %s', async (_, reason, change) => {
+    const { receiver, request } = await withDescription(change);
+    using transfer = receiver.accept(request, context());
+    const sequence = opened(receiver.manager, promptOf(9));
+    await expect(transfer?.into(sequence)).rejects.toMatchObject({ name: 'HandoffError', reason });
+    sequence.dispose();
+    expect(receiver.manager.available).toBe(16);
+  });
+});
+
+describe('KvOffers and KvReceiver', () => {
+  it('reject wrong arguments', async () => {
+    const { endpoint, offers } = await handoffPair();
+    const manager = poolOf();
+    await expect(KvOffers.serve({} as never, endpoint, { model: 'm' })).rejects.toThrow(
+      'KvOffers.serve manager: expected an object of BlockManager, got an object',
+    );
+    await expect(KvOffers.serve(manager, endpoint, {} as never)).rejects.toThrow(
+      'KvOffers.serve options.model: expected a string, got undefined',
+    );
+    await expect(KvReceiver.connect(manager, {} as never, { model: 'm' })).rejects.toThrow(
+      'KvReceiver.connect endpoint: expected an object of Endpoint, got an object',
+    );
+    await expect(KvReceiver.connect(manager, endpoint, { model: 'm', nixl: 'ucx' as never })).rejects.toThrow(
+      'KvReceiver.connect options.nixl: expected one of real, mock, auto, got "ucx"',
+    );
+    using offer = offers.begin(requestOf([1]), context());
+    expect(() => offer.publish({} as never)).toThrow('offer.publish sequence: expected an object of PagedSequence');
+  });
+
+  it('answer an unknown request with DYN_INVALID_REQUEST', async () => {
+    const { endpoint } = await handoffPair();
+    const client = await endpoint.client();
+    for (const request of [{ op: 'steal' }, {}, null, 'beat', { op: 'beat' }])
+      await client.unary(request as never).then(
+        (answer) => expect(answer).toEqual({ held: false }),
+        (error) => expect(error).toMatchObject({ code: 'DYN_INVALID_REQUEST' }),
+      );
+  });
+
+  it('have a close that waits for the present offers, and ends the others', async () => {
+    const both = await handoffPair();
+    const request = prefilled(both, promptOf(9));
+    using transfer = both.receiver.accept(request, context());
+    const closing = both.offers.close();
+    await transfer?.into(opened(both.receiver.manager, promptOf(9)));
+    await closing;
+    expect(both.offers.statistics()).toMatchObject({ taken: 1, expired: 0 });
+
+    const other = await handoffPair();
+    prefilled(other, promptOf(9));
+    await other.offers.close({ timeoutMs: 10 });
+    expect(other.offers.statistics()).toMatchObject({ taken: 0, expired: 1 });
+    expect(freeBlocks(other)).toEqual([16, 16, 0]);
+    await other.receiver.close();
+    await other.receiver.close();
+    expect(() => other.receiver.accept(request, context())).toThrow(expect.objectContaining({ name: 'ClosedError' }));
+  });
+});
