@@ -11,7 +11,11 @@ export { decide, initialState } from './core/decide.js';
 export { type PassTime, passTimeOf } from './core/performance.js';
 export { PREDICTORS, type Predictor, type PredictorName, type PredictorOptions } from './core/predictors.js';
 export type { Bin, TimeSeries } from './core/series.js';
+export { DEFAULT_ENGINE } from './core/simulate/engines.js';
+export { formatMooncake, type MooncakeOptions, parseMooncake } from './core/simulate/mooncake.js';
+export { type PlotOptions, type PlottedRun, plotRuns } from './core/simulate/plot.js';
 export {
+  type RequestLatency,
   type ScalingEvent,
   type ScalingPolicy,
   type SimulationOptions,
@@ -40,9 +44,12 @@ export type {
   WorkerSnapshot,
 } from './core/types.js';
 export { type DecisionOutcome, type DecisionRecord, decisionLine } from './decision-log.js';
-export { RuntimeObserver, type RuntimeObserverOptions } from './observe.js';
+export { type FrontendMetrics, RuntimeObserver, type RuntimeObserverOptions } from './observe.js';
 export { Planner, type PlannerOptions } from './planner.js';
+export { type EngineProfile, parseProfile } from './profile.js';
+export { type ReplayPlannerOptions, replayPlanner } from './replay.js';
 export type { Observation, Observer, PoolCounts, PortOptions, Scaler } from './scaler.js';
+export { type PlannerServiceOptions, plannerService } from './service.js';
 export {
   VirtualClient,
   type VirtualClientOptions,

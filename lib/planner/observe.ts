@@ -6,15 +6,19 @@ import type { ObservedLoad, PassSample, PoolRole, TrafficSample, WorkerSnapshot 
 import type { Observation, Observer, PortOptions } from './scaler.js';
 import { FrontendTraffic, joinedTraffic } from './traffic.js';
 
+/**
+ * The metrics of a frontend: their URL, such as `http://127.0.0.1:8000/metrics`, or a function that returns their text.
+ */
+export type FrontendMetrics = string | (() => Awaitable<string>);
+
 /** What a `RuntimeObserver` reads. */
 export interface RuntimeObserverOptions {
   /** The endpoint of the workers of each role: `namespace.component.generate`. */
   readonly endpoints: Readonly<Partial<Record<PoolRole, Endpoint>>>;
   /**
-   * The frontends: the URL of the metrics of each, such as `http://127.0.0.1:8000/metrics`, or a function that returns
-   * their text. @default none, so the traffic is not known
+   * The frontends, or a function that returns those that run now. @default none, so the traffic is not known
    */
-  readonly frontends?: readonly (string | (() => Awaitable<string>))[];
+  readonly frontends?: readonly FrontendMetrics[] | (() => Awaitable<readonly FrontendMetrics[]>);
   /** Only requests for this model count. @default all */
   readonly model?: string;
 }
@@ -28,8 +32,9 @@ const OBSERVER_OPTIONS: OptionTable<RuntimeObserverOptions> = optionTable<Runtim
       checkInstance(`${path}.${role}`, endpoint, Endpoint);
   }).required(),
   frontends: custom<NonNullable<RuntimeObserverOptions['frontends']>>(
-    'an array of URLs or functions',
+    'an array of URLs or functions, or a function',
     (path, value) => {
+      if (typeof value === 'function') return;
       checkArray(path, value, 'URLs or functions');
       for (const [index, each] of value.entries())
         if (typeof each !== 'string') callback().check(`${path}[${index}]`, each);
@@ -116,9 +121,7 @@ class PoolObserver {
   }
 }
 
-type Frontend = NonNullable<RuntimeObserverOptions['frontends']>[number];
-
-async function metricsText(frontend: Frontend, signal: AbortSignal): Promise<string> {
+async function metricsText(frontend: FrontendMetrics, signal: AbortSignal): Promise<string> {
   if (typeof frontend !== 'string') return frontend();
   const response = await fetch(frontend, { signal });
   if (!response.ok) throw new Error(`${frontend} answered with status ${response.status}`);
@@ -130,9 +133,12 @@ async function metricsText(frontend: Frontend, signal: AbortSignal): Promise<str
  * traffic from the metrics of its frontends.
  */
 export class RuntimeObserver implements Observer, AsyncDisposable {
+  readonly #traffic = new Map<FrontendMetrics, FrontendTraffic>();
+
   private constructor(
     private readonly pools: ReadonlyMap<PoolRole, PoolObserver>,
-    private readonly frontends: readonly { readonly source: Frontend; readonly traffic: FrontendTraffic }[],
+    private readonly frontends: () => Awaitable<readonly FrontendMetrics[]>,
+    private readonly model: string | undefined,
   ) {}
 
   /** Subscribes to the metrics. @throws TypeError for faulty options */
@@ -144,25 +150,28 @@ export class RuntimeObserver implements Observer, AsyncDisposable {
       const endpoint = endpoints[role];
       if (endpoint !== undefined) pools.set(role, await PoolObserver.create(endpoint));
     }
-    return new RuntimeObserver(
-      pools,
-      frontends.map((source) => ({ source, traffic: new FrontendTraffic(model) })),
-    );
+    return new RuntimeObserver(pools, typeof frontends === 'function' ? frontends : () => frontends, model);
   }
 
   /** The traffic is absent until all frontends have answered twice, and when one does not answer. */
   async observe({ signal }: PortOptions): Promise<Observation> {
-    const samples = await Promise.allSettled(
-      this.frontends.map(async ({ source, traffic }) =>
-        traffic.sample(await metricsText(source, signal), performance.now()),
-      ),
-    );
-    const known = samples.flatMap((result): TrafficSample[] =>
-      result.status === 'fulfilled' && result.value !== undefined ? [result.value] : [],
-    );
-    const traffic = known.length === samples.length ? joinedTraffic(known) : undefined;
+    const traffic = await this.#observeTraffic(signal).catch(() => undefined);
     const workers = [...this.pools].map(([role, pool]) => [role, pool.observe()]);
     return { workers: Object.fromEntries(workers), ...(traffic === undefined ? {} : { traffic }) };
+  }
+
+  async #observeTraffic(signal: AbortSignal): Promise<TrafficSample | undefined> {
+    const frontends = await this.frontends();
+    for (const known of this.#traffic.keys()) if (!frontends.includes(known)) this.#traffic.delete(known);
+    const samples = await Promise.all(
+      frontends.map(async (frontend) => {
+        const traffic = this.#traffic.get(frontend) ?? new FrontendTraffic(this.model);
+        this.#traffic.set(frontend, traffic);
+        return traffic.sample(await metricsText(frontend, signal), performance.now());
+      }),
+    );
+    const known = samples.filter((sample) => sample !== undefined);
+    return known.length === samples.length ? joinedTraffic(known) : undefined;
   }
 
   /** Ends the subscriptions. Idempotent. */

@@ -8,6 +8,8 @@ const COUNTERS = {
   requests: 'requests_started_total',
   inputTokens: 'input_sequence_tokens_sum',
   inputs: 'input_sequence_tokens_count',
+  cachedTokens: 'cached_tokens_sum',
+  caches: 'cached_tokens_count',
   outputTokens: 'output_sequence_tokens_sum',
   outputs: 'output_sequence_tokens_count',
   ttftSeconds: 'time_to_first_token_seconds_sum',
@@ -59,15 +61,22 @@ export class FrontendTraffic {
       ...mean('outputTokens', 'outputTokens', 'outputs'),
       ...mean('ttftMs', 'ttftSeconds', 'ttfts', 1000),
       ...mean('itlMs', 'itlSeconds', 'itls', 1000),
+      ...hitRateOf(more),
     };
   }
+}
+
+/** The share of prompt tokens that the engines found in their caches, of the requests of which it is known. */
+function hitRateOf(more: (name: keyof Counters) => number): Pick<TrafficSample, 'hitRate'> {
+  const [cached, input] = [more('cachedTokens') / more('caches'), more('inputTokens') / more('inputs')];
+  return input > 0 && Number.isFinite(cached) ? { hitRate: Math.min(1, cached / input) } : {};
 }
 
 /** The traffic of several frontends together. The means are those of all their requests. */
 export function joinedTraffic(samples: readonly TrafficSample[]): TrafficSample | undefined {
   if (samples.length === 0) return undefined;
   const requests = samples.reduce((sum, each) => sum + each.requests, 0);
-  const mean = (name: 'inputTokens' | 'outputTokens' | 'ttftMs' | 'itlMs'): object => {
+  const mean = (name: 'inputTokens' | 'outputTokens' | 'ttftMs' | 'itlMs' | 'hitRate'): object => {
     const known = samples.filter((each) => each[name] !== undefined);
     const weight = known.reduce((sum, each) => sum + Math.max(1, each.requests), 0);
     const total = known.reduce((sum, each) => sum + Math.max(1, each.requests) * (each[name] ?? 0), 0);
@@ -80,5 +89,6 @@ export function joinedTraffic(samples: readonly TrafficSample[]): TrafficSample 
     ...mean('outputTokens'),
     ...mean('ttftMs'),
     ...mean('itlMs'),
+    ...mean('hitRate'),
   };
 }

@@ -58,7 +58,10 @@ export async function startControl(
   path: string,
   answer: (request: ControlRequest) => Promise<RunState>,
 ): Promise<Server> {
-  const server = createServer((socket) => void converse(socket, answer));
+  const server = createServer((socket) => {
+    // A client that leaves in the middle of its request.
+    converse(socket, answer).catch(() => socket.destroy());
+  });
   await withShortPath(
     path,
     (short, done) =>

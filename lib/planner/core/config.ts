@@ -79,7 +79,8 @@ export interface PlannerConfig {
   readonly seasonMs?: number;
 }
 
-const POOL_OPTIONS: OptionTable<PoolOptions> = optionTable<PoolOptions>({
+/** The table of a role. */
+export const POOL_OPTIONS: OptionTable<PoolOptions> = optionTable<PoolOptions>({
   minWorkers: integer(0).about('The fewest workers.'),
   maxWorkers: integer(1).about('The most workers.'),
   gpusPerWorker: integer(0).about('GPUs of one worker.'),
@@ -114,7 +115,7 @@ export const PLANNER_CONFIG: OptionTable<PlannerConfig> = optionTable<PlannerCon
       itlMs: number(0.1).about('Inter-token latency, the mean of a request.'),
       attainment: number(0.5, 0.9999).about('The share of requests that should have the latency.'),
     }),
-  ),
+  ).about('The latency that requests should have.'),
   thresholds: nested(
     optionTable<LoadThresholds>({
       prefillUpTokens: number(0).required(),
@@ -122,10 +123,10 @@ export const PLANNER_CONFIG: OptionTable<PlannerConfig> = optionTable<PlannerCon
       decodeUpShare: number(0, 100).required(),
       decodeDownShare: number(0, 100).required(),
     }),
-  ),
+  ).about('For objective `load`.'),
   pools: nested(
     optionTable<Readonly<Partial<Record<PoolRole, PoolOptions>>>>({ worker: pool, prefill: pool, decode: pool }),
-  ),
+  ).about('The limits of each role, and what one worker can hold.'),
   maxGpus: integer(1).about('GPUs of all pools together.'),
   maxStepUp: integer(1).about('The most workers of a role that one decision adds.'),
   maxStepDown: integer(1).about('The most workers of a role that one decision removes.'),
@@ -176,6 +177,9 @@ const ROLES: Readonly<Record<PlannerMode, readonly PoolRole[]>> = {
   decode: ['decode'],
 };
 
+/** The roles that a mode plans. */
+export const rolesOf = (mode: PlannerMode): readonly PoolRole[] => ROLES[mode];
+
 const DAY_MS = 86_400_000;
 const UNLIMITED = Number.MAX_SAFE_INTEGER;
 
@@ -189,7 +193,7 @@ export function resolvePlan(config: PlannerConfig): ResolvedPlan {
   const { mode = 'agg', objective = 'sla', sla = {}, pools = {}, maxGpus = 8 } = config;
   if (objective === 'load' && config.thresholds === undefined)
     throw new TypeError("config.thresholds: expected the thresholds of objective 'load', got undefined");
-  const planned = ROLES[mode].map((role): PoolPlan => {
+  const planned = rolesOf(mode).map((role): PoolPlan => {
     const { minWorkers = 1, maxWorkers = UNLIMITED, gpusPerWorker = 1, ...rest } = pools[role] ?? {};
     if (maxWorkers < minWorkers)
       throw new RangeError(`config.pools.${role}.maxWorkers: expected at least ${minWorkers}, got ${maxWorkers}`);

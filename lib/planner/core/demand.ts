@@ -29,9 +29,11 @@ type Traffic = Pick<PlannerState, 'requests' | 'inputTokens' | 'outputTokens' | 
 /** The state with another sample. Lengths that are absent or absurd leave theirs unchanged. */
 export function withTraffic(state: PlannerState, sample: TrafficSample, endMs: number): Traffic {
   const { durationMs, requests, inputTokens, outputTokens, hitRate } = sample;
+  // Answers end also in intervals in which no request begins.
+  const count = Math.max(1, requests);
   const lengths = (series: Traffic['inputTokens'], mean: number | undefined): Traffic['inputTokens'] =>
     isAmount(mean, MAX_LENGTH) && mean > 0
-      ? appended(series, { endMs, exposure: requests, amount: requests * mean })
+      ? appended(series, { endMs, exposure: count, amount: count * mean })
       : series;
   return {
     requests: appended(state.requests, { endMs, exposure: durationMs / 1000, amount: requests }),

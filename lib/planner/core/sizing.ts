@@ -42,9 +42,19 @@ const ITERATIONS = 60;
 /** Mean tokens of a request in the KV cache while it decodes. */
 const contextOf = ({ inputTokens, outputTokens }: Demand): number => inputTokens + outputTokens / 2;
 
-/** Prompt tokens per millisecond of a worker with full passes, beside a running batch. */
-export function prefillSpeed(plan: PoolPlan, time: PassTime, decodeRequests = 0, kvTokens = 0): number {
-  return plan.maxBatchedTokens / time(plan.maxBatchedTokens, decodeRequests, kvTokens);
+/**
+ * Prompt tokens per millisecond of a worker with full passes, beside a running batch. Short prompts do not fill a pass:
+ * it has at most as many of them as the worker has requests.
+ */
+export function prefillSpeed(
+  { maxBatchedTokens, maxRequests }: PoolPlan,
+  time: PassTime,
+  promptTokens: number,
+  decodeRequests = 0,
+  kvTokens = 0,
+): number {
+  const tokens = Math.max(1, Math.min(maxBatchedTokens, maxRequests * promptTokens));
+  return tokens / time(tokens, decodeRequests, kvTokens);
 }
 
 /** The time to compute a prompt in chunks, with no other prompt. */
@@ -104,7 +114,7 @@ function queueOf(demand: Demand, workers: number, speed: number): Queue {
 }
 
 const prefill: Sizing = (plan, time, demand, workers, goal) => {
-  const queue = queueOf(demand, workers, prefillSpeed(plan, time));
+  const queue = queueOf(demand, workers, prefillSpeed(plan, time, demand.computedTokens));
   const own = ownPrefillMs(plan, time, demand.computedTokens, 0, 0);
   const late = waitProbability(queue, goal.ttftMs - own);
   return {
@@ -141,7 +151,11 @@ const worker: Sizing = (plan, time, demand, workers, goal) => {
   const usual = batchOf(plan, time, demand, demand.rate / workers, true);
   const peak = batchOf(plan, time, demand, peakRate(demand, usual.requests * workers, goal) / workers, true);
   const occupied = peak.requests * (demand.inputTokens + demand.outputTokens);
-  const queue = queueOf(demand, workers, prefillSpeed(plan, time, usual.requests, usual.kvTokens));
+  const queue = queueOf(
+    demand,
+    workers,
+    prefillSpeed(plan, time, demand.computedTokens, usual.requests, usual.kvTokens),
+  );
   const own = ownPrefillMs(plan, time, demand.computedTokens, usual.requests, usual.kvTokens);
   // A prompt also waits for the end of the pass that runs when it arrives.
   const late = waitProbability(queue, goal.ttftMs - own - usual.passMs);

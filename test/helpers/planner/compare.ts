@@ -9,11 +9,12 @@ import {
   type Targets,
   type TraceShape,
 } from 'dynamo-node/planner';
+import { pythonSla, pythonThresholds } from '../../../lib/planner/core/simulate/python-rules.js';
 import { KV_TOKENS, mockerEngine } from './engine.js';
-import { slaRule, thresholdRule } from './python-rules.js';
 
 export const SLA = { ttftMs: 2000, itlMs: 50 };
 const MAX_GPUS = 60;
+const RULES = { engine: mockerEngine, maxGpus: MAX_GPUS, contextTokens: 8192, ...SLA };
 
 /** Requests per second at the base of each shape. */
 const RATES: Readonly<Record<TraceShape, number>> = {
@@ -48,9 +49,9 @@ export function ours(mode: Mode, more: PlannerConfig = {}): ScalingPolicy {
 
 export const policies = (mode: Mode): Readonly<Record<string, ScalingPolicy>> => ({
   'dynamo-node': ours(mode),
-  'Python, throughput': thresholdRule('throughput', { maxGpus: MAX_GPUS, ...SLA }),
-  'Python, latency': thresholdRule('latency', { maxGpus: MAX_GPUS, ...SLA }),
-  'Python, SLA': slaRule({ maxGpus: MAX_GPUS, ...SLA }),
+  'Python, throughput': pythonThresholds('throughput', RULES),
+  'Python, latency': pythonThresholds('latency', RULES),
+  'Python, SLA': pythonSla(RULES),
 });
 
 const sizeOf = (fleet: Targets): number => Object.values(fleet).reduce((sum, count) => sum + count, 0);

@@ -18,7 +18,7 @@ let namespaces = 0;
 beforeAll(async () => {
   if (missing === undefined) server = await Server.etcd();
 });
-afterAll(() => server?.remove());
+afterAll(() => server?.close());
 beforeEach(({ skip }) => skip(missing !== undefined, missing));
 
 /** Both sides of a new namespace. */

@@ -52,6 +52,14 @@ describe('workersFor', () => {
     expect(cached).toBeLessThan(without as number);
   });
 
+  it('does not depend on passes with more prompts than a worker takes', () => {
+    const { role, ...pool } = poolOf('agg');
+    // Known for up to 40 prompt tokens; beyond them a model may say anything.
+    const time = (prefillTokens: number): number => 20 + (prefillTokens > 40 ? prefillTokens ** 2 : prefillTokens / 2);
+    const short = demand({ rate: 2, inputTokens: 5, computedTokens: 5, outputTokens: 50 });
+    expect(workersFor({ ...pool, role, maxRequests: 4 }, time, short, GOAL, MOST)).toBeLessThan(4);
+  });
+
   it.each(pools)('returns a number of %s that is not the most if no number reaches the goal', (_, pool) => {
     const impossible = { ttftMs: 1, itlMs: 0.1, attainment: 0.99 };
     const found = workersFor(pool, mockerTime, demand(), impossible, MOST);

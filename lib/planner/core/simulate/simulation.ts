@@ -20,6 +20,18 @@ export interface SimulationOptions {
   readonly policy?: ScalingPolicy;
   /** The time of the first decision. @default 5000 */
   readonly firstTickMs?: number;
+  /** @default 1 for each role */
+  readonly gpusPerWorker?: Targets;
+  /** Whether the report has the latency of each request. @default false */
+  readonly keepsRequests?: boolean;
+}
+
+/** The latency of one request. */
+export interface RequestLatency {
+  readonly atMs: number;
+  readonly ttftMs: number;
+  /** The mean of the request. */
+  readonly itlMs: number;
 }
 
 /** A change of the size of a pool. */
@@ -40,9 +52,13 @@ export interface SimulationReport {
   readonly meanTtftMs: number;
   readonly p99TtftMs: number;
   readonly meanItlMs: number;
+  readonly p99ItlMs: number;
+  readonly durationMs: number;
   readonly events: readonly ScalingEvent[];
   /** The fewest workers of each role that were wanted at any time. */
   readonly fewest: Targets;
+  /** In the order of their arrival. Absent unless `keepsRequests` is set. */
+  readonly latencies?: readonly RequestLatency[];
 }
 
 type Event =
@@ -57,13 +73,16 @@ class Pool {
   desired: number;
   fewest: number;
 
-  constructor(desired: number) {
+  constructor(
+    desired: number,
+    private readonly gpusPerWorker: number,
+  ) {
     this.desired = desired;
     this.fewest = desired;
   }
 
   get gpus(): number {
-    return this.starting.length + this.ready.length + this.draining;
+    return this.gpusPerWorker * (this.starting.length + this.ready.length + this.draining);
   }
 
   /** The ready worker with the least load. */
@@ -79,15 +98,17 @@ class TrafficCounter {
   #sinceMs = 0;
   #arrived = 0;
   #inputTokens = 0;
+  #cachedTokens = 0;
   #ended = 0;
   #outputTokens = 0;
   #ttftMs = 0;
   #first = 0;
   #itlMs = 0;
 
-  arrived({ inputTokens }: TraceRequest): void {
+  arrived({ inputTokens, cachedTokens = 0 }: TraceRequest): void {
     this.#arrived++;
     this.#inputTokens += inputTokens;
+    this.#cachedTokens += cachedTokens;
   }
 
   started({ atMs, firstTokenMs }: SimulatedRequest): void {
@@ -110,9 +131,10 @@ class TrafficCounter {
       ...mean('outputTokens', this.#outputTokens, this.#ended),
       ...mean('ttftMs', this.#ttftMs, this.#first),
       ...mean('itlMs', this.#itlMs, this.#ended),
+      ...mean('hitRate', this.#cachedTokens, this.#inputTokens),
     };
     this.#sinceMs = nowMs;
-    this.#arrived = this.#inputTokens = this.#ended = this.#outputTokens = 0;
+    this.#arrived = this.#inputTokens = this.#cachedTokens = this.#ended = this.#outputTokens = 0;
     this.#ttftMs = this.#first = this.#itlMs = 0;
     return sample;
   }
@@ -139,12 +161,13 @@ class Simulation {
 
   constructor(private readonly options: SimulationOptions) {
     const roles = Object.entries(options.initial) as [PoolRole, number][];
-    this.#pools = new Map(roles.map(([role, count]) => [role, new Pool(count)]));
+    const { gpusPerWorker = {} } = options;
+    this.#pools = new Map(roles.map(([role, count]) => [role, new Pool(count, gpusPerWorker[role] ?? 1)]));
     for (const [role, pool] of this.#pools)
       for (let index = 0; index < pool.desired; index++) pool.ready.push(this.#worker(role));
     this.#requests = options.trace.map((request) => ({
       ...request,
-      remaining: request.inputTokens,
+      remaining: Math.max(1, request.inputTokens - (request.cachedTokens ?? 0)),
       firstTokenMs: Number.POSITIVE_INFINITY,
       endMs: Number.POSITIVE_INFINITY,
     }));
@@ -272,22 +295,30 @@ class Simulation {
   }
 
   #report(): SimulationReport {
-    const { ttftMs, itlMs } = this.options;
-    const ttfts = this.#requests.map(({ atMs, firstTokenMs }) => firstTokenMs - atMs).sort((a, b) => a - b);
+    const { ttftMs, itlMs, keepsRequests = false } = this.options;
+    const latencies = this.#requests.map((request) => ({
+      atMs: request.atMs,
+      ttftMs: request.firstTokenMs - request.atMs,
+      itlMs: itlOf(request),
+    }));
+    const sorted = (name: 'ttftMs' | 'itlMs'): number[] => latencies.map((one) => one[name]).sort((a, b) => a - b);
+    const [ttfts, itls] = [sorted('ttftMs'), sorted('itlMs')];
     const mean = (values: readonly number[]): number =>
       values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
-    const good = this.#requests.filter(
-      (request) => request.firstTokenMs - request.atMs <= ttftMs && itlOf(request) <= itlMs,
-    );
+    const p99 = (values: readonly number[]): number => values[Math.floor(0.99 * (values.length - 1))] ?? 0;
+    const good = latencies.filter((one) => one.ttftMs <= ttftMs && one.itlMs <= itlMs);
     return {
       requests: this.#requests.length,
       goodput: good.length / Math.max(1, this.#requests.length),
       gpuHours: this.#gpuMs / 3_600_000,
       meanTtftMs: mean(ttfts),
-      p99TtftMs: ttfts[Math.floor(0.99 * (ttfts.length - 1))] ?? 0,
-      meanItlMs: mean(this.#requests.map(itlOf)),
+      p99TtftMs: p99(ttfts),
+      meanItlMs: mean(itls),
+      p99ItlMs: p99(itls),
+      durationMs: this.#nowMs,
       events: this.#changes,
       fewest: Object.fromEntries([...this.#pools].map(([role, { fewest }]) => [role, fewest])),
+      ...(keepsRequests ? { latencies } : {}),
     };
   }
 }

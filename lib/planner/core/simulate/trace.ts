@@ -1,22 +1,30 @@
+import { randomNumbers } from './random.js';
+
 /** A request of a trace. */
 export interface TraceRequest {
   readonly atMs: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
+  /** Prompt tokens that are in a cache of any worker. @default 0 */
+  readonly cachedTokens?: number;
 }
 
+/** The shapes of synthetic loads. */
+export const TRACE_SHAPES = [
+  'flat',
+  'steps',
+  'bursts',
+  'diurnal',
+  'spike',
+  'long-prompts',
+  'sawtooth',
+  'waves',
+  'humps',
+  'plateaus',
+] as const;
+
 /** The shape of a synthetic load. */
-export type TraceShape =
-  | 'flat'
-  | 'steps'
-  | 'bursts'
-  | 'diurnal'
-  | 'spike'
-  | 'long-prompts'
-  | 'sawtooth'
-  | 'waves'
-  | 'humps'
-  | 'plateaus';
+export type TraceShape = (typeof TRACE_SHAPES)[number];
 
 /** A synthetic trace. */
 export interface TraceOptions {
@@ -30,17 +38,6 @@ export interface TraceOptions {
   readonly inputTokens: number;
   /** Mean answer length. */
   readonly outputTokens: number;
-}
-
-/** Numbers from 0 to below 1, the same for the same seed. */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** The rate of each shape at a part of the trace, 0 to 1, as a multiple of the base rate; and the highest one. */
