@@ -22,7 +22,13 @@ export {
   type SimulationReport,
   simulate,
 } from './core/simulate/simulation.js';
-export { synthesizeTrace, type TraceOptions, type TraceRequest, type TraceShape } from './core/simulate/trace.js';
+export {
+  synthesizeTrace,
+  TRACE_SHAPES,
+  type TraceOptions,
+  type TraceRequest,
+  type TraceShape,
+} from './core/simulate/trace.js';
 export type { SimulatedEngineOptions } from './core/simulate/worker.js';
 export type {
   Decision,

@@ -282,6 +282,7 @@ const INTERNAL = [
   'MutableBlocks#stageWith',
   'RegisteredBlocks#checksums',
   'RegisteredBlocks#identities',
+  'PagedSequence#lease',
   'TokenSequence#identities',
   'TokenSequence#handle',
   'NixlAgent#forget',

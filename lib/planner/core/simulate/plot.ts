@@ -10,7 +10,7 @@ import {
   polyline,
   px,
   type Scale,
-  text,
+  textAt,
   ticksOf,
 } from './svg.js';
 
@@ -99,7 +99,7 @@ function endLabels(
     .map(({ name, stroke }, index) => {
       const y = places[index] as number;
       const sample = `<line x1="${left}" x2="${left + 22}" y1="${px(y)}" y2="${px(y)}" ${stroke}/>`;
-      return sample + text(left + 28, y + 4, name);
+      return sample + textAt(left + 28, y + 4, name);
     })
     .join('\n');
 }
@@ -175,7 +175,7 @@ function latencyPanel({ box, atMs }: Panel, { runs, durationMs, ttftMs }: PlotOp
     leftAxis(box, y, decadesOf(from, to), label),
     ...lines,
     `<line class="limit" x1="${box.x}" x2="${right}" y1="${px(limit)}" y2="${px(limit)}"/>`,
-    text(right + 8, limit + 4, `limit ${label(ttftMs)}`),
+    textAt(right + 8, limit + 4, `limit ${label(ttftMs)}`),
   ].join('\n');
 }
 
@@ -230,7 +230,7 @@ function comparisonPanel(box: Box, { runs }: PlotOptions): string {
     bottomAxis(box, x, ticksOf(0, most, 8), String),
     fleets.length > 1 ? polyline(fleets.map(place), 'class="front"') : '',
     ...runs.map((run) => marker(runs, run, ...place(run))),
-    ...labels.map((label) => text(label.x, label.y, label.name)),
+    ...labels.map((label) => textAt(label.x, label.y, label.name)),
   ].join('\n');
 }
 
@@ -250,19 +250,19 @@ export function plotRuns(options: PlotOptions): string {
       isKnown: runs.some((run) => run.latencies !== undefined),
     },
   ];
-  const parts = [text(LEFT, 28, title, 'class="title"')];
+  const parts = [textAt(LEFT, 28, title, 'class="title"')];
   let y = 66;
   for (const { name, height, draw, isKnown } of panels) {
     if (!isKnown) continue;
     const box = { ...PANEL, y, height };
     const atMs = linear(0, durationMs, box.x, box.x + box.width);
-    parts.push(text(LEFT, y - 10, name, 'class="panel"'), draw({ box, atMs }, options));
+    parts.push(textAt(LEFT, y - 10, name, 'class="panel"'), draw({ box, atMs }, options));
     parts.push(bottomAxis(box, atMs, ticksOf(0, durationMs, 9), seconds));
     y += height + 58;
   }
   const box = { ...PANEL, y, height: 220 };
-  parts.push(text(LEFT, y - 10, 'Requests within the limits', 'class="panel"'), comparisonPanel(box, options));
-  parts.push(text(LEFT + PANEL.width / 2, y + box.height + 36, 'GPU-hours', 'text-anchor="middle"'));
+  parts.push(textAt(LEFT, y - 10, 'Requests within the limits', 'class="panel"'), comparisonPanel(box, options));
+  parts.push(textAt(LEFT + PANEL.width / 2, y + box.height + 36, 'GPU-hours', 'text-anchor="middle"'));
   const height = y + box.height + 52;
   const label = runs.map(
     ({ name, goodput, gpuHours }) => `${name} ${(goodput * 100).toFixed(1)}%, ${gpuHours.toFixed(3)} GPU-hours`,

@@ -46,7 +46,7 @@ export function decadesOf(from: number, to: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => 10 ** (first + index));
 }
 
-export const text = (x: number, y: number, content: string, attributes = ''): string =>
+export const textAt = (x: number, y: number, content: string, attributes = ''): string =>
   `<text x="${px(x)}" y="${px(y)}"${attributes === '' ? '' : ` ${attributes}`}>${escaped(content)}</text>`;
 
 const pointsOf = (points: readonly (readonly [number, number])[]): string =>
@@ -64,7 +64,7 @@ export function leftAxis(box: Box, scale: Scale, ticks: readonly number[], label
     .map((tick) => {
       const y = scale(tick);
       const line = `<line class="grid" x1="${box.x}" x2="${box.x + box.width}" y1="${px(y)}" y2="${px(y)}"/>`;
-      return line + text(box.x - 8, y + 4, label(tick), 'class="tick" text-anchor="end"');
+      return line + textAt(box.x - 8, y + 4, label(tick), 'class="tick" text-anchor="end"');
     })
     .join('\n');
 }
@@ -73,6 +73,8 @@ export function leftAxis(box: Box, scale: Scale, ticks: readonly number[], label
 export function bottomAxis(box: Box, scale: Scale, ticks: readonly number[], label: (value: number) => string): string {
   const bottom = box.y + box.height;
   const axis = `<line class="axis" x1="${box.x}" x2="${box.x + box.width}" y1="${bottom}" y2="${bottom}"/>`;
-  const labels = ticks.map((tick) => text(scale(tick), bottom + 16, label(tick), 'class="tick" text-anchor="middle"'));
+  const labels = ticks.map((tick) =>
+    textAt(scale(tick), bottom + 16, label(tick), 'class="tick" text-anchor="middle"'),
+  );
   return [axis, ...labels].join('\n');
 }
