@@ -2,9 +2,9 @@
 # Dynamo 1.6.1 (ai-dynamo-runtime 1.6.1), request plane over TCP.
 #
 # One call at a time takes about 1 ms. Of two calls at the same time the second takes over 40 ms, however small it is.
-# Requests in flight at the same time share a connection, and the worker leaves Nagle's algorithm on: its acknowledgement of the
-# second request waits until the caller's kernel acknowledges the first, which Linux delays by 40 ms. The caller does
-# not read the answer before it has the acknowledgement.
+# Requests in flight at the same time share a connection, and the worker leaves Nagle's algorithm on: its
+# acknowledgement of the second request waits until the caller's kernel acknowledges the first, which Linux delays by
+# 40 ms. The caller does not read the answer before it has the acknowledgement.
 #
 # Expected: two calls at once take about as long as two calls one after the other.
 # Seen: medians of 1.3 ms for one call, 45 ms for two at once, 44 ms for four, 47 ms for sixteen.
