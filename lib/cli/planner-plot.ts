@@ -1,10 +1,10 @@
-import { writeFileSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { existsSync, writeFileSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
 import { sizeOf } from '../planner/core/simulate/entrants.js';
 import { type PlottedRun, plotRuns } from '../planner/core/simulate/plot.js';
 import type { SimulationReport } from '../planner/core/simulate/simulation.js';
 import type { Targets } from '../planner/core/types.js';
-import { CliError, type CommandIo, EXIT } from './command.js';
+import { CliError, type CommandIo, EXIT, usageError } from './command.js';
 import type { PlannerScenario } from './planner-scenario.js';
 
 /** The numbers of workers of a simulated fleet over time. */
@@ -17,6 +17,27 @@ export function workersOf(initial: Targets, { events }: SimulationReport): NonNu
       return { atMs, count };
     }),
   ];
+}
+
+/**
+ * Checks the files of a comparison before it runs, by their flags.
+ *
+ * @throws CliError `E_USAGE` (64) for the trace itself, `E_OUTPUT` (73) for a folder that is not there
+ */
+export function checkOutputs(
+  trace: string,
+  files: Readonly<Record<string, string | undefined>>,
+  { cwd }: CommandIo,
+): void {
+  for (const [flag, name] of Object.entries(files)) {
+    if (name === undefined) continue;
+    const path = resolve(cwd, name);
+    if (path === resolve(cwd, trace))
+      throw usageError(`--${flag}: expected another file than the trace, got '${name}'`);
+    if (existsSync(dirname(path))) continue;
+    const message = `${path} cannot be written: its folder is not there`;
+    throw new CliError('E_OUTPUT', message, { exitCode: EXIT.cannotCreate, path });
+  }
 }
 
 /**

@@ -12,6 +12,9 @@ import type { PlannerScenarioOptions } from './planner.js';
 
 /** The context of a model that takes no longer prompts than the trace has. */
 const MIN_CONTEXT_TOKENS = 8192;
+/** A longer trace has other units than ms. */
+const MAX_DAYS = 366;
+const MS_PER_DAY = 86_400_000;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 /** Reads a file with a function that names the file in its errors. */
@@ -64,6 +67,11 @@ export function scenarioOf(name: string, options: PlannerScenarioOptions, io: Co
   const trace = readWith(name, io, (path, file) =>
     parseMooncake(path, file.toString('utf8'), { hasPrefixCache: prefixCache, speedup }),
   );
+  const days = (trace.at(-1)?.atMs ?? 0) / MS_PER_DAY;
+  if (days > MAX_DAYS) {
+    const message = `${name}: expected timestamps in ms over at most ${MAX_DAYS} days, got ${Math.ceil(days)} days`;
+    throw new CliError('E_BAD_FILE', message, { exitCode: EXIT.data, path: resolve(io.cwd, name) });
+  }
   const least = gpusPerWorker * (mode === 'agg' ? 1 : 2);
   if (maxGpus < least)
     throw new CliError('E_USAGE', `--max-gpus: expected at least ${least}, got ${maxGpus}`, { exitCode: EXIT.usage });

@@ -23,7 +23,7 @@ import { parseXPyD } from '../sdk/xpyd.js';
 import { type CommandArgs, type CommandIo, usageError } from './command.js';
 import { print, printJson, tableLines } from './output.js';
 import type { PlannerSimulateOptions } from './planner.js';
-import { workersOf, writeOutput, writePlot } from './planner-plot.js';
+import { checkOutputs, workersOf, writeOutput, writePlot } from './planner-plot.js';
 import { scenarioOf } from './planner-scenario.js';
 
 /** A fleet with this goodput serves all requests; larger ones cost more and are not run. */
@@ -37,8 +37,7 @@ interface Result {
 
 /** Reads `4`, or `3P2D`. */
 function fleetOf(flag: string, { mode }: Scenario, words: string): Targets {
-  const [, prefill, decode] = /^(\d+)p(\d+)d$/i.exec(words) ?? [];
-  if (mode === 'disagg' && Number(prefill) > 0 && Number(decode) > 0) return parseXPyD(words) as unknown as Targets;
+  if (mode === 'disagg' && /^[1-9]\d{0,3}p[1-9]\d{0,3}d$/i.test(words)) return parseXPyD(words) as unknown as Targets;
   if (mode === 'agg' && /^[1-9]\d{0,3}$/.test(words)) return { worker: Number(words) };
   throw usageError(
     `${flag}: expected ${mode === 'agg' ? "a number such as '4'" : "a text like '3P2D'"}, got '${words}'`,
@@ -64,6 +63,7 @@ export async function run(args: CommandArgs<PlannerSimulateOptions>, io: Command
   const { positionals, options, json } = args;
   const name = positionals[0] as string;
   const { runs = 1, seed = 1, planner: planners = PLANNERS, decisions, plot } = options;
+  checkOutputs(name, { plot, decisions }, io);
   const loaded = scenarioOf(name, options, io);
   const { scenario, trace, summary } = loaded;
   const traces = runs === 1 ? [trace] : Array.from({ length: runs }, (_, index) => resampled(trace, seed + index));

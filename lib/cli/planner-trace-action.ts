@@ -5,6 +5,10 @@ import { print, printJson } from './output.js';
 import type { PlannerTraceOptions } from './planner.js';
 import { writeOutput } from './planner-plot.js';
 
+/** The requests and the blocks of their prompts that one text of JavaScript holds. */
+const MAX_PARTS = 1e7;
+const BLOCK_TOKENS = 512;
+
 /** Writes a synthetic trace. */
 export async function run(
   { positionals, options, json }: CommandArgs<PlannerTraceOptions>,
@@ -14,6 +18,11 @@ export async function run(
   if (!TRACE_SHAPES.includes(shape as TraceShape))
     throw usageError(`shape: expected one of ${TRACE_SHAPES.join(', ')}, got '${shape}'`);
   const { output, seed = 1, durationSeconds = 900, rate = 10, inputTokens = 1500, outputTokens = 200 } = options;
+  const mostSeconds = Math.floor(MAX_PARTS / (rate * (1 + inputTokens / BLOCK_TOKENS)));
+  if (durationSeconds > mostSeconds)
+    throw usageError(
+      `--duration-seconds: expected at most ${mostSeconds} with this rate and prompt length, got ${durationSeconds}`,
+    );
   const durationMs = durationSeconds * 1000;
   const trace = synthesizeTrace({ shape: shape as TraceShape, seed, durationMs, rate, inputTokens, outputTokens });
   const content = formatMooncake(trace);

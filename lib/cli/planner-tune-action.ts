@@ -4,7 +4,7 @@ import { type Trial, tune } from '../planner/core/simulate/tune.js';
 import { type CommandArgs, type CommandIo, EXIT } from './command.js';
 import { note, print, printJson, tableLines } from './output.js';
 import type { PlannerTuneOptions } from './planner.js';
-import { writePlot } from './planner-plot.js';
+import { checkOutputs, writePlot } from './planner-plot.js';
 import { scenarioOf } from './planner-scenario.js';
 
 const RUNS = 10;
@@ -21,6 +21,7 @@ export async function run(args: CommandArgs<PlannerTuneOptions>, io: CommandIo):
   const { positionals, options, json } = args;
   const name = positionals[0] as string;
   const { runs = RUNS, seed = 1, plot } = options;
+  checkOutputs(name, { plot }, io);
   const loaded = scenarioOf(name, options, io);
   const { scenario, trace, summary } = loaded;
   const report = tune(scenario, trace, { runs, seed, ...(json ? {} : { onTrial: (trial) => note(io, trial.name) }) });

@@ -102,13 +102,15 @@ const TUNE: OptionTable<PlannerTuneOptions> = optionTable<PlannerTuneOptions>({
   plot: text.about('Write a diagram to this file, as SVG.'),
 });
 
+const MAX_TRACE_TOKENS = 1e6;
+
 const TRACE: OptionTable<PlannerTraceOptions> = optionTable<PlannerTraceOptions>({
   output: text.about('The file. Default: the standard output.'),
   seed: integer(0, 0xffff_ffff).about('The same seed gives the same trace. Default: 1.'),
   durationSeconds: number(1, 1e7).about('Default: 900.'),
   rate: number(0.001, 1e5).about('Requests per second at the base of the shape. Default: 10.'),
-  inputTokens: integer(1).about('Mean prompt length. Default: 1500.'),
-  outputTokens: integer(1).about('Mean answer length. Default: 200.'),
+  inputTokens: integer(1, MAX_TRACE_TOKENS).about('Mean prompt length. Default: 1500.'),
+  outputTokens: integer(1, MAX_TRACE_TOKENS).about('Mean answer length. Default: 200.'),
 });
 
 const simulate: Command<PlannerSimulateOptions> = {

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { discoveryVariables } from '../deploy/local/discovery-settings.js';
+import { ClosedError } from '../errors.js';
 import { custom, type OptionTable, oneOf, optionTable } from '../options.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
@@ -80,29 +81,52 @@ export class TestCluster implements AsyncDisposable {
     this.#parts = [etcd, nats].flatMap((server) => (server === undefined ? [] : [() => server.close()]));
   }
 
-  /** Closes a part with the cluster: the last one first. */
+  /**
+   * Closes a part with the cluster: the last one first.
+   *
+   * @throws ClosedError after `close`; the part is then closed
+   */
   use<Part extends Closable>(part: Part): Part {
+    if (this.#closing !== undefined) {
+      void part.close().catch(() => {});
+      throw new ClosedError('the cluster', 'use');
+    }
     this.#parts.push(() => part.close());
     return part;
   }
 
-  /** Creates a runtime, as that of another process. It is closed with the cluster. */
+  /**
+   * Creates a runtime, as that of another process. It is closed with the cluster.
+   *
+   * @throws ClosedError after `close`
+   */
   async runtime(options: RuntimeOptions = {}): Promise<DistributedRuntime> {
-    const runtime = await DistributedRuntime.create({ ...this.options, ...options });
-    this.#parts.push(() => runtime.close({ timeoutMs: CLOSE_MS }));
-    return runtime;
+    this.assertOpen('runtime');
+    const creating = DistributedRuntime.create({ ...this.options, ...options });
+    // Before it is there: a cluster that closes in the meantime closes it too.
+    const close = (): Promise<unknown> =>
+      creating.then(
+        (runtime) => runtime.close({ timeoutMs: CLOSE_MS }),
+        () => {},
+      );
+    this.#parts.push(close);
+    return creating;
   }
 
   /**
    * Starts a program of JavaScript or TypeScript that finds the cluster by its environment. It is killed with the
    * cluster, if it still runs.
+   *
+   * @throws ClosedError after `close`
    */
   program(file: string, args: readonly string[] = [], options: TestProcessOptions = {}): TestProcess {
+    this.assertOpen('program');
     return this.use(TestProcess.program(file, args, { ...options, env: { ...this.env, ...options.env } }));
   }
 
   /** Starts a command, as `program` does. */
   command(command: string, args: readonly string[] = [], options: TestProcessOptions = {}): TestProcess {
+    this.assertOpen('command');
     return this.use(TestProcess.start(command, args, { ...options, env: { ...this.env, ...options.env } }));
   }
 
@@ -112,13 +136,18 @@ export class TestCluster implements AsyncDisposable {
    *
    * @param endpoint `namespace.component.endpoint`
    * @param instanceId @default the only instance
-   * @throws Error for another kind of cluster, or if there is no such instance
+   * @throws Error for another kind of cluster, or if there is no such instance; ClosedError after `close`
    */
   async link(endpoint: string, instanceId?: bigint): Promise<TestLink> {
+    this.assertOpen('link');
     return this.use(await linkInstances(this.options, endpoint, instanceId));
   }
 
-  /** Closes all its parts and removes its files. Idempotent. */
+  /**
+   * Closes all its parts and removes its files. Idempotent.
+   *
+   * @throws what the first part that fails rejects with, when all are closed
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -128,9 +157,17 @@ export class TestCluster implements AsyncDisposable {
     return this.close();
   }
 
+  /** @internal */
+  assertOpen(operation: string): void {
+    if (this.#closing !== undefined) throw new ClosedError('the cluster', operation);
+  }
+
   async #close(): Promise<void> {
+    const failures: unknown[] = [];
     try {
-      for (const close of this.#parts.splice(0).reverse()) await close();
+      for (const close of this.#parts.splice(0).reverse())
+        await close().catch((error: unknown) => void failures.push(error));
+      if (failures.length > 0) throw failures[0];
     } finally {
       rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
       this.#forget();

@@ -20,6 +20,8 @@ function addressOf(path: string, to: string): { readonly host: string; readonly 
 export class TestLink implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** The port on loopback. */
+  readonly port: number;
   #delayMs = 0;
   #isCut = false;
   #held: { readonly over: Promise<void>; readonly end: () => void } | undefined;
@@ -30,6 +32,7 @@ export class TestLink implements AsyncDisposable {
     readonly to: string,
   ) {
     this.#server = server;
+    this.port = (server.address() as AddressInfo).port;
   }
 
   /**
@@ -39,16 +42,12 @@ export class TestLink implements AsyncDisposable {
   static async start(to: string): Promise<TestLink> {
     const { host, port } = addressOf('TestLink.start to', to);
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
-    const link = new TestLink(server, to);
-    server.on('connection', (socket) => link.#join(socket, host, port));
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject).listen(0, '127.0.0.1', resolve);
     });
+    const link = new TestLink(server, to);
+    server.on('connection', (socket) => link.#join(socket, host, port));
     return link;
-  }
-
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
   }
 
   /** `to` with the host and the port of the link. */

@@ -1,4 +1,5 @@
 import { checkInstance, checkObject } from '../check.js';
+import { ClosedError } from '../errors.js';
 import { type BuiltInEngine, BuiltInWorker } from '../llm/built-in-worker.js';
 import { custom, defined, integer, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import { startCluster, TestCluster, testRow } from './cluster.js';
@@ -8,7 +9,7 @@ type Mocker = Omit<Extract<BuiltInEngine, { readonly kind: 'mocker' }>, 'kind'>;
 
 /** Workers with Dynamo's mocker: random tokens, the timing of an engine, and a simulated KV cache with its events. */
 export interface MockerPoolOptions extends Mocker {
-  /** The number of workers. @default 2 */
+  /** The number of workers, at most 256. @default 2 */
   readonly count?: number;
   /** `namespace.component.endpoint`. @default 'dynamo.backend.generate' */
   readonly endpoint?: string;
@@ -18,13 +19,16 @@ export interface MockerPoolOptions extends Mocker {
   readonly test?: TestContext;
 }
 
+/** All run in one process, each with its own threads. */
+const MAX_COUNT = 256;
+
 const OPTIONS: OptionTable<MockerPoolOptions> = optionTable<MockerPoolOptions>({
   modelPath: text.required().about("The model's folder in Hugging Face layout; no weights are needed."),
   modelName: text.about('The name that clients use.'),
   workerType: oneOf('aggregated', 'prefill', 'decode').about('The part of a request that a worker does.'),
   kvCacheBlockSize: integer(1).about('Tokens in a KV cache block.'),
   config: custom<Readonly<Record<string, unknown>>>('an object', checkObject).about('A MockerConfig of the crates.'),
-  count: integer(0).about('The number of workers.'),
+  count: integer(0, MAX_COUNT).about('The number of workers.'),
   endpoint: text.about('The endpoint that they serve.'),
   cluster: custom<TestCluster>('a cluster', (path, value) => checkInstance(path, value, TestCluster)).about(
     'The deployment that they are a part of.',
@@ -35,6 +39,7 @@ const OPTIONS: OptionTable<MockerPoolOptions> = optionTable<MockerPoolOptions>({
 /** Mockers that serve one endpoint, each on its own runtime. Made by `startMockers`. */
 export class MockerPool implements AsyncDisposable {
   readonly #workers: BuiltInWorker[] = [];
+  readonly #starting = new Set<Promise<BuiltInWorker>>();
   #closing: Promise<void> | undefined;
 
   /** @internal */
@@ -49,13 +54,16 @@ export class MockerPool implements AsyncDisposable {
     return this.#workers;
   }
 
-  /** Starts one more worker. */
+  /**
+   * Starts one more worker.
+   *
+   * @throws ClosedError if the pool is closed before it has started; it is then closed too
+   */
   async add(): Promise<BuiltInWorker> {
-    const worker = await BuiltInWorker.start(this.cluster.options, this.endpoint, {
-      kind: 'mocker',
-      ...this.mocker,
-    });
-    this.#workers.push(worker);
+    if (this.#closing !== undefined) throw new ClosedError('the pool', 'add');
+    const starting = this.#start();
+    this.#starting.add(starting);
+    const worker = await starting.finally(() => this.#starting.delete(starting));
     await worker.ready;
     return worker;
   }
@@ -77,8 +85,19 @@ export class MockerPool implements AsyncDisposable {
     return this.close();
   }
 
+  async #start(): Promise<BuiltInWorker> {
+    const worker = await BuiltInWorker.start(this.cluster.options, this.endpoint, { kind: 'mocker', ...this.mocker });
+    if (this.#closing !== undefined) {
+      await worker.close();
+      throw new ClosedError('the pool', 'add');
+    }
+    this.#workers.push(worker);
+    return worker;
+  }
+
   async #close(): Promise<void> {
     try {
+      await Promise.allSettled(this.#starting);
       await Promise.all(this.#workers.splice(0).map((worker) => worker.close()));
     } finally {
       if (this.ownsCluster) await this.cluster.close();

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { checkArray, checkString } from '../check.js';
 import { findGraph } from '../deploy/load-graph.js';
 import { callback, type OptionTable, optionTable, stringMap, text } from '../options.js';
 import { removeAtExit } from './leftovers.js';
@@ -100,9 +101,12 @@ export class TestProcess implements AsyncDisposable {
   /**
    * Starts a command.
    *
-   * @throws TypeError for a wrong option
+   * @throws TypeError for a wrong argument or option
    */
   static start(command: string, args: readonly string[] = [], options: TestProcessOptions = {}): TestProcess {
+    checkString('TestProcess.start command', command);
+    checkArray('TestProcess.start args', args, 'strings');
+    args.forEach((arg, index) => checkString(`TestProcess.start args[${index}]`, arg));
     OPTIONS.check('TestProcess.start options', options);
     const { env = {}, cwd, onLine } = options;
     const [program, ...words] = [...untilDeath(), command, ...args];
@@ -151,7 +155,7 @@ export class TestProcess implements AsyncDisposable {
     const find = (): number =>
       this.#lines.findIndex(
         (line, index) =>
-          index >= this.#taken && (typeof pattern === 'string' ? line.includes(pattern) : pattern.test(line)),
+          index >= this.#taken && (typeof pattern === 'string' ? line.includes(pattern) : line.search(pattern) !== -1),
       );
     await waitFor(
       `${this.#name}: a line ${pattern}`,

@@ -37,10 +37,14 @@ export class RecordedRequests<Request = unknown> {
    * @throws Error after `timeoutMs`, with the requests so far
    */
   async next(timeoutMs?: number): Promise<RecordedRequest<Request>> {
-    const index = this.#taken;
-    await this.count(index + 1, timeoutMs);
-    this.#taken = index + 1;
-    return this.#all[index] as RecordedRequest<Request>;
+    // Taken before the wait: two calls at the same time get two requests.
+    const index = this.#taken++;
+    try {
+      return (await this.count(index + 1, timeoutMs))[index] as RecordedRequest<Request>;
+    } catch (error) {
+      this.#taken = Math.max(0, this.#taken - 1);
+      throw error;
+    }
   }
 
   /**

@@ -4,6 +4,7 @@ import { checkInstance } from '../check.js';
 import { loadGraph } from '../deploy/load-graph.js';
 import { LocalGraph } from '../deploy/local/local-graph.js';
 import type { RunState, WorkerStatus } from '../deploy/local/run-folder.js';
+import { ClosedError } from '../errors.js';
 import { custom, listOf, milliseconds, type OptionTable, optionTable, stringMap, text } from '../options.js';
 import type { ClientOf } from '../sdk/client.js';
 import { applyConfig, mergeConfig } from '../sdk/config.js';
@@ -172,7 +173,8 @@ export class ServedGraph implements AsyncDisposable {
  * one. Services of Python run too.
  *
  * @param target as for `dynamo serve`: a module, `graph.ts:Export`, or a folder
- * @throws DeployError for a graph that cannot be loaded, or a worker that does not start; then nothing is left running
+ * @throws DeployError for a graph that cannot be loaded, or a worker that does not start; then nothing is left running.
+ * ClosedError if it is closed before it is ready
  *
  * @example
  * import { serveGraph } from 'dynamo-node/testing';
@@ -192,6 +194,7 @@ export async function serveGraph(target: string, options: ServeGraphOptions = {}
   const cluster = options.cluster ?? (await startCluster());
   const lines: { print(text: string): void } = { print: () => {} };
   try {
+    cluster.assertOpen('serveGraph');
     const local = await LocalGraph.create({
       module,
       spec: applyConfig(graph.toJSON(), config),
@@ -214,6 +217,7 @@ export async function serveGraph(target: string, options: ServeGraphOptions = {}
     if (test !== undefined) closeAfterTest(test, served);
     try {
       await local.start();
+      if (served.state.phase !== 'ready') throw new ClosedError('the graph', 'serveGraph');
       return served;
     } catch (error) {
       await served.close().catch(() => {});

@@ -1,4 +1,5 @@
 import { checkInstance, wrongType } from '../check.js';
+import { ClosedError } from '../errors.js';
 import { custom, listOf, milliseconds, type OptionTable, optionTable, text } from '../options.js';
 import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import type { ClientOf } from '../sdk/client.js';
@@ -109,8 +110,13 @@ export class RunningGraph implements AsyncDisposable {
     return this.#requestsOf(this.#service(service), endpoint) as RecordedRequests<Request>;
   }
 
-  /** Starts one more worker of a service. */
+  /**
+   * Starts one more worker of a service.
+   *
+   * @throws ClosedError if the graph is closed before it has started; it is then closed too
+   */
   async add(service: ServiceLike | string): Promise<RunningService> {
+    if (this.#closing !== undefined) throw new ClosedError('the graph', 'add');
     const found = this.#service(service);
     const { graph, services, cluster } = this.#parts;
     const workers = this.#workersOf(found);
@@ -121,7 +127,11 @@ export class RunningGraph implements AsyncDisposable {
       httpPort: 0,
       onRequest: (endpoint, request, context) => this.#requestsOf(found, endpoint).record(request, context),
     });
-    this.#workers.set(found, [...workers, { running, runtime }]);
+    if (this.#closing !== undefined) {
+      await this.#closeWorker({ running, runtime });
+      throw new ClosedError('the graph', 'add');
+    }
+    this.#workers.set(found, [...this.#workersOf(found), { running, runtime }]);
     return running;
   }
 

@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { checkFunction, checkInteger, MAX_TIMEOUT_MS } from '../check.js';
 
 const INTERVAL_MS = 20;
 const TIMEOUT_MS = 30_000;
@@ -7,13 +8,14 @@ const shown = (state: unknown): string =>
   inspect(state, { depth: 5, breakLength: 120, maxArrayLength: 40, maxStringLength: 4000 });
 
 /**
- * Waits for a state, and returns the first that is `done`. The error at the deadline has the last observed state.
+ * Waits for a state, and returns the first that is `done`. The error at the deadline has the last observed state, also
+ * if `observe` has not settled by then.
  *
  * @param what the state in words, for the error
  * @param observe looks at the state, every 20 ms
  * @param done whether this is the state. @default whether it is truthy
  * @param timeoutMs @default 30000
- * @throws Error after `timeoutMs`, and what `observe` throws
+ * @throws Error after `timeoutMs`, and what `observe` throws; TypeError, RangeError for a wrong argument
  *
  * @example
  * import { RecordedRequests, waitFor } from 'dynamo-node/testing';
@@ -27,13 +29,39 @@ export async function waitFor<T>(
   done: (state: T) => boolean = Boolean,
   timeoutMs = TIMEOUT_MS,
 ): Promise<T> {
+  checkFunction('waitFor observe', observe);
+  checkFunction('waitFor done', done);
+  checkTimeout('waitFor timeoutMs', timeoutMs);
   const deadline = performance.now() + timeoutMs;
+  let last: unknown = 'not known';
   for (;;) {
-    const state = await observe();
+    const observed = observe();
+    const leftMs = Math.max(1, Math.ceil(deadline - performance.now()));
+    const state =
+      observed instanceof Promise ? await settled(leftMs, observed, () => late(what, timeoutMs, last)) : observed;
     if (done(state)) return state;
-    if (performance.now() >= deadline)
-      throw new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state)}`);
+    if (performance.now() >= deadline) throw late(what, timeoutMs, state);
+    last = state;
     await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
+  }
+}
+
+const checkTimeout = (path: string, timeoutMs: unknown): void => checkInteger(path, timeoutMs, 0, MAX_TIMEOUT_MS);
+
+const late = (what: string, timeoutMs: number, state: unknown): Error =>
+  new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state)}`);
+
+/** Settles like `promise`, or rejects with an error after a time. */
+async function settled<T>(timeoutMs: number, promise: Promise<T>, error: () => Error): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    // After a pause of this process its timers fire first, and then the promises settle.
+    timer = setTimeout(() => setImmediate(() => setImmediate(() => reject(error()))), timeoutMs);
+  });
+  try {
+    return await Promise.race([promise, expired]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -62,7 +90,7 @@ export async function waitForPause(
 /**
  * Settles like `promise`. The error at the deadline has the current `state`.
  *
- * @throws Error after `timeoutMs`, and what `promise` rejects with
+ * @throws Error after `timeoutMs`, and what `promise` rejects with; TypeError, RangeError for a wrong time
  */
 export async function within<T>(
   timeoutMs: number,
@@ -70,18 +98,8 @@ export async function within<T>(
   promise: Promise<T>,
   state: () => unknown = () => 'not known',
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    const fail = (): void =>
-      reject(new Error(`${what}: not so within ${timeoutMs} ms; the state is ${shown(state())}`));
-    // After a pause of this process its timers fire first, and then the promises settle.
-    timer = setTimeout(() => setImmediate(() => setImmediate(fail)), timeoutMs);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  checkTimeout('within timeoutMs', timeoutMs);
+  return settled(timeoutMs, promise, () => late(what, timeoutMs, state()));
 }
 
 /** What a frontend answers about its models, as it is: also the text of an error. */

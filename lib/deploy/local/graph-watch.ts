@@ -1,6 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
-import { ChildProcess, type CommandLine } from '../../runtime/child-process.js';
+import { ChildProcess, type ChildProcessEnd, type CommandLine } from '../../runtime/child-process.js';
 import type { GraphSpec } from '../../sdk/graph-spec.js';
 import { DeployError } from '../deploy-error.js';
 import type { GraphModule } from '../load-graph.js';
@@ -91,11 +91,19 @@ export class GraphWatch {
     const { note, reload } = this.#options;
     this.#seen = new Map([...this.#seen.keys()].map((file) => [file, fileHash(file)]));
     let code: Code;
+    // A module may never end to load: the next change then counts.
+    const outdated = new AbortController();
+    const timer = setInterval(() => {
+      if (this.#hasChanged()) outdated.abort();
+    }, INTERVAL_MS);
+    const signal = AbortSignal.any([outdated.signal, this.#ending.signal]);
     try {
-      code = await codeOf(this.#options);
+      code = await codeOf(this.#options, signal);
     } catch (error) {
-      note(`the changed code is not used: ${(error as Error).message}`);
+      if (!signal.aborted) note(`the changed code is not used: ${(error as Error).message}`);
       return;
+    } finally {
+      clearInterval(timer);
     }
     this.#seen = code.hashes;
     if (fixedParts(code.spec) !== fixedParts(this.#code.spec))
@@ -115,17 +123,15 @@ export class GraphWatch {
   }
 }
 
-async function codeOf({ module, prefix }: GraphWatchOptions): Promise<Code> {
+async function codeOf({ module, prefix }: GraphWatchOptions, signal?: AbortSignal): Promise<Code> {
   const { exportName } = module;
   const file = realpathSync(module.file);
   const modules = await moduleGraph(file);
   const files = [...modules.imports.keys()];
   const hashes = new Map(files.map((one) => [one, fileHash(one)]));
   const target = exportName === undefined ? file : `${file}:${exportName}`;
-  const described = await describe(module, prefix, {
-    target,
-    modules: files.filter((one) => /\.[cm]?[jt]s$/.test(one)),
-  });
+  const request = { target, modules: files.filter((one) => /\.[cm]?[jt]s$/.test(one)) };
+  const described = await describe(module, prefix, request, signal);
   const { spec, exporters } = described;
   const byService = filesOfServices(spec, file, modules, exporters);
   for (const one of [...byService.values()].flat()) if (!hashes.has(one)) hashes.set(one, fileHash(one));
@@ -135,21 +141,26 @@ async function codeOf({ module, prefix }: GraphWatchOptions): Promise<Code> {
   return { spec, digests, hashes };
 }
 
+const wordsOf = ({ code, signal, timedOut }: ChildProcessEnd): string =>
+  timedOut ? `it does not load within ${DESCRIBE_TIMEOUT_MS} ms` : `its process ended (${signal ?? `code ${code}`})`;
+
 async function describe(
   { loader, file }: GraphModule,
   prefix: readonly string[],
   request: DescribeRequest,
+  signal: AbortSignal | undefined,
 ): Promise<Extract<Described, { spec: GraphSpec }>> {
   const words = [...prefix, ...programCommand(import.meta.url, 'describe', loader), JSON.stringify(request)];
   let described: Described | undefined;
   const child = ChildProcess.start(words as unknown as CommandLine, {
     timeoutMs: DESCRIBE_TIMEOUT_MS,
+    signal,
     onMessage: (message) => {
       described = message as Described;
     },
   });
-  const { code, signal, errorText } = await child.ended;
+  const end = await child.ended;
   if (described !== undefined && 'spec' in described) return described;
-  const message = described?.message ?? (errorText.trim() || `its process ended (${signal ?? `code ${code}`})`);
+  const message = described?.message ?? (end.errorText.trim() || wordsOf(end));
   throw new DeployError('E_BAD_GRAPH', message, { exitCode: 65, path: file });
 }

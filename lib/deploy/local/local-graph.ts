@@ -62,6 +62,15 @@ const GRACE_MS = 30_000;
 const START_TIMEOUT_MS = 600_000;
 const LAST_LINES_MS = 1000;
 
+/** The graph with the namespaces that its environment asks for. */
+function placedSpec(spec: GraphSpec, env: NodeJS.ProcessEnv): GraphSpec {
+  try {
+    return inNamespace(spec, env);
+  } catch (cause) {
+    throw new DeployError('E_NAMESPACE', (cause as Error).message, { exitCode: 64, cause });
+  }
+}
+
 /** A graph that runs on this machine, one process a worker. */
 export class LocalGraph {
   readonly #options: LocalGraphOptions;
@@ -116,15 +125,15 @@ export class LocalGraph {
   /**
    * Takes the run folder of a graph. Nothing runs yet.
    *
-   * @throws DeployError `E_ALREADY_RUNNING`, `E_RUN_FOLDER` (73) or `E_DISCOVERY` (64)
+   * @throws DeployError `E_ALREADY_RUNNING`, `E_RUN_FOLDER` (73), `E_DISCOVERY` or `E_NAMESPACE` (64)
    */
   static async create(options: LocalGraphOptions): Promise<LocalGraph> {
     const { spec, env, note, allowGpuOversubscribe, name = spec.name } = options;
     runtimeOptionsOf(options, env, '.');
+    const placed = { ...options, spec: placedSpec(spec, env) };
     const needsGpu = spec.services.some(({ resources }) => resources.gpu > 0);
     const gpus = new GpuAllocator(needsGpu ? await gpuInventory(env) : [], allowGpuOversubscribe, note);
     const folder = RunFolder.take(runsFolder(env), name);
-    const placed = { ...options, spec: inNamespace(spec, env) };
     return new LocalGraph(placed, folder, runtimeOptionsOf(options, env, folder.discovery), gpus);
   }
 

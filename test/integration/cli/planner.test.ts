@@ -30,6 +30,36 @@ describe('dynamo planner', () => {
     expect(JSON.parse(piped.stdout.split('\n')[0] as string)).toHaveProperty('hash_ids');
   });
 
+  it('rejects too large a trace, and an output that is the trace or has no folder, before it runs', async () => {
+    expect(await planner('trace', 'spike', '--rate', '100000', '--duration-seconds', '10000000')).toMatchObject({
+      code: 64,
+      stderr: expect.stringContaining('--duration-seconds: expected at most 25 with this rate and prompt length'),
+    });
+    expect(await planner('simulate', 'steps.jsonl', '--decisions', './steps.jsonl')).toMatchObject({
+      code: 64,
+      stderr: expect.stringContaining("--decisions: expected another file than the trace, got './steps.jsonl'"),
+    });
+    for (const command of ['simulate', 'tune'])
+      expect(await planner(command, 'steps.jsonl', '--plot', 'absent/plot.svg')).toMatchObject({
+        code: 73,
+        stderr: expect.stringMatching(/E_OUTPUT.*absent\/plot\.svg cannot be written: its folder is not there/),
+      });
+    const fleet = ['--mode', 'disagg', '--fleet', '999999999999999999P2D'];
+    expect(await planner('simulate', 'steps.jsonl', ...fleet)).toMatchObject({
+      code: 64,
+      stderr: expect.stringContaining("--fleet: expected a text like '3P2D', got '999999999999999999P2D'"),
+    });
+  });
+
+  it('rejects a trace over more than a year, which has other units than ms', async () => {
+    const line = (timestamp: number) => JSON.stringify({ timestamp, input_length: 5, output_length: 5 });
+    writeFileSync(join(folder, 'long.jsonl'), `${line(0)}\n${line(1e12)}\n`);
+    expect(await planner('simulate', 'long.jsonl')).toMatchObject({
+      code: 65,
+      stderr: expect.stringContaining('expected timestamps in ms over at most 366 days, got 11575 days'),
+    });
+  });
+
   it('compares planners and static fleets, and writes a diagram and the decisions', async () => {
     const files = ['--plot', 'plot.svg', '--decisions', 'decisions.jsonl'];
     const { code, stdout, stderr } = await planner('simulate', 'steps.jsonl', ...files);

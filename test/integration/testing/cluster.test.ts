@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { Frontend, serveEngine } from 'dynamo-node';
+import { ClosedError, Frontend, serveEngine } from 'dynamo-node';
 import {
   recorded,
   type Script,
@@ -35,6 +35,26 @@ describe('startCluster', () => {
     await expect(echo.requests.count(2, 50)).rejects.toThrow(/2 requests: not so within 50 ms;.*'moved'/s);
     await cluster.close();
     await cluster.close();
+    expect(existsSync(cluster.folder)).toBe(false);
+  });
+
+  it('rejects what is started after its close with ClosedError, and closes all parts if one fails', async () => {
+    const cluster = await startCluster();
+    const closed: string[] = [];
+    cluster.use({ close: async () => closed.push('first') });
+    cluster.use({ close: () => Promise.reject(new Error('cannot close')) });
+    cluster.use({ close: async () => closed.push('last') });
+    const creating = cluster.runtime();
+    await expect(cluster.close()).rejects.toThrow('cannot close');
+    expect(closed).toEqual(['last', 'first']);
+    const runtime = await creating;
+    expect(() => runtime.endpoint('test.echo.generate')).toThrow(ClosedError);
+    await expect(cluster.runtime()).rejects.toThrow('the cluster is closed');
+    expect(() => cluster.command('true')).toThrow(ClosedError);
+    expect(() => cluster.program('any.ts')).toThrow(ClosedError);
+    await expect(cluster.link('test.echo.generate')).rejects.toThrow(ClosedError);
+    expect(() => cluster.use({ close: async () => closed.push('late') })).toThrow(ClosedError);
+    expect(closed).toEqual(['last', 'first', 'late']);
     expect(existsSync(cluster.folder)).toBe(false);
   });
 
@@ -128,6 +148,14 @@ describe('TestLink', () => {
 });
 
 describe('a scripted engine and mockers', () => {
+  it('rejects mockers whose cluster closes while they start with ClosedError, and leaves no folder', async () => {
+    const cluster = await startCluster();
+    const starting = startMockers({ cluster, modelPath });
+    await Promise.all([expect(starting).rejects.toThrow(ClosedError), cluster.close()]);
+    expect(existsSync(cluster.folder)).toBe(false);
+    await expect(startMockers({ modelPath, count: 257 })).rejects.toThrow('expected an integer from 0 to 256, got 257');
+  });
+
   it('answer behind a frontend by their script, text included', async () => {
     await using cluster = await startCluster();
     const scripts: Script[] = [['Moved', ' in blocks'], [{ error: 'CapacityExhausted', message: 'full' }]];

@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { serveGraph } from 'dynamo-node/testing';
+import { ClosedError } from 'dynamo-node';
+import { serveGraph, startCluster } from 'dynamo-node/testing';
 import { describe, expect, it } from 'vitest';
 
 import { Front } from '../../helpers/deploy/graphs/serve.js';
@@ -30,6 +32,17 @@ describe('serveGraph', () => {
     await served.scale({ Splitter: 1 });
     expect(() => served.worker('Splitter', 1)).toThrow('Splitter#1: the graph has no such worker');
     expect(() => served.kill('Splitter', 1)).toThrow('Splitter#1: the graph has no such process');
+  });
+
+  it('rejects with ClosedError if its cluster closes while it starts, and leaves no folder', async () => {
+    for (const delayMs of [0, 200]) {
+      const cluster = await startCluster();
+      const served = serveGraph(SERVE_GRAPH, { cluster, env }).catch((error: unknown) => error);
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      await cluster.close();
+      expect(await served).toBeInstanceOf(ClosedError);
+      expect(existsSync(cluster.folder)).toBe(false);
+    }
   });
 
   it('rejects with the reason of a worker that does not start', async () => {

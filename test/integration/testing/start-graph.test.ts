@@ -1,6 +1,7 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 
+import { ClosedError } from 'dynamo-node';
 import {
   builtInService,
   type ClientOf,
@@ -153,5 +154,15 @@ describe('startGraph', () => {
     );
     await using running = await startGraph(words);
     expect(() => running.workers('Nobody')).toThrow("no service 'Nobody'");
+  });
+
+  it('rejects a worker that is added while the graph closes, and leaves none', async () => {
+    const running = await startGraph(graph('closing', Words));
+    const adding = running.add(Words);
+    const closing = running.close();
+    await expect(adding).rejects.toThrow(ClosedError);
+    await closing;
+    await expect(running.add(Words)).rejects.toThrow('the graph is closed');
+    expect(existsSync(running.cluster.folder)).toBe(false);
   });
 });

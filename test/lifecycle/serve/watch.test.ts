@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ServeTest } from '../../helpers/deploy/serve.js';
@@ -122,6 +123,13 @@ describe('dynamo serve --watch', () => {
       (output) => output.includes('cannot be loaded: no speaker'),
       60_000,
     );
+    // Code that never ends to load does not keep the next change away.
+    const hanging = `import { writeFileSync } from 'node:fs';
+writeFileSync(new URL('./loading', import.meta.url), '');
+await new Promise((resolve) => setTimeout(resolve, 1e9));
+`;
+    project.write({ 'speaker.ts': `${hanging}${speakerOf('never')}` });
+    await waitFor('the load', () => existsSync(join(project.folder, 'loading')), Boolean, 60_000);
     const failing = speakerOf('never').replace(
       '  @endpoint',
       "  constructor() {\n    throw new Error('no voice');\n  }\n\n  @endpoint",

@@ -5,10 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 
+import { loadGraph } from '../../../lib/deploy/load-graph.js';
 import { control, startControl } from '../../../lib/deploy/local/control.js';
 import { discoveryVariables, runtimeOptionsOf } from '../../../lib/deploy/local/discovery-settings.js';
+import { LocalGraph } from '../../../lib/deploy/local/local-graph.js';
 import { isRunning, outerPid, ownProcessId } from '../../../lib/deploy/local/process-id.js';
 import { RunFolder, type RunState, runningGraphs, runsFolder } from '../../../lib/deploy/local/run-folder.js';
+import { root } from '../../helpers/project.js';
 
 const runs = mkdtempSync(join(tmpdir(), 'runs-'));
 afterAll(() => rmSync(runs, { recursive: true }));
@@ -159,5 +162,19 @@ describe('runtimeOptionsOf', () => {
         message: "discovery backend 'mem': expected one of file, etcd, kubernetes",
       }),
     );
+  });
+
+  it('rejects a namespace of the environment that is no name, before it takes a folder', async () => {
+    const { graph, ...module } = await loadGraph('words.ts', join(root, 'test/helpers/deploy/graphs'));
+    const creating = LocalGraph.create({
+      ...{ module, spec: graph.toJSON(), out: process.stdout, note: () => {} },
+      env: { DYN_LOCAL_STATE_DIR: runs, DYN_NAMESPACE: 'a/b' },
+    });
+    await expect(creating).rejects.toMatchObject({
+      code: 'E_NAMESPACE',
+      exitCode: 64,
+      message: '$DYN_NAMESPACE: expected a name of a-z, 0-9, - and _, got "a/b"',
+    });
+    expect(existsSync(join(runs, graph.name))).toBe(false);
   });
 });
