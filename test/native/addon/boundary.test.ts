@@ -26,6 +26,7 @@ const FREE = new Set([
   'indexerCreate',
   'selectionCreate',
   'routerDefaults',
+  'replayInbox',
   'replayRun',
   'nixlLibraryLoad',
   'nixlProcessRead',
