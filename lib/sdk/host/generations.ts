@@ -1,3 +1,4 @@
+import { DynamoError } from '../../errors.js';
 import type { RequestOptions } from '../../runtime/client-options.js';
 import type { DistributedRuntime } from '../../runtime/distributed-runtime.js';
 import type { Instance } from '../../runtime/instance.js';
@@ -47,7 +48,16 @@ export class Generations {
 
   call(request: unknown, options?: RequestOptions): unknown {
     const wanted = options?.instanceId;
-    return (wanted === undefined ? this.#choose() : this.#having(wanted)).call(request, options);
+    if (wanted !== undefined) return this.#having(wanted).call(request, options);
+    const chosen = this.#choose();
+    const answer = chosen.call(request, options);
+    if (!(answer instanceof Promise)) return answer;
+    return answer.catch((error: unknown) => {
+      // The last worker of a generation may leave between the choice and the call.
+      const other = DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE' ? this.#choose(chosen) : chosen;
+      if (other === chosen || options?.signal?.aborted === true) throw error;
+      return other.call(request, options);
+    });
   }
 
   instances(): readonly Instance[] {
@@ -84,14 +94,15 @@ export class Generations {
     return this.#all.find(has) ?? this.#choose();
   }
 
-  #choose(): ConnectedEndpoint {
-    const all = this.#all.map((calls) => ({ calls, count: calls.client.instances().length }));
+  /** @param except the result only if no other generation has an instance */
+  #choose(except?: ConnectedEndpoint): ConnectedEndpoint {
+    const all = this.#all.map((calls) => ({ calls, count: calls === except ? 0 : calls.client.instances().length }));
     let rest = Math.random() * all.reduce((sum, { count }) => sum + count, 0);
     for (const { calls, count } of all) {
       rest -= count;
       if (rest < 0) return calls;
     }
-    return (all[0] as (typeof all)[number]).calls;
+    return except ?? (all[0] as (typeof all)[number]).calls;
   }
 
   #schedule(): void {
