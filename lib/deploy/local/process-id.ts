@@ -1,7 +1,9 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 
-/** The field of /proc/PID/stat with the time of the start, counted after the name, which may contain spaces. */
-const START_TIME = 19;
+/** Fields of /proc/PID/stat, counted after the name, which may contain spaces. */
+const [STATE, START_TIME] = [0, 19];
+/** A process that has ended, and that its parent has not asked for yet. */
+const ENDED = ['Z', 'X'];
 
 /** A process that can be found again: its id may be used by another one later. */
 export interface ProcessId {
@@ -11,10 +13,12 @@ export interface ProcessId {
   readonly startTime: string;
 }
 
+/** Undefined if the process does not run. */
 function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[START_TIME];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return ENDED.includes(fields[STATE] as string) ? undefined : fields[START_TIME];
   } catch {
     return undefined;
   }
