@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { discoveryVariables } from '../deploy/local/discovery-settings.js';
 import { ClosedError } from '../errors.js';
 import { custom, type OptionTable, oneOf, optionTable } from '../options.js';
@@ -12,6 +13,9 @@ import type { TestLink } from './link.js';
 import { TestProcess, type TestProcessOptions } from './process.js';
 import { TestServer } from './server.js';
 import { checkTestContext, closeAfterTest, type TestContext } from './test-context.js';
+
+/** How long a folder that is still written to is tried to be removed. */
+const FOLDER_LIMIT_MS = 3000;
 
 /** The parts of a cluster for a test. */
 export interface StartClusterOptions {
@@ -169,8 +173,21 @@ export class TestCluster implements AsyncDisposable {
         await close().catch((error: unknown) => void failures.push(error));
       if (failures.length > 0) throw failures[0];
     } finally {
-      rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+      await this.#removeFolder();
       this.#forget();
+    }
+  }
+
+  /** The crates may write a file of discovery shortly after a worker that was starting has closed. */
+  async #removeFolder(): Promise<void> {
+    const deadline = performance.now() + FOLDER_LIMIT_MS;
+    for (;;) {
+      try {
+        return rmSync(this.folder, { recursive: true, force: true });
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY' || performance.now() > deadline) throw error;
+        await setTimeout(20);
+      }
     }
   }
 }
