@@ -1,4 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-process.env['ALL_FAULTS'] = '1';
-repeated('disagg', () => import('../../lifecycle/disagg/faults.test.js'));
+repeated('disagg', () => import('../../helpers/disagg/fault-trials.js'));
