@@ -126,6 +126,28 @@ function checkParts(
     throw badArgument(new RangeError(`${path} block: expected ${elements} elements, got ${block.length}`));
 }
 
+/** Calls `move` for each element of the rows: with the keys or the values, and its places in the block and in these. */
+function forEachRow<Elements extends BlockElements>(
+  path: string,
+  layout: VllmBlockLayout,
+  shape: BlockShape,
+  block: Elements,
+  rows: { readonly keys: Elements; readonly values: Elements },
+  first: number,
+  move: (side: Elements, packed: number, plain: number) => void,
+): void {
+  const row = shape.heads * shape.headDim;
+  const tokens = rows.keys.length / row;
+  checkParts(path, layout, shape, block, first, tokens);
+  for (const name of ['keys', 'values'] as const) {
+    const side = rows[name];
+    if (side.length !== tokens * row)
+      throw badArgument(new RangeError(`${path} rows.${name}: expected ${tokens * row} elements, got ${side.length}`));
+    const strides = stridesOf(layout, shape, name);
+    forEachElement(shape, strides, first, tokens, (packed, plain) => move(side, packed, plain));
+  }
+}
+
 /**
  * Writes rows into a block of one layer, from token `first` on. A row contains the keys (or values) of one token:
  * `heads` x `headDim` elements. The other tokens of the block stay as they are.
@@ -139,19 +161,9 @@ export function packBlock<Elements extends BlockElements>(
   rows: { readonly keys: Elements; readonly values: Elements },
   first = 0,
 ): void {
-  const path = 'packBlock';
-  const row = shape.heads * shape.headDim;
-  const tokens = rows.keys.length / row;
-  checkParts(path, layout, shape, block, first, tokens);
-  for (const side of ['keys', 'values'] as const) {
-    const from = rows[side];
-    if (from.length !== tokens * row)
-      throw badArgument(new RangeError(`${path} rows.${side}: expected ${tokens * row} elements, got ${from.length}`));
-    const strides = stridesOf(layout, shape, side);
-    forEachElement(shape, strides, first, tokens, (packed, plain) => {
-      block[packed] = from[plain] as number;
-    });
-  }
+  forEachRow('packBlock', layout, shape, block, rows, first, (side, packed, plain) => {
+    block[packed] = side[plain] as number;
+  });
 }
 
 /**
@@ -167,19 +179,9 @@ export function unpackBlock<Elements extends BlockElements>(
   rows: { readonly keys: Elements; readonly values: Elements },
   first = 0,
 ): void {
-  const path = 'unpackBlock';
-  const row = shape.heads * shape.headDim;
-  const tokens = rows.keys.length / row;
-  checkParts(path, layout, shape, block, first, tokens);
-  for (const side of ['keys', 'values'] as const) {
-    const into = rows[side];
-    if (into.length !== tokens * row)
-      throw badArgument(new RangeError(`${path} rows.${side}: expected ${tokens * row} elements, got ${into.length}`));
-    const strides = stridesOf(layout, shape, side);
-    forEachElement(shape, strides, first, tokens, (packed, plain) => {
-      into[plain] = block[packed] as number;
-    });
-  }
+  forEachRow('unpackBlock', layout, shape, block, rows, first, (side, packed, plain) => {
+    side[plain] = block[packed] as number;
+  });
 }
 
 function forEachElement(

@@ -1,22 +1,9 @@
 // Compares planners and static fleets on synthetic traces, as a table of Markdown.
 // Usage: compare.ts agg|disagg SEEDS SECONDS SHAPES
-import type { TraceShape } from 'dynamo-node/planner';
+import { TRACE_SHAPES, type TraceShape } from 'dynamo-node/planner';
 import { type Comparison, compare, dominates, type Mode } from '../compare.js';
 
-const SHAPES: readonly TraceShape[] = [
-  'flat',
-  'steps',
-  'bursts',
-  'diurnal',
-  'spike',
-  'long-prompts',
-  'sawtooth',
-  'waves',
-  'humps',
-  'plateaus',
-];
-
-const [mode = 'agg', seeds = '1', seconds = '900', shapes = SHAPES.join(',')] = process.argv.slice(2);
+const [mode = 'agg', seeds = '1', seconds = '900', shapes = TRACE_SHAPES.join(',')] = process.argv.slice(2);
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 const span = (values: readonly number[]): number => Math.max(...values) - Math.min(...values);
