@@ -47,6 +47,13 @@ function conflictsOf(cards: readonly ModelCard[], own: bigint): [ModelCard, Card
     );
 }
 
+/** Workers with equal copies of a model agree on one path soon after they have registered (`llm/copies.rs`). */
+const AGREE_MS = 5000;
+
+const isOnlyPath = ({ differences }: CardConflict): boolean => Object.keys(differences).join() === 'modelPath';
+
+const keyOf = ({ instanceId, suffix, checksum }: ModelCard): string => `${instanceId}/${suffix}/${checksum}`;
+
 const MAX_SHOWN = 300;
 
 function quoted(value: string | undefined): string {
@@ -69,6 +76,9 @@ export class CardConflicts {
   readonly #changed: (conflicts: readonly CardConflict[]) => void;
   readonly #endpoint: Endpoint;
   readonly #end: () => void;
+  /** Conflicts of only the path that have lasted. */
+  readonly #lasting = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
   #gauge: Gauge | undefined;
   #key = '';
   current: readonly CardConflict[] = [];
@@ -78,13 +88,24 @@ export class CardConflicts {
     this.#changed = guarded('onCardConflicts', changed);
     const compare = blockSize === undefined ? () => {} : blockSizeCheck(`the cache of ${endpoint.path}`, blockSize);
     this.#end = endpoint.watchCards((cards, own) => {
-      this.#update(conflictsOf(cards, own));
+      this.#settle(conflictsOf(cards, own));
       compare(cards.filter(({ instanceId }) => instanceId === own));
     });
   }
 
+  #settle(found: readonly [ModelCard, CardConflict][]): void {
+    clearTimeout(this.#timer);
+    const settled = found.filter(([card, conflict]) => !isOnlyPath(conflict) || this.#lasting.has(keyOf(card)));
+    this.#update(settled);
+    if (settled.length === found.length) return;
+    this.#timer = setTimeout(() => {
+      for (const [card] of found) this.#lasting.add(keyOf(card));
+      this.#update(found);
+    }, AGREE_MS).unref();
+  }
+
   #update(found: readonly [ModelCard, CardConflict][]): void {
-    const key = found.map(([{ instanceId, suffix, checksum }]) => `${instanceId}/${suffix}/${checksum}`).join();
+    const key = found.map(([card]) => keyOf(card)).join();
     if (key === this.#key) return;
     this.#key = key;
     this.current = found.map(([, conflict]) => conflict);
@@ -111,6 +132,7 @@ export class CardConflicts {
   }
 
   close(): void {
+    clearTimeout(this.#timer);
     this.#end();
   }
 }

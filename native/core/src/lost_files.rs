@@ -1,12 +1,15 @@
-//! Discovery in a folder. If a process is paused beyond its lease, others remove its files. The crates then only log an
-//! error at each renewal, and the process is never found again. These files are restored here.
+//! Discovery in a folder. The crates renew the files of a process by opening them, and only log an error if they
+//! cannot. Others would remove those of a process without free file descriptors after its lease. Here they are renewed
+//! by their paths. If a process is paused beyond its lease, others do remove its files. These are restored here.
 //!
 //! The crates do not say which files are theirs, but each error names one. Source: dynamo-runtime
 //! `storage/kv/file.rs`, `Directory::keep_alive`.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::{self, DirEntry, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -97,7 +100,7 @@ impl LostFiles {
                 biased;
                 () = end.cancelled() => return,
                 path = reported.recv() => match path {
-                    Ok(path) => tokio::task::block_in_place(|| self.restore(&path)),
+                    Ok(path) => tokio::task::block_in_place(|| self.renew(&path)),
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
@@ -110,10 +113,12 @@ impl LostFiles {
     fn look(&mut self) {
         // The crates report canonical paths.
         let Ok(root) = self.root.canonicalize() else { return };
+        // Without a free file descriptor nothing is seen, and nothing is missing.
+        let Ok(versions) = fs::read_dir(&root) else { return };
         for seen in self.seen.values_mut() {
             seen.misses += 1;
         }
-        let folders = entries(&root).flat_map(|version| entries(&version.path()));
+        let folders = versions.filter_map(Result::ok).flat_map(|version| entries(&version.path()));
         for entry in folders.flat_map(|bucket| entries(&bucket.path())) {
             let path = entry.path();
             let inode = entry.ino();
@@ -124,6 +129,15 @@ impl LostFiles {
             }
         }
         self.seen.retain(|_, seen| seen.misses <= MAX_MISSES);
+    }
+
+    /// Renews a file that the crates could not open, or restores it if it was removed.
+    fn renew(&self, path: &Path) {
+        match touch(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => self.restore(path),
+            Err(error) => tracing::error!(path = %path.display(), %error, "could not renew a file"),
+            Ok(()) => {}
+        }
     }
 
     fn restore(&self, path: &Path) {
@@ -148,6 +162,14 @@ fn content(entry: &DirEntry) -> Option<Vec<u8>> {
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
     let fits = entry.metadata().is_ok_and(|metadata| metadata.len() <= MAX_FILE_BYTES);
     if is_complete && is_file && fits { fs::read(entry.path()).ok() } else { None }
+}
+
+/// Sets the time of the last change to now. Unlike the functions of the standard library it needs no file descriptor.
+fn touch(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the path is a live string that ends with a zero. Without times the system uses the current one.
+    let failed = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), std::ptr::null(), libc::AT_SYMLINK_NOFOLLOW) };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Creates a file that others see only when it is complete.

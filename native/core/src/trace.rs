@@ -81,6 +81,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Traces {
 /// request its fields.
 const CARRIERS: [&str; 3] = ["handle_payload", "http-request", "client_request"];
 
+/// Whether a span is that of a request to this process. The crates serve the request inside it.
+pub fn is_request(metadata: &Metadata<'_>) -> bool {
+    carries(metadata) && metadata.name() == CARRIERS[0]
+}
+
 fn carries(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == TARGET && CARRIERS.contains(&metadata.name())
 }

@@ -2,7 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
-import { pack } from '../../../lib/addon/codec.js';
+import { onTestFinished } from 'vitest';
+
+import { pack, unpack } from '../../../lib/addon/codec.js';
+import { waitFor } from '../wait.js';
 
 /** One frame of a response connection: two lengths and a checksum of 8 bytes each, then a header and data. */
 export interface Frame {
@@ -44,6 +47,8 @@ export function connectTo(address: string): Socket {
 export interface RawRequest {
   readonly codec?: 'msgpack' | 'json';
   readonly metadata?: Readonly<Record<string, string>>;
+  /** The bytes of the request, in place of a value. */
+  readonly packed?: Uint8Array;
 }
 
 /** A request as the worker reads it. The answer goes to a port of this host. */
@@ -108,11 +113,12 @@ export class RawCaller {
   }
 
   /** `address`: that of an instance, `host:port/path`. Resolves when the worker has acknowledged the request. */
-  async send(address: string, request: unknown, { codec = 'msgpack', metadata = {} }: RawRequest = {}): Promise<void> {
+  async send(address: string, request: unknown, options: RawRequest = {}): Promise<void> {
+    const { codec = 'msgpack', metadata = {}, packed } = options;
     const { port } = this.#server.address() as AddressInfo;
     const socket = connectTo(address);
     this.#sockets.add(socket);
-    const payload = codec === 'json' ? Buffer.from(JSON.stringify(request)) : pack(request);
+    const payload = packed ?? (codec === 'json' ? Buffer.from(JSON.stringify(request)) : pack(request));
     socket.write(requestBytes(address, port, payload, codec, metadata));
     await once(socket, 'data');
     socket.destroy();
@@ -122,4 +128,25 @@ export class RawCaller {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
   }
+}
+
+/** One frame of an answer. */
+export interface Answer {
+  readonly data?: { readonly data?: unknown; readonly error?: unknown };
+  readonly complete_final: boolean;
+}
+
+/** The frames of the answer to a request of a raw caller, until the last one. */
+export async function answersTo(address: string, request: unknown, options: RawRequest = {}): Promise<Answer[]> {
+  const frames: Frame[] = [];
+  const caller = await RawCaller.listen((frame) => frames.push(frame));
+  onTestFinished(() => caller.close());
+  await caller.send(address, request, options);
+  const decode = ({ data }: Frame): Answer =>
+    (options.codec === 'json' ? JSON.parse(data.toString()) : unpack(data)) as Answer;
+  return waitFor(
+    'the last frame of the answer',
+    () => frames.filter(({ header, data }) => header === '' && data.length > 0).map(decode),
+    (answers) => answers.at(-1)?.complete_final === true,
+  );
 }

@@ -1,4 +1,4 @@
-import { cpSync } from 'node:fs';
+import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CardConflict, KvRouter, type LlmRegistration, registerModel } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -37,27 +37,18 @@ async function pair(here: Deployment, llm: LlmRegistration, path = modelPath) {
 }
 
 describe('a worker whose model card differs from that of another', () => {
-  const copy = (): string => {
-    const folder = join(temporaryFolder(), 'copy');
-    cpSync(modelPath, folder, { recursive: true });
-    return folder;
-  };
-
-  it.each<[string, LlmRegistration, () => string, (path: string) => Record<string, Sides>]>([
-    ['block size', { kvCacheBlockSize: 32 }, () => modelPath, () => ({ kvCacheBlockSize: { own: '16', other: '32' } })],
-    ['context length', { contextLength: 64 }, () => modelPath, () => ({ contextLength: { own: '4096', other: '64' } })],
-    ['folder', {}, copy, (path) => ({ modelPath: { own: modelPath, other: path } })],
-  ])('reports it to both, with both values: %s', async (_, llm, makePath, differences) => {
+  it.each<[string, LlmRegistration, Record<string, Sides>]>([
+    ['block size', { kvCacheBlockSize: 32 }, { kvCacheBlockSize: { own: '16', other: '32' } }],
+    ['context length', { contextLength: 64 }, { contextLength: { own: '4096', other: '64' } }],
+  ])('reports it to both, with both values: %s', async (_, llm, expected) => {
     const reports = warnings('DYN_CARD_CONFLICT');
     const here = deployment();
-    const path = makePath();
-    const { one, two, changes } = await pair(here, llm, path);
+    const { one, two, changes } = await pair(here, llm);
     const [own, other] = await waitFor(
       'the conflicts',
       () => [one.worker.cardConflicts, two.worker.cardConflicts] as const,
       (both) => both.every(({ length }) => length === 1),
     );
-    const expected = differences(path);
     expect(own).toEqual([{ instanceId: two.runtime.instanceId, model: 'model', differences: expected }]);
     const swapped = Object.entries(expected).map(([name, sides]) => [name, { own: sides.other, other: sides.own }]);
     expect(other).toEqual([
@@ -76,6 +67,20 @@ describe('a worker whose model card differs from that of another', () => {
     expect(changes.at(-1)).toEqual([]);
     expect(changes.filter(({ length }) => length === 1)).toHaveLength(1);
     expect(await one.runtime.metricsText()).toMatch(/model_card_conflicts\{[^}]*\} 0/);
+  });
+
+  it('reports a folder with another file', async () => {
+    const path = join(temporaryFolder(), 'other');
+    cpSync(modelPath, path, { recursive: true });
+    writeFileSync(join(path, 'generation_config.json'), '{"eos_token_id":[2,3]}');
+    const { one } = await pair(deployment(), {}, path);
+    const [conflict] = await waitFor(
+      'the conflict',
+      () => one.worker.cardConflicts,
+      ({ length }) => length === 1,
+    );
+    expect(Object.keys(conflict?.differences ?? {}).sort()).toEqual(['generationConfig', 'modelPath']);
+    expect(conflict?.differences['modelPath']).toEqual({ own: modelPath, other: path });
   });
 
   it('has no conflict with an equal worker, another model or another worker type', async () => {

@@ -1,14 +1,7 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
-import { unpack } from '../../../lib/addon/codec.js';
-import { type Frame, RawCaller, type RawRequest } from '../../helpers/runtime/raw-caller.js';
+import { type Answer, answersTo, type RawRequest } from '../../helpers/runtime/raw-caller.js';
 import { testRuntime } from '../../helpers/runtime/runtime.js';
-import { waitFor } from '../../helpers/wait.js';
-
-interface Answer {
-  readonly data?: { readonly data?: unknown; readonly error?: unknown };
-  readonly complete_final: boolean;
-}
 
 /** An endpoint that echoes, the requests that it got, and what a raw caller gets for a request. */
 async function echo() {
@@ -18,19 +11,8 @@ async function echo() {
     handled.push(request);
     return request;
   });
-  const call = async (request: unknown, options: RawRequest): Promise<Answer[]> => {
-    const frames: Frame[] = [];
-    const caller = await RawCaller.listen((frame) => frames.push(frame));
-    onTestFinished(() => caller.close());
-    await caller.send(instance.address, request, options);
-    const decode = ({ data }: Frame): Answer =>
-      (options.codec === 'json' ? JSON.parse(data.toString()) : unpack(data)) as Answer;
-    return waitFor(
-      'the last frame of the answer',
-      () => frames.filter(({ header, data }) => header === '' && data.length > 0).map(decode),
-      (answers) => answers.at(-1)?.complete_final === true,
-    );
-  };
+  const call = (request: unknown, options: RawRequest): Promise<Answer[]> =>
+    answersTo(instance.address, request, options);
   return { handled, call };
 }
 

@@ -21,7 +21,7 @@ struct CardInfo {
     /// The adapter that the card describes, or empty.
     suffix: String,
     model: String,
-    /// Cards of one group must have equal checksums.
+    /// See `group`.
     group: String,
     checksum: String,
     /// The fields that the checksum covers, in words.
@@ -86,6 +86,11 @@ fn fields(card: &ModelDeploymentCard, json: &Value) -> BTreeMap<&'static str, St
     fields
 }
 
+/// Cards of one group must have equal checksums.
+pub fn group(card: &ModelDeploymentCard) -> String {
+    format!("{} as {:?} for {}", card.name(), card.effective_worker_type(), card.model_type)
+}
+
 /// A card that cannot be read is left out. Frontends refuse it with an error in their log.
 fn card_info(instance: &DiscoveryInstance) -> Option<CardInfo> {
     let DiscoveryInstance::Model { instance_id, card_json, model_suffix, .. } = instance else { return None };
@@ -93,12 +98,11 @@ fn card_info(instance: &DiscoveryInstance) -> Option<CardInfo> {
         .deserialize_model::<ModelDeploymentCard>()
         .inspect_err(|error| tracing::warn!(instance_id, "a model card cannot be read: {error:#}"))
         .ok()?;
-    let role = card.effective_worker_type();
     Some(CardInfo {
         instance_id: *instance_id,
         suffix: model_suffix.clone().unwrap_or_default(),
         model: card.name().to_string(),
-        group: format!("{} as {role:?} for {}", card.name(), card.model_type),
+        group: group(&card),
         checksum: card.mdcsum().to_string(),
         fields: fields(&card, card_json),
     })

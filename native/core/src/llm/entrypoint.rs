@@ -15,6 +15,7 @@ use dynamo_mocker::config::MockerConfig;
 use dynamo_runtime::DistributedRuntime;
 use serde::Serialize;
 
+use super::copies::share_path;
 use super::entrypoint_args::{EngineKind, EntrypointArgs};
 use super::probe::{Probe, free_port};
 use super::processor::Processors;
@@ -111,7 +112,7 @@ pub extern "C" fn dyn_entrypoint_start(call: &dyn_call) {
             return Err(Failure::new("NotImplemented", "", "policy: only an HTTP frontend with workers supports one"));
         }
         if let Some(limit) = args.pre_commit_error_peek_ms {
-            fix_late_setting("DYN_HTTP_PRE_COMMIT_ERROR_PEEK_MS", limit.to_string())?;
+            fix_late_setting(limit)?;
         }
         Ok(async move {
             let drt = runtime.drt.clone();
@@ -201,6 +202,8 @@ pub extern "C" fn dyn_entrypoint_ready(call: &dyn_call) {
             let answering = async {
                 if let Probe::Listed(id) = &entrypoint.probe {
                     listed(&entrypoint.drt, id.clone()).await?.await;
+                    share_path(&entrypoint.drt.namespace(&id.namespace)?.component(&id.component)?.endpoint(&id.name))
+                        .await?;
                 }
                 while !entrypoint.probe.answers().await {
                     tokio::time::sleep(Duration::from_millis(10)).await;

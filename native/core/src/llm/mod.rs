@@ -5,6 +5,7 @@ mod cards;
 mod config;
 #[cfg(feature = "testing")]
 mod conformance;
+mod copies;
 mod engine;
 mod entrypoint;
 mod entrypoint_args;

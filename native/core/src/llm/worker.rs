@@ -7,12 +7,15 @@ use std::time::Duration;
 use dynamo_backend_common::{ComponentSnapshot, DisaggregationMode, Worker, WorkerConfig};
 use dynamo_kv_router::protocols::KvCacheEvent;
 use dynamo_llm::local_model::LocalModel;
+use dynamo_runtime::component::Endpoint;
 use dynamo_runtime::protocols::EndpointId;
+use dynamo_runtime::traits::DistributedRuntimeProvider;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::config::model_input;
+use super::copies::share_path;
 use super::engine::{HostEngine, HostRawEngine};
 use super::publish::Publishers;
 use super::registration::EngineTraits;
@@ -135,6 +138,17 @@ fn cleanup_limit(wanted_ms: Option<u64>) -> Duration {
     wanted_ms.map_or(most, |wanted| Duration::from_millis(wanted).min(most))
 }
 
+/// Lets the card take the path of an equal copy, see `copies`. It does not end before it is dropped.
+async fn share_path_once_listed(endpoint: Endpoint) {
+    if let Ok(listed) = listed(endpoint.drt(), endpoint.id()).await {
+        listed.await;
+        if let Err(error) = share_path(&endpoint).await {
+            tracing::warn!(%error, "could not compare the model card with those of other workers");
+        }
+    }
+    std::future::pending().await
+}
+
 /// Starts a worker for an endpoint. `args`: `WorkerArgs`. Returns a `HostWorker` and the `Inbox` of the calls to its
 /// engine. The worker becomes ready after its engine has answered `start` in that inbox.
 /// Takes: handle endpoint, args bytes. Returns: nothing, handle worker, handle inbox.
@@ -166,9 +180,13 @@ pub extern "C" fn dyn_worker_start(call: &dyn_call) {
             let running = worker.run_with_drt(endpoint.runtime.drt.clone(), stop.clone());
             let (ending_inbox, ending_publishers) = (inbox.clone(), publishers.clone());
             let (served, runtime) = (endpoint.endpoint.clone(), endpoint.runtime.clone());
+            let shared = share_path_once_listed(served.clone());
             let task = Task::spawn(async move {
                 let ended = match crate::sockets::start_request_plane(&runtime.drt).await {
-                    Ok(()) => running.await.map_err(|error| Failure::from(&error)),
+                    Ok(()) => tokio::select! {
+                        ended = running => ended.map_err(|error| Failure::from(&error)),
+                        () = shared => unreachable!("it waits for the end"),
+                    },
                     Err(error) => Err(error.into()),
                 };
                 // The crate only removes the card when the runtime ends. The runtime may still serve other

@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use super::{LostFiles, MAX_MISSES};
 
@@ -22,9 +23,9 @@ fn restores_a_file_with_its_last_content() {
     files.look();
     fs::remove_file(&path).unwrap();
     files.look();
-    files.restore(&path);
+    files.renew(&path);
     assert_eq!(fs::read(&path).unwrap(), b"second");
-    files.restore(&root.join("v1/instances/unknown"));
+    files.renew(&root.join("v1/instances/unknown"));
     assert_eq!(fs::read_dir(root.join("v1/instances")).unwrap().count(), 1);
     fs::remove_dir_all(root).unwrap();
 }
@@ -43,5 +44,18 @@ fn forgets_a_file_that_stays_away_and_reads_no_links() {
         files.look();
     }
     assert!(files.seen.is_empty());
+    fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn renews_a_file_that_still_exists() {
+    let root = folder("renew");
+    let path = root.join("v1/instances/a");
+    fs::write(&path, "content").unwrap();
+    let before = SystemTime::now() - Duration::from_secs(60);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    LostFiles::new(root.clone()).renew(&path);
+    assert!(fs::metadata(&path).unwrap().modified().unwrap() > before + Duration::from_secs(30));
+    assert_eq!(fs::read(&path).unwrap(), b"content");
     fs::remove_dir_all(root).unwrap();
 }

@@ -1,5 +1,6 @@
 //! dynamo-runtime: the distributed runtime, endpoints and their clients, events, metrics and health.
 
+mod call_home;
 mod caller_check;
 mod client;
 mod create;

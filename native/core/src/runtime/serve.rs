@@ -338,7 +338,7 @@ async fn start(this: &EndpointRef, args: ServeArgs) -> Result<(StartedEndpoint, 
             Calls::for_engine_with_adapter(Arc::new(FullOfFiles), RawPayload)?,
         ]
     };
-    let handler = Persistent::new(handler, refusal).await;
+    let handler = Persistent::new(handler, refusal, args.bidirectional).await;
     crate::sockets::start_request_plane(&this.runtime.drt).await?;
     let mut builder =
         this.endpoint.endpoint_builder().handler(handler).graceful_shutdown(args.graceful_shutdown.unwrap_or(true));

@@ -1,16 +1,16 @@
 /**
- * few-files.ts FOLDER PATH: a worker whose handler waits as long as a request says. Its endpoint `items` returns each
- * item of a request. The commands `open` and `close` open that many files, or close them. `fill` opens files until no
- * descriptor is left.
+ * few-files.ts FOLDER PATH [ENGINE]: a worker whose handler waits as long as a request says. Its endpoint `items`
+ * returns each item of a request. With ENGINE it also serves an engine at that path, which has one answer. The commands
+ * `open` and `close` open that many files, or close them. `fill` opens files until no descriptor is left.
  */
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { setTimeout as after } from 'node:timers/promises';
 
-import { DistributedRuntime } from '../../../../lib/index.js';
+import { DistributedRuntime, serveEngine } from '../../../../lib/index.js';
 import { openFileLimit } from '../../../../lib/runtime/open-files.js';
 import { commands, emit } from './lines.js';
 
-const [dir, path] = process.argv.slice(2) as [string, string];
+const [dir, path, enginePath] = process.argv.slice(2) as [string, string, string?];
 const runtime = await DistributedRuntime.create({
   discovery: { kind: 'file', dir },
   host: '127.0.0.1',
@@ -24,6 +24,15 @@ await runtime.endpoint<{ waitMs: number }, number>(path).serve(async ({ waitMs }
 await runtime.endpoint<number, number>('files.worker.items').serveBidirectional(async function* (items) {
   for await (const item of items) yield item;
 });
+if (enginePath !== undefined) {
+  const answering = {
+    start: () => ({ model: 'files' }),
+    async *generate() {
+      yield 'answered';
+    },
+  };
+  await (await serveEngine(runtime.endpoint(enginePath), answering, { raw: true })).ready;
+}
 const used = readdirSync('/proc/self/fd').length;
 emit('ready', { systemAddress: runtime.systemAddress, limit: openFileLimit(), used });
 
