@@ -1,4 +1,5 @@
 import { main } from './setup/index.mjs';
+import { untilSignal } from './setup/keep.mjs';
 import { buildNative } from './setup/native.mjs';
 import { checkPlatform } from './setup/platform.mjs';
 import { installRust } from './setup/rust.mjs';
@@ -10,5 +11,5 @@ await main(async () => {
   if (!process.argv.includes('--prebuild')) return ensure('native', { force: true });
   // It also leaves an addon without the functions for tests in build/Release.
   forget('native');
-  return buildNative('prebuild');
+  return untilSignal((stop) => buildNative('prebuild', stop));
 });

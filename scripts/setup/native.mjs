@@ -54,8 +54,10 @@ const environment = {
 /**
  * Builds the addon into build/Release (`build`), or into prebuilds/ as it is published (`prebuild`). A published addon
  * lacks the functions that only this project's tests and benches call.
+ *
+ * @param stop when it is aborted, its reason is sent to the build as a signal
  */
-export async function buildNative(kind = 'build') {
+export async function buildNative(kind = 'build', stop = undefined) {
   mkdirSync(join(root, '.setup'), { recursive: true });
   const progress = new Progress('native build');
   const log = openSync(join(root, logFile), 'w');
@@ -80,6 +82,8 @@ export async function buildNative(kind = 'build') {
     const child = spawn(process.execPath, commands[kind](), {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Its own group, so that a signal reaches make and the compilers once, and none of them goes on.
+      detached: true,
       env: {
         ...process.env,
         ...headersEnvironment(),
@@ -89,8 +93,13 @@ export async function buildNative(kind = 'build') {
     });
     child.stdout.setEncoding('utf8').on('data', onChunk);
     child.stderr.setEncoding('utf8').on('data', onChunk);
+    const pass = () => process.kill(-child.pid, stop.reason);
+    stop?.addEventListener('abort', pass);
     child.on('error', reject);
-    child.on('close', (code, signal) => resolve(signal ?? code));
+    child.on('close', (code, signal) => {
+      stop?.removeEventListener('abort', pass);
+      resolve(stop?.reason ?? signal ?? code);
+    });
   });
   onLine(rest);
   closeSync(log);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { keepingFile, replacingFolder } from './keep.mjs';
 import { buildNative } from './native.mjs';
 import { pinnedInstall } from './pip.mjs';
 import { outputOf, root, run } from './process.mjs';
@@ -29,15 +30,18 @@ export const steps = {
   native: {
     inputs: ['native', 'binding.gyp'],
     output: 'build/Release/dynamo_node.node',
-    run: () => buildNative(),
+    run: () => keepingFile('build/Release/dynamo_node.node', (stop) => buildNative('build', stop)),
   },
   typescript: {
     inputs: ['lib', 'tsconfig.json', 'package-lock.json'],
     output: 'dist/index.js',
-    run: async () => {
-      rmSync(join(root, 'dist'), { recursive: true, force: true });
-      await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc')]);
-    },
+    run: () =>
+      replacingFolder('dist', async (folder, stop) => {
+        const compiler = join(root, 'node_modules/typescript/bin/tsc');
+        const page = ['-p', 'lib/dashboard/page/browser', '--outDir', join(folder, 'dashboard')];
+        await run(process.execPath, [compiler, '--outDir', folder], { stop });
+        await run(process.execPath, [compiler, ...page], { stop });
+      }),
   },
   peers: { inputs: ['scripts/peers.txt'], output: python, run: () => pipInstall('scripts/peers.txt') },
   nixl: {

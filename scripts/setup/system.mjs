@@ -40,6 +40,14 @@ const buildPackages = [
 const testPackages = [
   { name: 'etcd-server', present: () => which('etcd'), service: 'etcd', why: 'is started by tests' },
   { name: 'nats-server', present: () => which('nats-server'), service: 'nats-server', why: 'is started by tests' },
+  { name: 'chromium', present: () => which('chromium'), why: 'shows the dashboard to tests' },
+  {
+    name: 'docker-registry',
+    present: () => which('docker-registry'),
+    service: 'docker-registry',
+    why: 'takes the images of tests',
+  },
+  { name: 'skopeo', present: () => which('skopeo'), why: 'copies the images of tests' },
 ];
 
 const namesOf = (packages) => packages.map(({ name }) => name).join(' ');

@@ -1,12 +1,26 @@
-import { chmodSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { stateOf } from '../../../scripts/setup/native.mjs';
 import { ensure, steps } from '../../../scripts/setup/steps.mjs';
 import { execute, root } from '../../helpers/project.js';
+import { waitFor } from '../../helpers/wait.js';
 
 /** What `scripts/setup.mjs` prints when it stops. `change` alters the process, whose PATH has only `programs`. */
 async function refusal(
@@ -45,7 +59,7 @@ describe('the set-up', () => {
     expect(build).toMatch(/ g\+\+ make cmake ninja-build mold /);
     expect(build).not.toMatch(/etcd|clang-format/);
     const test = await refusal(notRoot, { programs: ['apt-get'], args: ['--test'] });
-    expect(test).toMatch(/ etcd-server nats-server( && systemctl disable [^']+)?'$/);
+    expect(test).toMatch(/ etcd-server nats-server chromium docker-registry skopeo( && systemctl disable [^']+)?'$/);
     expect(test).toMatch(/ clang-format-14 clang-tidy-14 /);
   });
 
@@ -111,6 +125,90 @@ describe('the set-up', () => {
     );
     expect(rest).toEqual(['false']);
     expect(existsSync(join(folder, '.setup/nixl'))).toBe(false);
+  });
+});
+
+/** A checkout with the scripts, an old addon and an old dist. Its compilers are `program`. */
+function checkout(program: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'dynamo-checkout-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  cpSync(join(root, 'scripts'), join(folder, 'scripts'), { recursive: true });
+  const files = {
+    'build/Release/dynamo_node.node': 'old addon',
+    'dist/index.js': 'old dist',
+    'dist/old.js': '',
+    'native/a.cc': '',
+    'lib/a.ts': '',
+    'binding.gyp': '',
+    'package.json': '{}',
+    'package-lock.json': '',
+    'tsconfig.json': '',
+    'node_modules/node-gyp/bin/node-gyp.js': program,
+    'node_modules/typescript/bin/tsc': program,
+  };
+  for (const [file, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    writeFileSync(join(folder, file), content);
+  }
+  return folder;
+}
+
+const ENSURE = `import { ensure } from './scripts/setup/steps.mjs';
+import { main } from './scripts/setup/index.mjs';
+await main(() => ensure(process.argv[1]));`;
+
+const start = (folder: string, step: string) =>
+  spawn(process.execPath, ['--input-type=module', '-e', ENSURE, step], { cwd: folder, detached: true });
+
+/** What a compiler does: it removes the output first, and writes to that of `tsc --outDir FOLDER`. */
+const REMOVES = `const { mkdirSync, rmSync, writeFileSync } = require('node:fs');
+const at = process.argv.indexOf('--outDir');
+const output = at === -1 ? 'build/Release/dynamo_node.node' : process.argv[at + 1] + '/index.js';
+mkdirSync(require('node:path').dirname(output), { recursive: true });
+rmSync(output, { force: true });
+`;
+
+describe('a build', () => {
+  const read = (folder: string, file: string) => readFileSync(join(folder, file), 'utf8');
+  const state = (folder: string) => ({
+    addon: read(folder, 'build/Release/dynamo_node.node'),
+    dist: read(folder, 'dist/index.js'),
+    left: readdirSync(folder).filter((name) => name.endsWith('.new')),
+    before: existsSync(join(folder, '.setup/dynamo_node.node.before')),
+  });
+  const old = { addon: 'old addon', dist: 'old dist', left: [], before: false };
+
+  it.each(['native', 'typescript'])('of %s leaves the old output if a signal ends it', async (step) => {
+    const folder = checkout(`${REMOVES}writeFileSync('started', '');\nsetInterval(() => {}, 1000);\n`);
+    for (const toGroup of [false, true]) {
+      const child = start(folder, step);
+      const ended = once(child, 'close');
+      await waitFor('the compiler', () => existsSync(join(folder, 'started')));
+      process.kill(toGroup ? -(child.pid as number) : (child.pid as number), 'SIGINT');
+      expect(await ended).toEqual([null, 'SIGINT']);
+      expect(state(folder)).toEqual(old);
+      expect(existsSync(join(folder, '.setup', step))).toBe(false);
+      rmSync(join(folder, 'started'));
+    }
+  });
+
+  it.each(['native', 'typescript'])('of %s leaves the old output if it fails', async (step) => {
+    const folder = checkout(`${REMOVES}process.exit(3);\n`);
+    const [code] = (await once(start(folder, step), 'close')) as [number];
+    expect(code).toBe(1);
+    expect(state(folder)).toEqual(old);
+  });
+
+  it('replaces the old output, and returns the addon that a killed build has removed', async () => {
+    const folder = checkout(`${REMOVES}writeFileSync(output, 'new');\n`);
+    for (const step of ['native', 'typescript']) expect(await once(start(folder, step), 'close')).toEqual([0, null]);
+    expect(state(folder)).toEqual({ ...old, addon: 'new', dist: 'new' });
+    expect(existsSync(join(folder, 'dist/old.js'))).toBe(false);
+    const killed = checkout(`${REMOVES}process.exit(3);\n`);
+    mkdirSync(join(killed, '.setup'));
+    renameSync(join(killed, 'build/Release/dynamo_node.node'), join(killed, '.setup/dynamo_node.node.before'));
+    await once(start(killed, 'native'), 'close');
+    expect(state(killed)).toEqual(old);
   });
 });
 
