@@ -7,7 +7,7 @@ import { packagesFolder, parseTag } from '../deploy/artifact-store.js';
 import { writeOciLayout } from '../deploy/oci.js';
 import type { BuildCommandOptions } from './build.js';
 import type { CommandArgs, CommandIo } from './command.js';
-import { configuredGraph, pairsOf } from './graph-source.js';
+import { checkPythonImages, configuredGraph, pairsOf } from './graph-source.js';
 import { note, print, printJson } from './output.js';
 import { CRATES } from './version.js';
 
@@ -25,6 +25,7 @@ export async function buildArtifact(args: CommandArgs<BuildCommandOptions>, io: 
   const builder = containerize ? await findBuilder(builderOptions) : undefined;
 
   const { loaded, spec } = await configuredGraph(positionals[0] as string, config, overrides, io);
+  checkPythonImages(spec, images);
   const planned = await planArtifact({
     graph: spec,
     file: loaded.file,

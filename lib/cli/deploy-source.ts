@@ -9,9 +9,12 @@ import { applyConfig } from '../sdk/config.js';
 import type { GraphSpec } from '../sdk/graph-spec.js';
 import { type CommandIo, usageError } from './command.js';
 import type { DeployCommandOptions } from './deploy.js';
-import { configuredGraph, pairsOf } from './graph-source.js';
+import { checkPythonImages, configuredGraph, pairsOf } from './graph-source.js';
 import { note } from './output.js';
 import { CRATES } from './version.js';
+
+/** The tag of an image that no flag names, where none is needed. */
+const PLACEHOLDER = 'VERSION';
 
 /** A graph to deploy. */
 interface Source {
@@ -91,13 +94,20 @@ export async function preparedDeployment(
       'Name the cluster with --kubeconfig and --context.',
     );
   const source = await sourceOf(target, options, overrides, io);
-  const { '': image = source.image, ...images } = pairsOf('--image', options.image, true);
-  const needsImage = source.spec.services.find((one) => one.python === undefined && one.image === undefined);
-  if (image === undefined && needsImage !== undefined && images[needsImage.name] === undefined)
+  const { '': named = source.image, ...images } = pairsOf('--image', options.image, true);
+  checkPythonImages(source.spec, images);
+  const needsImage = source.spec.services.find((one) => {
+    return one.python === undefined && one.image === undefined && images[one.name] === undefined;
+  });
+  // Nothing runs, so an image that is not built yet is enough.
+  const isShown = options.dryRun === 'client' || options.helm !== undefined;
+  const image = named ?? (needsImage !== undefined && isShown ? `${source.name}:${PLACEHOLDER}` : undefined);
+  if (image === undefined && needsImage !== undefined)
     throw usageError(
       `${needsImage.name} has no image`,
       `Build and push one: dynamo build ${target} --push IMAGE. Then name it with --image IMAGE.`,
     );
+  if (image !== named) note(io, `image: ${image} stands for an image that is not built yet; name it with --image`);
   if (image === source.image && image !== undefined && options.dryRun === undefined && options.helm === undefined)
     note(io, `image: ${image}; if the cluster pulls it from a registry, name it with --image`);
   try {

@@ -5,7 +5,7 @@ import { type LoadedGraph, loadGraph } from '../deploy/load-graph.js';
 import { applyConfig } from '../sdk/config.js';
 import { checkConfig } from '../sdk/config-check.js';
 import type { GraphSpec } from '../sdk/graph-spec.js';
-import { type CommandIo, usageError } from './command.js';
+import { CliError, type CommandIo, EXIT, usageError } from './command.js';
 import { note } from './output.js';
 
 /** A graph of the command line with its configuration. */
@@ -51,4 +51,20 @@ export function pairsOf(flag: string, values: readonly string[] = [], allowsBare
       return [value.slice(0, at), value.slice(at + 1)];
     }),
   );
+}
+
+/**
+ * Checks that each service of Python has an image, because that of the graph has no Python.
+ *
+ * @param images by the name of the service
+ * @throws CliError `E_NO_IMAGE` (65)
+ */
+export function checkPythonImages({ services }: GraphSpec, images: Readonly<Record<string, string>>): void {
+  for (const { name, python, image } of services) {
+    if (python === undefined || (images[name] ?? image) !== undefined) continue;
+    throw new CliError('E_NO_IMAGE', `${name} runs ${python.module}, and has no image with Python`, {
+      exitCode: EXIT.data,
+      hint: `name one with --image ${name}=IMAGE, or with the option image of the service`,
+    });
+  }
 }

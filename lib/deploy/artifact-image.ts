@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 
+import type { Lockfile } from './artifact-lockfile.js';
 import { DeployError } from './deploy-error.js';
 
 /** The programs that build and push images. */
@@ -18,11 +19,11 @@ export const NODE_MAJOR = '24';
 const USER_ID = 1024;
 
 /** The Dockerfile of an artifact. Its context is the folder of the artifact. */
-export function dockerfileOf(lockfile: string): string {
+export function dockerfileOf({ name, settings, install }: Lockfile): string {
   return `FROM node:${NODE_MAJOR}-bookworm-slim AS dependencies
 WORKDIR /app
-COPY package.json ${lockfile} ./
-RUN npm ci --omit=dev --no-audit --no-fund
+COPY ${['package.json', name, ...settings].join(' ')} ./
+RUN ${install}
 
 FROM node:${NODE_MAJOR}-bookworm-slim
 RUN groupadd --gid ${USER_ID} dynamo && useradd --uid ${USER_ID} --gid dynamo --create-home dynamo

@@ -16,6 +16,7 @@ import {
   portable,
 } from './artifact-files.js';
 import { DOCKERFILE, dockerfileOf, NODE_MAJOR } from './artifact-image.js';
+import { lockfileOf } from './artifact-lockfile.js';
 import {
   ARTIFACT_SCHEMA,
   type ArtifactManifest,
@@ -60,14 +61,12 @@ export interface PlannedArtifact {
 /** The deployment in an artifact. */
 export const DEPLOYMENT_FILE = 'deploy/dgd.yaml';
 
-const LOCKFILES = ['package-lock.json', 'npm-shrinkwrap.json'];
-const OTHER_LOCKFILES = ['pnpm-lock.yaml', 'yarn.lock', 'bun.lock'];
-
 interface Package {
   readonly name?: string;
   readonly type?: string;
   readonly dynamo?: { readonly files?: unknown };
   readonly imports?: unknown;
+  readonly packageManager?: unknown;
   readonly scripts?: unknown;
   readonly dependencies?: object;
   readonly optionalDependencies?: object;
@@ -98,7 +97,7 @@ export async function planArtifact(input: ArtifactInput): Promise<PlannedArtifac
   const root = projectOf(file);
   if (root === undefined) throw faulty(file, `${file}: no package.json in its folder or above`);
   const project = await readPackage(root);
-  const lockfile = lockfileOf(root);
+  const lockfile = await lockfileOf(root, project.packageManager);
   const modules = await packModules(root, file, project.type === 'module');
   checkDependencies(root, project, modules.packages);
 
@@ -117,8 +116,10 @@ export async function planArtifact(input: ArtifactInput): Promise<PlannedArtifac
     if (isNeverPacked(path)) throw faulty(config, `${config} is never packed, because it may contain a secret`);
     files.set(path, await readFile(config));
   }
-  await checkPackable(root, join(root, lockfile));
-  files.set(lockfile, { from: join(root, lockfile) });
+  for (const name of [lockfile.name, ...lockfile.settings]) {
+    await checkPackable(root, join(root, name));
+    files.set(name, { from: join(root, name) });
+  }
   files.set('package.json', packageFile(project, modules.entry, input.exportName));
   files.set(DOCKERFILE, Buffer.from(dockerfileOf(lockfile)));
   return { ...(await described(input, modules, files)), skipped };
@@ -160,15 +161,7 @@ async function readPackage(root: string): Promise<Package> {
   }
 }
 
-function lockfileOf(root: string): string {
-  const found = LOCKFILES.find((name) => existsSync(join(root, name)));
-  if (found !== undefined) return found;
-  const other = OTHER_LOCKFILES.find((name) => existsSync(join(root, name)));
-  const message = `${root}: expected ${LOCKFILES.join(' or ')}, got ${other ?? 'no lockfile'}`;
-  throw faulty(root, message, 'Write one: npm install --package-lock-only');
-}
-
-/** `npm ci --omit=dev` must install every package that a module imports. */
+/** The image must have every package that a module imports, and it has no `devDependencies`. */
 function checkDependencies(root: string, project: Package, packages: ReadonlyMap<string, string>): void {
   const { dependencies, optionalDependencies, peerDependencies } = project;
   const known = { ...dependencies, ...optionalDependencies, ...peerDependencies };

@@ -122,6 +122,42 @@ describe('dynamo build', () => {
     expect(await dynamo(project.folder, ...args)).toMatchObject({ code, output: expect.stringContaining(text) });
   });
 
+  it('shows a deployment without an image, and says what stands in its place', async () => {
+    const [project] = projects as [UserProject];
+    const { code, stdout, output } = await dynamo(
+      project.folder,
+      'deploy',
+      'graph.ts',
+      '--dry-run=client',
+      '-o',
+      'json',
+    );
+    expect(code).toBe(0);
+    expect(stdout).toContain('"image": "words:VERSION"');
+    expect(output).toContain('image: words:VERSION stands for an image that is not built yet; name it with --image');
+    expect(await dynamo(project.folder, 'deploy', 'graph.ts')).toMatchObject({
+      code: 64,
+      output: expect.stringContaining('Worker has no image'),
+    });
+  });
+
+  it.each(['build', 'deploy'])('%s names the flag for a Python service without an image', async (command) => {
+    using project = new UserProject({
+      'graph.ts': `import { frontendService, graph, pythonService } from 'dynamo-node/sdk';
+
+const Worker = pythonService('Worker', { module: 'dynamo.vllm' });
+export default graph('chat', frontendService('Front')).with(Worker);
+`,
+    });
+    const flags = command === 'build' ? [] : ['--dry-run=client'];
+    const { code, output } = await dynamo(project.folder, command, 'graph.ts', ...flags);
+    expect(code).toBe(65);
+    expect(output).toContain('error[E_NO_IMAGE]: Worker runs dynamo.vllm, and has no image with Python');
+    expect(output).toContain('hint: name one with --image Worker=IMAGE');
+    const named = await dynamo(project.folder, command, 'graph.ts', ...flags, '--image', 'Worker=vllm-runtime:1.6.1');
+    expect(named.code).toBe(0);
+  });
+
   it('says which image builders it has looked for', async () => {
     const [project] = projects as [UserProject];
     const { code, stderr } = await runCommand(['build', 'graph.ts', '--containerize', '--json'], {

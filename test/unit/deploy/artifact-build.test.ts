@@ -71,6 +71,26 @@ describe('a build', () => {
     for (const version of found) expect(version).toMatch(/^[0-9a-f]{8}$/);
   });
 
+  it.each([
+    ['pnpm-lock.yaml', "lockfileVersion: '9.0'\n", undefined, 'npx --yes pnpm@10 install --prod --frozen-lockfile'],
+    ['pnpm-lock.yaml', "lockfileVersion: '6.0'\n", undefined, 'npx --yes pnpm@8 install --prod'],
+    ['pnpm-lock.yaml', "lockfileVersion: '9.0'\n", 'pnpm@10.4.1+sha512.0a', 'npx --yes pnpm@10.4.1 install --prod'],
+    ['yarn.lock', '# yarn lockfile v1\n', undefined, 'npx --yes yarn@1.22.22 install --production --frozen-lockfile'],
+    ['npm-shrinkwrap.json', '{}', 'pnpm@10.4.1', 'npm ci --omit=dev'],
+  ])('installs by the lockfile %s', async (name, content, packageManager, command) => {
+    using project = new UserProject(
+      { ...WORDS, [name]: content, 'pnpm-workspace.yaml': 'packages: []\n' },
+      { packageManager },
+    );
+    rmSync(project.path('package-lock.json'));
+    const { files } = await planArtifact(inputOf(project));
+    expect(files.has(name)).toBe(true);
+    const isPnpm = name.startsWith('pnpm');
+    expect(files.has('pnpm-workspace.yaml')).toBe(isPnpm);
+    const dockerfile = String(files.get('env/docker/Dockerfile'));
+    expect(dockerfile).toContain(`COPY package.json ${name}${isPnpm ? ' pnpm-workspace.yaml' : ''} ./\nRUN ${command}`);
+  });
+
   it('does not change its version with the name or with files that are not packed', async () => {
     const versions = await Promise.all([
       planned(WORDS),
@@ -277,16 +297,20 @@ describe('a build refuses', () => {
     });
   });
 
-  it('a project without a lockfile of npm', async () => {
-    using project = new UserProject(WORDS);
+  it.each([
+    ['no lockfile', {}, 'none'],
+    ['one of bun', { 'bun.lock': '' }, 'bun.lock'],
+    ['one of a later yarn', { 'yarn.lock': '__metadata:\n  version: 8\n' }, 'yarn.lock of another version'],
+    ['one of an older pnpm', { 'pnpm-lock.yaml': 'lockfileVersion: 5.4\n' }, 'pnpm-lock.yaml of another version'],
+  ])('a project with %s', async (_, files: Record<string, string>, got) => {
+    using project = new UserProject({ ...WORDS, ...files });
     rmSync(project.path('package-lock.json'));
     await expect(planArtifact(inputOf(project))).rejects.toMatchObject({
-      message: `${project.folder}: expected package-lock.json or npm-shrinkwrap.json, got no lockfile`,
+      code: 'E_BAD_PROJECT',
+      message: `${project.folder}: expected a lockfile of npm, pnpm 8 or later, yarn 1, got ${got}`,
       hint: 'Write one: npm install --package-lock-only',
       exitCode: 65,
     });
-    project.write({ 'yarn.lock': '' });
-    await expect(planArtifact(inputOf(project))).rejects.toThrow(/got yarn\.lock$/);
   });
 
   it('a project without esbuild, with the npm command', async () => {
