@@ -11,7 +11,6 @@ await using served = await serveGraph('graph.ts', { cwd: import.meta.dirname });
 // Elsewhere: DistributedRuntime.create with the discovery of the graph.
 const runtime = await served.cluster.runtime();
 await using writer = await connectService(runtime, Writer);
-await writer.client.shout.waitForInstances({ timeoutMs: 10_000 });
 
 const app = createApp(writer.client, { keys: ['secret'], perMinute: 3 });
 const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 });

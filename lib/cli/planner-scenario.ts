@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { passTimeOf, profiled } from '../planner/core/performance.js';
 import { DEFAULT_ENGINE } from '../planner/core/simulate/engines.js';
@@ -15,6 +15,9 @@ const MIN_CONTEXT_TOKENS = 8192;
 /** A longer trace has other units than ms. */
 const MAX_DAYS = 366;
 const MS_PER_DAY = 86_400_000;
+/** Each takes up to some milliseconds, and a comparison has several planners. */
+const MAX_DECISIONS = 100_000;
+const INTERVAL_MS = 5000;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 /** Reads a file with a function that names the file in its errors. */
@@ -23,8 +26,11 @@ function readWith<Result>(name: string, { cwd }: CommandIo, read: (path: string,
   const fail = (exitCode: number, message: string): never => {
     throw new CliError('E_BAD_FILE', message, { exitCode, path });
   };
-  if (!existsSync(path) || !statSync(path).isFile()) fail(EXIT.noInput, `${path}: no such file`);
-  if (statSync(path).size > MAX_FILE_BYTES) fail(EXIT.data, `${path}: expected at most ${MAX_FILE_BYTES} bytes`);
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return fail(EXIT.noInput, `${path}: no such file`);
+  if (!found.isFile())
+    return fail(EXIT.noInput, `${path}: expected a file, got a ${found.isDirectory() ? 'folder' : 'device'}`);
+  if (found.size > MAX_FILE_BYTES) fail(EXIT.data, `${path}: expected at most ${MAX_FILE_BYTES} bytes`);
   try {
     return read(path, readFileSync(path));
   } catch (error) {
@@ -79,15 +85,37 @@ export function scenarioOf(name: string, options: PlannerScenarioOptions, io: Co
     (most, { inputTokens, outputTokens }) => Math.max(most, inputTokens + outputTokens),
     MIN_CONTEXT_TOKENS,
   );
+  const engine = engineOf(options, io);
+  checkLength(name, trace, engine, intervalMs, io);
   const scenario: Scenario = {
     ...{ mode, ttftMs, itlMs, attainment, maxGpus, gpusPerWorker, contextTokens, coldStartMs },
-    engine: engineOf(options, io),
+    engine,
     config: {
       ...(intervalMs === undefined ? {} : { intervalMs }),
       ...(predictor === undefined ? {} : { predictor }),
     },
   };
   return { scenario, trace, summary: summaryOf(trace) };
+}
+
+/** Refuses a load that a planner would decide on too often: a simulation takes a part of a millisecond for each. */
+function checkLength(
+  name: string,
+  trace: readonly TraceRequest[],
+  { time }: SimulatedEngineOptions,
+  intervalMs = INTERVAL_MS,
+  { cwd }: CommandIo,
+): void {
+  const endMs = trace.reduce((last, { atMs, inputTokens, outputTokens }) => {
+    return Math.max(last, atMs + outputTokens * time(0, 1, inputTokens + outputTokens / 2));
+  }, 0);
+  const decisions = Math.ceil(endMs / intervalMs);
+  if (decisions <= MAX_DECISIONS) return;
+  throw new CliError('E_BAD_FILE', `${name}: expected at most ${MAX_DECISIONS} decisions a planner, got ${decisions}`, {
+    exitCode: EXIT.data,
+    path: resolve(cwd, name),
+    hint: `--interval-ms ${Math.ceil(endMs / MAX_DECISIONS)}, a larger --speedup, or a shorter part of the trace`,
+  });
 }
 
 function summaryOf(trace: readonly TraceRequest[]): string {

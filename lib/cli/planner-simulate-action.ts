@@ -21,7 +21,7 @@ import type { Targets } from '../planner/core/types.js';
 import { decisionLine } from '../planner/decision-log.js';
 import { parseXPyD } from '../sdk/xpyd.js';
 import { type CommandArgs, type CommandIo, usageError } from './command.js';
-import { print, printJson, tableLines } from './output.js';
+import { note, print, printJson, tableLines } from './output.js';
 import type { PlannerSimulateOptions } from './planner.js';
 import { checkOutputs, workersOf, writeOutput, writePlot } from './planner-plot.js';
 import { scenarioOf } from './planner-scenario.js';
@@ -82,6 +82,7 @@ export async function run(args: CommandArgs<PlannerSimulateOptions>, io: Command
     return [await replayed(scenario, name, entrant, replay, options, io)];
   };
   const compete = async (entrant: Entrant): Promise<Result> => {
+    if (io.isTerminal && !json) note(io, entrant.name);
     const result = { entrant, reports: await reportsOf(entrant) };
     results.push(result);
     if (entrant.sink !== undefined && decisions !== undefined)

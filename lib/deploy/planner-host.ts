@@ -4,10 +4,8 @@ import {
   type DecisionRecord,
   decisionLine,
   type FrontendMetrics,
-  Planner,
   type PlannerServiceOptions,
   type PlannerState,
-  RuntimeObserver,
   type Scaler,
 } from '../planner/index.js';
 import { type PlannedPools, plannedPools } from '../planner/service.js';
@@ -17,6 +15,7 @@ import type { ServiceContext } from '../sdk/service-context.js';
 import { LogFile } from './local/log-file.js';
 import { DECISIONS, PLANNER_STATE } from './local/run-folder.js';
 import { LocalScaler } from './local/scaler.js';
+import { runPlanner } from './planner-run.js';
 
 /** The state is written at most this often. */
 const STATE_INTERVAL_MS = 1000;
@@ -110,39 +109,28 @@ export async function startPlanner(
 ): Promise<StartedProgram> {
   const options = made as PlannerServiceOptions;
   const { service, worker, runtime } = context;
-  const { config, services, endpoints } = plannedPools(service, graph, options);
+  const pools = plannedPools(service, graph, options);
   const deployment = process.env[DEPLOYMENT_VARIABLE] ?? '';
   const place =
     deployment === ''
-      ? localPlace(folder, graph, `${service}#${worker}`, services, options)
-      : { scaler: await kubernetesScaler(deployment, services), frontends: options.frontends ?? [] };
-  const observer = await RuntimeObserver.create({
-    endpoints: Object.fromEntries(Object.entries(endpoints).map(([role, path]) => [role, runtime.endpoint(path)])),
-    frontends: place.frontends,
-    ...(options.model === undefined ? {} : { model: options.model }),
-  });
+      ? localPlace(folder, graph, `${service}#${worker}`, pools.services, options)
+      : { scaler: await kubernetesScaler(deployment, pools.services), frontends: options.frontends ?? [] };
   const log = new LogFile(join(folder, DECISIONS), (message) => console.error(message));
   const stateFile = new StateFile(join(folder, PLANNER_STATE));
-  const before = stateFile.read();
-  const planner = Planner.start({
-    observer,
-    scaler: place.scaler,
-    config,
-    ...(options.advisory === undefined ? {} : { advisory: options.advisory }),
-    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-    ...(before === undefined ? {} : { state: before }),
-    onDecision(record) {
+  const { planner, close } = await runPlanner(options, {
+    ...{ pools, runtime, ...place },
+    state: stateFile.read(),
+    onDecision(record, { state }) {
       log.write(`${decisionLine(record)}\n`);
-      stateFile.write(planner.state);
+      stateFile.write(state);
       const told = toldOf(record);
       if (told !== undefined) console.log(told);
     },
   });
   return {
     async close() {
-      await planner.close();
+      await close();
       stateFile.write(planner.state, true);
-      await observer.close();
       log.close();
     },
   };

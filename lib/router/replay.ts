@@ -18,6 +18,7 @@ import { kvRouterConfigRow } from './conditional-disaggregation.js';
 import type { KvRouterConfig } from './config.js';
 import { anyNumber } from './option-rows.js';
 import { type ReplayScalingPolicy, ScalingHost, scalingArgs, scalingRow } from './replay-scaling.js';
+import { checkTrace } from './replay-trace.js';
 
 /** A simulated engine, as `MockerConfig`: `{ engine: { backend: 'vllm', block_size: 64, num_gpu_blocks: 16384 } }`. */
 export type SimulatedEngine = Readonly<Record<string, unknown>>;
@@ -111,12 +112,14 @@ export interface ReplayReport {
  * second, and no GPU is needed. Mode `round_robin` always returns the same figures for the same trace. Mode `kv` draws
  * among equal workers. With `scaling`, workers come and go as a policy decides. Source: `dynamo-mocker` `replay`.
  *
+ * @throws DynamoError `DYN_INVALID_REQUEST` for a trace that cannot be read, or whose lines are faulty
  * @throws DynamoError `DYN_DEADLINE_EXCEEDED` if the policy does not answer; what the policy has thrown
  */
 export async function replayTrace(options: ReplayOptions): Promise<ReplayReport> {
   const operation = 'replayTrace';
   REPLAY_OPTIONS.check(`${operation} options`, options);
   const { trace, traceBlockSize = 512, pool, mode = 'kv', config, speedup = 1, sla, scaling, signal } = options;
+  await checkTrace(trace, traceBlockSize, signal);
   const args = packArgs({
     ...{ trace, traceBlockSize, pool, mode, config, speedup },
     sla: sla && { ttft_ms: sla.ttftMs, itl_ms: sla.itlMs },

@@ -3,10 +3,10 @@ import { badArgument, ClosedError } from '../errors.js';
 import { BuiltInWorker } from '../llm/built-in-worker.js';
 import { Frontend } from '../llm/frontend.js';
 import { serveEngine } from '../llm/worker.js';
-import { callback, custom, integer, type OptionTable, optionTable } from '../options.js';
+import { callback, custom, integer, milliseconds, type OptionTable, optionTable } from '../options.js';
 import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
-import type { ClientOf } from './client.js';
+import type { ClientOf, EndpointCalls } from './client.js';
 import { Graph } from './graph.js';
 import { Clients } from './host/clients.js';
 import { startCode } from './host/code.js';
@@ -15,7 +15,14 @@ import { type OnRequest, observedEngine } from './host/observed.js';
 import type { StartedProgram, StartPlanner } from './host/started.js';
 import { frontendScope, inNamespace, servedNamespace } from './namespace.js';
 import { validate } from './schema.js';
-import { type DependsOptions, type Service, type ServiceLike, serviceOf } from './service.js';
+import {
+  checkBlockSize,
+  DEPENDS_ROWS,
+  type DependsOptions,
+  type Service,
+  type ServiceLike,
+  serviceOf,
+} from './service.js';
 import type { ServiceContext } from './service-context.js';
 
 /** How a service is run. */
@@ -153,6 +160,20 @@ export async function startService(
   }
 }
 
+/** How code that is no service itself calls a service. */
+export interface ConnectServiceOptions extends DependsOptions {
+  /** How long to wait for a first worker of each endpoint; 0 does not wait. @default 30000 */
+  readonly timeoutMs?: number;
+}
+
+const CONNECT_OPTIONS: OptionTable<ConnectServiceOptions> = optionTable<ConnectServiceOptions>({
+  ...DEPENDS_ROWS,
+  timeoutMs: milliseconds(0).about('How long to wait for a first worker of each endpoint.'),
+});
+
+/** Also for graphs that start at the same time. */
+const CONNECT_MS = 30_000;
+
 /** The client of a service for code that is no service itself. */
 export interface ConnectedService<Methods> extends AsyncDisposable {
   readonly client: ClientOf<Methods>;
@@ -161,9 +182,11 @@ export interface ConnectedService<Methods> extends AsyncDisposable {
 }
 
 /**
- * Connects code that is no service itself, such as a web application, to a service of the same deployment.
+ * Connects code that is no service itself, such as a web application, to a service of the same deployment. It waits
+ * until each endpoint of the service can be called.
  *
- * @throws TypeError for what is no service
+ * @throws TypeError, RangeError for what is no service, and for a wrong option
+ * @throws DynamoError `DYN_DEADLINE_EXCEEDED` if no worker is found within `timeoutMs`; then nothing stays open
  *
  * @example
  * import { connectService, DistributedRuntime } from 'dynamo-node';
@@ -178,10 +201,20 @@ export interface ConnectedService<Methods> extends AsyncDisposable {
 export async function connectService<Methods>(
   runtime: DistributedRuntime,
   service: ServiceLike<Methods>,
-  options: DependsOptions = {},
+  options: ConnectServiceOptions = {},
 ): Promise<ConnectedService<Methods>> {
   checkInstance('connectService runtime', runtime, DistributedRuntime);
-  const { client, close } = await Clients.connectTo(runtime, serviceOf('connectService service', service), options);
+  CONNECT_OPTIONS.check('connectService options', options);
+  checkBlockSize('connectService options', options);
+  const { timeoutMs = CONNECT_MS, ...how } = options;
+  const { client, close } = await Clients.connectTo(runtime, serviceOf('connectService service', service), how);
+  try {
+    const calls = Object.values(client as object) as EndpointCalls[];
+    if (timeoutMs > 0) await Promise.all(calls.map((call) => call.waitForInstances({ timeoutMs })));
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return { client: client as ClientOf<Methods>, close, [Symbol.asyncDispose]: close };
 }
 
@@ -241,7 +274,11 @@ const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> }
 
   async planner({ name, program }, context, { startPlanner }, graph) {
     if (startPlanner === undefined)
-      throw badArgument(new TypeError(`service ${name}: a planner runs with \`dynamo serve\` or in Kubernetes`));
+      throw badArgument(
+        new TypeError(
+          `service ${name}: a planner runs in \`dynamo serve\`, in a graph of \`startGraph\`, or in Kubernetes`,
+        ),
+      );
     return startPlanner(await program.create(context), context, inNamespace(graph.toJSON(), process.env));
   },
 

@@ -1,4 +1,5 @@
-import { checkName } from '../check.js';
+import { checkName, wrongType } from '../check.js';
+import { badArgument, shown } from '../errors.js';
 import type { GraphSpec } from './graph-spec.js';
 import type { ServiceRole } from './service-options.js';
 
@@ -24,10 +25,19 @@ const TRUE = /^(1|true|on|yes)$/i;
 /** The suffixes that Dynamo's operator makes. Source: `dynamo-runtime` `namespace.rs`. */
 const GENERATION = /^(legacy|[0-9a-f]{8})$/;
 
+/** A name is a part of a file name, with others. */
+const MAX_CHARACTERS = 150;
+
 function named(env: Environment, variable: string): string | undefined {
   const value = env[variable];
   if (value === undefined || value === '') return undefined;
-  checkName(`$${variable}`, value);
+  const path = `$${variable}`;
+  if (value.length > MAX_CHARACTERS)
+    throw badArgument(
+      new RangeError(`${path}: expected at most ${MAX_CHARACTERS} characters, got ${value.length}: ${shown(value)}`),
+    );
+  checkName(path, value);
+  if (!/[a-z0-9]/.test(value)) wrongType(path, 'a name with a letter or a digit', value);
   return value;
 }
 

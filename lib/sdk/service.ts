@@ -158,10 +158,23 @@ export interface DependsOptions {
   readonly blockSize?: number;
 }
 
-const DEPENDS_OPTIONS: OptionTable<DependsOptions> = optionTable<DependsOptions>({
+/** @internal */
+export const DEPENDS_ROWS = {
   mode: oneOf(...DEPENDENCY_MODES).about('How an instance is selected.'),
   blockSize: integer(1).about("Tokens in a block of the workers' KV cache, for the mode kv."),
-});
+};
+
+const DEPENDS_OPTIONS: OptionTable<DependsOptions> = optionTable<DependsOptions>(DEPENDS_ROWS);
+
+/**
+ * Checks what the options of a dependency mean together.
+ *
+ * @internal
+ */
+export function checkBlockSize(path: string, { mode, blockSize }: DependsOptions): void {
+  if ((mode === 'kv') !== (blockSize !== undefined))
+    wrongType(`${path}.blockSize`, 'a number if and only if the mode is kv', blockSize);
+}
 
 /**
  * What a dependency says of the service that it needs.
@@ -263,8 +276,7 @@ const isThunk = (target: unknown): target is () => unknown =>
  */
 export function depends<Methods>(target: ServiceTarget<Methods>, options: DependsOptions = {}): Dependency<Methods> {
   DEPENDS_OPTIONS.check('depends options', options);
-  if ((options.mode === 'kv') !== (options.blockSize !== undefined))
-    wrongType('depends options.blockSize', 'a number if and only if the mode is kv', options.blockSize);
+  checkBlockSize('depends options', options);
   if (!isThunk(target)) serviceOf('depends', target);
   const decorate = (_: undefined, context: DecoratorContext): (() => unknown) => {
     const property = String(context.name);

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { checkArray, checkString } from '../check.js';
+import { checkArray, checkString, wrongType } from '../check.js';
 import { findGraph } from '../deploy/load-graph.js';
-import { callback, type OptionTable, optionTable, stringMap, text } from '../options.js';
+import { callback, custom, type OptionTable, optionTable, stringMap } from '../options.js';
 import { removeAtExit } from './leftovers.js';
 import { waitFor, within } from './wait.js';
 
@@ -24,7 +25,10 @@ export interface TestProcessOptions {
 
 const OPTIONS: OptionTable<TestProcessOptions> = optionTable<TestProcessOptions>({
   env: stringMap.about('Variables besides those of this process.'),
-  cwd: text.about('Its working directory.'),
+  cwd: custom<string>('a folder', (path, value) => {
+    checkString(path, value);
+    if (!statSync(value, { throwIfNoEntry: false })?.isDirectory()) wrongType(path, 'a folder that is there', value);
+  }).about('Its working directory.'),
   onLine: callback<(line: string) => void>().about('Called with each line of its standard output.'),
 });
 
@@ -126,6 +130,7 @@ export class TestProcess implements AsyncDisposable {
    * @throws DeployError if the file, or tsx for TypeScript, is missing
    */
   static program(file: string, args: readonly string[] = [], options: TestProcessOptions = {}): TestProcess {
+    OPTIONS.check('TestProcess.program options', options);
     const { loader } = findGraph(file, options.cwd ?? process.cwd());
     const words = loader === undefined ? [] : ['--import', loader];
     return TestProcess.start(process.execPath, [...words, file, ...args], options);

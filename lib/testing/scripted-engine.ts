@@ -1,10 +1,20 @@
 import { setTimeout as after } from 'node:timers/promises';
-import { checkArray, checkInteger, checkNames, checkOneOf, checkString, MAX_TIMEOUT_MS, wrongType } from '../check.js';
+import {
+  checkArray,
+  checkInteger,
+  checkNames,
+  checkObject,
+  checkOneOf,
+  checkString,
+  MAX_TIMEOUT_MS,
+  MAX_U32,
+  wrongType,
+} from '../check.js';
 import { DynamoError, type ErrorClass } from '../errors.js';
 import { HTTP_STATUSES } from '../http-status.js';
 import type { EngineConfig, LLMEngine, LlmRegistration } from '../llm/engine.js';
 import type { FinishReason, LLMEngineOutput, PreprocessedRequest } from '../llm/protocol.js';
-import { custom, type OptionTable, optionTable, text } from '../options.js';
+import { boolean, custom, integer, nested, type OptionTable, optionTable, text } from '../options.js';
 import type { RequestContext } from '../runtime/context.js';
 import { RecordedRequests } from './recorded-requests.js';
 
@@ -45,19 +55,29 @@ export interface ScriptedEngineOptions {
 
 const TOKEN_OF_TEXT = 0;
 
+const checkToken = (path: string, value: unknown): void => checkInteger(path, value, 0, MAX_U32);
+
+function checkTokens(path: string, value: unknown): void {
+  checkArray(path, value, 'tokens');
+  value.forEach((token, index) => checkToken(`${path}[${index}]`, token));
+}
+
 /** The kinds of steps that are objects: the check of each field. */
 const STEPS: Readonly<Record<string, (path: string, value: unknown) => void>> = {
   delayMs: (path, value) => checkInteger(path, value, 0, MAX_TIMEOUT_MS),
   finish: (path, value) => {
-    if (typeof value !== 'object') checkOneOf(path, value, ['eos', 'length', 'stop', 'cancelled', 'content_filter']);
+    if (typeof value !== 'object' || value === null)
+      return checkOneOf(path, value, ['eos', 'length', 'stop', 'cancelled', 'content_filter']);
+    checkNames(path, value, ['error']);
+    checkString(`${path}.error`, (value as { readonly error?: unknown }).error);
   },
   error: (path, value) => checkOneOf(path, value, Object.keys(HTTP_STATUSES)),
   hang: (path, value) => {
     if (value !== true) wrongType(path, 'true', value);
   },
   output: (path, value) => {
-    checkNames(path, value, [...Object.keys(value ?? {})]);
-    checkArray(`${path}.token_ids`, (value as LLMEngineOutput).token_ids, 'tokens');
+    checkObject(path, value);
+    checkTokens(`${path}.token_ids`, value['token_ids']);
   },
 };
 
@@ -65,8 +85,8 @@ const FIELDS_OF_ERROR = ['message', 'reason'] as const;
 
 function checkStep(path: string, step: unknown): void {
   if (typeof step === 'string') return;
-  if (typeof step === 'number') return checkInteger(path, step, 0);
-  if (Array.isArray(step)) return step.forEach((token, index) => checkInteger(`${path}[${index}]`, token, 0));
+  if (typeof step === 'number') return checkToken(path, step);
+  if (Array.isArray(step)) return checkTokens(path, step);
   const kinds = Object.keys(STEPS);
   const kind = kinds.find((name) => typeof step === 'object' && step !== null && name in step);
   if (kind === undefined)
@@ -89,14 +109,30 @@ function checkScripts(path: string, scripts: unknown): void {
   scripts.forEach((script, index) => checkScript(`${path}[${index}]`, script));
 }
 
+const count = integer(1, MAX_U32);
+
 const OPTIONS: OptionTable<ScriptedEngineOptions> = optionTable<ScriptedEngineOptions>({
-  model: text.about('The name of its model.'),
+  model: custom<string>('a name', (path, value) => {
+    if (typeof value !== 'string' || value.trim() === '') wrongType(path, 'a name', value);
+  }).about('The name of its model.'),
   scripts: custom<ScriptedEngineOptions['scripts']>('an array of scripts, or a function', checkScripts)
     .required()
     .about('The answers to the first, the second and further requests.'),
-  llm: custom<LlmRegistration>('an object', (path, value) => {
-    if (typeof value !== 'object' || value === null) wrongType(path, 'an object', value);
-  }).about('What it advertises.'),
+  llm: nested(
+    optionTable<LlmRegistration>({
+      contextLength: count,
+      kvCacheBlockSize: count,
+      totalKvBlocks: count,
+      maxNumSeqs: count,
+      maxNumBatchedTokens: count,
+      maxGpuLoraCount: integer(0, MAX_U32),
+      dataParallelSize: count,
+      dataParallelStartRank: integer(0, MAX_U32),
+      enableEagle: boolean,
+      bootstrapHost: text,
+      bootstrapPort: integer(0, 65_535),
+    }),
+  ).about('What it advertises.'),
 });
 
 const LLM: LlmRegistration = { contextLength: 4096, kvCacheBlockSize: 16, totalKvBlocks: 256 };
@@ -142,7 +178,10 @@ export class ScriptedEngine implements LLMEngine {
         if ('delayMs' in fields) await after(fields.delayMs, undefined, { signal: context.signal }).catch(() => {});
         if ('hang' in fields) await after(MAX_TIMEOUT_MS, undefined, { signal: context.signal }).catch(() => {});
         if ('error' in fields) throw errorOf(fields);
-        if ('output' in fields) yield fields.output;
+        if ('output' in fields) {
+          tokens += fields.output.token_ids.length;
+          yield fields.output;
+        }
         if ('finish' in fields) return yield this.#last(request, tokens, fields.finish);
         continue;
       }

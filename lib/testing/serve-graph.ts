@@ -96,12 +96,10 @@ export class ServedGraph implements AsyncDisposable {
     return worker;
   }
 
-  /** A client of a service, as a service that depends on it has. */
+  /** A client of a service, as a service that depends on it has. It waits until a worker can be called. */
   async client<Methods>(service: ServiceLike<Methods>): Promise<ClientOf<Methods>> {
     const connected = await connectService(await this.cluster.runtime(), service);
     this.#connected.push(connected);
-    const calls = Object.values(connected.client) as { waitForInstances(options: object): Promise<unknown> }[];
-    await Promise.all(calls.map((call) => call.waitForInstances({ timeoutMs: 30_000 })));
     return connected.client;
   }
 

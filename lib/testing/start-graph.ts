@@ -1,15 +1,22 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { checkInstance, wrongType } from '../check.js';
+import { runPlanner } from '../deploy/planner-run.js';
 import { ClosedError } from '../errors.js';
 import { custom, listOf, milliseconds, type OptionTable, optionTable, text } from '../options.js';
+import type { DecisionRecord, PlannerServiceOptions } from '../planner/index.js';
+import { plannedPools } from '../planner/service.js';
 import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import type { ClientOf } from '../sdk/client.js';
 import { applyConfig, mergeConfig } from '../sdk/config.js';
 import { Graph } from '../sdk/graph.js';
 import type { ServiceSpec } from '../sdk/graph-spec.js';
+import { LINGER_MS, leaveDiscovery } from '../sdk/host/leave.js';
+import type { StartedProgram, StartPlanner } from '../sdk/host/started.js';
 import { connectService, type RunningService, startService } from '../sdk/host.js';
 import { parseOverrides } from '../sdk/overrides.js';
 import { type Service, type ServiceLike, serviceOf } from '../sdk/service.js';
 import { startCluster, TestCluster, testRow } from './cluster.js';
+import { GraphScaler } from './graph-scaler.js';
 import { RecordedRequests } from './recorded-requests.js';
 import { closeAfterTest, type TestContext } from './test-context.js';
 
@@ -67,6 +74,7 @@ export class RunningGraph implements AsyncDisposable {
   readonly #workers = new Map<Service, Worker[]>();
   readonly #requests = new Map<string, RecordedRequests>();
   readonly #connected: AsyncDisposable[] = [];
+  readonly #decisions: DecisionRecord[] = [];
   #closing: Promise<void> | undefined;
 
   /** @internal */
@@ -84,6 +92,11 @@ export class RunningGraph implements AsyncDisposable {
     return this.workers(this.#parts.graph.entry)[0]?.url;
   }
 
+  /** What the planner of the graph has decided so far, in the order of time. Empty without a planner. */
+  get decisions(): readonly DecisionRecord[] {
+    return this.#decisions;
+  }
+
   /** The workers of a service that run now. */
   workers(service: ServiceLike | string): readonly RunningService[] {
     return this.#workersOf(service).map(({ running }) => running);
@@ -91,13 +104,10 @@ export class RunningGraph implements AsyncDisposable {
 
   /** A client of a service, as a service that depends on it has. It waits until a worker can be called. */
   async client<Methods>(service: ServiceLike<Methods>): Promise<ClientOf<Methods>> {
-    const connected = await connectService(await this.cluster.runtime(), service);
+    const isServed = this.#workersOf(service).length > 0;
+    const connected = await connectService(await this.cluster.runtime(), service, isServed ? {} : { timeoutMs: 0 });
     this.#connected.push(connected);
-    const { client } = connected;
-    const calls = Object.values(client) as { waitForInstances(options: object): Promise<unknown> }[];
-    if (this.#workersOf(service).length > 0)
-      await Promise.all(calls.map((call) => call.waitForInstances({ timeoutMs: 30_000 })));
-    return client;
+    return connected.client;
   }
 
   /**
@@ -125,6 +135,7 @@ export class RunningGraph implements AsyncDisposable {
       worker: workers.length,
       config: services.find(({ name }) => name === found.name)?.config ?? {},
       httpPort: 0,
+      startPlanner: (...planner) => this.#plan(...planner),
       onRequest: (endpoint, request, context) => this.#requestsOf(found, endpoint).record(request, context),
     });
     if (this.#closing !== undefined) {
@@ -137,12 +148,7 @@ export class RunningGraph implements AsyncDisposable {
 
   /** Drains one worker of a service. Its clients then use the others. */
   async remove(service: ServiceLike | string): Promise<void> {
-    const found = this.#service(service);
-    const workers = this.#workersOf(found);
-    const last = workers.at(-1);
-    if (last === undefined) throw new RangeError(`service ${found.name}: expected a worker to remove, got none`);
-    this.#workers.set(found, workers.slice(0, -1));
-    await this.#closeWorker(last);
+    await this.#closeWorker(this.#take(service));
   }
 
   /** Drains all services, the entry first, and removes what they left on disk. Idempotent. */
@@ -170,6 +176,52 @@ export class RunningGraph implements AsyncDisposable {
     return requests;
   }
 
+  /** The last worker of a service, which no longer counts. */
+  #take(service: ServiceLike | string): Worker {
+    const found = this.#service(service);
+    const workers = this.#workersOf(found);
+    const last = workers.at(-1);
+    if (last === undefined) throw new RangeError(`service ${found.name}: expected a worker to remove, got none`);
+    this.#workers.set(found, workers.slice(0, -1));
+    return last;
+  }
+
+  /** Removes a worker, and first gives its callers time to see that it leaves. */
+  async #retire(service: string): Promise<void> {
+    const worker = this.#take(service);
+    await leaveDiscovery(worker.runtime, worker.running);
+    if (this.#closing === undefined) await sleep(LINGER_MS);
+    await this.#closeWorker(worker);
+  }
+
+  /** Runs the planner of the graph, which scales its workers. */
+  async #plan(...[made, { service, runtime }, spec]: Parameters<StartPlanner>): Promise<StartedProgram> {
+    const options = made as PlannerServiceOptions;
+    const pools = plannedPools(service, spec, options);
+    const scaled = {
+      count: (name: string) => this.#workersOf(name).length,
+      add: (name: string) => this.add(name),
+      remove: (name: string) => this.#retire(name),
+    };
+    const scaler = new GraphScaler(scaled, pools.services);
+    const frontends = spec.services.filter(({ role }) => role === 'frontend').map(({ name }) => name);
+    const urls = (): string[] =>
+      frontends.flatMap((name) =>
+        this.workers(name).flatMap(({ url }) => (url === undefined ? [] : [`${url}/metrics`])),
+      );
+    const running = await runPlanner(options, {
+      ...{ pools, runtime, scaler },
+      frontends: options.frontends ?? (async () => urls()),
+      onDecision: (record) => void this.#decisions.push(record),
+    });
+    return {
+      async close() {
+        await running.close();
+        await scaler.close();
+      },
+    };
+  }
+
   async #closeWorker({ running, runtime }: Worker): Promise<void> {
     const { closeTimeoutMs: timeoutMs } = this.#parts;
     await running.close({ timeoutMs });
@@ -180,7 +232,9 @@ export class RunningGraph implements AsyncDisposable {
     const { graph, cluster, ownsCluster } = this.#parts;
     try {
       await Promise.all(this.#connected.map((one) => one[Symbol.asyncDispose]()));
-      for (const service of [...graph.services].reverse())
+      const isPlanner = ({ program }: Service): boolean => program.kind === 'planner';
+      const others = graph.services.filter((service) => !isPlanner(service));
+      for (const service of [...graph.services.filter(isPlanner), ...others.reverse()])
         await Promise.all(this.#workersOf(service).map((worker) => this.#closeWorker(worker)));
     } finally {
       if (ownsCluster) await cluster.close();
@@ -190,7 +244,8 @@ export class RunningGraph implements AsyncDisposable {
 
 /**
  * Runs all services of a graph in this process, each worker on its own runtime, without a server and on free ports of
- * loopback. Services of Python need a process: replace them with `graph.link`, or use `serveGraph`.
+ * loopback. A planner of the graph scales these workers. Services of Python need a process: replace them with
+ * `graph.link`, or use `serveGraph`.
  *
  * @throws what the start of a service throws; then nothing is left running
  *

@@ -2,8 +2,10 @@ import { DynamoError } from '../../errors.js';
 import type { RequestOptions } from '../../runtime/client-options.js';
 import type { DistributedRuntime } from '../../runtime/distributed-runtime.js';
 import type { Instance } from '../../runtime/instance.js';
+import { ResponseStream } from '../../runtime/response.js';
 import { isGeneration, type NamespaceScope } from '../namespace.js';
 import type { ConnectedEndpoint } from './endpoint-calls.js';
+import { streamOtherwise } from './value-source.js';
 
 /** How often new generations are looked for. */
 const INTERVAL_MS = 500;
@@ -51,12 +53,18 @@ export class Generations {
     if (wanted !== undefined) return this.#having(wanted).call(request, options);
     const chosen = this.#choose();
     const answer = chosen.call(request, options);
-    if (!(answer instanceof Promise)) return answer;
-    return answer.catch((error: unknown) => {
-      // The last worker of a generation may leave between the choice and the call.
+    if (this.#byNamespace.size === 1) return answer;
+    // The last worker of a generation may leave between the choice and the call.
+    const otherwise = (error: unknown): unknown => {
       const other = DynamoError.is(error) && error.code === 'DYN_UNAVAILABLE' ? this.#choose(chosen) : chosen;
-      if (other === chosen || options?.signal?.aborted === true) throw error;
-      return other.call(request, options);
+      return other === chosen || options?.signal?.aborted === true ? undefined : other.call(request, options);
+    };
+    if (answer instanceof ResponseStream)
+      return streamOtherwise(answer, (error) => otherwise(error) as ResponseStream<unknown> | undefined);
+    return (answer as Promise<unknown>).catch((error: unknown) => {
+      const other = otherwise(error);
+      if (other === undefined) throw error;
+      return other;
     });
   }
 

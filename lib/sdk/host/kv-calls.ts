@@ -1,23 +1,11 @@
-import { type ItemSource, StreamItem } from '../../addon/stream.js';
+import type { ItemSource, StreamItem } from '../../addon/stream.js';
 import { wrongType } from '../../check.js';
 import { KvRouter } from '../../router/kv-router.js';
 import type { Client } from '../../runtime/client.js';
 import type { RequestOptions } from '../../runtime/client-options.js';
 import type { Endpoint } from '../../runtime/endpoint.js';
 import { ResponseStream } from '../../runtime/response.js';
-
-const NO_BYTES = new Uint8Array();
-
-/** An item that was already unpacked. */
-class ValueItem extends StreamItem {
-  constructor(private readonly value: unknown) {
-    super(false, NO_BYTES, 0, 0);
-  }
-
-  override unpack(): unknown {
-    return this.value;
-  }
-}
+import { ValueItem } from './value-source.js';
 
 /** Reads from a stream that is opened by the first pull. */
 class RoutedSource implements ItemSource {

@@ -60,6 +60,29 @@ describe('dynamo planner', () => {
     });
   });
 
+  it('bounds the answers of a trace and the decisions, and says how to stay below', async () => {
+    const line = (timestamp: number, output_length: number) =>
+      JSON.stringify({ timestamp, input_length: 5, output_length });
+    writeFileSync(join(folder, 'endless.jsonl'), line(0, 1e8));
+    expect(await planner('simulate', 'endless.jsonl')).toMatchObject({
+      code: 65,
+      stderr: expect.stringContaining('endless.jsonl:1 output_length: expected an integer from 0 to 1000000, got 1'),
+    });
+    const day = 86_400_000;
+    writeFileSync(join(folder, 'days.jsonl'), `${line(0, 5)}\n${line(10 * day, 5)}\n`);
+    const { code, stderr } = await planner('simulate', 'days.jsonl');
+    expect(code).toBe(65);
+    expect(stderr).toContain('days.jsonl: expected at most 100000 decisions a planner, got 17280');
+    expect(stderr).toContain('--interval-ms 8641');
+    expect(await planner('simulate', 'days.jsonl', '--speedup', '1000', '--planner', 'sla')).toMatchObject({ code: 0 });
+  });
+
+  it('names what runs on a terminal', async () => {
+    const args = ['planner', 'simulate', 'steps.jsonl', '--planner', 'sla', '--fleet', '2'];
+    const { stderr } = await runCommand(args, { cwd: folder, isTerminal: true });
+    expect(stderr).toBe('sla\nstatic 2\n');
+  });
+
   it('compares planners and static fleets, and writes a diagram and the decisions', async () => {
     const files = ['--plot', 'plot.svg', '--decisions', 'decisions.jsonl'];
     const { code, stdout, stderr } = await planner('simulate', 'steps.jsonl', ...files);
@@ -152,6 +175,7 @@ describe('dynamo planner', () => {
 
   it.each([
     [['simulate', 'none.jsonl'], 66, 'none.jsonl: no such file'],
+    [['simulate', '.'], 66, ': expected a file, got a folder'],
     [['simulate', 'plot.svg'], 65, 'plot.svg:1: expected a JSON object'],
     [['simulate', 'steps.jsonl', '--profile', 'steps.jsonl'], 65, 'steps.jsonl: expected a zip file'],
     [['simulate', 'steps.jsonl', '--initial', '2P1D'], 64, "--initial: expected a number such as '4', got '2P1D'"],

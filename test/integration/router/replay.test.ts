@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ReplayOptions,
@@ -7,7 +10,7 @@ import {
   replayTrace,
 } from 'dynamo-node';
 import { type Decision, replayPlanner } from 'dynamo-node/planner';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { mooncakeTrace } from '../../helpers/router/mooncake.js';
 
 const STARTUP_SECONDS = 10;
@@ -178,6 +181,35 @@ describe('a replay with a scaling policy', { timeout: 120_000 }, () => {
     await expect(replayTrace({ ...aggregated, signal: AbortSignal.abort(new Error('before')) })).rejects.toThrow(
       'before',
     );
+  });
+});
+
+describe('a replay of a faulty trace', () => {
+  const rows = (...lines: string[]): string => {
+    const folder = mkdtempSync(join(tmpdir(), 'replay-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, 'trace.jsonl');
+    writeFileSync(path, lines.join('\n'));
+    return path;
+  };
+  const row = '{"timestamp": 0, "input_length": 10, "output_length": 2, "hash_ids": [1]}';
+
+  it('rejects it as an invalid request, with its line', async () => {
+    const noHashes = rows(row, '{"timestamp": 0, "input_length": 10, "output_length": 2}');
+    const invalid = { class: 'InvalidRequest', code: 'DYN_INVALID_REQUEST' };
+    for (const mode of ['kv', 'round_robin'] as const)
+      await expect(replayTrace({ ...aggregated, mode, trace: noHashes })).rejects.toMatchObject({
+        ...invalid,
+        message: `${noHashes}:2 hash_ids: expected an array of block hashes, got undefined`,
+      });
+    await expect(replayTrace({ ...aggregated, trace: `${noHashes}.gone` })).rejects.toMatchObject({
+      ...invalid,
+      reason: 'replay.no_trace',
+    });
+  });
+
+  it('replays the same rows when they are complete', async () => {
+    expect((await replayTrace({ ...aggregated, mode: 'kv', trace: rows(row, '', row) })).completed_requests).toBe(2);
   });
 });
 

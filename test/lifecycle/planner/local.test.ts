@@ -110,7 +110,12 @@ describe('a planner of a served graph', () => {
     await local.start();
     await waitFor('decisions', () => decisions().length > 5);
     const file = join(serve.folder, 'planned', 'planner.json');
-    const before = JSON.parse(readFileSync(file, 'utf8')) as PlannerState;
+    // It is written once a second at most, and the first time with nothing learned.
+    const before = await waitFor(
+      'three samples',
+      () => JSON.parse(readFileSync(file, 'utf8')) as PlannerState,
+      ({ requests }) => requests.length >= 3,
+    );
     const { pid } = local.state.services.find(({ name }) => name === 'Planner')?.workers[0] ?? {};
     process.kill(pid as number, 'SIGKILL');
     const again = await waitFor('its next decision', () => decisions().find(({ tick }, at) => tick === 1 && at > 0));

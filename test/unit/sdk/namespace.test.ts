@@ -28,6 +28,11 @@ describe('servedNamespace', () => {
   });
 
   it('rejects a variable that is no name', () => {
+    for (const [value, message] of [
+      ['-', '$DYN_NAMESPACE: expected a name with a letter or a digit, got "-"'],
+      ['a'.repeat(5000), '$DYN_NAMESPACE: expected at most 150 characters, got 5000: "aaaa'],
+    ] as const)
+      expect(() => servedNamespace(worker, 'dynamo', { DYN_NAMESPACE: value })).toThrow(message);
     expect(() => servedNamespace(worker, 'dynamo', { DYN_NAMESPACE: 'My Graph' })).toThrow(
       '$DYN_NAMESPACE: expected a name of a-z, 0-9, - and _, got "My Graph"',
     );

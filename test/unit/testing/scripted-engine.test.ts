@@ -63,8 +63,28 @@ describe('ScriptedEngine', () => {
     [[[-1]], 'ScriptedEngine options.scripts[0][0]: expected an integer from 0'],
     [[[1, { wait: 5 }]], 'ScriptedEngine options.scripts[0][1]: expected a token, an array of tokens, a text, or an'],
     [[[{ error: 'Full' }]], 'ScriptedEngine options.scripts[0][0].error: expected one of InvalidRequest'],
+    [[[2 ** 32]], 'ScriptedEngine options.scripts[0][0]: expected an integer from 0 to 4294967295, got 4294967296'],
+    [[[{ delayMs: 0.5 }]], 'ScriptedEngine options.scripts[0][0].delayMs: expected an integer'],
+    [[[{ finish: null }]], 'ScriptedEngine options.scripts[0][0].finish: expected one of eos'],
+    [[[{ finish: { reason: 'x' } }]], 'ScriptedEngine options.scripts[0][0].finish.reason: unknown name'],
+    [[[{ output: { token_ids: ['x'] } }]], 'ScriptedEngine options.scripts[0][0].output.token_ids[0]: expected an int'],
+    [[[{ output: [] }]], 'ScriptedEngine options.scripts[0][0].output: expected an object, got an empty array'],
     [[[{ delayMs: 5, then: 1 }]], 'ScriptedEngine options.scripts[0][0].then: unknown name; known are delayMs'],
   ])('rejects a wrong script with the path of the step', (scripts, message) => {
     expect(() => new ScriptedEngine({ scripts: scripts as Script[] })).toThrow(message);
+  });
+
+  it.each<[object, string]>([
+    [{ model: ' ' }, 'ScriptedEngine options.model: expected a name, got " "'],
+    [{ llm: { contextLength: -1 } }, 'ScriptedEngine options.llm.contextLength: expected an integer from 1'],
+    [{ llm: { blockSize: 16 } }, 'ScriptedEngine options.llm.blockSize: unknown'],
+    [{ llm: null }, 'ScriptedEngine options.llm: expected an object'],
+  ])('rejects %j', (options, message) => {
+    expect(() => new ScriptedEngine({ scripts: [[1]], ...options } as never)).toThrow(message);
+  });
+
+  it('counts the tokens of an item as it stands', async () => {
+    const engine = new ScriptedEngine({ scripts: [[1, { output: { token_ids: [5, 6] } }]] });
+    expect((await answer(engine)).at(-1)?.completion_usage).toEqual(usage(3));
   });
 });

@@ -4,7 +4,9 @@ import type { TraceRequest } from './trace.js';
 
 /** Tokens for which one hash id of a trace stands. */
 const BLOCK_TOKENS = 512;
-const MAX_TOKENS = 1e8;
+const MAX_INPUT_TOKENS = 1e8;
+/** No model has longer answers, and each token is a pass of the simulation. */
+const MAX_OUTPUT_TOKENS = 1e6;
 
 /** How a trace is read. */
 export interface MooncakeOptions {
@@ -62,8 +64,8 @@ function rowOf(at: string, line: string): Row {
   checkObject(at, row);
   const { timestamp, input_length, output_length, hash_ids } = row;
   checkNumber(`${at} timestamp`, timestamp);
-  checkInteger(`${at} input_length`, input_length, 1, MAX_TOKENS);
-  checkInteger(`${at} output_length`, output_length, 0, MAX_TOKENS);
+  checkInteger(`${at} input_length`, input_length, 1, MAX_INPUT_TOKENS);
+  checkInteger(`${at} output_length`, output_length, 0, MAX_OUTPUT_TOKENS);
   if (hash_ids !== undefined && !Array.isArray(hash_ids)) wrongType(`${at} hash_ids`, 'an array', hash_ids);
   return row as unknown as Row;
 }
