@@ -6,15 +6,17 @@ import { clipped } from './output.js';
 const CLEAR = '\r\x1b[K';
 const MS_PER_SECOND = 1000;
 
+type Counted = 'requests' | 'requestsInFlight' | 'outputTokens' | 'firstTokenSeconds' | 'firstTokens';
+
 /** The sums of all figures at one time. */
-export interface Sample extends WorkerMetrics {
+export interface Sample extends Pick<WorkerMetrics, Counted> {
   readonly timeMs: number;
 }
 
 /** Sums the figures of the entry, which every request of a user passes. */
 export function sampleOf({ services }: RunState, timeMs: number): Sample {
   const all = (services.at(-1)?.workers ?? []).flatMap(({ metrics }) => metrics ?? []);
-  const sum = (name: keyof WorkerMetrics): number => all.reduce((total, metrics) => total + metrics[name], 0);
+  const sum = (name: Counted): number => all.reduce((total, metrics) => total + metrics[name], 0);
   return {
     timeMs,
     requests: sum('requests'),

@@ -18,16 +18,16 @@ export interface KvTransferReport {
   readonly library: 'real' | 'mock';
 }
 
-/** One line about a handoff, for logs and examples. */
-export function transferLine({ prefillWorker, promptTokens, cachedTokens, ...report }: KvTransferReport): string {
-  const { blocks, bytes, transferMs, handoffMs, library } = report;
-  const by = library === 'real' ? 'NIXL' : 'the mock of NIXL';
+/** What moves the bytes, in a word. */
+export const TRANSPORTS = { real: 'NIXL', mock: 'mock of NIXL' } as const;
+
+/** What a handoff moved, how fast, and by what, in one line for logs. */
+export function transferLine({ blocks, bytes, transferMs, handoffMs, library }: KvTransferReport): string {
+  const speed = Number((bytes / transferMs / 1e6).toPrecision(2));
+  const by = `${speed} GB/s, by ${TRANSPORTS[library]}`;
   const moved =
     blocks === 0
-      ? 'nothing to move'
-      : `${blocks} blocks (${(bytes / 1024).toFixed(0)} KiB) in ${transferMs.toFixed(2)} ms by ${by}`;
-  return (
-    `${promptTokens} prompt tokens from worker ${prefillWorker}: ${cachedTokens} cached here, ${moved}, ` +
-    `handoff ${handoffMs.toFixed(2)} ms`
-  );
+      ? 'nothing: the decode worker had every block'
+      : `${blocks} blocks, ${bytes / 1024} KiB, in ${transferMs.toFixed(2)} ms, ${by}`;
+  return `${moved}; handoff ${handoffMs.toFixed(2)} ms`;
 }

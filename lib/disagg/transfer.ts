@@ -4,13 +4,14 @@ import { layoutText } from '../kvbm/layout.js';
 import type { BlockManager } from '../kvbm/manager.js';
 import { PagedSequence, type PageLease } from '../kvbm/paged.js';
 import type { BlockRead } from '../kvbm/peer-blocks.js';
+import { servedRequests } from '../llm/served-requests.js';
 import type { Client } from '../runtime/client.js';
 import { HandoffError, handoffError } from './errors.js';
 import { checkHandoff, type KvHandoff, promptDigest, readHandoff } from './handoff.js';
 import type { TransferMetrics } from './metrics.js';
 import type { PrefillPeer, PrefillPeers } from './peers.js';
 import { type OfferRequest, type OfferResponse, type OfferState, throwIfFailed } from './protocol.js';
-import type { KvTransferReport } from './report.js';
+import { type KvTransferReport, TRANSPORTS } from './report.js';
 
 /** What the transfers of one receiver share. */
 export interface TransferParts {
@@ -160,6 +161,14 @@ export class KvTransfer implements Disposable {
       };
       parts.counts.done += 1;
       parts.metrics?.done(report);
+      servedRequests.transferred({
+        durationMs: report.handoffMs,
+        waitMs: report.waitMs,
+        bytes: report.bytes,
+        blocks: report.blocks,
+        from: handoff.instance,
+        transport: TRANSPORTS[parts.library],
+      });
       return report;
     } catch (error) {
       parts.counts.failed += 1;

@@ -19,6 +19,7 @@ import type {
   RawEngine,
 } from './engine.js';
 import type { LLMEngineOutput, PreprocessedRequest } from './protocol.js';
+import { servedRequests } from './served-requests.js';
 
 /** What an engine implements, for the native side. Source: `EngineTraits` of `native/core/src/llm/registration.rs`. */
 export interface EngineTraits {
@@ -184,6 +185,7 @@ export class EngineHost implements InboxHandler {
     const context = new EngineContext(request.requestId, metadata, sink);
     const running: Running = { context };
     this.#running.set(request.id, running);
+    const record = servedRequests.begin(context.id);
     try {
       const body = this.raw ? unpack(request.payload) : preprocessed(request.payload);
       this.check(body);
@@ -192,10 +194,15 @@ export class EngineHost implements InboxHandler {
         throw mistake('engine.generate', `engine.generate: expected an async iterable, got ${shown(items)}`);
       const generation = items[Symbol.asyncIterator]() as Generation;
       running.generation = generation;
-      const complete = await runInContext(context, () => pump(generation, (value) => sink.write(this.#packed(value))));
+      const write = (value: unknown): boolean | Promise<boolean> => {
+        record?.item(value);
+        return sink.write(this.#packed(value));
+      };
+      const complete = await runInContext(context, () => pump(generation, write));
       if (complete) sink.end();
       else finish(generation);
     } finally {
+      record?.end();
       this.#running.delete(request.id);
     }
   }

@@ -9,7 +9,7 @@ import type { Instance, InstanceChange } from '../runtime/instance.js';
 import type { QueuedWork, ScheduledWork } from './forward-pass.js';
 
 /** The topic of an endpoint on which these metrics are published. Source: `dynamo-llm` `fpm_publisher.rs`. */
-const TOPIC = 'forward-pass-metrics';
+export const FORWARD_PASS_TOPIC = 'forward-pass-metrics';
 
 /** The longest worker id that is kept. Instance ids have 20 digits. */
 const MAX_ID_LENGTH = 256;
@@ -68,8 +68,8 @@ function queuedFrom(path: string, wire: Wire): Required<QueuedWork> {
   };
 }
 
-/** Checks and reads an event. A later version of the crates may add fields. */
-function metricsFrom(payload: Uint8Array): ForwardPassMetrics {
+/** Checks and reads an event. A later version of the crates may add fields. @throws TypeError, RangeError */
+export function forwardPassFrom(payload: Uint8Array): ForwardPassMetrics {
   const wire = unpack(payload);
   checkObject('the event', wire);
   const { worker_id: workerId } = wire;
@@ -219,7 +219,7 @@ export class ForwardPassSubscriber implements AsyncDisposable {
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     checkFunction(`${operation} received`, received);
     const client = await endpoint.client();
-    return new ForwardPassSubscriber(endpoint, await endpoint.subscribeBytes(TOPIC), client, received);
+    return new ForwardPassSubscriber(endpoint, await endpoint.subscribeBytes(FORWARD_PASS_TOPIC), client, received);
   }
 
   /** The last pass of each rank of each present worker. */
@@ -239,7 +239,7 @@ export class ForwardPassSubscriber implements AsyncDisposable {
     for await (const { data, publisherId } of this.#events) {
       let metrics: ForwardPassMetrics;
       try {
-        metrics = metricsFrom(data);
+        metrics = forwardPassFrom(data);
       } catch (error) {
         this.#skip(publisherId, error);
         continue;

@@ -4,11 +4,19 @@ import { basename, dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { DeployError } from '../deploy-error.js';
 import type { RunState } from './run-folder.js';
+import type { RecalledPhases } from './worker-messages.js';
 
 /** What `dynamo ps`, `scale` and `stop`, and a planner, send to a graph. */
 export type ControlRequest =
   /** A planner renews its claim on the graph with it. */
-  | { readonly command: 'status'; readonly planner?: string }
+  | {
+      readonly command: 'status';
+      readonly planner?: string;
+      /** Asks the workers for their metrics, which a later answer has. */
+      readonly measure?: boolean;
+    }
+  /** What the workers know of a request. */
+  | { readonly command: 'recall'; readonly requestId: string }
   | {
       readonly command: 'scale';
       /** Numbers of workers by the name of their service. */
@@ -30,7 +38,13 @@ interface Failure {
   readonly hint?: string;
 }
 
-type Reply = { readonly ok: true; readonly state: RunState } | ({ readonly ok: false } & Failure);
+/** The state of a graph, and what else was asked for. */
+export interface ControlAnswer {
+  readonly state: RunState;
+  readonly recalled?: readonly RecalledPhases[];
+}
+
+type Reply = ({ readonly ok: true } & ControlAnswer) | ({ readonly ok: false } & Failure);
 
 const MAX_REQUEST_CHARACTERS = 64 * 1024;
 
@@ -56,7 +70,7 @@ const failureOf = (error: unknown): Failure =>
 /** Answers requests on a socket that only its user can open: one line of JSON each way. */
 export async function startControl(
   path: string,
-  answer: (request: ControlRequest) => Promise<RunState>,
+  answer: (request: ControlRequest) => Promise<ControlAnswer>,
 ): Promise<Server> {
   const server = createServer((socket) => {
     // A client that leaves in the middle of its request.
@@ -76,7 +90,7 @@ export async function startControl(
   return server;
 }
 
-async function converse(socket: Socket, answer: (request: ControlRequest) => Promise<RunState>): Promise<void> {
+async function converse(socket: Socket, answer: (request: ControlRequest) => Promise<ControlAnswer>): Promise<void> {
   socket.on('error', () => socket.destroy());
   let characters = 0;
   socket.setEncoding('utf8').on('data', (text: string) => {
@@ -86,7 +100,7 @@ async function converse(socket: Socket, answer: (request: ControlRequest) => Pro
   for await (const line of createInterface({ input: socket })) {
     let reply: Reply;
     try {
-      reply = { ok: true, state: await answer(JSON.parse(line) as ControlRequest) };
+      reply = { ok: true, ...(await answer(JSON.parse(line) as ControlRequest)) };
     } catch (error) {
       reply = { ok: false, ...failureOf(error) };
     }
@@ -103,6 +117,23 @@ async function converse(socket: Socket, answer: (request: ControlRequest) => Pro
  * @throws the reason of `signal`
  */
 export async function control(path: string, request: ControlRequest, signal?: AbortSignal): Promise<RunState> {
+  return (await converseWith(path, request, signal)).state;
+}
+
+/**
+ * What the workers of a graph know of a request.
+ *
+ * @throws as `control`
+ */
+export async function recallRequest(
+  path: string,
+  requestId: string,
+  signal?: AbortSignal,
+): Promise<readonly RecalledPhases[]> {
+  return (await converseWith(path, { command: 'recall', requestId }, signal)).recalled ?? [];
+}
+
+async function converseWith(path: string, request: ControlRequest, signal?: AbortSignal): Promise<ControlAnswer> {
   signal?.throwIfAborted();
   const text = await withShortPath(
     path,
@@ -126,7 +157,7 @@ export async function control(path: string, request: ControlRequest, signal?: Ab
   });
   if (text === '') throw gone(path);
   const reply = JSON.parse(text) as Reply;
-  if (reply.ok) return reply.state;
+  if (reply.ok) return reply;
   const { code, message, exitCode, hint } = reply;
   throw new DeployError(code, message, { exitCode, ...(hint === undefined ? {} : { hint }) });
 }

@@ -13,8 +13,8 @@ export interface GraphWatchOptions {
   readonly module: GraphModule;
   /** The words before a command that end it with this process. */
   readonly prefix: readonly string[];
-  /** Replaces the workers of a service. Rejects if the new ones do not start. */
-  readonly reload: (service: string) => Promise<void>;
+  /** Replaces the workers of a service. Rejects if the new ones do not start, or when the signal ends their start. */
+  readonly reload: (service: string, signal: AbortSignal) => Promise<void>;
   /** Takes what happens, in words. */
   readonly note: (message: string) => void;
 }
@@ -22,6 +22,8 @@ export interface GraphWatchOptions {
 const INTERVAL_MS = 250;
 /** An editor may write several files. */
 const SETTLE_MS = 100;
+/** The digest of workers whose replacement was ended. */
+const UNKNOWN = '';
 const DESCRIBE_TIMEOUT_MS = 120_000;
 
 /** The code of a graph at one time. */
@@ -87,39 +89,50 @@ export class GraphWatch {
     return [...this.#seen].some(([file, hash]) => fileHash(file) !== hash);
   }
 
+  /** A module may never end to load, and a worker never end to start: the next change then counts. */
   async #reload(): Promise<void> {
-    const { note, reload } = this.#options;
     this.#seen = new Map([...this.#seen.keys()].map((file) => [file, fileHash(file)]));
-    let code: Code;
-    // A module may never end to load: the next change then counts.
     const outdated = new AbortController();
     const timer = setInterval(() => {
       if (this.#hasChanged()) outdated.abort();
     }, INTERVAL_MS);
-    const signal = AbortSignal.any([outdated.signal, this.#ending.signal]);
+    try {
+      await this.#apply(AbortSignal.any([outdated.signal, this.#ending.signal]));
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  async #apply(signal: AbortSignal): Promise<void> {
+    const { note, reload } = this.#options;
+    let code: Code;
     try {
       code = await codeOf(this.#options, signal);
     } catch (error) {
       if (!signal.aborted) note(`the changed code is not used: ${(error as Error).message}`);
       return;
-    } finally {
-      clearInterval(timer);
     }
     this.#seen = code.hashes;
     if (fixedParts(code.spec) !== fixedParts(this.#code.spec))
       note(`the services of graph ${code.spec.name} or their options have changed; a restart of the graph applies it`);
+    const digests = new Map(this.#code.digests);
     for (const { name } of this.#code.spec.services) {
       const digest = code.digests.get(name);
-      if (digest === undefined || digest === this.#code.digests.get(name) || this.#ending.signal.aborted) continue;
+      if (digest === undefined || digest === digests.get(name) || signal.aborted) continue;
       try {
-        await reload(name);
+        await reload(name, signal);
         note(`${name} runs its changed code`);
       } catch (error) {
+        if (signal.aborted) {
+          digests.set(name, UNKNOWN);
+          continue;
+        }
         note(`${name} keeps its old code: ${(error as Error).message}`);
-        // The next change of its files tries again.
       }
+      // The next change of its files tries again.
+      digests.set(name, digest);
     }
-    this.#code = { ...code, spec: this.#code.spec };
+    this.#code = { spec: this.#code.spec, digests, hashes: code.hashes };
   }
 }
 

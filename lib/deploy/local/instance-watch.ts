@@ -9,7 +9,7 @@ export type InstanceMatch = (instance: Instance) => boolean;
 
 interface Waiting {
   readonly matches: InstanceMatch;
-  readonly found: () => void;
+  readonly found: (instance: Instance) => void;
 }
 
 /**
@@ -32,7 +32,7 @@ export class InstanceWatch {
    *
    * @returns a function that ends the wait
    */
-  await(matches: InstanceMatch, found: () => void): () => void {
+  await(matches: InstanceMatch, found: (instance: Instance) => void): () => void {
     const waiting = { matches, found };
     this.#waiting.push(waiting);
     this.#loop ??= this.#run();
@@ -63,7 +63,7 @@ export class InstanceWatch {
       if (this.#known.has(key)) continue;
       this.#known.add(key);
       const index = this.#waiting.findIndex(({ matches }) => matches(instance));
-      if (index !== -1) this.#waiting.splice(index, 1)[0]?.found();
+      if (index !== -1) this.#waiting.splice(index, 1)[0]?.found(instance);
     }
   }
 }

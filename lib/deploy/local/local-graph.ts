@@ -8,7 +8,7 @@ import { inNamespace } from '../../sdk/namespace.js';
 import { DeployError } from '../deploy-error.js';
 import type { GraphModule } from '../load-graph.js';
 import { awaitModels } from './await-models.js';
-import { type ControlRequest, startControl } from './control.js';
+import { type ControlAnswer, type ControlRequest, startControl } from './control.js';
 import { type DiscoverySettings, runtimeOptionsOf } from './discovery-settings.js';
 import { GpuAllocator } from './gpu-allocator.js';
 import { gpuInventory } from './gpu-inventory.js';
@@ -19,12 +19,13 @@ import { LogOutput } from './log-output.js';
 import type { ManagedWorker, WorkerIdentity } from './managed-worker.js';
 import { PlannerClaim } from './planner-claim.js';
 import { outerPid } from './process-id.js';
+import { Recalls } from './recalls.js';
 import { DEFAULT_RESTARTS, type RestartPolicy } from './restart-policy.js';
 import { RunFolder, type RunState, runsFolder, type WorkerStatus } from './run-folder.js';
 import { parseScale } from './scale-plan.js';
 import { spawnerOf } from './spawn-worker.js';
 import { Supervisor } from './supervisor.js';
-import type { WorkerMetrics } from './worker-messages.js';
+import type { RecalledPhases, WorkerMetrics } from './worker-messages.js';
 import type { WorkerState } from './worker-state.js';
 
 /** How a graph runs on this machine. */
@@ -75,12 +76,14 @@ function placedSpec(spec: GraphSpec, env: NodeJS.ProcessEnv): GraphSpec {
 export class LocalGraph {
   readonly #options: LocalGraphOptions;
   readonly #folder: RunFolder;
+  readonly #runtime: RuntimeOptions;
   readonly #supervisor: Supervisor;
   readonly #output: LogOutput;
   readonly #watch: InstanceWatch;
   readonly #logs = new Map<string, LogFile>();
   /** By the name of a worker. */
   readonly #metrics = new Map<string, WorkerMetrics>();
+  readonly #recalls = new Recalls();
   readonly #copies = new Set<Promise<void>>();
   readonly #claim = new PlannerClaim();
   readonly #startedAt = new Date().toISOString();
@@ -92,6 +95,7 @@ export class LocalGraph {
 
   private constructor(options: LocalGraphOptions, folder: RunFolder, runtime: RuntimeOptions, gpus: GpuAllocator) {
     this.#options = options;
+    this.#runtime = runtime;
     this.#folder = folder;
     this.#watch = new InstanceWatch(runtime);
     this.#output = new LogOutput(options.out, () => void this.drain());
@@ -107,6 +111,7 @@ export class LocalGraph {
       ...(httpHost === undefined ? {} : { httpHost }),
       ...(httpPort === undefined ? {} : { httpPort }),
       onMetrics: ({ service, number }, metrics) => void this.#metrics.set(`${service}#${number}`, metrics),
+      onRecalled: (recalled) => this.#recalls.add(recalled),
       onOutput: (worker, stream) => this.#copy(worker, stream),
     });
     this.#supervisor = new Supervisor({
@@ -149,6 +154,7 @@ export class LocalGraph {
    */
   async start(): Promise<void> {
     this.#writeState();
+    this.#folder.writeGraph({ spec: this.#options.spec, runtime: this.#runtime });
     this.#control = await startControl(this.#folder.socket, (request) => this.#answer(request));
     await this.#supervisor.start();
     const { spec, note } = this.#options;
@@ -173,6 +179,13 @@ export class LocalGraph {
     for (const { process } of this.#supervisor.workers) process?.measure();
   }
 
+  /** What the workers know of a request that they have served. */
+  recall(requestId: string): Promise<readonly RecalledPhases[]> {
+    return this.#recalls.ask(requestId, () => {
+      for (const { process } of this.#supervisor.workers) process?.recall(requestId);
+    });
+  }
+
   /**
    * Changes numbers of workers, such as `Worker=3`, and waits for the change. It begins when the graph has started.
    *
@@ -191,7 +204,7 @@ export class LocalGraph {
    */
   async watch(): Promise<void> {
     const { module, prefix = [], note } = this.#options;
-    const reload = (service: string): Promise<void> => this.#supervisor.reload(service);
+    const reload = (service: string, signal: AbortSignal): Promise<void> => this.#supervisor.reload(service, signal);
     this.#codeWatch = await GraphWatch.start({ module, prefix, note, reload });
   }
 
@@ -247,16 +260,18 @@ export class LocalGraph {
     };
   }
 
-  async #answer(request: ControlRequest): Promise<RunState> {
+  async #answer(request: ControlRequest): Promise<ControlAnswer> {
     if ('planner' in request) this.#claim.renew(request.planner);
+    if (request.command === 'recall') return { state: this.state, recalled: await this.recall(request.requestId) };
+    if (request.command === 'status' && request.measure === true) this.measure();
     if (request.command === 'scale') await this.#scale(request);
     else if (request.command === 'stop') void this.drain();
     else if (request.command === 'kill') {
       void this.drain();
       this.kill();
     } else if (request.command !== 'status')
-      throw new DeployError('E_CONTROL', 'expected one of status, scale, stop, kill', { exitCode: 64 });
-    return this.state;
+      throw new DeployError('E_CONTROL', 'expected one of status, recall, scale, stop, kill', { exitCode: 64 });
+    return { state: this.state };
   }
 
   /** A person waits for the end of a change. A planner sees it in the state, and has other things to do. */
@@ -284,7 +299,7 @@ export class LocalGraph {
   }
 
   #statusOf({ identity, name, state, process, gpus }: ManagedWorker): WorkerStatus {
-    const { phase, restarts, url, reason } = state;
+    const { phase, restarts, url, instanceId, reason } = state;
     const metrics = this.#metrics.get(name);
     return {
       number: identity.number,
@@ -292,6 +307,7 @@ export class LocalGraph {
       ...(process?.pid === undefined ? {} : { pid: outerPid(process.pid) }),
       restarts,
       ...(url === undefined ? {} : { url }),
+      ...(instanceId === undefined ? {} : { instanceId }),
       ...(gpus.ids.length === 0 ? {} : { gpus: gpus.ids }),
       ...(metrics === undefined ? {} : { metrics }),
       ...(reason === undefined ? {} : { reason }),

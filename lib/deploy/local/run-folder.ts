@@ -11,6 +11,8 @@ import {
 } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { RuntimeOptions } from '../../runtime/config.js';
+import type { GraphSpec } from '../../sdk/graph-spec.js';
 import { DeployError } from '../deploy-error.js';
 import { isRunning, ownProcessId, type ProcessId } from './process-id.js';
 import type { WorkerMetrics } from './worker-messages.js';
@@ -23,6 +25,8 @@ export interface WorkerStatus {
   readonly pid?: number;
   readonly restarts: number;
   readonly url?: string;
+  /** Its id in discovery, in decimal, while it is ready. */
+  readonly instanceId?: string;
   readonly gpus?: readonly string[];
   /** As of the last measurement, if there was one. */
   readonly metrics?: WorkerMetrics;
@@ -57,14 +61,22 @@ export interface RunState {
   readonly services: readonly ServiceStatus[];
 }
 
+/** A graph as it runs: with the values of its configuration and its namespaces. */
+export interface PlacedGraph {
+  readonly spec: GraphSpec;
+  readonly runtime: RuntimeOptions;
+}
+
 const LOCK = 'lock';
 const STATE = 'state.json';
 /** In the folder of a run: each decision of its planner as a line of JSON. */
 export const DECISIONS = 'decisions.jsonl';
 /** In the folder of a run: what its planner has learned, for the case that its process starts again. */
 export const PLANNER_STATE = 'planner.json';
+/** In the folder of a run: the graph with its configuration, and how its workers find one another. */
+const PLACED_GRAPH = 'graph.json';
 /** What a run leaves that the next one must not find. Logs and decisions stay. */
-const OF_ONE_RUN = [STATE, PLANNER_STATE, 'control.sock', 'workers', 'discovery'];
+const OF_ONE_RUN = [STATE, PLANNER_STATE, PLACED_GRAPH, 'control.sock', 'workers', 'discovery'];
 
 /** The folder of all runs: `$DYN_LOCAL_STATE_DIR`, else `run` in `$DYN_HOME`, else in `~/.dynamo`. */
 export function runsFolder(env: Readonly<Record<string, string | undefined>>): string {
@@ -135,6 +147,10 @@ export class RunFolder {
     renameSync(`${file}.new`, file);
   }
 
+  writeGraph(graph: PlacedGraph): void {
+    writeFileSync(join(this.path, PLACED_GRAPH), JSON.stringify(graph), { mode: 0o600 });
+  }
+
   /** Removes all but the logs. */
   release(): void {
     for (const name of [...OF_ONE_RUN, LOCK]) rmSync(join(this.path, name), { recursive: true, force: true });
@@ -191,6 +207,15 @@ function alreadyRunning(graph: string, path: string, pid: number): DeployError {
 function holderOf(lock: string): ProcessId | undefined {
   try {
     return JSON.parse(readFileSync(lock, 'utf8')) as ProcessId;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The graph of a run folder; undefined if nothing runs in it. */
+export function placedGraph(folder: string): PlacedGraph | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, PLACED_GRAPH), 'utf8')) as PlacedGraph;
   } catch {
     return undefined;
   }

@@ -5,7 +5,7 @@ import type { GraphModule } from '../load-graph.js';
 import type { InstanceWatch } from './instance-watch.js';
 import type { WorkerIdentity } from './managed-worker.js';
 import type { RunFolder } from './run-folder.js';
-import type { WorkerMetrics } from './worker-messages.js';
+import type { RecalledPhases, WorkerMetrics } from './worker-messages.js';
 
 /** What the processes of a graph have in common. */
 export interface SpawnOptions {
@@ -21,5 +21,7 @@ export interface SpawnOptions {
   readonly httpHost?: string;
   readonly httpPort?: number;
   readonly onMetrics: (worker: WorkerIdentity, metrics: WorkerMetrics) => void;
+  /** The answers to `recall`. A worker without such answers never calls it. */
+  readonly onRecalled: (recalled: RecalledPhases) => void;
   readonly onOutput: (worker: WorkerIdentity, stream: Readable) => void;
 }

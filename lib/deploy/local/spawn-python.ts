@@ -12,6 +12,7 @@ type Report = Parameters<SpawnWorker>[1];
 
 /** Dynamo's frontend registers no endpoint: it is ready when its HTTP server answers. */
 export const FRONTEND = 'dynamo.frontend';
+const MOCKER = 'dynamo.mocker';
 const FRONTEND_PORT = '8000';
 const LOOK_MS = 200;
 
@@ -62,7 +63,7 @@ export function startPython(
   const given = flagValue(args, '--endpoint')?.replace(/^dyn:\/\//, '');
   const address = given ?? `${namespace}.${component}.generate`;
   const [itsNamespace = '', itsComponent = ''] = address.split('.');
-  // Some programs, such as the mocker, have their own component and ignore the variable.
+  // Some programs have their own component and ignore the variable.
   const taken = spec.services.filter((other) => other.name !== name).map((other) => other.component);
   const matches: InstanceMatch = (instance) =>
     instance.namespace === itsNamespace && (instance.component === itsComponent || !taken.includes(instance.component));
@@ -72,7 +73,7 @@ export function startPython(
   const forget =
     module === FRONTEND
       ? awaitServer(`${url}/health`, () => report({ type: 'ready', url }))
-      : watch.await(matches, () => report({ type: 'ready' }));
+      : watch.await(matches, ({ instanceId }) => report({ type: 'ready', instanceId: String(instanceId) }));
   const own =
     module === FRONTEND
       ? { DYN_HTTP_HOST: host, DYN_HTTP_PORT: port }
@@ -80,8 +81,10 @@ export function startPython(
           DYN_NAMESPACE: withoutSuffix(itsNamespace, env),
           ...(given === undefined ? { DYN_ENDPOINT: `dyn://${address}` } : {}),
         };
+  // It ignores the variable: without the flag, two of them in a graph could be taken for each other.
+  const endpointFlag = module === MOCKER && given === undefined ? ['--endpoint', `dyn://${address}`] : [];
   const child = startProcess({
-    command: [...prefix, env['DYN_PYTHON'] ?? 'python3', '-m', module, ...args],
+    command: [...prefix, env['DYN_PYTHON'] ?? 'python3', '-m', module, ...args, ...endpointFlag],
     env: {
       PYTHONUNBUFFERED: '1',
       ...env,
@@ -100,6 +103,7 @@ export function startPython(
     pid: child.pid,
     release: () => {},
     measure: () => {},
+    recall: () => {},
     drain: () => child.kill('SIGTERM'),
     kill: () => killGroup(child),
   };

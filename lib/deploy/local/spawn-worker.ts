@@ -56,6 +56,8 @@ function startCode(
   const onMessage = (message: unknown): void => {
     const sent = message as FromWorker;
     if (sent.type === 'ready' || sent.type === 'failed') report(sent);
+    if (sent.type === 'recalled' && sent.phases !== undefined)
+      options.onRecalled({ service: name, number: worker.number, ...sent.phases });
     if (sent.type === 'metrics') options.onMetrics(worker, sent.metrics);
   };
   const child = startProcess({
@@ -73,6 +75,7 @@ function startCode(
     pid: child.pid,
     release: () => send({ type: 'start' }),
     measure: () => send({ type: 'measure' }),
+    recall: (requestId) => send({ type: 'recall', requestId }),
     drain: (timeoutMs, lingerMs) => send({ type: 'drain', timeoutMs, lingerMs }),
     kill: () => killGroup(child),
   };

@@ -1,4 +1,5 @@
 import type { GraphSpec, ServiceSpec } from '../../sdk/graph-spec.js';
+import { LINGER_MS } from '../../sdk/host/leave.js';
 import { DeployError } from '../deploy-error.js';
 import type { GpuAllocator } from './gpu-allocator.js';
 import { ManagedWorker, type SpawnWorker } from './managed-worker.js';
@@ -6,9 +7,6 @@ import { scaleChange } from './scale-plan.js';
 import { FRONTEND } from './spawn-python.js';
 import { drainGroups, startGroups } from './start-order.js';
 import { isAlive, type WorkerPolicy, type WorkerState } from './worker-state.js';
-
-/** How long callers may take to see that a worker has left discovery. In a drain of the graph they have ended first. */
-const LINGER_MS = 1000;
 
 /** What a supervisor runs, and with what. */
 export interface SupervisorOptions {
@@ -107,29 +105,41 @@ export class Supervisor {
    * Replaces the processes of all workers of a service, under the same numbers. The new ones start first, and the old
    * ones then complete their requests. Workers with a port or a GPU are replaced one by one, the old one first.
    *
+   * @param signal ends new workers that still start
    * @throws DeployError `E_WORKER_FAILED` (1) for a new worker that does not start; the old ones that remain serve on
+   * @throws the reason of `signal` if it has ended new workers
    */
-  async reload(name: string): Promise<void> {
+  async reload(name: string, signal?: AbortSignal): Promise<void> {
     this.#reloading.add(name);
     try {
-      await this.#replace(this.#services.get(name) as ServiceSpec);
+      await this.#replace(this.#services.get(name) as ServiceSpec, signal);
     } finally {
       this.#reloading.delete(name);
     }
   }
 
-  async #replace(service: ServiceSpec): Promise<void> {
+  async #replace(service: ServiceSpec, signal: AbortSignal | undefined): Promise<void> {
     const old = this.#workersOf(service.name).filter(({ state }) => state.phase !== 'draining');
     const groups = isShared(service) ? [old] : old.map((worker) => [worker]);
     for (const group of groups) {
       if (this.#draining !== undefined) return;
+      signal?.throwIfAborted();
       if (!isShared(service)) await this.#retire(group);
       const fresh = group.map(({ identity }) => this.#create(service, identity.number));
+      const end = (): void => {
+        for (const worker of fresh) if (worker.state.phase !== 'ready') worker.dispatch({ type: 'kill' });
+      };
+      signal?.addEventListener('abort', end);
       try {
         await this.#startAll(fresh);
+        if (fresh.some(({ state }) => state.phase !== 'ready')) signal?.throwIfAborted();
       } catch (error) {
         if (isShared(service)) await this.#discard(fresh);
+        // Others stay in the list, so that the next reload replaces them.
+        else if (signal?.aborted === true) await Promise.all(fresh.map((worker) => worker.ended()));
         throw error;
+      } finally {
+        signal?.removeEventListener('abort', end);
       }
       if (isShared(service) && this.#draining === undefined) await this.#retire(group);
     }

@@ -11,6 +11,8 @@ export interface WorkerProcess {
   drain(timeoutMs: number, lingerMs: number): void;
   /** Asks for its metrics. A program of Python has none here. */
   measure(): void;
+  /** Asks for what its engine did for a request. A program of Python does not know it. */
+  recall(requestId: string): void;
   /** Ends it and its process group at once. */
   kill(): void;
 }

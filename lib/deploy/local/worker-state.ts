@@ -24,6 +24,8 @@ export interface WorkerState {
   readonly wasReady: boolean;
   /** The address for HTTP clients, while it is ready and if it has one. */
   readonly url?: string | undefined;
+  /** Its id in discovery, in decimal, while it is ready and if it is known. */
+  readonly instanceId?: string | undefined;
   /** Why it crashed or failed, in words. */
   readonly reason?: string | undefined;
 }
@@ -42,7 +44,7 @@ export type WorkerEvent =
   | { readonly type: 'prepare' }
   /** What it depends on is ready. */
   | { readonly type: 'start' }
-  | { readonly type: 'ready'; readonly url?: string | undefined }
+  | { readonly type: 'ready'; readonly url?: string | undefined; readonly instanceId?: string | undefined }
   /** Its process reports why it is about to end. */
   | { readonly type: 'failed'; readonly message: string }
   | { readonly type: 'exited'; readonly exit: ProcessExit }
@@ -98,13 +100,13 @@ function crashed(state: WorkerState, { restarts }: WorkerPolicy, exit: ProcessEx
   const reason = state.reason ?? exitReason(exit);
   const isHopeless = !state.wasReady && (exit.signal === null || state.reason !== undefined);
   const delayMs = isHopeless ? undefined : restartDelayMs(restarts, crashes);
-  const next = { ...state, hasProcess: false, url: undefined, crashes, reason };
+  const next = { ...state, hasProcess: false, url: undefined, instanceId: undefined, crashes, reason };
   if (delayMs === undefined) return { state: { ...next, phase: 'failed' }, effects: [] };
   return { state: { ...next, phase: 'backing-off' }, effects: [timer(delayMs)] };
 }
 
 const stopped = (state: WorkerState): Transition => ({
-  state: { ...state, phase: 'stopped', hasProcess: false, url: undefined },
+  state: { ...state, phase: 'stopped', hasProcess: false, url: undefined, instanceId: undefined },
   effects: [],
 });
 
@@ -116,9 +118,9 @@ const steps: { readonly [Type in WorkerEvent['type']]: Step<Type> } = {
 
   start: (state, policy) => (state.phase === 'waiting' ? starting(state, policy) : undefined),
 
-  ready: (state, { restarts }, { url }) =>
+  ready: (state, { restarts }, { url, instanceId }) =>
     state.phase === 'starting'
-      ? { state: { ...state, phase: 'ready', wasReady: true, url }, effects: [timer(restarts.stableMs)] }
+      ? { state: { ...state, phase: 'ready', wasReady: true, url, instanceId }, effects: [timer(restarts.stableMs)] }
       : undefined,
 
   failed: (state, _, { message }) => ({ state: { ...state, reason: message }, effects: [] }),

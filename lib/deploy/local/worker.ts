@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DistributedRuntime } from '../../runtime/distributed-runtime.js';
+import { leaveDiscovery } from '../../sdk/host/leave.js';
 import type { StartPlanner } from '../../sdk/host/started.js';
 import type { RunningService } from '../../sdk/host.js';
 import { loadGraph } from '../load-graph.js';
+import { shownError } from './shown-error.js';
 import type { FromWorker, ToWorker } from './worker-messages.js';
 import { metricsFrom } from './worker-metrics.js';
 import { readWorkerSpec } from './worker-spec.js';
@@ -28,25 +30,17 @@ const report = (message: FromWorker): Promise<void> =>
   });
 
 async function fail(error: unknown): Promise<never> {
-  console.error(error);
+  console.error(shownError(error, (process.env['DYNAMO_DEBUG'] ?? '') !== ''));
   await report({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
   exit(1);
-}
-
-/** No new caller finds this worker, while it still serves. */
-async function leaveDiscovery({ namespace, service }: RunningService): Promise<void> {
-  const { component, endpoints, program } = service;
-  const names = endpoints.filter(({ transports }) => transports.includes('dynamo')).map(({ name }) => name);
-  for (const name of program.kind === 'code' ? names : ['generate'])
-    await runtime?.endpoint(`${namespace}.${component}.${name}`).unregister();
 }
 
 async function drain(timeoutMs: number, lingerMs: number): Promise<void> {
   if (isDraining) return;
   isDraining = true;
   try {
-    if (running !== undefined && lingerMs > 0) {
-      await leaveDiscovery(running).catch(() => {});
+    if (runtime !== undefined && running !== undefined && lingerMs > 0) {
+      await leaveDiscovery(runtime, running).catch(() => {});
       await sleep(lingerMs);
     }
     await running?.close({ timeoutMs: Math.max(1, timeoutMs - lingerMs) });
@@ -67,10 +61,16 @@ async function measure(): Promise<void> {
   await report({ type: 'metrics', metrics: metricsFrom(text) });
 }
 
+async function recall(requestId: string): Promise<void> {
+  const { servedRequests } = await import('../../llm/served-requests.js');
+  await report({ type: 'recalled', requestId, phases: servedRequests.find(requestId) });
+}
+
 const released = new Promise<void>((resolve) => {
   process.on('message', (message: ToWorker) => {
     if (message.type === 'start') resolve();
     if (message.type === 'measure') void measure().catch(() => {});
+    if (message.type === 'recall') void recall(message.requestId);
     if (message.type === 'drain') void drain(message.timeoutMs, message.lingerMs);
   });
 });
@@ -88,17 +88,19 @@ process.on('uncaughtExceptionMonitor', (error) => void report({ type: 'failed', 
 
 try {
   const { graph: file, exportName, service, worker, config } = spec;
-  const [{ graph }, host, { DistributedRuntime }] = await Promise.all([
+  const [{ graph }, host, { DistributedRuntime }, { servedRequests }] = await Promise.all([
     loadGraph(exportName === undefined ? file : `${file}:${exportName}`, process.cwd()),
     import('../../sdk/host.js'),
     import('../../runtime/distributed-runtime.js'),
+    import('../../llm/served-requests.js'),
   ]);
+  servedRequests.enable();
   runtime = await DistributedRuntime.create(spec.runtime);
   await released;
   const startPlanner: StartPlanner = async (...planner) =>
     (await import('../planner-host.js')).startPlanner(spec.folder, ...planner);
   running = await host.startService(runtime, graph, service, { worker, config, startPlanner });
-  await report({ type: 'ready', url: running.url });
+  await report({ type: 'ready', url: running.url, instanceId: String(runtime.instanceId) });
   await running.ended;
   if (!isDraining) await fail(new Error(`service ${service} has ended`));
 } catch (error) {

@@ -52,7 +52,12 @@ export class ServeTest implements AsyncDisposable {
 
   /** `dynamo serve` in a process. */
   serve(args: readonly string[] = [], target = SERVE_GRAPH): Child {
-    const child = Child.program('lib/cli/main.ts', ['serve', target, ...args], { env: this.#env, cwd: root });
+    return this.start(['serve', target, ...args]);
+  }
+
+  /** Any command in a process, with further variables. */
+  start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Child {
+    const child = Child.program('lib/cli/main.ts', args, { env: { ...this.#env, ...env }, cwd: root });
     this.#started.push(child);
     return child;
   }

@@ -130,6 +130,23 @@ await new Promise((resolve) => setTimeout(resolve, 1e9));
 `;
     project.write({ 'speaker.ts': `${hanging}${speakerOf('never')}` });
     await waitFor('the load', () => existsSync(join(project.folder, 'loading')), Boolean, 60_000);
+    // Neither does a start hook that never ends.
+    const hook = `  @onStart()
+  async hang() {
+    console.log('hook hangs');
+    await new Promise((resolve) => setTimeout(resolve, 1e9));
+  }
+`;
+    const stuck = speakerOf('never')
+      .replace('{ endpoint,', '{ endpoint, onStart,')
+      .replace('  @endpoint', `${hook}\n  @endpoint`);
+    project.write({ 'speaker.ts': stuck });
+    await waitFor(
+      'the start hook',
+      () => serve.output,
+      (output) => output.includes('hook hangs'),
+      60_000,
+    );
     const failing = speakerOf('never').replace(
       '  @endpoint',
       "  constructor() {\n    throw new Error('no voice');\n  }\n\n  @endpoint",

@@ -29,7 +29,14 @@ const stateWith = (requests: number, outputTokens: number, firstTokens: number):
       desired: 1,
       workers: [
         worker(0, {
-          metrics: { requests, requestsInFlight: 3, outputTokens, firstTokens, firstTokenSeconds: firstTokens * 0.25 },
+          metrics: {
+            ...metricsFrom(''),
+            requests,
+            requestsInFlight: 3,
+            outputTokens,
+            firstTokens,
+            firstTokenSeconds: firstTokens * 0.25,
+          },
         }),
       ],
     },
@@ -88,6 +95,29 @@ describe('metricsFrom', () => {
       outputTokens: 40,
       firstTokenSeconds: 0.5,
       firstTokens: 4,
+      kvTotalBlocks: 0,
+      transfers: 0,
+      transferFailures: 0,
+      transferBytes: 0,
+      transferSeconds: 0,
     });
+  });
+
+  it('sums the blocks of all ranks, and takes the mean of their shares', () => {
+    const text = [
+      'dynamo_component_total_blocks{dp_rank="0"} 100',
+      'dynamo_component_total_blocks{dp_rank="1"} 100',
+      'dynamo_component_gpu_cache_usage_percent{dp_rank="0"} 0.5',
+      'dynamo_component_gpu_cache_usage_percent{dp_rank="1"} 0.25',
+      'dynamo_component_kv_transfer_bytes_sum 4096',
+      'dynamo_component_kv_transfer_failures_total{reason="disagg.timeout"} 2',
+    ].join('\n');
+    expect(metricsFrom(text)).toMatchObject({
+      kvTotalBlocks: 200,
+      kvUsage: 0.375,
+      transferBytes: 4096,
+      transferFailures: 2,
+    });
+    expect(metricsFrom(text)).not.toHaveProperty('kvHitRate');
   });
 });

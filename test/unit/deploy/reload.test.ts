@@ -12,6 +12,8 @@ const policy = { restarts: DEFAULT_RESTARTS, startTimeoutMs: 10_000, graceMs: 10
 class Supervised {
   readonly calls: string[] = [];
   isBroken = false;
+  /** New workers never become ready. */
+  hangs = false;
   readonly supervisor: Supervisor;
   #spawned = 0;
 
@@ -26,13 +28,20 @@ class Supervised {
         const end = (code = 0): void => void setImmediate(report, { type: 'exited', exit: { code, signal: null } });
         return {
           pid: undefined,
-          release: () => (this.isBroken ? end(1) : setImmediate(report, { type: 'ready' })),
+          release: () => {
+            if (this.isBroken) end(1);
+            else if (!this.hangs) setImmediate(report, { type: 'ready' });
+          },
           measure: () => {},
+          recall: () => {},
           drain: () => {
             this.calls.push(`drain ${name}`);
             end();
           },
-          kill: () => end(),
+          kill: () => {
+            this.calls.push(`kill ${name}`);
+            end();
+          },
         };
       },
     });
@@ -84,6 +93,39 @@ describe('Supervisor.reload', () => {
     supervised.isBroken = false;
     await supervised.supervisor.reload('Back');
     expect(supervised.phases).toEqual(['Front#0 ready', 'Back#0 ready']);
+  });
+});
+
+describe('Supervisor.reload with a signal', () => {
+  it.each([
+    ['keeps the old workers', {}, ['start Back#0 (3)', 'kill Back#0 (3)'], 'ready'],
+    [
+      'leaves one with a port away',
+      { httpPort: 8000 },
+      ['drain Back#0 (2)', 'start Back#0 (3)', 'kill Back#0 (3)'],
+      'stopped',
+    ],
+  ])('ends new workers that hang in their start, %s, and the next reload works', async (_, changes, calls, phase) => {
+    const supervised = await new Supervised(pair(changes)).start();
+    const controller = new AbortController();
+    supervised.hangs = true;
+    const reloaded = supervised.supervisor.reload('Back', controller.signal);
+    await expect.poll(() => supervised.calls).toContain('start Back#0 (3)');
+    controller.abort(new Error('changed again'));
+    await expect(reloaded).rejects.toThrow('changed again');
+    expect(supervised.calls).toEqual(calls);
+    expect(supervised.phases).toEqual(['Front#0 ready', `Back#0 ${phase}`]);
+    supervised.hangs = false;
+    await supervised.supervisor.reload('Back', new AbortController().signal);
+    expect(supervised.phases).toEqual(['Front#0 ready', 'Back#0 ready']);
+  });
+
+  it('changes nothing if it is aborted before', async () => {
+    const supervised = await new Supervised(pair({ httpPort: 8000 })).start();
+    await expect(supervised.supervisor.reload('Back', AbortSignal.abort(new Error('before')))).rejects.toThrow(
+      'before',
+    );
+    expect([supervised.calls, supervised.phases]).toEqual([[], ['Front#0 ready', 'Back#0 ready']]);
   });
 });
 

@@ -113,7 +113,7 @@ describe('control', () => {
     const folder = RunFolder.take(runs, 'controlled');
     const server = await startControl(socket, async ({ command }) => {
       if (command === 'stop') throw new Error('not now');
-      return stateOf(command, folder);
+      return { state: stateOf(command, folder) };
     });
     expect(statSync(socket).mode & 0o777).toBe(0o600);
     expect(await control(socket, { command: 'status' })).toMatchObject({ graph: 'status' });

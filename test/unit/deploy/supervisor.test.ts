@@ -27,6 +27,7 @@ class Workers {
         if (!this.silent.includes(name)) setImmediate(report, { type: 'ready' });
       },
       measure: () => {},
+      recall: () => {},
       drain: () => {
         this.calls.push(`drain ${name}`);
         end();
