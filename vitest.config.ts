@@ -14,6 +14,7 @@ export default defineConfig({
       { find: /^dynamo-node\/sdk$/, replacement: source('lib/sdk/index.ts') },
       { find: /^dynamo-node\/disagg$/, replacement: source('lib/disagg/index.ts') },
       { find: /^dynamo-node\/planner$/, replacement: source('lib/planner/index.ts') },
+      { find: /^dynamo-node\/dashboard$/, replacement: source('lib/dashboard/index.ts') },
       { find: /^dynamo-node\/vllm$/, replacement: source('lib/vllm/index.ts') },
       { find: /^dynamo-node\/testing$/, replacement: source('lib/testing/index.ts') },
     ],

@@ -28,7 +28,12 @@ export const order = [
 
 /** Files that decide and do nothing else: they run on any platform, without the addon, and give the same twice. */
 const pure = [/^[^/]+(?<!^index)\.ts$/, /^sdk\/(?!host[./])/, /^planner\/core\//];
-const pureFiles = ['deploy/kubernetes/manifest.ts', 'dashboard/snapshot.ts'];
+const pureFiles = [
+  'deploy/kubernetes/manifest.ts',
+  ...['counters', 'history', 'inputs', 'routing-view', 'services', 'snapshot', 'trace-spans', 'view'].map(
+    (name) => `dashboard/${name}.ts`,
+  ),
+];
 
 /** Global names that a pure file may not use. */
 const impureNames = new Set([

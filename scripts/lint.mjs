@@ -18,6 +18,7 @@ function quickSteps() {
   const rustfmt = hasComponent('rustfmt');
   return [
     { name: 'types', command: bin('typescript/bin/tsc', '-p', 'tsconfig.check.json') },
+    { name: 'types of the page', command: bin('typescript/bin/tsc', '--noEmit', '-p', 'lib/dashboard/page/browser') },
     { name: 'biome', command: bin('@biomejs/biome/bin/biome', 'check', '--error-on-warnings') },
     {
       name: 'clang-format',

@@ -24,6 +24,7 @@ const tables = [
   ['Frontend.start, HTTP', 'lib/llm/frontend-options.ts', ({ FRONTEND_OPTIONS }) => FRONTEND_OPTIONS.http],
   ['Frontend.start, gRPC', 'lib/llm/frontend-options.ts', ({ FRONTEND_OPTIONS }) => FRONTEND_OPTIONS.grpc],
   ['Frontend.start, text', 'lib/llm/frontend-options.ts', ({ FRONTEND_OPTIONS }) => FRONTEND_OPTIONS.text],
+  ['Dashboard.start', 'lib/dashboard/dashboard.ts', ({ DASHBOARD_OPTIONS }) => DASHBOARD_OPTIONS],
   ['plannerService', 'lib/planner/service.ts', ({ PLANNER_SERVICE_OPTIONS }) => PLANNER_SERVICE_OPTIONS],
   ['`config` of a planner', 'lib/planner/core/config.ts', ({ PLANNER_CONFIG }) => PLANNER_CONFIG],
   ['`pools` of a planner', 'lib/planner/core/config.ts', ({ POOL_OPTIONS }) => POOL_OPTIONS],

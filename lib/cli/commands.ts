@@ -15,6 +15,8 @@ import { runCommand } from './run.js';
 import { scaleCommand } from './scale.js';
 import { serveCommand } from './serve.js';
 import { stopCommand } from './stop.js';
+import { topCommand } from './top.js';
+import { uiCommand } from './ui.js';
 
 /** All commands, in the order of help. */
 export const COMMANDS: readonly Command[] = [
@@ -24,6 +26,8 @@ export const COMMANDS: readonly Command[] = [
   scaleCommand,
   logsCommand,
   stopCommand,
+  uiCommand,
+  topCommand,
   buildCommand,
   listCommand,
   getCommand,

@@ -6,6 +6,7 @@ import { descriptorOutput } from '../deploy/local/log-output.js';
 import type { GraphSpec } from '../sdk/graph-spec.js';
 import { CliError, type CommandIo, EXIT } from './command.js';
 import { configuredGraph } from './graph-source.js';
+import { LiveView } from './live-view.js';
 import { printJson, type Style, styled } from './output.js';
 import type { ServeCommandOptions } from './serve.js';
 import { StatusLine, sampleOf, statusText } from './status-line.js';
@@ -63,6 +64,14 @@ function showStatus(local: LocalGraph, line: StatusLine): NodeJS.Timeout {
   }, MS_PER_SECOND);
 }
 
+const viewOf = (
+  graph: string,
+  port: number,
+  { prefix = [] }: ServeRequest,
+  { cwd, env }: CommandIo,
+  note: (message: string) => void,
+): LiveView => new LiveView({ graph, port, cwd, env: { ...env }, prefix, note });
+
 /** Runs a graph in this process until a signal or a fault ends it. Returns the exit code. */
 export async function superviseGraph(request: ServeRequest, io: CommandIo): Promise<number> {
   const { options, json } = request;
@@ -74,6 +83,7 @@ export async function superviseGraph(request: ServeRequest, io: CommandIo): Prom
   const line = io.isTerminal && !json ? new StatusLine(terminal, () => io.columns) : undefined;
   const out = line === undefined ? terminal : line.output();
   const { serviceName, name = serviceName === undefined ? spec.name : `${spec.name}.${serviceName}` } = options;
+  const note = (message: string): void => void out.write(`${styled(io, 'bold', '[dynamo]')} ${message}\n`);
   const local = await LocalGraph.create({
     ...options,
     module,
@@ -93,7 +103,7 @@ export async function superviseGraph(request: ServeRequest, io: CommandIo): Prom
       const colour = COLOURS[names.indexOf(service) % COLOURS.length] as Style;
       return `${styled(io, colour, `[${service}#${number}]`)} `;
     },
-    note: (message) => void out.write(`${styled(io, 'bold', '[dynamo]')} ${message}\n`),
+    note,
   });
   const status = line === undefined ? undefined : showStatus(local, line);
   let signals = 0;
@@ -105,8 +115,11 @@ export async function superviseGraph(request: ServeRequest, io: CommandIo): Prom
   };
   const forget = [io.onSignal('SIGINT', onSignal(EXIT.interrupted)), io.onSignal('SIGTERM', onSignal(EXIT.terminated))];
   let failure: unknown;
+  let view: LiveView | undefined;
   try {
-    await local.start();
+    const started = local.start();
+    if (options.ui !== undefined) view = viewOf(name, options.ui, request, io, note);
+    await started;
     if (options.watch === true && local.state.phase === 'ready') await local.watch();
     const { state } = local;
     if (json) printJson(io, state);
@@ -121,6 +134,7 @@ export async function superviseGraph(request: ServeRequest, io: CommandIo): Prom
   }
   clearInterval(status);
   line?.show('');
+  await view?.close();
   await local.close();
   for (const remove of forget) remove();
   await Promise.race([new Promise((done) => out.write('', done)), sleep(LAST_LINES_MS)]);

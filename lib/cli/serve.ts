@@ -19,9 +19,11 @@ export interface ServeCommandOptions {
   readonly eventPlane?: 'zmq' | 'nats';
   readonly allowGpuOversubscribe?: boolean;
   readonly watch?: boolean;
+  readonly ui?: number;
 }
 
 const MAX_SECONDS = 86_400;
+const MAX_PORT = 65_535;
 
 /** The name is that of a folder, beside the folders of other runs. */
 const RUN_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/;
@@ -39,7 +41,7 @@ const seconds = (min: number) => number(min, MAX_SECONDS);
 
 const OPTIONS: OptionTable<ServeCommandOptions> = optionTable<ServeCommandOptions>({
   file: text.about('The configuration: a YAML file with a section for each service.'),
-  port: integer(0, 65535).env('DYNAMO_PORT').about('The port of the HTTP server of the entry; 0 for any free one.'),
+  port: integer(0, MAX_PORT).env('DYNAMO_PORT').about('The port of the HTTP server of the entry; 0 for any free one.'),
   host: text.env('DYNAMO_HOST').about('The address on which HTTP servers listen.'),
   dryRun: boolean.about('Write the graph with its configuration as JSON, and start nothing.'),
   serviceName: text.about('Serve only this service. Other machines serve the others; discovery must be shared.'),
@@ -55,6 +57,7 @@ const OPTIONS: OptionTable<ServeCommandOptions> = optionTable<ServeCommandOption
   eventPlane: oneOf('zmq', 'nats').env('DYN_EVENT_PLANE').about('The transport of events.'),
   allowGpuOversubscribe: boolean.about('Share GPUs if there are too few, with a warning.'),
   watch: boolean.about('Replace the workers of a service when its code changes.'),
+  ui: integer(0, MAX_PORT).about('Show the graph in the browser, live: --ui, or --ui=PORT.'),
 });
 
 export const serveCommand: Command<ServeCommandOptions> = {
@@ -65,11 +68,12 @@ export const serveCommand: Command<ServeCommandOptions> = {
     'Restarts workers that crash, and drains them in order on Ctrl-C or SIGTERM. A second Ctrl-C kills them at once.',
   options: OPTIONS,
   short: { file: 'f', port: 'p' },
+  bare: { ui: '0' },
   takesOverrides: true,
   examples: [
     'serve graph.ts',
     'serve graph.ts -f config.yaml --port 8080',
-    'serve graph.ts --watch',
+    'serve graph.ts --watch --ui',
     'serve graph.ts --Worker.ServiceArgs.workers=4 --Worker.block-size=64',
     'serve graph.ts --service-name Worker --discovery-backend etcd',
   ],

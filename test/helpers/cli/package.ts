@@ -1,4 +1,4 @@
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { addonFile, execute, root } from '../project.js';
 
@@ -7,7 +7,10 @@ const compiler = join(root, 'node_modules/typescript/bin/tsc');
 /** Writes the package as it is published, from the sources: `dist`, its manifest, and the addon as a link. */
 export async function writePackage(folder: string): Promise<void> {
   // Emits also if a type is wrong, which is not what these tests are about.
-  await execute(process.execPath, [compiler, '--outDir', join(folder, 'dist')], { cwd: root }).catch(() => {});
+  const compile = (...args: string[]) => execute(process.execPath, [compiler, ...args], { cwd: root }).catch(() => {});
+  await compile('--outDir', join(folder, 'dist'));
+  await compile('-p', 'lib/dashboard/page/browser', '--outDir', join(folder, 'dist/dashboard'));
+  await cp(join(root, 'lib/dashboard/page'), join(folder, 'lib/dashboard/page'), { recursive: true });
   await writeFile(join(folder, 'package.json'), await readFile(join(root, 'package.json')));
   await mkdir(join(folder, 'build/Release'), { recursive: true });
   await symlink(addonFile(), join(folder, 'build/Release/dynamo_node.node'));

@@ -1,0 +1,44 @@
+import { type MetricSample, parseMetrics } from '../planner/prometheus.js';
+
+const END_OF_NAME = /[{ \t]/;
+const HASH = 0x23;
+
+/** The wanted lines of a text of Prometheus, of which a frontend has thousands. Calls `take` with each. */
+export function eachWantedLine(
+  text: string,
+  isWanted: (name: string) => boolean,
+  take: (name: string, line: string) => void,
+): void {
+  for (let begin = 0; begin < text.length; ) {
+    const newline = text.indexOf('\n', begin);
+    const end = newline === -1 ? text.length : newline;
+    if (text.charCodeAt(begin) !== HASH) {
+      const line = text.slice(begin, end);
+      const name = line.slice(0, line.search(END_OF_NAME));
+      if (isWanted(name)) take(name, line);
+    }
+    begin = end + 1;
+  }
+}
+
+/** The wanted samples of a text of Prometheus. Their names are looked up before a line is parsed. */
+export function samplesOf(text: string, isWanted: (name: string) => boolean): MetricSample[] {
+  const lines: string[] = [];
+  eachWantedLine(text, isWanted, (_, line) => lines.push(line));
+  return parseMetrics(lines.join('\n'));
+}
+
+/**
+ * The value of a label of a line that has no escapes in it, else undefined. A quote within the value of another label
+ * is escaped, so nothing in it looks like a label.
+ */
+export function labelIn(line: string, name: string): string | undefined {
+  const at = line.indexOf(`${name}="`);
+  if (at < 1 || !'{, '.includes(line.charAt(at - 1))) return undefined;
+  const begin = at + name.length + 2;
+  const value = line.slice(begin, line.indexOf('"', begin));
+  return value.includes('\\') ? undefined : value;
+}
+
+/** The value of a line without a time after it. */
+export const valueIn = (line: string): number => Number(line.slice(line.lastIndexOf(' ') + 1));

@@ -1,0 +1,59 @@
+import type { DashboardSnapshot, InstanceView, ServiceView, TraceView } from 'dynamo-node/dashboard';
+import { expect } from 'vitest';
+import type { Child } from '../child.js';
+import { waitFor } from '../wait.js';
+
+/** A client of a live view that runs. */
+export class ViewClient {
+  readonly origin: string;
+  readonly token: string;
+
+  /** @param url with the token */
+  constructor(readonly url: string) {
+    const { origin, hash } = new URL(url);
+    this.origin = origin;
+    this.token = hash.replace('#token=', '');
+  }
+
+  /** The view that a process has announced. */
+  static async of(child: Child): Promise<ViewClient> {
+    const pattern = /http:\/\/127\.0\.0\.1:\d+\/#token=[\w-]+/;
+    const output = await waitFor(
+      'the address of the view',
+      () => ({ text: child.output, isRunning: child.isRunning }),
+      ({ text, isRunning }) => pattern.test(text) || !isRunning,
+    );
+    return new ViewClient(pattern.exec(output.text)?.[0] as string);
+  }
+
+  async snapshot(): Promise<DashboardSnapshot> {
+    const response = await fetch(`${this.origin}/api/snapshot`);
+    return ((await response.json()) as { snapshot: DashboardSnapshot }).snapshot;
+  }
+
+  /** The first snapshot that fits. */
+  until(what: string, fits: (snapshot: DashboardSnapshot) => boolean, timeoutMs?: number): Promise<DashboardSnapshot> {
+    return waitFor(what, () => this.snapshot(), fits, timeoutMs);
+  }
+
+  /** Calls a route with the token. */
+  call(path: string, body?: unknown): Promise<Response> {
+    return fetch(this.origin + path, {
+      ...(body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }),
+      headers: { authorization: `Bearer ${this.token}`, 'content-type': 'application/json' },
+    });
+  }
+
+  async trace(body: object): Promise<TraceView> {
+    const response = await this.call('/api/trace', body);
+    const text = await response.text();
+    expect([response.status, text]).toEqual([200, text]);
+    return JSON.parse(text) as TraceView;
+  }
+}
+
+export const serviceOf = ({ services }: DashboardSnapshot, name: string): ServiceView | undefined =>
+  services.find((one) => one.name === name);
+
+export const instancesOf = (snapshot: DashboardSnapshot, name: string): readonly InstanceView[] =>
+  serviceOf(snapshot, name)?.instances ?? [];
