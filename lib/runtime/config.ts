@@ -48,6 +48,12 @@ export interface RuntimeOptions {
   readonly requestPlane?: 'tcp' | 'nats';
   /** `$DYN_RESPONSE_PLANE`. Callers and workers must use the same. @default 'tcp' */
   readonly responsePlane?: 'tcp' | 'quic';
+  /**
+   * Who writes and reads responses on TCP: Dynamo's crates, or this package in fewer steps with the same bytes. `native`
+   * is for endpoints and clients of this runtime, and becomes `crates` with a line in the log if it lacks something that
+   * is needed; see docs/data-plane.md. @default 'crates'
+   */
+  readonly dataPlane?: 'native' | 'crates';
   /** `$DYN_EVENT_PLANE`. @default 'zmq' */
   readonly eventPlane?: 'zmq' | 'nats';
   /** The codec that this process's endpoints advertise. *Process*, `$DYN_REQUEST_PLANE_CODEC`. @default 'msgpack' */
@@ -127,6 +133,7 @@ export const RUNTIME_OPTIONS: OptionTable<RuntimeOptions> = optionTable<RuntimeO
     .about('Where instances are registered and found.'),
   requestPlane: oneOf('tcp', 'nats').env('DYN_REQUEST_PLANE').about('The transport of requests.'),
   responsePlane: oneOf('tcp', 'quic').env('DYN_RESPONSE_PLANE').about('The transport of responses.'),
+  dataPlane: oneOf('native', 'crates').about('Who writes and reads responses on TCP.'),
   eventPlane: oneOf('zmq', 'nats').env('DYN_EVENT_PLANE').about('The transport of events.'),
   codec: oneOf('msgpack', 'json')
     .env('DYN_REQUEST_PLANE_CODEC')
@@ -213,7 +220,7 @@ export function createArgs(options: RuntimeOptions): { settings: NodeJS.ProcessE
   const path = 'DistributedRuntime.create options';
   RUNTIME_OPTIONS.check(path, options);
   const discovery = checkedDiscovery(`${path}.discovery`, options.discovery);
-  const { discovery: _, requestPlane, responsePlane, eventPlane, tls, natsTls, ...others } = options;
+  const { discovery: _, requestPlane, responsePlane, dataPlane, eventPlane, tls, natsTls, ...others } = options;
   const host = addressOf(options.host);
   const settings = {
     ...(host === undefined ? {} : { DYN_SYSTEM_HOST: systemHostOf(options) }),
@@ -223,5 +230,6 @@ export function createArgs(options: RuntimeOptions): { settings: NodeJS.ProcessE
     ...(discovery?.kind === 'kubernetes' ? DISCOVERY_OPTIONS.kubernetes.variables(discovery) : {}),
   };
   const backend = discovery?.kind === 'kubernetes' ? { kind: discovery.kind } : discovery;
-  return { ...defined({ discovery: backend, requestPlane, responsePlane, eventPlane, host }), settings };
+  const planes = { requestPlane, responsePlane, dataPlane, eventPlane };
+  return { ...defined({ discovery: backend, ...planes, host }), settings };
 }

@@ -23,6 +23,7 @@ interface Created {
   discovery: 'mem' | 'file' | 'etcd' | 'kubernetes';
   requestPlane: 'tcp' | 'nats';
   responsePlane: 'tcp' | 'quic';
+  dataPlane: 'native' | 'crates';
   eventPlane: 'zmq' | 'nats';
   systemAddress: string | null;
   maxMessageBytes: number;
@@ -150,9 +151,9 @@ export class DistributedRuntime implements AsyncDisposable {
   }
 
   /** The configuration, as resolved from options, environment and defaults. */
-  get config(): Readonly<Pick<Created, 'discovery' | 'requestPlane' | 'responsePlane' | 'eventPlane'>> {
-    const { discovery, requestPlane, responsePlane, eventPlane } = this.#created;
-    return { discovery, requestPlane, responsePlane, eventPlane };
+  get config(): Readonly<Pick<Created, 'discovery' | 'requestPlane' | 'responsePlane' | 'dataPlane' | 'eventPlane'>> {
+    const { discovery, requestPlane, responsePlane, dataPlane, eventPlane } = this.#created;
+    return { discovery, requestPlane, responsePlane, dataPlane, eventPlane };
   }
 
   /** `host:port` of the status server, or undefined if there is none. */

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 
 /// The start of `{data: {data: X}, complete_final: false}` for a value X.
-const VALUE_HEAD: &[u8] = b"\x82\xa4data\x81\xa4data";
+pub const VALUE_HEAD: &[u8] = b"\x82\xa4data\x81\xa4data";
 /// The same for an item with annotations, which already is the inner map.
 const ANNOTATED_HEAD: &[u8] = b"\x82\xa4data";
-const TAIL: &[u8] = b"\xaecomplete_final\xc2";
+pub const TAIL: &[u8] = b"\xaecomplete_final\xc2";
 
 #[derive(Debug)]
 pub struct Framed {

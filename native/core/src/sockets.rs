@@ -35,9 +35,10 @@ pub fn set_nodelay_on_listeners(port: u16) -> usize {
 
 /// Makes connections that a close would reset send their buffered data first. The crates set a zero linger time on
 /// every connection from a worker to its caller. When the caller has sent all of a request stream, its worker would
-/// lose the unread part. Source: dynamo-runtime `pipeline/network/tcp/server.rs`.
+/// lose the unread part. Source: dynamo-runtime `pipeline/network/tcp/server.rs`. A listening socket keeps its option
+/// for the connections that inherit it.
 pub fn end_in_order() {
-    for fd in tcp_sockets() {
+    for fd in tcp_sockets().filter(|&fd| !is(fd, libc::SO_ACCEPTCONN, 1)) {
         let linger: Option<libc::linger> = option(fd, libc::SOL_SOCKET, libc::SO_LINGER);
         if linger.is_some_and(|linger| linger.l_onoff != 0 && linger.l_linger == 0) {
             set(fd, libc::SOL_SOCKET, libc::SO_LINGER, libc::linger { l_onoff: 0, l_linger: 0 });

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::EndpointRef;
 use super::discovery::InstanceInfo;
+use super::plane::{DataPlane, Dispatch, watch_instances};
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::packed::Packed;
 use crate::sink::{HIGH_WATER_BYTES, Sent, sink};
@@ -156,7 +157,14 @@ pub extern "C" fn dyn_endpoint_client(call: &dyn_call) {
             let closed = CancellationToken::new();
             let guard = closed.clone().drop_guard();
             let client = endpoint.endpoint.client_with_cancellation(closed.clone()).await?;
-            let router = Router::from_client(client.clone(), mode).await?;
+            let router = match endpoint.runtime.data_plane {
+                DataPlane::Crates => Router::from_client(client.clone(), mode).await?,
+                DataPlane::Native => {
+                    tokio::spawn(watch_instances(client.clone(), closed.clone()));
+                    let dispatch = Dispatch::new(&endpoint.endpoint).await?;
+                    Router::from_client_with_dispatch(client.clone(), mode, dispatch).await?
+                }
+            };
             guard.disarm();
             Ok(Reply::handle(Handle::new(Arc::new(Client {
                 client,

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 
+use super::plane::DataPlane;
 use crate::abi::{Call, Failure, Handle, Reply, dyn_call, dyn_reply, op, reply};
 use crate::args::parse;
 use crate::lost_files::LostFiles;
@@ -26,6 +27,8 @@ pub struct Runtime {
     pub drt: DistributedRuntime,
     /// The names of the served endpoints. The crates use only these names as keys of their local registries.
     pub served: Mutex<HashSet<String>>,
+    /// Who writes and reads responses.
+    pub data_plane: DataPlane,
     /// By endpoint, see `EndpointRef::refused_requests`.
     pub refused_requests: Mutex<HashMap<String, IntCounter>>,
     /// The address on which this process listens, if one was chosen.
@@ -87,6 +90,7 @@ struct CreateArgs {
     request_plane: Option<String>,
     response_plane: Option<String>,
     event_plane: Option<String>,
+    data_plane: Option<DataPlane>,
     host: Option<String>,
     /// Environment variables that the crates read once in a process.
     #[serde(default)]
@@ -102,6 +106,7 @@ struct Created {
     request_plane: String,
     response_plane: &'static str,
     event_plane: String,
+    data_plane: &'static str,
     /// `host:port` of the status server, if there is one.
     system_address: Option<String>,
     /// The limit of one message on TCP, which the crates read from the environment.
@@ -190,17 +195,20 @@ pub extern "C" fn dyn_runtime_create(call: &dyn_call) {
             DiscoveryBackend::KvStore(Selector::File(root)) => Some(LostFiles::new(root.clone())),
             _ => None,
         };
+        let data_plane = args.data_plane.unwrap_or_else(DataPlane::default_here);
         Ok(async move {
             let discovery = discovery_name(&config.discovery_backend);
             let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
             let runtime = Worker::runtime_from_existing()?;
             let drt = DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
+            let data_plane = data_plane.available(&drt, DYNAMO_VERSION);
             let created = Created {
                 instance_id: drt.connection_id(),
                 discovery,
                 request_plane: drt.request_plane().to_string(),
                 response_plane: drt.response_plane().name(),
                 event_plane,
+                data_plane: data_plane.name(),
                 system_address: drt.system_status_server_info().map(|info| info.address()),
                 max_message_bytes: max_message_bytes(),
             };
@@ -211,6 +219,7 @@ pub extern "C" fn dyn_runtime_create(call: &dyn_call) {
             let runtime = Arc::new(Runtime {
                 drt,
                 served: Mutex::default(),
+                data_plane,
                 refused_requests: Mutex::default(),
                 host,
                 may_end: Arc::new(AtomicBool::new(discovery != "etcd")),

@@ -7,8 +7,10 @@ mod create;
 mod discovery;
 mod endpoint;
 mod events;
+mod handler;
 mod health;
 mod metrics;
+mod plane;
 mod serve;
 mod spare_files;
 
