@@ -21,7 +21,7 @@ use super::frames::{MAX_MESSAGE_BYTES, Outbox, take_frame};
 use super::meter::{Meter, log_cancellation};
 use crate::runtime::handler::{Outgoing, encode_response};
 
-/// No more items are taken while this much waits for the socket.
+/// No further items are taken while this much waits for the socket.
 const GATHERED_BYTES: usize = 256 << 10;
 /// How long the caller may take to close the connection after the end. As in the crates.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 enum End {
     /// All of the answer is written.
     Whole,
-    /// The caller wants no more of it.
+    /// The caller wants nothing further of it.
     Cancelled,
     /// The caller has left without notice.
     Broken,
@@ -73,7 +73,7 @@ impl<'a> Answering<'a> {
         match end {
             End::Whole => {
                 if !self.has_failed {
-                    self.meter.is_healthy();
+                    self.meter.note_health();
                 }
                 self.close();
             }
@@ -118,7 +118,7 @@ impl<'a> Answering<'a> {
                 self.push_data(bytes);
                 self.has_failed |= is_error;
                 if !is_error {
-                    self.meter.is_healthy();
+                    self.meter.note_health();
                 }
                 if stop_stream {
                     self.finish();

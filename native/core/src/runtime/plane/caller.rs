@@ -89,7 +89,7 @@ fn headers(request_id: &str) -> HashMap<String, String> {
 
 impl Dispatch {
     /// Sends the request and waits for its worker. The worker's connection may precede its acknowledgement, which
-    /// then has nothing to tell.
+    /// is needless then.
     async fn send(&self, address: String, request: Bytes, request_id: &str, slot: &Slot) -> Result<Arrived> {
         let sent = Instant::now();
         let sending = self.requests.send_request(address, request, headers(request_id));

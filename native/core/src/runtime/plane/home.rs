@@ -38,7 +38,7 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Tells the worker that no caller waits for it.
+    /// Ends a request that no caller waits for.
     fn refuse(self) {
         let _ = self.socket.try_write(&framed(KILL, b""));
     }

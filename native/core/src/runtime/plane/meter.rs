@@ -92,7 +92,7 @@ impl Meter {
         }
     }
 
-    pub fn is_healthy(&self) {
+    pub fn note_health(&self) {
         if let Some(healthy) = self.healthy.get() {
             healthy.notify_one();
         }

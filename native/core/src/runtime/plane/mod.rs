@@ -63,9 +63,12 @@ impl DataPlane {
 
     /// The plane to use if `self` is wanted. It is the crates' own if the native one lacks something that is needed.
     pub fn available(self, drt: &DistributedRuntime, version: &str) -> Self {
+        if self == Self::Crates {
+            return self;
+        }
         let variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
         let is_traced = LifecycleTrace::frontend_request_without_session("").is_enabled();
-        match self.lacks(drt.response_plane(), version, variable, is_traced) {
+        match lacks(drt.response_plane(), version, variable, is_traced) {
             None => self,
             Some(reason) => {
                 tracing::warn!("the native data plane is not used, and the crates' is: {reason}");
@@ -73,31 +76,28 @@ impl DataPlane {
             }
         }
     }
+}
 
-    fn lacks(
-        self,
-        responses: ResponsePlaneMode,
-        version: &str,
-        has_variable: impl Fn(&str) -> bool,
-        is_traced: bool,
-    ) -> Option<String> {
-        if self == Self::Crates {
-            return None;
-        }
-        if !KNOWN_VERSIONS.contains(&version) {
-            return Some(format!("it does not know version {version} of the crates"));
-        }
-        if responses != ResponsePlaneMode::Tcp {
-            return Some(format!("it has no responses over {}", responses.name()));
-        }
-        if let Some(name) = TLS_VARIABLES.iter().find(|name| has_variable(name)) {
-            return Some(format!("it has no TLS, and {name} is set"));
-        }
-        if has_variable(DYN_TCP_RESPONSE_STREAM_PORT) {
-            return Some(format!("it has no fixed port, and {DYN_TCP_RESPONSE_STREAM_PORT} is set"));
-        }
-        is_traced.then(|| "it has no lifecycle spans, and they are on".to_string())
+/// What the native plane lacks and this runtime needs.
+fn lacks(
+    responses: ResponsePlaneMode,
+    version: &str,
+    has_variable: impl Fn(&str) -> bool,
+    is_traced: bool,
+) -> Option<String> {
+    if !KNOWN_VERSIONS.contains(&version) {
+        return Some(format!("it does not know version {version} of the crates"));
     }
+    if responses != ResponsePlaneMode::Tcp {
+        return Some(format!("it has no responses over {}", responses.name()));
+    }
+    if let Some(name) = TLS_VARIABLES.iter().find(|name| has_variable(name)) {
+        return Some(format!("it has no TLS, and {name} is set"));
+    }
+    if has_variable(DYN_TCP_RESPONSE_STREAM_PORT) {
+        return Some(format!("it has no fixed port, and {DYN_TCP_RESPONSE_STREAM_PORT} is set"));
+    }
+    is_traced.then(|| "it has no lifecycle spans, and they are on".to_string())
 }
 
 #[cfg(test)]

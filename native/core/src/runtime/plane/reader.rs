@@ -7,13 +7,16 @@ use std::task::{Context, Poll, ready};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use dynamo_runtime::engine::AsyncEngineContext;
-use futures::task::AtomicWaker;
+use futures::task::{AtomicWaker, noop_waker_ref};
 use parking_lot::Mutex;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::envelope::{KILL, SENTINEL, STOP};
 use super::frames::{Frame, UNLIMITED, framed, read_more, take_frame};
 use super::home::Arrived;
+
+/// How many frames the drop looks through for the end.
+const MAX_SKIPPED: u32 = 16;
 
 /// The way back to the worker. It is a child of the request's context, and forwards a stop and a kill at once, on the
 /// thread that cancels and whether or not anything reads the response.
@@ -27,7 +30,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether the request was cancelled. A context tells its children before it changes itself.
+    /// Whether the request was cancelled. A context notifies its children before it changes itself.
     pub fn is_cancelled(&self) -> bool {
         self.is_stopped.load(Acquire) || self.is_killed.load(Acquire)
     }
@@ -110,7 +113,7 @@ impl Reader {
         let (half, writer) = socket.into_split();
         let link = Arc::new(Link { writer: Mutex::new(Some(writer)), ..Link::default() });
         context.link_child(link.clone());
-        // Of what was before the link, nothing is told.
+        // A link learns nothing of what was before it.
         if context.is_killed() {
             link.order_kill();
         } else if context.is_stopped() {
@@ -171,6 +174,13 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        // The end may be there, behind what was not read.
+        let mut cx = Context::from_waker(noop_waker_ref());
+        for _ in 0..MAX_SKIPPED {
+            if !matches!(self.poll_data(&mut cx), Poll::Ready(Some(_))) {
+                break;
+            }
+        }
         if !self.is_over {
             self.link.order_kill();
         }

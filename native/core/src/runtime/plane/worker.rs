@@ -34,7 +34,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// `crates`: the crates' handler of the same engine. It has no metrics of its own.
+    /// `crates`: the crates' handler of the same engine, without metrics.
     pub fn new(handler: Arc<Handler>, crates: Arc<dyn PushWorkHandler>) -> Arc<Self> {
         Arc::new(Self { handler, crates, meter: Meter::default() })
     }

@@ -63,7 +63,7 @@ async fn returns_the_items_and_then_the_end() {
         }
         assert!(response.next().await.is_none());
         assert!(response.next().await.is_none());
-        assert_eq!(sent.await.unwrap(), [], "nothing is told to a worker that has ended");
+        assert_eq!(sent.await.unwrap(), [], "a worker that has ended gets no order");
     }
 }
 
@@ -197,6 +197,16 @@ async fn kills_the_request_if_it_is_dropped_before_the_end() {
         drop(response);
         assert_eq!(frames_until_end(&mut worker).await, [header(KILL)]);
     }
+}
+
+#[tokio::test]
+async fn sends_no_order_if_the_end_is_there_but_was_not_read() {
+    let (mut response, mut worker, _) = response(MSGPACK).await;
+    let rest = [framed(b"", &Framed::value(&[2]).frame()), framed(b"", FINAL), framed(SENTINEL, b"")].concat();
+    worker.write_all(&[framed(b"", &Framed::value(&[1]).frame()).to_vec(), rest].concat()).await.unwrap();
+    assert_eq!(value(response.next().await), [1][..]);
+    drop(response);
+    assert_eq!(frames_until_end(&mut worker).await, []);
 }
 
 #[tokio::test]
