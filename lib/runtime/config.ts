@@ -49,9 +49,9 @@ export interface RuntimeOptions {
   /** `$DYN_RESPONSE_PLANE`. Callers and workers must use the same. @default 'tcp' */
   readonly responsePlane?: 'tcp' | 'quic';
   /**
-   * Who writes and reads responses on TCP: Dynamo's crates, or this package in fewer steps with the same bytes. `native`
-   * is for endpoints and clients of this runtime, and becomes `crates` with a line in the log if it lacks something that
-   * is needed; see docs/data-plane.md. @default 'crates'
+   * Who writes and reads responses on TCP: Dynamo's crates, or this package in fewer steps with the same bytes.
+   * `native` is for endpoints and clients of this runtime. It becomes `crates` with a line in the log if it lacks
+   * something that is needed; see docs/data-plane.md. @default 'crates'
    */
   readonly dataPlane?: 'native' | 'crates';
   /** `$DYN_EVENT_PLANE`. @default 'zmq' */
