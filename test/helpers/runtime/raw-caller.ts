@@ -15,7 +15,7 @@ export interface Frame {
 
 const FRAME_HEAD = 24;
 
-function frames(bytes: Buffer): { frames: Frame[]; rest: Buffer } {
+export function frames(bytes: Buffer): { frames: Frame[]; rest: Buffer } {
   const found: Frame[] = [];
   for (;;) {
     if (bytes.length < FRAME_HEAD) return { frames: found, rest: bytes };
@@ -30,7 +30,7 @@ function frames(bytes: Buffer): { frames: Frame[]; rest: Buffer } {
   }
 }
 
-function frame(header: string, data: Uint8Array): Buffer {
+export function frame(header: string, data: Uint8Array): Buffer {
   const head = Buffer.alloc(FRAME_HEAD);
   const text = Buffer.from(header);
   head.writeBigUInt64BE(BigInt(text.length), 0);

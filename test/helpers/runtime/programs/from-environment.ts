@@ -1,12 +1,13 @@
 /**
  * Creates a runtime from the environment and $OPTIONS, serves with it, calls itself, receives its events, and reports
- * its configuration.
+ * its configuration. $SHOW_LOG starts the log.
  */
-import { DistributedRuntime, type RuntimeOptions } from '../../../../lib/index.js';
+import { DistributedRuntime, type RuntimeOptions, startLog } from '../../../../lib/index.js';
 import { waitFor } from '../../wait.js';
 import { emit } from './lines.js';
 
 const options = JSON.parse(process.env['OPTIONS'] ?? 'null') as RuntimeOptions | null;
+const log = process.env['SHOW_LOG'] === undefined ? undefined : startLog();
 const runtime = await (options === null ? DistributedRuntime.create() : DistributedRuntime.create(options));
 const endpoint = runtime.endpoint<string, string>('env.worker.generate');
 await endpoint.serve((text) => text.toUpperCase());
@@ -29,3 +30,4 @@ emit('described', {
   answer: await client.unary('hello'),
 });
 await runtime.close({ timeoutMs: 5000 });
+log?.close();

@@ -1,0 +1,53 @@
+import type { RuntimeOptions } from 'dynamo-node';
+import { describe, expect, it, onTestFinished } from 'vitest';
+
+import { Child, type ChildEvent } from '../../helpers/child.js';
+import { comparePlanes } from '../../helpers/runtime/compare-planes.js';
+import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
+
+describe('the data plane', () => {
+  it("is the crates' unless the native one is asked for", async () => {
+    expect((await testRuntime({ dataPlane: 'native' })).config.dataPlane).toBe('native');
+    const { DYNAMO_TEST_DATA_PLANE: tested = 'crates' } = process.env;
+    expect((await testRuntime()).config.dataPlane).toBe(tested);
+    expect((await testRuntime({ dataPlane: 'crates' })).config.dataPlane).toBe('crates');
+    await expect(testRuntime({ dataPlane: 'other' } as unknown as RuntimeOptions)).rejects.toThrow(
+      'DistributedRuntime.create options.dataPlane: expected one of native, crates',
+    );
+  });
+
+  it('carries the same frames in every combination of planes: 400 calls', { timeout: 170_000 }, async () => {
+    await comparePlanes(400, 20_261_130);
+  });
+});
+
+describe('the native data plane', () => {
+  /** A process that asks for it and calls itself. */
+  async function described(env: Record<string, string>): Promise<{ described: ChildEvent; output: string }> {
+    const options = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1', dataPlane: 'native' };
+    const child = Child.program('test/helpers/runtime/programs/from-environment.ts', [], {
+      env: { SHOW_LOG: '1', DYN_LOG: 'warn', OPTIONS: JSON.stringify(options), ...env },
+    });
+    onTestFinished(() => child.stop());
+    const event = await child.event('described');
+    expect(await child.exit()).toMatchObject({ code: 0 });
+    return { described: event, output: child.output };
+  }
+
+  it('serves a process that needs nothing else', async () => {
+    const { described: seen, output } = await described({});
+    expect(seen).toMatchObject({ config: { dataPlane: 'native' }, answer: 'HELLO' });
+    expect(output).not.toContain('data plane');
+  });
+
+  it.each([
+    [{ DYN_RESPONSE_PLANE: 'quic' }, 'it has no responses over quic'],
+    [{ DYN_TCP_RESPONSE_STREAM_PORT: '39777' }, 'it has no fixed port, and DYN_TCP_RESPONSE_STREAM_PORT is set'],
+    [{ DYN_LIFECYCLE_TRACE_ENABLED: '1' }, 'it has no lifecycle spans, and they are on'],
+  ])("gives way to the crates' with one line in the log if it lacks something: %j", async (env, reason) => {
+    const { described: seen, output } = await described(env as Record<string, string>);
+    expect(seen).toMatchObject({ config: { dataPlane: 'crates' }, answer: 'HELLO' });
+    expect(output.split('the native data plane is not used')).toHaveLength(2);
+    expect(output).toContain(reason);
+  });
+});
