@@ -7,11 +7,20 @@ import { ratio, round, type Spread, spread } from './lib/stats.js';
 import { wakeMicros } from './lib/wake.js';
 
 type Kind = 'unary' | 'stream';
-type PairName = 'node-node' | 'node-python' | 'python-python' | 'grpc-grpc' | 'rust-rust';
+type PairName =
+  | 'node-node'
+  | 'native-native'
+  | 'node-python'
+  | 'native-python'
+  | 'python-python'
+  | 'grpc-grpc'
+  | 'rust-rust';
 
 const LABELS: Record<PairName, string> = {
   'node-node': 'Node to Node',
+  'native-native': 'Node to Node, native plane',
   'node-python': 'Node to Python',
+  'native-python': 'Node to Python, native plane',
   'python-python': 'Python to Python',
   'grpc-grpc': 'grpc-js to grpc-js',
   'rust-rust': 'Rust to Rust',
@@ -111,6 +120,7 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
     return peer.started();
   };
   const nodeServer = Peer.node('node server', dir, 'node.mjs', 'serve', 'node');
+  const nativeServer = Peer.node('native server', dir, 'node.mjs', 'serve', 'native', 'native');
   const grpcServer = Peer.node('grpc-js server', dir, 'grpc.mjs', 'serve');
   const pythonServer =
     pythonMissing === undefined ? Peer.python('python server', dir, 'echo.py', 'serve', 'python') : undefined;
@@ -118,11 +128,17 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
   const [{ port }] = await Promise.all([
     start(grpcServer),
     start(nodeServer),
+    start(nativeServer),
     start(rustServer),
     pythonServer && start(pythonServer),
   ]);
   const pairs: Pair[] = [
     { name: 'node-node', caller: Peer.node('node caller', dir, 'node.mjs', 'call', 'node'), server: nodeServer },
+    {
+      name: 'native-native',
+      caller: Peer.node('native caller', dir, 'node.mjs', 'call', 'native', 'native'),
+      server: nativeServer,
+    },
     {
       name: 'grpc-grpc',
       caller: Peer.node('grpc-js caller', dir, 'grpc.mjs', 'call', String(port)),
@@ -135,6 +151,11 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
       {
         name: 'node-python',
         caller: Peer.node('node caller of python', dir, 'node.mjs', 'call', 'python'),
+        server: pythonServer,
+      },
+      {
+        name: 'native-python',
+        caller: Peer.node('native caller of python', dir, 'node.mjs', 'call', 'python', 'native'),
         server: pythonServer,
       },
       {
@@ -283,7 +304,9 @@ function rows(all: readonly Figure[]): Row[] {
       cells: [
         String(node.perSecond.median),
         one.kind === 'unary' ? `${node.p50Ms.median} / ${node.p99Ms.median}` : '',
+        cell('native-native'),
         cell('node-python'),
+        cell('native-python'),
         cell('python-python'),
         cell('grpc-grpc'),
         cell('rust-rust'),
@@ -327,7 +350,9 @@ function measured(
     columns: [
       'Node to Node, 1/s',
       'p50 / p99, ms',
+      'native plane',
       'Node to Python',
+      'native plane to Python',
       'Python to Python',
       'grpc-js',
       'Rust to Rust',

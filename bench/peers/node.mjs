@@ -1,9 +1,9 @@
-// node.mjs serve NAMESPACE | node.mjs call NAMESPACE
+// node.mjs serve NAMESPACE [PLANE] | node.mjs call NAMESPACE [PLANE]
 import { DistributedRuntime } from 'dynamo-node';
 import { answerCommands, expectSame, measure, report, textOf } from './load.mjs';
 
-const [role, namespace] = process.argv.slice(2);
-const runtime = await DistributedRuntime.create();
+const [role, namespace, dataPlane = 'crates'] = process.argv.slice(2);
+const runtime = await DistributedRuntime.create({ dataPlane });
 const echo = runtime.endpoint(`${namespace}.bench.echo`);
 const items = runtime.endpoint(`${namespace}.bench.items`);
 
