@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { root } from './lib/peer.js';
 import type { Bench } from './lib/result.js';
 
-const NAMES = ['start', 'echo', 'frontend', 'router', 'routing', 'kvbm', 'nixl'] as const;
+const NAMES = ['start', 'echo', 'frontend', 'router', 'routing', 'disagg', 'kvbm', 'nixl'] as const;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

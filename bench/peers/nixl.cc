@@ -158,6 +158,32 @@ class Mover {
     };
   }
 
+  // Reads of scattered blocks. Each call waits for the read `window` calls before it.
+  std::function<void()> reads(const std::string& line) {
+    const size_t bytes = number(line, "bytes");
+    const size_t count = number(line, "count");
+    const Place& place = place_of(line);
+    PreparedListRef mine = prepared("", local_->address, bytes, count);
+    PreparedListRef theirs = prepared(place.agent, place.address, bytes, count);
+    struct Slot {
+      RequestRef request = nullptr;
+      Status status = Status::ok;
+    };
+    return [this, count, mine, theirs, to = scattered(count, 1), from = scattered(count, 0),
+            slots = std::vector<Slot>(number(line, "window")), next = size_t{0}]() mutable {
+      Slot& slot = slots[next++ % slots.size()];
+      if (slot.request != nullptr) {
+        wait(slot.request, slot.status);
+        release(slot.request);
+      }
+      check(call().make_xfer_req(agent_, Operation::read, mine, to.data(), count, theirs, from.data(), count,
+                                 &slot.request, nullptr),
+            "make_xfer_req");
+      slot.status = call().post_xfer_req(agent_, slot.request, nullptr);
+      if (slots.size() == 1) wait(slot.request, slot.status);
+    };
+  }
+
   std::function<void()> copies(const std::string& line) {
     const size_t bytes = number(line, "bytes");
     const size_t count = number(line, "count");
@@ -281,6 +307,7 @@ int main(int argc, char** argv) {
         const auto work = verb == "post"     ? mover.posts(line)
                           : verb == "create" ? mover.creates(line)
                           : verb == "blocks" ? mover.blocks(line)
+                          : verb == "reads"  ? mover.reads(line)
                                              : mover.copies(line);
         tell(measured(static_cast<double>(number(line, "ms")), work));
       }

@@ -2,6 +2,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { NixlAgent } from 'dynamo-node';
 import { answerCommands, report } from './load.mjs';
+import { measured, scattered } from './measure.mjs';
 
 const [role, name, argument] = process.argv.slice(2);
 if (argument === 'tcp' || role === 'tcpTarget') process.env.UCX_TLS = 'tcp';
@@ -27,9 +28,6 @@ if (role !== 'mover') {
 } else {
   report({ ready: true });
 }
-
-const scattered = (count, shift) =>
-  Int32Array.from({ length: count }, (_, index) => (index * 101 + shift * 37) % count);
 
 /** Each returns the repeated work: one lane for each call in flight. */
 const works = {
@@ -59,28 +57,6 @@ const works = {
     };
   },
 };
-
-async function repeat(ms, minCalls, once) {
-  const took = [];
-  let before = process.hrtime();
-  const begin = before;
-  do {
-    await once();
-    const after = process.hrtime();
-    took.push((after[0] - before[0]) * 1e9 + after[1] - before[1]);
-    before = after;
-  } while ((before[0] - begin[0]) * 1e3 + (before[1] - begin[1]) / 1e6 < ms || took.length < minCalls);
-  return took;
-}
-
-async function measured(ms, { lanes, end }) {
-  await Promise.all(lanes.map((once) => repeat(ms / 4, 1, once)));
-  const begin = process.hrtime.bigint();
-  const took = (await Promise.all(lanes.map((once) => repeat(ms, 2, once)))).flat();
-  const all = Number(process.hrtime.bigint() - begin);
-  await end?.();
-  return { meanNs: all / took.length, p50Ns: took.sort((a, b) => a - b)[took.length >> 1] };
-}
 
 const answers = {
   async connect({ bytes, metadata, address }) {
