@@ -265,6 +265,7 @@ export type { NatsTls, TransportTls } from './runtime/tls.js';
 export type { OnRequest } from './sdk/host/observed.js';
 export {
   type ConnectedService,
+  type ConnectServiceOptions,
   connectService,
   type HostOptions,
   RunningService,

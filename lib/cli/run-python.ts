@@ -5,73 +5,11 @@ import { findContainment } from '../deploy/local/containment.js';
 import { discoveryVariables } from '../deploy/local/discovery-settings.js';
 import { flagOf } from '../options.js';
 import type { RuntimeOptions } from '../runtime/config.js';
+import { ENGINE_FLAGS, type EngineArguments, engineArguments, type PythonEngine } from '../sdk/python-engines.js';
 import { CliError, type CommandIo, EXIT, usageError } from './command.js';
 import { readJsonObject } from './json-file.js';
 import { note, styled } from './output.js';
 import type { RunOptions } from './run.js';
-import type { PythonEngine } from './run-words.js';
-
-/** The options of `dynamo run` that engines have under other names. */
-type EngineOption =
-  | 'contextLength'
-  | 'kvCacheBlockSize'
-  | 'tensorParallelSize'
-  | 'disaggregationMode'
-  | 'baseGpuId'
-  | 'numNodes'
-  | 'nodeRank'
-  | 'leaderAddr';
-
-interface EngineProgram {
-  /** The Python package of the engine, which is not part of Dynamo's. */
-  readonly needs: string;
-  readonly model: string;
-  readonly flags: { readonly [Name in EngineOption]?: string };
-  /** The flag of a JSON file with more options; without it, each of them becomes a flag. */
-  readonly extra?: string;
-}
-
-/** Source: the argument parsers of `dynamo.vllm`, `dynamo.sglang` and `dynamo.trtllm`, and of their engines. */
-export const ENGINES: { readonly [Name in PythonEngine]: EngineProgram } = {
-  vllm: {
-    needs: 'vllm',
-    model: '--model',
-    flags: {
-      contextLength: '--max-model-len',
-      kvCacheBlockSize: '--block-size',
-      tensorParallelSize: '--tensor-parallel-size',
-      disaggregationMode: '--disaggregation-mode',
-      numNodes: '--nnodes',
-      nodeRank: '--node-rank',
-      leaderAddr: '--master-addr',
-    },
-  },
-  sglang: {
-    needs: 'sglang',
-    model: '--model-path',
-    flags: {
-      contextLength: '--context-length',
-      kvCacheBlockSize: '--page-size',
-      tensorParallelSize: '--tp-size',
-      disaggregationMode: '--disaggregation-mode',
-      baseGpuId: '--base-gpu-id',
-      numNodes: '--nnodes',
-      nodeRank: '--node-rank',
-      leaderAddr: '--dist-init-addr',
-    },
-  },
-  trtllm: {
-    needs: 'tensorrt_llm',
-    model: '--model',
-    flags: {
-      contextLength: '--max-seq-len',
-      kvCacheBlockSize: '--kv-block-size',
-      tensorParallelSize: '--tensor-parallel-size',
-      disaggregationMode: '--disaggregation-mode',
-    },
-    extra: '--extra-engine-args',
-  },
-};
 
 /** What a Python engine is started with. */
 export interface PythonRequest {
@@ -96,19 +34,26 @@ export function pythonArgs(
   engine: PythonEngine,
   { model, modelName, options, endpoint, rest, io }: Omit<PythonRequest, 'runtime'>,
 ): string[] {
-  const { flags, model: modelFlag, extra } = ENGINES[engine];
-  const args = ['-m', `dynamo.${engine}`, modelFlag, model, '--served-model-name', modelName];
-  args.push('--endpoint', `dyn://${endpoint}`);
-  for (const [name, flag] of Object.entries(flags)) {
-    const value = options[name as EngineOption];
-    if (value !== undefined && value !== 'agg') args.push(flag, String(value));
-  }
+  const { model: modelFlag, extra } = ENGINE_FLAGS[engine];
+  const words: string[] = [];
   if (options.extraEngineArgs !== undefined) {
     const values = readJsonObject(options.extraEngineArgs, io.cwd);
-    if (extra !== undefined) args.push(extra, options.extraEngineArgs);
-    else args.push(...Object.entries(values).flatMap(([name, value]) => flagsOf(name, value)));
+    if (extra !== undefined) words.push(extra, options.extraEngineArgs);
+    else words.push(...Object.entries(values).flatMap(([name, value]) => flagsOf(name, value)));
   }
-  return [...args, ...rest];
+  return [
+    ...[
+      '-m',
+      `dynamo.${engine}`,
+      modelFlag,
+      model,
+      '--served-model-name',
+      modelName,
+      '--endpoint',
+      `dyn://${endpoint}`,
+    ],
+    ...engineArguments(engine, { ...(options as Omit<EngineArguments, 'rest'>), rest: [...words, ...rest] }),
+  ];
 }
 
 function flagsOf(name: string, value: unknown): string[] {
@@ -148,7 +93,7 @@ export class PythonWorker {
    */
   static async start(engine: PythonEngine, request: PythonRequest): Promise<PythonWorker> {
     const { io, options, runtime } = request;
-    const { flags } = ENGINES[engine];
+    const { flags } = ENGINE_FLAGS[engine];
     const unknown = (['baseGpuId', 'numNodes', 'nodeRank', 'leaderAddr'] as const).find(
       (name) => options[name] !== undefined && flags[name] === undefined,
     );
@@ -195,7 +140,7 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
 
 /** Looks for the modules without loading them, which takes an engine many seconds. */
 async function checkInstalled(engine: PythonEngine, python: string, io: CommandIo): Promise<void> {
-  const { needs } = ENGINES[engine];
+  const { needs } = ENGINE_FLAGS[engine];
   const script = [
     'import importlib.util as u',
     'has = lambda name: u.find_spec(name.split(".")[0]) and u.find_spec(name)',

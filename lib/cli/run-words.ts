@@ -1,10 +1,7 @@
 import { parseEndpointPath } from '../runtime/endpoint-path.js';
+import { PYTHON_ENGINES, type PythonEngine } from '../sdk/python-engines.js';
 import { usageError } from './command.js';
 import { CRATES } from './version.js';
-
-/** The Python engines of Dynamo. */
-export const PYTHON_ENGINES = ['vllm', 'sglang', 'trtllm'] as const;
-export type PythonEngine = (typeof PYTHON_ENGINES)[number];
 
 /** Where the requests of `dynamo run` come from. */
 export type Input =

@@ -33,6 +33,13 @@ export {
   type PythonOptions,
   pythonService,
 } from './programs.js';
+export {
+  type DisaggregationMode,
+  PYTHON_ENGINES,
+  type PythonEngine,
+  type PythonEngineOptions,
+  pythonEngine,
+} from './python-engines.js';
 export type { Schema, SchemaIssue, SchemaResult } from './schema.js';
 export {
   type ClientsOf,

@@ -63,6 +63,7 @@ describe('dynamo run with a Python engine', () => {
       (
         '-m dynamo.vllm --model org/model --served-model-name org/model --endpoint dyn://dynamo.backend.generate ' +
         '--max-model-len 99 --block-size 32 --tensor-parallel-size 2 --disaggregation-mode decode ' +
+        '--kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_consumer"} ' +
         '--gpu-memory-utilization 0.8'
       ).split(' '),
     );
