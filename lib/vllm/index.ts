@@ -26,6 +26,7 @@ export {
 } from './metadata.js';
 export type { OfferEnd, VllmOffer } from './offers.js';
 export { type PullTarget, VllmPeer, type VllmPeerOptions, type VllmPullOptions } from './peer.js';
+export { routerEventOf } from './router-events.js';
 export {
   type AskOptions,
   askSideChannel,
