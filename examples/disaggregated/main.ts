@@ -13,6 +13,8 @@ const handoffs = await runtime.namespace('dynamo').subscribe<Handoff>('handoffs'
 for (const name of ['Prefill', 'Decode', 'Frontend'])
   console.log(`${name.toLowerCase().padEnd(9)} process ${served.worker(name).pid} ${served.worker(name).url ?? ''}`);
 
+const [prefill, decode] = [served.worker('Prefill').pid, served.worker('Decode').pid];
+
 for (const question of QUESTIONS) {
   const begin = performance.now();
   const { answer, cached } = await ask(question);
@@ -20,10 +22,14 @@ for (const question of QUESTIONS) {
   console.log(`\nquestion  ${question}\nanswer    ${answer}`);
   const { value } = await handoffs.next();
   const { data } = value as { data: Handoff };
-  const report = { ...data, prefillWorker: BigInt(data.prefillWorker) };
-  console.log(`handoff   ${transferLine(report)}`);
-  console.log(`transport ${data.transport}`);
-  console.log(`cached    ${cached} tokens at the prefill worker, ${report.cachedTokens} at the decode worker`);
+  const { promptTokens, cachedTokens, transport } = data;
+  const computed = promptTokens - cached;
+  console.log(
+    `prefill   process ${prefill} computed ${computed} of ${promptTokens} prompt tokens, ${cached} were cached`,
+  );
+  console.log(`moved     ${transferLine(data)}`);
+  console.log(`transport ${transport}`);
+  console.log(`decode    process ${decode} answered, and had ${cachedTokens} prompt tokens cached`);
   console.log(`time      ${ms.toFixed(0)} ms in all`);
 }
 

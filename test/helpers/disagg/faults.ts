@@ -127,13 +127,15 @@ export class FaultyDeployment {
     const name = REPORTER[phase];
     for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
       this.#forget();
-      this.#part(name).send({ arm: phase });
+      // Numbered: a wait for the phase of a request that has ended before it would take the event of a later request.
+      const number = ++this.#count;
+      this.#part(name).send({ arm: { phase, number } });
       // Commands are read in order: the answer to a second one says that the first was read.
       await this.#state(name);
       const request = this.#request();
       // A frontend may still know a worker that was killed before.
       const ended = request.then(() => undefined);
-      if ((await Promise.race([this.#part(name).event('phase', { phase }), ended])) !== undefined) return [request];
+      if ((await Promise.race([this.#part(name).event('phase', { number }), ended])) !== undefined) return [request];
     }
     throw new Error(`no request reached the phase ${phase} within 60 s`);
   }

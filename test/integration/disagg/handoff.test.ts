@@ -112,10 +112,10 @@ describe('an offer', () => {
   });
 
   it('lives while its request waits for free blocks at the decode worker', async () => {
-    const both = await handoffPair({ offers: { leaseMs: 150 } });
+    const both = await handoffPair({ offers: { leaseMs: 500 } });
     using transfer = both.receiver.accept(prefilled(both, promptOf(9)), context());
     const since = performance.now();
-    await waitFor('four leases', () => performance.now() - since > 600);
+    await waitFor('three leases', () => performance.now() - since > 1500);
     expect(both.offers.size).toBe(1);
     const sequence = opened(both.receiver.manager, promptOf(9));
     expect(await transfer?.into(sequence)).toMatchObject({ blocks: 2 });

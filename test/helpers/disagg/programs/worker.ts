@@ -12,12 +12,16 @@ const cache = { blockSize: 16, blockCount: 128 };
 /** How long the mock takes for a read, so that a fault can hit it. */
 if (nixl === 'mock') loadNixl({ mode: 'mock', mock: { completion: 'delayed', latencyUs: 150_000 } });
 
-/** The phase to report next. Each is reported once. */
-let armed: string | undefined;
+/** The phase to report next, once, and the number of the command that asked for it. */
+interface Armed {
+  readonly phase: string;
+  readonly number: number;
+}
+let armed: Armed | undefined;
 function reached(phase: string): boolean {
-  if (phase !== armed) return false;
+  if (phase !== armed?.phase) return false;
+  emit('phase', { ...armed });
   armed = undefined;
-  emit('phase', { phase });
   return true;
 }
 
@@ -66,7 +70,8 @@ class PhasedDecode extends DecodeEngine {
 function observe(transfer: KvTransfer): void {
   const into = transfer.into.bind(transfer);
   transfer.into = async (sequences) => {
-    reached('transfer');
+    // The mock takes its time for the read. A real one of three blocks is over before a fault can hit it.
+    if (reached('transfer') && nixl === 'real') await pause();
     const report = await into(sequences);
     if (reached('transferred')) await pause();
     return report;
@@ -98,7 +103,7 @@ function state(): Record<string, number> {
   return { used, quarantined, done };
 }
 
-for await (const command of commands<{ arm?: string; state?: number; forget?: true }>()) {
+for await (const command of commands<{ arm?: Armed; state?: number; forget?: true }>()) {
   if (command.arm !== undefined) armed = command.arm;
   if (command.forget === true) manager.drainInactive();
   if (command.state !== undefined) emit('state', { number: command.state, ...state() });
