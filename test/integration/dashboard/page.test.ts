@@ -22,6 +22,8 @@ describe('the page of the dashboard', () => {
     const open = await browser.open(server.urlWithToken);
     const { page, faults } = open;
     await expect.poll(() => page.title()).toBe('disaggregated · Dynamo');
+    // The charts are drawn last.
+    await expect.poll(() => page.locator('#charts canvas').count()).toBe(8);
     expect(await page.locator('#graph-drawing .node').count()).toBe(4);
     expect(await page.locator('#graph-drawing .edge').count()).toBe(3);
     expect(await page.locator('#graph-drawing .node use').count()).toBe(9);
@@ -30,7 +32,6 @@ describe('the page of the dashboard', () => {
     );
     expect(await rows(open, '#services-table').count()).toBe(4);
     expect(await rows(open, '#instances-table').count()).toBe(9);
-    expect(await page.locator('#charts canvas').count()).toBe(8);
     expect(await rows(open, '#transfers-table').allInnerTexts()).toEqual([
       expect.stringMatching(/^Decode#0\tnixl\t[\d.]+ MiB\/s\t[\d.]+ GiB\/s\t[\d.]+ ms\t/),
       expect.stringMatching(/^Decode#1\t/),

@@ -33,6 +33,18 @@ export interface LiveTableOptions<Row> {
   readonly isOneStop?: boolean;
 }
 
+/** Rows that moved at every update could not be read. */
+const SORT_MS = 5000;
+/** Rows out of sight that one update changes, so that many rows cost little. */
+const HIDDEN_ROWS_PER_UPDATE = 16;
+
+interface DrawnRow<Row> {
+  readonly element: HTMLTableRowElement;
+  readonly cells: readonly HTMLElement[];
+  /** The data that it shows from the next drawing on. */
+  row: Row;
+}
+
 /** Compares as people do, so `W#10` comes after `W#9`. */
 const collator = new Intl.Collator('en', { numeric: true });
 
@@ -50,7 +62,13 @@ export class LiveTable<Row> {
   readonly #options: LiveTableOptions<Row>;
   readonly #body = html('tbody');
   readonly #headings: HTMLTableCellElement[];
-  readonly #rows = new Map<string, { readonly element: HTMLTableRowElement; readonly cells: readonly HTMLElement[] }>();
+  readonly #rows = new Map<string, DrawnRow<Row>>();
+  readonly #byElement = new WeakMap<Element, DrawnRow<Row>>();
+  readonly #inSight = new Set<DrawnRow<Row>>();
+  readonly #sight: IntersectionObserver;
+  /** Counts updates, for the rows out of sight. */
+  #updates = 0;
+  #sortedMs = Number.NEGATIVE_INFINITY;
   readonly #empty: HTMLParagraphElement;
   #order: Order | undefined;
   #shown: readonly Row[] = [];
@@ -66,48 +84,74 @@ export class LiveTable<Row> {
     setAttribute(parent, 'role', 'group');
     setAttribute(parent, 'aria-label', options.caption);
     parent.append(table, this.#empty);
+    this.#sight = new IntersectionObserver((changes) => this.#onSight(changes), { root: parent, rootMargin: '100px' });
     if (options.isOneStop !== true) return;
     this.#body.addEventListener('keydown', (event) => this.#onKey(event));
     this.#body.addEventListener('focusin', ({ target }) => this.#setStop(target as HTMLElement));
   }
 
-  /** Shows these rows. */
+  /** Shows these rows. Those out of sight change in turn, a few at each call, and all at once when they are scrolled to. */
   render(rows: readonly Row[]): void {
     this.#shown = rows;
-    const { keyOf, columns } = this.#options;
+    const { keyOf } = this.#options;
     const present = new Set<string>();
-    for (const row of rows) {
+    const turns = Math.ceil(rows.length / HIDDEN_ROWS_PER_UPDATE);
+    const turn = this.#updates++ % Math.max(1, turns);
+    let isChanged = rows.length !== this.#rows.size;
+    rows.forEach((row, index) => {
       const key = keyOf(row);
       present.add(key);
-      const { cells } = this.#rows.get(key) ?? this.#create(key, row);
-      columns.forEach((column, index) => {
-        const cell = cells[index]!;
-        if (column.create === undefined) setText(cell, column.text!(row));
-        else column.update?.(cell, row);
-      });
-    }
-    for (const [key, { element }] of this.#rows) {
+      const known = this.#rows.get(key);
+      isChanged ||= known === undefined;
+      const drawn = known ?? this.#create(key, row);
+      drawn.row = row;
+      if (known === undefined || this.#inSight.has(drawn) || index % turns === turn) this.#draw(drawn);
+    });
+    for (const [key, drawn] of this.#rows) {
       if (present.has(key)) continue;
-      element.remove();
+      this.#sight.unobserve(drawn.element);
+      this.#inSight.delete(drawn);
+      drawn.element.remove();
       this.#rows.delete(key);
     }
-    this.#arrange();
+    if (isChanged || this.#order === undefined || performance.now() - this.#sortedMs >= SORT_MS) this.#arrange();
     this.#empty.hidden = rows.length > 0;
     if (this.#options.isOneStop === true && this.#body.querySelector('button[tabindex="0"]:not([hidden])') === null)
       this.#setStop(this.#body.querySelector('button:not([hidden])'));
   }
 
-  #create(key: string, row: Row) {
+  #draw({ cells, row }: DrawnRow<Row>): void {
+    this.#options.columns.forEach((column, index) => {
+      const cell = cells[index]!;
+      if (column.create === undefined) setText(cell, column.text!(row));
+      else column.update?.(cell, row);
+    });
+  }
+
+  #onSight(changes: readonly IntersectionObserverEntry[]): void {
+    for (const { target, isIntersecting } of changes) {
+      const drawn = this.#byElement.get(target)!;
+      if (!isIntersecting) this.#inSight.delete(drawn);
+      else if (target.isConnected) {
+        this.#inSight.add(drawn);
+        this.#draw(drawn);
+      }
+    }
+  }
+
+  #create(key: string, row: Row): DrawnRow<Row> {
     const cells = this.#options.columns.map((column, index) => {
       const cell = index === 0 ? html('th', { scope: 'row' }) : html('td');
       if (column.isNumber === true) cell.className = 'number';
       column.create?.(cell, row);
       return cell;
     });
-    const created = { element: html('tr', {}, ...cells), cells };
+    const created: DrawnRow<Row> = { element: html('tr', {}, ...cells), cells, row };
     if (this.#options.isOneStop === true)
       for (const button of created.element.querySelectorAll('button')) setAttribute(button, 'tabindex', -1);
     this.#rows.set(key, created);
+    this.#byElement.set(created.element, created);
+    this.#sight.observe(created.element);
     return created;
   }
 
@@ -116,6 +160,7 @@ export class LiveTable<Row> {
     const { columns, keyOf } = this.#options;
     const order = this.#order;
     let rows = this.#shown;
+    this.#sortedMs = performance.now();
     if (order !== undefined) {
       const { sortBy } = columns[order.column]!;
       const keyed = rows.map((row) => [sortBy!(row), row] as const);
