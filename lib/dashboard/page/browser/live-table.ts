@@ -90,7 +90,7 @@ export class LiveTable<Row> {
     this.#body.addEventListener('focusin', ({ target }) => this.#setStop(target as HTMLElement));
   }
 
-  /** Shows these rows. Those out of sight change in turn, a few at each call, and all at once when they are scrolled to. */
+  /** Shows these rows. Those out of sight change in turn, a few at each call, or when they are scrolled to. */
   render(rows: readonly Row[]): void {
     this.#shown = rows;
     const { keyOf } = this.#options;
