@@ -394,7 +394,7 @@ describe('Mooncake’s trace of 1,000 requests, simulated', () => {
 
   it('rejects unknown fields, and names them', async () => {
     await expect(
-      replayTrace({ trace: '/none', pool: { kind: 'aggregated', workers: 1, engine: { speed: 1 } } }),
+      replayTrace({ trace: mooncakeTrace(), pool: { kind: 'aggregated', workers: 1, engine: { speed: 1 } } }),
     ).rejects.toThrow(/pool\.engine: .*speed/);
     await expect(replayTrace({ trace: 1 as never, pool: { kind: 'aggregated', workers: 1, engine } })).rejects.toThrow(
       /options\.trace: expected a string/,

@@ -35,15 +35,27 @@ describeUnless(missingPeers, "KV events in vLLM's format, from Dynamo's mocker",
     });
     onTestFinished(() => events.close());
     const frontend = await here.frontend();
-    const prompt = Array.from({ length: BLOCKS * BLOCK_SIZE + 3 }, (_, index) => 20 + index);
+    const promptOf = (first: number): number[] =>
+      Array.from({ length: BLOCKS * BLOCK_SIZE + 3 }, (_, index) => first + index);
+    const ask = async (prompt: readonly number[]): Promise<number> =>
+      (await post(frontend, '/v1/completions', { model: 'mocked', prompt, max_tokens: 2 })).status;
+    // A publisher sends nothing to subscribers that are not connected yet, so other prompts come first.
+    let others = 0;
     await waitFor(
-      'an answer of the mocker',
-      async () => (await post(frontend, '/v1/completions', { model: 'mocked', prompt, max_tokens: 2 })).status,
-      (status) => status === 200,
+      'a first event',
+      () => ask(promptOf(100 + others++)),
+      () => seen.length > 0,
       START_MS,
     );
-    const blocks = () => seen.flatMap((event) => (event.kind === 'stored' ? event.blockHashes : []));
-    await waitFor('the events of the prompt', blocks, ({ length }) => length >= BLOCKS, START_MS);
+    const prompt = promptOf(20);
+    expect(await ask(prompt)).toBe(200);
+    const lastOf = (event: VllmKvEvent): number => (event.kind === 'stored' ? (event.tokens.at(-1) ?? 0) : 0);
+    const last = prompt[BLOCKS * BLOCK_SIZE - 1];
+    await waitFor(
+      'the events of the prompt',
+      () => seen.map(lastOf),
+      (tokens) => tokens.includes(last as number),
+    );
 
     await using indexer = new KvIndexer({ blockSize: BLOCK_SIZE });
     for (const event of seen) {
