@@ -75,9 +75,13 @@ describe('the command of the package', () => {
       const { stderr } = await onMac(['--help']);
       return Number(/^cpu ([\d.]+) ms$/m.exec(stderr)?.[1]);
     };
-    const found = await lowest(MAX_HELP_MS, measure);
-    console.log(`dynamo --help: ${found.toFixed(0)} ms of processor time`);
-    expect(found).toBeLessThan(MAX_HELP_MS);
+    // A shared core slows every process, so Node.js without a program is the measure there.
+    const script = 'const { user, system } = process.cpuUsage(); console.log((user + system) / 1000)';
+    const alone = await lowest(0, async () => Number((await execute(process.execPath, ['-e', script])).stdout));
+    const limit = Math.max(MAX_HELP_MS, 2.5 * alone);
+    const found = await lowest(limit, measure);
+    console.log(`dynamo --help: ${found.toFixed(0)} ms of processor time; Node.js alone: ${alone.toFixed(0)} ms`);
+    expect(found).toBeLessThan(limit);
   });
 });
 
