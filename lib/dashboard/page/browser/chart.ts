@@ -118,7 +118,8 @@ export class Chart {
         })),
       ],
       axes: [
-        { ...axis, size: 24, space: 40, values: (_, ticks) => timeTicks(ticks) },
+        // A time with seconds is about 50 pixels wide.
+        { ...axis, size: 24, space: 66, values: (_, ticks) => timeTicks(ticks) },
         {
           ...axis,
           size: 58,
