@@ -47,7 +47,10 @@ export const Decode = engineService(
       cache: { blockSize: BLOCK_SIZE },
       metrics,
       onTransfer: async (report) => {
-        transport ??= engine.receiver.explain().then(([route]) => `${route?.transport} (${route?.evidence})`);
+        transport ??= engine.receiver.explain().then(
+          ([route]) => `${route?.transport} (${route?.evidence})`,
+          (error: Error) => `not known: ${error.message}`,
+        );
         await handoffs.publish({ ...report, transport: await transport });
       },
     });

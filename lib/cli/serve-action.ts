@@ -37,7 +37,7 @@ export async function run(args: CommandArgs<ServeCommandOptions>, io: CommandIo)
     const { superviseGraph } = await import('./serve-run.js');
     return await superviseGraph({ ...request, prefix: containment.worker }, io);
   }
-  return await new SupervisorProcess(containment.supervisor, request, io).exitCode;
+  return await new SupervisorProcess(containment.supervisor, { ...request, proc: containment.proc }, io).exitCode;
 }
 
 /**

@@ -24,6 +24,8 @@ export interface ServeRequest {
   readonly pid: number;
   /** The words before the command of each worker. */
   readonly prefix?: readonly string[];
+  /** Further words before it, which only workers have. The supervisor and the view know processes of the machine. */
+  readonly proc?: readonly string[];
 }
 
 /** The graph with its configuration: the values of the code, the file and the command line. */
@@ -91,7 +93,7 @@ export async function superviseGraph(request: ServeRequest, io: CommandIo): Prom
     name,
     env: { ...io.env },
     pid: request.pid,
-    ...(request.prefix === undefined ? {} : { prefix: request.prefix }),
+    prefix: [...(request.prefix ?? []), ...(request.proc ?? [])],
     httpHost: options.host,
     httpPort: options.port,
     logDir: options.logDir === undefined ? undefined : resolve(request.cwd, options.logDir),

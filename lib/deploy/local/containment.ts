@@ -7,6 +7,8 @@ export interface Containment {
   readonly supervisor: readonly string[] | undefined;
   /** The words before the command of a worker: they end it when the supervisor ends. Not its children. */
   readonly worker: readonly string[];
+  /** The words before the command of a worker that show it the `/proc` of its namespace. */
+  readonly proc: readonly string[];
   /** What the machine lacks, and the consequence, in words. */
   readonly lacks: string | undefined;
 }
@@ -14,7 +16,20 @@ export interface Containment {
 const DEATH_SIGNAL = ['setpriv', '--pdeathsig', 'KILL'] as const;
 const NAMESPACE = ['unshare', '--pid', '--fork', '--kill-child'] as const;
 /** A user that is not root needs a user namespace too, in which it keeps its id, or is root if that is not known. */
-const USERS = [[], ['--user', '--map-current-user'], ['--user', '--map-root-user']] as const;
+const USERS = [
+  [],
+  ['--user', '--map-current-user', '--keep-caps'],
+  ['--user', '--map-root-user', '--keep-caps'],
+  ['--user', '--map-current-user'],
+  ['--user', '--map-root-user'],
+] as const;
+
+/**
+ * Libraries look up their own process in `/proc`. UCX 1.23 makes no connection if its id is not there. The supervisor
+ * keeps the `/proc` of the machine, for the ids that it reports.
+ */
+const OWN_PROC = ['unshare', '--mount-proc', 'setpriv', '--inh-caps', '-all', '--ambient-caps', '-all'] as const;
+const OWN_PROC_OF_ROOT = OWN_PROC.slice(0, 2);
 
 /**
  * The shell is the first process of the namespace: it waits for the orphans of workers, which Node.js would not. It
@@ -40,17 +55,26 @@ export async function findContainment(): Promise<Containment> {
   const missing = await probe(DEATH_SIGNAL);
   if (missing !== undefined) {
     const lacks = `${missing}: if dynamo serve is killed with -9, its workers end, but processes of theirs may not`;
-    return { supervisor: undefined, worker: [], lacks };
+    return { supervisor: undefined, worker: [], proc: [], lacks };
   }
   let refusal: string | undefined;
-  for (const user of process.getuid?.() === 0 ? USERS.slice(0, 1) : USERS.slice(1)) {
+  const isRoot = process.getuid?.() === 0;
+  const proc = isRoot ? OWN_PROC_OF_ROOT : OWN_PROC;
+  for (const user of isRoot ? USERS.slice(0, 1) : USERS.slice(1)) {
     const words = [...DEATH_SIGNAL, ...NAMESPACE, ...user];
     refusal = await probe(words);
-    if (refusal === undefined) return { supervisor: [...words, ...REAPER], worker: [], lacks: undefined };
+    if (refusal !== undefined) continue;
+    const supervisor = [...words, ...REAPER];
+    if ((await probe([...supervisor, ...proc])) === undefined)
+      return { supervisor, worker: [], proc, lacks: undefined };
+    if (!isRoot && user.length > 2) continue;
+    const lacks = 'no /proc of its own for a worker: NIXL may find no connection in workers that are started later';
+    return { supervisor, worker: [], proc: [], lacks };
   }
   return {
     supervisor: undefined,
     worker: DEATH_SIGNAL,
+    proc: [],
     lacks: `no PID namespace (${refusal}): if dynamo serve is killed with -9, what its workers started may survive`,
   };
 }

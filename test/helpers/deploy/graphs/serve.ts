@@ -1,10 +1,20 @@
 import { spawn } from 'node:child_process';
+import { readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ClientOf, depends, endpoint, graph, onShutdown, onStart, service, serviceContext } from 'dynamo-node/sdk';
 
 /** How a service of this graph misbehaves, by `--Splitter.mode=MODE`. */
 export interface Misbehaviour {
-  readonly mode?: 'slow' | 'throw' | 'exit' | 'hang' | 'crash-later' | 'hang-in-shutdown' | 'flood' | 'grandchild';
+  readonly mode?:
+    | 'slow'
+    | 'throw'
+    | 'exit'
+    | 'hang'
+    | 'crash-later'
+    | 'hang-in-shutdown'
+    | 'flood'
+    | 'grandchild'
+    | 'proc';
   readonly delayMs?: number;
 }
 
@@ -23,6 +33,7 @@ export class Splitter {
     if (mode === 'hang') await forever;
     if (mode === 'crash-later') setTimeout(() => process.exit(3), 200);
     if (mode === 'grandchild') spawn('sleep', ['1000'], { detached: true, stdio: 'inherit' }).unref();
+    if (mode === 'proc') console.log(`/proc/self is ${readlinkSync('/proc/self')} of process ${process.pid}`);
     if (mode === 'flood') void this.#flood();
   }
 
