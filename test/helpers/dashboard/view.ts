@@ -44,7 +44,9 @@ export class ViewClient {
     });
   }
 
+  /** Traces a request, as soon as the view knows a frontend. */
   async trace(body: object): Promise<TraceView> {
+    await this.until('a frontend that is known', ({ actions }) => actions.trace);
     const response = await this.call('/api/trace', body);
     const text = await response.text();
     expect([response.status, text]).toEqual([200, text]);
