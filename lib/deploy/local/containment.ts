@@ -68,7 +68,7 @@ export async function findContainment(): Promise<Containment> {
     if ((await probe([...supervisor, ...proc])) === undefined)
       return { supervisor, worker: [], proc, lacks: undefined };
     if (!isRoot && user.length > 2) continue;
-    const lacks = 'no /proc of its own for a worker: NIXL may find no connection in workers that are started later';
+    const lacks = 'no own /proc for a worker: NIXL may find no connection in workers that are started later';
     return { supervisor, worker: [], proc: [], lacks };
   }
   return {
