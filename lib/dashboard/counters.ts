@@ -1,4 +1,12 @@
-/** What counters have gained since the last reading. A counter that falls has begun again at 0. */
+/** What a counter has gained since it was `before`. A counter that falls has begun again at 0. */
+const gainOf = (before: number, now: number): number => (now < before ? now : now - before);
+
+/** The gain of a counter a second; undefined if it was not known `seconds` ago. */
+export function rateOf(before: number | undefined, now: number, seconds: number): number | undefined {
+  return before === undefined || seconds <= 0 ? undefined : gainOf(before, now) / seconds;
+}
+
+/** What counters have gained since the last reading. */
 export class CounterGains {
   #before = new Map<string, number>();
   #now = new Map<string, number>();
@@ -21,8 +29,7 @@ export class CounterGains {
   /** Undefined unless the last reading had the counter too. */
   gain(name: string): number | undefined {
     const [before, now] = [this.#before.get(name), this.#now.get(name)];
-    if (before === undefined || now === undefined) return undefined;
-    return now < before ? now : now - before;
+    return before === undefined || now === undefined ? undefined : gainOf(before, now);
   }
 
   /** A second. */

@@ -7,6 +7,7 @@ import { collectorOf, type DashboardFeedOptions, DEFAULT_INTERVAL_MS, FEED_ROWS 
 import { loadPage } from './page/files.js';
 import { isLoopback } from './request-guard.js';
 import { DashboardServer } from './server.js';
+import { msToTick } from './ticks.js';
 import type { DashboardSnapshot } from './view.js';
 
 /** What a dashboard shows, and where it listens. */
@@ -19,6 +20,8 @@ export interface DashboardOptions extends DashboardFeedOptions {
 
 const MAX_PORT = 65_535;
 const TOKEN_BYTES = 32;
+/** When a snapshot is made after the sources were asked, as a share of the interval. Most have answered by then. */
+const ANSWER_SHARE = 1 / 8;
 
 const loopback = custom<string>(
   'a loopback address',
@@ -56,19 +59,19 @@ export const DASHBOARD_OPTIONS: OptionTable<DashboardOptions> = optionTable<Dash
 export class Dashboard implements AsyncDisposable {
   readonly #collector: Collector;
   readonly #server: DashboardServer;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(
     collector: Collector,
     server: DashboardServer,
-    intervalMs: number,
+    private readonly intervalMs: number,
     /** What actions and logs need. Another one at each start. */
     readonly token: string,
   ) {
     this.#collector = collector;
     this.#server = server;
-    this.#timer = setInterval(() => server.send(collector.next()), intervalMs);
+    this.#sendNext();
   }
 
   /**
@@ -116,8 +119,16 @@ export class Dashboard implements AsyncDisposable {
     return this.close();
   }
 
+  #sendNext(): void {
+    const send = (): void => {
+      this.#server.send(this.#collector.next());
+      this.#sendNext();
+    };
+    this.#timer = setTimeout(send, msToTick(this.intervalMs, this.intervalMs * ANSWER_SHARE));
+  }
+
   async #close(): Promise<void> {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     await this.#server.close();
     await this.#collector.close();
   }

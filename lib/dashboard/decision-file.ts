@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { DecisionRecord } from '../planner/index.js';
 import type { DecisionView } from './view.js';
@@ -44,6 +45,9 @@ export class DecisionFile {
 
   /** Reads what was added since the last call. */
   async read(): Promise<readonly DecisionView[]> {
+    // Most graphs have no planner, and an error for each reading costs more than all else here.
+    const found = statSync(this.path, { throwIfNoEntry: false });
+    if (found === undefined || (found.ino === this.#inode && found.size === this.#offset)) return this.#decisions;
     const file = await open(this.path, 'r').catch(() => undefined);
     if (file === undefined) return this.#decisions;
     try {

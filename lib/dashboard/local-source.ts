@@ -4,11 +4,11 @@ import { isRunning } from '../deploy/local/process-id.js';
 import { DECISIONS, type PlacedGraph, placedGraph, type RunState } from '../deploy/local/run-folder.js';
 import type { RecalledPhases, WorkerMetrics } from '../deploy/local/worker-messages.js';
 import type { LogSource } from './backend.js';
-import { CounterGains } from './counters.js';
+import { rateOf } from './counters.js';
 import { DecisionFile } from './decision-file.js';
 import type { InstanceFigures } from './inputs.js';
 import { LogTail } from './log-tail.js';
-import type { DecisionView } from './view.js';
+import type { DecisionView, TransferView } from './view.js';
 
 const TIMEOUT_MS = 5000;
 const MS_PER_SECOND = 1000;
@@ -30,7 +30,9 @@ export interface LocalReading {
 export class LocalSource {
   readonly #socket: string;
   readonly #decisions: DecisionFile;
-  readonly #gains = new CounterGains();
+  /** By the name of the worker, as of the last reading. */
+  #measured: ReadonlyMap<string, WorkerMetrics> = new Map();
+  #measuredMs = 0;
   #run: RunState;
   #placed: PlacedGraph | undefined;
   #isGone = false;
@@ -56,7 +58,7 @@ export class LocalSource {
   async read(): Promise<LocalReading> {
     try {
       const request = { command: 'status', measure: true } as const;
-      this.#run = await control(this.#socket, request, AbortSignal.timeout(TIMEOUT_MS));
+      this.#run = await inTime((signal) => control(this.#socket, request, signal));
     } catch (error) {
       // The last state of a graph that has ended stays on the page.
       this.#isGone = !isRunning(this.#run.supervisor);
@@ -97,49 +99,69 @@ export class LocalSource {
   }
 
   #figures(): Map<string, InstanceFigures> {
-    this.#gains.begin(performance.now());
-    const measured = this.#run.services.flatMap(({ name, workers }) =>
-      workers.flatMap(({ number, metrics }) =>
-        metrics === undefined ? [] : [[`${name}#${number}`, metrics] as const],
-      ),
-    );
-    return new Map(measured.map(([id, metrics]) => [id, this.#figuresOf(id, metrics)]));
+    const nowMs = performance.now();
+    const seconds = (nowMs - this.#measuredMs) / MS_PER_SECOND;
+    const measured = new Map<string, WorkerMetrics>();
+    const figures = new Map<string, InstanceFigures>();
+    for (const { name, workers } of this.#run.services)
+      for (const { number, metrics } of workers) {
+        if (metrics === undefined) continue;
+        const id = `${name}#${number}`;
+        measured.set(id, metrics);
+        figures.set(id, figuresOf(metrics, this.#measured.get(id), seconds));
+      }
+    this.#measured = measured;
+    this.#measuredMs = nowMs;
+    return figures;
   }
+}
 
-  #figuresOf(id: string, metrics: WorkerMetrics): InstanceFigures {
-    for (const name of ['requests', 'transferBytes', 'outputTokens'] as const)
-      this.#gains.add(`${id} ${name}`, metrics[name]);
-    const { kvTotalBlocks, kvUsage, kvHitRate } = metrics;
-    const outputTokensPerSecond = metrics.outputTokens === 0 ? undefined : this.#gains.rate(`${id} outputTokens`);
-    return {
-      flow: {
-        requestsPerSecond: this.#gains.rate(`${id} requests`),
-        running: metrics.requestsInFlight,
-        outputTokensPerSecond,
-      },
-      kv: {
-        usage: kvUsage,
-        hitRate: kvHitRate,
-        ...(kvTotalBlocks > 0 && kvUsage !== undefined
-          ? { totalBlocks: kvTotalBlocks, usedBlocks: Math.round(kvTotalBlocks * kvUsage) }
-          : {}),
-      },
-      ...this.#transfersOf(id, metrics),
-    };
+/** Calls with a signal. That of `AbortSignal.timeout` would abort, and make an error, also after the answer. */
+async function inTime<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const abort = (): void => late.abort(new Error(`it did not answer within ${TIMEOUT_MS} ms`));
+  const timer = setTimeout(abort, TIMEOUT_MS);
+  try {
+    return await call(late.signal);
+  } finally {
+    clearTimeout(timer);
   }
+}
 
-  #transfersOf(id: string, metrics: WorkerMetrics): Pick<InstanceFigures, 'transfers'> {
-    const { transfers: count, transferFailures: failures, transferBytes: bytes, transferSeconds: seconds } = metrics;
-    if (count === 0 && failures === 0) return {};
-    return {
-      transfers: {
-        count,
-        failures,
-        bytes,
-        bytesPerSecond: this.#gains.rate(`${id} transferBytes`) ?? 0,
-        transport: TRANSPORT,
-        ...(seconds > 0 ? { meanMs: (seconds / count) * MS_PER_SECOND, bandwidth: bytes / seconds } : {}),
-      },
-    };
-  }
+/** @param before the metrics `seconds` ago */
+function figuresOf(metrics: WorkerMetrics, before: WorkerMetrics | undefined, seconds: number): InstanceFigures {
+  const { kvTotalBlocks, kvUsage, kvHitRate, outputTokens } = metrics;
+  const hasBlocks = kvTotalBlocks > 0 && kvUsage !== undefined;
+  return {
+    flow: {
+      requestsPerSecond: rateOf(before?.requests, metrics.requests, seconds),
+      running: metrics.requestsInFlight,
+      outputTokensPerSecond: outputTokens === 0 ? undefined : rateOf(before?.outputTokens, outputTokens, seconds),
+    },
+    kv: {
+      usage: kvUsage,
+      hitRate: kvHitRate,
+      totalBlocks: hasBlocks ? kvTotalBlocks : undefined,
+      usedBlocks: hasBlocks ? Math.round(kvTotalBlocks * kvUsage) : undefined,
+    },
+    transfers: transfersOf(metrics, before, seconds),
+  };
+}
+
+function transfersOf(
+  metrics: WorkerMetrics,
+  before: WorkerMetrics | undefined,
+  secondsBetween: number,
+): TransferView | undefined {
+  const { transfers: count, transferFailures: failures, transferBytes: bytes, transferSeconds: seconds } = metrics;
+  if (count === 0 && failures === 0) return undefined;
+  return {
+    count,
+    failures,
+    bytes,
+    bytesPerSecond: rateOf(before?.transferBytes, bytes, secondsBetween) ?? 0,
+    meanMs: seconds > 0 ? (seconds / count) * MS_PER_SECOND : undefined,
+    bandwidth: seconds > 0 ? bytes / seconds : undefined,
+    transport: TRANSPORT,
+  };
 }

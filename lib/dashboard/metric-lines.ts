@@ -1,21 +1,31 @@
 import { type MetricSample, parseMetrics } from '../planner/prometheus.js';
 
-const END_OF_NAME = /[{ \t]/;
-const HASH = 0x23;
+const [HASH, BRACE, SPACE, TAB] = [0x23, 0x7b, 0x20, 0x09];
 
-/** The wanted lines of a text of Prometheus, of which a frontend has thousands. Calls `take` with each. */
+const endsName = (code: number): boolean => code === BRACE || code === SPACE || code === TAB;
+
+/**
+ * The wanted lines of a text of Prometheus, of which a frontend has thousands. Calls `take` with each. The lines of a
+ * metric follow each other, so most names are those of the line before and are not read.
+ */
 export function eachWantedLine(
   text: string,
   isWanted: (name: string) => boolean,
   take: (name: string, line: string) => void,
 ): void {
+  let name = '';
+  let isTaken = false;
   for (let begin = 0; begin < text.length; ) {
     const newline = text.indexOf('\n', begin);
     const end = newline === -1 ? text.length : newline;
     if (text.charCodeAt(begin) !== HASH) {
-      const line = text.slice(begin, end);
-      const name = line.slice(0, line.search(END_OF_NAME));
-      if (isWanted(name)) take(name, line);
+      if (!text.startsWith(name, begin) || !endsName(text.charCodeAt(begin + name.length))) {
+        let at = begin;
+        while (at < end && !endsName(text.charCodeAt(at))) at++;
+        name = text.slice(begin, at);
+        isTaken = isWanted(name);
+      }
+      if (isTaken) take(name, text.slice(begin, end));
     }
     begin = end + 1;
   }

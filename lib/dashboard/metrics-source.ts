@@ -1,3 +1,5 @@
+import { get as getHttp, type IncomingMessage } from 'node:http';
+import { get as getHttps } from 'node:https';
 import { FrontendReader } from './frontend-figures.js';
 import type { FrontendFigures, InstanceFigures, OuterFrontend } from './inputs.js';
 import type { SourceStates } from './source-states.js';
@@ -5,13 +7,32 @@ import type { SourceStates } from './source-states.js';
 const TIMEOUT_MS = 5000;
 const MAX_TEXT_BYTES = 16 * 1024 * 1024;
 
-/** The text of metrics at a URL. @throws Error if it does not answer in time, or with too much */
-export async function metricsAt(url: string): Promise<string> {
-  const response = await fetch(new URL('/metrics', url), { signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (!response.ok || response.body === null) throw new Error(`it answered with status ${response.status}`);
-  const chunks: Uint8Array[] = [];
+const OK = 200;
+
+/**
+ * The text of metrics at a URL. `fetch` costs several times as much, which matters once a second.
+ *
+ * @throws Error if it does not answer in time, or with too much
+ */
+export function metricsAt(url: string): Promise<string> {
+  const address = new URL('/metrics', url);
+  const get = address.protocol === 'https:' ? getHttps : getHttp;
+  return new Promise((resolve, reject) => {
+    const request = get(address, (response) => textOf(response).then(resolve, fail));
+    const late = setTimeout(() => fail(new Error(`it did not answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+    const fail = (error: Error): void => {
+      reject(error);
+      request.destroy();
+    };
+    request.on('error', fail).on('close', () => clearTimeout(late));
+  });
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  if (response.statusCode !== OK) throw new Error(`it answered with status ${response.statusCode}`);
+  const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of response.body) {
+  for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > MAX_TEXT_BYTES) throw new Error(`its metrics have more than ${MAX_TEXT_BYTES} bytes`);
     chunks.push(chunk);

@@ -1,6 +1,7 @@
 import type { SourceStates } from './source-states.js';
+import { msToTick } from './ticks.js';
 
-/** Reads a source again and again, each time a while after the last reading ended. Keeps the last reading. */
+/** Reads a source at each tick of an interval, but one reading after the other. Keeps the last reading. */
 export class Poller<T> {
   #last: T | undefined;
   #hasFailed = false;
@@ -33,12 +34,10 @@ export class Poller<T> {
   }
 
   async #next(): Promise<void> {
-    const begin = performance.now();
     this.#reading = this.#read();
     await this.#reading;
     if (this.#isClosed) return;
-    const delay = Math.max(this.intervalMs / 4, this.intervalMs - (performance.now() - begin));
-    this.#timer = setTimeout(() => void this.#next(), delay);
+    this.#timer = setTimeout(() => void this.#next(), msToTick(this.intervalMs));
   }
 
   async #read(): Promise<void> {

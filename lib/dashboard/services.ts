@@ -1,7 +1,7 @@
 import type { ServiceStatus, WorkerStatus } from '../deploy/local/run-folder.js';
 import type { ServiceSpec } from '../sdk/graph-spec.js';
 import type { DiscoveredInstance, InstanceFigures, OuterFrontend, SnapshotInputs } from './inputs.js';
-import type { EdgeView, InstanceView, KvView, ServiceView, ViewRole } from './view.js';
+import type { EdgeView, FlowView, InstanceView, KvView, ServiceView, ViewRole } from './view.js';
 
 const OUTER_FRONTENDS = 'frontends';
 const PREFILL = 'prefill';
@@ -10,12 +10,30 @@ const CALLED: ReadonlySet<ViewRole> = new Set(['worker', 'prefill', 'decode']);
 
 type Figures = SnapshotInputs['figures'];
 
-/** The fields of both that are not undefined; of those in both, that of the first. */
-function joined<T extends object>(first: T | undefined, second: T | undefined): Partial<T> {
-  if (second === undefined) return first ?? {};
-  const all: Partial<T> = { ...second };
-  for (const name in first) if (first[name] !== undefined) all[name] = first[name];
-  return all;
+/** All fields, so that one that a view gains later is not forgotten in a literal. */
+type Whole<View> = { readonly [Name in keyof Required<View>]: View[Name] };
+
+// Each instance is made again each second. So its parts are literals with all fields, and not made field by field.
+
+function joinedFlow(first: FlowView | undefined, second: FlowView | undefined): FlowView {
+  if (first === undefined || second === undefined) return first ?? second ?? {};
+  return {
+    requestsPerSecond: first.requestsPerSecond ?? second.requestsPerSecond,
+    running: first.running ?? second.running,
+    queued: first.queued ?? second.queued,
+    inputTokensPerSecond: first.inputTokensPerSecond ?? second.inputTokensPerSecond,
+    outputTokensPerSecond: first.outputTokensPerSecond ?? second.outputTokensPerSecond,
+  } satisfies Whole<FlowView>;
+}
+
+function joinedKv(first: KvView | undefined, second: KvView | undefined): KvView {
+  if (first === undefined || second === undefined) return first ?? second ?? {};
+  return {
+    usedBlocks: first.usedBlocks ?? second.usedBlocks,
+    totalBlocks: first.totalBlocks ?? second.totalBlocks,
+    usage: first.usage ?? second.usage,
+    hitRate: first.hitRate ?? second.hitRate,
+  } satisfies Whole<KvView>;
 }
 
 function kvOf({ usedBlocks, usage, hitRate, totalBlocks: own }: KvView, ofModel: number | undefined): KvView {
@@ -33,8 +51,8 @@ export function joinedFigures(
 ): InstanceFigures {
   if (first === undefined || second === undefined) return first ?? second ?? {};
   return {
-    flow: joined(first.flow, second.flow),
-    kv: joined(first.kv, second.kv),
+    flow: joinedFlow(first.flow, second.flow),
+    kv: joinedKv(first.kv, second.kv),
     lastTtftMs: first.lastTtftMs ?? second.lastTtftMs,
     lastItlMs: first.lastItlMs ?? second.lastItlMs,
     passMs: first.passMs ?? second.passMs,
@@ -50,7 +68,6 @@ type InstanceFields = Omit<
   'flow' | 'kv' | 'lastTtftMs' | 'lastItlMs' | 'passMs' | 'metricsAgeMs' | 'transfers'
 >;
 
-/** One literal with all fields: every instance is made again each second. */
 function instanceOf(fields: InstanceFields, { figures, totalBlocks }: Lookup): InstanceView {
   const { id, service, number, instanceId, phase, pid, restarts, url, address, gpus, reason, hasLog } = fields;
   const known = instanceId === undefined ? undefined : figures.get(instanceId);
@@ -180,7 +197,7 @@ export function servicesOf(inputs: SnapshotInputs): ServiceView[] {
   const lookup = lookupOf(inputs);
   const own = new Set(run?.services.flatMap(({ workers }) => workers.flatMap(({ instanceId }) => instanceId ?? [])));
   const others = grouped(
-    distinct(inputs.instances).filter(({ instanceId }) => !own.has(instanceId)),
+    distinct(inputs.instances.filter(({ instanceId }) => !own.has(instanceId))),
     ({ namespace, component }) => `${namespace}.${component}`,
   );
   const specs = new Map(spec?.services.map((service) => [service.name, service]));

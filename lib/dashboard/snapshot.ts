@@ -18,8 +18,18 @@ const MS_PER_SECOND = 1000;
 
 /** The sum of what is known; undefined if nothing is. */
 function sumOf<T>(items: readonly T[], amountOf: (item: T) => number | undefined): number | undefined {
-  const known = items.flatMap((item) => amountOf(item) ?? []);
-  return known.length === 0 ? undefined : known.reduce((sum, value) => sum + value, 0);
+  let sum: number | undefined;
+  for (const item of items) {
+    const amount = amountOf(item);
+    if (amount !== undefined) sum = (sum ?? 0) + amount;
+  }
+  return sum;
+}
+
+/** The mean of what is known; undefined if nothing is. */
+function meanOf<T>(items: readonly T[], amountOf: (item: T) => number | undefined): number | undefined {
+  const count = sumOf(items, (item) => (amountOf(item) === undefined ? undefined : 1));
+  return count === undefined ? undefined : (sumOf(items, amountOf) ?? 0) / count;
 }
 
 /** What users see is what frontends count. What runs and waits is what workers report, if frontends do not. */
@@ -44,16 +54,15 @@ function kvOf(instances: readonly InstanceView[], hitRate: number | undefined): 
   const known = instances.filter(({ kv }) => kv.usage !== undefined && kv.totalBlocks !== undefined);
   const usedBlocks = sumOf(instances, ({ kv }) => kv.usedBlocks);
   const totalBlocks = sumOf(known, ({ kv }) => kv.totalBlocks);
-  const usages = instances.flatMap(({ kv }) => kv.usage ?? []);
-  const mean = usages.length === 0 ? undefined : usages.reduce((sum, usage) => sum + usage, 0) / usages.length;
   const weighted = sumOf(known, ({ kv }) => (kv.usage ?? 0) * (kv.totalBlocks ?? 0));
-  const rates = instances.flatMap(({ kv }) => kv.hitRate ?? []);
-  const meanRate = rates.length === 0 ? undefined : rates.reduce((sum, rate) => sum + rate, 0) / rates.length;
   return {
     usedBlocks,
     totalBlocks,
-    usage: totalBlocks !== undefined && totalBlocks > 0 ? (weighted ?? 0) / totalBlocks : mean,
-    hitRate: hitRate ?? meanRate,
+    usage:
+      totalBlocks !== undefined && totalBlocks > 0
+        ? (weighted ?? 0) / totalBlocks
+        : meanOf(instances, ({ kv }) => kv.usage),
+    hitRate: hitRate ?? meanOf(instances, ({ kv }) => kv.hitRate),
   };
 }
 

@@ -1,9 +1,15 @@
 import { appendFileSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DecisionFile } from '../../../lib/dashboard/decision-file.js';
 import { LogTail } from '../../../lib/dashboard/log-tail.js';
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>();
+  return { ...real, open: vi.fn(real.open) };
+});
 
 let folder: string;
 let file: string;
@@ -115,6 +121,25 @@ describe('DecisionFile', () => {
     const read = await new DecisionFile(file).read();
     expect(read).toHaveLength(50);
     expect(read.at(-1)?.tick).toBe(79);
+  });
+
+  it('opens the file only if it has changed or was replaced', async () => {
+    const decisions = new DecisionFile(file);
+    const opened = vi.mocked(open);
+    const read = async (): Promise<{ ticks: number[]; opens: number }> => {
+      opened.mockClear();
+      const ticks = (await decisions.read()).map(({ tick }) => tick);
+      return { ticks, opens: opened.mock.calls.length };
+    };
+    expect(await read()).toEqual({ ticks: [], opens: 0 });
+    writeFileSync(file, decision(1, 'scaled', 3));
+    expect(await read()).toEqual({ ticks: [1], opens: 1 });
+    expect(await read()).toEqual({ ticks: [1], opens: 0 });
+    writeFileSync(`${file}.new`, decision(2, 'scaled', 3));
+    renameSync(`${file}.new`, file);
+    expect(await read()).toEqual({ ticks: [1, 2], opens: 1 });
+    rmSync(file);
+    expect(await read()).toEqual({ ticks: [1, 2], opens: 0 });
   });
 
   it('returns nothing without a file', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { snapshot } from '../../../lib/dashboard/snapshot.js';
+import { type InstanceFigures, snapshot } from '../../../lib/dashboard/snapshot.js';
 import { HOSTILE_TEXT, inventedInputs, inventedRun } from '../../helpers/dashboard/inputs.js';
 
 const AT_MS = Date.UTC(2026, 0, 2);
@@ -20,6 +20,38 @@ describe('snapshot', () => {
       transfers: { transport: 'NIXL' },
     });
     expect(decode?.instances[1]).toMatchObject({ phase: 'backing-off', restarts: 3 });
+  });
+
+  it('takes each figure from the first source that knows it, and what only another knows from that', () => {
+    const flow = { requestsPerSecond: 1, running: 2, queued: 3, inputTokensPerSecond: 4, outputTokensPerSecond: 5 };
+    const kv = { usedBlocks: 60, totalBlocks: 200, usage: 0.3, hitRate: 0.7 };
+    const shown = (known: InstanceFigures, other: InstanceFigures) => {
+      const figures = new Map([
+        ['9000', known],
+        ['Decode#0', other],
+      ]);
+      const { services } = snapshot({ ...inventedInputs(1, AT_MS), figures });
+      return services.find(({ name }) => name === 'Decode')?.instances[0];
+    };
+    expect(shown({ flow, kv }, {})).toMatchObject({ flow, kv });
+    expect(shown({}, { flow, kv })).toMatchObject({ flow, kv });
+    const zeros = { requestsPerSecond: 0, running: 0, queued: 0, inputTokensPerSecond: 0, outputTokensPerSecond: 0 };
+    expect(shown({ flow: zeros, kv: { hitRate: 0 } }, { flow, kv })).toMatchObject({
+      flow: zeros,
+      kv: { ...kv, hitRate: 0 },
+    });
+    for (const name of Object.keys(flow) as (keyof typeof flow)[])
+      expect(shown({ flow: { [name]: 99 } }, { flow, kv })?.flow).toEqual({ ...flow, [name]: 99 });
+  });
+
+  it('has the mean of the usages and hit rates that are known, if no cache has a size', () => {
+    const figures = new Map([
+      ['Decode#0', { kv: { usage: 0.2, hitRate: 0 } }],
+      ['Decode#1', { kv: { usage: 0.6 } }],
+    ]);
+    const { kv } = snapshot({ ...inventedInputs(1, AT_MS), traffic: undefined, figures });
+    expect(kv.usage).toBeCloseTo(0.4);
+    expect(kv.hitRate).toBe(0);
   });
 
   it('computes the usage of a cache from the blocks of its model', () => {
