@@ -75,6 +75,8 @@ export class RunningGraph implements AsyncDisposable {
   readonly #requests = new Map<string, RecordedRequests>();
   readonly #connected: AsyncDisposable[] = [];
   readonly #decisions: DecisionRecord[] = [];
+  /** Calls of `add` that have not settled. */
+  readonly #adding = new Set<Promise<RunningService>>();
   #closing: Promise<void> | undefined;
 
   /** @internal */
@@ -127,6 +129,16 @@ export class RunningGraph implements AsyncDisposable {
    */
   async add(service: ServiceLike | string): Promise<RunningService> {
     if (this.#closing !== undefined) throw new ClosedError('the graph', 'add');
+    const adding = this.#add(service);
+    this.#adding.add(adding);
+    try {
+      return await adding;
+    } finally {
+      this.#adding.delete(adding);
+    }
+  }
+
+  async #add(service: ServiceLike | string): Promise<RunningService> {
     const found = this.#service(service);
     const { graph, services, cluster } = this.#parts;
     const workers = this.#workersOf(found);
@@ -151,7 +163,10 @@ export class RunningGraph implements AsyncDisposable {
     await this.#closeWorker(this.#take(service));
   }
 
-  /** Drains all services, the entry first, and removes what they left on disk. Idempotent. */
+  /**
+   * Drains all services, the entry first, waits for workers that still start, and removes what they left on disk.
+   * Idempotent.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -236,6 +251,9 @@ export class RunningGraph implements AsyncDisposable {
       const others = graph.services.filter((service) => !isPlanner(service));
       for (const service of [...graph.services.filter(isPlanner), ...others.reverse()])
         await Promise.all(this.#workersOf(service).map((worker) => this.#closeWorker(worker)));
+      // A worker that starts closes by itself. Until then it may write to the folder of the cluster.
+      const adds = Promise.allSettled(this.#adding);
+      await Promise.race([adds, sleep(this.#parts.closeTimeoutMs, undefined, { ref: false })]);
     } finally {
       if (ownsCluster) await cluster.close();
     }

@@ -1,5 +1,6 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { ClosedError } from 'dynamo-node';
 import {
@@ -15,10 +16,15 @@ import {
   service,
 } from 'dynamo-node/sdk';
 import { type RunningGraph, ScriptedEngine, startGraph } from 'dynamo-node/testing';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
+
+/** Other tests that run at the same time make clusters too. */
+const scratch = mkdtempSync(join(tmpdir(), 'start-graph-'));
+process.env['TMPDIR'] = scratch;
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 @service({ workers: 2, config: z.object({ mark: z.string().default('') }) })
 class Words {
@@ -43,18 +49,18 @@ class Loud {
   }
 }
 
-const folders = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('dynamo-cluster-'));
+const folders = (): string[] => readdirSync(scratch).filter((name) => name.startsWith('dynamo-cluster-'));
 const counts = (running: RunningGraph): number[] => [running.workers(Words).length, running.workers('Loud').length];
 
 describe('startGraph', () => {
   it('runs all workers of all services, and removes what it made when it is closed', async () => {
-    const before = folders();
     const running = await startGraph(graph('loud', Loud));
     expect(counts(running)).toEqual([2, 1]);
+    expect(folders()).toHaveLength(1);
     const loud = await running.client(Loud);
     expect(await loud.shout('moved in blocks').collect()).toEqual(['MOVED', 'IN', 'BLOCKS']);
     await running.close();
-    expect(folders().filter((name) => !before.includes(name))).toEqual([]);
+    expect(folders()).toEqual([]);
   });
 
   it('serves HTTP endpoints and the frontend on free ports', async () => {
@@ -95,7 +101,6 @@ describe('startGraph', () => {
   });
 
   it('leaves nothing running if a service cannot start', async () => {
-    const before = folders();
     @service()
     class Broken {
       @depends(Words) readonly words!: ClientOf<Words>;
@@ -106,7 +111,7 @@ describe('startGraph', () => {
       }
     }
     await expect(startGraph(graph('broken', Broken))).rejects.toThrow('no model');
-    expect(folders().filter((name) => !before.includes(name))).toEqual([]);
+    expect(folders()).toEqual([]);
   });
 
   it('gives each service its configuration, and rejects one that the schema refuses', async () => {
@@ -154,6 +159,36 @@ describe('startGraph', () => {
     );
     await using running = await startGraph(words);
     expect(() => running.workers('Nobody')).toThrow("no service 'Nobody'");
+  });
+
+  it('waits at its close for a worker that starts', async () => {
+    let [isHeld, started, release] = [false, (): void => {}, (): void => {}];
+    const starting = new Promise<void>((resolve) => (started = resolve));
+    const released = new Promise<void>((resolve) => (release = resolve));
+    @service()
+    class Slow {
+      @onStart()
+      async start(): Promise<void> {
+        if (!isHeld) return;
+        started();
+        await released;
+      }
+
+      @endpoint()
+      async one(_: null) {
+        return 1;
+      }
+    }
+    const running = await startGraph(graph('slow', Slow));
+    isHeld = true;
+    const adding = running.add(Slow);
+    await starting;
+    const closing = running.close().then(() => 'closed');
+    expect(await Promise.race([closing, new Promise((resolve) => setTimeout(resolve, 300, 'waits'))])).toBe('waits');
+    release();
+    await expect(adding).rejects.toThrow(ClosedError);
+    expect(await closing).toBe('closed');
+    expect(existsSync(running.cluster.folder)).toBe(false);
   });
 
   it('rejects a worker that is added while the graph closes, and leaves none', async () => {
