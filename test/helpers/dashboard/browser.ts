@@ -58,7 +58,7 @@ export class TestBrowser implements AsyncDisposable {
   }
 
   /**
-   * Opens an address and waits until the page shows data. Closes the pages that were open before.
+   * Opens an address and waits until the page has drawn data. Closes the pages that were open before.
    *
    * @param script runs before those of the page
    */
@@ -78,6 +78,8 @@ export class TestBrowser implements AsyncDisposable {
     });
     await page.goto(url);
     await page.locator('#connection[data-state="live"]').waitFor();
+    // The page draws its panels one after the other after the data have arrived, and the charts last.
+    await page.locator('.chart:not(:has(canvas))').first().waitFor({ state: 'detached' });
     return { page, faults };
   }
 

@@ -14,6 +14,8 @@ export class TracesPanel {
   readonly #model = byId<HTMLSelectElement>('trace-model');
   readonly #open = byId<HTMLButtonElement>('trace-open');
   #traces: readonly TraceView[] = [];
+  /** The last request of this page, until a snapshot has it: one that was made before the answer may come after it. */
+  #sent: TraceView | undefined;
   #chosen: string | undefined;
   #shown: string | undefined;
   #models = '';
@@ -57,9 +59,9 @@ export class TracesPanel {
 
   render({ traces, graph, actions }: DashboardSnapshot): void {
     this.#canTrace = actions.trace;
-    this.#traces = traces;
-    const latest = traces.at(-1)?.id;
-    if (!traces.some(({ id }) => id === this.#chosen)) this.#chosen = latest;
+    if (traces.some(({ id }) => id === this.#sent?.id)) this.#sent = undefined;
+    this.#traces = this.#sent === undefined ? traces : [...traces, this.#sent];
+    if (!this.#traces.some(({ id }) => id === this.#chosen)) this.#chosen = this.#traces.at(-1)?.id;
     this.#showModels(graph.models);
     this.refresh();
     this.#show();
@@ -103,7 +105,10 @@ export class TracesPanel {
         maxTokens: byId<HTMLInputElement>('trace-tokens').valueAsNumber,
         ...(model === '' ? {} : { model }),
       });
-      if (!this.#traces.some(({ id }) => id === trace.id)) this.#traces = [...this.#traces, trace];
+      if (!this.#traces.some(({ id }) => id === trace.id)) {
+        this.#sent = trace;
+        this.#traces = [...this.#traces, trace];
+      }
       this.#choose(trace.id);
       return true;
     } catch (error) {
