@@ -1,24 +1,14 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  BlockManager,
-  Frontend,
-  type KvEventSource,
-  KvPublisher,
-  KvRouter,
-  SelectionService,
-  TokenSequence,
-} from 'dynamo-node';
+import { BlockManager, Frontend, KvRouter, TokenSequence } from 'dynamo-node';
 import { expect, it, onTestFinished } from 'vitest';
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
-import { pythonPeer } from '../../helpers/child.js';
 import { missingPeers, type Peer, startPeer } from '../../helpers/interop/peers.js';
 import { BLOCK_SIZE, CachingEngine } from '../../helpers/llm/caching-engine.js';
 import { type Deployment, deployments } from '../../helpers/llm/deployments.js';
-import { CountingEngine } from '../../helpers/llm/engines.js';
 import { kserveInfer } from '../../helpers/llm/kserve.js';
 import { waitForRow } from '../../helpers/router/prompts.js';
-import { freePort, privateCluster } from '../../helpers/runtime/cluster.js';
+import { freePort } from '../../helpers/runtime/cluster.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { describeUnless } from '../../helpers/skipping.js';
 import { waitFor } from '../../helpers/wait.js';
@@ -35,6 +25,13 @@ function peer(deployment: Deployment, ...args: string[]): Peer {
   const started = startPeer(dirOf(deployment), ...args);
   onTestFinished(() => started.stop());
   return started;
+}
+
+/** Python's mocker with the model `mixed`. */
+function mocker(deployment: Deployment): Peer {
+  const model = ['--model-path', modelPath, '--model-name', 'mixed', '--max-model-len', '4096'];
+  const engine = ['--speedup-ratio', '100', '--block-size', String(BLOCK_SIZE)];
+  return peer(deployment, '-m', 'dynamo.mocker', ...model, ...engine);
 }
 
 /** A prompt that shares its prefix with its group and has a unique end. */
@@ -144,23 +141,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     'our frontend in mode kv receives the events of Python’s mocker, alone and in a mixed pool',
     async () => {
       const deployment = deploy();
-      const mockers = [1, 2].map(() =>
-        peer(
-          deployment,
-          '-m',
-          'dynamo.mocker',
-          '--model-path',
-          modelPath,
-          '--model-name',
-          'mixed',
-          '--speedup-ratio',
-          '100',
-          '--block-size',
-          String(BLOCK_SIZE),
-          '--max-model-len',
-          '4096',
-        ),
-      );
+      const mockers = [1, 2].map(() => mocker(deployment));
       const frontend = await deployment.frontend({ router: { mode: 'kv', kv: { router_temperature: 0 } } });
       await untilServed(mockers[0] as Peer, frontend.url, 'mixed');
       const runtime = await deployment.runtime();
@@ -243,21 +224,7 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     'our KServe frontend in mode kv does the same, with mockers and with a mixed pool',
     async () => {
       const deployment = deploy();
-      const args = [
-        '-m',
-        'dynamo.mocker',
-        '--model-path',
-        modelPath,
-        '--model-name',
-        'mixed',
-        '--speedup-ratio',
-        '100',
-        '--block-size',
-        String(BLOCK_SIZE),
-        '--max-model-len',
-        '4096',
-      ];
-      const mockers = [1, 2].map(() => peer(deployment, ...args));
+      const mockers = [1, 2].map(() => mocker(deployment));
       const runtime = await deployment.runtime();
       const listed = async () =>
         (await runtime.instances()).filter(
@@ -346,200 +313,4 @@ describeUnless(missingPeers, 'with the Python wheels', () => {
     },
     3 * START_UP_MS,
   );
-
-  it.each(['our publisher', 'a worker whose engine names their source'])(
-    'an engine’s ZMQ events in vLLM’s format reach routers through %s',
-    async (through) => {
-      const deployment = deploy();
-      const cluster = privateCluster();
-      onTestFinished(() => cluster.remove());
-      const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
-      onTestFinished(() => engine.stop());
-      const port = Number((await engine.event('ready'))['port']);
-      const endpoint = `tcp://127.0.0.1:${port}`;
-      if (through === 'our publisher') {
-        const { runtime } = await deployment.serve(new CountingEngine('counting'));
-        const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), {
-          blockSize: BLOCK_SIZE,
-          zmq: { endpoint },
-        });
-        onTestFinished(() => publisher.close());
-      } else {
-        const kvEventSources = (): KvEventSource[] => [{ kind: 'zmq', endpoint }];
-        await deployment.serve(Object.assign(new CountingEngine('counting'), { kvEventSources }));
-      }
-      const away = await deployment.runtime();
-      await using router = await KvRouter.create(away.endpoint('test.backend.generate'), { blockSize: BLOCK_SIZE });
-      const tokens = promptOf(0, 0).slice(0, 4 * BLOCK_SIZE);
-      const has = async (of: readonly number[] = tokens) =>
-        (await router.overlapScores({ tokens: of }).catch(() => []))[0]?.deviceBlocks;
-      const stored = (parent_block_hash: number | null, block_hashes: number[], token_ids: number[]) =>
-        engine.send({
-          events: [
-            { type: 'BlockStored', block_hashes, parent_block_hash, token_ids, block_size: BLOCK_SIZE, lora_id: null },
-          ],
-        });
-      // A subscriber misses events before its connection, so the engine repeats its first events. It needs two blocks,
-      // because one may come from the index of the worker.
-      for (const [name, prompt] of [
-        [21, promptOf(1, 0)],
-        [11, tokens],
-      ] as const) {
-        await waitFor(
-          'the first block',
-          async () => (stored(null, [name], prompt.slice(0, BLOCK_SIZE)), await has(prompt)),
-          (blocks) => blocks === 1,
-          30_000,
-        );
-      }
-      stored(11, [12, 13, 14], tokens.slice(BLOCK_SIZE));
-      await waitFor('the stored blocks', has, (blocks) => blocks === 4);
-      engine.send({ events: [{ type: 'BlockRemoved', block_hashes: [13, 14] }] });
-      await waitFor('the removal', has, (blocks) => blocks === 2);
-      engine.send({ events: [{ type: 'AllBlocksCleared' }] });
-      await waitFor('the cleared cache', has, (blocks) => blocks === 0);
-    },
-    180_000,
-  );
-
-  it('an engine’s ZMQ events reach routers only with the chosen topic', async () => {
-    const deployment = deploy();
-    const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], dirOf(deployment));
-    onTestFinished(() => engine.stop());
-    const endpoint = `tcp://127.0.0.1:${Number((await engine.event('ready'))['port'])}`;
-    const { runtime } = await deployment.serve(new CountingEngine('counting'));
-    const publisher = await KvPublisher.create(runtime.endpoint('test.backend.generate'), {
-      blockSize: BLOCK_SIZE,
-      zmq: { endpoint, topic: 'wanted' },
-    });
-    onTestFinished(() => publisher.close());
-    await using router = await KvRouter.create((await deployment.runtime()).endpoint('test.backend.generate'), {
-      blockSize: BLOCK_SIZE,
-    });
-    const [wanted, other] = [promptOf(0, 0), promptOf(1, 0)].map((tokens) => tokens.slice(0, BLOCK_SIZE)) as [
-      number[],
-      number[],
-    ];
-    const has = async (tokens: number[]) => (await router.overlapScores({ tokens }).catch(() => []))[0]?.deviceBlocks;
-    const stored = (topic: string, hash: number, token_ids: number[]) =>
-      engine.send({
-        topic,
-        events: [
-          {
-            type: 'BlockStored',
-            block_hashes: [hash],
-            parent_block_hash: null,
-            token_ids,
-            block_size: BLOCK_SIZE,
-            lora_id: null,
-          },
-        ],
-      });
-    await waitFor(
-      'the block of the topic',
-      () => (stored('wanted', 11, wanted), has(wanted)),
-      (blocks) => blocks === 1,
-    );
-    // The event of the other topic is sent first, so it would have arrived by now.
-    const later = promptOf(2, 0).slice(0, BLOCK_SIZE);
-    stored('other', 21, other);
-    stored('wanted', 31, later);
-    await waitFor(
-      'a later block of the topic',
-      () => has(later),
-      (blocks) => blocks === 1,
-    );
-    expect(await has(other)).toBe(0);
-  }, 60_000);
-
-  it.each([
-    ['are replayed to a selection service with a replay endpoint', true],
-    ['are lost without a replay endpoint', false],
-  ])(
-    'missed ZMQ events of an engine %s',
-    async (_, replays) => {
-      const cluster = privateCluster();
-      onTestFinished(() => cluster.remove());
-      const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
-      onTestFinished(() => engine.stop());
-      const { port, replay } = await engine.event('ready');
-      await using router = await SelectionService.create();
-      const replayEndpoint = replays ? { replayEndpoint: `tcp://127.0.0.1:${Number(replay)}` } : {};
-      await router.putWorker({
-        workerId: 1n,
-        blockSize: BLOCK_SIZE,
-        kvEventsEndpoints: [`tcp://127.0.0.1:${Number(port)}`],
-        ...replayEndpoint,
-      });
-      const [first, missed, last] = [0, 1, 2].map((group) => promptOf(group, 0).slice(0, BLOCK_SIZE)) as [
-        number[],
-        number[],
-        number[],
-      ];
-      const has = async (tokens: number[]) => (await router.overlapScores({ tokens }))[0]?.deviceBlocks;
-      const stored = (hash: number, token_ids: number[], more = {}) =>
-        engine.send({
-          ...more,
-          events: [
-            {
-              type: 'BlockStored',
-              block_hashes: [hash],
-              parent_block_hash: null,
-              token_ids,
-              block_size: BLOCK_SIZE,
-              lora_id: null,
-            },
-          ],
-        });
-      await waitFor(
-        'the first block',
-        () => (stored(11, first), has(first)),
-        (blocks) => blocks === 1,
-      );
-      stored(21, missed, { missed: true });
-      stored(31, last);
-      // Missed events are applied before the event that reveals the gap.
-      await waitFor(
-        'the block after it',
-        () => has(last),
-        (blocks) => blocks === 1,
-      );
-      expect(await has(missed)).toBe(replays ? 1 : 0);
-    },
-    60_000,
-  );
-
-  it('an engine’s ZMQ events reach a selection service with its endpoint', async () => {
-    const cluster = privateCluster();
-    onTestFinished(() => cluster.remove());
-    const engine = pythonPeer('router.py', ['relay', 'tcp://127.0.0.1'], cluster.dir);
-    onTestFinished(() => engine.stop());
-    const port = Number((await engine.event('ready'))['port']);
-    await using router = await SelectionService.create();
-    await router.putWorker({ workerId: 1n, blockSize: BLOCK_SIZE });
-    await router.putWorker({ workerId: 2n, blockSize: BLOCK_SIZE, kvEventsEndpoints: [`tcp://127.0.0.1:${port}`] });
-    const tokens = promptOf(0, 0).slice(0, 4 * BLOCK_SIZE);
-    await waitFor(
-      'the stored blocks',
-      async () => {
-        engine.send({
-          events: [
-            {
-              type: 'BlockStored',
-              block_hashes: [11, 12, 13, 14],
-              parent_block_hash: null,
-              token_ids: tokens,
-              block_size: BLOCK_SIZE,
-              lora_id: null,
-            },
-          ],
-        });
-        return (await router.overlapScores({ tokens })).find(({ workerId }) => workerId === 2n)?.deviceBlocks;
-      },
-      (blocks) => blocks === 4,
-    );
-    expect((await router.select({ tokens })).workerId).toBe(2n);
-    await router.removeWorker(2n);
-    expect((await router.select({ tokens })).workerId).toBe(1n);
-  }, 180_000);
 });
