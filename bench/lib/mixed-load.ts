@@ -1,7 +1,6 @@
-import { once } from 'node:events';
-import { Agent, type IncomingMessage, request } from 'node:http';
-import { generator } from './arrivals.js';
+import { randomNumbers } from '../../lib/planner/core/simulate/random.js';
 import { median } from './stats.js';
+import { sendInTime, streamedCompletion, tokenId, waitUntilServed } from './streamed-completion.js';
 
 /** One kind of request. Prompts of a group share their first tokens; `groups` 0: no two prompts share any. */
 export interface RequestKind {
@@ -30,7 +29,7 @@ export function mixedArrivals(
   rates: Readonly<Record<KindName, number>>,
   seconds: number,
 ): MixedArrival[] {
-  const random = generator(seed);
+  const random = randomNumbers(seed);
   const all: MixedArrival[] = [];
   for (const kind of ['chat', 'long'] as const) {
     const before = all.length;
@@ -59,10 +58,6 @@ export interface MixedSample {
   readonly requests: number;
 }
 
-const FIRST_ID = 10;
-const IDS = 990;
-const agent = new Agent({ keepAlive: false });
-
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 const p99 = (values: readonly number[]): number =>
   [...values].sort((a, b) => a - b)[Math.floor(values.length * 0.99)] as number;
@@ -70,7 +65,7 @@ const p99 = (values: readonly number[]): number =>
 /** Requests completions of both kinds from a frontend. */
 export class MixedClient {
   #requests = 0;
-  readonly #random = generator(7);
+  readonly #random = randomNumbers(7);
 
   constructor(
     private readonly port: number,
@@ -82,65 +77,29 @@ export class MixedClient {
     const group = Math.floor(this.#random() * groups);
     const index = this.#requests++;
     const shared = groups === 0 ? 0 : sharedTokens;
-    const id = (at: number): number => FIRST_ID + (Math.floor(at) % IDS);
     return [
-      ...Array.from({ length: shared }, (_, at) => id(at * 7 + group * 131 + (at >> 6) * (group + 1))),
-      ...Array.from({ length: uniqueTokens }, (_, at) => id(index * 37 + at * 11 + (at >> 3) * (index + 1))),
+      ...Array.from({ length: shared }, (_, at) => tokenId(at * 7 + group * 131 + (at >> 6) * (group + 1))),
+      ...Array.from({ length: uniqueTokens }, (_, at) => tokenId(index * 37 + at * 11 + (at >> 3) * (index + 1))),
     ];
   }
 
   /** @throws Error unless the answer is complete */
   async complete(name: KindName): Promise<AnswerTimes> {
     const kind = this.kinds[name];
-    const body = JSON.stringify({
+    const { textMs, totalMs, cachedTokens } = await streamedCompletion(this.port, {
       model: this.model,
       prompt: this.#prompt(kind),
-      max_tokens: kind.answerTokens,
-      ignore_eos: true,
-      stream: true,
-      stream_options: { include_usage: true },
+      answerTokens: kind.answerTokens,
     });
-    const begin = performance.now();
-    const sent = request({
-      agent,
-      port: this.port,
-      host: '127.0.0.1',
-      path: '/v1/completions',
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-    });
-    sent.end(body);
-    const [response] = (await once(sent, 'response')) as [IncomingMessage];
-    response.setEncoding('utf8');
-    const times: number[] = [];
-    let text = '';
-    for await (const part of response) {
-      text += part as string;
-      // Events that arrive together count once.
-      if ((part as string).includes('"text":')) times.push(performance.now());
-    }
-    const totalMs = performance.now() - begin;
-    if (response.statusCode !== 200 || !text.includes('[DONE]') || times.length === 0)
-      throw new Error(`${response.statusCode} ${text.slice(0, 2000)}`);
-    return {
-      ttftMs: (times[0] as number) - begin,
-      totalMs,
-      gapsMs: times.slice(1).map((time, index) => time - (times[index] as number)),
-      cachedTokens: Number(/"cached_tokens":(\d+)/.exec(text)?.[1] ?? 0),
-    };
+    const [ttftMs] = textMs;
+    if (ttftMs === undefined) throw new Error('an answer without text');
+    const gapsMs = textMs.slice(1).map((ms, index) => ms - (textMs[index] as number));
+    return { ttftMs, totalMs, gapsMs, cachedTokens };
   }
 
   /** Waits until the model answers. */
-  async waitUntilServed(log: () => string): Promise<void> {
-    for (const deadline = Date.now() + 60_000; ; ) {
-      const error = await this.complete('chat').then(
-        () => undefined,
-        (reason: unknown) => reason,
-      );
-      if (error === undefined) return;
-      if (Date.now() > deadline) throw new Error(`no answer from the workers: ${String(error)}\n${log()}`);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+  waitUntilServed(log: () => string): Promise<void> {
+    return waitUntilServed(() => this.complete('chat'), log);
   }
 
   /** The times of `count` requests of a kind, one after the other: medians. */
@@ -152,13 +111,12 @@ export class MixedClient {
 
   /** Sends the requests of a plan at their times, also if earlier ones are late. Waits for all answers. */
   async run(plan: readonly MixedArrival[]): Promise<MixedSample> {
-    const begin = performance.now();
     const running: Record<KindName, Promise<AnswerTimes>[]> = { chat: [], long: [] };
-    for (const { at, kind } of plan) {
-      const left = begin + at - performance.now();
-      if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
-      running[kind].push(this.complete(kind));
-    }
+    await sendInTime(
+      plan,
+      ({ at }) => at,
+      ({ kind }) => running[kind].push(this.complete(kind)),
+    );
     const [chats, longs] = await Promise.all([Promise.all(running.chat), Promise.all(running.long)]);
     const gaps = chats.flatMap(({ gapsMs }) => gapsMs);
     const firsts = chats.map(({ ttftMs }) => ttftMs);
