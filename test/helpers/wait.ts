@@ -1,4 +1,4 @@
-export { waitFor, waitForPause, within } from '../../lib/testing/wait.js';
+export { waitFor, waitForModel, waitForPause, within } from '../../lib/testing/wait.js';
 
 /** The minimum of up to three measurements. One below `max` is enough, because a loaded machine may delay any one. */
 export async function lowest(max: number, measure: () => Promise<number>): Promise<number> {

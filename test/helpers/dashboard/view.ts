@@ -3,6 +3,9 @@ import { expect } from 'vitest';
 import type { Child } from '../child.js';
 import { waitFor } from '../wait.js';
 
+/** A graph of several processes may take long to change on a loaded machine. */
+const CHANGE_MS = 90_000;
+
 /** A client of a live view that runs. */
 export class ViewClient {
   readonly origin: string;
@@ -22,8 +25,11 @@ export class ViewClient {
       'the address of the view',
       () => ({ text: child.output, isRunning: child.isRunning }),
       ({ text, isRunning }) => pattern.test(text) || !isRunning,
+      CHANGE_MS,
     );
-    return new ViewClient(pattern.exec(output.text)?.[0] as string);
+    const [url] = pattern.exec(output.text) ?? [];
+    if (url === undefined) throw new Error(`it ended without a view: ${output.text}`);
+    return new ViewClient(url);
   }
 
   async snapshot(): Promise<DashboardSnapshot> {
@@ -32,8 +38,8 @@ export class ViewClient {
   }
 
   /** The first snapshot that fits. */
-  until(what: string, fits: (snapshot: DashboardSnapshot) => boolean, timeoutMs?: number): Promise<DashboardSnapshot> {
-    return waitFor(what, () => this.snapshot(), fits, timeoutMs);
+  until(what: string, fits: (snapshot: DashboardSnapshot) => boolean): Promise<DashboardSnapshot> {
+    return waitFor(what, () => this.snapshot(), fits, CHANGE_MS);
   }
 
   /** Calls a route with the token. */

@@ -18,6 +18,8 @@ import type { Misbehaviour } from './graphs/serve.js';
 /** The graph of `graphs/serve.ts`. */
 export const SERVE_GRAPH = join(root, 'test/helpers/deploy/graphs/serve.ts');
 const NAME = 'serve-test';
+/** Every process of a graph loads TypeScript and the addon, all at the same time. */
+const READY_MS = 120_000;
 
 /** The ids of all processes that have a text in their environment, so also those that a worker started. */
 export function processesWith(text: string): number[] {
@@ -88,7 +90,7 @@ export class ServeTest implements AsyncDisposable {
   }
 
   /** Resolves when a graph is ready. */
-  async ready(child: Child, name = NAME, timeoutMs?: number): Promise<void> {
+  async ready(child: Child, name = NAME, timeoutMs = READY_MS): Promise<void> {
     await waitFor(
       `graph ${name} is ready`,
       () => ({ output: child.output, isRunning: child.isRunning }),

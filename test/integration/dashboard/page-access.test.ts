@@ -236,7 +236,8 @@ describe('the page for screen readers', () => {
     for (const slider of await page.getByRole('slider').all())
       await expect.poll(() => slider.getAttribute('aria-valuetext')).toMatch(/^\d\d:\d\d:\d\d: /);
     await page.getByText('As a table').first().click();
-    expect(await page.locator('.chart').first().locator('tbody tr').count()).toBe(30);
+    // A browser reports later that the details were opened.
+    await expect.poll(() => page.locator('.chart').first().locator('tbody tr').count()).toBe(30);
     expect(await page.locator('#graph-drawing').getByRole('img').getAttribute('aria-label')).toContain(
       'Frontend calls Decode by kv',
     );

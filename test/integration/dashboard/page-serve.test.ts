@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenPage, TestBrowser } from '../../helpers/dashboard/browser.js';
 import { ServeTest } from '../../helpers/deploy/serve.js';
 import { root } from '../../helpers/project.js';
-import { waitFor } from '../../helpers/wait.js';
+import { MODEL } from '../../helpers/router/disaggregated-engines.js';
+import { waitFor, waitForModel } from '../../helpers/wait.js';
 
 const GRAPH = join(root, 'test/helpers/deploy/graphs/disaggregated.ts');
 const START_MS = 120_000;
@@ -21,6 +22,8 @@ describe('the page of `dynamo serve --ui`', () => {
       () => child.output,
       (text) => /live view at http\S+/.test(text),
     );
+    const [state] = await served.states();
+    await waitForModel(state!.urls[0] as string, MODEL);
     browser = await TestBrowser.start();
     open = await browser.open(/live view at (http\S+)/.exec(output)![1]!);
   });
@@ -49,7 +52,7 @@ describe('the page of `dynamo serve --ui`', () => {
     await page.getByRole('button', { name: 'Send request' }).click();
     await page.getByRole('dialog').waitFor({ state: 'hidden' });
     await page.locator('#trace [data-span="request"]').waitFor();
-    expect(await page.locator('#traces-table tbody tr').count()).toBe(1);
+    await expect.poll(() => page.locator('#traces-table tbody tr').count()).toBe(1);
     expect(await page.locator('#trace .error').count()).toBe(0);
   });
 

@@ -1,6 +1,6 @@
 import { loadNixl, type MockKnobs } from 'dynamo-node';
-import { type KvHandoff, KvOffers, KvReceiver, type OfferResponse } from 'dynamo-node/disagg';
-import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { type KvHandoff, KvOffers, KvReceiver } from 'dynamo-node/disagg';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   computed,
   context,
@@ -15,7 +15,6 @@ import {
 } from '../../helpers/disagg/pair.js';
 import { layout } from '../../helpers/kvbm/blocks.js';
 import { nixlMissing } from '../../helpers/nixl/library.js';
-import { testRuntime } from '../../helpers/runtime/runtime.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const knobs = (mock: MockKnobs): void => void loadNixl({ mode: 'mock', mock });
@@ -212,7 +211,7 @@ describe('a transfer', () => {
     ['disagg.lease_lost', () => ({ offer: '00000000-0000-4000-8000-000000000000' })],
     ['disagg.peer_lost', () => ({ instance: '12345' })],
   ])('fails with %s if the content was changed on the way', async (reason, change) => {
-    const both = await handoffPair({ offers: { leaseMs: 400 } });
+    const both = await handoffPair({ offers: { leaseMs: 1000 } });
     const request = prefilled(both, promptOf(9), (handoff) => ({ ...handoff, ...change(handoff) }));
     const sequence = opened(both.receiver.manager, promptOf(9));
     {
@@ -240,11 +239,12 @@ describe('a transfer', () => {
   });
 
   it('fails with disagg.timeout after timeoutMs, and keeps its pages until no byte is in flight', async () => {
-    const both = await handoffPair({ receiver: { timeoutMs: 100 }, offers: { leaseMs: 500 } });
-    const request = prefilled(both, promptOf(9));
+    // The first transfer also connects, within the same limit.
+    const both = await handoffPair({ receiver: { timeoutMs: 1000 }, offers: { leaseMs: 500 } });
     using warm = both.receiver.accept(prefilled(both, promptOf(2)), context());
     await warm?.into(opened(both.receiver.manager, promptOf(2)));
-    knobs({ completion: 'delayed', latencyUs: 1_500_000 });
+    const request = prefilled(both, promptOf(9));
+    knobs({ completion: 'delayed', latencyUs: 3_000_000 });
     const sequence = opened(both.receiver.manager, promptOf(9));
     {
       using transfer = both.receiver.accept(request, context());
@@ -311,62 +311,6 @@ async function agentNameOf(endpoint: Awaited<ReturnType<typeof handoffPair>>['en
   const { memory } = (await client.unary({ op: 'describe' })) as { memory: { agent: string } };
   return memory.agent;
 }
-
-/** A prefill worker that answers `describe` as it is told. */
-async function withDescription(change: (description: Record<string, unknown>) => Record<string, unknown>) {
-  const both = await handoffPair();
-  const answer = (await (await both.endpoint.client()).unary({ op: 'describe' })) as unknown as Record<string, unknown>;
-  const other = await testRuntime();
-  const endpoint = other.endpoint(both.endpoint.path) as typeof both.endpoint;
-  const served = await endpoint.serve(() => change(answer) as unknown as OfferResponse);
-  onTestFinished(() => served.close());
-  const receiver = await KvReceiver.connect(poolOf(), endpoint, { model: 'tiny', nixl: 'mock' });
-  onTestFinished(() => receiver.close());
-  const instance = String(served.instance.instanceId);
-  const request = prefilled(both, promptOf(9), (handoff) => ({ ...handoff, instance }));
-  return { receiver, request };
-}
-
-describe('a prefill worker of another kind', () => {
-  it.each<[string, string, (description: Record<string, unknown>) => Record<string, unknown>]>([
-    ['another version', 'disagg.version', (one) => ({ ...one, version: 2 })],
-    ['no version', 'disagg.version', () => ({})],
-    ['another library', 'disagg.library', (one) => ({ ...one, library: 'real' })],
-    ['an unknown library', 'disagg.handoff', (one) => ({ ...one, library: 'rdma' })],
-    ['no metadata', 'disagg.handoff', ({ metadata: _, ...one }) => one],
-    ['empty metadata', 'disagg.handoff', (one) => ({ ...one, metadata: new Uint8Array() })],
-    [
-      'damaged metadata',
-      'disagg.handoff',
-      (one) => ({ ...one, metadata: (one['metadata'] as Uint8Array).map((byte, index) => (index % 7 ? byte : 255)) }),
-    ],
-    [
-      'memory of another agent',
-      'disagg.handoff',
-      (one) => ({ ...one, memory: { ...(one['memory'] as object), agent: 'x' } }),
-    ],
-    [
-      'memory at no address',
-      'disagg.handoff',
-      (one) => ({ ...one, memory: { ...(one['memory'] as object), address: 'x' } }),
-    ],
-    [
-      'memory of no blocks',
-      'disagg.handoff',
-      (one) => ({ ...one, memory: { ...(one['memory'] as object), bytes: 0 } }),
-    ],
-    ['a wrong block size', 'disagg.layout', (one) => ({ ...one, blockBytes: 512 })],
-    ['another layout', 'disagg.layout', (one) => ({ ...one, layout: '{}' })],
-    ['a text', 'disagg.version', () => 'hello' as never],
-  ])('with %s is refused with %s', async (_, reason, change) => {
-    const { receiver, request } = await withDescription(change);
-    using transfer = receiver.accept(request, context());
-    const sequence = opened(receiver.manager, promptOf(9));
-    await expect(transfer?.into(sequence)).rejects.toMatchObject({ name: 'HandoffError', reason });
-    sequence.dispose();
-    expect(receiver.manager.available).toBe(16);
-  });
-});
 
 describe('KvOffers and KvReceiver', () => {
   it('reject wrong arguments', async () => {

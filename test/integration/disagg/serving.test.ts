@@ -148,14 +148,20 @@ describe('a disaggregated tiny Llama', () => {
     const all = await disaggregated(here, { prefillOptions: { metrics }, decodeOptions: { metrics } });
     const { promptTokenIds, tokenIds } = greedyCases[0] as (typeof greedyCases)[0];
     await completion(all.frontend, promptTokenIds, { max_tokens: tokenIds.length });
-    const text = runtime.metricsText();
-    for (const name of ['prefill_seconds', 'kv_offer_seconds', 'cached_tokens'])
-      expect(text).toMatch(new RegExp(`^dynamo_component_${name}_count\\{.*\\} [1-9]`, 'm'));
-    for (const name of ['kv_transfer_latency_seconds', 'kv_transfer_bytes', 'kv_transfer_speed_gb_s'])
-      expect(text).toMatch(new RegExp(`^dynamo_component_${name}_count\\{.*\\} [1-9]`, 'm'));
-    for (const name of ['time_to_first_token_seconds', 'inter_token_latency_seconds', 'decode_seconds'])
-      expect(text).toMatch(new RegExp(`^dynamo_component_${name}_count\\{.*\\} [1-9]`, 'm'));
-    expect(text).toMatch(/^dynamo_component_kv_transfer_success_total\{.*\} [1-9]/m);
-    expect(text).toMatch(/^dynamo_component_kv_offers_total\{.*outcome="taken".*\} [1-9]/m);
+    const counts = [
+      ...['prefill_seconds', 'kv_offer_seconds', 'cached_tokens'],
+      ...['kv_transfer_latency_seconds', 'kv_transfer_bytes', 'kv_transfer_speed_gb_s'],
+      ...['time_to_first_token_seconds', 'inter_token_latency_seconds', 'decode_seconds'],
+    ].map((name) => new RegExp(`^dynamo_component_${name}_count\\{.*\\} [1-9]`, 'm'));
+    const totals = [
+      /^dynamo_component_kv_transfer_success_total\{.*\} [1-9]/m,
+      /^dynamo_component_kv_offers_total\{.*outcome="taken".*\} [1-9]/m,
+    ];
+    // An engine ends after its last token was sent.
+    await waitFor(
+      'all phases',
+      () => [...counts, ...totals].filter((metric) => !metric.test(runtime.metricsText())),
+      (missing) => missing.length === 0,
+    );
   });
 });

@@ -106,7 +106,7 @@ describe('prefill and decode that start together', () => {
     expect(() => offers.begin(request, context())).toThrow(expect.objectContaining({ name: 'ClosedError' }));
   });
 
-  it('fail with disagg.peer_lost after waitMs without a prefill', async () => {
+  it('fail with disagg.timeout after waitMs without a prefill', async () => {
     const { receiver, request, prompt, offers } = await together({ receiver: { waitMs: 50 } });
     using transfer = receiver.accept(request, context());
     await expect(transfer?.into(opened(receiver.manager, prompt))).rejects.toMatchObject({ reason: 'disagg.timeout' });

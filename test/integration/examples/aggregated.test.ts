@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 
 import { ServeTest } from '../../helpers/deploy/serve.js';
 import { root } from '../../helpers/project.js';
+import { waitForModel } from '../../helpers/wait.js';
 
 const folder = join(root, 'examples/aggregated');
 
@@ -23,7 +24,7 @@ it('the example aggregated serves the model of its configuration, and answers wh
   await test.ready(serve, 'aggregated');
   const [state] = await test.states();
   const url = state!.urls[0]!;
-  expect(await (await fetch(`${url}/v1/models`)).json()).toMatchObject({ data: [{ id: 'demo' }] });
+  expect(await waitForModel(url)).toEqual(['demo']);
   const question = 'What is prefix caching?';
   const answer = 'Prefix caching reuses the blocks of an earlier prompt when a new prompt starts with the same tokens.';
   expect(await answerOf(url, 'demo', question)).toBe(answer);

@@ -17,7 +17,7 @@ const DEPLOYMENT = {
 const isScale = ({ path }: ReceivedRequest): boolean => path.endsWith('/agg-worker/scale');
 
 /** A planner that wants more workers, on an API server that answers in this way. */
-async function planning(answer: (request: ReceivedRequest) => Reply) {
+async function planning(answer: (request: ReceivedRequest) => Reply, timeoutMs = 10_000) {
   const api = await ApiStandIn.start(answer);
   onTestFinished(() => api[Symbol.asyncDispose]());
   const cluster = await KubernetesApi.fromConfig({ kubeconfig: api.kubeconfig, env: {} });
@@ -32,7 +32,7 @@ async function planning(answer: (request: ReceivedRequest) => Reply) {
     observer: { observe: () => ({ workers: { worker: [{ id: 'a', ageMs: 0, load, passes: [] }] } }) },
     scaler,
     config: { objective: 'throughput', intervalMs: 100, pools: { worker: { kvTokens: 1000, maxWorkers: 3 } } },
-    timeoutMs: 200,
+    timeoutMs,
     onDecision: (record) => errors.push([...record.errors]),
   });
   onTestFinished(() => planner.close());
@@ -49,10 +49,10 @@ describe('a planner on Kubernetes', () => {
     expect(patch?.body).toEqual({ metadata: { resourceVersion: '41' }, spec: { replicas: 2 } });
   });
 
-  it.each<[string, (request: ReceivedRequest) => Reply, string]>([
+  it.each<[string, (request: ReceivedRequest) => Reply, string, timeoutMs?: number]>([
     ['the deployment is gone', () => failure(404, 'NotFound', 'gone'), "current: Deployment 'agg' not found."],
     ['the cluster denies access', () => failure(403, 'Forbidden', 'no rights'), 'current: no rights'],
-    ['the server hangs', () => 'never', 'current: current has not answered within 200 ms'],
+    ['the server hangs', () => 'never', 'current: current has not answered within 200 ms', 200],
     [
       'another program changes the count in between',
       (request) =>
@@ -61,8 +61,8 @@ describe('a planner on Kubernetes', () => {
           : ok(isScale(request) ? { metadata: { resourceVersion: '1' }, spec: { replicas: 1 } } : DEPLOYMENT),
       'scale: the object has been modified',
     ],
-  ])('records the error and tries again if %s', async (_, answer, message) => {
-    const { errors } = await planning(answer);
+  ])('records the error and tries again if %s', async (_, answer, message, timeoutMs) => {
+    const { errors } = await planning(answer, timeoutMs);
     const found = await waitFor(
       'two errors',
       () => errors.filter((all) => all.length > 0),

@@ -59,8 +59,11 @@ describeUnless(missingPeers, 'the live view of a graph with a worker of Python',
         DYN_FILE_KV: dir,
       });
       const other = await ViewClient.of(foreign);
-      const seen = await other.until('the instance in discovery', ({ services }) =>
-        services.some(({ role, ready }) => role === 'worker' && ready === 1),
+      // Discovery and the frontend are read on their own: either may be known first.
+      const seen = await other.until(
+        'the instance in discovery, and the frontend',
+        ({ services, actions }) =>
+          actions.trace && services.some(({ role, ready }) => role === 'worker' && ready === 1),
       );
       expect(seen.graph.phase).toBe('unknown');
       expect(seen.actions).toEqual({ scale: false, trace: true, logs: false });

@@ -6,7 +6,7 @@ import { instancesOf, serviceOf, ViewClient } from '../../helpers/dashboard/view
 import { openEvents } from '../../helpers/dashboard/viewer.js';
 import { ServeTest } from '../../helpers/deploy/serve.js';
 import { MODEL } from '../../helpers/router/disaggregated-engines.js';
-import { waitFor } from '../../helpers/wait.js';
+import { waitFor, waitForModel } from '../../helpers/wait.js';
 
 const target = 'test/helpers/deploy/graphs/disaggregated.ts';
 const NAME = 'disaggregated-test';
@@ -56,11 +56,12 @@ describe('dynamo serve --ui', () => {
     // Without the token there are no actions.
     expect((await fetch(`${view.origin}/api/logs?instance=Decode%230`)).status).toBe(401);
 
-    // A request, with what the frontend and both workers measured.
+    // A request, with what the frontend and both workers measured. A frontend that knows no prefill worker yet has the
+    // decode worker prefill.
     const trace = await waitFor(
-      'a traced request',
+      'a traced request of both workers',
       () => view.trace({ prompt: PROMPT, model: MODEL, maxTokens: 6 }),
-      ({ outcome }) => outcome === 'ok',
+      ({ outcome, spans }) => outcome === 'ok' && spans.some(({ instance }) => instance === 'Prefill#0'),
     );
     expect(trace.outputTokens).toBe(6);
     expect(trace.notes).toEqual([]);
@@ -137,22 +138,25 @@ describe('a traced request of a KV router', () => {
     const serve = serving.serve(['--ui', '--port', '0'], 'examples/kv-router/graph.ts');
     await serving.ready(serve, 'kv-router');
     const view = await ViewClient.of(serve);
-    await view.until('both workers in discovery', (snapshot) =>
-      instancesOf(snapshot, 'Worker').every(({ address }) => address !== undefined),
-    );
-    const prompt = 'the same beginning of every prompt, which is long enough for several blocks of the cache. '.repeat(
-      3,
-    );
-    const ask = (end: string): Promise<TraceView> => view.trace({ prompt: prompt + end, maxTokens: 3 });
-    const first = await waitFor(
-      'an answer',
-      () => ask('one'),
-      ({ outcome }) => outcome === 'ok',
-    );
-    const known = await waitFor(
+    const { graph } = await view.until('both workers in discovery', (snapshot) => {
+      const workers = instancesOf(snapshot, 'Worker');
+      return workers.length === 2 && workers.every(({ address }) => address !== undefined);
+    });
+    await waitForModel(graph.urls[0] as string, 'tiny-llama');
+    const ask = (prompt: string): Promise<TraceView> => view.trace({ prompt, maxTokens: 3 });
+    // The router learns what is in a cache after the answer. A second prompt that comes before goes to any worker, so
+    // each try has a beginning of its own, which is long enough for several blocks.
+    let tries = 0;
+    const { first, known } = await waitFor(
       'a request whose beginning is in a cache',
-      () => ask('two'),
-      ({ routing }) => (routing?.candidates[0]?.cachedBlocks ?? 0) > 0,
+      async () => {
+        const beginning = `Try ${tries++}: a beginning that no other prompt has, for some blocks of a cache. `.repeat(
+          3,
+        );
+        return { first: await ask(`${beginning}one`), known: await ask(`${beginning}two`) };
+      },
+      (answers) => answers.first.outcome === 'ok' && (answers.known.routing?.candidates[0]?.cachedBlocks ?? 0) > 0,
+      60_000,
     );
     const { routing } = known;
     expect(routing).toMatchObject({ service: 'Worker', reason: expect.stringMatching(/^the lowest cost: it had \d+/) });

@@ -19,14 +19,20 @@ const OPTIONS: PlannerServiceOptions = {
 
 const { signal } = new AbortController();
 
-/** The graph, with these options of its planner. It is not started. */
+/** The graph, with these options of its planner. */
 async function planned(serve: ServeTest, options = OPTIONS, how: Partial<LocalGraphOptions> = {}) {
   const { local, lines } = await serve.local({ Planner: options } as never, how, GRAPH);
   const service = (name: string) => local.state.services.find((one) => one.name === name);
+  const url = () => local.state.urls[0] as string;
   return {
     local,
     lines,
-    url: () => local.state.urls[0] as string,
+    url,
+    /** Starts the graph, and waits until its frontend knows the worker. */
+    async start(): Promise<void> {
+      await local.start();
+      await waitFor('an answer', async () => (await ask(url(), 1)) === 1);
+    },
     scaler: (planner = 'Planner#0') =>
       new LocalScaler({ folder: join(serve.folder, 'planned'), services: { worker: 'Worker' }, planner }),
     ready: () => service('Worker')?.workers.filter(({ phase }) => phase === 'ready').length,
@@ -52,8 +58,8 @@ async function ask(url: string, tokens: number): Promise<number | string> {
 describe('a planner of a served graph', () => {
   it('starts processes under load and drains them after it, without a failed request', async () => {
     await using serve = new ServeTest();
-    const { local, url, ready, desired, decisions, lines } = await planned(serve);
-    await local.start();
+    const { start, url, ready, desired, decisions, lines } = await planned(serve);
+    await start();
     expect(ready()).toBe(1);
     const results: (number | string)[] = [];
     const isLoaded = { value: true };
@@ -76,8 +82,8 @@ describe('a planner of a served graph', () => {
   it('lets a removed worker complete requests that take longer than the grace of the graph', async () => {
     await using serve = new ServeTest();
     const idle = { ...OPTIONS, advisory: true };
-    const { local, url, ready, scaler } = await planned(serve, idle, { graceMs: 500 });
-    await local.start();
+    const { start, url, ready, scaler } = await planned(serve, idle, { graceMs: 500 });
+    await start();
     const planner = scaler();
     await planner.scale({ worker: 2 }, { signal });
     await waitFor('two workers', () => ready() === 2, undefined, 60_000);
@@ -118,7 +124,12 @@ describe('a planner of a served graph', () => {
     );
     const { pid } = local.state.services.find(({ name }) => name === 'Planner')?.workers[0] ?? {};
     process.kill(pid as number, 'SIGKILL');
-    const again = await waitFor('its next decision', () => decisions().find(({ tick }, at) => tick === 1 && at > 0));
+    const again = await waitFor(
+      'its next decision',
+      () => decisions().find(({ tick }, at) => tick === 1 && at > 0),
+      undefined,
+      60_000,
+    );
     expect(again?.reasons.map(({ code }) => code)).toContain('clock-jump');
     expect(again?.targets).toEqual({ worker: 1 });
     const after = await waitFor('more traffic', () => {
@@ -133,20 +144,20 @@ describe('a planner of a served graph', () => {
 
   it('keeps serving if the workers that it adds never become ready, and starts no others instead', async () => {
     await using serve = new ServeTest({ PLANNED_HANG: '1' });
-    const { local, url, ready, desired, decisions } = await planned(serve);
-    await local.start();
+    const { local, start, url, ready, desired, decisions } = await planned(serve);
+    await start();
     const isLoaded = { value: true };
     const results: (number | string)[] = [];
     const users = Array.from({ length: 12 }, async () => {
       while (isLoaded.value) results.push(await ask(url(), 50));
     });
-    await waitFor('three wanted workers', () => desired() === 3);
+    await waitFor('three wanted workers', () => desired() === 3, undefined, 60_000);
     const before = decisions().length;
     await waitFor('further decisions', () => decisions().length > before + 8);
-    isLoaded.value = false;
-    await Promise.all(users);
     expect([ready(), desired()]).toEqual([1, 3]);
     expect(local.state.services.find(({ name }) => name === 'Worker')?.workers).toHaveLength(3);
+    isLoaded.value = false;
+    await Promise.all(users);
     expect(new Set(results)).toEqual(new Set([50]));
     await waitFor('the excess to be cancelled', () => desired() === 1, undefined, 60_000);
   });

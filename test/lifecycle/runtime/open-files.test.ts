@@ -78,7 +78,6 @@ describe(`a worker that may open ${LIMIT} files`, () => {
       'the refusals',
       () => refused.length,
       (count) => count >= more,
-      5000,
     );
     expect(refused.length).toBeLessThanOrEqual(more + 1);
     for (const { code, retryable } of refused)

@@ -1,14 +1,27 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
+import type { LocalGraph } from '../../../lib/deploy/local/local-graph.js';
 import { DEFAULT_RESTARTS } from '../../../lib/deploy/local/restart-policy.js';
 import { ServeTest } from '../../helpers/deploy/serve.js';
 import { root } from '../../helpers/project.js';
 import { waitFor, waitForPause, within } from '../../helpers/wait.js';
 
 const quickRestarts = { restarts: { ...DEFAULT_RESTARTS, minDelayMs: 10 } };
+
+/** Crashes the worker of Splitter each time that it is ready. */
+function crashWhenReady(local: LocalGraph): void {
+  let last: number | undefined;
+  const timer = setInterval(() => {
+    const { phase, pid } = local.state.services[0]?.workers[0] ?? {};
+    if (phase !== 'ready' || pid === undefined || pid === last) return;
+    last = pid;
+    process.kill(pid, 'SIGUSR2');
+  }, 20);
+  onTestFinished(() => clearInterval(timer));
+}
 
 describe('a worker', () => {
   it('that exits in its start is not started again', async () => {
@@ -41,7 +54,8 @@ describe('a worker', () => {
 
   it('that crashes is restarted, until it has crashed 5 times in a row', async () => {
     await using test = new ServeTest();
-    const { local, notes } = await test.local({ Splitter: { mode: 'crash-later' } }, quickRestarts);
+    const { local, notes } = await test.local({ Splitter: { mode: 'crash-on-signal' } }, quickRestarts);
+    crashWhenReady(local);
     await local.start().catch(() => {});
     await expect(local.ended).rejects.toThrow('Splitter#0 crashed 5 times in a row: its process ended with code 3');
     const crashes = notes.filter((note) => note.startsWith('Splitter#0 crashed'));
@@ -51,9 +65,10 @@ describe('a worker', () => {
   it('that crashes ends the graph if nothing may be restarted', async () => {
     await using test = new ServeTest();
     const { local } = await test.local(
-      { Splitter: { mode: 'crash-later' } },
+      { Splitter: { mode: 'crash-on-signal' } },
       { restarts: { ...DEFAULT_RESTARTS, respawn: 'never' } },
     );
+    crashWhenReady(local);
     await local.start().catch(() => {});
     await expect(local.ended).rejects.toThrow('Splitter#0 crashed: its process ended with code 3');
   });

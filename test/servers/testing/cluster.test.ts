@@ -21,6 +21,9 @@ describeUnless(serversMissing('etcd', 'nats-server'), 'startCluster with etcd an
     expect(instance.transport).toBe('nats');
     const client = await caller.endpoint<string, string>('test.echo.generate').client();
     await client.waitForInstances({ timeoutMs: 10_000 });
+    // A worker may be in discovery before its subscription has reached NATS: until then nothing answers.
+    const first = () => client.unary('a').catch(({ code }: DynamoError) => code);
+    await waitFor('a first answer', first, (result) => result !== 'DYN_UNAVAILABLE');
     expect(await client.unary('a')).toBe('a');
     cluster.nats?.pause();
     const answer = () => client.unary('b', { timeoutMs: 500 }).catch(({ code }: DynamoError) => code);

@@ -268,7 +268,8 @@ describe('a viewer that stops reading', () => {
       await expect.poll(() => large.server.viewerCount).toBe(2);
       const bufferedBefore = large.server.bufferedBytes;
       expect(bufferedBefore).toBeLessThan(1_000_000);
-      for (let sent = 0; sent < 200; sent++) {
+      // A viewer that has not read for 30 s is dropped, so no more is sent than is needed.
+      while (reader.bytes < 10_000_000) {
         const { sequence } = large.send();
         const latest = (): number => (reader.events.at(-1)?.data as { sequence?: number } | undefined)?.sequence ?? 0;
         // A snapshot that follows at once may find the connection of the reader full.
@@ -276,7 +277,6 @@ describe('a viewer that stops reading', () => {
       }
       expect(large.server.viewerCount).toBe(2);
       expect(large.server.bufferedBytes).toBeLessThan(1_000_000);
-      expect(reader.bytes).toBeGreaterThan(10_000_000);
       reader.close();
     } finally {
       await large.close();

@@ -10,7 +10,7 @@ export interface Misbehaviour {
     | 'throw'
     | 'exit'
     | 'hang'
-    | 'crash-later'
+    | 'crash-on-signal'
     | 'hang-in-shutdown'
     | 'flood'
     | 'grandchild'
@@ -31,7 +31,7 @@ export class Splitter {
     if (mode === 'throw') throw new Error('no such model');
     if (mode === 'exit') process.exit(7);
     if (mode === 'hang') await forever;
-    if (mode === 'crash-later') setTimeout(() => process.exit(3), 200);
+    if (mode === 'crash-on-signal') process.on('SIGUSR2', () => process.exit(3));
     if (mode === 'grandchild') spawn('sleep', ['1000'], { detached: true, stdio: 'inherit' }).unref();
     if (mode === 'proc') console.log(`/proc/self is ${readlinkSync('/proc/self')} of process ${process.pid}`);
     if (mode === 'flood') void this.#flood();
