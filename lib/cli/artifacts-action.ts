@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import { type Artifact, readArtifact } from '../deploy/artifact-read.js';
@@ -12,7 +13,8 @@ import { note, print, printJson, tableLines } from './output.js';
  */
 export async function artifactOf(target: string, io: CommandIo): Promise<Artifact> {
   const folder = resolve(io.cwd, target);
-  return readArtifact(isArtifact(folder) ? folder : await findArtifact(target, io.env));
+  const isPath = isArtifact(folder) || (/^\.{0,2}[\\/]/.test(target) && existsSync(folder));
+  return readArtifact(isPath ? folder : await findArtifact(target, io.env));
 }
 
 export async function printArtifacts({ json }: CommandArgs<object>, io: CommandIo): Promise<void> {

@@ -41,6 +41,8 @@ export async function buildArtifact(args: CommandArgs<BuildCommandOptions>, io: 
     options.output === undefined ? join(packagesFolder(io.env), name, version) : resolve(io.cwd, options.output);
   if (force || !(await hasContent(folder, digest))) await writeArtifact(planned, folder, force);
   for (const path of planned.skipped) note(io, `not packed: ${path}`);
+  for (const name of planned.localPackages)
+    note(io, `warning: ${name} is not packed, so the image cannot install it; name a published version`);
 
   const artifact = { folder, manifest: planned.manifest };
   const layout = oci === undefined ? undefined : resolve(io.cwd, oci);

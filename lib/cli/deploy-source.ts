@@ -3,7 +3,7 @@ import { artifactName } from '../deploy/artifact.js';
 import { readArtifact } from '../deploy/artifact-read.js';
 import { findArtifact, isArtifact, parseTag } from '../deploy/artifact-store.js';
 import { readConfig } from '../deploy/config-file.js';
-import { DeployError } from '../deploy/deploy-error.js';
+import { badDeployment, DeployError } from '../deploy/deploy-error.js';
 import { type DynamoGraphDeployment, manifestOf } from '../deploy/kubernetes/manifest.js';
 import { applyConfig } from '../sdk/config.js';
 import type { GraphSpec } from '../sdk/graph-spec.js';
@@ -120,7 +120,6 @@ export async function preparedDeployment(
     });
     return { manifest, version: source.version };
   } catch (cause) {
-    if (!(cause instanceof TypeError || cause instanceof RangeError)) throw cause;
-    throw new DeployError('E_BAD_DEPLOYMENT', cause.message, { exitCode: 65, cause });
+    throw badDeployment(cause);
   }
 }

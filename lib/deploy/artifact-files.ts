@@ -1,4 +1,4 @@
-import { lstat, readdir, realpath } from 'node:fs/promises';
+import { lstat, readdir, readFile, realpath } from 'node:fs/promises';
 import { basename, isAbsolute, join, relative, sep } from 'node:path';
 
 import { DeployError } from './deploy-error.js';
@@ -33,6 +33,33 @@ const refused = (path: string, message: string): DeployError =>
 export function folderExists(folder: string): DeployError {
   const message = `Output directory ${folder} already exists. Use --force to overwrite.`;
   return new DeployError('E_ARTIFACT_EXISTS', message, { exitCode: 73, path: folder });
+}
+
+/** What a former output has: a file with a word in it. */
+export interface OutputMark {
+  /** Of the output, in words, such as `an artifact`. */
+  readonly kind: string;
+  readonly file: string;
+  readonly word: string;
+}
+
+/**
+ * Checks that an output may be written: its path is free, or `force` replaces a former output or an empty folder. The
+ * content of any other folder is not this program's to delete.
+ *
+ * @throws DeployError `E_ARTIFACT_EXISTS` or `E_NOT_REPLACED` (73)
+ */
+export async function checkOutput(folder: string, mark: OutputMark, force: boolean): Promise<void> {
+  const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => error.code);
+  if (entries === 'ENOENT') return;
+  const isFormer = (await readFile(join(folder, mark.file), 'utf8').catch(() => '')).includes(mark.word);
+  if (!isFormer && entries?.length !== 0)
+    throw new DeployError('E_NOT_REPLACED', `${folder} exists and is not ${mark.kind}, so it is not replaced`, {
+      exitCode: 73,
+      path: folder,
+      hint: 'Choose a path that does not exist.',
+    });
+  if (!force) throw folderExists(folder);
 }
 
 /** Whether a rename failed because another process was faster and made the folder. */

@@ -16,16 +16,19 @@ export const DOCKERFILE = 'env/docker/Dockerfile';
 /** The major version of Node.js in the images: the current long-term one. */
 export const NODE_MAJOR = '24';
 
+/** With its registry: podman and buildah know short names only where a list of them is installed. */
+const BASE = `docker.io/library/node:${NODE_MAJOR}-bookworm-slim`;
+
 const USER_ID = 1024;
 
 /** The Dockerfile of an artifact. Its context is the folder of the artifact. */
 export function dockerfileOf({ name, settings, install }: Lockfile): string {
-  return `FROM node:${NODE_MAJOR}-bookworm-slim AS dependencies
+  return `FROM ${BASE} AS dependencies
 WORKDIR /app
 COPY ${['package.json', name, ...settings].join(' ')} ./
 RUN ${install}
 
-FROM node:${NODE_MAJOR}-bookworm-slim
+FROM ${BASE}
 RUN groupadd --gid ${USER_ID} dynamo && useradd --uid ${USER_ID} --gid dynamo --create-home dynamo
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules

@@ -8,6 +8,7 @@ import type { GraphSpec } from '../sdk/graph-spec.js';
 import {
   type ArtifactContent,
   type ArtifactFiles,
+  checkOutput,
   checkPackable,
   collectFiles,
   folderExists,
@@ -27,7 +28,7 @@ import {
 } from './artifact-manifest.js';
 import { packModules, projectOf } from './artifact-modules.js';
 import { hashOf } from './artifact-read.js';
-import { DeployError } from './deploy-error.js';
+import { badDeployment, DeployError } from './deploy-error.js';
 import { manifestOf } from './kubernetes/manifest.js';
 import { toYaml } from './yaml.js';
 
@@ -56,6 +57,8 @@ export interface PlannedArtifact {
   readonly files: ArtifactFiles;
   /** What was left out of packed folders, as absolute paths. */
   readonly skipped: readonly string[];
+  /** Dependencies that are folders or files of this machine, as `name@path`: no image can install them. */
+  readonly localPackages: readonly string[];
 }
 
 /** The deployment in an artifact. */
@@ -68,8 +71,8 @@ interface Package {
   readonly imports?: unknown;
   readonly packageManager?: unknown;
   readonly scripts?: unknown;
-  readonly dependencies?: object;
-  readonly optionalDependencies?: object;
+  readonly dependencies?: Readonly<Record<string, unknown>>;
+  readonly optionalDependencies?: Readonly<Record<string, unknown>>;
   readonly peerDependencies?: object;
 }
 
@@ -89,8 +92,7 @@ export function artifactName(name: string): string {
 /**
  * Decides the content of an artifact and writes nothing. The same project gives the same digest in any folder.
  *
- * @throws DeployError `E_BAD_PROJECT`, `E_NOT_PACKABLE`, `E_BAD_MODULE` (65) or `E_NO_ESBUILD` (69)
- * @throws TypeError, RangeError as `manifestOf`
+ * @throws DeployError `E_BAD_PROJECT`, `E_NOT_PACKABLE`, `E_BAD_MODULE`, `E_BAD_DEPLOYMENT` (65) or `E_NO_ESBUILD` (69)
  */
 export async function planArtifact(input: ArtifactInput): Promise<PlannedArtifact> {
   const file = await realpath(input.file);
@@ -122,14 +124,22 @@ export async function planArtifact(input: ArtifactInput): Promise<PlannedArtifac
   }
   files.set('package.json', packageFile(project, modules.entry, input.exportName));
   files.set(DOCKERFILE, Buffer.from(dockerfileOf(lockfile)));
-  return { ...(await described(input, modules, files)), skipped };
+  return { ...(await described(input, modules, files)), skipped, localPackages: localPackagesOf(project) };
+}
+
+/** What npm, pnpm and yarn take for a folder or a file. */
+const LOCAL = /^(file:|link:|portal:|workspace:|\.{0,2}\/|~\/)/;
+
+function localPackagesOf({ dependencies, optionalDependencies }: Package): string[] {
+  const all = Object.entries({ ...optionalDependencies, ...dependencies });
+  return all.flatMap(([name, from]) => (LOCAL.test(String(from)) ? [`${name}@${from}`] : []));
 }
 
 async function described(
   input: ArtifactInput,
   { entry, transpiler }: { readonly entry: string; readonly transpiler: string },
   files: ArtifactFiles,
-): Promise<Omit<PlannedArtifact, 'skipped'>> {
+): Promise<Pick<PlannedArtifact, 'manifest' | 'files'>> {
   const { graph, exportName, images = {}, runtimeVersion } = input;
   const runtime = { dynamo: runtimeVersion, node: NODE_MAJOR };
   const content = { entry, ...(exportName === undefined ? {} : { export: exportName }), runtime, transpiler, graph };
@@ -140,8 +150,12 @@ async function described(
   const name = input.name ?? artifactName(graph.name);
   if (!isArtifactName(name)) throw faulty(input.file, `graph '${graph.name}': its name makes no name of an artifact`);
   const version = input.version ?? digest.slice(0, 8);
-  const deployment = manifestOf(graph, { name, image: `${name}:${version}`, images, runtimeVersion });
-  files.set(DEPLOYMENT_FILE, Buffer.from(toYaml(deployment)));
+  try {
+    const deployment = manifestOf(graph, { name, image: `${name}:${version}`, images, runtimeVersion });
+    files.set(DEPLOYMENT_FILE, Buffer.from(toYaml(deployment)));
+  } catch (cause) {
+    throw badDeployment(cause);
+  }
   const manifest = { schema: ARTIFACT_SCHEMA, name, version, digest, ...content, files: await listed(files) } as const;
   return { manifest, files };
 }
@@ -210,14 +224,15 @@ const OWNER_RUNS = 0o100;
 /**
  * Writes an artifact. Its folder appears complete or not at all.
  *
- * @throws DeployError `E_ARTIFACT_EXISTS` (73) if the folder exists, unless `force`
+ * @throws DeployError `E_ARTIFACT_EXISTS` (73) if the folder exists, unless `force`; `E_NOT_REPLACED` (73) if it is not
+ *   an artifact, whatever `force` says
  */
 export async function writeArtifact(
   { manifest, files }: PlannedArtifact,
   folder: string,
   force = false,
 ): Promise<void> {
-  if (existsSync(folder) && !force) throw folderExists(folder);
+  await checkOutput(folder, { kind: 'an artifact', file: MANIFEST_FILE, word: ARTIFACT_SCHEMA }, force);
   const temporary = `${folder}.${randomBytes(4).toString('hex')}.part`;
   const old = `${temporary}.old`;
   try {

@@ -54,7 +54,7 @@ export async function readConfigFile(path: string): Promise<ConfigSource> {
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    throw new ConfigError('config.unreadable', undefined, `configuration file: ${(error as Error).message}`);
+    throw new ConfigError('config.unreadable', undefined, `configuration file ${path}: ${(error as Error).message}`);
   }
   return parseConfig(path, text);
 }

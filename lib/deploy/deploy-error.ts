@@ -30,3 +30,9 @@ export class DeployError extends Error {
     this.path = path;
   }
 }
+
+/** What `manifestOf` throws for wrong input, as `E_BAD_DEPLOYMENT` (65). Any other error is returned as it is. */
+export function badDeployment(cause: unknown): unknown {
+  if (!(cause instanceof TypeError || cause instanceof RangeError)) return cause;
+  return new DeployError('E_BAD_DEPLOYMENT', cause.message, { exitCode: 65, cause });
+}

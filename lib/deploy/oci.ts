@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createWriteStream, existsSync } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { create } from 'tar';
 
-import { folderExists, isTaken } from './artifact-files.js';
+import { checkOutput, folderExists, isTaken } from './artifact-files.js';
 import { MANIFEST_FILE } from './artifact-manifest.js';
 import type { Artifact } from './artifact-read.js';
 
@@ -36,6 +36,9 @@ const MEDIA = {
 
 /** The content is JavaScript, but an image must name a platform. */
 const PLATFORM = { architecture: 'amd64', os: 'linux' } as const;
+
+/** The file that every image layout has. */
+const LAYOUT_FILE = 'oci-layout';
 
 /** Where the artifact lies in the image. */
 const PREFIX = 'app';
@@ -90,10 +93,11 @@ const tarOf = (folder: string, paths: readonly string[]) =>
  * Writes an artifact as an OCI image layout: one layer, which has the artifact in `/app`. Needs no builder. The folder
  * appears complete or not at all.
  *
- * @throws DeployError `E_ARTIFACT_EXISTS` (73) if the folder exists, unless `force`
+ * @throws DeployError `E_ARTIFACT_EXISTS` (73) if the folder exists, unless `force`; `E_NOT_REPLACED` (73) if it is not
+ *   an image layout, whatever `force` says
  */
 export async function writeOciLayout({ folder, manifest }: Artifact, target: string, force = false): Promise<OciImage> {
-  if (existsSync(target) && !force) throw folderExists(target);
+  await checkOutput(target, { kind: 'an image layout', file: LAYOUT_FILE, word: 'imageLayoutVersion' }, force);
   const temporary = `${target}.${randomBytes(4).toString('hex')}.part`;
   const blobs = join(temporary, 'blobs', 'sha256');
   try {
@@ -123,7 +127,7 @@ export async function writeOciLayout({ folder, manifest }: Artifact, target: str
     const annotations = { 'org.opencontainers.image.ref.name': manifest.version };
     const index = { schemaVersion: 2, manifests: [{ ...image, platform: PLATFORM, annotations }] };
     await writeFile(join(temporary, 'index.json'), JSON.stringify(index));
-    await writeFile(join(temporary, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
+    await writeFile(join(temporary, LAYOUT_FILE), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
     if (force) await rm(target, { recursive: true, force: true });
     await rename(temporary, target);
     return { manifest: image, diffId };

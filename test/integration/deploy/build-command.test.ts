@@ -113,9 +113,12 @@ describe('dynamo build', () => {
     [['get', 'words:1234'], 66, 'artifact words:1234 is not in'],
     [['get', '../words:1'], 64, 'artifact: expected a name of a-z, 0-9 and -'],
     [['get', 'words:../..'], 64, 'artifact: expected a version of letters'],
+    [['get', './node_modules'], 66, 'node_modules is no artifact: it has no dynamo.yaml'],
     [['build', 'gone.ts'], 66, 'gone.ts: no such file or folder'],
     [['build', 'graph.ts', '--tag', 'Words'], 64, '--tag: expected a name of a-z, 0-9 and -'],
     [['build', 'graph.ts', '--image', 'Worker'], 64, "--image: expected KEY=VALUE, got 'Worker'"],
+    [['build', 'graph.ts', '--image', 'Nobody=agg:1'], 65, 'error[E_BAD_DEPLOYMENT]: manifest options.images'],
+    [['build', 'graph.ts', '--runtime-version', 'x'], 65, 'expected a version such as 1.6.1, got "x"'],
     [['build', 'graph.ts', '--Other.key=1'], 65, 'Other: unknown service'],
   ])('ends %j with exit code %i', async (args, code, text) => {
     const [project] = projects as [UserProject];
@@ -156,6 +159,28 @@ export default graph('chat', frontendService('Front')).with(Worker);
     expect(output).toContain('hint: name one with --image Worker=IMAGE');
     const named = await dynamo(project.folder, command, 'graph.ts', ...flags, '--image', 'Worker=vllm-runtime:1.6.1');
     expect(named.code).toBe(0);
+  });
+
+  it('warns of a dependency that the image cannot install', async () => {
+    const from = 'file:../dynamo-node-0.1.0.tgz';
+    using project = new UserProject(WORDS, { dependencies: { 'dynamo-node': from } });
+    const { code, output } = await dynamo(project.folder, 'build', 'graph.ts', '-o', 'out');
+    expect({ code, output }).toEqual({
+      code: 0,
+      output: `warning: dynamo-node@${from} is not packed, so the image cannot install it; name a published version\n`,
+    });
+  });
+
+  it('keeps a project that is named as its own output', async () => {
+    using project = new UserProject(WORDS);
+    for (const flags of [
+      ['-o', '.'],
+      ['-o', 'out', '--oci', '.'],
+    ]) {
+      const { code, output } = await dynamo(project.folder, 'build', 'graph.ts', '--force', ...flags);
+      expect({ code, output }).toMatchObject({ code: 73, output: expect.stringContaining('error[E_NOT_REPLACED]') });
+      expect(readdirSync(project.folder)).toContain('graph.ts');
+    }
   });
 
   it('says which image builders it has looked for', async () => {

@@ -8,12 +8,16 @@ import { afterAll, describe, expect, it } from 'vitest';
 
 import { type ArtifactInput, artifactName, planArtifact, writeArtifact } from '../../../lib/deploy/artifact.js';
 import { isNeverPacked } from '../../../lib/deploy/artifact-files.js';
+import { ARTIFACT_SCHEMA } from '../../../lib/deploy/artifact-manifest.js';
 import { readArtifact } from '../../../lib/deploy/artifact-read.js';
 import { GRAPHS } from '../../helpers/deploy/graphs.js';
 import { PACKAGE, type ProjectFiles, treeOf, UserProject, WORDS } from '../../helpers/deploy/user-project.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'dynamo-artifacts-'));
 afterAll(() => rmSync(folder, { recursive: true }));
+
+/** The beginning of a manifest. */
+const OLD = `schema: ${ARTIFACT_SCHEMA}\n`;
 
 const inputOf = (project: UserProject, changes: Partial<ArtifactInput> = {}): ArtifactInput => ({
   graph: GRAPHS.aggregated,
@@ -195,10 +199,26 @@ describe('a build', () => {
     });
   });
 
+  it.each([
+    ['file:../dynamo-node-0.1.0.tgz', true],
+    ['link:../dynamo-node', true],
+    ['workspace:*', true],
+    ['../dynamo-node', true],
+    ['./dynamo-node.tgz', true],
+    ['/srv/dynamo-node', true],
+    ['^0.1.0', false],
+    ['npm:@team/dynamo-node@1', false],
+    ['https://registry.example/dynamo-node.tgz', false],
+  ])('names a dependency that the image cannot install: %s %s', async (from, isLocal) => {
+    using project = new UserProject(WORDS, { dependencies: { 'dynamo-node': from } });
+    const { localPackages } = await planArtifact(inputOf(project));
+    expect(localPackages).toEqual(isLocal ? [`dynamo-node@${from}`] : []);
+  });
+
   it('builds an image that runs without rights and installs no development packages', async () => {
     const { textOf } = await planned(WORDS);
     const dockerfile = textOf('env/docker/Dockerfile');
-    expect(dockerfile.match(/^FROM /gm)).toHaveLength(2);
+    expect(dockerfile.match(/^FROM docker\.io\/library\/node:24-bookworm-slim\b/gm)).toHaveLength(2);
     expect(dockerfile).toContain('COPY package.json package-lock.json ./\nRUN npm ci --omit=dev');
     expect(dockerfile.indexOf('USER 1024:1024')).toBeLessThan(dockerfile.indexOf('ENTRYPOINT'));
   });
@@ -354,30 +374,43 @@ describe('a build refuses', () => {
 });
 
 describe('a written artifact', () => {
-  it('does not replace a folder, unless it is forced to', async () => {
+  it('does not replace another one, unless it is forced to', async () => {
     using project = new UserProject(WORDS);
     const artifact = await planArtifact(inputOf(project));
     const out = project.path('out');
-    project.write({ 'out/mine.txt': 'keep' });
+    project.write({ 'out/dynamo.yaml': `${OLD}damaged: [`, 'out/old.txt': 'old' });
     await expect(writeArtifact(artifact, out)).rejects.toMatchObject({
       message: `Output directory ${out} already exists. Use --force to overwrite.`,
       exitCode: 73,
     });
-    expect(readdirSync(out)).toEqual(['mine.txt']);
+    expect(readdirSync(out)).toEqual(['dynamo.yaml', 'old.txt']);
     await writeArtifact(artifact, out, true);
     expect((await readArtifact(out)).manifest).toEqual(artifact.manifest);
     expect(readdirSync(project.folder).filter((name) => name.startsWith('out'))).toEqual(['out']);
   });
 
+  it.each(['.', 'other', 'file'])('never replaces what is not an artifact: %s', async (path) => {
+    using project = new UserProject({ ...WORDS, 'other/dynamo.yaml': 'mine: true\n', file: 'mine' });
+    const artifact = await planArtifact(inputOf(project));
+    const before = await treeOf(project.folder);
+    for (const force of [false, true])
+      await expect(writeArtifact(artifact, project.path(path), force)).rejects.toMatchObject({
+        code: 'E_NOT_REPLACED',
+        exitCode: 73,
+        message: `${project.path(path)} exists and is not an artifact, so it is not replaced`,
+      });
+    expect(await treeOf(project.folder)).toEqual(before);
+  });
+
   it.each([false, true])('is not visible if it cannot be completed (over an old one: %s)', async (hasOld) => {
     using project = new UserProject({ ...WORDS, 'data/a.txt': 'a' }, { dynamo: { files: ['data'] } });
     const artifact = await planArtifact(inputOf(project));
-    if (hasOld) project.write({ 'out/old.txt': 'old' });
+    if (hasOld) project.write({ 'out/dynamo.yaml': OLD });
     rmSync(project.path('data/a.txt'));
     await expect(writeArtifact(artifact, project.path('out'), true)).rejects.toMatchObject({ code: 'ENOENT' });
     const left = readdirSync(project.folder).filter((name) => name.startsWith('out'));
     expect(left).toEqual(hasOld ? ['out'] : []);
-    if (hasOld) expect(readdirSync(project.path('out'))).toEqual(['old.txt']);
+    if (hasOld) expect(readFileSync(project.path('out/dynamo.yaml'), 'utf8')).toBe(OLD);
   });
 
   it('is written once by two builds at the same time', async () => {

@@ -86,6 +86,13 @@ describe('a configuration file', () => {
     ]);
   });
 
+  it('that is a folder is rejected with its path', async () => {
+    await expect(readConfig({ services, file: tmpdir(), ...silent })).rejects.toMatchObject({
+      reason: 'config.unreadable',
+      message: expect.stringContaining(`configuration file ${tmpdir()}: EISDIR`),
+    });
+  });
+
   it('that does not exist is rejected with its path', async () => {
     await expect(readConfig({ services, file: '/no/such/agg.yaml', ...silent })).rejects.toMatchObject({
       name: 'ConfigError',

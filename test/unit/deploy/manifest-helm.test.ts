@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -15,13 +15,17 @@ const manifest = manifestOf(GRAPHS.disaggregated, {
   name: 'disagg',
   image: 'registry.example/g:1',
   runtimeVersion: '1.6.1',
-  env: { TEMPLATE: '{{ user }} and {{- more }}' },
+  env: {
+    TEMPLATE: '{{ user }} and {{- more }}',
+    MARKS: `@@0|image|DecodeWorker@@ @@1|release|@@ '@@namespace|@@'`,
+    BLOCK: 'a\n{{ b }}\n  - c: "d"\t\u2028é',
+  },
 });
 const chart = chartOf(manifest, '0.1.0', '1a2b3c4d');
 
 type Values = { components: Record<string, Record<string, string | number>> };
 
-/** The template with its values in place. It knows the expressions of these charts only; Helm itself is not run. */
+/** The template with its values in place. It knows the expressions of these charts only, as Helm 3 prints them. */
 function rendered(template: string, values: Values): string {
   const strings: Record<string, string> = { '.Release.Name': 'release', '.Release.Namespace': 'team' };
   return template.replaceAll(/\{\{ (.*?) \}\}/g, (whole, expression: string) => {
@@ -58,6 +62,30 @@ describe('a Helm chart', () => {
     });
   });
 
+  it('says in a schema which values there are', () => {
+    const { properties, required } = JSON.parse(chart['values.schema.json'] as string);
+    const { components } = properties;
+    expect(required).toEqual(['components']);
+    const names = manifest.spec.components.map(({ name }) => name);
+    expect(components).toMatchObject({ additionalProperties: false, required: names });
+    expect(Object.keys(components.properties)).toEqual(names);
+    for (const name of names)
+      expect(components.properties[name]).toMatchObject({
+        additionalProperties: false,
+        required: ['image', 'replicas'],
+        properties: { image: { type: 'string' }, replicas: { type: 'integer', minimum: 0 } },
+      });
+  });
+
+  it('prints a number of pods as an integer, and an image as a string', () => {
+    const expressions = [...(chart['templates/deployment.yaml'] as string).matchAll(/index .*? \}\}/g)].map(String);
+    const expected = manifest.spec.components.flatMap(({ name }) => [
+      `index .Values.components "${name}" "replicas" | int }}`,
+      `index .Values.components "${name}" "image" | quote }}`,
+    ]);
+    expect(expressions).toEqual(expected);
+  });
+
   it('names the version of the artifact', () => {
     expect(parse(chart['Chart.yaml'] as string)).toMatchObject({
       apiVersion: 'v2',
@@ -72,5 +100,17 @@ describe('a Helm chart', () => {
     for (const [path, text] of Object.entries(chart)) expect(readFileSync(join(folder, path), 'utf8')).toBe(text);
     await expect(writeChart(folder, chart)).rejects.toMatchObject({ code: 'E_CHART_EXISTS', exitCode: 73 });
     await writeChart(folder, chart, true);
+  });
+
+  it('does not replace a file of a folder without a chart', async () => {
+    const project = join(folder, 'project');
+    mkdirSync(project);
+    writeFileSync(join(project, 'values.yaml'), 'mine: true\n');
+    await expect(writeChart(project, chart)).rejects.toMatchObject({
+      code: 'E_CHART_EXISTS',
+      message: `${project} already has values.yaml. Use --force to overwrite.`,
+    });
+    expect(readdirSync(project)).toEqual(['values.yaml']);
+    expect(readFileSync(join(project, 'values.yaml'), 'utf8')).toBe('mine: true\n');
   });
 });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -111,6 +111,19 @@ describe('an OCI layout', () => {
     await expect(writeOciLayout(read, target)).rejects.toMatchObject({ code: 'E_ARTIFACT_EXISTS', exitCode: 73 });
     expect(await writeOciLayout(read, target, true)).toEqual(image);
     expect(readdirSync(folder).filter((name) => name.startsWith('target'))).toEqual(['target']);
+  });
+
+  it('never replaces what is no layout', async () => {
+    const mine = join(folder, 'mine');
+    mkdirSync(mine);
+    writeFileSync(join(mine, 'notes.txt'), 'keep');
+    for (const force of [false, true])
+      await expect(writeOciLayout(await readArtifact(artifact.folder), mine, force)).rejects.toMatchObject({
+        code: 'E_NOT_REPLACED',
+        exitCode: 73,
+        message: `${mine} exists and is not an image layout, so it is not replaced`,
+      });
+    expect(readdirSync(mine)).toEqual(['notes.txt']);
   });
 
   it('is unpacked by umoci to the files of the artifact', async ({ skip }) => {
