@@ -4,7 +4,7 @@ import { isRunning } from '../deploy/local/process-id.js';
 import { CliError, type CommandArgs, type CommandIo, EXIT } from './command.js';
 import type { LogsCommandOptions } from './logs.js';
 import { print, printJson, styled } from './output.js';
-import { controlGraph, type FoundGraph, findRunning } from './running-graph.js';
+import { type FoundGraph, findRunning, stateOf } from './running-graph.js';
 
 const INTERVAL_MS = 200;
 
@@ -41,7 +41,7 @@ async function newLines(
   wanted: string | undefined,
   readers: Map<string, LogReader>,
 ): Promise<Line[]> {
-  const { services } = await controlGraph(running, { command: 'status' }).catch(() => running.state);
+  const { services } = await stateOf(running);
   for (const { name, workers } of services)
     for (const { number, log } of workers) {
       const worker = `${name}#${number}`;

@@ -47,7 +47,10 @@ export async function runProgram(
     program.parse([...typed.words], { from: 'user' });
     return (await running) ?? EXIT.ok;
   } catch (error) {
-    if (error instanceof CommanderError) return explain(error, io, json, commandOf(argv, commands)?.name);
+    if (error instanceof CommanderError) {
+      const group = Object.keys(groups).find((name) => name === argv[0]);
+      return explain(error, io, json, commandOf(argv, commands)?.name ?? group);
+    }
     const failure = cliFailureOf(error);
     printFailure(io, failure, json);
     if ((io.env['DYNAMO_DEBUG'] ?? '') !== '' && error instanceof Error) io.stderr.write(`${error.stack}\n`);
@@ -195,6 +198,8 @@ async function runCommand(
   values: Readonly<Record<string, unknown>>,
   io: CommandIo,
 ): Promise<number> {
+  // A variable of a shell that is not set. As a path it would be the current folder.
+  if (typed.positionals.includes('')) throw usageError(`${command.usage}: expected a word, got ''`);
   const options = valuesOf(command.options, values, io.env);
   const action = await command.load();
   return (await action.run({ ...typed, options }, io)) ?? EXIT.ok;

@@ -1,17 +1,14 @@
 import { type RunState, runningGraphs, runsFolder } from '../deploy/local/run-folder.js';
 import type { CommandArgs, CommandIo } from './command.js';
 import { note, print, printJson, styled, tableLines } from './output.js';
-import { controlGraph } from './running-graph.js';
+import { stateOf } from './running-graph.js';
 
 const HEADER = ['WORKER', 'STATE', 'PID', 'RESTARTS', 'GPU', 'URL'];
 
 /** Lists the graphs that run here with their workers. */
 export async function run({ json }: CommandArgs<object>, io: CommandIo): Promise<void> {
   const running = runningGraphs(runsFolder(io.env));
-  // One that is just ending does not answer: its file has the last state.
-  const states = await Promise.all(
-    running.map((one) => controlGraph(one, { command: 'status' }).catch(() => one.state)),
-  );
+  const states = await Promise.all(running.map(stateOf));
   if (json) return printJson(io, states);
   if (states.length === 0) return note(io, 'no graph runs on this machine');
   states.forEach((state, index) => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createReadStream, createWriteStream, existsSync } from 'node:fs';
+import { createReadStream, createWriteStream, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { CliError, type CommandIo, EXIT, usageError } from './command.js';
@@ -66,7 +66,7 @@ async function* promptsOf(file: string): AsyncGenerator<string> {
 /** Checks the file of a batch, and returns its path and its number of prompts. */
 export async function checkBatch(name: string, cwd: string): Promise<{ file: string; total: number }> {
   const file = resolve(cwd, name);
-  if (!existsSync(file))
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true)
     throw new CliError('E_NO_INPUT', `${file}: no such file`, { exitCode: EXIT.noInput, path: file });
   if (file === join(dirname(file), OUTPUT))
     throw usageError(`in=batch:${name}: the answers are written to ${OUTPUT} of the same folder`, 'rename the input');
@@ -88,6 +88,9 @@ export async function batch(
   const path = join(dirname(file), OUTPUT);
   const output = createWriteStream(path);
   const opened = once(output, 'open');
+  // A full disk, at any time.
+  const lost = new Promise<never>((_, reject) => output.once('error', reject));
+  lost.catch(() => {});
   const stop = new AbortController();
   let interrupted: number | undefined;
   const end = (code: number) => (): void => {
@@ -121,13 +124,15 @@ export async function batch(
         await flush();
       }
     };
-    await Promise.all(Array.from({ length: Math.min(concurrency, Math.max(1, total)) }, worker));
+    const workers = Array.from({ length: Math.min(concurrency, Math.max(1, total)) }, worker);
+    await Promise.race([Promise.all(workers), lost]);
   } finally {
+    stop.abort();
     for (const each of remove) each();
     progress.end();
     output.end();
   }
-  await once(output, 'close');
+  await Promise.race([once(output, 'close'), lost]);
   const statistics = progress.statistics(path, performance.now() - start);
   report(statistics, io, json);
   return interrupted ?? (statistics.failed > 0 ? EXIT.failure : EXIT.ok);

@@ -38,3 +38,12 @@ export function findRunning(name: string | undefined, { env }: CommandIo): Found
 export function controlGraph({ folder }: FoundGraph, request: ControlRequest): Promise<RunState> {
   return control(join(folder, 'control.sock'), request);
 }
+
+/** How long a graph may take to say its state. */
+const STATE_TIMEOUT_MS = 2000;
+
+/** The present state of a graph. One that ends or hangs does not answer: the state is then that of its file. */
+export function stateOf({ folder, state }: FoundGraph): Promise<RunState> {
+  const signal = AbortSignal.timeout(STATE_TIMEOUT_MS);
+  return control(join(folder, 'control.sock'), { command: 'status' }, signal).catch(() => state);
+}

@@ -11,7 +11,10 @@ import type { ServeRequest } from './serve-run.js';
 /** What the process of the supervisor sends. */
 export type FromSupervisor = { readonly exitCode: number } | { readonly failure: CliFailure };
 
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+const SIGNALS = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const;
+
+/** The first signal drains, the second kills the workers. The third ends a supervisor that answers to neither. */
+const LAST_SIGNAL = 3;
 
 export async function run(args: CommandArgs<ServeCommandOptions>, io: CommandIo): Promise<number> {
   const { positionals, options, overrides, json } = args;
@@ -62,7 +65,15 @@ class SupervisorProcess {
     child.on('message', (message) => {
       this.#result = message as FromSupervisor;
     });
-    const forget = SIGNALS.map((signal) => io.onSignal(signal, () => child.connected && child.send({ signal })));
+    let signals = 0;
+    const forget = (Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]).map((signal) =>
+      io.onSignal(signal, () => {
+        if (++signals >= LAST_SIGNAL) {
+          this.#result ??= { exitCode: SIGNALS[signal] };
+          child.kill('SIGKILL');
+        } else if (child.connected) child.send({ signal }, () => {});
+      }),
+    );
     this.exitCode = this.#end(child).finally(() => {
       for (const remove of forget) remove();
     });

@@ -8,11 +8,28 @@ import { type ServeRequest, superviseGraph } from './serve-run.js';
 // The supervisor of `dynamo serve`, in its own process: node supervise.js REQUEST.
 
 const request = JSON.parse(process.argv[2] ?? '') as ServeRequest;
-const handlers = new Map<string, () => void>();
+type Signal = 'SIGINT' | 'SIGTERM';
+const handlers = new Map<Signal, () => void>();
+const EXIT_CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const;
 
-process.on('message', ({ signal }: { signal: string }) => handlers.get(signal)?.());
+/** `loadGraph` replaces `process.exit` while the module of the graph is loaded. */
+const exit: (code: number) => never = process.exit.bind(process);
+
+function end(result: FromSupervisor): void {
+  if (process.connected) process.send?.(result, () => exit(EXIT.ok));
+  else exit(EXIT.ok);
+}
+
+/** A module of the graph may take any time to load. Nothing has been started then. */
+function onSignal(signal: Signal): void {
+  const handler = handlers.get(signal);
+  if (handler === undefined) end({ exitCode: EXIT_CODES[signal] });
+  else handler();
+}
+
+process.on('message', ({ signal }: { signal: Signal }) => onSignal(signal));
 // The process that the user started is gone, and this one is not in its namespace.
-process.on('disconnect', () => handlers.get('SIGTERM')?.());
+process.on('disconnect', () => onSignal('SIGTERM'));
 
 const io = {
   ...processIo(),
@@ -21,7 +38,7 @@ const io = {
   get columns() {
     return process.stdout.isTTY === true ? process.stdout.getWindowSize()[0] : request.columns;
   },
-  onSignal(signal: string, handler: () => void) {
+  onSignal(signal: Signal, handler: () => void) {
     handlers.set(signal, handler);
     return () => void handlers.delete(signal);
   },
@@ -31,4 +48,4 @@ const result: FromSupervisor = await superviseGraph(request, io).then(
   (exitCode) => ({ exitCode }),
   (error: unknown) => ({ failure: cliFailureOf(error) }),
 );
-process.send?.(result, () => process.exit(EXIT.ok));
+end(result);

@@ -151,19 +151,28 @@ function graphOf(file: string, exportName: string | undefined, exports: Readonly
   return graph(root.name, root);
 }
 
-/** Imports a module of a graph. A `process.exit` in it fails with an error, not without a word. */
+/**
+ * Imports a module of a graph. A `process.exit` in it, or an `await` that would end the process because nothing is left
+ * to wait for, fails with an error, not without a word.
+ */
 async function importModule(file: string): Promise<Readonly<Record<string, unknown>>> {
   const { exit } = process;
+  let onIdle = (): void => {};
+  const idle = new Promise<never>((_, reject) => {
+    onIdle = () => reject(new Error('an await outside its functions never ends'));
+  });
+  process.once('beforeExit', onIdle);
   process.exit = (code) => {
     throw new Error(`it calls process.exit(${code ?? ''}) while it is loaded`);
   };
   try {
-    return (await import(pathToFileURL(file).href)) as Record<string, unknown>;
+    return (await Promise.race([import(pathToFileURL(file).href), idle])) as Record<string, unknown>;
   } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
+    const message = cause instanceof Error ? cause.message || cause.name : String(cause);
     throw bad(file, `${basename(dirname(file))}/${basename(file)} cannot be loaded: ${message}`, cause);
   } finally {
     process.exit = exit;
+    process.off('beforeExit', onIdle);
   }
 }
 

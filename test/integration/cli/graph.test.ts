@@ -1,6 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { runCommand } from '../../helpers/cli/command.js';
+import { dynamo } from '../../helpers/cli/process.js';
 import { root } from '../../helpers/project.js';
 
 const cwd = join(root, 'test/helpers/deploy/graphs');
@@ -24,5 +27,42 @@ describe('dynamo graph', () => {
     const { stderr, ...result } = await runCommand(['graph', target, '--json'], { cwd });
     expect(result).toEqual({ code, stdout: '' });
     expect(JSON.parse(stderr)).toMatchObject({ code: name, path: join(cwd, target) });
+  });
+});
+
+describe('dynamo graph of a module', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'dynamo-modules-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  async function show(lines: readonly string[], ...flags: string[]) {
+    const file = join(folder, 'graph.mjs');
+    writeFileSync(file, lines.join('\n'));
+    const child = dynamo(['graph', file, ...flags]);
+    const { code } = await child.exit();
+    return { code, output: child.output };
+  }
+
+  it('ends although the module has a timer', async () => {
+    const url = new URL('../../../lib/sdk/index.ts', import.meta.url);
+    const { code, output } = await show([
+      `import { defineService, graph } from '${url.href}';`,
+      'setInterval(() => {}, 1000);',
+      "export default graph('timer', defineService('Echo').endpoint('echo', async (text) => text));",
+    ]);
+    expect(code).toBe(0);
+    expect(output).toContain('timer, entry Echo');
+  });
+
+  it('rejects an await that never ends', async () => {
+    const { code, output } = await show(['await new Promise(() => {});'], '--json');
+    expect(code).toBe(65);
+    expect(JSON.parse(output)).toMatchObject({
+      code: 'E_BAD_GRAPH',
+      message: expect.stringContaining('graph.mjs cannot be loaded: an await outside its functions never ends'),
+    });
+  });
+
+  it('names an error without a message', async () => {
+    expect((await show(['throw new RangeError();'])).output).toContain('graph.mjs cannot be loaded: RangeError');
   });
 });

@@ -1,5 +1,5 @@
 import { mkdtempSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -232,6 +232,13 @@ describe('dynamo run in=batch', () => {
     expect(await readFile(join(folder, 'output.jsonl'), 'utf8')).toBe('');
   });
 
+  it('ends with an error when the disk is full', async () => {
+    await write('{"text":"a"}\n'.repeat(3));
+    await symlink('/dev/full', join(folder, 'output.jsonl'));
+    expect(await run('out=echo')).toMatchObject({ code: 73, stderr: expect.stringContaining('error[E_ENOSPC]') });
+    expect(await leftBehind()).toEqual([]);
+  });
+
   it('rejects a file that is not there, and the file that it would write', async () => {
     expect(await run('out=echo')).toMatchObject({ code: 66 });
     await writeFile(join(folder, 'output.jsonl'), '{"text":"a"}');
@@ -323,6 +330,8 @@ describe('dynamo run rejects', () => {
     [['out=echo', '--router-temperature=1'], 64, '--router-temperature needs --router-mode kv'],
     [['out=mocker', MODEL, '--extra-engine-args=nope.json'], 66, 'nope.json: no such file'],
     [['out=mocker', MODEL, '--extra-engine-args=README.md'], 65, 'README.md: expected JSON'],
+    [['in=batch:nope.jsonl'], 66, 'nope.jsonl: no such file'],
+    [['in=batch:test'], 66, 'test: no such file'],
     [['out=js:nope.ts'], 66, 'nope.ts: no such file'],
     [[`out=js:${ENGINES}`], 65, "has no export 'default'; it has "],
     [[`out=js:${ENGINES}#notAnEngine`], 65, "expected 'notAnEngine' to be an LLMEngine, with start and generate"],

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 import { ServeTest } from '../../helpers/deploy/serve.js';
@@ -50,6 +52,57 @@ describe('dynamo serve', () => {
     );
     serve.kill('SIGINT');
     expect(await serve.exit()).toMatchObject({ code: 130 });
+  });
+
+  const loading = async (test: ServeTest, code: string) => {
+    const module = join(test.folder, 'graph.mjs');
+    writeFileSync(module, `console.log('loading');\n${code}`);
+    const serve = test.serve([], module);
+    await waitFor(
+      'the module is loading',
+      () => serve.output,
+      (text) => text.includes('loading'),
+    );
+    return serve;
+  };
+
+  it('ends with one signal while a module waits for ever to be loaded', async () => {
+    await using test = new ServeTest();
+    const serve = await loading(test, 'await new Promise(() => {});');
+    serve.kill('SIGINT');
+    expect(await serve.exit()).toMatchObject({ code: 130 });
+    expect(await test.states()).toEqual([]);
+  });
+
+  it('ends with some signals while a module computes for ever', async () => {
+    await using test = new ServeTest();
+    const serve = await loading(test, 'for (;;);');
+    await waitFor(
+      'its end',
+      () => {
+        if (serve.isRunning) serve.kill('SIGTERM');
+        return serve.isRunning;
+      },
+      (isRunning) => !isRunning,
+    );
+    // Another signal may have reached it in its last moment.
+    const { code, signal } = await serve.exit();
+    expect([143, 'SIGTERM']).toContain(code ?? signal);
+    expect(await test.states()).toEqual([]);
+  });
+
+  it('is listed, with its logs, although its supervisor does not answer', async () => {
+    await using test = new ServeTest();
+    const serve = test.serve();
+    await test.ready(serve);
+    const [state] = await test.states();
+    process.kill(state!.supervisor.pid, 'SIGSTOP');
+    try {
+      expect(await test.states()).toMatchObject([{ graph: 'serve-test', pid: serve.pid }]);
+      expect(await test.dynamo('logs', '--tail', '1')).toMatchObject({ code: 0 });
+    } finally {
+      process.kill(state!.supervisor.pid, 'SIGCONT');
+    }
   });
 
   it('refuses the same graph twice, and runs it under another name', async () => {

@@ -123,6 +123,9 @@ describe('dynamo', () => {
     const { code, stderr } = await runCommand(['deployment']);
     expect(code).toBe(64);
     expect(stderr).toContain('Usage: dynamo deployment <command>');
+    expect((await runCommand(['deployment', 'xyz'])).stderr).toBe(
+      "error[E_USAGE]: unknown command 'xyz'\n  hint: see `dynamo deployment --help`\n",
+    );
   });
 });
 
@@ -201,6 +204,11 @@ describe('a command', () => {
     [[], {}, "missing required argument 'first'\n  hint: see `dynamo show --help`"],
   ])('rejects %j with variables %j', async (args, env, message) => {
     expect(await refused(args, {}, env)).toContain(`error[E_USAGE]: ${message}`);
+  });
+
+  it('rejects an empty word, which would be the current folder as a path', async () => {
+    expect(await refused([''])).toBe("error[E_USAGE]: <first> [others...]: expected a word, got ''\n");
+    expect(await refused(['a', ''])).toContain("expected a word, got ''");
   });
 
   it('rejects more words than it has', async () => {
