@@ -1,6 +1,6 @@
 import { cpSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { registerModel } from 'dynamo-node';
+import { type Frontend, registerModel } from 'dynamo-node';
 import { describe, expect, it } from 'vitest';
 
 import { modelPath } from '../../../examples/tiny-llama/engine.js';
@@ -35,26 +35,65 @@ async function register(here: Deployment, folder: string): Promise<bigint> {
 
 const pathOf = (here: Deployment, id: bigint): unknown => cardOf(here, id)['source_path'];
 
+/** The path of a worker's card, or undefined while the card is replaced. */
+function pathNow(here: Deployment, id: bigint): unknown {
+  try {
+    return pathOf(here, id);
+  } catch {
+    return undefined;
+  }
+}
+
+const enginesIn = (paths: readonly string[]) => paths.map((path) => ({ path, engine: new CountingEngine('copies') }));
+type Served = ReturnType<typeof enginesIn>;
+
+/** Sends requests until each engine has had one. */
+async function useEach(frontend: Frontend, engines: Served): Promise<void> {
+  await frontend.waitForModel('copies');
+  await waitFor(
+    'a request for each worker',
+    async () => {
+      await chat(frontend, { model: 'copies', max_tokens: 1 });
+      return engines.map(({ engine }) => engine.seen.length);
+    },
+    (counts) => counts.every((count) => count > 0),
+    60_000,
+  );
+}
+
 describe('equal copies of a model in other folders', () => {
   it('share the requests of a frontend, and are no conflict', async () => {
     const reports = warnings('DYN_CARD_CONFLICT');
     const here = deployment();
-    const engines = [modelPath, copy()].map((path) => ({ path, engine: new CountingEngine('copies') }));
+    const engines = enginesIn([modelPath, copy()]);
     const served = await Promise.all(engines.map(({ engine, path }) => here.serve(engine, { modelPath: path })));
-    const frontend = await here.frontend();
-    await frontend.waitForModel('copies');
-    await waitFor(
-      'a request for each worker',
-      async () => {
-        await chat(frontend, { model: 'copies', max_tokens: 1 });
-        return engines.map(({ engine }) => engine.seen.length);
-      },
-      (counts) => counts.every((count) => count > 0),
-      30_000,
-    );
+    await useEach(await here.frontend(), engines);
     expect(new Set(served.map(({ runtime }) => pathOf(here, runtime.instanceId))).size).toBe(1);
     expect(served.flatMap(({ worker }) => worker.cardConflicts)).toEqual([]);
     expect(reports).toEqual([]);
+  });
+
+  it('share the requests of a frontend that runs before them, if six start at the same time', async () => {
+    const here = deployment();
+    const frontend = await here.frontend();
+    const engines = enginesIn([modelPath, copy(), copy(), copy(), copy(), copy()]);
+    const served = await Promise.all(engines.map(({ engine, path }) => here.serve(engine, { modelPath: path })));
+    await waitFor(
+      'one path',
+      () => [...new Set(served.map(({ runtime }) => pathNow(here, runtime.instanceId)))],
+      (paths) => paths.length === 1 && paths[0] !== undefined,
+      60_000,
+    );
+    await useEach(frontend, engines);
+  });
+
+  it('share the requests of a frontend that runs before them, if they join one by one', async () => {
+    const here = deployment();
+    const frontend = await here.frontend();
+    for (const engine of enginesIn([copy(), copy(), modelPath])) {
+      await here.serve(engine.engine, { modelPath: engine.path });
+      await useEach(frontend, [engine]);
+    }
   });
 
   it.each([

@@ -15,7 +15,7 @@ use dynamo_mocker::config::MockerConfig;
 use dynamo_runtime::DistributedRuntime;
 use serde::Serialize;
 
-use super::copies::share_path;
+use super::copies::{SOON, share_path};
 use super::entrypoint_args::{EngineKind, EntrypointArgs};
 use super::probe::{Probe, free_port};
 use super::processor::Processors;
@@ -202,8 +202,8 @@ pub extern "C" fn dyn_entrypoint_ready(call: &dyn_call) {
             let answering = async {
                 if let Probe::Listed(id) = &entrypoint.probe {
                     listed(&entrypoint.drt, id.clone()).await?.await;
-                    share_path(&entrypoint.drt.namespace(&id.namespace)?.component(&id.component)?.endpoint(&id.name))
-                        .await?;
+                    let component = entrypoint.drt.namespace(&id.namespace)?.component(&id.component)?;
+                    share_path(&component.endpoint(&id.name), SOON).await?;
                 }
                 while !entrypoint.probe.answers().await {
                     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config::{RouterArgs, local_path, model_input, model_type, worker_type};
-use super::copies::share_path;
+use super::copies::{SOON, share_path};
 use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 use crate::args::{read, read_over_defaults};
 use crate::runtime::EndpointRef;
@@ -91,7 +91,7 @@ pub extern "C" fn dyn_model_register(call: &dyn_call) {
                 register_model_card(&this.endpoint, &card).await?;
             } else {
                 model.attach(&this.endpoint, types, input, args.lora, Some(role), needs).await?;
-                share_path(&this.endpoint).await?;
+                share_path(&this.endpoint, SOON).await?;
             }
             Ok(Reply::unit())
         })

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::config::model_input;
-use super::copies::share_path;
+use super::copies::{SETTLED, share_path};
 use super::engine::{HostEngine, HostRawEngine};
 use super::publish::Publishers;
 use super::registration::EngineTraits;
@@ -142,7 +142,7 @@ fn cleanup_limit(wanted_ms: Option<u64>) -> Duration {
 async fn share_path_once_listed(endpoint: Endpoint) {
     if let Ok(listed) = listed(endpoint.drt(), endpoint.id()).await {
         listed.await;
-        if let Err(error) = share_path(&endpoint).await {
+        if let Err(error) = share_path(&endpoint, SETTLED).await {
             tracing::warn!(%error, "could not compare the model card with those of other workers");
         }
     }
