@@ -149,12 +149,14 @@ pub fn add_received(metadata: &mut BTreeMap<String, String>) {
 /// have no valid trace context.
 pub fn outgoing_span(metadata: &BTreeMap<String, String>) -> Option<Span> {
     let (trace_id, span_id, flags) = parse_traceparent(metadata.get(TRACEPARENT)?);
+    // A span that is disabled reads no field.
+    let (trace_id, span_id, trace_flags) = (trace_id?, span_id?, flags?);
     Some(tracing::info_span!(
         target: TARGET,
         "client_request",
-        trace_id = trace_id?,
-        span_id = span_id?,
-        trace_flags = flags?,
+        trace_id,
+        span_id,
+        trace_flags,
         tracestate = metadata.get(TRACESTATE),
     ))
 }
