@@ -335,6 +335,7 @@ describe('KvOffers and KvReceiver', () => {
   it('answer an unknown request with DYN_INVALID_REQUEST', async () => {
     const { endpoint } = await handoffPair();
     const client = await endpoint.client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
     for (const request of [{ op: 'steal' }, {}, null, 'beat', { op: 'beat' }])
       await client.unary(request as never).then(
         (answer) => expect(answer).toEqual({ held: false }),

@@ -143,6 +143,7 @@ describe.each(['mock', 'ucx'] as const)('RemoteBlocks.pull over %s', (kind) => {
     const { runtime, owner, shared } = await pair({ maxLeaseMs: 3000 });
     (await store(owner, sequenceOf(6))).dispose();
     const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
     const { lease } = (await client.unary({
       op: 'find',
       names: sequenceOf(6).lineageHashes().bytes,
@@ -165,6 +166,7 @@ describe.each(['mock', 'ucx'] as const)('RemoteBlocks.pull over %s', (kind) => {
     const sequence = sequenceOf(2);
     (await store(owner, sequence)).dispose();
     const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
     const { lease } = (await client.unary({ op: 'find', names: sequence.lineageHashes().bytes, leaseMs: 60_000 })) as {
       lease: number;
     };
@@ -356,6 +358,7 @@ describe('shared blocks', () => {
     const sequence = sequenceOf(2);
     (await store(owner, sequence)).dispose();
     const client = await runtime.endpoint<ShareRequest, ShareResponse>('kvbm.owner.blocks').client();
+    await client.waitForInstances({ timeoutMs: 30_000 });
     await client.waitForInstances();
     const match = owner.matchPrefix.bind(owner);
     let requests = 0;

@@ -99,6 +99,7 @@ describe('requests that wait for a handler', () => {
     const client = await idle.client({ mode: 'round_robin' });
     await client.waitForInstances({ count: 2, timeoutMs: 30_000 });
     const direct = await busy.client({ mode: 'direct' });
+    await direct.waitForInstances({ timeoutMs: 30_000 });
     const held = direct.unary(null, { instanceId: served.instance.instanceId });
     await waitFor(
       'a running request',

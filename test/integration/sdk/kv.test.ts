@@ -50,6 +50,7 @@ describe('a dependency of mode kv', () => {
     await expect.poll(() => client.unary(prompt).catch(String)).toBe(4);
     expect(await Promise.all([client.unary(prompt), client.unary(prompt)])).toEqual([4, 4]);
     const untokenized = await runtime.endpoint<string>('dynamo.caller.untokenized').client();
+    await untokenized.waitForInstances({ timeoutMs: 10_000 });
     await expect(untokenized.unary('text')).rejects.toThrow(
       'dynamo.mocker.generate request.token_ids: expected token ids for the mode kv, got undefined',
     );

@@ -156,7 +156,7 @@ describe(`a worker that may open ${LIMIT} files`, () => {
     worker.send({ do: 'open', count });
     await worker.event('open');
     await expect.poll(health).toBe(503);
-    expect(worker.output).toContain('DYN_OPEN_FILES');
+    await expect.poll(() => worker.output).toContain('DYN_OPEN_FILES');
     worker.send({ do: 'close', count });
     await worker.event('close');
     await expect.poll(health).toBe(200);
