@@ -30,6 +30,8 @@ function onSignal(signal: Signal): void {
 process.on('message', ({ signal }: { signal: Signal }) => onSignal(signal));
 // The process that the user started is gone, and this one is not in its namespace.
 process.on('disconnect', () => onSignal('SIGTERM'));
+// It may be gone already: nothing hears a disconnection while the modules of this process are loaded.
+if (!process.connected) onSignal('SIGTERM');
 
 const io = {
   ...processIo(),

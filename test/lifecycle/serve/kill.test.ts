@@ -1,8 +1,14 @@
+import { type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 
+import type { ServeRequest } from '../../../lib/cli/serve-run.js';
 import { findContainment } from '../../../lib/deploy/local/containment.js';
-import { ServeTest } from '../../helpers/deploy/serve.js';
+import { SERVE_GRAPH, ServeTest } from '../../helpers/deploy/serve.js';
+import { root } from '../../helpers/project.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const LEFT_MS = 2000;
@@ -60,6 +66,35 @@ describe('dynamo serve that is killed with -9', async () => {
       await noneLeft(test);
     },
   );
+
+  it('leaves no supervisor that was not loaded yet', async () => {
+    await using test = new ServeTest();
+    const request: ServeRequest = {
+      target: SERVE_GRAPH,
+      options: { host: '127.0.0.1' },
+      overrides: [],
+      json: false,
+      cwd: root,
+      isTerminal: false,
+      columns: 80,
+      pid: process.pid,
+    };
+    const words = ['--import', 'tsx', join(root, 'lib/cli/supervise.ts'), JSON.stringify(request)];
+    const options: SpawnOptions = {
+      cwd: root,
+      env: {
+        ...process.env,
+        DYN_LOCAL_STATE_DIR: test.folder,
+        TSX_TSCONFIG_PATH: join(root, 'tsconfig.check.json'),
+      },
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    };
+    const child = spawn(process.execPath, words, options);
+    const ended = once(child, 'exit');
+    child.disconnect();
+    expect(await ended).toEqual([0, null]);
+    expect(existsSync(join(test.folder, 'serve-test'))).toBe(false);
+  });
 
   it.skipIf(supervisor === undefined || proc.length === 0)(
     `has shown each worker itself in /proc ${lacks ?? ''}`,
