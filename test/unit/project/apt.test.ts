@@ -10,14 +10,16 @@ import { root } from '../../helpers/project.js';
 import { waitFor } from '../../helpers/wait.js';
 
 /** `policy` says whether the file that keeps services from starting is there. */
-const APT_GET = `#!/bin/sh
-policy=$([ -e "$FOLDER/policy-rc.d" ] && echo policy)
+const CALLED = `policy=$([ -e "$FOLDER/policy-rc.d" ] && echo policy)
 echo "apt-get $* $policy"
 `;
 
-const WAITING_APT_GET = `${APT_GET}
-trap 'kill $!; [ -e "$FOLDER/policy-rc.d" ] && echo "apt-get ended, policy"; exit 1' INT TERM HUP
-/bin/sleep 60 &
+const APT_GET = `#!/bin/sh
+${CALLED}`;
+
+const WAITING_APT_GET = `#!/bin/sh
+trap '[ -z "$!" ] || kill $!; [ -e "$FOLDER/policy-rc.d" ] && echo "apt-get ended, policy"; exit 1' INT TERM HUP
+${CALLED}/bin/sleep 60 &
 wait $!
 `;
 
