@@ -50,10 +50,11 @@ export interface OutputMark {
  * @throws DeployError `E_ARTIFACT_EXISTS` or `E_NOT_REPLACED` (73)
  */
 export async function checkOutput(folder: string, mark: OutputMark, force: boolean): Promise<void> {
-  const entries = await readdir(folder).catch((error: NodeJS.ErrnoException) => error.code);
+  const entries = await readdir(folder).catch(({ code }: NodeJS.ErrnoException) => code);
   if (entries === 'ENOENT') return;
+  const isEmpty = Array.isArray(entries) && entries.length === 0;
   const isFormer = (await readFile(join(folder, mark.file), 'utf8').catch(() => '')).includes(mark.word);
-  if (!isFormer && entries?.length !== 0)
+  if (!isFormer && !isEmpty)
     throw new DeployError('E_NOT_REPLACED', `${folder} exists and is not ${mark.kind}, so it is not replaced`, {
       exitCode: 73,
       path: folder,

@@ -17,9 +17,6 @@ const DEATH_SIGNAL = ['setpriv', '--pdeathsig', 'KILL'] as const;
 const NAMESPACE = ['unshare', '--pid', '--fork', '--kill-child'] as const;
 /** A user that is not root needs a user namespace too, in which it keeps its id, or is root if that is not known. */
 const USERS = [
-  [],
-  ['--user', '--map-current-user', '--keep-caps'],
-  ['--user', '--map-root-user', '--keep-caps'],
   ['--user', '--map-current-user'],
   ['--user', '--map-root-user'],
 ] as const;
@@ -57,19 +54,20 @@ export async function findContainment(): Promise<Containment> {
     const lacks = `${missing}: if dynamo serve is killed with -9, its workers end, but processes of theirs may not`;
     return { supervisor: undefined, worker: [], proc: [], lacks };
   }
-  let refusal: string | undefined;
   const isRoot = process.getuid?.() === 0;
+  const ways = (isRoot ? [[]] : USERS).map((user) => [...DEATH_SIGNAL, ...NAMESPACE, ...user]);
   const proc = isRoot ? OWN_PROC_OF_ROOT : OWN_PROC;
-  for (const user of isRoot ? USERS.slice(0, 1) : USERS.slice(1)) {
-    const words = [...DEATH_SIGNAL, ...NAMESPACE, ...user];
-    refusal = await probe(words);
-    if (refusal !== undefined) continue;
-    const supervisor = [...words, ...REAPER];
+  for (const words of ways) {
+    const supervisor = [...words, ...(isRoot ? [] : ['--keep-caps']), ...REAPER];
     if ((await probe([...supervisor, ...proc])) === undefined)
       return { supervisor, worker: [], proc, lacks: undefined };
-    if (!isRoot && user.length > 2) continue;
+  }
+  let refusal: string | undefined;
+  for (const words of ways) {
+    refusal = await probe(words);
+    if (refusal !== undefined) continue;
     const lacks = 'no own /proc for a worker: NIXL may find no connection in workers that are started later';
-    return { supervisor, worker: [], proc: [], lacks };
+    return { supervisor: [...words, ...REAPER], worker: [], proc: [], lacks };
   }
   return {
     supervisor: undefined,
