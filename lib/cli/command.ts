@@ -97,6 +97,9 @@ export const EXIT = {
   terminated: 143,
 } as const;
 
+/** The signals that end a command, with their exit codes. */
+export const SIGNAL_EXIT = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const;
+
 /** The fields of a `CliError` besides its code and message. */
 export interface CliErrorOptions {
   /** @default 1 */

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { findContainment } from '../deploy/local/containment.js';
 import { ownProcessId } from '../deploy/local/process-id.js';
 import { programCommand } from '../deploy/local/program-command.js';
-import { CliError, type CommandArgs, type CommandIo, EXIT } from './command.js';
+import { CliError, type CommandArgs, type CommandIo, EXIT, SIGNAL_EXIT } from './command.js';
 import type { CliFailure } from './failure.js';
 import { note, printJson, styled } from './output.js';
 import type { ServeCommandOptions } from './serve.js';
@@ -10,8 +10,6 @@ import type { ServeRequest } from './serve-run.js';
 
 /** What the process of the supervisor sends. */
 export type FromSupervisor = { readonly exitCode: number } | { readonly failure: CliFailure };
-
-const SIGNALS = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const;
 
 /** The first signal drains, the second kills the workers. The third ends a supervisor that answers to neither. */
 const LAST_SIGNAL = 3;
@@ -66,10 +64,10 @@ class SupervisorProcess {
       this.#result = message as FromSupervisor;
     });
     let signals = 0;
-    const forget = (Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]).map((signal) =>
+    const forget = (Object.keys(SIGNAL_EXIT) as (keyof typeof SIGNAL_EXIT)[]).map((signal) =>
       io.onSignal(signal, () => {
         if (++signals >= LAST_SIGNAL) {
-          this.#result ??= { exitCode: SIGNALS[signal] };
+          this.#result ??= { exitCode: SIGNAL_EXIT[signal] };
           child.kill('SIGKILL');
         } else if (child.connected) child.send({ signal }, () => {});
       }),

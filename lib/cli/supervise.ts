@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { EXIT } from './command.js';
+import { EXIT, SIGNAL_EXIT } from './command.js';
 import { cliFailureOf } from './failure.js';
 import { processIo } from './process-io.js';
 import type { FromSupervisor } from './serve-action.js';
@@ -8,9 +8,8 @@ import { type ServeRequest, superviseGraph } from './serve-run.js';
 // The supervisor of `dynamo serve`, in its own process: node supervise.js REQUEST.
 
 const request = JSON.parse(process.argv[2] ?? '') as ServeRequest;
-type Signal = 'SIGINT' | 'SIGTERM';
+type Signal = keyof typeof SIGNAL_EXIT;
 const handlers = new Map<Signal, () => void>();
-const EXIT_CODES = { SIGINT: EXIT.interrupted, SIGTERM: EXIT.terminated } as const;
 
 /** `loadGraph` replaces `process.exit` while the module of the graph is loaded. */
 const exit: (code: number) => never = process.exit.bind(process);
@@ -23,7 +22,7 @@ function end(result: FromSupervisor): void {
 /** A module of the graph may take any time to load. Nothing has been started then. */
 function onSignal(signal: Signal): void {
   const handler = handlers.get(signal);
-  if (handler === undefined) end({ exitCode: EXIT_CODES[signal] });
+  if (handler === undefined) end({ exitCode: SIGNAL_EXIT[signal] });
   else handler();
 }
 
