@@ -23,12 +23,11 @@ import {
 } from 'dynamo-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { type AnsweringWorker, answeringWorker, cyclic, echo, throws } from '../../helpers/runtime/answering.js';
 import { outcome } from '../../helpers/runtime/outcome.js';
 import { testRuntime } from '../../helpers/runtime/runtime.js';
 
-const unhandled: unknown[] = [];
-const note = (error: unknown): void => void unhandled.push(error);
-
+let answering: AnsweringWorker;
 let runtime: DistributedRuntime;
 let endpoint: Endpoint<unknown, unknown>;
 let client: Client<unknown, unknown>;
@@ -56,39 +55,19 @@ async function make(served: ServedEndpoint) {
     load: await WorkerMetricsPublisher.create(at),
   };
 }
-/** The action of the handler for a request. */
-let answer: (request: never, context: { signal: AbortSignal }) => unknown = (request) => request;
 
 beforeAll(async () => {
-  process.on('unhandledRejection', note);
-  runtime = await DistributedRuntime.create({
-    discovery: { kind: 'mem' },
-    host: '127.0.0.1',
-    systemPort: 0,
-    systemHost: '127.0.0.1',
-  });
-  endpoint = runtime.endpoint('bad.worker.generate');
-  const served = await endpoint.serve(((request: never, context: { signal: AbortSignal }) =>
-    answer(request, context)) as never);
-  client = await endpoint.client();
-  await client.waitForInstances({ timeoutMs: 5000 });
-  made = await make(served);
+  answering = await answeringWorker();
+  ({ runtime, endpoint, client } = answering);
+  made = await make(answering.served);
 });
 
 afterAll(async () => {
   const { frontend, firstTokens, forwardPass, kvPublisher, kvRouter, load, worker } = made;
   for (const one of [firstTokens, forwardPass, kvPublisher, kvRouter, load, worker]) await one.close();
   await frontend.close({ timeoutMs: 5000 });
-  await runtime.close({ timeoutMs: 5000 });
-  process.off('unhandledRejection', note);
-  expect(unhandled).toEqual([]);
+  expect(await answering.close()).toEqual([]);
 });
-
-const throws = (): never => {
-  throw new Error('a trap');
-};
-const cyclic: { self?: unknown } = {};
-cyclic.self = cyclic;
 
 /** Arguments that every function rejects. */
 const WRONG = [
@@ -291,7 +270,7 @@ describe('wrong arguments', () => {
   });
 
   it('in metadata and ids are transmitted or rejected, never fatal', async () => {
-    answer = (_, context) => ({ ...(context as never as { metadata: object }).metadata });
+    answering.answer = (_, context) => ({ ...(context as never as { metadata: object }).metadata });
     expect(await client.unary(1, { metadata: { key: 'žluť', empty: '', '\u0000': 'nul' } })).toMatchObject({
       key: 'žluť',
       empty: '',
@@ -307,7 +286,7 @@ describe('wrong arguments', () => {
 
 describe('payloads', () => {
   beforeAll(() => {
-    answer = (request) => request;
+    answering.answer = echo;
   });
 
   it.each([
@@ -347,7 +326,7 @@ describe('payloads', () => {
   });
 
   it('arrive if they are unusual', async () => {
-    answer = (request) => request;
+    answering.answer = echo;
     expect(await client.unary('\ud800 lone')).toBe('\ufffd lone');
     expect(
       await client.unary(JSON.parse('{"__proto__": {"polluted": true}, "constructor": 1}') as never),
@@ -361,14 +340,14 @@ describe('payloads', () => {
   });
 
   it('with extreme nesting cause an error and do not end a process', async () => {
-    answer = () => 1;
+    answering.answer = () => 1;
     let deep: unknown = 1;
     for (let level = 0; level < 5000; level++) deep = [deep];
     expect(await outcome(() => client.unary(deep))).toMatchObject({
       code: 'DYN_INVALID_REQUEST',
       message: expect.stringContaining('nested deeper than 512 levels'),
     });
-    answer = (request) => request;
+    answering.answer = echo;
     expect(await client.unary('still there')).toBe('still there');
   });
 });

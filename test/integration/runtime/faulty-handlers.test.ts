@@ -1,43 +1,22 @@
-import { type Client, DistributedRuntime, DynamoError, type Endpoint } from 'dynamo-node';
+import { DynamoError, type Endpoint } from 'dynamo-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { type AnsweringWorker, answeringWorker, cyclic, echo, throws } from '../../helpers/runtime/answering.js';
 import { outcome } from '../../helpers/runtime/outcome.js';
 import { testRuntime } from '../../helpers/runtime/runtime.js';
 import { within } from '../../helpers/wait.js';
 
-const unhandled: unknown[] = [];
-const note = (error: unknown): void => void unhandled.push(error);
-
-let runtime: DistributedRuntime;
-let client: Client<unknown, unknown>;
-/** The action of the handler for a request. */
-let answer: (request: never, context: { signal: AbortSignal }) => unknown = (request) => request;
+let worker: AnsweringWorker;
+let client: AnsweringWorker['client'];
 
 beforeAll(async () => {
-  process.on('unhandledRejection', note);
-  runtime = await DistributedRuntime.create({
-    discovery: { kind: 'mem' },
-    host: '127.0.0.1',
-    systemPort: 0,
-    systemHost: '127.0.0.1',
-  });
-  const endpoint = runtime.endpoint('bad.worker.generate');
-  await endpoint.serve(((request: never, context: { signal: AbortSignal }) => answer(request, context)) as never);
-  client = await endpoint.client();
-  await client.waitForInstances();
+  worker = await answeringWorker();
+  client = worker.client;
 });
 
 afterAll(async () => {
-  await runtime.close({ timeoutMs: 5000 });
-  process.off('unhandledRejection', note);
-  expect(unhandled).toEqual([]);
+  expect(await worker.close()).toEqual([]);
 });
-
-const throws = (): never => {
-  throw new Error('a trap');
-};
-const cyclic: { self?: unknown } = {};
-cyclic.self = cyclic;
 
 describe('a faulty handler', () => {
   it.each<[string, () => unknown, object]>([
@@ -126,9 +105,9 @@ describe('a faulty handler', () => {
       { code: expect.stringMatching(/^DYN_/) },
     ],
   ])('causes a typed error of its caller, and the endpoint continues: it %s', async (_, handler, error) => {
-    answer = handler as never;
+    worker.answer = handler as never;
     expect(await outcome(() => client.unary(1))).toMatchObject({ name: 'DynamoError', ...error });
-    answer = (request) => request;
+    worker.answer = echo;
     expect(await client.unary('still there')).toBe('still there');
   });
 
@@ -137,9 +116,9 @@ describe('a faulty handler', () => {
     ['never settles', { next: async () => ({ done: false, value: 1 }), return: () => new Promise(() => {}) }],
     ['is no function', { next: async () => ({ done: false, value: 1 }), return: 1 }],
   ])('does not stop the others with an iterator whose return %s', async (_, iterator) => {
-    answer = () => ({ [Symbol.asyncIterator]: () => iterator });
+    worker.answer = () => ({ [Symbol.asyncIterator]: () => iterator });
     for await (const item of client.generate(1)) if (item === 1) break;
-    answer = (request) => request;
+    worker.answer = echo;
     expect(await client.unary('still there')).toBe('still there');
   });
 
