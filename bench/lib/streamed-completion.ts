@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
+import { waitFor } from '../../lib/testing/wait.js';
 
 /** A request for a completion of token ids. */
 export interface CompletionRequest {
@@ -20,6 +21,7 @@ export interface StreamedAnswer {
 
 const FIRST_ID = 10;
 const IDS = 990;
+const SERVED_MS = 60_000;
 
 /** A token id that every model here has. Numbers that are 990 apart have the same one. */
 export const tokenId = (number: number): number => FIRST_ID + (Math.floor(number) % IDS);
@@ -68,15 +70,11 @@ export async function streamedCompletion(port: number, wanted: CompletionRequest
 
 /** Calls until an answer is complete, for a minute at most. @param log what the error shows of the workers */
 export async function waitUntilServed(complete: () => Promise<unknown>, log: () => string): Promise<void> {
-  for (const deadline = Date.now() + 60_000; ; ) {
-    const error = await complete().then(
-      () => undefined,
-      (reason: unknown) => reason,
-    );
-    if (error === undefined) return;
-    if (Date.now() > deadline) throw new Error(`no answer from the workers: ${String(error)}\n${log()}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  const failure = (): Promise<string | undefined> => complete().then(() => undefined, String);
+  const isServed = (error: string | undefined): boolean => error === undefined;
+  await waitFor('an answer from the workers', failure, isServed, SERVED_MS).catch((error: Error) => {
+    throw new Error(`${error.message}\n${log()}`);
+  });
 }
 
 /**
