@@ -36,6 +36,8 @@ export abstract class Blocks implements Disposable {
   declare private takenBy: string | undefined;
   /** Whether a garbage collection of this object returns its blocks. */
   declare private watched: boolean;
+  /** @internal See `ForgottenBatches`. */
+  declare older: Blocks | undefined;
 
   /** @internal */
   constructor(core: ManagerCore, id: number, words: Uint32Array, offset: number, count: number) {
@@ -48,6 +50,7 @@ export abstract class Blocks implements Disposable {
     this.views = undefined;
     this.takenBy = undefined;
     this.watched = false;
+    this.older = undefined;
     core.forgotten.add(this);
   }
 
@@ -102,12 +105,17 @@ export abstract class Blocks implements Disposable {
     if (this.watched) {
       this.watched = false;
       this.core.forgotten.unwatch(this);
-    }
+    } else this.core.forgotten.ended(this);
+  }
+
+  /** @internal */
+  get isHeld(): boolean {
+    return this.batch !== 0;
   }
 
   /** @internal Returns the blocks when this object is garbage collected. */
   watch(): void {
-    if (this.batch === 0 || this.watched) return;
+    if (!this.isHeld || this.watched) return;
     this.watched = true;
     this.core.forgotten.watch(this, this.batch);
   }
@@ -120,7 +128,8 @@ export abstract class Blocks implements Disposable {
       if (this.takenBy !== LEASED) return this.core.calls.release(id);
       this.batch = id;
       this.takenBy = undefined;
-      this.core.forgotten.add(this);
+      // It may still be among the young ones, to which a batch is added once.
+      this.watch();
     };
     return { id, release };
   }

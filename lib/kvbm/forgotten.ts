@@ -2,6 +2,10 @@ import type { BatchCalls } from './batch-calls.js';
 
 /** A batch of blocks, which a program may forget to dispose of. */
 interface Batch {
+  /** The batch that was added before this one, while both are young. */
+  older: Batch | undefined;
+  /** Whether blocks come back when the batch is garbage collected. */
+  readonly isHeld: boolean;
   /** Registers the batch with `watch`, unless its blocks were disposed of or moved. */
   watch(): void;
 }
@@ -25,15 +29,24 @@ const collected = new FinalizationRegistry<Forgotten>(({ id, calls, warned, what
   }
 });
 
-/** More batches than this are examined before the end of the turn. */
-const MAX_YOUNG = 1024;
+/** Young batches among which ended ones are looked for, at least. */
+const MIN_SEARCH = 1024;
+/** At most this many batches wait for the end of the turn. */
+const MAX_YOUNG = 16_384;
 
 /**
  * Returns the blocks of batches that were garbage collected. A batch is only watched if it outlives a turn of the event
  * loop, because most batches do not, and watching costs as much as the native calls of a batch.
+ *
+ * Young batches are a linked list. An array would make each of them survive the next garbage collection, and most end
+ * while they are the newest.
  */
 export class ForgottenBatches {
-  #young: Batch[] = [];
+  #newest: Batch | undefined;
+  /** The number of young batches. */
+  #count = 0;
+  /** The number of young batches at which the ended ones are let go. */
+  #search = MIN_SEARCH;
   #isScheduled = false;
   readonly #warned = { done: false };
 
@@ -43,20 +56,55 @@ export class ForgottenBatches {
   ) {}
 
   add(batch: Batch): void {
-    if (this.#young.push(batch) >= MAX_YOUNG) this.#examine();
-    else if (!this.#isScheduled) {
-      this.#isScheduled = true;
-      setImmediate(() => {
-        this.#isScheduled = false;
-        this.#examine();
-      }).unref();
-    }
+    batch.older = this.#newest;
+    this.#newest = batch;
+    if (++this.#count >= this.#search) this.#letEndedGo();
+    if (!this.#isScheduled) this.#schedule();
   }
 
-  #examine(): void {
-    const young = this.#young;
-    this.#young = [];
-    for (const batch of young) batch.watch();
+  /** The batch's blocks were disposed of or moved. */
+  ended(batch: Batch): void {
+    if (this.#newest !== batch) return;
+    this.#newest = batch.older;
+    batch.older = undefined;
+    this.#count -= 1;
+  }
+
+  #schedule(): void {
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#watchAll();
+    }).unref();
+  }
+
+  #letEndedGo(): void {
+    const held = [...this.#young()].filter((batch) => batch.isHeld);
+    this.#newest = undefined;
+    this.#count = held.length;
+    for (const batch of held.reverse()) {
+      batch.older = this.#newest;
+      this.#newest = batch;
+    }
+    if (held.length > MAX_YOUNG / 2) this.#watchAll();
+    else this.#search = Math.max(MIN_SEARCH, 2 * held.length);
+  }
+
+  #watchAll(): void {
+    for (const batch of this.#young()) batch.watch();
+    this.#newest = undefined;
+    this.#count = 0;
+    this.#search = MIN_SEARCH;
+  }
+
+  /** The young batches, newest first, each without its link. */
+  *#young(): Generator<Batch> {
+    for (let batch = this.#newest; batch !== undefined; ) {
+      const { older }: Batch = batch;
+      batch.older = undefined;
+      yield batch;
+      batch = older;
+    }
   }
 
   watch(batch: Batch, id: number): void {

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { BlockManager } from 'dynamo-node';
+import { BlockManager } from 'dynamo-node';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { namesManager, sequenceOf, storeNames } from '../../helpers/kvbm/blocks.js';
 import { waitFor } from '../../helpers/wait.js';
@@ -42,6 +42,45 @@ describe('batches that a program forgets', () => {
     expect(ours).toEqual([
       'ResourceWarning: blocks of the tier host were collected without dispose(); they are returned now',
     ]);
+  });
+
+  it('return their blocks although batches that were made later, and disposed of, are kept', async () => {
+    const manager = namesManager();
+    manager.allocateOrThrow(1);
+    const newest = manager.allocateOrThrow(1);
+    newest.dispose();
+    const older = manager.allocateOrThrow(1);
+    const last = manager.allocateOrThrow(1);
+    older.dispose();
+    last.dispose();
+    await allReturned(manager);
+    expect([newest, older, last].map(({ disposed }) => disposed)).toEqual([true, true, true]);
+  });
+
+  it('return their blocks after a turn with more batches than are examined at its end', async () => {
+    using manager = new BlockManager({ tier: 'host', blockCount: 40_000, blockSize: 16 });
+    const disposed = manager.allocateOrThrow(1);
+    for (let made = 0; made < 30_000; made++) {
+      const blocks = manager.allocateOrThrow(1);
+      if (made % 2 === 0) blocks.dispose();
+    }
+    disposed.dispose();
+    expect(manager.available).toBe(25_000);
+    await allReturned(manager);
+    expect(manager.available).toBe(40_000);
+  });
+
+  it('return their blocks although one of them was copied in the same turn', async () => {
+    const manager = namesManager();
+    manager.allocateOrThrow(1);
+    const blocks = manager.allocateOrThrow(1);
+    manager.allocateOrThrow(1);
+    const lease = blocks.lease('copy');
+    expect(blocks.disposed).toBe(false);
+    lease.release();
+    expect(blocks.id('test')).toBe(lease.id);
+    blocks.dispose();
+    await allReturned(manager);
   });
 
   it('are not confused with batches that are in use or were disposed of', async () => {
