@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { GraphSpec, ServiceSpec } from '../../sdk/graph-spec.js';
 import { LINGER_MS } from '../../sdk/host/leave.js';
 import { DeployError } from '../deploy-error.js';
@@ -14,6 +15,11 @@ export interface SupervisorOptions {
   readonly policy: WorkerPolicy;
   readonly gpus: GpuAllocator;
   readonly spawn: SpawnWorker;
+  /**
+   * At most this many workers start at the same time, and as many load ahead. Default: twice the processor cores, at
+   * least 8.
+   */
+  readonly maxStarting?: number;
   /** Called after each change of a worker. */
   readonly onChange?: (worker: ManagedWorker, before: WorkerState) => void;
 }
@@ -26,6 +32,7 @@ export class Supervisor {
   readonly started: Promise<void>;
   #over = (): void => {};
   readonly #options: SupervisorOptions;
+  readonly #maxStarting: number;
   readonly #workers = new Map<string, ManagedWorker[]>();
   readonly #services: ReadonlyMap<string, ServiceSpec>;
   readonly #desired: Map<string, number>;
@@ -37,6 +44,7 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
+    this.#maxStarting = options.maxStarting ?? Math.max(8, 2 * availableParallelism());
     this.#services = new Map(options.spec.services.map((service) => [service.name, service]));
     this.#desired = new Map(options.spec.services.map(({ name, workers }) => [name, workers]));
     this.ended = new Promise((resolve, reject) => {
@@ -73,8 +81,8 @@ export class Supervisor {
     for (const service of spec.services)
       for (let number = 0; number < service.workers; number++) this.#create(service, number);
     // Code loads concurrently. A program of Python starts when it may serve, because it registers itself.
-    for (const worker of this.workers)
-      if (this.#services.get(worker.identity.service)?.program !== 'python') worker.dispatch({ type: 'prepare' });
+    const loading = this.workers.filter(({ identity }) => this.#services.get(identity.service)?.program !== 'python');
+    for (const worker of loading.slice(0, this.#maxStarting)) worker.dispatch({ type: 'prepare' });
     for (const group of startGroups(spec)) {
       const workers = group.flatMap((name) => this.#workersOf(name));
       await this.#startAll(workers);
@@ -193,14 +201,19 @@ export class Supervisor {
     for (const worker of workers) this.#remove(worker);
   }
 
+  /** @throws DeployError `E_WORKER_FAILED` (1) for the first that does not start; those that wait then never do */
   async #startAll(workers: readonly ManagedWorker[]): Promise<void> {
-    for (const worker of workers) worker.dispatch({ type: 'start' });
-    await Promise.all(
-      workers.map(async (worker) => {
-        if (await worker.ready()) return;
-        if (worker.state.phase === 'failed') throw failure(worker);
-      }),
-    );
+    const queue = workers.values();
+    const startSome = async (): Promise<void> => {
+      for (const worker of queue) {
+        worker.dispatch({ type: 'start' });
+        if (await worker.ready()) continue;
+        if (worker.state.phase !== 'failed') continue;
+        for (const waiting of queue) waiting.dispatch({ type: 'kill' });
+        throw failure(worker);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(this.#maxStarting, workers.length) }, startSome));
   }
 
   /** Creates the workers that are missing, and selects those to remove. */

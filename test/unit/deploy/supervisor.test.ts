@@ -100,6 +100,61 @@ describe('Supervisor', () => {
     await supervisor.drain();
   });
 
+  describe('with more new workers than may start at the same time', () => {
+    const spec = specWith({ Front: [] }, 'Front');
+    const names = [1, 2, 3, 4, 5].map((number) => `Front#${number}`);
+    const ready = (workers: Workers, name: string): void => workers.reports.get(name)?.({ type: 'ready' });
+    const releases = (workers: Workers): string[] =>
+      workers.calls.filter((call) => call.startsWith('release')).map((call) => call.slice('release '.length));
+
+    async function scaledToSix() {
+      const workers = new Workers(names);
+      const policy1 = { ...policy, restarts: { ...policy.restarts, respawn: 'never' } } as const;
+      const options = { spec, policy: policy1, gpus: new GpuAllocator([]), spawn: workers.spawn, maxStarting: 2 };
+      const supervisor = new Supervisor(options);
+      await supervisor.start();
+      const scaled = supervisor.scale(new Map([['Front', 6]]));
+      scaled.catch(() => {});
+      return { workers, supervisor, scaled };
+    }
+
+    it('starts the next one when one is ready', async () => {
+      const { workers, supervisor, scaled } = await scaledToSix();
+      expect(releases(workers)).toEqual(['Front#0', 'Front#1', 'Front#2']);
+      ready(workers, 'Front#2');
+      await waitFor('the next', () => releases(workers).includes('Front#3'));
+      expect(workers.reports.has('Front#4')).toBe(false);
+      for (const name of ['Front#1', 'Front#3', 'Front#4', 'Front#5']) {
+        await waitFor(name, () => releases(workers).includes(name));
+        ready(workers, name);
+      }
+      await scaled;
+      expect(releases(workers)).toEqual(['Front#0', ...names]);
+      await supervisor.drain();
+    });
+
+    it('starts no other after one that failed', async () => {
+      const { workers, supervisor, scaled } = await scaledToSix();
+      workers.reports.get('Front#1')?.({ type: 'failed', message: 'no such model' });
+      workers.exit('Front#1', 1);
+      await expect(scaled).rejects.toThrow('Front#1 did not start: no such model');
+      ready(workers, 'Front#2');
+      expect(releases(workers)).toEqual(['Front#0', 'Front#1', 'Front#2']);
+      expect(supervisor.workers.map(({ name }) => name)).toEqual(['Front#0', 'Front#2']);
+      await supervisor.drain();
+    });
+
+    it('gives those up that were not started when the number is lowered', async () => {
+      const { workers, supervisor, scaled } = await scaledToSix();
+      const lowered = supervisor.scale(new Map([['Front', 2]]));
+      ready(workers, 'Front#1');
+      await Promise.all([scaled, lowered]);
+      expect(supervisor.workers.map(({ name }) => name)).toEqual(['Front#0', 'Front#1']);
+      expect(releases(workers)).toEqual(['Front#0', 'Front#1', 'Front#2']);
+      await supervisor.drain();
+    });
+  });
+
   it('grants GPUs to workers, takes them back, and changes nothing if too few are left', async () => {
     const workers = new Workers();
     const spec = specWith({ Front: [] }, 'Front');

@@ -11,17 +11,17 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-pub const HEAD_BYTES: usize = 24;
+pub(super) const HEAD_BYTES: usize = 24;
 /// The messages of the protocol take a few hundred bytes. An error may have a long text.
 const MAX_HEADER_BYTES: usize = 1 << 20;
 /// A limit for frames that have no data.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 10;
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// The limit of a frame with data: the crates have none.
-pub const UNLIMITED: usize = isize::MAX as usize;
+pub(super) const UNLIMITED: usize = isize::MAX as usize;
 /// Memory is reserved for at most this much of a frame that has not arrived. More of it comes with more memory.
 const MAX_RESERVED_BYTES: usize = 64 << 20;
 /// How much is read at once at least, if there is that much.
-pub const READ_BYTES: usize = 16 << 10;
+pub(super) const READ_BYTES: usize = 16 << 10;
 const MIN_SPACE_BYTES: usize = 2 << 10;
 /// Data of this size and more is written from where it lies.
 const APART_BYTES: usize = 8 << 10;
