@@ -88,4 +88,4 @@ shared=$(count shared "$folder/model" "$folder/model")
 copies=$(count copies "$folder/model" "$folder/copy")
 echo "one folder: $shared (answers, workers)"
 echo "equal copies: $copies (answers, workers)"
-[ "$shared" = "40 2" ] && [ "$copies" = "40 1" ] || { echo 'changed'; tail -5 "$folder"/*.log; exit 1; }
+[ "$shared" = "40 2" ] && [ "$copies" = "40 1" ] || { echo 'changed'; tail -n 5 "$folder"/*.log; exit 1; }
