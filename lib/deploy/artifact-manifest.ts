@@ -1,9 +1,9 @@
 import { posix } from 'node:path';
-import { parseDocument } from 'yaml';
+import { LineCounter, parseDocument } from 'yaml';
 
 import { wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
-import { custom, listOf, nested, type OptionTable, oneOf, optionTable, text } from '../options.js';
+import { custom, listOf, nested, type OptionTable, oneOf, optionTable } from '../options.js';
 import { checkGraphSpec, type GraphSpec } from '../sdk/graph-spec.js';
 import { DeployError } from './deploy-error.js';
 import { toYaml } from './yaml.js';
@@ -71,10 +71,15 @@ export const ARTIFACT_NAME = `a name of a-z, 0-9 and -, at most ${MAX_NAME_CHARA
 /** The words for `isArtifactVersion`. */
 export const ARTIFACT_VERSION = 'a version of letters, digits, _, . and -, at most 128 characters';
 
+/** Whether a terminal would take a part of a text for a command. */
+const hasControl = (content: string): boolean =>
+  [...content].some((letter) => letter < ' ' || (letter >= '\x7f' && letter < '\xa0'));
+
+const printable = matching('text without control characters', (value) => !hasControl(value));
+
 /** Whether a path stays in the folder that it is relative to, and has only one spelling. */
 function isSafePath(path: string): boolean {
-  const hasControl = [...path].some((letter) => letter < ' ' || letter === '\x7f');
-  if (path === '' || path === '.' || hasControl || path.includes('\\') || /^[A-Za-z]:/.test(path)) return false;
+  if (path === '' || path === '.' || hasControl(path) || path.includes('\\') || /^[A-Za-z]:/.test(path)) return false;
   return (
     !posix.isAbsolute(path) && posix.normalize(path) === path && path.split('/')[0] !== '..' && !path.endsWith('/')
   );
@@ -89,8 +94,8 @@ const FILE: OptionTable<ManifestFile> = optionTable<ManifestFile>({
 });
 
 const RUNTIME: OptionTable<ArtifactRuntime> = optionTable<ArtifactRuntime>({
-  dynamo: text.required(),
-  node: text.required(),
+  dynamo: printable.required(),
+  node: printable.required(),
 });
 
 const MANIFEST: OptionTable<ArtifactManifest> = optionTable<ArtifactManifest>({
@@ -99,9 +104,9 @@ const MANIFEST: OptionTable<ArtifactManifest> = optionTable<ArtifactManifest>({
   version: matching(ARTIFACT_VERSION, isArtifactVersion).required(),
   digest: sha256.required(),
   entry: safePath.required(),
-  export: text,
+  export: printable,
   runtime: nested(RUNTIME).required(),
-  transpiler: text.required(),
+  transpiler: printable.required(),
   graph: custom<GraphSpec>('a graph', checkGraphSpec).required(),
   files: listOf(nested(FILE)).required(),
 });
@@ -119,13 +124,19 @@ export function formatManifest(manifest: ArtifactManifest): string {
  */
 export function parseManifest(path: string, content: string): ArtifactManifest {
   try {
-    const document = parseDocument(content, { schema: 'core', merge: false });
+    const lineCounter = new LineCounter();
+    // A pretty error would quote the file.
+    const document = parseDocument(content, { schema: 'core', merge: false, lineCounter, prettyErrors: false });
     const [fault] = document.errors;
-    if (fault !== undefined) throw fault;
+    if (fault !== undefined) {
+      const { line, col } = lineCounter.linePos(fault.pos[0]);
+      throw badArgument(new TypeError(`line ${line}, column ${col}: ${fault.message}`));
+    }
     const manifest: unknown = document.toJS({ maxAliasCount: 0 });
     MANIFEST.check('dynamo.yaml', manifest);
     const paths = manifest.files.map((file) => file.path);
-    const double = paths.find((one, index) => one === MANIFEST_FILE || paths.indexOf(one) !== index);
+    const seen = new Set<string>([MANIFEST_FILE]);
+    const double = paths.find((one) => seen.size === seen.add(one).size);
     if (double !== undefined)
       throw badArgument(new TypeError(`dynamo.yaml.files: expected different paths, got '${double}' again`));
     if (!paths.includes(manifest.entry))

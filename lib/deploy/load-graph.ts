@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { Graph, graph } from '../sdk/graph.js';
 import { boundService, Service } from '../sdk/service.js';
 import { DeployError } from './deploy-error.js';
+import { isTsxRunning } from './local/program-command.js';
 
 /** A graph and the module that it came from. */
 export interface LoadedGraph {
@@ -91,9 +92,6 @@ export function findGraph(target: string, cwd: string): GraphModule {
   return { file, exportName, loader: isTypeScript ? typescriptLoader(file) : undefined };
 }
 
-/** Whether `node --import tsx` started this process. The loader must not be registered twice. */
-const isLoaderRunning = (): boolean => process.execArgv.some((argument) => argument.includes('tsx'));
-
 /** A graph of this or another copy of the package. */
 const isGraph = (value: unknown): value is Graph =>
   value instanceof Graph ||
@@ -176,6 +174,21 @@ async function importModule(file: string): Promise<Readonly<Record<string, unkno
   }
 }
 
+/** Whether a module was written as an ES module and became a CommonJS module, such as by tsx. */
+const isCommonJs = (exports: Readonly<Record<string, unknown>>): boolean =>
+  [exports, exports['default']].some((one) => typeof one === 'object' && one !== null && '__esModule' in one);
+
+/** A module of CommonJS has its own copy of this package, so no worker could run its graph. */
+async function importGraphModule(file: string): Promise<Readonly<Record<string, unknown>>> {
+  const exports = await importModule(file);
+  if (!isCommonJs(exports)) return exports;
+  throw new DeployError('E_BAD_GRAPH', `${file} is loaded as a CommonJS module: expected an ES module`, {
+    exitCode: 65,
+    path: file,
+    hint: 'Set "type": "module" in package.json: npm pkg set type=module',
+  });
+}
+
 /**
  * Loads and validates a graph.
  *
@@ -188,8 +201,8 @@ async function importModule(file: string): Promise<Readonly<Record<string, unkno
 export async function loadGraph(target: string, cwd: string): Promise<LoadedGraph> {
   const module = findGraph(target, cwd);
   const { file, exportName, loader } = module;
-  if (loader !== undefined && !isLoaderRunning()) await import(loader);
-  const found = graphOf(file, exportName, await importModule(file));
+  if (loader !== undefined && !isTsxRunning()) await import(loader);
+  const found = graphOf(file, exportName, await importGraphModule(file));
   found.toJSON();
   return { ...module, graph: found };
 }

@@ -1,8 +1,5 @@
 import { checkInstance, checkObject } from '../check.js';
 import { badArgument, ClosedError } from '../errors.js';
-import { BuiltInWorker } from '../llm/built-in-worker.js';
-import { Frontend } from '../llm/frontend.js';
-import { serveEngine } from '../llm/worker.js';
 import { callback, custom, integer, milliseconds, type OptionTable, optionTable } from '../options.js';
 import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
@@ -246,6 +243,7 @@ type Starter<Kind extends Service['program']['kind']> = (
   graph: Graph,
 ) => Promise<StartedProgram>;
 
+/** What only some workers run is loaded by those alone: it is nearly a third of the modules. */
 const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> } = {
   code: startCode,
 
@@ -253,6 +251,7 @@ const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> }
     const { engine, ...options } = await program.create(context);
     const { runtime, namespace, component } = context;
     const observed = onRequest === undefined ? engine : observedEngine(engine, onRequest);
+    const { serveEngine } = await import('../llm/worker.js');
     const served = await serveEngine(runtime.endpoint(`${namespace}.${component}.generate`), observed, options);
     return ready(served);
   },
@@ -260,6 +259,7 @@ const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> }
   async builtIn({ program }, context) {
     const { runtime, namespace, component } = context;
     const engine = await program.create(context);
+    const { BuiltInWorker } = await import('../llm/built-in-worker.js');
     const worker = await BuiltInWorker.start(runtime, `${namespace}.${component}.generate`, engine);
     return ready(worker);
   },
@@ -269,6 +269,7 @@ const starters: { readonly [Kind in Service['program']['kind']]: Starter<Kind> }
     const address = workerAddress(context.service, { host, port }, context.worker, httpPort);
     const listening = { port: address.port, ...(address.host === undefined ? {} : { host: address.host }) };
     const scope = frontendScope(process.env);
+    const { Frontend } = await import('../llm/frontend.js');
     return ready(await Frontend.start(context.runtime, { ...scope, ...options, ...listening }));
   },
 

@@ -3,7 +3,6 @@ import type { Client } from '../../runtime/client.js';
 import type { RequestOptions } from '../../runtime/client-options.js';
 import type { Endpoint } from '../../runtime/endpoint.js';
 import type { DependsOptions } from '../service.js';
-import { KvCalls } from './kv-calls.js';
 
 /** Sends a request to an endpoint. */
 export type Call = (request: unknown, options?: RequestOptions) => unknown;
@@ -33,6 +32,7 @@ export async function connectEndpoint(
   if (!stream) throw badArgument(new TypeError(`${endpoint.path}: mode kv is for endpoints that answer with a stream`));
   const client = await endpoint.client({ mode: 'direct' });
   try {
+    const { KvCalls } = await import('./kv-calls.js');
     const routed = await KvCalls.create(endpoint, client, blockSize as number);
     const close = async (): Promise<void> => {
       await Promise.all([routed.close(), client.close()]);

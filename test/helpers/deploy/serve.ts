@@ -64,6 +64,14 @@ export class ServeTest implements AsyncDisposable {
     return child;
   }
 
+  /** A command of the built package in a process, in the folder of a user. */
+  startBuilt(args: readonly string[], cwd: string): Child {
+    const env = { ...this.#env, TSX_TSCONFIG_PATH: undefined };
+    const child = Child.start(process.execPath, [join(root, 'dist/cli/main.js'), ...args], { env, cwd });
+    this.#started.push(child);
+    return child;
+  }
+
   /** Any other command, in this process. */
   async dynamo(...args: readonly string[]): Promise<CommandResult> {
     const texts = { stdout: '', stderr: '' };

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -51,6 +51,21 @@ describe('dynamo graph of a module', () => {
     ]);
     expect(code).toBe(0);
     expect(output).toContain('timer, entry Echo');
+  });
+
+  it('rejects TypeScript of a package without "type": "module"', async () => {
+    const project = join(folder, 'commonjs');
+    mkdirSync(project);
+    writeFileSync(join(project, 'package.json'), '{"type":"commonjs"}');
+    writeFileSync(join(project, 'graph.ts'), 'export const name: string = "a";\nexport default { name };\n');
+    const child = dynamo(['graph', join(project, 'graph.ts'), '--json']);
+    const { code } = await child.exit();
+    expect(code).toBe(65);
+    expect(JSON.parse(child.output)).toMatchObject({
+      code: 'E_BAD_GRAPH',
+      message: expect.stringContaining('graph.ts is loaded as a CommonJS module: expected an ES module'),
+      hint: expect.stringContaining('npm pkg set type=module'),
+    });
   });
 
   it('rejects an await that never ends', async () => {

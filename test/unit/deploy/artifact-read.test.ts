@@ -63,6 +63,11 @@ describe('reading an artifact', () => {
     ['a digest that is none', { digest: 'abc' }, 'dynamo.yaml.digest: expected a SHA-256 of 64 hexadecimal digits'],
     ['a field that is not known', { run: 'rm' }, 'dynamo.yaml.run: unknown option'],
     ['no files', { files: undefined }, 'dynamo.yaml.files: expected an array'],
+    [
+      'commands for the terminal',
+      { runtime: { dynamo: '1.6.1\x1b]0;title\x07', node: '24' } },
+      'dynamo.yaml.runtime.dynamo: expected text without control characters, got "1.6.1\\u001b]0;title\\u0007"',
+    ],
   ])('rejects a manifest with %s', async (_, changes, message) => {
     expect(await failureOf((artifact) => artifact.change(changes))).toMatchObject({
       code: 'E_BAD_ARTIFACT',
@@ -93,7 +98,12 @@ describe('reading an artifact', () => {
       (one) => one.write('src/more.js', ''),
       /src\/more\.js: expected only the files of dynamo\.yaml$/,
     ],
-    ['text that is no YAML', (one) => one.write('dynamo.yaml', 'a: ['), /dynamo\.yaml: /],
+    ['text that is no YAML', (one) => one.write('dynamo.yaml', 'a: ['), /dynamo\.yaml: line 1, column 5: /],
+    [
+      'text that is no YAML, without quoting it',
+      (one) => one.write('dynamo.yaml', 'a: 1\n\x1b[2Jb\n'),
+      /dynamo\.yaml: line \d+, column \d+: [ -~]+$/,
+    ],
     ['two documents', (one) => one.write('dynamo.yaml', 'a: 1\n---\nb: 2\n'), /dynamo\.yaml: /],
     ['an alias', (one) => one.write('dynamo.yaml', 'a: &a [1]\nb: [*a, *a]\n'), /dynamo\.yaml: .*alias/i],
     ['a list', (one) => one.write('dynamo.yaml', '- a\n'), /dynamo\.yaml: expected an object, got an array/],
