@@ -3,6 +3,7 @@ import { control, recallRequest } from '../deploy/local/control.js';
 import { isRunning } from '../deploy/local/process-id.js';
 import { DECISIONS, type PlacedGraph, placedGraph, type RunState } from '../deploy/local/run-folder.js';
 import type { RecalledPhases, WorkerMetrics } from '../deploy/local/worker-messages.js';
+import { hasFrontendMetrics } from '../sdk/graph-spec.js';
 import type { LogSource } from './backend.js';
 import { rateOf } from './counters.js';
 import { DecisionFile } from './decision-file.js';
@@ -91,9 +92,7 @@ export class LocalSource {
   }
 
   #frontends(): string[] {
-    const names = new Set(
-      this.#placed?.spec.services.filter(({ role }) => role === 'frontend').map(({ name }) => name),
-    );
+    const names = new Set(this.#placed?.spec.services.filter(hasFrontendMetrics).map(({ name }) => name));
     const workers = this.#run.services.filter(({ name }) => names.has(name)).flatMap((one) => one.workers);
     return workers.flatMap(({ url }) => url ?? []);
   }

@@ -9,7 +9,7 @@ import {
   type Scaler,
 } from '../planner/index.js';
 import { type PlannedPools, plannedPools } from '../planner/service.js';
-import type { GraphSpec } from '../sdk/graph-spec.js';
+import { type GraphSpec, hasFrontendMetrics } from '../sdk/graph-spec.js';
 import type { StartedProgram } from '../sdk/host/started.js';
 import type { ServiceContext } from '../sdk/service-context.js';
 import { LogFile } from './local/log-file.js';
@@ -84,7 +84,7 @@ function localPlace(
     planner: name,
     ...(drainMs === undefined ? {} : { drainMs }),
   });
-  const names = new Set(graph.services.filter(({ role }) => role === 'frontend').map((one) => one.name));
+  const names = new Set(graph.services.filter(hasFrontendMetrics).map((one) => one.name));
   const running = async (): Promise<readonly string[]> => {
     const state = await scaler.state();
     const workers = state.services.filter((one) => names.has(one.name)).flatMap((one) => one.workers);

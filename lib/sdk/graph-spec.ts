@@ -85,6 +85,13 @@ export interface GraphSpec {
   readonly services: readonly ServiceSpec[];
 }
 
+/**
+ * Whether the HTTP server of a service has the metrics of Dynamo's frontend. That of a service of code has only its own
+ * endpoints, whatever its role.
+ */
+export const hasFrontendMetrics = ({ role, program }: ServiceSpec): boolean =>
+  role === 'frontend' && program !== 'code';
+
 const ENDPOINT: OptionTable<EndpointSpec> = optionTable<EndpointSpec>({
   name: text.required(),
   stream: boolean.required(),

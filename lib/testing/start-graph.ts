@@ -9,7 +9,7 @@ import type { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import type { ClientOf } from '../sdk/client.js';
 import { applyConfig, mergeConfig } from '../sdk/config.js';
 import { Graph } from '../sdk/graph.js';
-import type { ServiceSpec } from '../sdk/graph-spec.js';
+import { hasFrontendMetrics, type ServiceSpec } from '../sdk/graph-spec.js';
 import { LINGER_MS, leaveDiscovery } from '../sdk/host/leave.js';
 import type { StartedProgram, StartPlanner } from '../sdk/host/started.js';
 import { connectService, type RunningService, startService } from '../sdk/host.js';
@@ -219,7 +219,7 @@ export class RunningGraph implements AsyncDisposable {
       remove: (name: string) => this.#retire(name),
     };
     const scaler = new GraphScaler(scaled, pools.services);
-    const frontends = spec.services.filter(({ role }) => role === 'frontend').map(({ name }) => name);
+    const frontends = spec.services.filter(hasFrontendMetrics).map(({ name }) => name);
     const urls = (): string[] =>
       frontends.flatMap((name) =>
         this.workers(name).flatMap(({ url }) => (url === undefined ? [] : [`${url}/metrics`])),

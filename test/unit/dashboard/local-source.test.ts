@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { startControl } from '../../../lib/deploy/local/control.js';
 import { ownProcessId } from '../../../lib/deploy/local/process-id.js';
 import type { RunState } from '../../../lib/deploy/local/run-folder.js';
 import type { WorkerMetrics } from '../../../lib/deploy/local/worker-messages.js';
-import { inventedRun } from '../../helpers/dashboard/inputs.js';
+import { inventedRun, inventedSpec } from '../../helpers/dashboard/inputs.js';
 
 const METRICS: WorkerMetrics = {
   requests: 100,
@@ -103,6 +103,20 @@ describe('LocalSource', () => {
     const figures = await readAt(local, 1000);
     expect(figures?.transfers).toBeUndefined();
     expect(figures?.kv).toEqual({ usage: 0.25 });
+  });
+
+  it('knows the frontends that have metrics: not those of code', async () => {
+    const { services, ...spec } = inventedSpec();
+    const [frontend] = services.filter(({ name }) => name === 'Frontend');
+    const gate = { ...frontend, name: 'Gate', program: 'code' };
+    writeFileSync(join(folder, 'graph.json'), JSON.stringify({ spec: { ...spec, services: [...services, gate] } }));
+    const run = state();
+    const url = 'http://127.0.0.1:8001';
+    const worker = { ...run.services.at(-1)?.workers[0], url };
+    const gated = { ...run, services: [...run.services, { name: 'Gate', desired: 1, workers: [worker] }] } as RunState;
+    server = await startControl(join(folder, 'control.sock'), async () => ({ state: gated }));
+    const { frontends } = await new LocalSource(folder, gated).read();
+    expect(frontends).toEqual(['http://127.0.0.1:8000']);
   });
 
   it('gives up after 5 s if the supervisor runs but does not answer', async () => {
