@@ -21,13 +21,13 @@ function queryOf({ searchParams }: URL): Record<string, string | string[]> {
 type Decode = (body: Buffer, options: { readonly maxOutputLength: number }) => Promise<Buffer>;
 
 /** By the value of `content-encoding`. */
-const DECODERS: Readonly<Record<string, Decode>> = {
-  identity: async (body) => body,
-  gzip: promisify(gunzip),
-  'x-gzip': promisify(gunzip),
-  deflate: promisify(inflate),
-  br: promisify(brotliDecompress),
-};
+const DECODERS: ReadonlyMap<string, Decode> = new Map<string, Decode>([
+  ['identity', async (body) => body],
+  ['gzip', promisify(gunzip)],
+  ['x-gzip', promisify(gunzip)],
+  ['deflate', promisify(inflate)],
+  ['br', promisify(brotliDecompress)],
+]);
 
 const ENCODINGS = 'gzip, deflate, br';
 
@@ -39,7 +39,7 @@ const tooLarge = (maxBytes: number): DynamoError =>
 /** The body without its encoding. The limit holds for the decoded bytes too. */
 async function decoded(body: Buffer, encoding: string, maxBytes: number): Promise<Buffer> {
   if (body.byteLength === 0) return body;
-  const decode = DECODERS[encoding.trim().toLowerCase() || 'identity'];
+  const decode = DECODERS.get(encoding.trim().toLowerCase() || 'identity');
   if (decode === undefined)
     throw new DynamoError('UnsupportedMedia', `content-encoding: expected one of ${ENCODINGS}, got '${encoding}'`, {
       reason: 'request.unsupported_media',
