@@ -28,6 +28,6 @@ export function transferLine({ blocks, bytes, transferMs, handoffMs, library }: 
   const moved =
     blocks === 0
       ? 'nothing: the decode worker had every block'
-      : `${blocks} blocks, ${bytes / 1024} KiB, in ${transferMs.toFixed(2)} ms, ${by}`;
+      : `${blocks} ${blocks === 1 ? 'block' : 'blocks'}, ${bytes / 1024} KiB, in ${transferMs.toFixed(2)} ms, ${by}`;
   return `${moved}; handoff ${handoffMs.toFixed(2)} ms`;
 }

@@ -162,11 +162,11 @@ function poolTarget(input: PoolInput): [number, PoolState, readonly Reason[]] {
     return [desired, after, reasons];
   }
   if (nowMs - Math.max(startedMs, recommendations[0]?.atMs ?? nowMs) < shortestMs) {
-    const text = `fewer are enough, but not yet for ${windowMs} ms`;
+    const text = `fewer are enough, but not yet for ${Math.round(windowMs)} ms`;
     reasons.push({ role, code: 'warming-up', text, values: { desired, enough, windowMs } });
     return [desired, after, reasons];
   }
-  const text = `${enough} were enough for ${windowMs} ms`;
+  const text = `${enough} were enough for ${Math.round(windowMs)} ms`;
   reasons.push({ role, code: 'idle', text, values: { desired, enough, windowMs } });
   return [enough, enough < snapshot.ready ? { ...after, ...removed(state, nowMs) } : after, reasons];
 }

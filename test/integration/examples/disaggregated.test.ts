@@ -17,7 +17,7 @@ it('the example disaggregated answers from moved blocks, and explains who did wh
   ]);
   expect(of('moved')).toEqual([
     expect.stringMatching(/^2 blocks, 64 KiB, in [\d.]+ ms, [\d.]+ GB\/s, by (mock of )?NIXL; handoff [\d.]+ ms$/),
-    expect.stringMatching(/^1 blocks, 32 KiB, in [\d.]+ ms, /),
+    expect.stringMatching(/^1 block, 32 KiB, in [\d.]+ ms, /),
     expect.stringMatching(/^nothing: the decode worker had every block; handoff [\d.]+ ms$/),
   ]);
   expect(of('transport')[0]).toMatch(/^\S+ \((reported|by-exclusion|inferred)\)$/);

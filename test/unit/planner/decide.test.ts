@@ -129,6 +129,23 @@ describe('decide, for a latency', () => {
     const [reason] = deciding.next({ worker: pool(1) }, 60).reasons;
     expect(reason).toMatchObject({ role: 'worker', code: 'demand', values: { rate: 60, inputTokens: 1500 } });
   });
+
+  it('says in whole milliseconds how long fewer workers were enough', () => {
+    const deciding = new Deciding(SLA);
+    deciding.next({ worker: pool(1) }, 60);
+    let ready = deciding.next({ worker: pool(1) }, 60).targets.worker as number;
+    deciding.next({ worker: pool(1, {}, ready) }, 60);
+    deciding.next({ worker: pool(ready) }, 60, { nowMs: deciding.nowMs + 5000.4321 });
+    expect(deciding.state.coldStartsMs[0]).toBeCloseTo(10_000.4321);
+    const texts: string[] = [];
+    for (let tick = 0; tick < 40; tick++) {
+      const { targets, reasons } = deciding.next({ worker: pool(ready) }, 10);
+      ready = targets.worker as number;
+      texts.push(...reasons.map(({ text }) => text));
+    }
+    expect(texts.filter((text) => /\d\.\d+ ms/.test(text))).toEqual([]);
+    expect(texts.some((text) => /^\d+ were enough for 20001 ms$/.test(text))).toBe(true);
+  });
 });
 
 describe('decide, with faulty inputs', () => {

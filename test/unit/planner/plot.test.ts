@@ -44,6 +44,13 @@ describe('plotRuns', () => {
     expect(new Set(places.slice(2, 4).map(([, y]) => y)).size).toBe(1);
   });
 
+  it('has whole numbers of workers at its axis', () => {
+    const svg = plot([run('a', { gpuHours: 0, workers: [{ atMs: 0, count: 2 }] })]);
+    const [workers = ''] = /Workers<[\s\S]*?Requests within/.exec(svg) ?? [];
+    const ticks = [...workers.matchAll(/>([\d.]+)<\/text>/g)].map(([, text]) => text);
+    expect(ticks).toEqual(['0', '1', '2']);
+  });
+
   it('shows the longest wait of each part of the time', () => {
     const latencies = [
       { atMs: 0, ttftMs: 10 },

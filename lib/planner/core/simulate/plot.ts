@@ -141,7 +141,8 @@ function workersPanel({ box, atMs }: Panel, { runs, durationMs }: PlotOptions): 
     stroke: strokeOf(runs, run),
     y: y(run.workers?.findLast(({ atMs: at }) => at <= durationMs)?.count ?? 0),
   }));
-  return [leftAxis(box, y, ticksOf(0, most, 4), String), ...lines, endLabels(box, ends)].join('\n');
+  const counts = ticksOf(0, most, 4).filter(Number.isInteger);
+  return [leftAxis(box, y, counts, String), ...lines, endLabels(box, ends)].join('\n');
 }
 
 /** The longest wait of each part of the time; undefined without requests. */
