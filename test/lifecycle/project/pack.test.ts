@@ -6,7 +6,7 @@ import { linkedCrates, notices, runtimePackages } from '../../../scripts/license
 import { installRust } from '../../../scripts/setup/rust.mjs';
 import { addonFile, execute, root } from '../../helpers/project.js';
 
-const published = ['package.json', 'dist', 'README.md', 'LICENSE'];
+const published = ['package.json', 'dist', 'lib/dashboard/page', 'README.md', 'LICENSE'];
 const unreachable = /npm error code (ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENOTCACHED)/;
 
 let folder: string;
@@ -32,7 +32,7 @@ async function pack(): Promise<string> {
 }
 
 describe('the tarball', () => {
-  it('contains the licence, the notices of the linked crates and the types, but no sources and no tests', async () => {
+  it('contains licences, types and the page of the live view, but no sources and no tests', async () => {
     const { stdout } = await execute('tar', ['-tzf', await pack()]);
     const files = stdout
       .trim()
@@ -46,14 +46,13 @@ describe('the tarball', () => {
       'dist/index.d.ts',
       'dist/testing/index.js',
       'dist/cli/main.js',
+      'lib/dashboard/page/index.html',
       'prebuilds/linux-x64/dynamo-node.glibc.node',
     ];
     expect(files).toEqual(expect.arrayContaining(wanted));
-    expect(
-      files.filter(
-        (name) => !/^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md|(dist|prebuilds)\/.+)$/.test(name),
-      ),
-    ).toEqual([]);
+    const texts = /^(package\.json|LICENSE|THIRD_PARTY_NOTICES|README\.md)$/;
+    const built = /^((dist|prebuilds)\/.+|lib\/dashboard\/page\/\w+\.(css|html|svg))$/;
+    expect(files.filter((name) => !texts.test(name) && !built.test(name))).toEqual([]);
   });
 
   it('installs into an empty folder without scripts, serves and calls an endpoint, and has correct types', {
