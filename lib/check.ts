@@ -137,3 +137,6 @@ export function checkName(path: string, value: unknown): asserts value is string
     throw badArgument(new RangeError(`${path}: expected a name of a-z, 0-9, - and _, got ${shown(value)}`));
   }
 }
+
+/** Whether a text has control characters of ASCII or Latin-1. A terminal takes some of them for commands. */
+export const hasControl = (text: string): boolean => /[\u0000-\u001f\u007f-\u009f]/.test(text);

@@ -34,6 +34,14 @@ export function styled(io: CommandIo, style: Style, text: string): string {
   return hasColour(io) ? `\x1b[${STYLES[style]}m${text}\x1b[0m` : text;
 }
 
+const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** The text without characters that move the cursor or change the terminal. Names and reasons are data of others. */
+export const plainText = (text: string): string => text.replace(CONTROLS, '\u{fffd}');
+
+/** The same for a text of several lines. */
+const plainLines = (text: string): string => text.replace(/[^\n\t]+/g, plainText);
+
 const ESCAPES = /\x1b\[[\d;]*m/g;
 
 /** The number of characters that are seen. */
@@ -68,9 +76,9 @@ export function tableLines(io: CommandIo, rows: readonly (readonly string[])[], 
 export function printFailure(io: CommandIo, { exitCode: _, ...failure }: CliFailure, json: boolean): void {
   if (json) return note(io, JSON.stringify(failure));
   const { code, message, hint, path } = failure;
-  note(io, `${styled(io, 'red', `error[${code}]`)}: ${message}`);
-  if (path !== undefined && !message.includes(path)) note(io, `  at: ${path}`);
-  if (hint !== undefined) note(io, `  ${styled(io, 'cyan', 'hint')}: ${hint}`);
+  note(io, `${styled(io, 'red', `error[${code}]`)}: ${plainLines(message)}`);
+  if (path !== undefined && !message.includes(path)) note(io, `  at: ${plainText(path)}`);
+  if (hint !== undefined) note(io, `  ${styled(io, 'cyan', 'hint')}: ${plainLines(hint)}`);
 }
 
 const MIN_WRAPPED = 16;

@@ -1,15 +1,10 @@
 import type { DashboardSnapshot, InstanceView, ServiceView } from '../dashboard/view.js';
 import type { CommandIo } from './command.js';
-import { clipped, type Style, styled, tableLines } from './output.js';
+import { clipped, plainText, type Style, styled, tableLines } from './output.js';
 
 const HEADER = ['WORKER', 'STATE', 'RUN', 'QUEUE', 'REQ/S', 'KV', 'HIT', 'TTFT', 'ITL', 'READ/S'];
 const UNITS = ['B', 'KB', 'MB', 'GB', 'TB'];
 const NONE = '-';
-
-/** Characters that would move the cursor or change the terminal. Names and reasons are data of others. */
-const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
-export const plainText = (text: string): string => text.replace(CONTROLS, '\u{fffd}');
 
 const count = (value: number | undefined): string => (value === undefined ? NONE : String(Math.round(value)));
 const rate = (value: number | undefined): string =>

@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 
-import { wrongType } from '../check.js';
+import { hasControl, wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
 import { custom, listOf, nested, type OptionTable, oneOf, optionTable } from '../options.js';
 import { checkGraphSpec, type GraphSpec } from '../sdk/graph-spec.js';
@@ -70,10 +70,6 @@ export const ARTIFACT_NAME = `a name of a-z, 0-9 and -, at most ${MAX_NAME_CHARA
 
 /** The words for `isArtifactVersion`. */
 export const ARTIFACT_VERSION = 'a version of letters, digits, _, . and -, at most 128 characters';
-
-/** Whether a terminal would take a part of a text for a command. */
-const hasControl = (content: string): boolean =>
-  [...content].some((letter) => letter < ' ' || (letter >= '\x7f' && letter < '\xa0'));
 
 const printable = matching('text without control characters', (value) => !hasControl(value));
 

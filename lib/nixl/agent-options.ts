@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net';
-import { checkArray, checkObject, checkString, checkStringMap } from '../check.js';
+import { checkArray, checkObject, checkString, checkStringMap, hasControl } from '../check.js';
 import { badArgument, shown } from '../errors.js';
 import { boolean, custom, integer, milliseconds, type OptionTable, oneOf, optionTable, text } from '../options.js';
 import { libraryOption, type NixlLibrary } from './library.js';
@@ -159,13 +159,13 @@ const DEFAULT_PORT = 8888;
 
 const SURROGATE = /\p{Surrogate}/u;
 
-/** Whether a character is a control byte, which logs, keys of etcd and C strings do not carry as they are. */
-const isControl = (character: string): boolean => character < ' ' || character === '\x7f';
-
-/** Checks the name of an agent: metadata, messages and the library's errors identify the agent by it. */
+/**
+ * Checks the name of an agent: metadata, messages and the library's errors identify the agent by it. Logs, keys of etcd
+ * and C strings do not carry control characters as they are.
+ */
 export function checkAgentName(path: string, name: unknown): asserts name is string {
   checkString(path, name);
-  if (name === '' || [...name].some(isControl) || SURROGATE.test(name))
+  if (name === '' || hasControl(name) || SURROGATE.test(name))
     throw badArgument(
       new RangeError(`${path}: expected a name without control characters, got ${JSON.stringify(name)}`),
     );

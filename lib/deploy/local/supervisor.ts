@@ -207,8 +207,7 @@ export class Supervisor {
     const startSome = async (): Promise<void> => {
       for (const worker of queue) {
         worker.dispatch({ type: 'start' });
-        if (await worker.ready()) continue;
-        if (worker.state.phase !== 'failed') continue;
+        if ((await worker.ready()) || worker.state.phase !== 'failed') continue;
         for (const waiting of queue) waiting.dispatch({ type: 'kill' });
         throw failure(worker);
       }

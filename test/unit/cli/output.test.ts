@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { CommandIo } from '../../../lib/cli/command.js';
-import { clipped, printJson, styled, tableLines, widthOf, wrapped } from '../../../lib/cli/output.js';
+import { clipped, printFailure, printJson, styled, tableLines, widthOf, wrapped } from '../../../lib/cli/output.js';
 
 const io = (more: Partial<CommandIo> = {}): CommandIo => ({
   stdin: new PassThrough(),
@@ -25,6 +25,15 @@ describe('output', () => {
   it('counts seen characters', () => {
     expect(widthOf('\x1b[31mgrün\x1b[0m')).toBe(4);
     expect(widthOf('🙂')).toBe(1);
+  });
+
+  it('removes control characters from failures, whose texts may be those of a server or a file', () => {
+    const stderr = new PassThrough();
+    const texts = { message: 'one\x1b]0;title\x07\ntwo', path: '/a\x9bb', hint: 'do\rthis' };
+    printFailure(io({ stderr, isTerminal: false }), { code: 'E_USAGE', exitCode: 64, ...texts }, false);
+    expect(String(stderr.read())).toBe(
+      'error[E_USAGE]: one\ufffd]0;title\ufffd\ntwo\n  at: /a\ufffdb\n  hint: do\ufffdthis\n',
+    );
   });
 
   it('clips text with an ellipsis', () => {
