@@ -10,7 +10,7 @@ import { DynamoError, failureFrom } from '../errors.js';
 import type { OptionTable } from '../options.js';
 import { Annotated, dataOf } from './annotated.js';
 import { type CloseOptions, closeOptions } from './close-options.js';
-import { type RequestCancelled, type RequestContext, runInContext, ServedContext } from './context.js';
+import { type RequestContext, runInContext, ServedContext } from './context.js';
 import { type Instance, instanceFrom } from './instance.js';
 import { checkSize, itemLimit, type SizeLimit } from './limits.js';
 import { SERVE_OPTIONS, type ServeOptions } from './serve-options.js';
@@ -251,8 +251,9 @@ export function serveHandler<Request, Response>(
 }
 
 /**
- * Answers a request that is itself a stream. The stream ends when `context.signal` is aborted. It throws if the caller
- * is gone, because the received items are not the whole request.
+ * Answers a request that is itself a stream. The stream ends after the last item that the caller sent. If
+ * `context.signal` is aborted before that, it throws the signal's reason, because the received items are not the whole
+ * request.
  */
 export type BidirectionalHandler<Request, Response> = (
   requests: AsyncIterableIterator<Request>,
@@ -273,11 +274,10 @@ export function serveBidirectional<Request, Response>(
       return data === undefined ? undefined : read(data);
     };
     const requests = new StreamIterator<Request>(stream, item);
-    // A handler would wait forever for the next item of a caller that is gone, or after the time to finish is over.
+    // A handler would wait forever for the next item of a caller that is gone, or after the time to finish is over. An
+    // end would mean that the request is whole. A caller that is gone may first seem to be one that stops.
     const { signal } = context;
-    const leave = (): void =>
-      (signal.reason as RequestCancelled).kind === 'killed' ? requests.fail(signal.reason) : void requests.return();
-    signal.addEventListener('abort', leave, { once: true });
+    signal.addEventListener('abort', () => requests.fail(signal.reason), { once: true });
     return handler(requests, context);
   };
   return serve(at, call, true, options);

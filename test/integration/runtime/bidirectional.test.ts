@@ -233,14 +233,48 @@ describe('a bidirectional call', () => {
     expect(await client.bidirectional([1, 2, 3]).collect()).toEqual([1, 2, 3]);
   });
 
+  it.each(['a stop', 'the close of the endpoint'])(
+    'fails the requests of a handler that waits for them at %s',
+    async (cause) => {
+      const runtime = await testRuntime();
+      const endpoint = runtime.endpoint<number, number>('test.worker.waits');
+      const ends: unknown[] = [];
+      const serving = await endpoint.serveBidirectional(async function* (requests) {
+        yield 0;
+        try {
+          for await (const _ of requests);
+          ends.push('whole');
+        } catch (error) {
+          ends.push(error);
+          throw error;
+        }
+      });
+      const client = await endpoint.client();
+      await client.waitForInstances({ timeoutMs: 30_000 });
+      const requests = new Requests<number>();
+      const stream = client.bidirectional(requests);
+      expect((await stream.next()).value).toBe(0);
+      if (cause === 'a stop') stream.stop();
+      else {
+        const rest = stream.collect();
+        await Promise.all([
+          serving.close({ timeoutMs: 10 }),
+          expect(rest).rejects.toMatchObject({ code: 'DYN_CANCELLED' }),
+        ]);
+      }
+      await waitFor('the handler', () => ends.length > 0);
+      expect(ends).toEqual([expect.objectContaining({ kind: cause === 'a stop' ? 'stopped' : 'shutdown' })]);
+    },
+  );
+
   it.each(['aborted', 'late', 'broken'])('does not look complete to its handler if it is %s in flight', async (how) => {
     const whole: boolean[] = [];
     let over = 0;
-    const client = await served<number, number>(async function* (requests, { signal }) {
+    const client = await served<number, number>(async function* (requests) {
       yield 0;
       try {
         for await (const _ of requests);
-        whole.push(!signal.aborted);
+        whole.push(true);
       } finally {
         over += 1;
       }
@@ -380,13 +414,16 @@ describe('the worker of a bidirectional call', () => {
     const endpoint = runtime.endpoint<number, number>('test.closing.both');
     const serving = await endpoint.serveBidirectional(async function* (requests, context) {
       observed.context = context;
-      for await (const request of requests) yield request;
-      observed.ended = true;
+      try {
+        for await (const request of requests) yield request;
+      } finally {
+        observed.ended = true;
+      }
     });
     const client = await endpoint.client();
     await client.waitForInstances({ timeoutMs: 30_000 });
     const { requests, stream } = await begun(client);
-    const rest = stream.collect().catch((error: unknown) => error);
+    const rest = expect(stream.collect()).rejects.toMatchObject({ code: 'DYN_CANCELLED' });
     await serving.close({ timeoutMs: 50 });
     await waitFor(
       'the end of the handler',
