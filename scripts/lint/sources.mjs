@@ -9,4 +9,4 @@ export const cppFiles = () =>
     .filter((file) => file !== generated);
 
 /** The folders of the Rust packages. */
-export const crates = ['native/core', 'scripts/header'];
+export const crates = ['native/core', 'native/core/miri', 'scripts/header'];

@@ -13,7 +13,7 @@ useTransport('mock');
 describe('NIXL on the mock', () => {
   for (const part of [describeTransfers, describeMetadata, describeNotifications, describeLifetime, describeMisuse])
     part('mock');
-  describeLives('mock', 10_000, 300_000);
+  describeLives('mock', 1000, 60_000);
 
   it('cuts a million blocks outside of the JavaScript thread', async () => {
     const [count, blockBytes] = [2 ** 20, 16];

@@ -2,15 +2,11 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it, type TestContext } from 'vitest';
 
 import { Child, type ChildEvent } from '../../helpers/child.js';
-import { buildNixlTests, nixlLibrary, type Ran, runRows, type Sanitizers } from '../../helpers/nixl/native-suite.js';
+import { buildNixlTests, nixlLibrary, type Ran, runRows } from '../../helpers/nixl/native-suite.js';
+import { BUILD_MS, describeOnMock, expectAll, expectRows, STORE } from '../../helpers/nixl/on-mock.js';
 import { execute } from '../../helpers/project.js';
 
-const BUILD_MS = 600_000;
-const LIVES = { 'address,undefined': 2000, thread: 200 };
-const AGENTS = { 'address,undefined': 200, thread: 50 };
 const FUZZ_SECONDS = '10';
-// A port on which nothing listens.
-const STORE = { NIXL_ETCD_ENDPOINTS: 'http://127.0.0.1:1' };
 
 /** Each call that needs an optional feature, the feature, and a function that the call would use. */
 const NEEDS = [
@@ -26,62 +22,7 @@ const NEEDS = [
   ['custom', 'customParam', 'nixl_capi_opt_args_set_custom_param'],
 ] as const;
 
-function expectRows({ complaints, rows }: Ran, min: number): void {
-  expect(complaints).toEqual([]);
-  expect(rows).toBeGreaterThan(min);
-}
-
-/** Skips the test with the reason if the program left rows out, unless they are required. */
-function expectAll({ notes }: Ran, about: string, context: TestContext, always = false): void {
-  const left = notes.filter((note) => note.startsWith(`no ${about}`));
-  if (left.length > 0 && !always) context.skip(left.join('; '));
-  expect(left).toEqual([]);
-}
-
-// The mock must behave as NIXL does: both run the same rows, and a row that only one of them passes fails here.
-describe.each(['address,undefined', 'thread'] as const)('native/nixl under -fsanitize=%s', (sanitizers: Sanitizers) => {
-  let folder: string;
-
-  beforeAll(async () => {
-    folder = await buildNixlTests(sanitizers);
-  }, BUILD_MS);
-
-  describe.each(['mock', 'mock:delayed', 'mock:immediate'])('%s', (mode) => {
-    let ran: Ran;
-
-    beforeAll(async () => {
-      ran = await runRows(join(folder, 'matrix'), [mode]);
-    }, BUILD_MS);
-
-    it('passes every row of the matrix', () => expectRows(ran, 230));
-
-    it('passes the rows for transfers in flight', (context) =>
-      expectAll(ran, 'rows for active transfers', context, mode !== 'mock:immediate'));
-
-    it('passes the rows for a store that does not exist', { timeout: BUILD_MS }, async () =>
-      expectRows(await runRows(join(folder, 'matrix'), [mode, 'store'], STORE), 6),
-    );
-  });
-
-  it('passes the tests of the agent: every entry of the binding, with success and failure', {
-    timeout: BUILD_MS,
-  }, async () => {
-    expectRows(await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]), 170);
-  });
-
-  it('passes the tests of late copies, lost peers, failures on demand and simulated GPUs', {
-    timeout: BUILD_MS,
-  }, async () => {
-    expectRows(
-      await runRows(join(folder, 'mock_test'), [
-        String(LIVES[sanitizers]),
-        join(folder, 'stub.so'),
-        join(folder, 'old.so'),
-      ]),
-      60,
-    );
-  });
-});
+describeOnMock('address,undefined');
 
 describe('native/nixl', () => {
   let folder: string;

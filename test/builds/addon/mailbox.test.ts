@@ -1,0 +1,3 @@
+import { describeMailbox } from '../../helpers/addon/mailbox.js';
+
+describeMailbox('thread');

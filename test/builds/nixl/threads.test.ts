@@ -1,0 +1,3 @@
+import { describeOnMock } from '../../helpers/nixl/on-mock.js';
+
+describeOnMock('thread');
