@@ -19,6 +19,7 @@ import {
   type RegisterOptions,
 } from './agent-options.js';
 import { BlockList, type BlocksOptions, blocksOf, blocksOptions, transferParts } from './blocks.js';
+import { countInline, hasInlineTime, looks, MAX_INLINE_BYTES, MAX_INLINE_RUNS } from './inline.js';
 import { loadNixl, type NixlLibrary } from './library.js';
 import { checkedLimit, invokeOptions, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, type MemoryRegion, type MemoryType } from './memory.js';
@@ -37,7 +38,6 @@ import {
 import { Regions, regionsPayload, unpinAtEnd } from './regions.js';
 import type { MemorySource } from './register.js';
 import {
-  INLINE_BYTES,
   NO_OPTIONS,
   PREPARE_OPTIONS,
   PreparedTransfer,
@@ -333,10 +333,17 @@ export class NixlAgent implements AsyncDisposable {
       const { peer, kinds, payload, bytes, runs } = planOf(operation, this, direction, local, remote);
       if (limit.signal?.aborted === true) return Promise.reject(limit.signal.reason);
       if (notifies) refuseNotification(operation, kinds);
-      if (inline && bytes <= INLINE_BYTES && runs <= 16) {
-        const done = invokeSync(native.nixlTransferRun, operation, { handle, other: peer.handle, a: kinds, payload });
-        if (typeof done === 'number') return Promise.resolve(resultOf(bytes, done));
-        if (done !== undefined) return waitForTransfer(operation, done, bytes, limit);
+      if (inline && bytes <= MAX_INLINE_BYTES && runs <= MAX_INLINE_RUNS && hasInlineTime()) {
+        const small = { handle, other: peer.handle, args, a: kinds, b: looks(), payload };
+        const done = invokeSync(native.nixlTransferRun, operation, small);
+        if (typeof done === 'number') {
+          countInline(done);
+          return Promise.resolve(resultOf(bytes, done));
+        }
+        if (done !== undefined) {
+          countInline();
+          return waitForTransfer(operation, done, bytes, limit);
+        }
       }
       const parts = { handle, other: peer.handle, a: kinds, args, payload };
       return invoke(native.nixlTransferStart, operation, parts, limit).then((nanoseconds) =>

@@ -48,7 +48,7 @@ export class Regions {
     const file = fileOf(`${operation} source`, source);
     if (file === undefined)
       return (
-        await this.#register(agent, operation, [registrationOf(`${operation} source`, source)], options)
+        await this.#register(agent, operation, [registrationOf(() => `${operation} source`, source)], options)
       )[0] as MemoryRegion;
     const limit = this.#registerLimit(operation, options);
     const args = pack({
@@ -74,7 +74,7 @@ export class Regions {
     const operation = 'agent.registerMany';
     if (!Array.isArray(sources)) wrongType(`${operation} sources`, 'an array', sources);
     if (sources.length === 0) return [];
-    const registrations = sources.map((source, index) => registrationOf(`${operation} sources[${index}]`, source));
+    const registrations = sources.map((source, index) => registrationOf(() => `${operation} sources[${index}]`, source));
     const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
     if (other !== -1)
       throw badArgument(
@@ -101,12 +101,15 @@ export class Regions {
     const { memory } = registrations[0] as Registration;
     const metas = registrations.some(({ meta }) => meta !== '') ? registrations.map(({ meta }) => meta) : undefined;
     const numbers = new Float64Array(registrations.length * REGISTRATION_FIELDS);
-    registrations.forEach(({ address, bytes, device }, index) =>
-      numbers.set([address, bytes, device], index * REGISTRATION_FIELDS),
-    );
-    const holds = registrations.some(({ hold }) => hold !== undefined)
-      ? new Uint8Array(Float64Array.from(registrations, ({ hold }) => hold?.id ?? 0).buffer)
-      : undefined;
+    const holdIds = new Float64Array(registrations.length);
+    registrations.forEach(({ address, bytes, device, hold }, index) => {
+      const at = index * REGISTRATION_FIELDS;
+      numbers[at] = address;
+      numbers[at + 1] = bytes;
+      numbers[at + 2] = device;
+      holdIds[index] = hold?.id ?? 0;
+    });
+    const holds = registrations.some(({ hold }) => hold !== undefined) ? new Uint8Array(holdIds.buffer) : undefined;
     const args = pack({ metas, holds, backend: options.backend });
     const parts = {
       handle: agent.handle(operation),
@@ -128,12 +131,10 @@ export class Regions {
     const numbers = numbersOf(bytes);
     return Array.from({ length: numbers.length / REGION_FIELDS }, (_, index) => {
       const at = index * REGION_FIELDS;
-      const [id, address, length, device] = [numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]] as [
-        number,
-        number,
-        number,
-        number,
-      ];
+      const id = numbers[at] as number;
+      const address = numbers[at + 1] as number;
+      const length = numbers[at + 2] as number;
+      const device = numbers[at + 3] as number;
       const own = owned[index];
       if (own !== undefined) {
         pinned.set(id, own.buffer);

@@ -120,7 +120,7 @@ function markAsUntransferable(buffer: ArrayBuffer): void {
 /** One hold for each buffer: lists often have many parts of one buffer. Only the registrations keep it. */
 const holds = new WeakMap<ArrayBuffer, WeakRef<Hold>>();
 
-function holdOf(path: string, buffer: ArrayBuffer): Hold {
+function holdOf(path: Path, buffer: ArrayBuffer): Hold {
   const known = holds.get(buffer)?.deref();
   if (known !== undefined) return known;
   markAsUntransferable(buffer);
@@ -128,8 +128,8 @@ function holdOf(path: string, buffer: ArrayBuffer): Hold {
   if (held === null)
     throw new NixlError(
       'NotImplemented',
-      `${path}: this runtime cannot keep the bytes of a buffer that is detached; register memory of agent.allocate`,
-      { reason: 'nixl.not_supported', operation: path },
+      `${path()}: this runtime cannot keep the bytes of a buffer that is detached; register memory of agent.allocate`,
+      { reason: 'nixl.not_supported', operation: path() },
     );
   const [address, id, handle] = held;
   const hold = { address, id, handle };
@@ -139,14 +139,14 @@ function holdOf(path: string, buffer: ArrayBuffer): Hold {
 
 type AnyBuffer = ArrayBufferLike & { readonly resizable?: boolean; readonly detached?: boolean };
 
-function ofBuffer(path: string, view: Uint8Array): Registration {
+function ofBuffer(path: Path, view: Uint8Array): Registration {
   const buffer = view.buffer as AnyBuffer;
   if (!(buffer instanceof ArrayBuffer))
-    throw badArgument(new TypeError(`${path}: expected an ArrayBuffer, got a shared one`));
+    throw badArgument(new TypeError(`${path()}: expected an ArrayBuffer, got a shared one`));
   if (buffer.resizable === true)
-    throw badArgument(new TypeError(`${path}: expected an ArrayBuffer of fixed size, got a resizable one`));
+    throw badArgument(new TypeError(`${path()}: expected an ArrayBuffer of fixed size, got a resizable one`));
   if (view.byteLength === 0)
-    throw badArgument(new TypeError(`${path}: expected at least one byte, got none (a detached buffer has none)`));
+    throw badArgument(new TypeError(`${path()}: expected at least one byte, got none (a detached buffer has none)`));
   const hold = holdOf(path, buffer);
   const address = hold.address + view.byteOffset;
   return { memory: 'DRAM', address, bytes: view.byteLength, device: 0, meta: '', owned: view, hold };
@@ -166,10 +166,14 @@ export function fileOf(path: string, source: MemorySource): FileSource | undefin
   return { path: file, bytes, access, create };
 }
 
+/** The path of a source. Only built for errors: lists have thousands of sources. */
+type Path = () => string;
+
 /** Checks a source other than a path. */
-export function registrationOf(path: string, source: MemorySource): Registration {
-  if (source instanceof Uint8Array) return ofBuffer(path, source);
-  if (source instanceof ArrayBuffer) return ofBuffer(path, new Uint8Array(source));
+export function registrationOf(pathOf: Path, source: MemorySource): Registration {
+  if (source instanceof Uint8Array) return ofBuffer(pathOf, source);
+  if (source instanceof ArrayBuffer) return ofBuffer(pathOf, new Uint8Array(source));
+  const path = pathOf();
   if (source instanceof SharedArrayBuffer)
     throw badArgument(new TypeError(`${path}: expected an ArrayBuffer, got a shared one`));
   checkObject(path, source);

@@ -97,9 +97,10 @@ Reply region_find(const Call& call);
 // `{backend?, custom?, notification?}`; `payload`: id of the local region, offset, bytes, remote address and remote
 // device of each run.
 //
-// Posts on this thread. Returns nanoseconds if the transfer is complete, the transfer if it is in flight, and nothing
-// if it must be started with `transfer_start`. Takes: handle nixlAgent, other nixlPeer, args bytes?, payload bytes, a
-// transferKinds. Returns: number or handle nixlTransfer or nothing.
+// Posts on this thread. `b`: 1 to look for the end of the transfer for a moment, else 0. Returns nanoseconds if the
+// transfer is complete, the transfer if it is in flight, and nothing if it must be started with `transfer_start`.
+// Takes: handle nixlAgent, other nixlPeer, args bytes?, payload bytes, a transferKinds, b looks. Returns: number or
+// handle nixlTransfer or nothing.
 Reply transfer_run(const Call& call);
 // Returns nanoseconds.
 // Takes: handle nixlAgent, other nixlPeer, args bytes?, payload bytes, a transferKinds. Returns: number.
@@ -108,8 +109,9 @@ void transfer_start(const Call& call, TaskRef operation);
 // Takes: handle nixlAgent, other nixlPeer, args bytes?, payload bytes, a transferKinds. Returns: bytes, handle
 // nixlTransfer.
 void transfer_prepare(const Call& call, TaskRef operation);
-// Posts on this thread. Returns nanoseconds if the run is complete, nothing if it is in flight, and empty bytes if it
-// must be posted with `transfer_post`. Takes: handle nixlTransfer. Returns: number or bytes or nothing.
+// Posts on this thread. `args`: `{notification?}`; `b` as in `transfer_run`. Returns nanoseconds if the run is
+// complete, nothing if it is in flight, and empty bytes if it must be posted with `transfer_post`.
+// Takes: handle nixlTransfer, args bytes?, b looks. Returns: number or bytes or nothing.
 Reply transfer_post_inline(const Call& call);
 // `args`: `{notification?}`. Returns nanoseconds.
 // Takes: handle nixlTransfer, args bytes?. Returns: number.

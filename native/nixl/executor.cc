@@ -31,12 +31,6 @@ struct Rest {
 constexpr Rest ACTIVE{microseconds(1000), microseconds(10'000)};
 constexpr Rest WAITING{microseconds(5000), microseconds(20'000)};
 
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
 }  // namespace
 
 void Executor::start(const std::string& name, std::function<Polled()> poll) {
@@ -62,6 +56,12 @@ void Executor::wake() {
   std::lock_guard lock(mutex_);
   called_.store(true, std::memory_order_release);
   if (sleeping_) changed_.notify_all();
+}
+
+void Executor::relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
 }
 
 void Executor::finish() {

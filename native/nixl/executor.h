@@ -55,6 +55,9 @@ class Executor : public std::enable_shared_from_this<Executor> {
   // Called after a transfer was posted outside of a job.
   void wake();
 
+  // Between two looks for an event that is expected within microseconds.
+  static void relax();
+
  private:
   void run();
   bool run_jobs();

@@ -2,9 +2,11 @@
 // generation. Objects made for the old peer never reach the new one.
 #pragma once
 
+#include <list>
 #include <optional>
 #include <string>
 
+#include "costs.h"
 #include "region.h"
 
 namespace dynamo::nixl {
@@ -26,6 +28,17 @@ class Peer final : public Object, public UseCounted {
   bool warm = false;            // a transfer has succeeded: the connection exists, and a post does not wait for it
   std::string connection;       // from its metadata; empty if none was loaded from bytes
   std::string metadata;
+
+  // What transfers with these kinds of memory and this backend have cost. It stays as long as the peer.
+  Costs& costs(Memory local, Memory remote, const std::string& backend) {
+    for (Costs& known : costs_) {
+      if (known.local == local && known.remote == remote && known.backend == backend) return known;
+    }
+    return costs_.emplace_back(local, remote, backend);
+  }
+
+ private:
+  std::list<Costs> costs_;
 };
 
 using PeerRef = std::shared_ptr<Peer>;

@@ -22,6 +22,10 @@ Transfer::Transfer(std::shared_ptr<Agent> agent, Plan plan, bool once)
     cut_runs();
   }
   for (const Piece& piece : pieces_) bytes_ += piece.bytes;
+  if (pieces_.size() == 1) {
+    costs_ = &plan_.peer->costs(plan_.local_memory, plan_.remote_memory, plan_.backend);
+    cost_size_ = Costs::size_of(bytes_, pieces_.front().count);
+  }
 }
 
 void Transfer::cut_runs() {
@@ -143,12 +147,13 @@ Failure Transfer::why_failed(const Piece& piece, const char* function, Status st
           status};
 }
 
+// Device memory needs a current context of CUDA, which only the agent's thread has.
 bool Transfer::may_run_inline() const {
-  return pieces_.size() == 1 && bytes_ <= INLINE_BYTES && plan_.peer->warm && plan_.local_memory != Memory::vram &&
-         plan_.remote_memory != Memory::vram;
+  return costs_ != nullptr && plan_.peer->warm && plan_.local_memory != Memory::vram &&
+         plan_.remote_memory != Memory::vram && costs_->is_post_short(cost_size_);
 }
 
-void Transfer::post(TaskRef operation, std::optional<std::vector<uint8_t>> notification) {
+void Transfer::post(TaskRef operation, std::optional<std::vector<uint8_t>> notification, bool looks) {
   if (is_active())
     throw Failure{"Conflict", "nixl.active", "the transfer is in flight",
                   "before it is posted again, wait for it, or after an abort for its end"};
@@ -169,8 +174,26 @@ void Transfer::post(TaskRef operation, std::optional<std::vector<uint8_t>> notif
   elapsed_.reset();
   started_ = Clock::now();
   agent_->pin(plan_.regions, plan_.peer.get());
+  // The first post also connects.
+  const bool learns = costs_ != nullptr && plan_.peer->warm;
+  learns_end_ = false;
   poll(started_);
+  if (learns && elapsed_.has_value()) {
+    costs_->posted(cost_size_, std::chrono::nanoseconds(*elapsed_));
+  } else if (learns && active_pieces_ > 0) {
+    costs_->posted(cost_size_, Clock::now() - started_);
+    learns_end_ = true;
+    if (looks) look();
+  }
   if (is_active()) agent_->add_active(shared_from_this());
+}
+
+void Transfer::look() {
+  const auto until = Clock::now() + costs_->look_for(cost_size_);
+  while (running_ && Clock::now() < until) {
+    Executor::relax();
+    poll(until);
+  }
 }
 
 void Transfer::wait(TaskRef operation) {
@@ -271,6 +294,7 @@ void Transfer::finish() {
   if (done) {
     elapsed_ = static_cast<uint64_t>(std::chrono::nanoseconds(Clock::now() - started_).count());
     plan_.peer->warm = true;
+    if (learns_end_) costs_->ended(cost_size_, std::chrono::nanoseconds(*elapsed_));
   } else if (!failure_.has_value()) {
     failure_ = Failure{"Cancelled", "nixl.aborted", "the transfer was cancelled before it ended"};
   }

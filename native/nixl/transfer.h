@@ -40,8 +40,6 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
 
   // The most bytes of one post. Small transfers, notifications and all other work of the agent wait for a post.
   static constexpr size_t PIECE_BYTES = 8 << 20;
-  // The most bytes that may be posted on a thread that must not wait.
-  static constexpr size_t INLINE_BYTES = 64 << 10;
 
   // `once`: the transfer is released at its end, and its requests are made piece by piece while it runs.
   Transfer(std::shared_ptr<Agent> agent, Plan plan, bool once);
@@ -53,8 +51,9 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   // The library must be locked for every function below.
 
   void prepare();
-  // Begins a run. The operation may be null; `wait` can set it later.
-  void post(TaskRef operation, std::optional<std::vector<uint8_t>> notification);
+  // Begins a run. The operation may be null; `wait` can set it later. `looks`: if the post does not complete at once,
+  // this function looks for its end for a moment, because another thread would notice it later.
+  void post(TaskRef operation, std::optional<std::vector<uint8_t>> notification, bool looks = false);
   void wait(TaskRef operation);
   // Posts pieces and polls those in flight. Returns true if something changed.
   bool poll(Clock::time_point until);
@@ -66,7 +65,7 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   void release();
   void invalidate(const Failure& why) override;
 
-  // Whether a post on the caller's thread is certain to be short.
+  // Whether a post on the caller's thread is expected to be short.
   bool may_run_inline() const;
   // The duration of the last run in nanoseconds, if it has succeeded.
   std::optional<uint64_t> elapsed() const;
@@ -93,6 +92,7 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   void post_piece(Piece& piece, bool last);
   void destroy(Piece& piece);
   bool abandoned() const { return abandoned_ || (operation_ != nullptr && operation_->settled()); }
+  void look();
   void finish();
   void unpin();
 
@@ -101,6 +101,9 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   bool once_;
   size_t bytes_ = 0;
   std::vector<Piece> pieces_;
+  // Owned by the peer. Null if the transfer is too large to be posted on the caller's thread.
+  Costs* costs_ = nullptr;
+  size_t cost_size_ = 0;
   std::optional<Failure> invalid_;
   bool keeps_notification_ = false;
 
@@ -114,6 +117,8 @@ class Transfer final : public Dependent, public std::enable_shared_from_this<Tra
   size_t active_bytes_ = 0;
   std::optional<Failure> failure_;
   Clock::time_point started_;
+  // The connection existed, and the post did not complete at once.
+  bool learns_end_ = false;
   std::optional<uint64_t> elapsed_;
   // After a failure the memory stays for a moment: the library reports the first failure, and other parts of the
   // request may still be in flight.

@@ -226,9 +226,10 @@ Reply transfer_run(const Call& call) {
       reply = guarded_reply([&] {
         agent->check_open();
         if (!peer->warm) return Reply{};
-        const auto transfer = std::make_shared<Transfer>(agent, plan_of(*agent, peer, request_of(call), numbers), true);
+        const Request request = request_of(call);
+        const auto transfer = std::make_shared<Transfer>(agent, plan_of(*agent, peer, request, numbers), true);
         if (!transfer->may_run_inline()) return Reply{};
-        transfer->post(nullptr, std::nullopt);
+        transfer->post(nullptr, request.notification, call.b != 0);
         return reply_of(transfer, Reply::NO_NUMBER);
       });
     });
@@ -267,7 +268,8 @@ Reply transfer_post_inline(const Call& call) {
       reply = guarded_reply([&] {
         transfer->agent()->check_open();
         if (!transfer->may_run_inline()) return Reply::of_bytes({});
-        transfer->post(nullptr, std::nullopt);
+        auto notification = call.args.empty() ? std::nullopt : notification_of(Options(call.args));
+        transfer->post(nullptr, std::move(notification), call.b != 0);
         return reply_of(transfer, 0);
       });
     });

@@ -36,7 +36,14 @@ export interface NixlNative {
   nixlRegionFind: Sync<Handle<'nixlRegion'>, { a: Arg<'region'> }>;
   nixlTransferRun: Sync<
     number | Handle<'nixlTransfer'> | undefined,
-    { handle: Handle<'nixlAgent'>; other: Handle<'nixlPeer'>; args?: Bytes; payload: Bytes; a: Arg<'transferKinds'> }
+    {
+      handle: Handle<'nixlAgent'>;
+      other: Handle<'nixlPeer'>;
+      args?: Bytes;
+      payload: Bytes;
+      a: Arg<'transferKinds'>;
+      b: Arg<'looks'>;
+    }
   >;
   nixlTransferStart: Async<
     number,
@@ -46,7 +53,10 @@ export interface NixlNative {
     [Bytes, Handle<'nixlTransfer'>],
     { handle: Handle<'nixlAgent'>; other: Handle<'nixlPeer'>; args?: Bytes; payload: Bytes; a: Arg<'transferKinds'> }
   >;
-  nixlTransferPostInline: Sync<number | Bytes | undefined, { handle: Handle<'nixlTransfer'> }>;
+  nixlTransferPostInline: Sync<
+    number | Bytes | undefined,
+    { handle: Handle<'nixlTransfer'>; args?: Bytes; b: Arg<'looks'> }
+  >;
   nixlTransferPost: Async<number, { handle: Handle<'nixlTransfer'>; args?: Bytes }>;
   nixlTransferWait: Async<number, { handle: Handle<'nixlTransfer'> }>;
   nixlTransferRelease: Async<undefined, { handle: Handle<'nixlTransfer'> }>;

@@ -53,6 +53,10 @@ export function describeOnMock(sanitizers: Sanitizers): void {
       expectRows(await runRows(join(folder, 'agent_test'), [String(AGENTS[sanitizers])]), 170);
     });
 
+    it('learns which posts are short', async () => {
+      expectRows(await runRows(join(folder, 'costs_test'), []), 20);
+    });
+
     it('passes the tests of late copies, lost peers, failures on demand and simulated GPUs', {
       timeout: BUILD_MS,
     }, async () => {

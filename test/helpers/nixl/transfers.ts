@@ -51,23 +51,51 @@ export function describeTransfers(kind: Kind): void {
       expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([1, 1]);
     });
 
-    it.each([
-      [65_536, 'without a message', 1],
-      [65_537, 'without a message', 0],
-      [4096, 'with a message', 0],
-    ])('of %i bytes %s is posted on the JavaScript thread %i times', async (bytes, message, times) => {
-      const { a, mine, theirs, remote } = await pairOf(kind, bytes);
+    it('with a message runs on the JavaScript thread too, and the message arrives after the bytes', async () => {
+      const { a, b, mine, theirs, remote } = await pairOf(kind, 4096);
       await a.write(mine, remote);
       await using prepared = await a.prepare('WRITE', mine, remote);
       const [once, posted] = [vi.spyOn(native, 'nixlTransferRun'), vi.spyOn(native, 'nixlTransferPostInline')];
       onTestFinished(() => void vi.restoreAllMocks());
-      const options = message === 'with a message' ? { notify: message } : {};
-      for (const [round, write] of [() => a.write(mine, remote, options), () => prepared.post(options)].entries()) {
+      const messages = b.notifications();
+      const writes = [() => a.write(mine, remote, { notify: 'once' }), () => prepared.post({ notify: 'prepared' })];
+      for (const [round, write] of writes.entries()) {
         pattern(viewOf(mine), round);
         await write();
+        const { value } = await messages.next();
+        expect(Buffer.from(value?.data ?? '').toString()).toBe(['once', 'prepared'][round]);
         expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
       }
-      expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([times, times]);
+      await messages.return();
+      expect([once.mock.calls.length, posted.mock.calls.length]).toEqual([1, 1]);
+    });
+
+    it('that is large is left to the thread of the agent', async () => {
+      const bytes = 9 << 20;
+      const { a, mine, theirs, remote } = await pairOf(kind, bytes);
+      await a.write(mine, remote);
+      const once = vi.spyOn(native, 'nixlTransferRun');
+      onTestFinished(() => void vi.restoreAllMocks());
+      pattern(viewOf(mine), 1);
+      await a.write(mine, remote);
+      expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
+      expect(once).not.toHaveBeenCalled();
+    });
+
+    it('does not keep the event loop from turning, however many are posted', async () => {
+      const { a, mine, remote } = await pairOf(kind, 65_536);
+      await a.write(mine, remote);
+      await using prepared = await a.prepare('WRITE', mine, remote);
+      let turns = 0;
+      const turn = (): void => {
+        turns += 1;
+        timer = setImmediate(turn);
+      };
+      let timer = setImmediate(turn);
+      onTestFinished(() => clearImmediate(timer));
+      const begin = performance.now();
+      while (turns === 0 && performance.now() - begin < 30_000) await prepared.post();
+      expect(turns).toBeGreaterThan(0);
     });
 
     it('moves lists of runs, and no other bytes', async () => {
