@@ -3,10 +3,13 @@ import { onAbort } from './aborts.js';
 import { reasonOf } from './callback.js';
 import { unpack } from './codec.js';
 import { native } from './load.js';
+import { shareTexts } from './msgpack/decode.js';
 import type { Async, Bytes, CallParts, Given, Sync } from './native.js';
 
 export { arg } from './native/call.js';
 export { native };
+
+shareTexts(native.textOver);
 
 type Deliver = (failed: boolean, value: unknown) => void;
 

@@ -19,4 +19,9 @@ export interface Native extends StreamNative, RuntimeNative, LlmNative, KvbmNati
   cancel(op: number): void;
   /** Detaches a view of native memory: the view becomes empty. */
   bufferDetach(buffer: ArrayBuffer): void;
+  /**
+   * The text of some bytes as a string over their memory, without a copy. Undefined if they are not ASCII, too few, or
+   * not memory of the core. An addon with NIXL only does not have it.
+   */
+  textOver?(bytes: Uint8Array, start: number, end: number): string | undefined;
 }

@@ -6,6 +6,7 @@
 #include "functions.h"
 #include "kvbm.h"
 #include "mailbox.h"
+#include "shared_bytes.h"
 #include "values.h"
 
 namespace dynamo {
@@ -93,6 +94,7 @@ void export_core(Napi::Env env, Napi::Object exports) {
     }
   }
   export_block_views(env, exports);
+  export_shared_bytes(env, exports);
 }
 
 void cancel_core(uint64_t op) { dyn_op_cancel(op); }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "shared_bytes.h"
+
 namespace dynamo {
 
 namespace {
@@ -11,34 +13,9 @@ constexpr napi_type_tag handle_tag = {0x64796e616d6f2d6eULL, 0x6f64652068616e64U
 // From this size on a buffer is passed without a copy. For smaller buffers the copy costs less than an external buffer.
 constexpr size_t external_bytes = size_t{16} * 1024;
 
-struct Owned {
-  dyn_bytes bytes;
-  bool counted = false;
-};
-
-void free_owned(napi_env env, void*, void* hint) {
-  auto* owned = static_cast<Owned*>(hint);
-  int64_t adjusted = 0;
-  if (owned->counted) napi_adjust_external_memory(env, -static_cast<int64_t>(owned->bytes.len), &adjusted);
-  dyn_bytes_free(owned->bytes);
-  delete owned;
-}
-
 napi_value bytes_to_js(napi_env env, dyn_bytes bytes) {
   napi_value value = nullptr;
-  if (bytes.len >= external_bytes) {
-    auto* owned = new Owned{bytes};
-    napi_status status = napi_create_external_buffer(env, bytes.len, bytes.data, free_owned, owned, &value);
-    if (status == napi_ok) {
-      int64_t adjusted = 0;
-      napi_adjust_external_memory(env, static_cast<int64_t>(bytes.len), &adjusted);
-      owned->counted = true;
-      return value;
-    }
-    if (!still_ours(status)) return nullptr;
-    // Runtimes with a V8 sandbox allow no external buffers.
-    delete owned;
-  }
+  if (bytes.len >= external_bytes && shared_buffer(env, bytes, &value)) return value;
   void* copied = nullptr;
   napi_create_buffer_copy(env, bytes.len, bytes.data, &copied, &value);
   dyn_bytes_free(bytes);

@@ -23,6 +23,17 @@ const CACHE_SLOTS = 1024;
 /** A larger message is not referenced after it was read. */
 const KEPT_BYTES = 64 * 1024;
 
+/** From this length on a string over the memory of the message is tried: V8 takes new memory for each large string. */
+const LARGE_TEXT = 64 * 1024;
+
+type TextOver = (bytes: Uint8Array, start: number, end: number) => string | undefined;
+let textOver: TextOver | undefined;
+
+/** Sets what makes a string over the bytes of a message, or returns undefined for other bytes. */
+export function shareTexts(reader: TextOver | undefined): void {
+  textOver = reader;
+}
+
 const utf8Slice = (Buffer.prototype as unknown as { utf8Slice(start: number, end: number): string }).utf8Slice;
 
 /** The state of the reader. Reading runs no code of others, so it is never entered twice. */
@@ -193,9 +204,13 @@ function readBytes(length: number): Uint8Array {
 function readText(length: number): string {
   spend(OBJECT_COST);
   const start = take(length);
-  return (
-    (length <= SHORT_TEXT ? shortAscii(start, length) : undefined) ?? utf8Slice.call(source, start, start + length)
-  );
+  const text =
+    length <= SHORT_TEXT
+      ? shortAscii(start, length)
+      : length >= LARGE_TEXT
+        ? textOver?.(source, start, start + length)
+        : undefined;
+  return text ?? utf8Slice.call(source, start, start + length);
 }
 
 /** One array for each length, used again and again. */
