@@ -247,10 +247,19 @@ function registration(config: EngineConfig): Record<string, unknown> {
   return { ...defined(config), ...(config.llm === undefined ? {} : { llm: defined(config.llm) }) };
 }
 
-function preprocessed(payload: Uint8Array): PreprocessedRequest {
-  const request = unpack(payload) as { token_ids: ArrayLike<number> };
-  request.token_ids = Uint32Array.from(request.token_ids);
-  return request as unknown as PreprocessedRequest;
+const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
+
+/**
+ * Reads `dyn_engine` requests: the number of token ids, the ids, and the rest of the request. All but the rest are
+ * 32-bit words. Their copy is aligned, which the payload is not. Source: `packed_request` of
+ * `native/core/src/llm/engine.rs`.
+ */
+export function preprocessed(payload: Uint8Array): PreprocessedRequest {
+  const count = new DataView(payload.buffer, payload.byteOffset).getUint32(0, true);
+  const end = WORD_BYTES + count * WORD_BYTES;
+  const token_ids = new Uint32Array(count);
+  new Uint8Array(token_ids.buffer).set(payload.subarray(WORD_BYTES, end));
+  return { ...(unpack(payload.subarray(end)) as PreprocessedRequest), token_ids };
 }
 
 /** An item in the format of the crates, with token ids in an array. */

@@ -7,6 +7,7 @@ import { EngineHost } from '../../../lib/llm/engine-host.js';
 import { ProcessorHost } from '../../../lib/llm/processor.js';
 import { RouteHost } from '../../../lib/llm/routes.js';
 import { maxMessageBytes } from '../../../lib/runtime/limits.js';
+import { packedRequest } from '../../helpers/llm/preprocessed.js';
 import { waitFor } from '../../helpers/wait.js';
 
 /** The reader of an answer, as the native side is one. */
@@ -72,6 +73,7 @@ const tokens = { token_ids: [1] };
 interface Hosted {
   readonly host: InboxHandler;
   readonly method: string;
+  /** Bytes are sent as they are. */
   readonly payload: unknown;
   close(): unknown;
 }
@@ -81,7 +83,7 @@ const engine = (raw: boolean, after: After, observed: Observed): Hosted => {
   const large = { ...tokens, large: LARGE };
   const made = { start: () => ({ model: 'm' }), generate: () => generate(after, tokens, bad, large, observed) };
   const host = new EngineHost(() => made as never, raw, publishing);
-  return { host, method: 'generate', payload: { token_ids: [1] }, close: () => host.cancelAll() };
+  return { host, method: 'generate', payload: raw ? {} : packedRequest([1]), close: () => host.cancelAll() };
 };
 
 const processor = async (after: After, observed: Observed): Promise<Hosted> => {
@@ -122,7 +124,7 @@ const request = (method: string, payload: unknown, { sink }: Reader): InboxReque
   method,
   requestId: `request-${ids}`,
   metadata: {},
-  payload: pack(payload),
+  payload: payload instanceof Uint8Array ? payload : pack(payload),
   sink: sink as unknown as InboxRequest['sink'],
   input: undefined,
 });
