@@ -74,7 +74,9 @@ export class Regions {
     const operation = 'agent.registerMany';
     if (!Array.isArray(sources)) wrongType(`${operation} sources`, 'an array', sources);
     if (sources.length === 0) return [];
-    const registrations = sources.map((source, index) => registrationOf(() => `${operation} sources[${index}]`, source));
+    const registrations = sources.map((source, index) =>
+      registrationOf(() => `${operation} sources[${index}]`, source),
+    );
     const other = registrations.findIndex(({ memory }) => memory !== registrations[0]?.memory);
     if (other !== -1)
       throw badArgument(

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ClosedError, NixlError } from 'dynamo-node';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
@@ -44,6 +45,8 @@ export function describeTransfers(kind: Kind): void {
         for (const write of [() => a.write(mine, remote, { inline }), () => prepared.post({ inline })]) {
           pattern(viewOf(mine), round);
           viewOf(theirs).fill(255);
+          // Each turn of the event loop has time for posts on its thread.
+          await nextTurn();
           expect((await write()).bytes).toBe(4096);
           expect(sameBytes(viewOf(theirs), viewOf(mine))).toBe(true);
         }
@@ -61,6 +64,7 @@ export function describeTransfers(kind: Kind): void {
       const writes = [() => a.write(mine, remote, { notify: 'once' }), () => prepared.post({ notify: 'prepared' })];
       for (const [round, write] of writes.entries()) {
         pattern(viewOf(mine), round);
+        await nextTurn();
         await write();
         const { value } = await messages.next();
         expect(Buffer.from(value?.data ?? '').toString()).toBe(['once', 'prepared'][round]);

@@ -51,7 +51,9 @@ describe('a large text', () => {
   it('does not keep a message of which it is less than half', async () => {
     const { call, shared } = await echo();
     const value = { text: textOf(70 * KIB), rest: new Uint8Array(100 * KIB).fill(7) };
-    expect(await call(value)).toEqual(value);
+    const got = (await call(value)) as typeof value;
+    expect(got.text === value.text).toBe(true);
+    expect(Buffer.compare(got.rest, value.rest)).toBe(0);
     expect(shared()).toBe(0);
   });
 
