@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Closeable } from '../addon/closeable.js';
-import { pack, unpack } from '../addon/codec.js';
+import { pack, packBorrowed, unpack } from '../addon/codec.js';
 import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInstance, checkObject, checkString } from '../check.js';
 import { boolean, type OptionTable, optionTable, text } from '../options.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import { blockSizeCheck } from '../runtime/model-cards.js';
+import { CHOICE, type Choice, TurnChoices } from './choices.js';
 import { decodeEvents, type RouterEvent } from './events.js';
 import {
   EXPLAIN_OPTIONS,
@@ -67,6 +68,7 @@ export class KvRouter extends Closeable<'kvRouter'> {
   readonly #options: KvRouterOptions;
   readonly #endWatch: () => void;
   readonly blockSize: number;
+  readonly #choices: TurnChoices<'kvRouter'>;
 
   private constructor(
     handle: Handle<'kvRouter'>,
@@ -76,6 +78,11 @@ export class KvRouter extends Closeable<'kvRouter'> {
   ) {
     super('the KV router', handle);
     this.#policyHost = policyHost;
+    this.#choices = new TurnChoices<'kvRouter'>(
+      ({ operation, handle, args, payload }) => invoke(native.kvRouterSelect, operation, { handle, args, payload }),
+      native.kvRouterSelectMany,
+      policyHost !== undefined,
+    );
     this.#options = options;
     this.blockSize = options.blockSize;
     this.#endWatch = endpoint.watchCards(blockSizeCheck(`the KV router of ${endpoint.path}`, options.blockSize));
@@ -96,15 +103,17 @@ export class KvRouter extends Closeable<'kvRouter'> {
   #parts(operation: string, request: RoutingRequest, more: Record<string, unknown> = {}) {
     const handle = this.handle(operation);
     const { payload, fields } = requestParts(`${operation} request`, request, ROUTING_REQUEST);
-    return { handle, payload, args: pack({ ...fields, ...more }) };
+    return { handle, payload, args: packBorrowed({ ...fields, ...more }) };
+  }
+
+  async #choose(operation: string, parts: Omit<Choice<'kvRouter'>, 'operation' | 'kind'>): Promise<RoutingDecision> {
+    return decisionFrom(await this.#choices.choose({ operation, kind: CHOICE.select, ...parts }));
   }
 
   /** Returns the worker that the request would go to now, without a reservation. */
   async select(request: RoutingRequest): Promise<RoutingDecision> {
     const operation = 'kvRouter.select';
-    return decisionFrom(
-      await invoke(native.kvRouterSelect, operation, this.#parts(operation, request, { book: false })),
-    );
+    return this.#choose(operation, this.#parts(operation, request, { book: false }));
   }
 
   /** Chooses a worker and adds the request to its load until `free`. */
@@ -112,9 +121,7 @@ export class KvRouter extends Closeable<'kvRouter'> {
     const operation = 'kvRouter.reserve';
     checkObject(`${operation} request`, request);
     const id = request.id ?? randomUUID();
-    const decision = decisionFrom(
-      await invoke(native.kvRouterSelect, operation, this.#parts(operation, { ...request, id }, { book: true })),
-    );
+    const decision = await this.#choose(operation, this.#parts(operation, { ...request, id }, { book: true }));
     return { ...decision, id };
   }
 

@@ -1,10 +1,11 @@
 import { Closeable } from '../addon/closeable.js';
-import { pack, packArgs, unpack } from '../addon/codec.js';
+import { pack, packArgs, packBorrowed, unpack } from '../addon/codec.js';
 import { arg, invoke, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
 import { checkInstanceId, checkString } from '../check.js';
 import { badArgument } from '../errors.js';
 import { asBytes } from '../words.js';
+import { CHOICE, TurnChoices } from './choices.js';
 import { encodeEvents, type RouterEvent } from './events.js';
 import {
   EXPLAIN_OPTIONS,
@@ -54,6 +55,7 @@ const NAME = 'selectionService';
 export class SelectionService extends Closeable<'selection'> {
   readonly #policyHost: PolicyHost | undefined;
   readonly #options: SelectionServiceOptions;
+  readonly #choices: TurnChoices<'selection'>;
 
   private constructor(
     handle: Handle<'selection'>,
@@ -62,6 +64,12 @@ export class SelectionService extends Closeable<'selection'> {
   ) {
     super('the selection service', handle);
     this.#policyHost = policyHost;
+    this.#choices = new TurnChoices<'selection'>(
+      ({ operation, handle, args, payload, kind }) =>
+        invoke(native.selectionSelect, operation, { handle, args, payload, a: arg('isReserved', kind) }),
+      native.selectionSelectMany,
+      policyHost !== undefined,
+    );
     this.#options = options;
   }
 
@@ -121,24 +129,24 @@ export class SelectionService extends Closeable<'selection'> {
     await invoke(native.selectionApply, operation, { handle: this.handle(operation), args, payload });
   }
 
+  async #choose(operation: string, request: SelectionRequest, kind: number): Promise<unknown> {
+    return unpack(await this.#choices.choose({ operation, kind, ...this.#parts(operation, request) }));
+  }
+
   #parts(operation: string, request: SelectionRequest) {
     const handle = this.handle(operation);
     const { payload, fields } = requestParts(`${operation} request`, request, SELECTION_REQUEST);
-    return { handle, payload, args: pack({ ...fields, ...poolArgs(request) }) };
+    return { handle, payload, args: packBorrowed({ ...fields, ...poolArgs(request) }) };
   }
 
   /** Returns the worker that the request would go to now, without a reservation. */
   async select(request: SelectionRequest): Promise<SelectionDecision> {
-    const operation = `${NAME}.select`;
-    const parts = { ...this.#parts(operation, request), a: arg('isReserved', 0) };
-    return decisionFrom(unpack(await invoke(native.selectionSelect, operation, parts)));
+    return decisionFrom(await this.#choose(`${NAME}.select`, request, CHOICE.select));
   }
 
   /** Chooses a worker and adds the request to its load until `free`. */
   async reserve(request: SelectionRequest): Promise<SelectionDecision & { readonly id: string }> {
-    const operation = `${NAME}.reserve`;
-    const parts = { ...this.#parts(operation, request), a: arg('isReserved', 1) };
-    const selection = unpack(await invoke(native.selectionSelect, operation, parts));
+    const selection = await this.#choose(`${NAME}.reserve`, request, CHOICE.reserve);
     return { ...decisionFrom(selection), id: (selection as { selection_id: string }).selection_id };
   }
 

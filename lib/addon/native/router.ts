@@ -33,6 +33,7 @@ export interface RouterNative {
   selectionApply: Async<undefined, { handle: Handle<'selection'>; args: Bytes; payload: Bytes }>;
   selectionQuery: Async<Bytes | undefined, { handle: Handle<'selection'>; args: Bytes }>;
   selectionSelect: Async<Bytes, { handle: Handle<'selection'>; args: Bytes; payload?: U32s; a: Arg<'isReserved'> }>;
+  selectionSelectMany: Sync<Handle<'stream'>, { handle: Handle<'selection'>; payload: Bytes }>;
   selectionOverlap: Async<Bytes, { handle: Handle<'selection'>; args: Bytes; payload?: U32s }>;
   selectionPotentialLoads: Async<Bytes, { handle: Handle<'selection'>; args: Bytes; payload?: U32s }>;
   selectionExplain: Async<Bytes, { handle: Handle<'selection'>; args: Bytes; payload?: U32s }>;
@@ -42,6 +43,7 @@ export interface RouterNative {
     { handle: Handle<'endpoint'>; args: Bytes }
   >;
   kvRouterSelect: Async<Bytes, { handle: Handle<'kvRouter'>; args: Bytes; payload: U32s }>;
+  kvRouterSelectMany: Sync<Handle<'stream'>, { handle: Handle<'kvRouter'>; payload: Bytes }>;
   kvRouterOverlap: Async<Bytes, { handle: Handle<'kvRouter'>; args: Bytes; payload: U32s }>;
   kvRouterLoads: Async<Bytes, { handle: Handle<'kvRouter'>; args: Bytes; payload: U32s }>;
   kvRouterExplain: Async<Bytes, { handle: Handle<'kvRouter'>; args: Bytes; payload: U32s }>;

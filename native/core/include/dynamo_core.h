@@ -509,6 +509,11 @@ void dyn_kv_router_create(const dyn_call *call);
 // Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 void dyn_kv_router_select(const dyn_call *call);
 
+// Makes several choices at the same time. The payload has the layout of `choices`; the arguments are `Prompt`s, and
+// kinds mean nothing. Returns a `PullStream` of the answers.
+// Takes: handle kvRouter, payload bytes. Returns: handle stream.
+dyn_reply dyn_kv_router_select_many(const dyn_call *call);
+
 // `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the blocks that each worker has.
 // Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 void dyn_kv_router_overlap(const dyn_call *call);
@@ -576,6 +581,11 @@ void dyn_replay_run(const dyn_call *call);
 // tokens, as 32-bit words. Completes with a `SelectResponse`. All are in the crates' field names.
 // Takes: handle selection, args bytes, payload u32s?, a isReserved. Returns: bytes.
 void dyn_selection_select(const dyn_call *call);
+
+// Makes several choices at the same time. The payload has the layout of `choices`; kinds and arguments are those of
+// `dyn_selection_select`. Returns a `PullStream` of the answers.
+// Takes: handle selection, payload bytes. Returns: handle stream.
+dyn_reply dyn_selection_select_many(const dyn_call *call);
 
 // `args`: `OverlapScoresRequest` without tokens. The payload is the tokens, as 32-bit words. Completes with an
 // `OverlapScoresResponse`.

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::choices::{ChoiceRequest, choices, packed};
 use super::config::router_config;
 use super::explain::{Chooser, Snapshots, Wanted, explain};
 use super::policy::{HostPolicy, PolicyArgs};
@@ -184,13 +185,32 @@ fn prompt(call: &Call) -> Result<(ManagedKvRouter, Vec<u32>, Prompt), Failure> {
     Ok((router, u32s("tokens", call.payload())?, call.args()?))
 }
 
+async fn chosen(router: &ManagedKvRouter, asked: ChoiceRequest) -> Result<Vec<u8>, Failure> {
+    packed(&select(router, &asked.tokens()?, &asked.args()?).await?)
+}
+
 /// `args`: `Prompt`. The payload is tokens, as 32-bit words. Completes with the chosen worker.
 /// Takes: handle kvRouter, args bytes, payload u32s. Returns: bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn dyn_kv_router_select(call: &dyn_call) {
     op(call, |call: &Call| {
-        let (router, tokens, prompt) = prompt(call)?;
-        Ok(async move { Reply::value(&select(&router, &tokens, &prompt).await?) })
+        let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
+        let asked = ChoiceRequest::new(0, call.raw_args(), call.payload());
+        Ok(async move { Ok(Reply::bytes(chosen(&router, asked).await?)) })
+    })
+}
+
+/// Makes several choices at the same time. The payload has the layout of `choices`; the arguments are `Prompt`s, and
+/// kinds mean nothing. Returns a `PullStream` of the answers.
+/// Takes: handle kvRouter, payload bytes. Returns: handle stream.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyn_kv_router_select_many(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let Routing { router, .. } = call.handle::<KvRouter>()?.open()?;
+        choices(call, |asked| {
+            let router = router.clone();
+            async move { chosen(&router, asked).await }
+        })
     })
 }
 

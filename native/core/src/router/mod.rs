@@ -1,5 +1,6 @@
 //! dynamo-kv-router: hashes, indexes, publishers of cache events, and routers.
 
+mod choices;
 pub mod config;
 mod costs;
 mod explain;

@@ -9,10 +9,11 @@ use dynamo_kv_router::services::selection::{
 };
 use dynamo_kv_router::{RoutingPartitionRef, SessionContext};
 
+use super::choices::{ChoiceRequest, choices, packed};
 use super::explain::{Chooser, Explanation, Snapshots, Wanted, explain};
 use super::selection::{Partition, Selection, failure};
 use super::words::u32s;
-use crate::abi::{Call, Failure, Reply, dyn_call, op};
+use crate::abi::{Call, Failure, Reply, dyn_call, dyn_reply, op, reply};
 
 /// Takes the tokens of the prompt from the payload, as 32-bit words. Without them the request has hashes.
 fn tokens(call: &Call, prompt: &mut PromptRequest) -> Result<(), Failure> {
@@ -22,6 +23,23 @@ fn tokens(call: &Call, prompt: &mut PromptRequest) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The kind of a choice that also reserves the worker.
+const RESERVED: u32 = 1;
+
+async fn chosen(this: &Selection, asked: ChoiceRequest) -> Result<Vec<u8>, Failure> {
+    let tokens = Some(asked.tokens()?).filter(|tokens| !tokens.is_empty());
+    let response = if asked.kind == RESERVED {
+        let mut request = asked.args::<SelectAndReserveRequest>()?;
+        request.prompt.token_ids = tokens.or(request.prompt.token_ids);
+        this.service.select_and_reserve(request).await
+    } else {
+        let mut request = asked.args::<SelectRequest>()?;
+        request.prompt.token_ids = tokens.or(request.prompt.token_ids);
+        this.service.select(request).await
+    };
+    packed(&response.map_err(failure)?)
+}
+
 /// `args`: `SelectRequest` if `a` is 0, `SelectAndReserveRequest` if `a` is 1, without tokens. The payload is the
 /// tokens, as 32-bit words. Completes with a `SelectResponse`. All are in the crates' field names.
 /// Takes: handle selection, args bytes, payload u32s?, a isReserved. Returns: bytes.
@@ -29,21 +47,21 @@ fn tokens(call: &Call, prompt: &mut PromptRequest) -> Result<(), Failure> {
 pub extern "C" fn dyn_selection_select(call: &dyn_call) {
     op(call, |call: &Call| {
         let this = call.handle::<Selection>()?;
-        let (mut select, mut reserve) = (None, None);
-        if call.a() == 1 {
-            let request = reserve.insert(call.args::<SelectAndReserveRequest>()?);
-            tokens(call, &mut request.prompt)?;
-        } else {
-            let request = select.insert(call.args::<SelectRequest>()?);
-            tokens(call, &mut request.prompt)?;
-        }
-        Ok(async move {
-            let response = match (select, reserve) {
-                (Some(request), _) => this.service.select(request).await,
-                (_, Some(request)) => this.service.select_and_reserve(request).await,
-                (None, None) => return Err(Failure::internal("no request")),
-            };
-            Reply::value(&response.map_err(failure)?)
+        let asked = ChoiceRequest::new(call.a() as u32, call.raw_args(), call.payload());
+        Ok(async move { Ok(Reply::bytes(chosen(&this, asked).await?)) })
+    })
+}
+
+/// Makes several choices at the same time. The payload has the layout of `choices`; kinds and arguments are those of
+/// `dyn_selection_select`. Returns a `PullStream` of the answers.
+/// Takes: handle selection, payload bytes. Returns: handle stream.
+#[unsafe(no_mangle)]
+pub extern "C" fn dyn_selection_select_many(call: &dyn_call) -> dyn_reply {
+    reply(call, |call: &Call| {
+        let this = call.handle::<Selection>()?;
+        choices(call, |asked| {
+            let this = this.clone();
+            async move { chosen(&this, asked).await }
         })
     })
 }
