@@ -30,13 +30,31 @@ export function checkArray(path: string, value: unknown, of: string): asserts va
   if (!Array.isArray(value)) wrongType(path, `an array of ${of}`, value);
 }
 
+/** The URLs of this file in all copies of the package that the process has loaded. */
+const copies: string[] = ((globalThis as { [key: symbol]: string[] })[Symbol.for('dynamo-node.copies')] ??= []);
+copies.push(String(import.meta.url));
+
+/** What a user does not see in the code: another copy of the package has other classes. Empty with one copy. */
+function ofCopies(): string {
+  if (copies.length === 1) return '';
+  const folders = new Set(copies.map((url) => url.replace(/^file:\/\//, '').replace(/\/[^/]*\/[^/]*$/, '')));
+  return (
+    `. This process has loaded dynamo-node ${copies.length} times, from ${[...folders].join(' and ')}. ` +
+    'It can use one copy only'
+  );
+}
+
 /** An object of one of this package's classes. */
 export function checkInstance(
   path: string,
   value: unknown,
   Class: { readonly name: string; [Symbol.hasInstance](value: unknown): boolean },
 ): void {
-  if (!(value instanceof Class)) wrongType(path, `an object of ${Class.name}`, value);
+  if (value instanceof Class) return;
+  const expected = `an object of ${Class.name}`;
+  if (shown(value) !== expected) wrongType(path, expected, value);
+  const got = `an object of another class of this name${ofCopies()}`;
+  throw badArgument(new TypeError(`${path}: expected ${expected}, got ${got}`));
 }
 
 /** A value, or a promise of it. */
