@@ -185,7 +185,7 @@ function ofFrontends(frontends: readonly OuterFrontend[], lookup: Lookup): Servi
   if (frontends.length === 0) return [];
   const instances = frontends.map(({ url, isAnswering }) => {
     const phase = isAnswering ? 'present' : 'failed';
-    const reason = isAnswering ? undefined : 'its metrics do not answer';
+    const reason = isAnswering ? undefined : 'its metrics cannot be read';
     return instanceOf({ id: url, service: OUTER_FRONTENDS, phase, url, reason, hasLog: false }, lookup);
   });
   return [viewOf({ name: OUTER_FRONTENDS, role: 'frontend', isEntry: true, canScale: false }, instances)];

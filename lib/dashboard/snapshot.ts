@@ -69,7 +69,7 @@ function kvOf(instances: readonly InstanceView[], hitRate: number | undefined): 
 function warningsOf({ sources, warnings, isGone, run }: SnapshotInputs, services: readonly ServiceView[]): string[] {
   const failed = sources
     .filter(({ state }) => state === 'failed')
-    .map(({ name, message }) => `${name} does not answer${message === undefined ? '' : `: ${message}`}`);
+    .map(({ name, message }) => `${name} cannot be read${message === undefined ? '' : `: ${message}`}`);
   const short = isGone
     ? []
     : services

@@ -180,7 +180,7 @@ export async function sendTraced(
 export async function tracedModel(url: string, wanted: string | undefined): Promise<string> {
   if (wanted !== undefined) return wanted;
   const [model] = await modelsOf(url).catch((error: unknown) => {
-    throw new RequestError(502, 'E_FRONTEND', `the frontend does not answer: ${(error as Error).message}`);
+    throw new RequestError(502, 'E_FRONTEND', `the models of the frontend cannot be read: ${(error as Error).message}`);
   });
   if (model === undefined) throw new RequestError(409, 'E_NO_MODEL', 'the frontend lists no model');
   return model;

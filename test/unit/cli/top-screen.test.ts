@@ -18,7 +18,7 @@ describe('topLines', () => {
     expect(text).toContain('12.5 requests/s  7 running');
     expect(text).toContain('TTFT 90ms (p95 180ms)');
     expect(text).toContain('planner: scaled, decode 2 to 3: the queue grows');
-    expect(text).toContain('! discovery does not answer: the queue grows');
+    expect(text).toContain('! discovery cannot be read: the queue grows');
     expect(text).toMatch(/Decode#0 +ready +\d+ +\d+/);
     expect(text).toMatch(/Decode#1 +backing-off/);
   });

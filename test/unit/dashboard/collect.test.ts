@@ -34,7 +34,9 @@ describe('DashboardFeed', () => {
       .toBeGreaterThan(0);
 
     state.status = 500;
-    await expect.poll(() => feed.next().warnings.join()).toContain(`metrics of ${state.url} does not answer`);
+    await expect
+      .poll(() => feed.next().warnings.join())
+      .toContain(`metrics of ${state.url} cannot be read: it answered with status 500`);
     expect(feed.next().services[0]).toMatchObject({ ready: 0, instances: [{ phase: 'failed' }] });
 
     state.status = 200;

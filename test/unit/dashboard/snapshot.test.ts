@@ -132,7 +132,7 @@ describe('snapshot', () => {
     const [decode, ...rest] = inventedRun({ instances: 0 }).services;
     const run = { ...inventedRun(), services: [{ ...decode, name: 'Decode', desired: 2, workers: [] }, ...rest] };
     const { warnings } = snapshot({ ...inputs, run });
-    expect(warnings).toEqual(['discovery does not answer: the queue grows', 'Decode has no ready worker']);
+    expect(warnings).toEqual(['discovery cannot be read: the queue grows', 'Decode has no ready worker']);
     const ended = snapshot({ ...inputs, run, isGone: true });
     expect(ended.warnings[0]).toBe('the graph has ended');
     expect(ended.graph.phase).toBe('gone');
