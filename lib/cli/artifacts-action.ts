@@ -7,14 +7,17 @@ import type { CommandArgs, CommandIo } from './command.js';
 import { note, print, printJson, tableLines } from './output.js';
 
 /**
- * An artifact that is a folder, or is in the store.
+ * An artifact that is a folder, or is in the store. `.`, `..` and words with a slash are paths. With a colon they are
+ * tags, unless such a folder exists.
  *
  * @throws DeployError `E_NO_ARTIFACT` (66), `E_BAD_ARTIFACT` (65), `E_BAD_TAG` (64)
  */
 export async function artifactOf(target: string, io: CommandIo): Promise<Artifact> {
   const folder = resolve(io.cwd, target);
-  const isPath = isArtifact(folder) || (/^\.{0,2}[\\/]/.test(target) && existsSync(folder));
-  return readArtifact(isPath ? folder : await findArtifact(target, io.env));
+  const isPath = target.includes(':')
+    ? /^\.{0,2}[\\/]/.test(target) && existsSync(folder)
+    : /^\.{1,2}$|[\\/]/.test(target);
+  return readArtifact(isPath || isArtifact(folder) ? folder : await findArtifact(target, io.env));
 }
 
 export async function printArtifacts({ json }: CommandArgs<object>, io: CommandIo): Promise<void> {

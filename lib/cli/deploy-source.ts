@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { artifactName } from '../deploy/artifact.js';
+import { artifactName } from '../deploy/artifact-manifest.js';
 import { readArtifact } from '../deploy/artifact-read.js';
 import { findArtifact, isArtifact, parseTag } from '../deploy/artifact-store.js';
 import { readConfig } from '../deploy/config-file.js';

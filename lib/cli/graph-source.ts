@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { readConfig } from '../deploy/config-file.js';
 import { type LoadedGraph, loadGraph } from '../deploy/load-graph.js';
 import { applyConfig } from '../sdk/config.js';
-import { checkConfig } from '../sdk/config-check.js';
+import { checkConfig, misplacedArgs } from '../sdk/config-check.js';
 import type { GraphSpec } from '../sdk/graph-spec.js';
 import { CliError, type CommandIo, EXIT, usageError } from './command.js';
 import { note } from './output.js';
@@ -26,14 +26,16 @@ export async function configuredGraph(
   io: CommandIo,
 ): Promise<ConfiguredGraph> {
   const loaded = await loadGraph(target, io.cwd);
+  const warn = (message: string): void => note(io, `warning: ${message}`);
   const config = await readConfig({
     services: loaded.graph.services.map(({ name }) => name),
     file: file === undefined ? undefined : resolve(io.cwd, file),
     overrides,
     env: io.env,
-    warn: (message) => note(io, `warning: ${message}`),
+    warn,
   });
   await checkConfig(loaded.graph, config);
+  for (const message of misplacedArgs(loaded.graph, config)) warn(message);
   return { loaded, spec: applyConfig(loaded.graph.toJSON(), config) };
 }
 

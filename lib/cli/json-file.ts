@@ -1,6 +1,6 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { CliError, EXIT } from './command.js';
+import { inputFile } from './input-file.js';
 
 /**
  * Reads a JSON object from a file.
@@ -8,17 +8,16 @@ import { CliError, EXIT } from './command.js';
  * @throws CliError `E_BAD_FILE` that names the file: 66 if there is none, 65 for another content
  */
 export function readJsonObject(name: string, cwd: string): Record<string, unknown> {
-  const path = resolve(cwd, name);
-  const fail = (exitCode: number, message: string): never => {
-    throw new CliError('E_BAD_FILE', `${path}: ${message}`, { exitCode, path });
+  const { path } = inputFile(name, cwd, 'E_BAD_FILE');
+  const fail = (message: string): never => {
+    throw new CliError('E_BAD_FILE', `${path}: ${message}`, { exitCode: EXIT.data, path });
   };
-  if (!existsSync(path) || !statSync(path).isFile()) fail(EXIT.noInput, 'no such file');
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    fail(EXIT.data, `expected JSON (${(error as Error).message})`);
+    fail(`expected JSON (${(error as Error).message})`);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(EXIT.data, 'expected a JSON object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail('expected a JSON object');
   return value as Record<string, unknown>;
 }

@@ -1,10 +1,12 @@
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join, relative, resolve } from 'node:path';
+import { artifactName } from '../deploy/artifact-manifest.js';
 import { CliError, type CommandArgs, type CommandIo, EXIT, usageError } from './command.js';
 import type { NewOptions } from './new.js';
+import { dependencyOf } from './new-dependency.js';
 import { projectFiles } from './new-files.js';
 import { print, printJson } from './output.js';
-import { packageVersion } from './version.js';
+import { packageFolder } from './version.js';
 
 /** The rule of npm for names, without scopes. */
 const NAME = /^[a-z0-9][a-z0-9._-]{0,213}$/;
@@ -19,8 +21,8 @@ export async function run({ positionals, options, json }: CommandArgs<NewOptions
   if (!NAME.test(name))
     throw usageError(`expected a name of a-z, 0-9, ., - and _, which begins with a letter or digit, got '${name}'`);
   checkEmpty(folder);
-  const { dependency = `^${packageVersion()}` } = options;
-  const files = projectFiles({ name, dependency });
+  const { dependency = dependencyOf(packageFolder(), folder) } = options;
+  const files = projectFiles({ name, graphName: artifactName(name), dependency });
   mkdirSync(folder, { recursive: true });
   for (const [path, content] of Object.entries(files)) writeFileSync(join(folder, path), content, { flag: 'wx' });
   if (json) return printJson(io, { folder, files: Object.keys(files) });

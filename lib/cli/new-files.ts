@@ -1,10 +1,15 @@
 /** What the files of a new project name. */
 export interface ProjectNames {
-  /** The name of the package and of the graph. */
+  /** The name of the package. */
   readonly name: string;
+  /** The name of the graph, for which fewer characters are allowed. */
+  readonly graphName: string;
   /** What package.json names as `dynamo-node`. */
   readonly dependency: string;
 }
+
+/** Checks requests: what a graph needs besides this package. */
+const SCHEMAS = { zod: '^4.0.0' } as const;
 
 /** Versions with which the project was tried. Vite 8 leaves decorators in its output, which then do not run. */
 const DEVELOPMENT = {
@@ -39,7 +44,7 @@ const packageJson = ({ name, dependency }: ProjectNames): string =>
     engines: { node: '>=20.3' },
     dynamo: { graph: 'graph.ts' },
     scripts: { start: 'dynamo serve .', test: 'tsc --noEmit && vitest run', build: 'dynamo build .' },
-    dependencies: { 'dynamo-node': dependency },
+    dependencies: { 'dynamo-node': dependency, ...SCHEMAS },
     devDependencies: DEVELOPMENT,
   });
 
@@ -59,16 +64,16 @@ const TSCONFIG = json({
 });
 
 const WORKER = `import { endpoint, service } from 'dynamo-node/sdk';
+import { z } from 'zod';
 
-/** What a client asks for. */
-export interface Question {
-  readonly text: string;
-}
+/** A request. One without these fields is refused before it reaches a method. */
+export const Question = z.object({ text: z.string() });
+export type Question = z.infer<typeof Question>;
 
 /** Answers word by word. Replace the loop by your model. */
 @service()
 export class Worker {
-  @endpoint()
+  @endpoint({ input: Question })
   async *generate(question: Question): AsyncGenerator<string> {
     for (const word of question.text.split(' ')) yield word.toUpperCase();
   }
@@ -76,22 +81,22 @@ export class Worker {
 `;
 
 const graphFile = ({
-  name,
+  graphName,
 }: ProjectNames): string => `import { type ClientOf, depends, endpoint, graph, service } from 'dynamo-node/sdk';
-import { type Question, Worker } from './worker.js';
+import { Question, Worker } from './worker.js';
 
 /** Receives the requests of clients, and lets a worker answer them. */
 @service({ role: 'frontend' })
 export class Frontend {
   @depends(Worker) readonly worker!: ClientOf<Worker>;
 
-  @endpoint({ transports: ['dynamo', 'http'] })
+  @endpoint({ transports: ['dynamo', 'http'], input: Question })
   async *chat(question: Question): AsyncGenerator<string> {
     yield* this.worker.generate(question);
   }
 }
 
-export default graph('${name}', Frontend);
+export default graph('${graphName}', Frontend);
 `;
 
 const TEST = `import { startGraph } from 'dynamo-node/testing';
@@ -102,6 +107,14 @@ it('answers through both services', async () => {
   await using running = await startGraph(graph);
   const frontend = await running.client(Frontend);
   expect(await frontend.chat({ text: 'hello dynamo' }).collect()).toEqual(['HELLO', 'DYNAMO']);
+});
+
+it('refuses a request without a text, and names the field', async () => {
+  await using running = await startGraph(graph);
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(new URL('/chat', running.url), { method: 'POST', headers, body: '{}' });
+  expect(answer.status).toBe(400);
+  expect(await answer.text()).toContain('request.text');
 });
 `;
 

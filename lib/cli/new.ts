@@ -7,7 +7,9 @@ export interface NewOptions {
 }
 
 const OPTIONS: OptionTable<NewOptions> = optionTable<NewOptions>({
-  dependency: text.about('What package.json names as dynamo-node: a version, or file:PATH of a tarball.'),
+  dependency: text.about(
+    'What package.json names as dynamo-node: a version, or file:PATH. Default: the file of this installation, if any.',
+  ),
 });
 
 export const newCommand: Command<NewOptions> = {

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { sizeOf } from '../planner/core/simulate/entrants.js';
 import { type PlottedRun, plotRuns } from '../planner/core/simulate/plot.js';
@@ -19,10 +19,12 @@ export function workersOf(initial: Targets, { events }: SimulationReport): NonNu
   ];
 }
 
+const isFolder = (path: string): boolean => existsSync(path) && statSync(path).isDirectory();
+
 /**
  * Checks the files of a comparison before it runs, by their flags.
  *
- * @throws CliError `E_USAGE` (64) for the trace itself, `E_OUTPUT` (73) for a folder that is not there
+ * @throws CliError `E_USAGE` (64) for the trace itself, `E_OUTPUT` (73) for a folder, or in one that is not there
  */
 export function checkOutputs(
   trace: string,
@@ -34,8 +36,13 @@ export function checkOutputs(
     const path = resolve(cwd, name);
     if (path === resolve(cwd, trace))
       throw usageError(`--${flag}: expected another file than the trace, got '${name}'`);
-    if (existsSync(dirname(path))) continue;
-    const message = `${path} cannot be written: its folder is not there`;
+    const reason = isFolder(path)
+      ? 'expected a file, got a folder'
+      : isFolder(dirname(path))
+        ? undefined
+        : 'its folder is not there';
+    if (reason === undefined) continue;
+    const message = `${path} cannot be written: ${reason}`;
     throw new CliError('E_OUTPUT', message, { exitCode: EXIT.cannotCreate, path });
   }
 }

@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { passTimeOf, profiled } from '../planner/core/performance.js';
 import { DEFAULT_ENGINE } from '../planner/core/simulate/engines.js';
@@ -8,6 +8,7 @@ import type { TraceRequest } from '../planner/core/simulate/trace.js';
 import type { SimulatedEngineOptions } from '../planner/core/simulate/worker.js';
 import { parseProfile } from '../planner/profile.js';
 import { CliError, type CommandIo, EXIT } from './command.js';
+import { inputFile } from './input-file.js';
 import type { PlannerScenarioOptions } from './planner.js';
 
 /** The context of a model that takes no longer prompts than the trace has. */
@@ -22,19 +23,15 @@ const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 /** Reads a file with a function that names the file in its errors. */
 function readWith<Result>(name: string, { cwd }: CommandIo, read: (path: string, file: Buffer) => Result): Result {
-  const path = resolve(cwd, name);
-  const fail = (exitCode: number, message: string): never => {
-    throw new CliError('E_BAD_FILE', message, { exitCode, path });
+  const { path, stats } = inputFile(name, cwd, 'E_BAD_FILE');
+  const fail = (message: string): never => {
+    throw new CliError('E_BAD_FILE', message, { exitCode: EXIT.data, path });
   };
-  const found = statSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return fail(EXIT.noInput, `${path}: no such file`);
-  if (!found.isFile())
-    return fail(EXIT.noInput, `${path}: expected a file, got a ${found.isDirectory() ? 'folder' : 'device'}`);
-  if (found.size > MAX_FILE_BYTES) fail(EXIT.data, `${path}: expected at most ${MAX_FILE_BYTES} bytes`);
+  if (stats.size > MAX_FILE_BYTES) fail(`${path}: expected at most ${MAX_FILE_BYTES} bytes`);
   try {
     return read(path, readFileSync(path));
   } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError) return fail(EXIT.data, error.message);
+    if (error instanceof TypeError || error instanceof RangeError) return fail(error.message);
     throw error;
   }
 }

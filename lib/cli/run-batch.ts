@@ -1,9 +1,10 @@
 import { once } from 'node:events';
-import { createReadStream, createWriteStream, statSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { CliError, type CommandIo, EXIT, usageError } from './command.js';
 import { cliFailureOf } from './failure.js';
+import { inputFile } from './input-file.js';
 import { clipped, note, print, printJson } from './output.js';
 import { rate } from './run-chat.js';
 import { ask, type ChatTarget } from './run-client.js';
@@ -65,9 +66,7 @@ async function* promptsOf(file: string): AsyncGenerator<string> {
 
 /** Checks the file of a batch, and returns its path and its number of prompts. */
 export async function checkBatch(name: string, cwd: string): Promise<{ file: string; total: number }> {
-  const file = resolve(cwd, name);
-  if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true)
-    throw new CliError('E_NO_INPUT', `${file}: no such file`, { exitCode: EXIT.noInput, path: file });
+  const { path: file } = inputFile(name, cwd, 'E_NO_INPUT');
   if (file === join(dirname(file), OUTPUT))
     throw usageError(`in=batch:${name}: the answers are written to ${OUTPUT} of the same folder`, 'rename the input');
   let total = 0;

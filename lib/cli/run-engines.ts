@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { findGraph } from '../deploy/load-graph.js';
@@ -9,6 +9,7 @@ import { defined } from '../options.js';
 import type { RuntimeOptions } from '../runtime/config.js';
 import { DistributedRuntime } from '../runtime/distributed-runtime.js';
 import { CliError, type CommandIo, EXIT, usageError } from './command.js';
+import { inputFile } from './input-file.js';
 import { readJsonObject } from './json-file.js';
 import type { RunOptions } from './run.js';
 import { PythonWorker } from './run-python.js';
@@ -57,14 +58,37 @@ export function modelNameOf({
   return existsSync(folder) ? basename(folder) : model;
 }
 
+const noModel = (path: string, message: string, hint?: string): CliError =>
+  new CliError('E_NO_MODEL', `${path}: ${message}`, { exitCode: EXIT.noInput, path, ...(hint && { hint }) });
+
 /** A local folder as an absolute path, else the name on the model hub. */
 function modelPathOf({ model, io }: EngineRequest): string | undefined {
   if (model === undefined) return undefined;
   const folder = resolve(io.cwd, model);
   if (existsSync(folder)) return folder;
-  if (/^[./~]/.test(model))
-    throw new CliError('E_NO_MODEL', `${folder}: no such model`, { exitCode: EXIT.noInput, path: folder });
+  if (/^[./~]/.test(model)) throw noModel(folder, 'no such model');
   return model;
+}
+
+/** The files of a model that Dynamo's crates need, by the usual one of them. Source: dynamo-llm `model_card.rs`. */
+const MODEL_FILES = {
+  'config.json': /^(config|params)\.json$/,
+  'tokenizer.json': /^(tokenizer\.json|tiktoken\.model|.*\.tiktoken)$/,
+} as const;
+
+/**
+ * Checks the folder of a model for an engine in this process. The name of a model on the hub is not checked.
+ *
+ * @throws CliError `E_NO_MODEL` (66) that names the missing file
+ */
+function checkModel(path: string | undefined, needed: readonly (keyof typeof MODEL_FILES)[]): void {
+  if (path === undefined || !existsSync(path)) return;
+  if (!statSync(path).isDirectory()) throw noModel(path, 'expected the folder of a model, got a file');
+  const files = readdirSync(path);
+  const missing = needed.find((name) => !files.some((file) => MODEL_FILES[name].test(file)));
+  if (missing === undefined) return;
+  const hint = 'A model is a folder in Hugging Face layout, or a name on the model hub.';
+  throw noModel(path, `expected a model, but there is no ${missing}`, hint);
 }
 
 function neededModel(request: EngineRequest, engine: string): string {
@@ -88,6 +112,7 @@ const starters: { readonly [Kind in Exclude<Output['kind'], 'dyn'>]: Starter<Kin
 
   async mocker(_, request) {
     const modelPath = neededModel(request, 'mocker');
+    checkModel(modelPath, ['config.json', 'tokenizer.json']);
     const modelName = modelNameOf(request) as string;
     const { kvCacheBlockSize, disaggregationMode, extraEngineArgs } = request.options;
     const engine = extraEngineArgs === undefined ? undefined : readJsonObject(extraEngineArgs, request.io.cwd);
@@ -108,6 +133,7 @@ const starters: { readonly [Kind in Exclude<Output['kind'], 'dyn'>]: Starter<Kin
     const loaded = await loadEngine(file, exportName, request.io.cwd);
     const given = modelPathOf(request);
     const modelPath = given ?? loaded.modelPath;
+    checkModel(modelPath, ['config.json']);
     const named = modelNameOf({ ...request, model: given ?? loaded.modelPath });
     const { disaggregationMode } = request.options;
     const runtime = await DistributedRuntime.create(request.runtime);
@@ -174,12 +200,10 @@ async function loadEngine(
   exportName = 'default',
   cwd: string,
 ): Promise<{ engine: LLMEngine; modelPath: string | undefined }> {
-  const path = resolve(cwd, name);
+  const { path } = inputFile(name, cwd, 'E_NO_ENGINE');
   const fail = (message: string, cause?: unknown): never => {
     throw new CliError('E_BAD_ENGINE', `${path}: ${message}`, { exitCode: EXIT.data, path, cause });
   };
-  if (!existsSync(path) || !statSync(path).isFile())
-    throw new CliError('E_NO_ENGINE', `${path}: no such file`, { exitCode: EXIT.noInput, path });
   const { loader } = findGraph(path, cwd);
   if (loader !== undefined) await import(loader);
   const exports = (await import(pathToFileURL(path).href).catch((error: Error) =>

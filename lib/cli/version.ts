@@ -1,7 +1,11 @@
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 
 /** The versions of Dynamo's crates that this package binds. A test compares them with `native/core/Cargo.toml`. */
 export const CRATES = { 'dynamo-runtime': '1.6.1', 'dynamo-llm': '1.6.1', 'dynamo-kv-router': '1.6.1' } as const;
+
+/** The folder of this installation. */
+export const packageFolder = (): string => fileURLToPath(new URL('../..', import.meta.url));
 
 /** The version of this package. */
 export function packageVersion(): string {

@@ -62,6 +62,16 @@ const matching = (expected: string, matches: (value: string) => boolean) =>
 /** Whether a text can be the name of an artifact and of a deployment: a DNS label. */
 export const isArtifactName = (name: string): boolean => NAME.test(name) && name.length <= MAX_NAME_CHARACTERS;
 
+/** A name of a graph or a folder as a DNS label: `My Graph` is `my-graph`. */
+export function artifactName(name: string): string {
+  return name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, MAX_NAME_CHARACTERS)
+    .replace(/-+$/, '');
+}
+
 /** Whether a text can be the version of an artifact and the tag of an image. */
 export const isArtifactVersion = (version: string): boolean => VERSION.test(version) && version.length <= 128;
 

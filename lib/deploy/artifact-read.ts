@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -36,11 +36,10 @@ export async function hashOf(content: ArtifactContent): Promise<string> {
 export async function readManifest(folder: string): Promise<ArtifactManifest> {
   const path = join(folder, MANIFEST_FILE);
   const stats = await lstat(path).catch(() => undefined);
-  if (stats === undefined)
-    throw new DeployError('E_NO_ARTIFACT', `${folder} is no artifact: it has no ${MANIFEST_FILE}`, {
-      exitCode: 66,
-      path: folder,
-    });
+  if (stats === undefined) {
+    const reason = existsSync(folder) ? `it has no ${MANIFEST_FILE}` : 'there is no such folder';
+    throw new DeployError('E_NO_ARTIFACT', `${folder} is no artifact: ${reason}`, { exitCode: 66, path: folder });
+  }
   if (!stats.isFile()) throw bad(path, 'expected a file');
   if (stats.size > MAX_MANIFEST_BYTES)
     throw bad(path, `expected at most ${MAX_MANIFEST_BYTES} bytes, got ${stats.size}`);

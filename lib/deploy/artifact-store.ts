@@ -41,7 +41,10 @@ export function parseTag(path: string, tag: string): ArtifactTag {
       ? ARTIFACT_VERSION
       : undefined;
   if (expected !== undefined)
-    throw new DeployError('E_BAD_TAG', `${path}: expected ${expected}, got '${tag}'`, { exitCode: 64 });
+    throw new DeployError('E_BAD_TAG', `${path}: expected ${expected}, got '${tag}'`, {
+      exitCode: 64,
+      hint: 'A tag is NAME or NAME:VERSION, such as words:1.0.',
+    });
   return { name, ...(version === undefined ? {} : { version }) };
 }
 

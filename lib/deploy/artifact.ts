@@ -21,6 +21,7 @@ import { lockfileOf } from './artifact-lockfile.js';
 import {
   ARTIFACT_SCHEMA,
   type ArtifactManifest,
+  artifactName,
   formatManifest,
   isArtifactName,
   MANIFEST_FILE,
@@ -78,16 +79,6 @@ interface Package {
 
 const faulty = (path: string, message: string, hint?: string): DeployError =>
   new DeployError('E_BAD_PROJECT', message, { exitCode: 65, path, ...(hint === undefined ? {} : { hint }) });
-
-/** A name of a graph as a DNS label: `My Graph` is `my-graph`. */
-export function artifactName(name: string): string {
-  return name
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-+|-+$/g, '')
-    .slice(0, 63)
-    .replace(/-+$/, '');
-}
 
 /**
  * Decides the content of an artifact and writes nothing. The same project gives the same digest in any folder.

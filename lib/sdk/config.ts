@@ -56,7 +56,7 @@ const texts: Shape = {
   each: (path, value) => (typeof value === 'string' ? value : wrongType(path, 'text in quotes', value)),
 };
 
-const SERVICE_ARGS: Shape = {
+const SERVICE_ARGS = {
   fields: {
     workers: checked((path, value) => checkInteger(path, value, 0, MAX_WORKERS)),
     resources: {
@@ -71,7 +71,10 @@ const SERVICE_ARGS: Shape = {
     envs: texts,
     labels: texts,
   },
-};
+} as const satisfies Shape;
+
+/** The keys of `ServiceArgs`. */
+export const SERVICE_ARG_NAMES: readonly string[] = Object.keys(SERVICE_ARGS.fields);
 
 const COMMON_NAMES: Leaf = (path, value) =>
   Array.isArray(value) && value.every((name) => typeof name === 'string')

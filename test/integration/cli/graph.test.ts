@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { GraphSpec } from 'dynamo-node/sdk';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCommand } from '../../helpers/cli/command.js';
 import { dynamo } from '../../helpers/cli/process.js';
@@ -27,6 +28,25 @@ describe('dynamo graph', () => {
     const { stderr, ...result } = await runCommand(['graph', target, '--json'], { cwd });
     expect(result).toEqual({ code, stdout: '' });
     expect(JSON.parse(stderr)).toMatchObject({ code: name, path: join(cwd, target) });
+  });
+});
+
+describe('a graph with arguments for its services', () => {
+  it('warns of an option of a service that stands beside ServiceArgs', async () => {
+    const args = ['serve', 'words.ts', '--dry-run', '--json'];
+    const misplaced = await runCommand([...args, '--Upper.workers=3'], { cwd });
+    expect(misplaced).toMatchObject({
+      code: 0,
+      stderr:
+        'warning: Upper.workers is a parameter of the service; its option is Upper.ServiceArgs.workers ' +
+        '(--Upper.workers)\n',
+    });
+    const right = await runCommand([...args, '--Upper.ServiceArgs.workers=3'], { cwd });
+    expect(right).toMatchObject({ code: 0, stderr: '' });
+    const workersOf = ({ stdout }: { stdout: string }) =>
+      (JSON.parse(stdout) as { spec: GraphSpec }).spec.services.find(({ name }) => name === 'Upper');
+    expect(workersOf(misplaced)).toMatchObject({ workers: 1, config: { workers: 3 } });
+    expect(workersOf(right)).toMatchObject({ workers: 3, config: {} });
   });
 });
 

@@ -8,12 +8,16 @@ import { lowest } from '../../helpers/wait.js';
 
 const MAX_HELP_MS = 150;
 
+interface Dependent {
+  readonly dependencies: Readonly<Record<string, string>>;
+}
+
 let folder: string;
 let packageFolder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'dynamo-package-'));
-  packageFolder = join(folder, 'dynamo-node');
+  packageFolder = join(folder, 'node_modules/dynamo-node');
   await writePackage(packageFolder);
 });
 
@@ -87,18 +91,26 @@ describe('the command of the package', () => {
 
 describe('a project of dynamo new', () => {
   it('has correct types and passes its test with the package', async () => {
-    await execute(process.execPath, [program(), 'new', 'my-graph'], { cwd: folder });
-    const project = join(folder, 'my-graph');
-    await install(project, packageFolder, ['vitest', 'vite', 'tsx', 'typescript', '@types/node']);
+    const tarball = { dependencies: { 'dynamo-node': 'file:dynamo-node.tgz' } };
+    await writeFile(join(folder, 'package.json'), JSON.stringify(tarball));
+    await execute(process.execPath, [program(), 'new', 'my_graph'], { cwd: folder });
+    const project = join(folder, 'my_graph');
+    const { dependencies } = JSON.parse(await readFile(join(project, 'package.json'), 'utf8')) as Dependent;
+    expect(dependencies).toMatchObject({ 'dynamo-node': 'file:../dynamo-node.tgz' });
+    await install(project, packageFolder, ['zod', 'vitest', 'vite', 'tsx', 'typescript', '@types/node']);
     const tsc = join(root, 'node_modules/typescript/bin/tsc');
     await execute(process.execPath, [tsc, '--noEmit'], { cwd: project });
 
     const env = { ...process.env, NO_COLOR: '1', VITEST: undefined, VITEST_POOL_ID: undefined, NODE_ENV: undefined };
     const vitest = join(root, 'node_modules/vitest/vitest.mjs');
     const { stdout } = await execute(process.execPath, [vitest, 'run'], { cwd: project, env });
-    expect(stdout).toMatch(/Tests\s+1 passed/);
+    expect(stdout).toMatch(/Tests\s+2 passed/);
 
     const graph = await execute(process.execPath, [program(), 'graph', '.', '--mermaid'], { cwd: project });
     expect(graph.stdout).toBe('graph LR\n  Frontend([Frontend])\n  Worker[Worker]\n  Frontend --> Worker\n');
+
+    await writeFile(join(project, 'package-lock.json'), '{"lockfileVersion": 3, "packages": {}}');
+    const built = await execute(process.execPath, [program(), 'build', '.', '-o', 'out', '--json'], { cwd: project });
+    expect(JSON.parse(built.stdout)).toMatchObject({ name: 'my-graph' });
   });
 });

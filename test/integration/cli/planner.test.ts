@@ -44,6 +44,21 @@ describe('dynamo planner', () => {
         code: 73,
         stderr: expect.stringMatching(/E_OUTPUT.*absent\/plot\.svg cannot be written: its folder is not there/),
       });
+    writeFileSync(join(folder, 'file'), '');
+    const outputs = [
+      ['.', 'expected a file, got a folder'],
+      ['file/plot.svg', 'its folder is not there'],
+    ] as const;
+    for (const [output, reason] of outputs)
+      for (const flags of [
+        ['simulate', '--plot'],
+        ['simulate', '--decisions'],
+        ['tune', '--plot'],
+      ] as const) {
+        const failed = await planner(flags[0], 'steps.jsonl', flags[1], output);
+        expect(failed).toMatchObject({ code: 73, stdout: '' });
+        expect(failed.stderr).toContain(`error[E_OUTPUT]: ${join(folder, output)} cannot be written: ${reason}`);
+      }
     const fleet = ['--mode', 'disagg', '--fleet', '999999999999999999P2D'];
     expect(await planner('simulate', 'steps.jsonl', ...fleet)).toMatchObject({
       code: 64,

@@ -1,10 +1,11 @@
 import { mkdtempSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type RunningCommand, runCommand, startCommand } from '../../helpers/cli/command.js';
+import { root } from '../../helpers/project.js';
 import { waitFor } from '../../helpers/wait.js';
 
 process.env['DYN_GRACEFUL_SHUTDOWN_GRACE_PERIOD_SECS'] = '0';
@@ -331,14 +332,47 @@ describe('dynamo run rejects', () => {
     [['out=mocker', MODEL, '--extra-engine-args=nope.json'], 66, 'nope.json: no such file'],
     [['out=mocker', MODEL, '--extra-engine-args=README.md'], 65, 'README.md: expected JSON'],
     [['in=batch:nope.jsonl'], 66, 'nope.jsonl: no such file'],
-    [['in=batch:test'], 66, 'test: no such file'],
+    [['in=batch:README.md/nope.jsonl'], 66, 'error[E_NO_INPUT]: ROOT/README.md/nope.jsonl: no such file'],
+    [['in=batch:test'], 66, 'error[E_NO_INPUT]: ROOT/test: expected a file, got a folder'],
+    [['in=batch:.'], 66, 'error[E_NO_INPUT]: ROOT: expected a file, got a folder'],
+    [['in=batch:/dev/null'], 66, 'error[E_NO_INPUT]: /dev/null: expected a file, got a device'],
+    [
+      ['out=mocker', MODEL, '--extra-engine-args=test'],
+      66,
+      'error[E_BAD_FILE]: ROOT/test: expected a file, got a folder',
+    ],
+    [['out=js:test'], 66, 'error[E_NO_ENGINE]: ROOT/test: expected a file, got a folder'],
     [['out=js:nope.ts'], 66, 'nope.ts: no such file'],
     [[`out=js:${ENGINES}`], 65, "has no export 'default'; it has "],
     [[`out=js:${ENGINES}#notAnEngine`], 65, "expected 'notAnEngine' to be an LLMEngine, with start and generate"],
     [[`out=js:${ENGINES}#unstartable`], 1, 'the weights are missing'],
   ])('%j with exit code %d', async (args, code, message) => {
     const result = await runCommand(['run', ...args], { input: 'Why?' });
-    expect(result).toMatchObject({ code, stdout: '', stderr: expect.stringContaining(message) });
+    expect(result).toMatchObject({
+      code,
+      stdout: '',
+      stderr: expect.stringContaining(message.replace('ROOT', resolve(root))),
+    });
     expect(await leftBehind()).toEqual([]);
+  });
+
+  it.each([
+    ['mocker', [], 'config.json'],
+    [`js:${ENGINES}#SlowEngine`, [], 'config.json'],
+    ['mocker', ['config.json', 'tokenizer_config.json'], 'tokenizer.json'],
+  ])('out=%s with a folder of %j, which lacks a file of a model', async (engine, files, missing) => {
+    for (const name of files) await copyFile(join(MODEL, name), join(folder, name));
+    const { code, stderr } = await runCommand(['run', `out=${engine}`, folder], { input: 'Why?' });
+    expect(code).toBe(66);
+    expect(stderr).toContain(`error[E_NO_MODEL]: ${folder}: expected a model, but there is no ${missing}`);
+    expect(await leftBehind()).toEqual([]);
+  });
+
+  it('a file as the model', async () => {
+    const { code, stderr } = await runCommand(['run', 'out=mocker', './README.md'], { input: 'Why?' });
+    expect(code).toBe(66);
+    expect(stderr).toContain(
+      `error[E_NO_MODEL]: ${join(root, 'README.md')}: expected the folder of a model, got a file`,
+    );
   });
 });

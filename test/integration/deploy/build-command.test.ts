@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { Child, type Exit } from '../../helpers/child.js';
@@ -76,6 +76,21 @@ describe('dynamo build', () => {
       built.services.map(({ name }: { name: string }) => name),
     );
     expect(loaded.services[0].endpoints).toEqual(worker.endpoints);
+  });
+
+  it.each([
+    ['.', 66, 'E_NO_ARTIFACT', `${resolve(root)} is no artifact: it has no dynamo.yaml`],
+    ['..', 66, 'E_NO_ARTIFACT', 'is no artifact: it has no dynamo.yaml'],
+    ['./lib', 66, 'E_NO_ARTIFACT', `${join(root, 'lib')} is no artifact: it has no dynamo.yaml`],
+    ['lib/cli', 66, 'E_NO_ARTIFACT', `${join(root, 'lib/cli')} is no artifact: it has no dynamo.yaml`],
+    ['./absent', 66, 'E_NO_ARTIFACT', `${join(root, 'absent')} is no artifact: there is no such folder`],
+    ['absent', 66, 'E_NO_ARTIFACT', 'artifact absent is not in '],
+    ['graph.ts', 64, 'E_BAD_TAG', "artifact: expected a name of a-z, 0-9 and -, at most 63 characters, got 'graph.ts'"],
+  ])('is needed by `dynamo get %s`, which ends with %i and %s', async (target, code, name, message) => {
+    const failed = await runCommand(['get', target], { cwd: root, env: { DYN_HOME: home } });
+    expect(failed).toMatchObject({ code, stderr: expect.stringContaining(`error[${name}]: `) });
+    expect(failed.stderr).toContain(message);
+    if (name === 'E_BAD_TAG') expect(failed.stderr).toContain('A tag is NAME or NAME:VERSION, such as words:1.0.');
   });
 
   it('keeps artifacts by name and version, lists them, and does not replace one with another', async () => {

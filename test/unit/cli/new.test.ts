@@ -1,7 +1,9 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { defineService, graph } from 'dynamo-node/sdk';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dependencyOf } from '../../../lib/cli/new-dependency.js';
 import { packageVersion } from '../../../lib/cli/version.js';
 import { runCommand } from '../../helpers/cli/command.js';
 
@@ -33,7 +35,21 @@ describe('dynamo new', () => {
 
   it('names another dependency', async () => {
     await runCommand(['new', 'a', '--dependency', 'file:../x.tgz'], { cwd });
-    expect((await packageOf('a'))['dependencies']).toEqual({ 'dynamo-node': 'file:../x.tgz' });
+    expect((await packageOf('a'))['dependencies']).toMatchObject({ 'dynamo-node': 'file:../x.tgz' });
+  });
+
+  it.each([
+    ['my_app', 'my-app'],
+    ['app.v2', 'app-v2'],
+    ['9_', '9'],
+    ['a'.repeat(70), 'a'.repeat(63)],
+  ])('writes for the folder %s the graph %s, a name that graphs accept', async (folder, name) => {
+    expect(await runCommand(['new', folder], { cwd })).toMatchObject({ code: 0 });
+    expect(await readFile(join(cwd, folder, 'graph.ts'), 'utf8')).toContain(
+      `export default graph('${name}', Frontend);`,
+    );
+    expect(graph(name, defineService('One')).name).toBe(name);
+    expect((await packageOf(folder))['name']).toBe(folder);
   });
 
   it('writes into the current folder, if it has no more than a repository', async () => {
@@ -64,5 +80,46 @@ describe('dynamo new', () => {
     expect(code).toBe(64);
     expect(stderr).toContain(`got '${name}'`);
     expect(await readdir(cwd)).toEqual([]);
+  });
+});
+
+describe('the dependency of a new project', () => {
+  const FOLDER = 'app/node_modules/dynamo-node';
+
+  /** What a new project in `work/my-graph` names if `app/package.json` has this content. */
+  async function dependency(manifest: string | object, packageFolder = FOLDER): Promise<string> {
+    await mkdir(join(cwd, packageFolder), { recursive: true });
+    await writeFile(join(cwd, 'app/package.json'), typeof manifest === 'string' ? manifest : JSON.stringify(manifest));
+    return dependencyOf(join(cwd, packageFolder), join(cwd, 'work/my-graph'));
+  }
+
+  it.each([
+    ['dependencies', 'file:dynamo-node-0.1.0.tgz', 'file:../../app/dynamo-node-0.1.0.tgz'],
+    ['devDependencies', 'file:../downloads/x.tgz', 'file:../../downloads/x.tgz'],
+    ['optionalDependencies', 'file:./my tarballs/x.tgz', 'file:../../app/my tarballs/x.tgz'],
+    ['dependencies', 'file:~/x.tgz', 'file:~/x.tgz'],
+  ])('is the file of this installation: %s %s', async (kind, spec, expected) => {
+    expect(await dependency({ [kind]: { 'dynamo-node': spec } })).toBe(expected);
+  });
+
+  it.each(['file:', 'file://'])('is the file of this installation: %s and an absolute path', async (scheme) => {
+    const spec = `${scheme}${join(cwd, 'x.tgz')}`;
+    expect(await dependency({ dependencies: { 'dynamo-node': spec } })).toBe('file:../../x.tgz');
+  });
+
+  it('is found from a folder deeper in node_modules, as that of pnpm', async () => {
+    const deeper = 'app/node_modules/.pnpm/dynamo-node@file/node_modules/dynamo-node';
+    await mkdir(join(cwd, FOLDER), { recursive: true });
+    expect(await dependency({ dependencies: { 'dynamo-node': 'file:x.tgz' } }, deeper)).toBe('file:../../app/x.tgz');
+  });
+
+  it.each([
+    ['a version in package.json', { dependencies: { 'dynamo-node': '^0.1.0' } }],
+    ['no such dependency', { dependencies: { other: 'file:x.tgz' } }],
+    ['a dependency that is no text', { dependencies: { 'dynamo-node': 5 }, devDependencies: null }],
+    ['a package.json that is no object', 'null'],
+    ['a faulty package.json', '{'],
+  ])('is the version with %s', async (_, manifest) => {
+    expect(await dependency(manifest)).toBe(`^${packageVersion()}`);
   });
 });

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import type { GraphSpec } from 'dynamo-node/sdk';
 import { afterAll, describe, expect, it } from 'vitest';
 
-import { type ArtifactInput, artifactName, planArtifact, writeArtifact } from '../../../lib/deploy/artifact.js';
+import { type ArtifactInput, planArtifact, writeArtifact } from '../../../lib/deploy/artifact.js';
 import { isNeverPacked } from '../../../lib/deploy/artifact-files.js';
-import { ARTIFACT_SCHEMA } from '../../../lib/deploy/artifact-manifest.js';
+import { ARTIFACT_SCHEMA, artifactName } from '../../../lib/deploy/artifact-manifest.js';
 import { readArtifact } from '../../../lib/deploy/artifact-read.js';
 import { GRAPHS } from '../../helpers/deploy/graphs.js';
 import { PACKAGE, type ProjectFiles, treeOf, UserProject, WORDS } from '../../helpers/deploy/user-project.js';

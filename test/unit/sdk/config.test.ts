@@ -13,6 +13,7 @@ import {
 } from 'dynamo-node/sdk';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { misplacedArgs } from '../../../lib/sdk/config-check.js';
 
 const from = (data: unknown): ConfigSource => ({
   data,
@@ -241,6 +242,34 @@ describe('a graph with a configuration', () => {
   });
 });
 
+describe('misplacedArgs', () => {
+  const misplaced = (data: unknown, service = defineService('Worker')) =>
+    misplacedArgs(graph('g', service), mergeConfig(['Worker'], [from(data)]));
+
+  it.each(['workers', 'resources', 'image', 'env', 'envs', 'labels'])('names %s beside ServiceArgs', (key) => {
+    expect(misplaced({ Worker: { [key]: 2 } })).toEqual([
+      `Worker.${key} is a parameter of the service; its option is Worker.ServiceArgs.${key} (key Worker/${key})`,
+    ]);
+  });
+
+  it('names those of the command line by their flag', () => {
+    const config = mergeConfig(['Worker'], [parseOverrides(['--Worker.workers=2', '--Worker.env.A', '1'])]);
+    expect(misplacedArgs(graph('g', defineService('Worker')), config)).toEqual([
+      'Worker.workers is a parameter of the service; its option is Worker.ServiceArgs.workers (--Worker.workers)',
+      'Worker.env is a parameter of the service; its option is Worker.ServiceArgs.env (--Worker.env.A)',
+    ]);
+  });
+
+  it('names none in ServiceArgs, of another name or depth, of a schema, and of a program of Python', () => {
+    expect(misplaced({ Worker: { ServiceArgs: { workers: 2 }, Workers: 1, pool: { workers: 3 } } })).toEqual([]);
+    expect(misplaced({})).toEqual([]);
+    const declared = defineService('Worker', { config: z.object({ workers: z.number() }) });
+    expect(misplaced({ Worker: { workers: 2 } }, declared)).toEqual([]);
+    const python = graph('g', pythonService('Worker', { module: 'pool' }));
+    expect(misplacedArgs(python, mergeConfig(['Worker'], [from({ Worker: { workers: 2 } })]))).toEqual([]);
+  });
+});
+
 describe('parameters with a schema', () => {
   const size = z.object({ 'block-size': z.number().default(16), nested: z.object({ a: z.string() }).optional() });
   const Worker = defineService('Worker', { config: size });
@@ -270,6 +299,13 @@ describe('parameters with a schema', () => {
     );
     await expect(check({ Worker: { nested: { a: 'x', b: 1 } } })).rejects.toThrow(
       'Worker.nested.b: unknown key; known are a (key Worker/nested/b)',
+    );
+    await expect(check({ Worker: { workers: 2 } })).rejects.toThrow(
+      'Worker.workers: unknown key; known are block-size, nested. ' +
+        'The option of the service is Worker.ServiceArgs.workers (key Worker/workers)',
+    );
+    await expect(check({ Worker: { nested: { a: 'x', workers: 1 } } })).rejects.toThrow(
+      'Worker.nested.workers: unknown key; known are a (key Worker/nested/workers)',
     );
   });
 
