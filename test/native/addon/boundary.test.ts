@@ -19,6 +19,7 @@ const FREE = new Set([
   'registryCreate',
   'blocksAttach',
   'bufferDetach',
+  'textOver',
   'kvbmBench',
   'hashBlocks',
   'hashSequences',
