@@ -1,6 +1,6 @@
-// npm run test:sanitizers [-- PATH...]: runs tests on an addon whose C++ reports wrong uses of memory and undefined
-// behaviour (AddressSanitizer, UndefinedBehaviorSanitizer). The Rust library is that of the normal build. What Rust,
-// Node.js and NIXL's library allocate is watched too, but not what they do with it.
+// npm run test:sanitizers [-- PATH...]: runs tests on an addon whose C++ and Rust report wrong uses of memory and, in
+// C++, undefined behaviour (AddressSanitizer, UndefinedBehaviorSanitizer). Of Rust that is native/core. What Dynamo's
+// crates, Node.js and NIXL's library allocate is watched too, but not what they do with it.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';

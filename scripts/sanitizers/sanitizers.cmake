@@ -1,6 +1,8 @@
-# Added to the CMake project of native/ by scripts/sanitizers.mjs, through CMAKE_PROJECT_INCLUDE: all of its C++ is
-# compiled with sanitizers, and linked with the Rust library of the normal build. The runtime of AddressSanitizer is
-# preloaded. That of UndefinedBehaviorSanitizer is in the addon: beside the other as a library, it ignores `log_path`.
+# Added to the CMake project of native/ by scripts/sanitizers.mjs, through CMAKE_PROJECT_INCLUDE: its C++ and native/core
+# are compiled with sanitizers, and the crates that native/core uses are those of the normal build. The runtime of
+# AddressSanitizer is preloaded. That of UndefinedBehaviorSanitizer is in the addon: beside the other as a library, it
+# ignores `log_path`.
+set(DYNAMO_RUSTC_WRAPPER ${CMAKE_CURRENT_LIST_DIR}/rustc.sh)
 add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1)
 add_link_options(-fsanitize=address,undefined -static-libubsan)
 
