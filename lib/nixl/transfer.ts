@@ -45,7 +45,10 @@ export interface TransferResult {
   readonly durationMs: number;
 }
 
-/** The library's measurements of the last run of a transfer. `transferUs` includes the post. */
+/**
+ * The library's measurements of the last run of a transfer. `transferUs` includes the post, and ends when the agent's
+ * thread has seen the end. A transfer of over 8 MiB runs in pieces: `postUs` is the sum of their posts.
+ */
 export interface TransferTelemetry {
   /** On the machine's steady clock. */
   readonly startUs: number;

@@ -352,6 +352,7 @@ std::vector<uint8_t> Transfer::telemetry() const {
   const Functions& call = agent_->call();
   agent_->check_feature("telemetry", "has no telemetry");
   TransferTelemetry sum{UINT64_MAX, 0, 0, 0, 0};
+  uint64_t end_us = 0;
   for (const Piece& piece : pieces_) {
     TransferTelemetry one{};
     const Status status =
@@ -366,10 +367,12 @@ std::vector<uint8_t> Transfer::telemetry() const {
     }
     sum.start_time_us = std::min(sum.start_time_us, one.start_time_us);
     sum.post_duration_us += one.post_duration_us;
-    sum.xfer_duration_us += one.xfer_duration_us;
+    end_us = std::max(end_us, one.start_time_us + one.xfer_duration_us);
     sum.total_bytes += one.total_bytes;
     sum.desc_count += one.desc_count;
   }
+  // The pieces are in flight at the same time.
+  sum.xfer_duration_us = end_us - sum.start_time_us;
   Packer packer;
   packer.map(5);
   packer.text("startUs").integer(static_cast<int64_t>(sum.start_time_us));

@@ -212,8 +212,12 @@ export function describeTransfers(kind: Kind): void {
     it('has the telemetry of all its pieces', async () => {
       const { a, mine, remote } = await pairOf(kind, 20 << 20, { telemetry: true });
       await using prepared = await a.prepare('READ', mine, remote);
-      await prepared.post();
-      expect(await prepared.telemetry()).toMatchObject({ bytes: 20 << 20, descriptors: 3 });
+      const { durationMs } = await prepared.post();
+      const telemetry = await prepared.telemetry();
+      expect(telemetry).toMatchObject({ bytes: 20 << 20, descriptors: 3 });
+      // Over TCP they are in flight together: the sum of their times is nearly three times that of the transfer.
+      expect(telemetry.transferUs / 1000).toBeLessThan(1.5 * durationMs);
+      expect(telemetry.transferUs).toBeGreaterThan(0);
     });
 
     it('has no telemetry with an agent that does not measure', async () => {
