@@ -58,9 +58,9 @@ export class TurnChoices<Noun extends string> {
       this.#append(choice);
       this.#handle = choice.handle;
       const waiting = this.#waiting.push({ operation: choice.operation, resolve, reject });
-      // Ticks run after the promises that are settled already, whose callers may choose too.
-      if (waiting === 1) process.nextTick(() => this.#send());
-      else if (waiting === MAX_CHOICES) this.#send();
+      // In a continuation of a promise, ticks run after those of the promises that are settled already.
+      if (waiting === 1) process.nextTick(() => this.send());
+      else if (waiting === MAX_CHOICES) this.send();
     });
   }
 
@@ -82,7 +82,8 @@ export class TurnChoices<Noun extends string> {
     this.#length = end;
   }
 
-  #send(): void {
+  /** Sends the choices that wait for the end of the turn. A close that came after them waits for them. */
+  send(): void {
     const [waiting, handle, bytes] = [this.#waiting, this.#handle, this.#bytes.subarray(0, this.#length)];
     if (handle === undefined) return;
     this.#waiting = [];

@@ -180,6 +180,7 @@ export class KvRouter extends Closeable<'kvRouter'> {
   /** @internal */
   protected override closeHandle(handle: Handle<'kvRouter'>): void {
     this.#endWatch();
+    this.#choices.send();
     invokeSync(native.kvRouterClose, 'kvRouter.close', { handle });
   }
 }

@@ -226,6 +226,7 @@ export class SelectionService extends Closeable<'selection'> {
 
   /** Ends the service. @internal */
   protected override async closeHandle(handle: Handle<'selection'>): Promise<void> {
+    this.#choices.send();
     await invoke(native.selectionClose, `${NAME}.close`, { handle });
   }
 }

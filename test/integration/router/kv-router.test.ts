@@ -124,6 +124,24 @@ describe('KvRouter', () => {
     expect((await kv.select({ tokens: prompt, allowedWorkerIds: [two.id] })).workerId).toBe(two.id);
   });
 
+  it('makes the choices that were asked for before its close', async () => {
+    const deployment = deploy();
+    const one = await worker(deployment);
+    const kv = await router(deployment);
+    await waitForOverlaps(kv, { [String(one.id)]: 0 });
+    const [single, closed] = [kv.reserve({ tokens: prompt }), kv.close()];
+    expect((await single).workerId).toBe(one.id);
+    await closed;
+    const other = await router(deployment);
+    await waitForOverlaps(other, { [String(one.id)]: 0 });
+    const several = [other.select({ tokens: prompt }), other.reserve({ tokens: prompt })];
+    const closing = other.close();
+    const late = expect(other.select({ tokens: prompt })).rejects.toThrow(ClosedError);
+    expect((await Promise.all(several)).map(({ workerId }) => workerId)).toEqual([one.id, one.id]);
+    await late;
+    await closing;
+  });
+
   it('recovers events that were published before its start', async () => {
     const deployment = deploy();
     const one = await worker(deployment);
