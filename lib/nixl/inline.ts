@@ -39,7 +39,8 @@ export function looks(): Arg<'looks'> {
 
 /** Counts the time of a post: nanoseconds, or undefined if it is still in flight. */
 export function countInline(nanoseconds = IN_FLIGHT_NS): void {
-  if (turnNs === 0) setImmediate(endTurn).unref();
+  // Referenced: otherwise the event loop may sleep first, and the next event has the time of this turn.
+  if (turnNs === 0) setImmediate(endTurn);
   turnNs += nanoseconds;
   if (nanoseconds <= SHORT_NS || isBurst) return;
   isBurst = true;

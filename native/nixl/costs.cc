@@ -53,4 +53,11 @@ Costs::Duration Costs::look_for(size_t size) {
   return MAX_LOOK;
 }
 
+// Ends that are not looked for are seen late. So one that a look has seen says more than all of those before it.
+void Costs::ended(size_t size, Duration took) {
+  Mean& end = mean_of(ends_, size);
+  if (end.known && end.value > MAX_LOOK && took <= MAX_LOOK) end.known = false;
+  end.add(took);
+}
+
 }  // namespace dynamo::nixl

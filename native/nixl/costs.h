@@ -37,7 +37,7 @@ class Costs {
 
   void posted(size_t size, Duration took) { mean_of(posts_, size).add(took); }
   // The time from the post to the end, of a transfer that did not complete at once.
-  void ended(size_t size, Duration took) { mean_of(ends_, size).add(took); }
+  void ended(size_t size, Duration took);
 
  private:
   static constexpr size_t RUN_BYTES = 4 << 10;

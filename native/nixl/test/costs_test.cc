@@ -65,6 +65,8 @@ void looks() {
   int looked = 0;
   for (int i = 0; i < 160; i++) looked += costs.look_for(MIB) > microseconds(0) ? 1 : 0;
   row("an end that is far is looked for now and then", looked, {10});
+  costs.ended(MIB, microseconds(20));
+  row("and always again after a look that saw it", costs.look_for(MIB) == microseconds(40));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
-
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { countInline, hasInlineTime, looks } from '../../../lib/nixl/inline.js';
+import { Child } from '../../helpers/child.js';
 
 describe('posts on the JavaScript thread', () => {
   it('have about 1 ms in each turn of the event loop', async () => {
@@ -15,6 +15,13 @@ describe('posts on the JavaScript thread', () => {
     expect(hasInlineTime()).toBe(false);
     await nextTurn();
     expect(hasInlineTime()).toBe(true);
+  });
+
+  it('have their time again if the event loop has slept before the next event', async () => {
+    const child = Child.program('test/helpers/nixl/programs/inline-turn.ts');
+    onTestFinished(() => child.stop());
+    expect(await child.event('woken')).toMatchObject({ hasTime: true });
+    await child.exit();
   });
 
   it('look for their end, unless the caller posts several without waiting', async () => {
