@@ -203,7 +203,8 @@ export class Supervisor {
 
   /** @throws DeployError `E_WORKER_FAILED` (1) for the first that does not start; those that wait then never do */
   async #startAll(workers: readonly ManagedWorker[]): Promise<void> {
-    const queue = workers.values();
+    // Services that depend on one another start together, and each needs a worker early.
+    const queue = workers.toSorted((one, other) => one.identity.number - other.identity.number).values();
     const startSome = async (): Promise<void> => {
       for (const worker of queue) {
         worker.dispatch({ type: 'start' });

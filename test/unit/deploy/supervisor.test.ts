@@ -100,6 +100,28 @@ describe('Supervisor', () => {
     await supervisor.drain();
   });
 
+  it('starts a worker of each service of a circle early, however many the first one has', async () => {
+    const circle = specWith({ Front: ['Left'], Left: ['Right'], Right: ['Left'] }, 'Front');
+    const services = circle.services.map((one) => ({ ...one, workers: one.name === 'Left' ? 5 : 1 }));
+    const workers = new Workers(['Left#0', 'Left#1']);
+    const spec = { ...circle, services };
+    const supervisor = new Supervisor({
+      spec,
+      policy,
+      gpus: new GpuAllocator([]),
+      spawn: workers.spawn,
+      maxStarting: 2,
+    });
+    const started = supervisor.start();
+    await waitFor('the other service', () => workers.calls.includes('release Right#0'));
+    expect(workers.calls).not.toContain('release Left#1');
+    workers.reports.get('Left#0')?.({ type: 'ready' });
+    await waitFor('the second', () => workers.calls.includes('release Left#1'));
+    workers.reports.get('Left#1')?.({ type: 'ready' });
+    await started;
+    await supervisor.drain();
+  });
+
   describe('with more new workers than may start at the same time', () => {
     const spec = specWith({ Front: [] }, 'Front');
     const names = [1, 2, 3, 4, 5].map((number) => `Front#${number}`);
