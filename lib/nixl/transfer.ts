@@ -46,8 +46,8 @@ export interface TransferResult {
 }
 
 /**
- * The library's measurements of the last run of a transfer. `transferUs` includes the post, and ends when the agent's
- * thread has seen the end. A transfer of over 8 MiB runs in pieces: `postUs` is the sum of their posts.
+ * The library's measurements of the last run of a transfer. `transferUs` includes the post, and ends when the package
+ * has seen the end. A transfer of over 8 MiB runs in pieces: `postUs` is the sum of their posts.
  */
 export interface TransferTelemetry {
   /** On the machine's steady clock. */

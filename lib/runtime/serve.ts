@@ -252,8 +252,8 @@ export function serveHandler<Request, Response>(
 
 /**
  * Answers a request that is itself a stream. The stream ends after the last item that the caller sent. If
- * `context.signal` is aborted before that, it throws the signal's reason, because the received items are not the whole
- * request.
+ * `context.signal` is aborted before the handler has read that end, it throws the signal's reason, because the items
+ * that were read are not the whole request.
  */
 export type BidirectionalHandler<Request, Response> = (
   requests: AsyncIterableIterator<Request>,
