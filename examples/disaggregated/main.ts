@@ -2,6 +2,7 @@
 // Usage: npm run example -- disaggregated [--once]
 import { transferLine } from 'dynamo-node/disagg';
 import { serveGraph } from 'dynamo-node/testing';
+import { chat } from '../chat.js';
 import type { Handoff } from './graph.js';
 
 const SYSTEM = 'You know Dynamo and answer in one sentence, the first of its glossary.';
@@ -38,12 +39,7 @@ async function ask(content: string): Promise<{ answer: string; cached: number }>
     { role: 'system', content: SYSTEM },
     { role: 'user', content },
   ];
-  const response = await fetch(`${served.url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'tiny-llama', messages, max_tokens: 60, temperature: 0 }),
-  });
-  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
+  const response = await chat(served.url as string, { model: 'tiny-llama', messages, max_tokens: 60, temperature: 0 });
   const { choices, usage } = (await response.json()) as {
     choices: { message: { content: string } }[];
     usage: { prompt_tokens_details?: { cached_tokens?: number } };

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { chat } from '../chat.js';
 import { fail, temporaryFolder } from '../processes.js';
 
 const QUESTION = 'What is a block of the KV cache?';
@@ -50,21 +51,21 @@ const [code] = await ended;
 process.exitCode = code ?? 1;
 
 async function sample(url: string): Promise<void> {
-  const body = JSON.stringify({
+  const body = {
     model: 'tiny-llama',
     messages: [{ role: 'user', content: QUESTION }],
     max_tokens: 200,
     temperature: 0,
     stream: true,
-  });
-  console.log(`\n  curl -N ${url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'\n`);
+  };
+  const command = `curl -N ${url}/v1/chat/completions -H 'content-type: application/json'`;
+  console.log(`\n  ${command} -d '${JSON.stringify(body)}'\n`);
   console.log(`question: ${QUESTION}`);
-  const headers = { 'content-type': 'application/json' };
-  const response = await fetch(`${url}/v1/chat/completions`, { method: 'POST', headers, body });
-  if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`);
+  const { body: events } = await chat(url, body);
+  if (events === null) throw new Error('the answer has no body');
   process.stdout.write('answer: ');
   let pending = '';
-  for await (const part of response.body.pipeThrough(new TextDecoderStream())) {
+  for await (const part of events.pipeThrough(new TextDecoderStream())) {
     const lines = (pending + part).split('\n');
     pending = lines.pop() ?? '';
     for (const line of lines) {

@@ -113,7 +113,15 @@ export class Frontend extends Entrypoint {
     return data.map(({ id }) => id);
   }
 
-  /** Resolves when a model is available: one of its workers is present. Plain HTTP only. */
+  /**
+   * Resolves when a model is listed: the workers that it needs are present. Plain HTTP only.
+   *
+   * A frontend that has just found a prefill worker is not yet connected to it. For some milliseconds it answers
+   * requests with status 503, and clients that retry, as those of OpenAI do, never see it. Source: dynamo-llm
+   * `kv_router/prefill_router`.
+   *
+   * @throws DynamoError `DYN_DEADLINE_EXCEEDED` after `timeoutMs`, with the models seen
+   */
   async waitForModel(name: string, options: WaitForModelOptions = {}): Promise<void> {
     const path = 'frontend.waitForModel';
     checkString(`${path} name`, name);

@@ -33,7 +33,8 @@ describe('the built-in mocker', () => {
     );
     const prefiller = await serve('prefill');
     await frontend.waitForModel('mocked');
-    const whole = await ask();
+    // The model is listed before the router of the prefill workers takes requests: until then the answer is 503.
+    const whole = await waitFor('both routers', ask, ({ status }) => status !== 503);
     const answer = await whole.text();
     expect(whole.status, answer).toBe(200);
     expect(JSON.parse(answer)).toMatchObject({
