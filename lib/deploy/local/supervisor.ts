@@ -207,6 +207,8 @@ export class Supervisor {
     const queue = workers.toSorted((one, other) => one.identity.number - other.identity.number).values();
     const startSome = async (): Promise<void> => {
       for (const worker of queue) {
+        // A drain ends those that wait, group by group. None of them may start before its turn to end.
+        if (this.#draining !== undefined) return;
         worker.dispatch({ type: 'start' });
         if ((await worker.ready()) || worker.state.phase !== 'failed') continue;
         for (const waiting of queue) waiting.dispatch({ type: 'kill' });

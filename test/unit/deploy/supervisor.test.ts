@@ -175,6 +175,19 @@ describe('Supervisor', () => {
       expect(releases(workers)).toEqual(['Front#0', 'Front#1', 'Front#2']);
       await supervisor.drain();
     });
+
+    it('starts none after a drain has begun, also of a service that ends later', async () => {
+      const workers = new Workers(['Back#1', 'Back#2']);
+      const gpus = new GpuAllocator([]);
+      const supervisor = new Supervisor({ spec: chain, policy, gpus, spawn: workers.spawn, maxStarting: 2 });
+      await supervisor.start();
+      const scaled = supervisor.scale(new Map([['Back', 6]]));
+      await waitFor('the second', () => releases(workers).includes('Back#2'));
+      const drained = supervisor.drain();
+      ready(workers, 'Back#1');
+      await Promise.all([scaled, drained]);
+      expect(releases(workers).filter((name) => name.startsWith('Back'))).toEqual(['Back#0', 'Back#1', 'Back#2']);
+    });
   });
 
   it('grants GPUs to workers, takes them back, and changes nothing if too few are left', async () => {
