@@ -109,17 +109,23 @@ describe('a large text', () => {
         await endpoint.serve(async function* (request) { yield request; });
         const client = await endpoint.client();
         await client.waitForInstances();
+        const text = 'x'.repeat(8 << 20);
         globalThis.kept = [];
-        for (let index = 0; index < 20; index++) globalThis.kept.push(await client.unary('x'.repeat(200_000)));
-        parentPort.postMessage(globalThis.kept[19].length);
+        for (let index = 0; index < 16; index++) globalThis.kept.push(await client.unary(text));
+        parentPort.postMessage(globalThis.kept[15].length);
       });
     `;
-    for (let round = 0; round < 3; round++) {
+    const residentMiB: number[] = [];
+    for (let round = 0; round < 6; round++) {
       const worker = new Worker(program, { eval: true });
       const length = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
-      expect(length).toBe(200_000);
+      expect(length).toBe(8 << 20);
       await worker.terminate();
+      residentMiB.push(process.memoryUsage.rss() >> 20);
     }
+    // Each thread keeps 128 MiB of texts. Those of five more would be 640 MiB.
+    console.log(`resident MiB after each thread: ${residentMiB}`);
+    expect((residentMiB.at(-1) as number) - (residentMiB[0] as number)).toBeLessThan(320);
   });
 });
 
