@@ -22,6 +22,9 @@ import { BlockRegistry, eventCapacity, eventsOption } from './registry.js';
  * - `multi-lru`: the least used, by four levels of use. `thresholds` are the three use counts between the levels. Needs
  * a registry with `frequency`.
  *
+ * Routers count blocks after a removed one as lost. So blocks whose events are published need `lineage` or
+ * `lineage-fifo`, which keep a block while one after it is there.
+ *
  * Source: `kvbm-logical` `pools/inactive`.
  */
 export type Eviction =

@@ -115,6 +115,19 @@ describe.each<IndexerKind>(['radix', 'concurrent', 'positional'])('an indexer of
     expect(rows(await index.findMatches(hashes))).toEqual(['1/0=6']);
   });
 
+  it('counts blocks after a gap as docs/routing.md says', async () => {
+    await using index = new KvIndexer({ blockSize: 4, kind, jumpSize: 4 });
+    const count = async (event: RouterEvent): Promise<number> => {
+      await index.apply([event]);
+      return (await index.findMatches(hashes)).get(1n);
+    };
+    const looksAhead = kind === 'positional';
+    expect(await count(stored(1n, 0, 8))).toBe(8);
+    expect(await count(removed(1n, 2, 3))).toBe(looksAhead ? 8 : 2);
+    expect(await count(stored(1n, 2, 3))).toBe(looksAhead ? 8 : 3);
+    expect(await count(stored(1n, 2, 8))).toBe(8);
+  });
+
   it('is rebuilt from its dump', async () => {
     await using index = new KvIndexer({ blockSize: 4, kind });
     await index.apply([stored(1n, 0, 8), stored(2n, 0, 4), stored(2n, 4, 6)]);
