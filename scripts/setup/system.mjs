@@ -48,6 +48,7 @@ const testPackages = [
     why: 'takes the images of tests',
   },
   { name: 'skopeo', present: () => which('skopeo'), why: 'copies the images of tests' },
+  { name: 'umoci', present: () => which('umoci'), why: 'unpacks the images of tests' },
 ];
 
 const namesOf = (packages) => packages.map(({ name }) => name).join(' ');
