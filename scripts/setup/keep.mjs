@@ -14,13 +14,16 @@ export async function keepingFile(output, work) {
   const path = join(root, output);
   const kept = join(root, '.setup', `${basename(output)}.before`);
   mkdirSync(dirname(kept), { recursive: true });
-  // An earlier run that was killed has left it.
-  if (!existsSync(path) && existsSync(kept)) renameBack(kept, path);
-  if (existsSync(path)) copyFileSync(path, kept, constants.COPYFILE_FICLONE);
+  // An earlier run that was killed has left it. What that run made may be incomplete.
+  if (existsSync(kept)) renameBack(kept, path);
+  if (existsSync(path)) {
+    copyFileSync(path, `${kept}.new`, constants.COPYFILE_FICLONE);
+    renameSync(`${kept}.new`, kept);
+  }
   await untilSignal(
     (signal) => work(signal),
     () => rmSync(kept, { force: true }),
-    () => existsSync(kept) && renameBack(kept, path),
+    () => (existsSync(kept) ? renameBack(kept, path) : rmSync(path, { force: true })),
   );
 }
 

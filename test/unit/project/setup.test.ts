@@ -59,7 +59,9 @@ describe('the set-up', () => {
     expect(build).toMatch(/ g\+\+ make cmake ninja-build mold /);
     expect(build).not.toMatch(/etcd|clang-format/);
     const test = await refusal(notRoot, { programs: ['apt-get'], args: ['--test'] });
-    expect(test).toMatch(/ etcd-server nats-server chromium docker-registry skopeo umoci( && systemctl disable [^']+)?'$/);
+    expect(test).toMatch(
+      / etcd-server nats-server chromium docker-registry skopeo umoci( && systemctl disable [^']+)?'$/,
+    );
     expect(test).toMatch(/ clang-format-14 clang-tidy-14 /);
   });
 

@@ -1,0 +1,1 @@
+export function keepingFile(output: string, work: (signal: AbortSignal) => Promise<unknown>): Promise<void>;
