@@ -16,20 +16,23 @@ function specIn(folder: string): string | undefined {
   }
 }
 
+const fileSpec = (project: string, path: string): string => `file:${relative(project, path).split(sep).join('/')}`;
+
 /**
- * What a new project names as `dynamo-node`: the file from which this installation comes, if the nearest package.json
- * that depends on it names a file, else the version.
+ * What a new project names as `dynamo-node`: the checkout that runs the command, or the file from which this
+ * installation comes if the nearest package.json that depends on it names a file, else the version.
  *
  * @param packageFolder the folder of this installation
  * @param project the folder of the new project, to which the path is relative
  */
 export function dependencyOf(packageFolder: string, project: string): string {
+  if (!packageFolder.split(sep).includes('node_modules')) return fileSpec(project, packageFolder);
   for (let folder = dirname(packageFolder), below = packageFolder; folder !== below; ) {
     const spec = specIn(folder);
     if (spec?.startsWith('file:~')) return spec;
     if (spec?.startsWith('file:')) {
       const path = spec.slice('file:'.length).replace(/^\/{2,}/, '/');
-      return `file:${relative(project, resolve(folder, path)).split(sep).join('/')}`;
+      return fileSpec(project, resolve(folder, path));
     }
     if (spec !== undefined) break;
     [folder, below] = [dirname(folder), folder];

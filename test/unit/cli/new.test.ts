@@ -1,11 +1,12 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { defineService, graph } from 'dynamo-node/sdk';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dependencyOf } from '../../../lib/cli/new-dependency.js';
 import { packageVersion } from '../../../lib/cli/version.js';
 import { runCommand } from '../../helpers/cli/command.js';
+import { root } from '../../helpers/project.js';
 
 const FILES = ['.gitignore', 'README.md', 'graph.test.ts', 'graph.ts', 'package.json', 'tsconfig.json', 'worker.ts'];
 
@@ -28,7 +29,8 @@ describe('dynamo new', () => {
     expect(await packageOf('my-graph')).toMatchObject({
       name: 'my-graph',
       dynamo: { graph: 'graph.ts' },
-      dependencies: { 'dynamo-node': `^${packageVersion()}` },
+      // The tests run a checkout.
+      dependencies: { 'dynamo-node': `file:${relative(join(cwd, 'my-graph'), root)}` },
     });
     expect(stdout).toContain('  cd my-graph\n  npm install\n  npm test\n  npm start\n');
   });
@@ -105,6 +107,12 @@ describe('the dependency of a new project', () => {
   it.each(['file:', 'file://'])('is the file of this installation: %s and an absolute path', async (scheme) => {
     const spec = `${scheme}${join(cwd, 'x.tgz')}`;
     expect(await dependency({ dependencies: { 'dynamo-node': spec } })).toBe('file:../../x.tgz');
+  });
+
+  it('is the checkout whose command runs', async () => {
+    expect(await dependency({ dependencies: { 'dynamo-node': '^0.1.0' } }, 'app/checkout')).toBe(
+      'file:../../app/checkout',
+    );
   });
 
   it('is found from a folder deeper in node_modules, as that of pnpm', async () => {
