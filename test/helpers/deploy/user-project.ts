@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type Dirent, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
@@ -83,11 +83,17 @@ export class UserProject implements Disposable {
   }
 }
 
+/** Every entry below a folder. Links are not followed, unlike by a recursive `readdir` of Node.js 26. */
+async function entriesBelow(folder: string): Promise<Dirent[]> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  const below = entries.map((entry) => (entry.isDirectory() ? entriesBelow(join(folder, entry.name)) : []));
+  return [...entries, ...(await Promise.all(below)).flat()];
+}
+
 /** Every entry below a folder with its mode, and the text of files. */
 export async function treeOf(folder: string): Promise<Record<string, string>> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const found = await Promise.all(
-    entries.map(async (entry) => {
+    (await entriesBelow(folder)).map(async (entry) => {
       const path = join(entry.parentPath, entry.name);
       const mode = ((await stat(path)).mode & 0o777).toString(8);
       return [

@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import type { CommandIo } from '../../../lib/cli/command.js';
 import { clipped, printFailure, printJson, styled, tableLines, widthOf, wrapped } from '../../../lib/cli/output.js';
@@ -27,11 +28,12 @@ describe('output', () => {
     expect(widthOf('🙂')).toBe(1);
   });
 
-  it('removes control characters from failures, whose texts may be those of a server or a file', () => {
+  it('removes control characters from failures, whose texts may be those of a server or a file', async () => {
     const stderr = new PassThrough();
     const texts = { message: 'one\x1b]0;title\x07\ntwo', path: '/a\x9bb', hint: 'do\rthis' };
     printFailure(io({ stderr, isTerminal: false }), { code: 'E_USAGE', exitCode: 64, ...texts }, false);
-    expect(String(stderr.read())).toBe(
+    stderr.end();
+    expect(await text(stderr)).toBe(
       'error[E_USAGE]: one\ufffd]0;title\ufffd\ntwo\n  at: /a\ufffdb\n  hint: do\ufffdthis\n',
     );
   });
