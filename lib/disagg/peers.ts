@@ -4,7 +4,7 @@ import type { BlockManager } from '../kvbm/manager.js';
 import { PeerBlocks } from '../kvbm/peer-blocks.js';
 import type { NixlAgent } from '../nixl/agent.js';
 import type { Client } from '../runtime/client.js';
-import type { InstanceChange } from '../runtime/instance.js';
+import type { Instance, InstanceChange } from '../runtime/instance.js';
 import { HandoffError, handoffError } from './errors.js';
 import { type OfferDescription, type OfferRequest, type OfferResponse, readDescription } from './protocol.js';
 
@@ -21,9 +21,15 @@ interface Connection {
   isRetired: boolean;
 }
 
+/** A frontend may route a request to a new worker before discovery shows that worker here. */
+const UNSEEN_MS = 1000;
+/** The ids of workers that have left. Older ones are waited for again, and fail later. */
+const MAX_LEFT = 1024;
+
 /** Connections to the prefill workers, one for each instance, made when discovery finds it. */
 export class PrefillPeers {
   readonly #connections = new Map<bigint, Connection>();
+  readonly #left = new Set<bigint>();
   readonly #watching: AsyncIterator<unknown>;
 
   constructor(
@@ -67,6 +73,22 @@ export class PrefillPeers {
     this.#connection('receiver.accept', instanceId).peer.catch(() => {});
   }
 
+  /** Resolves when an instance can be called. After a moment without it, the call that follows says so. */
+  async found(instanceId: bigint): Promise<void> {
+    const { client } = this;
+    const isIt = (one: Instance): boolean => one.instanceId === instanceId;
+    const until = performance.now() + UNSEEN_MS;
+    for (let known = client.instances(), count = 1; !known.some(isIt); count = known.length + 1) {
+      const timeoutMs = Math.floor(until - performance.now());
+      if (timeoutMs <= 0 || this.#left.has(instanceId)) return;
+      try {
+        known = await client.waitForInstances({ count, timeoutMs });
+      } catch {
+        return;
+      }
+    }
+  }
+
   /** The descriptions of the connected workers. */
   async descriptions(): Promise<[instanceId: bigint, description: OfferDescription][]> {
     const all = [...this.#connections].map(async ([id, { peer }]) => [id, (await peer).description] as const);
@@ -87,6 +109,7 @@ export class PrefillPeers {
 
   async #connect(operation: string, instanceId: bigint): Promise<PrefillPeer> {
     const { client, manager, agent, model } = this;
+    await this.found(instanceId);
     const answer = await client
       .unary({ op: 'describe' }, { instanceId, timeoutMs: 5000, parent: null })
       .catch((error: unknown) => {
@@ -113,6 +136,9 @@ export class PrefillPeers {
   }
 
   #retire(instanceId: bigint): void {
+    this.#left.add(instanceId);
+    const [oldest] = this.#left;
+    if (this.#left.size > MAX_LEFT) this.#left.delete(oldest as bigint);
     const connection = this.#connections.get(instanceId);
     if (connection === undefined) return;
     connection.isRetired = true;

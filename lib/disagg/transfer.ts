@@ -78,6 +78,7 @@ export class KvTransfer implements Disposable {
     const operation = 'receiver.accept';
     const { client, peers, waitMs } = this.parts;
     peers.prepare(instanceId);
+    await peers.found(instanceId);
     const params = await client
       .unary({ op: 'wait', room }, { instanceId, timeoutMs: waitMs, signal: this.#stop.signal, parent: null })
       .catch((error: unknown) => {

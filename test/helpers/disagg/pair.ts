@@ -79,7 +79,7 @@ export const hasBytes = (sequence: PagedSequence, prompt: readonly number[]): bo
 
 /** Computes a prompt, and returns the `prefill_result` that the frontend would send to a decode worker. */
 export function prefilled(
-  { offers }: HandoffPair,
+  { offers }: Pick<HandoffPair, 'offers'>,
   prompt: readonly number[],
   change: (handoff: KvHandoff) => object = (handoff) => handoff,
 ): PreprocessedRequest {

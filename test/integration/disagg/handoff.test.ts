@@ -1,6 +1,6 @@
-import { loadNixl, type MockKnobs } from 'dynamo-node';
-import { type KvHandoff, KvOffers, KvReceiver } from 'dynamo-node/disagg';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type DistributedRuntime, loadNixl, type MockKnobs } from 'dynamo-node';
+import { type KvHandoff, KvOffers, KvReceiver, type OfferEndpoint } from 'dynamo-node/disagg';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
   computed,
   context,
@@ -15,6 +15,7 @@ import {
 } from '../../helpers/disagg/pair.js';
 import { layout } from '../../helpers/kvbm/blocks.js';
 import { nixlMissing } from '../../helpers/nixl/library.js';
+import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
 import { waitFor } from '../../helpers/wait.js';
 
 const knobs = (mock: MockKnobs): void => void loadNixl({ mode: 'mock', mock });
@@ -86,6 +87,28 @@ describe.each(['mock', 'real'] as const)('a handoff over %s NIXL', (nixl) => {
   });
 });
 
+describe('a prefill worker that has just started', () => {
+  it('is read from by a decode worker whose discovery does not show it yet', async () => {
+    const discovery = { kind: 'file', dir: temporaryFolder() } as const;
+    const [decode, prefill] = await Promise.all([1, 2].map(() => testRuntime({ discovery })));
+    const endpointOf = (runtime: DistributedRuntime | undefined): OfferEndpoint =>
+      runtime?.endpoint('test.prefill.kv_offers') as OfferEndpoint;
+    const common = { model: 'tiny', nixl: 'mock' } as const;
+    const receiver = await KvReceiver.connect(poolOf(), endpointOf(decode), common);
+    onTestFinished(() => receiver.close());
+    for (let round = 0; round < 5; round++) {
+      const offers = await KvOffers.serve(poolOf(), endpointOf(prefill), common);
+      const prompt = promptOf(9, round);
+      using transfer = receiver.accept(prefilled({ offers }, prompt), context());
+      const sequence = opened(receiver.manager, prompt);
+      await transfer?.into(sequence);
+      expect(hasBytes(sequence, prompt)).toEqual([true, true]);
+      sequence.dispose();
+      await offers.close({ timeoutMs: 0 });
+    }
+  });
+});
+
 describe('an offer', () => {
   it('keeps its blocks from eviction until it is read', async () => {
     const both = await handoffPair({ source: { blockCount: 4 } });
@@ -97,7 +120,8 @@ describe('an offer', () => {
   });
 
   it('ends with its lease, and a later read fails with disagg.lease_lost', async () => {
-    const both = await handoffPair({ offers: { leaseMs: 50 } });
+    // A heartbeat must be answered within a lease.
+    const both = await handoffPair({ offers: { leaseMs: 1000 } });
     const request = prefilled(both, promptOf(9));
     await waitFor('the end of the lease', () => both.offers.size === 0);
     expect(both.offers.statistics()).toMatchObject({ expired: 1, taken: 0 });
