@@ -83,6 +83,10 @@ export const MAX_I32 = 2 ** 31 - 1;
 export const MAX_TIMEOUT_MS = MAX_I32;
 
 export const MAX_U32 = 2 ** 32 - 1;
+/** The crates reserve memory for one block of tokens. Blocks of engines have at most some thousands. */
+export const MAX_BLOCK_TOKENS = 2 ** 20;
+/** Each thread takes some 2 MiB of address space. */
+export const MAX_THREADS = 256;
 
 export function checkInteger(
   path: string,

@@ -1,5 +1,5 @@
 import type { Handle } from '../addon/native.js';
-import { checkInteger, checkObject, MAX_U32 } from '../check.js';
+import { checkInteger, checkObject, MAX_BLOCK_TOKENS } from '../check.js';
 import { badArgument } from '../errors.js';
 import { custom, defined, integer, oneOf, optionTable, text, variants } from '../options.js';
 import type { RuntimeOptions } from '../runtime/config.js';
@@ -38,7 +38,7 @@ const BUILT_IN_ENGINE = variants<BuiltInEngine>({
     modelPath: text.required(),
     modelName: text,
     workerType: oneOf('aggregated', 'prefill', 'decode'),
-    kvCacheBlockSize: integer(1, MAX_U32),
+    kvCacheBlockSize: integer(1, MAX_BLOCK_TOKENS),
     config: custom<Readonly<Record<string, unknown>>>('an object', checkObject),
   }),
 });
@@ -99,7 +99,7 @@ function blockSizeOf(
   const { block_size: configured } = engine;
   if (configured === undefined) return wanted ?? DEFAULT_BLOCK_SIZE;
   const name = `${path} engine.config.engine.block_size`;
-  checkInteger(name, configured, 1, MAX_U32);
+  checkInteger(name, configured, 1, MAX_BLOCK_TOKENS);
   if (wanted !== undefined && wanted !== configured)
     throw badArgument(new RangeError(`${name}: expected kvCacheBlockSize (${wanted}), got ${configured}`));
   return configured;

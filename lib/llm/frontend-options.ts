@@ -1,4 +1,4 @@
-import { checkObject, checkOneOf, MAX_U32 } from '../check.js';
+import { checkObject, checkOneOf, MAX_BLOCK_TOKENS, MAX_U32 } from '../check.js';
 import { badArgument, DynamoError } from '../errors.js';
 import {
   boolean,
@@ -146,7 +146,9 @@ const tokenCount = integer(0, MAX_U32);
 const BASE: OptionRows<FrontendBaseOptions> = {
   engine: ENGINE.about('What answers the requests.'),
   router: routerRow,
-  kvCacheBlockSize: integer(1, MAX_U32).about('Tokens in a KV cache block, for models whose cards do not state it.'),
+  kvCacheBlockSize: integer(1, MAX_BLOCK_TOKENS).about(
+    'Tokens in a KV cache block, for models whose cards do not state it.',
+  ),
   migrationLimit: integer(0, MAX_U32).about('How often a request may move to another worker after its worker is lost.'),
   migrationMaxTokens: tokenCount.about('Requests with more tokens than this do not move.'),
   namespace: text.about('Offer only models of this namespace.'),

@@ -1,6 +1,15 @@
 import { pack, packArgs, packValue, unpack } from '../addon/codec.js';
 import { invoke, invokeSync, native } from '../addon/invoke.js';
-import { checkArray, checkInstance, checkObject, checkOneOf, checkString, MAX_U32, wrongType } from '../check.js';
+import {
+  checkArray,
+  checkInstance,
+  checkObject,
+  checkOneOf,
+  checkString,
+  MAX_BLOCK_TOKENS,
+  MAX_U32,
+  wrongType,
+} from '../check.js';
 import { badArgument } from '../errors.js';
 import {
   anything,
@@ -147,7 +156,7 @@ export const MODEL_OPTIONS: OptionTable<ModelOptions> = optionTable<ModelOptions
     'Sets of other worker types, one of which must be present.',
   ),
   lora: nested(LORA_OPTIONS).about('The LoRA adapter that the card describes.'),
-  kvCacheBlockSize: integer(1, MAX_U32).about('Tokens in a KV cache block.'),
+  kvCacheBlockSize: integer(1, MAX_BLOCK_TOKENS).about('Tokens in a KV cache block.'),
   migrationLimit: integer(0, MAX_U32).about('Shown in the metrics of frontends.'),
   chatTemplate: chatTemplateRow,
   router: routerRow,

@@ -1,4 +1,4 @@
-import { MAX_U32, wrongType } from '../check.js';
+import { MAX_I32, MAX_THREADS, wrongType } from '../check.js';
 import { badArgument } from '../errors.js';
 import {
   boolean,
@@ -189,7 +189,10 @@ const finite: Option<number> = custom(
   'number',
 );
 
-/** Checks names and types. The crates check ranges and which fields exclude each other. */
+/** The crates abort what they do with a longer time. */
+const seconds: Option<number> = number(0, MAX_I32);
+
+/** Checks names and types. The crates check most ranges and which fields exclude each other. */
 export const KV_ROUTER_CONFIG: OptionTable<KvRouterConfig> = optionTable<KvRouterConfig>({
   overlap_score_credit: finite.about(
     'Credit for each block of the prompt that a worker has on its device, at least 0. 0 ignores prefixes.',
@@ -212,7 +215,7 @@ export const KV_ROUTER_CONFIG: OptionTable<KvRouterConfig> = optionTable<KvRoute
   router_tracking_key_file: nullable(text).about('File with the 32 bytes of the key, for `keyed-xxh3-v1`.'),
   router_tracking_key_id: nullable(text).about('Epoch of the key, for `keyed-xxh3-v1`.'),
   router_prefill_load_model: oneOf('none', 'aic').about('Model of how the prefill load falls over time.'),
-  router_ttl_secs: finite.about('How long routed blocks are assumed to be cached without events, in seconds.'),
+  router_ttl_secs: seconds.about('How long routed blocks are assumed to be cached without events, in seconds.'),
   router_approximate_cache_policy: oneOf('ttl', 'lru').about(
     'How routed blocks expire without events: by `router_ttl_secs`, or by the capacity of the workers.',
   ),
@@ -226,7 +229,9 @@ export const KV_ROUTER_CONFIG: OptionTable<KvRouterConfig> = optionTable<KvRoute
     'Queue requests while the prefill of every worker exceeds this share of its batch. Null never queues.',
   ),
   router_policy_config: nullable(text).about('YAML file with policy classes and worker selection.'),
-  router_event_threads: integer(0, MAX_U32).about('Threads that apply events. More than 1 use the concurrent index.'),
+  router_event_threads: integer(0, MAX_THREADS).about(
+    'Threads that apply events. More than 1 use the concurrent index.',
+  ),
   skip_initial_worker_wait: boolean.about('Route before the first worker is discovered.'),
   router_queue_policy: oneOf('fcfs', 'lcfs', 'wspt').about(
     'Order of the queue: first come, last come, or weighted shortest first.',
@@ -238,7 +243,7 @@ export const KV_ROUTER_CONFIG: OptionTable<KvRouterConfig> = optionTable<KvRoute
     'Credit for a block in a shared cache. Null leaves it to the policy: 0, or 0.5 with `hicache`.',
   ),
   shared_cache_type: oneOf('none', 'hicache').about('The shared cache to query.'),
-  router_predicted_ttl_secs: nullable(finite).about(
+  router_predicted_ttl_secs: nullable(seconds).about(
     'With events: also assume for this time, in seconds, that routed blocks are cached. Null disables it.',
   ),
   conditional_disagg_enabled: boolean.about('Decide for each request whether the decode worker prefills it.'),

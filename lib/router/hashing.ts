@@ -1,6 +1,6 @@
 import { pack } from '../addon/codec.js';
 import { arg, invokeSync, native } from '../addon/invoke.js';
-import { checkArray, checkInteger, MAX_U32 } from '../check.js';
+import { checkArray, checkInteger, MAX_BLOCK_TOKENS } from '../check.js';
 import { boolean, custom, type OptionRows, type OptionTable, optionTable, text } from '../options.js';
 import { asBytes, hashWords, tokenWords, words } from '../words.js';
 
@@ -59,7 +59,7 @@ export function computeBlockHashes(
   options?: HashOptions,
 ): BigUint64Array {
   const path = 'computeBlockHashes';
-  checkInteger(`${path} blockSize`, blockSize, 1, MAX_U32);
+  checkInteger(`${path} blockSize`, blockSize, 1, MAX_BLOCK_TOKENS);
   const payload = asBytes(tokenWords(`${path} tokens`, tokens));
   return words(
     invokeSync(native.hashBlocks, path, {

@@ -2,6 +2,7 @@ import { Closeable } from '../addon/closeable.js';
 import { packArgs } from '../addon/codec.js';
 import { arg, invoke, invokeSync, native } from '../addon/invoke.js';
 import type { Handle } from '../addon/native.js';
+import { MAX_THREADS } from '../check.js';
 import { integer, type OptionTable, oneOf, optionTable } from '../options.js';
 import { asBytes, hashWords } from '../words.js';
 import { decodeEvents, encodeEvents, type RouterEvent } from './events.js';
@@ -38,7 +39,7 @@ export interface KvIndexerOptions {
 const KV_INDEXER_OPTIONS: OptionTable<KvIndexerOptions> = optionTable<KvIndexerOptions>({
   blockSize: blockSizeRow.required(),
   kind: oneOf(...INDEXER_KINDS).about('The data structure of the index.'),
-  threads: integer(1, 256).about('Threads that apply events. Not for `radix`.'),
+  threads: integer(1, MAX_THREADS).about('Threads that apply events. Not for `radix`.'),
   jumpSize: integer(1).about('Blocks that `positional` skips at once.'),
   ttlMs: integer(1).about('How long blocks of routed prompts are assumed to be cached, for `approximate`.'),
 });

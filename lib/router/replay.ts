@@ -1,6 +1,6 @@
 import { packArgs, unpack } from '../addon/codec.js';
 import { arg, invoke, native } from '../addon/invoke.js';
-import { checkObject } from '../check.js';
+import { checkObject, MAX_BLOCK_TOKENS } from '../check.js';
 import {
   custom,
   integer,
@@ -64,7 +64,8 @@ export interface ReplayOptions {
 }
 
 const engine: Option<SimulatedEngine> = custom('an object', checkObject);
-const workerCount = integer(1);
+/** As many as a scaling policy may set. */
+const workerCount = integer(1, 16_384);
 
 const pool = variants<ReplayPool>({
   aggregated: optionTable({
@@ -83,7 +84,7 @@ const pool = variants<ReplayPool>({
 
 const REPLAY_OPTIONS: OptionTable<ReplayOptions> = optionTable<ReplayOptions>({
   trace: text.required().about('File with one request per line, as JSON.'),
-  traceBlockSize: integer(1).about('Tokens for which one hash id of the trace stands.'),
+  traceBlockSize: integer(1, MAX_BLOCK_TOKENS).about('Tokens for which one hash id of the trace stands.'),
   pool: pool.required(),
   mode: oneOf('round_robin', 'kv').about('How requests are routed.'),
   config: kvRouterConfigRow,

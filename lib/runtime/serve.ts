@@ -1,4 +1,4 @@
-import { mistake, packItem, packValue, tooDeepForJson, unpack } from '../addon/codec.js';
+import { mistake, packArgs, packItem, packValue, tooDeepForJson, unpack } from '../addon/codec.js';
 import { finish } from '../addon/finish.js';
 import { Inbox, type InboxHandler, type InboxRequest } from '../addon/inbox.js';
 import { invoke, native } from '../addon/invoke.js';
@@ -205,15 +205,20 @@ async function serve(
   const { maxQueued, maxQueuedBytes } = options;
   if (maxItemBytes !== undefined)
     checkInteger(`${PATH}.maxItemBytes`, maxItemBytes, 1, itemLimit(at.responsePlane).bytes);
-  const args = packValue('endpoint.serve', 'options.healthCheck', {
-    metricsLabels: Object.entries(metricsLabels ?? {}),
-    gracefulShutdown,
-    healthCheck,
-    bidirectional,
-    highWaterBytes,
-    maxQueued,
-    maxQueuedBytes,
-  });
+  const args = packValue(
+    'endpoint.serve',
+    'options.healthCheck',
+    {
+      metricsLabels: Object.entries(metricsLabels ?? {}),
+      gracefulShutdown,
+      healthCheck,
+      bidirectional,
+      highWaterBytes,
+      maxQueued,
+      maxQueuedBytes,
+    },
+    packArgs,
+  );
   const [bytes, handle, inbox] = await invoke(native.endpointServe, 'endpoint.serve', { handle: at.endpoint, args });
   const instance = instanceFrom((unpack(bytes) as { instance: unknown }).instance);
   const requests = new Requests(call, itemLimit(at.responsePlane, maxItemBytes), instance.codec === 'json');

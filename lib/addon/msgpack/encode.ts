@@ -1,17 +1,28 @@
 import { types } from 'node:util';
 
+import { shown } from '../../errors.js';
+
 /** The deepest nesting of a value, in either direction. */
 export const MAX_DEPTH = 512;
 
 /** Why a value cannot be written, and which field is wrong. */
 class EncodeError extends Error {
-  constructor(
-    readonly path: string,
-    readonly problem: string,
-  ) {
-    super(path === '' ? problem : `${path}: ${problem}`);
+  constructor(path: string, problem: string, options?: ErrorOptions) {
+    super(path === '' ? problem : `${path}: ${problem}`, options);
   }
 }
+
+type Getter<Of, Value> = (of: Of) => Value;
+/** A getter of the engine. A class or a field of the same name cannot replace it. */
+const engineGetter = <Of, Value>(prototype: object, name: string): Getter<Of, Value> =>
+  Function.prototype.call.bind(Object.getOwnPropertyDescriptor(prototype, name)?.get as () => Value) as never;
+const TYPED_ARRAY = Object.getPrototypeOf(Uint8Array.prototype) as object;
+const lengthOf = engineGetter<ArrayBufferView, number>(TYPED_ARRAY, 'length');
+const bufferOf = engineGetter<ArrayBufferView, ArrayBuffer>(TYPED_ARRAY, 'buffer');
+const viewBufferOf = engineGetter<ArrayBufferView, ArrayBuffer>(DataView.prototype, 'buffer');
+const viewOffsetOf = engineGetter<ArrayBufferView, number>(DataView.prototype, 'byteOffset');
+const viewLengthOf = engineGetter<ArrayBufferView, number>(DataView.prototype, 'byteLength');
+const MAX_ITEMS = 2 ** 32 - 1;
 
 const INITIAL_BYTES = 8192;
 /** Memory that a large value made larger than this is dropped after use. */
@@ -57,6 +68,10 @@ function encodeWith<Result>(value: unknown, exact: boolean, use: (bytes: Uint8Ar
   try {
     write(value);
     return use(memory.subarray(0, at));
+  } catch (cause) {
+    if (cause instanceof EncodeError) throw cause;
+    // A getter, `toJSON` or a Proxy of the user.
+    throw new EncodeError(pathText(), cause instanceof Error ? cause.message : shown(cause), { cause });
   } finally {
     if (outer !== undefined) ({ memory, view, at, depth, deepest, isExact, path } = outer);
     else {
@@ -236,13 +251,13 @@ function writeAscii(text: string, length: number): boolean {
 }
 
 function writeBytes(bytes: Uint8Array): void {
-  const { byteLength } = bytes;
-  reserve(byteLength + 5);
-  if (byteLength <= 0xff) write8(0xc4, byteLength);
-  else if (byteLength <= 0xffff) write16(0xc5, byteLength);
-  else write32(0xc6, byteLength);
+  const length = lengthOf(bytes);
+  reserve(length + 5);
+  if (length <= 0xff) write8(0xc4, length);
+  else if (length <= 0xffff) write16(0xc5, length);
+  else write32(0xc6, length);
   memory.set(bytes, at);
-  at += byteLength;
+  at += length;
 }
 
 function writeArrayHeader(length: number): void {
@@ -267,12 +282,16 @@ function enter(): void {
 
 function writeArray(items: readonly unknown[]): void {
   const { length } = items;
+  // That of a Proxy may be anything.
+  if (!Number.isInteger(length) || length < 0 || length > MAX_ITEMS)
+    fail(`an array of length ${length} cannot be sent`);
   const level = depth;
   enter();
   writeArrayHeader(length);
   for (let index = 0; index < length; index++) {
     const item = items[index];
-    if (typeof item === 'number') index = writeNumbers(items, index, length) - 1;
+    const next = typeof item === 'number' ? writeNumbers(items, index, length) : index;
+    if (next > index) index = next - 1;
     else {
       path[level] = index;
       write(item);
@@ -364,6 +383,7 @@ function writeSpecial(value: object): boolean {
 function refuse(value: object): void {
   if (types.isSharedArrayBuffer(value)) fail('a SharedArrayBuffer cannot be sent; copy it into a Uint8Array');
   if (types.isPromise(value)) fail('a Promise cannot be sent; await it first');
+  if (types.isGeneratorObject(value)) fail('a generator cannot be sent; collect its items first');
   if (types.isRegExp(value)) fail('a RegExp cannot be sent');
   if (types.isWeakMap(value) || types.isWeakSet(value)) fail('a weak collection cannot be sent');
   if (types.isNativeError(value) && !('toJSON' in value)) fail('an Error cannot be sent; throw it, or send its fields');
@@ -372,10 +392,13 @@ function refuse(value: object): void {
 /** Bytes stay bytes. The elements of every other typed array become numbers. */
 function writeView(array: ArrayBufferView): void {
   if (types.isUint8Array(array)) return writeBytes(array);
-  if (types.isUint8ClampedArray(array) || types.isDataView(array))
-    return writeBytes(new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  if (types.isUint8ClampedArray(array)) return writeBytes(new Uint8Array(array));
+  if (types.isDataView(array))
+    return writeBytes(new Uint8Array(viewBufferOf(array), viewOffsetOf(array), viewLengthOf(array)));
   const numbers = array as unknown as ArrayLike<number | bigint>;
-  const { length } = numbers;
+  const length = lengthOf(array);
+  // Detached memory has no elements, but it is not an empty array. This throws for it.
+  if (length === 0) new Uint8Array(bufferOf(array));
   writeArrayHeader(length);
   for (let index = 0; index < length; index++) write(numbers[index]);
 }

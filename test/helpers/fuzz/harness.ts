@@ -10,8 +10,9 @@ import { mutated } from './mutate.js';
 
 /** Code that must keep its rules for every input. */
 export interface FuzzTarget {
-  /** Also the name of its folder in `test/stress/fuzz/corpus`. */
   readonly name: string;
+  /** Its folder in `test/stress/fuzz/corpus`. @default `name` */
+  readonly corpus?: string;
   /** Executions in flight at one time. @default 1 */
   readonly concurrency?: number;
   /** Makes what the executions share. It registers its end with `onTestFinished`. */
@@ -38,10 +39,10 @@ function corpusOf(name: string): Uint8Array[] {
  * @throws Error that names the seed and the input at the first broken rule
  */
 export async function fuzz(
-  { name, concurrency = 1, open }: FuzzTarget,
+  { name, corpus = name, concurrency = 1, open }: FuzzTarget,
   seed: number,
   seconds: number,
-  samples: readonly Uint8Array[] = corpusOf(name),
+  samples: readonly Uint8Array[] = corpusOf(corpus),
 ): Promise<number> {
   const run = await open();
   let count = 0;

@@ -24,10 +24,33 @@ const VIEWS = [
   Float64Array,
   BigInt64Array,
   BigUint64Array,
+  ...[(globalThis as { Float16Array?: typeof Float32Array }).Float16Array ?? []].flat(),
 ];
+/** A class whose fields contradict its bytes. */
+class Liar extends Uint8Array {
+  override get byteLength(): never {
+    return 200 as never;
+  }
+
+  override get length(): never {
+    return 9 as never;
+  }
+}
 /** A value of another realm. */
 const FOREIGN: unknown = runInNewContext('({ a: [1, new Map([["k", new Uint8Array(2)]])] })');
+const detached = <T>(of: (memory: ArrayBuffer) => T): T => {
+  const memory = new ArrayBuffer(8);
+  const made = of(memory);
+  structuredClone(memory, { transfer: [memory] });
+  return made;
+};
 const REFUSED: readonly unknown[] = [
+  detached((memory) => memory),
+  detached((memory) => new Uint8Array(memory)),
+  detached((memory) => new Float64Array(memory)),
+  detached((memory) => new DataView(memory)),
+  (function* () {})(),
+  new Proxy([], { get: () => -1 }),
   () => {},
   Symbol('x'),
   new SharedArrayBuffer(8),
@@ -69,7 +92,10 @@ function scalar(input: FuzzInput): Sample {
 
 function bytes(input: FuzzInput): Sample {
   const read = Buffer.from(input.take(300));
-  const values = [read, new Uint8Array(read), Uint8ClampedArray.from(read), new Uint8Array(read).buffer];
+  const shared = new Uint8Array(new SharedArrayBuffer(read.length));
+  shared.set(read);
+  const values = [read, new Uint8Array(read), Uint8ClampedArray.from(read), new Uint8Array(read).buffer, shared];
+  if (input.below(8) === 0) return { value: Liar.from(read), read };
   return { value: input.pick([...values, new DataView(new Uint8Array(read).buffer)]), read };
 }
 

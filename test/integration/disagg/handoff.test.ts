@@ -90,13 +90,13 @@ describe.each(['mock', 'real'] as const)('a handoff over %s NIXL', (nixl) => {
 describe('a prefill worker that has just started', () => {
   it('is read from by a decode worker whose discovery does not show it yet', async () => {
     const discovery = { kind: 'file', dir: temporaryFolder() } as const;
-    const [decode, prefill] = await Promise.all([1, 2].map(() => testRuntime({ discovery })));
-    const endpointOf = (runtime: DistributedRuntime | undefined): OfferEndpoint =>
-      runtime?.endpoint('test.prefill.kv_offers') as OfferEndpoint;
+    const endpointOf = (runtime: DistributedRuntime): OfferEndpoint =>
+      runtime.endpoint('test.prefill.kv_offers') as OfferEndpoint;
     const common = { model: 'tiny', nixl: 'mock' } as const;
-    const receiver = await KvReceiver.connect(poolOf(), endpointOf(decode), common);
+    const receiver = await KvReceiver.connect(poolOf(), endpointOf(await testRuntime({ discovery })), common);
     onTestFinished(() => receiver.close());
     for (let round = 0; round < 5; round++) {
+      const prefill = await testRuntime({ discovery });
       const offers = await KvOffers.serve(poolOf(), endpointOf(prefill), common);
       const prompt = promptOf(9, round);
       using transfer = receiver.accept(prefilled({ offers }, prompt), context());

@@ -35,6 +35,32 @@ describe('a request of another sender', () => {
   });
 
   it.each([
+    ...[0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0xc7, 0xc8, 0xc9].map((byte): [string, Uint8Array] => [
+      `the MessagePack extension 0x${byte.toString(16)}`,
+      Uint8Array.of(0x81, 0xa1, 0x61, byte, ...new Array(20).fill(0)),
+    ]),
+    ['600 levels', Uint8Array.from([...new Array(600).fill(0x91), 1])],
+    [
+      'more empty lists than a message may have',
+      Buffer.concat([Buffer.of(0xdd, 0, 32, 0, 0), Buffer.alloc(1 << 21, 0x90)]),
+    ],
+    ['a count without items', Uint8Array.of(0xdd, 255, 255, 255, 255)],
+    ['bytes after its value', Uint8Array.of(1, 2)],
+    ['a key that is a list', Uint8Array.of(0x81, 0x90, 1)],
+  ])(
+    'is refused with InvalidRequest for %s, does not reach the handler, and the next one is answered',
+    async (_, packed) => {
+      const { handled, call } = await echo();
+      const [refused, ...rest] = await call(undefined, { packed });
+      expect(refused?.data?.error).toMatchObject({ class: 'InvalidRequest' });
+      expect(rest).toHaveLength(1);
+      const [item] = await call('next', {});
+      expect(item?.data?.data).toBe('next');
+      expect(handled).toEqual(['next']);
+    },
+  );
+
+  it.each([
     ['1024 entries', entries(1024, ''), entries(1025, '')],
     ['128 KiB', { key: 'x'.repeat(128 * 1024 - 3) }, { key: 'x'.repeat(128 * 1024 - 2) }],
   ])('gets its answer with up to %s of metadata, and InvalidRequest beyond', async (_, within, beyond) => {

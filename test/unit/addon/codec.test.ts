@@ -31,6 +31,13 @@ function container(kind: 0xdd | 0xdf, count: number, entries: Uint8Array): Buffe
 
 const repeated = (count: number, ...bytes: number[]): Buffer => Buffer.alloc(count * bytes.length, Buffer.from(bytes));
 
+const detached = <T>(of: (memory: ArrayBuffer) => T): T => {
+  const memory = new ArrayBuffer(8);
+  const made = of(memory);
+  structuredClone(memory, { transfer: [memory] });
+  return made;
+};
+
 describe('the codec', () => {
   it.each([
     [2n ** 64n - 1n],
@@ -153,6 +160,12 @@ describe('the codec', () => {
     ['a RegExp', [/x/], '[0]: a RegExp cannot be sent'],
     ['a Promise', { late: Promise.resolve(1) }, 'late: a Promise cannot be sent; await it first'],
     ['a WeakMap', { weak: new WeakMap() }, 'weak: a weak collection cannot be sent'],
+    ['a generator', { items: (function* () {})() }, 'items: a generator cannot be sent; collect its items first'],
+    ['a detached ArrayBuffer', { at: [detached((memory) => memory)] }, 'at[0]: '],
+    ['a detached Uint8Array', { at: detached((memory) => new Uint8Array(memory)) }, 'at: '],
+    ['detached numbers', { at: detached((memory) => new Float64Array(memory)) }, 'at: '],
+    ['a detached DataView', { at: detached((memory) => new DataView(memory)) }, 'at: '],
+    ['a Proxy of a wrong length', { at: new Proxy([], { get: () => -1 }) }, 'an array of length -1 cannot be sent'],
     ['a Map with an object as key', { map: new Map([[{}, 1]]) }, 'a key of a Map must be a string or a number'],
     [
       'a getter that throws',
@@ -161,7 +174,7 @@ describe('the codec', () => {
           throw new Error('not now');
         },
       },
-      'not now',
+      'now: not now',
     ],
     [
       'a proxy that throws',
@@ -182,7 +195,7 @@ describe('the codec', () => {
           throw Symbol('now');
         },
       },
-      'Symbol(now)',
+      'now: Symbol(now)',
     ],
   ])('rejects %s with DYN_INVALID_REQUEST, which names the field', (_, value, why) => {
     const thrown = (pack: () => unknown): DynamoError => {
@@ -221,6 +234,39 @@ describe('the codec', () => {
       });
     }
     expect(unpack(inner as Uint8Array)).toEqual({ inner: 'i'.repeat(20_000) });
+  });
+
+  it('writes the bytes and elements that an object has, whatever its fields say', () => {
+    pack('another value '.repeat(100));
+    class Liar extends Uint8Array {
+      override get byteLength(): never {
+        return 200 as never;
+      }
+    }
+    const field = <T extends object>(name: string, value: T): T => Object.defineProperty(value, name, { value: 200 });
+    const memory = Uint8Array.of(1, 2, 3, 4).buffer;
+    for (const bytes of [
+      Liar.of(1, 2, 3, 4),
+      field('byteLength', Uint8Array.of(1, 2, 3, 4)),
+      field('length', Uint8Array.of(1, 2, 3, 4)),
+      field('length', Uint8ClampedArray.of(1, 2, 3, 4)),
+      field('byteLength', new DataView(memory)),
+      field('byteOffset', new DataView(memory)),
+      field('byteLength', memory),
+    ])
+      expect(unpack(pack({ bytes }))).toEqual({ bytes: Buffer.of(1, 2, 3, 4) });
+    expect(unpack(pack([field('length', Float64Array.of(0.5)), field('size', new Set([7])), 8]))).toEqual([
+      [0.5],
+      [7],
+      8,
+    ]);
+  });
+
+  it('reads an element once more at most, also one that is another value each time', () => {
+    let reads = 0;
+    const items = Object.defineProperty([0], 0, { get: () => (reads++ % 2 === 0 ? 1 : 'text') });
+    expect(unpack(pack(items))).toEqual([1]);
+    expect(reads).toBeLessThanOrEqual(2);
   });
 
   it('returns bytes that outlive their buffer', () => {

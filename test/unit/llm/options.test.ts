@@ -96,7 +96,7 @@ describe('the options of a frontend', () => {
       'options.tokenizer: expected one of default, fastokens, basetenkenizer, got "fast"',
     ],
     [{ reasoningField: 1 }, TypeError, 'options.reasoningField: expected one of reasoning, reasoning_content, got 1'],
-    [{ kvCacheBlockSize: 0 }, RangeError, 'options.kvCacheBlockSize: expected an integer from 1 to 4294967295, got 0'],
+    [{ kvCacheBlockSize: 0 }, RangeError, 'options.kvCacheBlockSize: expected an integer from 1 to 1048576, got 0'],
     [
       { migrationMaxTokens: 2 ** 32 },
       RangeError,

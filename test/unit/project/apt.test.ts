@@ -89,7 +89,7 @@ describe('the installation of system packages', () => {
     const [update, install, rustup, ...rest] = calls(run.output());
     expect(update).toMatch(/^apt-get -qq update policy$/);
     expect(install).toMatch(
-      /^apt-get -y --no-install-recommends .* install g\+\+ .* nats-server chromium docker-registry skopeo umoci policy$/,
+      /^apt-get -y --no-install-recommends .* install g\+\+ .* chromium docker-registry skopeo umoci policy$/,
     );
     expect(rustup).toMatch(/ install rustup policy$/);
     expect(rest).toEqual([]);

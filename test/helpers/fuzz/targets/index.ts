@@ -6,6 +6,7 @@ import { hashesTarget } from './hashes.js';
 import { optionsTarget } from './options.js';
 import { packedTarget } from './packed.js';
 import { requestsTarget } from './requests.js';
+import { valuesTarget } from './values.js';
 import { wordsTarget } from './words.js';
 
 /** Every target, in the order of its run. */
@@ -18,4 +19,5 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   optionsTarget,
   batchesTarget,
   requestsTarget,
+  valuesTarget,
 ];
