@@ -1,3 +1,5 @@
+import { isAscii, isUtf8, transcode } from 'node:buffer';
+
 import { MAX_DEPTH } from './encode.js';
 
 /** Why bytes are not a value of the kinds that Dynamo's peers send. */
@@ -13,6 +15,8 @@ const BOXED_COST = 4;
 /** A string, an array or a map. */
 const OBJECT_COST = 10;
 const BYTES_COST = 30;
+/** Text beyond ASCII costs one more for each of this number of bytes. */
+const BYTES_OF_TEXT = 8;
 /** A key that is not in the cache. V8 looks it up in its table of strings, and a large map becomes a hash table. */
 const NEW_KEY_COST = 60;
 
@@ -35,6 +39,9 @@ export function shareTexts(reader: TextOver | undefined): void {
 }
 
 const utf8Slice = (Buffer.prototype as unknown as { utf8Slice(start: number, end: number): string }).utf8Slice;
+
+/** V8 needs five times as long for text beyond ASCII in earlier versions of Node.js. */
+const isSlowWithUtf8 = Number.parseInt(process.versions.node, 10) < 24;
 
 /** The state of the reader. Reading runs no code of others, so it is never entered twice. */
 const NO_BYTES = new Uint8Array(0);
@@ -204,13 +211,23 @@ function readBytes(length: number): Uint8Array {
 function readText(length: number): string {
   spend(OBJECT_COST);
   const start = take(length);
-  const text =
+  const special =
     length <= SHORT_TEXT
       ? shortAscii(start, length)
       : length >= LARGE_TEXT
-        ? textOver?.(source, start, start + length)
+        ? largeText(start, start + length)
         : undefined;
-  return text ?? utf8Slice.call(source, start, start + length);
+  const text = special ?? utf8Slice.call(source, start, start + length);
+  if (text.length !== length) spend(Math.floor(length / BYTES_OF_TEXT));
+  return text;
+}
+
+/** Undefined for what V8 itself reads as fast. Text that is not valid UTF-8 is left to it, too. */
+function largeText(start: number, end: number): string | undefined {
+  const text = textOver?.(source, start, end);
+  if (text !== undefined || !isSlowWithUtf8) return text;
+  const bytes = source.subarray(start, end);
+  return isAscii(bytes) || !isUtf8(bytes) ? undefined : transcode(bytes, 'utf8', 'utf16le').toString('utf16le');
 }
 
 /** One array for each length, used again and again. */
