@@ -73,19 +73,19 @@ export class PrefillPeers {
     this.#connection('receiver.accept', instanceId).peer.catch(() => {});
   }
 
-  /** Resolves when an instance can be called. After a moment without it, the call that follows says so. */
+  /** Resolves when an instance can be called. After a moment without it, or an error, the call that follows says so. */
   async found(instanceId: bigint): Promise<void> {
     const { client } = this;
     const isIt = (one: Instance): boolean => one.instanceId === instanceId;
     const until = performance.now() + UNSEEN_MS;
-    for (let known = client.instances(), count = 1; !known.some(isIt); count = known.length + 1) {
-      const timeoutMs = Math.floor(until - performance.now());
-      if (timeoutMs <= 0 || this.#left.has(instanceId)) return;
-      try {
+    try {
+      for (let known = client.instances(), count = 1; !known.some(isIt); count = known.length + 1) {
+        const timeoutMs = Math.floor(until - performance.now());
+        if (timeoutMs <= 0 || this.#left.has(instanceId)) return;
         known = await client.waitForInstances({ count, timeoutMs });
-      } catch {
-        return;
       }
+    } catch {
+      // The time is over, or the client is closed.
     }
   }
 

@@ -125,8 +125,10 @@ describe('one of two workers killed at 10 requests per second', () => {
       (count) => count >= 10,
     );
     const before = (await runtime.instances()).length;
-    const killedAt = performance.now();
     workers[0]?.kill('SIGKILL');
+    // Until then it may still take a call, which is then in flight.
+    await workers[0]?.exited;
+    const killedAt = performance.now();
     await waitFor(
       'the registrations',
       () => runtime.instances(),
