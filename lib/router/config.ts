@@ -189,7 +189,7 @@ const finite: Option<number> = custom(
   'number',
 );
 
-/** The crates abort what they do with a longer time. */
+/** The crates panic at a much longer time. */
 const seconds: Option<number> = number(0, MAX_I32);
 
 /** Checks names and types. The crates check most ranges and which fields exclude each other. */
