@@ -47,6 +47,8 @@ export async function observers(
   const open = async (path: string, workerType: 'prefill' | 'decode'): Promise<KvRouter> => {
     const router = await KvRouter.create(runtime.endpoint(path), { blockSize: BLOCK_SIZE, workerType, config });
     onTestFinished(() => router.close());
+    const finds = () => router.explain({ tokens: promptOf(200, 8) }).catch(() => undefined);
+    await waitFor(`a worker of ${path}`, finds);
     return router;
   };
   return { prefill: await open(PREFILL_ENDPOINT, 'prefill'), decode: await open(DECODE_ENDPOINT, 'decode') };
