@@ -250,7 +250,7 @@ function writeAscii(text: string, length: number): boolean {
   return true;
 }
 
-function writeBytes(bytes: Uint8Array): void {
+function writeBytes(bytes: Uint8Array | Uint8ClampedArray): void {
   const length = lengthOf(bytes);
   reserve(length + 5);
   if (length <= 0xff) write8(0xc4, length);
@@ -391,8 +391,7 @@ function refuse(value: object): void {
 
 /** Bytes stay bytes. The elements of every other typed array become numbers. */
 function writeView(array: ArrayBufferView): void {
-  if (types.isUint8Array(array)) return writeBytes(array);
-  if (types.isUint8ClampedArray(array)) return writeBytes(new Uint8Array(array));
+  if (types.isUint8Array(array) || types.isUint8ClampedArray(array)) return writeBytes(array);
   if (types.isDataView(array))
     return writeBytes(new Uint8Array(viewBufferOf(array), viewOffsetOf(array), viewLengthOf(array)));
   const numbers = array as unknown as ArrayLike<number | bigint>;

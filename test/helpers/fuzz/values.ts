@@ -1,6 +1,7 @@
 import { runInNewContext } from 'node:vm';
 
 import { packBorrowed, unpack } from '../../../lib/addon/codec.js';
+import { detached } from '../addon/detached.js';
 import type { FuzzInput } from './input.js';
 
 /** A value for the encoder, and what its reader gets. */
@@ -38,12 +39,6 @@ class Liar extends Uint8Array {
 }
 /** A value of another realm. */
 const FOREIGN: unknown = runInNewContext('({ a: [1, new Map([["k", new Uint8Array(2)]])] })');
-const detached = <T>(of: (memory: ArrayBuffer) => T): T => {
-  const memory = new ArrayBuffer(8);
-  const made = of(memory);
-  structuredClone(memory, { transfer: [memory] });
-  return made;
-};
 const REFUSED: readonly unknown[] = [
   detached((memory) => memory),
   detached((memory) => new Uint8Array(memory)),

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 
 import { pack, packArgs, packBorrowed, packItem, packValue, unpack } from '../../../lib/addon/codec.js';
 import { DynamoError } from '../../../lib/errors.js';
+import { detached } from '../../helpers/addon/detached.js';
 import { processorMs } from '../../helpers/processor-time.js';
 import { randomNumbers } from '../../helpers/random.js';
 
@@ -30,13 +31,6 @@ function container(kind: 0xdb | 0xdd | 0xdf, count: number, entries: Uint8Array)
 }
 
 const repeated = (count: number, ...bytes: number[]): Buffer => Buffer.alloc(count * bytes.length, Buffer.from(bytes));
-
-const detached = <T>(of: (memory: ArrayBuffer) => T): T => {
-  const memory = new ArrayBuffer(8);
-  const made = of(memory);
-  structuredClone(memory, { transfer: [memory] });
-  return made;
-};
 
 describe('the codec', () => {
   it.each([

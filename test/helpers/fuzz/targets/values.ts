@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 
-import { DynamoError } from 'dynamo-node';
+import { DynamoError, type Endpoint } from 'dynamo-node';
 import { onTestFinished } from 'vitest';
 
 import { testRuntime } from '../../runtime/runtime.js';
@@ -23,15 +23,21 @@ async function directions(): Promise<readonly Direction[]> {
   const answers = new Map<number, unknown>();
   let last = 0;
   const place = runtime.namespace('fuzz').component('values');
+  const connect = async (name: string, serve: (endpoint: Endpoint) => Promise<unknown>) => {
+    const endpoint = place.endpoint(name);
+    await serve(endpoint);
+    const client = await endpoint.client();
+    await client.waitForInstances();
+    return client;
+  };
   // A value in an array is data, also if it is a promise or an iterator.
-  const [echo, answer, items] = await Promise.all([
-    place.endpoint('echo').serve((request) => request),
-    place.endpoint('answer').serve((id) => [answers.get(id as number)]),
-    place.endpoint('items').serveBidirectional(async function* (requests) {
+  const echo = await connect('echo', (endpoint) => endpoint.serve((request) => request));
+  const answer = await connect('answer', (endpoint) => endpoint.serve((id) => [answers.get(id as number)]));
+  const items = await connect('items', (endpoint) =>
+    endpoint.serveBidirectional(async function* (requests) {
       for await (const request of requests) yield request;
     }),
-  ]).then(() => Promise.all(['echo', 'answer', 'items'].map((name) => place.endpoint(name).client())));
-  await Promise.all([echo, answer, items].map((client) => client?.waitForInstances()));
+  );
 
   const arrivals = new Map<number, (value: unknown) => void>();
   const events = await place.subscribe<Numbered>('values');
@@ -53,14 +59,14 @@ async function directions(): Promise<readonly Direction[]> {
   clearInterval(timer);
 
   return [
-    async (value) => ((await echo?.unary([value])) as unknown[])[0],
+    async (value) => ((await echo.unary([value])) as unknown[])[0],
     async (value) => {
       const id = ++last;
       answers.set(id, value);
-      return ((await answer?.unary(id).finally(() => answers.delete(id))) as unknown[])[0];
+      return ((await answer.unary(id).finally(() => answers.delete(id))) as unknown[])[0];
     },
     async (value) => {
-      for await (const item of items?.bidirectional([[value]]) ?? []) return (item as unknown[])[0];
+      for await (const item of items.bidirectional([[value]])) return (item as unknown[])[0];
       throw new Error('no item came back');
     },
     publish,
