@@ -79,32 +79,35 @@ export class ForgottenBatches {
   }
 
   #letEndedGo(): void {
-    const held = [...this.#young()].filter((batch) => batch.isHeld);
-    this.#newest = undefined;
-    this.#count = held.length;
-    for (const batch of held.reverse()) {
-      batch.older = this.#newest;
-      this.#newest = batch;
-    }
-    if (held.length > MAX_YOUNG / 2) this.#watchAll();
-    else this.#search = Math.max(MIN_SEARCH, 2 * held.length);
-  }
-
-  #watchAll(): void {
-    for (const batch of this.#young()) batch.watch();
-    this.#newest = undefined;
-    this.#count = 0;
-    this.#search = MIN_SEARCH;
-  }
-
-  /** The young batches, newest first, each without its link. */
-  *#young(): Generator<Batch> {
+    let last: Batch | undefined;
+    let held = 0;
     for (let batch = this.#newest; batch !== undefined; ) {
       const { older }: Batch = batch;
       batch.older = undefined;
-      yield batch;
+      if (batch.isHeld) {
+        if (last === undefined) this.#newest = batch;
+        else last.older = batch;
+        last = batch;
+        held += 1;
+      }
       batch = older;
     }
+    if (last === undefined) this.#newest = undefined;
+    this.#count = held;
+    if (held > MAX_YOUNG / 2) this.#watchAll();
+    else this.#search = Math.max(MIN_SEARCH, 2 * held);
+  }
+
+  #watchAll(): void {
+    for (let batch = this.#newest; batch !== undefined; ) {
+      const { older }: Batch = batch;
+      batch.older = undefined;
+      batch.watch();
+      batch = older;
+    }
+    this.#newest = undefined;
+    this.#count = 0;
+    this.#search = MIN_SEARCH;
   }
 
   watch(batch: Batch, id: number): void {
