@@ -6,6 +6,11 @@ export const MAX_INLINE_RUNS = 16;
 
 /** Posts take at most about this long in one turn of the event loop, so that timers and input are not delayed. */
 const MAX_TURN_NS = 1e6;
+/**
+ * After this time the promises of completed posts settle in the next turn. A caller that posts again as soon as it can
+ * then lets the event loop go on, and its posts need not go to the agent's thread for that.
+ */
+const YIELD_NS = 0.75 * MAX_TURN_NS;
 /** A post that took longer did not complete at once, or copied much. */
 const SHORT_NS = 10_000;
 /** A post that is still in flight has taken at most about this long. */
@@ -16,9 +21,12 @@ const NO_LOOK = arg('looks', 0);
 
 let turnNs = 0;
 let isBurst = false;
+let turnEnd: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
 
 const endTurn = (): void => {
   turnNs = 0;
+  turnEnd?.resolve();
+  turnEnd = undefined;
 };
 const endBurst = (): void => {
   isBurst = false;
@@ -46,4 +54,17 @@ export function countInline(nanoseconds = IN_FLIGHT_NS): void {
   isBurst = true;
   // Runs before a caller that waits for the post continues.
   queueMicrotask(endBurst);
+}
+
+/** The result of a post that has completed and was counted. */
+export function settled<Result>(result: Result): Promise<Result> {
+  if (turnNs < YIELD_NS) return Promise.resolve(result);
+  if (turnEnd === undefined) {
+    let resolve = (): void => {};
+    const promise = new Promise<void>((end) => {
+      resolve = end;
+    });
+    turnEnd = { promise, resolve };
+  }
+  return turnEnd.promise.then(() => result);
 }

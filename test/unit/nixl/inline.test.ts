@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { countInline, hasInlineTime, looks } from '../../../lib/nixl/inline.js';
+import { countInline, hasInlineTime, looks, settled } from '../../../lib/nixl/inline.js';
 import { Child } from '../../helpers/child.js';
 
 describe('posts on the JavaScript thread', () => {
@@ -22,6 +22,41 @@ describe('posts on the JavaScript thread', () => {
     onTestFinished(() => child.stop());
     expect(await child.event('woken')).toMatchObject({ hasTime: true });
     await child.exit();
+  });
+
+  it('settle at once, and in the next turn after 0.75 ms', async () => {
+    await nextTurn();
+    const order: string[] = [];
+    const post = (name: string, nanoseconds: number): void => {
+      countInline(nanoseconds);
+      void settled(name).then((result) => order.push(result));
+    };
+    post('early', 700_000);
+    post('late', 100_000);
+    post('later', 100_000);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(order).toEqual(['early']);
+    await nextTurn();
+    expect(order).toEqual(['early', 'late', 'later']);
+    post('next', 1000);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(order).toContain('next');
+  });
+
+  it('of a caller that waits for each leave the event loop free, and their time is never used up', async () => {
+    await nextTurn();
+    let [turns, refused] = [0, 0];
+    const counting = setInterval(() => (turns += 1));
+    for (let posts = 0; posts < 100_000; posts++) {
+      if (!hasInlineTime()) refused += 1;
+      countInline(1000);
+      await settled(posts);
+    }
+    clearInterval(counting);
+    expect(refused).toBe(0);
+    expect(turns).toBeGreaterThan(5);
   });
 
   it('look for their end, unless the caller posts several without waiting', async () => {
