@@ -9,18 +9,18 @@ import { wakeMicros } from './lib/wake.js';
 type Kind = 'unary' | 'stream';
 type PairName =
   | 'node-node'
-  | 'native-native'
+  | 'crates-crates'
   | 'node-python'
-  | 'native-python'
+  | 'crates-python'
   | 'python-python'
   | 'grpc-grpc'
   | 'rust-rust';
 
 const LABELS: Record<PairName, string> = {
   'node-node': 'Node to Node',
-  'native-native': 'Node to Node, native plane',
+  'crates-crates': "Node to Node, the crates' plane",
   'node-python': 'Node to Python',
-  'native-python': 'Node to Python, native plane',
+  'crates-python': "Node to Python, the crates' plane",
   'python-python': 'Python to Python',
   'grpc-grpc': 'grpc-js to grpc-js',
   'rust-rust': 'Rust to Rust',
@@ -90,7 +90,7 @@ const PAYLOADS = [
   { bytes: 10_000, count: 32 },
   { bytes: 1_000_000, count: 4 },
 ];
-const SETTINGS = { rounds: 3, warmUpMs: 120, ms: 500, firstWarmUpMs: 800 };
+const SETTINGS = { rounds: 7, warmUpMs: 120, ms: 500, firstWarmUpMs: 800 };
 const QUICK = { rounds: 1, warmUpMs: 20, ms: 60, firstWarmUpMs: 50 };
 
 /** All cases, without those that the limit makes equal to an earlier one. */
@@ -120,7 +120,7 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
     return peer.started();
   };
   const nodeServer = Peer.node('node server', dir, 'node.mjs', 'serve', 'node');
-  const nativeServer = Peer.node('native server', dir, 'node.mjs', 'serve', 'native', 'native');
+  const cratesServer = Peer.node('crates server', dir, 'node.mjs', 'serve', 'crates', 'crates');
   const grpcServer = Peer.node('grpc-js server', dir, 'grpc.mjs', 'serve');
   const pythonServer =
     pythonMissing === undefined ? Peer.python('python server', dir, 'echo.py', 'serve', 'python') : undefined;
@@ -128,16 +128,16 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
   const [{ port }] = await Promise.all([
     start(grpcServer),
     start(nodeServer),
-    start(nativeServer),
+    start(cratesServer),
     start(rustServer),
     pythonServer && start(pythonServer),
   ]);
   const pairs: Pair[] = [
     { name: 'node-node', caller: Peer.node('node caller', dir, 'node.mjs', 'call', 'node'), server: nodeServer },
     {
-      name: 'native-native',
-      caller: Peer.node('native caller', dir, 'node.mjs', 'call', 'native', 'native'),
-      server: nativeServer,
+      name: 'crates-crates',
+      caller: Peer.node('crates caller', dir, 'node.mjs', 'call', 'crates', 'crates'),
+      server: cratesServer,
     },
     {
       name: 'grpc-grpc',
@@ -154,8 +154,8 @@ async function startPairs(dir: string, peers: Peer[]): Promise<Pair[]> {
         server: pythonServer,
       },
       {
-        name: 'native-python',
-        caller: Peer.node('native caller of python', dir, 'node.mjs', 'call', 'python', 'native'),
+        name: 'crates-python',
+        caller: Peer.node('crates caller of python', dir, 'node.mjs', 'call', 'python', 'crates'),
         server: pythonServer,
       },
       {
@@ -304,9 +304,9 @@ function rows(all: readonly Figure[]): Row[] {
       cells: [
         String(node.perSecond.median),
         one.kind === 'unary' ? `${node.p50Ms.median} / ${node.p99Ms.median}` : '',
-        cell('native-native'),
+        cell('crates-crates'),
         cell('node-python'),
-        cell('native-python'),
+        cell('crates-python'),
         cell('python-python'),
         cell('grpc-grpc'),
         cell('rust-rust'),
@@ -350,9 +350,9 @@ function measured(
     columns: [
       'Node to Node, 1/s',
       'p50 / p99, ms',
-      'native plane',
+      "crates' plane",
       'Node to Python',
-      'native plane to Python',
+      "crates' plane to Python",
       'Python to Python',
       'grpc-js',
       'Rust to Rust',

@@ -2,7 +2,7 @@
 import { DistributedRuntime } from 'dynamo-node';
 import { answerCommands, expectSame, measure, report, textOf } from './load.mjs';
 
-const [role, namespace, dataPlane = 'crates'] = process.argv.slice(2);
+const [role, namespace, dataPlane = 'native'] = process.argv.slice(2);
 const runtime = await DistributedRuntime.create({ dataPlane });
 const echo = runtime.endpoint(`${namespace}.bench.echo`);
 const items = runtime.endpoint(`${namespace}.bench.items`);

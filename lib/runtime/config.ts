@@ -51,7 +51,7 @@ export interface RuntimeOptions {
   /**
    * Who writes and reads responses on TCP: Dynamo's crates, or this package in fewer steps with the same bytes.
    * `native` is for endpoints and clients of this runtime. It becomes `crates` with a line in the log if it lacks
-   * something that is needed; see docs/data-plane.md. @default 'crates'
+   * something that is needed; see docs/data-plane.md. @default 'native'
    */
   readonly dataPlane?: 'native' | 'crates';
   /** `$DYN_EVENT_PLANE`. @default 'zmq' */

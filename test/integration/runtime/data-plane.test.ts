@@ -6,9 +6,9 @@ import { comparePlanes } from '../../helpers/runtime/compare-planes.js';
 import { temporaryFolder, testRuntime } from '../../helpers/runtime/runtime.js';
 
 describe('the data plane', () => {
-  it("is the crates' unless the native one is asked for", async () => {
+  it("is the native one unless the crates' is asked for", async () => {
     expect((await testRuntime({ dataPlane: 'native' })).config.dataPlane).toBe('native');
-    const { DYNAMO_TEST_DATA_PLANE: tested = 'crates' } = process.env;
+    const { DYNAMO_TEST_DATA_PLANE: tested = 'native' } = process.env;
     expect((await testRuntime()).config.dataPlane).toBe(tested);
     expect((await testRuntime({ dataPlane: 'crates' })).config.dataPlane).toBe('crates');
     await expect(testRuntime({ dataPlane: 'other' } as unknown as RuntimeOptions)).rejects.toThrow(
@@ -22,9 +22,12 @@ describe('the data plane', () => {
 });
 
 describe('the native data plane', () => {
-  /** A process that asks for it and calls itself. */
-  async function described(env: Record<string, string>): Promise<{ described: ChildEvent; output: string }> {
-    const options = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1', dataPlane: 'native' };
+  /** A process that calls itself. */
+  async function described(
+    env: Record<string, string>,
+    planes: Pick<RuntimeOptions, 'dataPlane'> = { dataPlane: 'native' },
+  ): Promise<{ described: ChildEvent; output: string }> {
+    const options = { discovery: { kind: 'file', dir: temporaryFolder() }, host: '127.0.0.1', ...planes };
     const child = Child.program('test/helpers/runtime/programs/from-environment.ts', [], {
       env: { SHOW_LOG: '1', DYN_LOG: 'warn', OPTIONS: JSON.stringify(options), ...env },
     });
@@ -49,5 +52,13 @@ describe('the native data plane', () => {
     expect(seen).toMatchObject({ config: { dataPlane: 'crates' }, answer: 'HELLO' });
     expect(output.split('the native data plane is not used')).toHaveLength(2);
     expect(output).toContain(reason);
+  });
+
+  it("gives way to the crates' without a warning if no plane was asked for", async () => {
+    const { described: seen, output } = await described({ DYN_RESPONSE_PLANE: 'quic' }, {});
+    expect(seen).toMatchObject({ config: { dataPlane: 'crates' }, answer: 'HELLO' });
+    expect(output).not.toContain('data plane');
+    const { output: detailed } = await described({ DYN_RESPONSE_PLANE: 'quic', DYN_LOG: 'info' }, {});
+    expect(detailed.split('the native data plane is not used')).toHaveLength(2);
   });
 });

@@ -195,13 +195,13 @@ pub extern "C" fn dyn_runtime_create(call: &dyn_call) {
             DiscoveryBackend::KvStore(Selector::File(root)) => Some(LostFiles::new(root.clone())),
             _ => None,
         };
-        let data_plane = args.data_plane.unwrap_or_else(DataPlane::default_here);
+        let data_plane = args.data_plane;
         Ok(async move {
             let discovery = discovery_name(&config.discovery_backend);
             let event_plane = format!("{:?}", config.event_transport_kind).to_lowercase();
             let runtime = Worker::runtime_from_existing()?;
             let drt = DistributedRuntime::new(runtime, config).await.map_err(|error| unreachable(discovery, error))?;
-            let data_plane = data_plane.available(&drt, DYNAMO_VERSION);
+            let data_plane = DataPlane::choose(data_plane, &drt, DYNAMO_VERSION);
             let created = Created {
                 instance_id: drt.connection_id(),
                 discovery,

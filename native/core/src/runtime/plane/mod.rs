@@ -48,10 +48,10 @@ const TLS_VARIABLES: [&str; 7] = [
 
 impl DataPlane {
     /// The plane of a runtime that asks for none. A variable changes it for this project's tests.
-    pub fn default_here() -> Self {
+    fn default_here() -> Self {
         let tested = cfg!(feature = "testing")
-            && std::env::var_os("DYNAMO_TEST_DATA_PLANE").is_some_and(|name| name == "native");
-        if tested { Self::Native } else { Self::Crates }
+            && std::env::var_os("DYNAMO_TEST_DATA_PLANE").is_some_and(|name| name == "crates");
+        if tested { Self::Crates } else { Self::Native }
     }
 
     pub fn name(self) -> &'static str {
@@ -61,20 +61,22 @@ impl DataPlane {
         }
     }
 
-    /// The plane to use if `self` is wanted. It is the crates' own if the native one lacks something that is needed.
-    pub fn available(self, drt: &DistributedRuntime, version: &str) -> Self {
-        if self == Self::Crates {
-            return self;
+    /// The plane of a runtime. It is the crates' own if the native one lacks something that is needed.
+    pub fn choose(wanted: Option<Self>, drt: &DistributedRuntime, version: &str) -> Self {
+        if wanted.unwrap_or_else(Self::default_here) == Self::Crates {
+            return Self::Crates;
         }
         let variable = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
         let is_traced = LifecycleTrace::frontend_request_without_session("").is_enabled();
-        match lacks(drt.response_plane(), version, variable, is_traced) {
-            None => self,
-            Some(reason) => {
-                tracing::warn!("the native data plane is not used, and the crates' is: {reason}");
-                Self::Crates
-            }
+        let Some(reason) = lacks(drt.response_plane(), version, variable, is_traced) else {
+            return Self::Native;
+        };
+        if wanted.is_some() {
+            tracing::warn!("the native data plane is not used, and the crates' is: {reason}");
+        } else {
+            tracing::info!("the native data plane is not used, and the crates' is: {reason}");
         }
+        Self::Crates
     }
 }
 
