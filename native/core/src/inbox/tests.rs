@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use dynamo_runtime::engine::AsyncEngineContextProvider;
 use dynamo_runtime::pipeline::Context;
+use futures::executor::block_on;
 use futures::{FutureExt, StreamExt};
 
 use super::{Event, Inbox, MAX_BATCH, MAX_METADATA_BYTES, MAX_METADATA_ENTRIES, QueueLimits, Request, encode};
+use crate::abi::Failure;
 use crate::packed::Packed;
 use crate::sink::{Sent, Sink};
 
@@ -215,4 +218,67 @@ fn refuses_more_metadata_as_an_invalid_request() {
         assert_eq!(inbox.send(request).err().unwrap().class, "InvalidRequest");
     }
     assert!(take(&inbox, 1).is_empty());
+}
+
+/// Callers that wait for their answers, and others that go away.
+fn call_from_a_thread(inbox: &Arc<Inbox>, count: usize) -> usize {
+    let mut ended = 0;
+    for index in 0..count {
+        let context = Context::new(()).context();
+        let request = Request { context: Some(context.clone()), ..Request::new("request", "") };
+        let Ok(mut answer) = inbox.send(request) else { break };
+        match index % 4 {
+            0 => drop(answer),
+            1 => context.kill(),
+            _ => {
+                let items: Vec<Sent> = block_on(answer.by_ref().take(2).collect());
+                let is_whole = matches!(items.as_slice(), [Sent::Data(_), Sent::Ended]);
+                let refused = |failure: &Failure| failure.class == "Unavailable";
+                assert!(is_whole || matches!(items.as_slice(), [.., Sent::Failed(failure)] if refused(failure)));
+                ended += 1;
+            }
+        }
+    }
+    ended
+}
+
+#[test]
+fn ends_each_call_while_threads_call_answer_and_close() {
+    const CALLERS: usize = 3;
+    let count = if cfg!(miri) { 12 } else { 2_000 };
+    for closes in [false, true] {
+        let inbox = inbox();
+        let (done, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let host = || {
+            let mut accepted = 0;
+            while done.load(Ordering::Acquire) < CALLERS {
+                for event in take(&inbox, 8) {
+                    let Event::Request { id: _, request: _, sink } = event else { continue };
+                    sink.write(Sent::Data(crate::framed::Framed::value(b"\x07")));
+                    sink.end(None);
+                    accepted += 1;
+                }
+                if closes && accepted > count && !closed.swap(true, Ordering::AcqRel) {
+                    inbox.close();
+                }
+                std::thread::yield_now();
+            }
+        };
+        let ended: usize = std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(host);
+            }
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let ended = call_from_a_thread(&inbox, count);
+                        done.fetch_add(1, Ordering::AcqRel);
+                        ended
+                    })
+                })
+                .collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        });
+        assert!(if closes { ended > 0 } else { ended == CALLERS * count / 2 });
+    }
 }
