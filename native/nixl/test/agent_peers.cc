@@ -60,10 +60,10 @@ void partial_metadata() {
 }
 
 void metadata_by_sockets() {
-  const int port = 20'000 + getpid() % 20'000;
+  const int port = free_port();
   const std::string host = "127.0.0.1";
   const Side server("socket-server", {.listen_port = port});
-  const Side client("socket-client", {.listen_port = port + 1});
+  const Side client("socket-client", {.listen_port = free_port()});
   fails("a port that is taken",
         run(agent_create,
             {.handle = server.library,

@@ -1,6 +1,10 @@
 // What the test programs share: rows that print their results, and shortcuts to call the table.
 #pragma once
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -38,6 +42,19 @@ inline void row(const std::string& name, Status got, std::initializer_list<long>
 }
 
 inline void row(const std::string& name, bool held) { row(name, held ? 1L : 0L, {1}); }
+
+// A port of 127.0.0.1 that nothing uses at the moment. 0 if there is none.
+inline int free_port() {
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t bytes = sizeof address;
+  const bool ok = bind(listener, reinterpret_cast<sockaddr*>(&address), bytes) == 0 &&
+                  getsockname(listener, reinterpret_cast<sockaddr*>(&address), &bytes) == 0;
+  close(listener);
+  return ok ? ntohs(address.sin_port) : 0;
+}
 
 // Waits for a state. False after the deadline.
 inline bool wait_for(const std::function<bool()>& state, int seconds = 10) {

@@ -158,9 +158,9 @@ void files() {
 }
 
 void sockets() {
-  const int port = 20'000 + getpid() % 20'000;
+  const int port = free_port();
   Agent server("so-server", {.listen_port = port});
-  Agent client("so-client", {.listen_port = port + 1});
+  Agent client("so-client", {.listen_port = free_port()});
   row("listen", server.created, {OK});
   row("listen on a port that is taken", Agent("so-taken", {.listen_port = port}).created, {BACKEND});
   const Buffer buffer(PAGE, 1);
