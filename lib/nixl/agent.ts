@@ -19,7 +19,7 @@ import {
   type RegisterOptions,
 } from './agent-options.js';
 import { BlockList, type BlocksOptions, blocksOf, blocksOptions, transferParts } from './blocks.js';
-import { countInline, hasInlineTime, looks, MAX_INLINE_BYTES, MAX_INLINE_RUNS, settled } from './inline.js';
+import { completed, countInline, hasInlineTime, looks, MAX_INLINE_BYTES, MAX_INLINE_RUNS } from './inline.js';
 import { loadNixl, type NixlLibrary } from './library.js';
 import { checkedLimit, invokeOptions, type WaitLimit, withinLimit } from './limit.js';
 import { MEMORY_TYPES, type MemoryRegion, type MemoryType } from './memory.js';
@@ -338,7 +338,7 @@ export class NixlAgent implements AsyncDisposable {
         const done = invokeSync(native.nixlTransferRun, operation, small);
         if (typeof done === 'number') {
           countInline(done);
-          return settled(resultOf(bytes, done));
+          return completed(resultOf(bytes, done));
         }
         if (done !== undefined) {
           countInline();

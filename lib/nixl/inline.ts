@@ -57,7 +57,7 @@ export function countInline(nanoseconds = IN_FLIGHT_NS): void {
 }
 
 /** The result of a post that has completed and was counted. */
-export function settled<Result>(result: Result): Promise<Result> {
+export function completed<Result>(result: Result): Promise<Result> {
   if (turnNs < YIELD_NS) return Promise.resolve(result);
   if (turnEnd === undefined) {
     let resolve = (): void => {};

@@ -4,7 +4,7 @@ import type { Bytes, Handle } from '../addon/native.js';
 import { ClosedError } from '../errors.js';
 import { boolean, custom, type OptionTable, optionTable, text } from '../options.js';
 import type { NixlAgent } from './agent.js';
-import { countInline, hasInlineTime, looks, MAX_INLINE_BYTES, settled } from './inline.js';
+import { completed, countInline, hasInlineTime, looks, MAX_INLINE_BYTES } from './inline.js';
 import { checkedLimit, handled, invokeOptions, LIMIT_ROWS, type WaitLimit, withinLimit } from './limit.js';
 import type { MemoryRegion } from './memory.js';
 import { checkMessage, messageBytes } from './peer.js';
@@ -188,7 +188,7 @@ export class PreparedTransfer implements AsyncDisposable {
         const done = invokeSync(native.nixlTransferPostInline, operation, { handle, args, b: looks() });
         if (typeof done === 'number') {
           countInline(done);
-          return settled(resultOf(this.bytes, done));
+          return completed(resultOf(this.bytes, done));
         }
         if (done === undefined) {
           countInline();

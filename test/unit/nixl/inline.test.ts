@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { countInline, hasInlineTime, looks, settled } from '../../../lib/nixl/inline.js';
+import { completed, countInline, hasInlineTime, looks } from '../../../lib/nixl/inline.js';
 import { Child } from '../../helpers/child.js';
 
 describe('posts on the JavaScript thread', () => {
@@ -29,7 +29,7 @@ describe('posts on the JavaScript thread', () => {
     const order: string[] = [];
     const post = (name: string, nanoseconds: number): void => {
       countInline(nanoseconds);
-      void settled(name).then((result) => order.push(result));
+      void completed(name).then((result) => order.push(result));
     };
     post('early', 700_000);
     post('late', 100_000);
@@ -52,7 +52,7 @@ describe('posts on the JavaScript thread', () => {
     for (let posts = 0; posts < 100_000; posts++) {
       if (!hasInlineTime()) refused += 1;
       countInline(1000);
-      await settled(posts);
+      await completed(posts);
     }
     clearInterval(counting);
     expect(refused).toBe(0);
