@@ -9,14 +9,16 @@ export class DecodeError extends Error {}
  * The cost that one message may have. It bounds the time for which a message stops the event loop, and the memory that
  * it takes. One unit is about 10 ns and 8 bytes. A constant or an integer of at most 31 bits costs one.
  */
-const MAX_COST = 6_000_000;
+const MAX_COST = 5_000_000;
 /** Any other number, which V8 keeps as an object, except in an array of numbers. */
 const BOXED_COST = 4;
 /** A string, an array or a map. */
 const OBJECT_COST = 10;
 const BYTES_COST = 30;
-/** Text beyond ASCII costs one more for each of this number of bytes. */
-const BYTES_OF_TEXT = 8;
+/** Text beyond ASCII costs this much more for each byte. */
+const TEXT_COST = 0.125;
+/** V8 needs this time for text that is not valid UTF-8, and before Node.js 24 for all short text beyond ASCII. */
+const SLOW_TEXT_COST = 0.4;
 /** A key that is not in the cache. V8 looks it up in its table of strings, and a large map becomes a hash table. */
 const NEW_KEY_COST = 60;
 
@@ -29,6 +31,8 @@ const KEPT_BYTES = 64 * 1024;
 
 /** From this length on a string over the memory of the message is tried: V8 takes new memory for each large string. */
 const LARGE_TEXT = 64 * 1024;
+/** From this length on the kind of a text is looked up before it is read. */
+const LONG_TEXT = 512;
 
 type TextOver = (bytes: Uint8Array, start: number, end: number) => string | undefined;
 let textOver: TextOver | undefined;
@@ -211,23 +215,33 @@ function readBytes(length: number): Uint8Array {
 function readText(length: number): string {
   spend(OBJECT_COST);
   const start = take(length);
-  const special =
-    length <= SHORT_TEXT
-      ? shortAscii(start, length)
-      : length >= LARGE_TEXT
-        ? largeText(start, start + length)
-        : undefined;
-  const text = special ?? utf8Slice.call(source, start, start + length);
-  if (text.length !== length) spend(Math.floor(length / BYTES_OF_TEXT));
+  if (length <= SHORT_TEXT) {
+    const text = shortAscii(start, length);
+    if (text !== undefined) return text;
+  }
+  if (length >= LONG_TEXT) return longText(start, length);
+  const text = utf8Slice.call(source, start, start + length);
+  // What is not UTF-8 becomes U+FFFD. V8 looks for it only in text beyond ASCII.
+  const isReplaced = text.includes('\ufffd');
+  if (isReplaced || text.length !== length) spendForText(length, isReplaced || isSlowWithUtf8);
   return text;
 }
 
-/** Undefined for what V8 itself reads as fast. Text that is not valid UTF-8 is left to it, too. */
-function largeText(start: number, end: number): string | undefined {
-  const text = textOver?.(source, start, end);
-  if (text !== undefined || !isSlowWithUtf8) return text;
+function spendForText(length: number, isSlow: boolean): void {
+  spend(Math.floor(length * (isSlow ? SLOW_TEXT_COST : TEXT_COST)));
+}
+
+function longText(start: number, length: number): string {
+  const end = start + length;
+  const shared = length >= LARGE_TEXT ? textOver?.(source, start, end) : undefined;
+  if (shared !== undefined) return shared;
   const bytes = source.subarray(start, end);
-  return isAscii(bytes) || !isUtf8(bytes) ? undefined : transcode(bytes, 'utf8', 'utf16le').toString('utf16le');
+  if (!isAscii(bytes)) {
+    const isValid = isUtf8(bytes);
+    spendForText(length, !isValid);
+    if (isValid && isSlowWithUtf8) return transcode(bytes, 'utf8', 'utf16le').toString('utf16le');
+  }
+  return utf8Slice.call(source, start, end);
 }
 
 /** One array for each length, used again and again. */
@@ -254,7 +268,15 @@ function readArray(length: number): unknown[] {
   enter(length, 1);
   const items = length > 0 && isWide(next()) ? [] : new Array<unknown>(length);
   let index = 0;
-  for (; index < length && isSmallInteger(next()); index++) items[index] = read();
+  let byte = next();
+  for (; index < length && isSmallInteger(byte); index++) {
+    if (byte < 0x80) {
+      spend(1);
+      items[index] = byte;
+      at += 1;
+    } else items[index] = read();
+    byte = next();
+  }
   const array = index < length && isWide(next()) ? readNumbers(items, index, length) : readItems(items, index);
   depth -= 1;
   return array;

@@ -303,12 +303,12 @@ describe('bytes from a peer', () => {
 
   const floats = (count: number): Buffer => repeated(count, 0xcb, 0x3f, 0xf1, 0, 0, 0, 0, 0, 1);
 
-  it('are read up to 2,900,000 floats in one array, and rejected beyond', () => {
+  it('are read up to 2,400,000 floats in one array, and rejected beyond', () => {
     for (const first of [0, 0.5, 2 ** 31]) {
-      const read = unpack(container(0xdd, 2_900_001, Buffer.concat([pack(first), floats(2_900_000)]))) as number[];
-      expect([read.length, read[0], read.at(-1)]).toEqual([2_900_001, first, 1.0625000000000002]);
+      const read = unpack(container(0xdd, 2_400_001, Buffer.concat([pack(first), floats(2_400_000)]))) as number[];
+      expect([read.length, read[0], read.at(-1)]).toEqual([2_400_001, first, 1.0625000000000002]);
     }
-    expect(() => unpack(container(0xdd, 3_000_000, floats(3_000_000)))).toThrow('too many values');
+    expect(() => unpack(container(0xdd, 2_500_000, floats(2_500_000)))).toThrow('too many values');
   });
 
   it.each([
@@ -366,6 +366,14 @@ describe('bytes from a peer', () => {
       'texts that are not UTF-8',
       () => container(0xdd, 450_000, repeated(450_000, 0xd9, 70, ...new Array(70).fill(0xff))),
     ],
+    [
+      'long texts beyond ASCII',
+      () => container(0xdd, 31_000, repeated(31_000, 0xda, 3, 232, ...Buffer.from('é'.repeat(500)))),
+    ],
+    [
+      'long texts that are not UTF-8',
+      () => container(0xdd, 31_000, repeated(31_000, 0xda, 3, 232, ...new Array(1000).fill(0xff))),
+    ],
     ['one text beyond ASCII', () => container(0xdb, 31 << 20, Buffer.from('é'.repeat(31 << 19)))],
     ['one text that is not UTF-8', () => container(0xdb, 31 << 20, Buffer.alloc(31 << 20, 0xff))],
     ['empty maps', () => container(0xdd, 30_000_000, repeated(30_000_000, 0x80))],
@@ -406,6 +414,17 @@ describe('bytes from a peer', () => {
     expect(fastest).toBeLessThan(limit);
     expect(process.memoryUsage().heapUsed - memory).toBeLessThan(256 * 1024 * 1024);
     expect(['undefined', 'object', 'string']).toContain(typeof value);
+  });
+
+  it.each([70, 511, 512, 1000, 70_000])('are read with U+FFFD for what is not UTF-8, up to 12 MB: %i', (size) => {
+    const text = Buffer.concat([Buffer.from('aé日😀'), Buffer.of(0xff, 0xc3)]);
+    const bytes = Buffer.concat([text, Buffer.alloc(size - text.length, 'x')]);
+    expect(unpack(container(0xdb, size, bytes))).toBe(`aé日😀\ufffd\ufffd${'x'.repeat(size - text.length)}`);
+    const count = Math.ceil(13e6 / size);
+    const head = Buffer.from([0xdb, 0, 0, 0, 0]);
+    head.writeUInt32BE(size, 1);
+    const all = Buffer.concat(new Array<Buffer>(count).fill(Buffer.concat([head, bytes])));
+    expect(() => unpack(container(0xdd, count, all))).toThrow('too many values');
   });
 
   it('never crash the reader: 100,000 random messages are read or rejected', () => {
