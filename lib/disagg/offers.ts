@@ -126,7 +126,7 @@ export class KvOffers implements AsyncDisposable {
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     OFFERS_OPTIONS.check(`${operation} options`, options);
     const { model, nixl = 'auto', leaseMs = 10_000, maxOffers = 1024, bootstrap = false, metrics } = options;
-    const owned = await agentFor(manager, 'kv-offers', nixl);
+    const owned = await agentFor(operation, manager, 'kv-offers', nixl);
     try {
       const description = await describeBlocks(`${operation} manager`, manager, owned.agent);
       const settings = { model, leaseMs, maxOffers, bootstrap };
@@ -280,8 +280,9 @@ export class KvOffers implements AsyncDisposable {
   }
 
   async #describe(): Promise<OfferDescription> {
-    const { description, options, library, owned } = this;
-    const metadata = await owned.agent.metadata();
+    const { description, options, library, owned, manager } = this;
+    // The agent of a region may have other regions, which no decode worker may read.
+    const metadata = await owned.agent.metadata({ regions: [await manager.registerWith(owned.agent)] });
     return { ...description, version: HANDOFF_VERSION, model: options.model, library, metadata };
   }
 

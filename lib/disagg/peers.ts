@@ -53,18 +53,26 @@ export class PrefillPeers {
   }
 
   /**
-   * Calls `use` with the prefill worker of an instance. The connection lasts at least until then.
+   * Calls `use` with the prefill worker of an instance. The connection lasts at least until then, and until what
+   * `settled` returns after it.
    *
    * @throws HandoffError
    */
-  async with<T>(operation: string, instanceId: bigint, use: (peer: PrefillPeer) => Promise<T>): Promise<T> {
+  async with<T>(
+    operation: string,
+    instanceId: bigint,
+    use: (peer: PrefillPeer) => Promise<T>,
+    settled: () => Promise<void>,
+  ): Promise<T> {
     const connection = this.#connection(operation, instanceId);
     connection.users += 1;
     try {
       return await use(await connection.peer);
     } finally {
-      connection.users -= 1;
-      this.#end(connection);
+      void settled().then(() => {
+        connection.users -= 1;
+        this.#end(connection);
+      });
     }
   }
 
@@ -101,8 +109,11 @@ export class PrefillPeers {
     if (connection === undefined) {
       connection = { peer: this.#connect(operation, instanceId), users: 0, isRetired: false };
       this.#connections.set(instanceId, connection);
+      const mine = connection;
       // The next use tries again.
-      connection.peer.catch(() => this.#connections.delete(instanceId));
+      connection.peer.catch(() => {
+        if (this.#connections.get(instanceId) === mine) this.#connections.delete(instanceId);
+      });
     }
     return connection;
   }

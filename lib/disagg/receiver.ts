@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { checkInstance } from '../check.js';
 import { ClosedError } from '../errors.js';
 import { BlockManager } from '../kvbm/manager.js';
@@ -6,6 +7,7 @@ import { type NixlExplanation, nixlExplain } from '../nixl/diagnosis/explain.js'
 import type { NixlMode } from '../nixl/library.js';
 import { milliseconds, type OptionTable, optionTable, text } from '../options.js';
 import type { Client } from '../runtime/client.js';
+import { type CloseOptions, closeOptions } from '../runtime/close-options.js';
 import type { RequestContext } from '../runtime/context.js';
 import { Endpoint } from '../runtime/endpoint.js';
 import type { Metrics } from '../runtime/metrics.js';
@@ -39,6 +41,8 @@ const RECEIVER_OPTIONS: OptionTable<KvReceiverOptions> = optionTable<KvReceiverO
   waitMs: milliseconds(1).about('How long decode waits for an offer.'),
   metrics: metricsRow,
 });
+
+const CLOSE_OPTIONS: OptionTable<CloseOptions> = closeOptions(0);
 
 /** Counts since the start; `quarantined` is the present count. */
 export interface KvReceiverStatistics {
@@ -85,6 +89,7 @@ function sourceOf(operation: string, request: PreprocessedRequest): HandoffSourc
  */
 export class KvReceiver implements AsyncDisposable {
   readonly #counts = { done: 0, failed: 0, abandoned: 0, quarantined: 0 };
+  readonly #open = new Set<KvTransfer>();
   readonly #background = new Set<Promise<void>>();
   readonly #parts: TransferParts;
   readonly #peers: PrefillPeers;
@@ -107,6 +112,7 @@ export class KvReceiver implements AsyncDisposable {
       waitMs,
       metrics: metrics === undefined ? undefined : new TransferMetrics(metrics),
       counts: this.#counts,
+      open: this.#open,
       background: this.#background,
     };
   }
@@ -126,7 +132,7 @@ export class KvReceiver implements AsyncDisposable {
     checkInstance(`${operation} manager`, manager, BlockManager);
     checkInstance(`${operation} endpoint`, endpoint, Endpoint);
     RECEIVER_OPTIONS.check(`${operation} options`, options);
-    const owned = await agentFor(manager, 'kv-receiver', options.nixl ?? 'auto');
+    const owned = await agentFor(operation, manager, 'kv-receiver', options.nixl ?? 'auto');
     try {
       await manager.registerWith(owned.agent);
       return new KvReceiver(manager, owned, await endpoint.client({ mode: 'direct' }), options);
@@ -170,14 +176,24 @@ export class KvReceiver implements AsyncDisposable {
     return { ...this.#counts };
   }
 
-  /** Gives up what is in flight, and closes the client and the agent. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  /**
+   * Ends every transfer, waits up to `timeoutMs` (default that of the receiver) until no byte is in flight and the
+   * offers are released, and closes the client and the agent. Idempotent.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    CLOSE_OPTIONS.check('receiver.close options', options);
+    this.#closing ??= this.#close(options.timeoutMs ?? this.#parts.timeoutMs);
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
-    await Promise.all(this.#background);
+  async #close(timeoutMs: number): Promise<void> {
+    for (const transfer of [...this.#open]) transfer[Symbol.dispose]();
+    const timer = new AbortController();
+    await Promise.race([
+      Promise.all(this.#background),
+      setTimeout(timeoutMs, undefined, { signal: timer.signal }).catch(() => {}),
+    ]);
+    timer.abort();
     await this.#peers.close();
     await this.client.close();
     if (this.owned.isOwn) await this.owned.agent.close();

@@ -24,6 +24,8 @@ export interface TransferParts {
   readonly waitMs: number;
   readonly metrics: TransferMetrics | undefined;
   readonly counts: { done: number; failed: number; abandoned: number; quarantined: number };
+  /** Transfers that were not disposed of. */
+  readonly open: Set<KvTransfer>;
   /** Work that the receiver's close waits for. */
   readonly background: Set<Promise<void>>;
 }
@@ -59,6 +61,7 @@ export class KvTransfer implements Disposable {
     private readonly source: HandoffSource,
     private readonly signal: AbortSignal,
   ) {
+    parts.open.add(this);
     if (signal.aborted) this.#onAbort();
     else signal.addEventListener('abort', this.#onAbort, { once: true });
     this.#handoff = 'handoff' in source ? this.#known(source.handoff) : this.#wait(source);
@@ -146,15 +149,19 @@ export class KvTransfer implements Disposable {
       const begin = Math.max(start, this.#arrived ?? start);
       const late = new HandoffError('disagg.timeout', `not done within ${parts.timeoutMs} ms`, operation);
       timer = setTimeout(() => this.#stop.abort(late), parts.timeoutMs);
-      const [first] = all;
-      if (first !== undefined) this.#check(operation, handoff, first);
-      const moved = await parts.peers.with(operation, BigInt(handoff.instance), (peer) =>
-        this.#read(operation, peer, handoff, all),
+      for (const one of all) this.#check(operation, handoff, one);
+      const moved = await this.#unlessStopped(
+        parts.peers.with(
+          operation,
+          BigInt(handoff.instance),
+          (peer) => this.#read(operation, peer, handoff, all),
+          () => this.#settled,
+        ),
       );
       const report: KvTransferReport = {
         prefillWorker: BigInt(handoff.instance),
         promptTokens: handoff.tokens,
-        cachedTokens: first?.cachedTokens ?? 0,
+        cachedTokens: all[0]?.cachedTokens ?? 0,
         ...moved,
         handoffMs: performance.now() - begin,
         waitMs: begin === start ? 0 : begin - start,
@@ -282,6 +289,7 @@ export class KvTransfer implements Disposable {
   [Symbol.dispose](): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
+    this.parts.open.delete(this);
     this.signal.removeEventListener('abort', this.#onAbort);
     this.#stop.abort(new ClosedError('the transfer', 'transfer.into'));
     const end = this.#end().catch(() => {});

@@ -1,4 +1,6 @@
-import { type DistributedRuntime, loadNixl, type MockKnobs } from 'dynamo-node';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type DistributedRuntime, loadNixl, type MockKnobs, NixlAgent } from 'dynamo-node';
 import { type KvHandoff, KvOffers, KvReceiver, type OfferEndpoint } from 'dynamo-node/disagg';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
@@ -300,18 +302,75 @@ describe('a transfer', () => {
     await waitFor('the blocks', () => freeBlocks(both), allFree);
   });
 
-  it('fails with disagg.peer_lost if a post fails', async () => {
+  it('fails with disagg.peer_lost if the agent of the prefill worker is lost', async () => {
     const both = await handoffPair();
-    knobs({ failAt: 1 });
-    const sequence = opened(both.receiver.manager, promptOf(9));
-    const request = prefilled(both, promptOf(9));
-    knobs({ completion: 'immediate', neverComplete: false, dropPeer: await agentNameOf(both.endpoint) });
+    const agent = await agentNameOf(both.endpoint);
+    // The prefill worker is connected.
+    using before = both.receiver.accept(prefilled(both, promptOf(5)), context());
+    const earlier = opened(both.receiver.manager, promptOf(5));
+    await before?.into(earlier);
+    earlier.dispose();
+    const sequence = opened(both.receiver.manager, promptOf(9, 1));
+    const request = prefilled(both, promptOf(9, 1));
+    knobs({ completion: 'immediate', dropPeer: agent });
     {
       using transfer = both.receiver.accept(request, context());
-      await expect(transfer?.into(sequence)).rejects.toMatchObject({ name: 'HandoffError', retryable: true });
+      await expect(transfer?.into(sequence)).rejects.toMatchObject({
+        name: 'HandoffError',
+        reason: 'disagg.peer_lost',
+        retryable: true,
+      });
     }
     sequence.dispose();
     await waitFor('the blocks', () => freeBlocks(both), allFree);
+  });
+
+  it('ends with the close of the receiver, which does not wait for ever for a read', async () => {
+    const both = await handoffPair({ receiver: { timeoutMs: 60_000 } });
+    using waiting = both.receiver.accept(prefilled(both, promptOf(5)), context());
+    knobs({ completion: 'delayed', neverComplete: true });
+    using transfer = both.receiver.accept(prefilled(both, promptOf(9)), context());
+    const moving = transfer?.into(opened(both.receiver.manager, promptOf(9)));
+    const ended = expect(moving).rejects.toMatchObject({ name: 'ClosedError' });
+    await waitFor('the read', () => both.receiver.statistics().quarantined === 2);
+    const begin = performance.now();
+    const closing = both.receiver.close({ timeoutMs: 200 });
+    await ended;
+    await closing;
+    // The close of an agent with a transfer that never ends takes 5 s.
+    expect(performance.now() - begin).toBeLessThan(15_000);
+    await expect(waiting?.into(opened(both.receiver.manager, promptOf(5)))).rejects.toMatchObject({
+      name: 'ClosedError',
+    });
+    expect(() => both.receiver.close({ timeoutMs: -1 })).toThrow(/timeoutMs/);
+  });
+
+  it.each(['disagg.timeout', 'enough'])('ends with %s while the prefill worker does not answer', async (what) => {
+    const both = await handoffPair({ receiver: { timeoutMs: what === 'enough' ? 60_000 : 300 } });
+    const silent = await (await testRuntime()).endpoint('test.prefill.kv_offers').serve(() => new Promise(() => {}));
+    onTestFinished(() => silent.close({ timeoutMs: 0 }));
+    const instance = String(silent.instance.instanceId);
+    const request = prefilled(both, promptOf(9), (handoff) => ({ ...handoff, instance }));
+    const abort = new AbortController();
+    const begin = performance.now();
+    {
+      using transfer = both.receiver.accept(request, context(abort.signal));
+      const sequence = opened(both.receiver.manager, promptOf(9));
+      const moving = transfer?.into(sequence);
+      if (what === 'enough') setTimeout(() => abort.abort(new Error(what)), 100);
+      await expect(moving).rejects.toMatchObject(what === 'enough' ? { message: what } : { reason: what });
+      sequence.dispose();
+    }
+    expect(performance.now() - begin).toBeLessThan(4000);
+    expect(both.receiver.manager.available).toBe(16);
+  });
+
+  it('is refused with disagg.prompt if one of the sequences has another prompt', async () => {
+    const both = await handoffPair();
+    using transfer = both.receiver.accept(prefilled(both, promptOf(9)), context());
+    const sequences = [opened(both.receiver.manager, promptOf(9)), opened(both.receiver.manager, promptOf(9, 1))];
+    await expect(transfer?.into(sequences)).rejects.toMatchObject({ reason: 'disagg.prompt' });
+    expect(sequences.map(({ computedTokens }) => computedTokens)).toEqual([0, 0]);
   });
 
   it('is made once', async () => {
@@ -337,6 +396,27 @@ async function agentNameOf(endpoint: Awaited<ReturnType<typeof handoffPair>>['en
 }
 
 describe('KvOffers and KvReceiver', () => {
+  it('reject a library that the agent of the blocks does not have', async () => {
+    const { endpoint } = await handoffPair();
+    const agent = await NixlAgent.create('region', {
+      library: loadNixl({ mode: 'mock' }),
+      backends: { UCX: {}, POSIX: {} },
+    });
+    onTestFinished(async () => void (await agent.close()));
+    const manager = poolOf();
+    const path = join(temporaryFolder(), 'blocks');
+    writeFileSync(path, '');
+    const region = await agent.register({ path, bytes: manager.blockCount * manager.blockBytes });
+    const blocks = poolOf({ tier: 'disk', storage: { kind: 'region', region } });
+    const other = {
+      reason: 'disagg.library',
+      message: expect.stringContaining('options.nixl: expected mock, the library of the agent of the blocks, got real'),
+    };
+    const options = { model: 'tiny', nixl: 'real' } as const;
+    await expect(KvOffers.serve(blocks, endpoint, options)).rejects.toMatchObject(other);
+    await expect(KvReceiver.connect(blocks, endpoint, options)).rejects.toMatchObject(other);
+  });
+
   it('reject wrong arguments', async () => {
     const { endpoint, offers } = await handoffPair();
     const manager = poolOf();

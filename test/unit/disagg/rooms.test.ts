@@ -89,4 +89,11 @@ describe('Rooms', () => {
     for (const waiting of waits) await expect(waiting).rejects.toMatchObject({ reason: 'disagg.prefill_failed' });
     expect(rooms.waiting).toBe(0);
   });
+
+  it('rejects a wait in a room whose request was given up', async () => {
+    const rooms = new Rooms(1000);
+    rooms.abandon('1');
+    await expect(rooms.wait('1', never)).rejects.toMatchObject({ reason: 'disagg.handoff' });
+    expect(rooms.waiting).toBe(0);
+  });
 });
