@@ -3,6 +3,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { KEEP_BLOCKS, stripTransferParams, type VllmKvStore } from 'dynamo-node/vllm';
 
+/** Whether a `fetch` failed before it was connected. */
+const isRefused = (error: unknown): boolean =>
+  ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
+
 const MAX_BODY_BYTES = 4 * 2 ** 20;
 
 interface Completion {
@@ -77,7 +81,8 @@ export class Gateway {
         kv_transfer_params: offer?.params ?? KEEP_BLOCKS,
       });
     } catch (error) {
-      offer?.withdraw();
+      // Only then no worker has the request. One that has it may be reading, so the lease ends the offer.
+      if (isRefused(error)) offer?.withdraw();
       throw error;
     }
     const { kv_transfer_params: params, ...answer } = (await response.json()) as Answer;

@@ -9,7 +9,6 @@ import { DynamoError, type DynamoErrorOptions, type ErrorClass } from '../errors
  * - `vllm.layout`: the sizes or the order of the blocks do not fit
  * - `vllm.params`: parameters of a transfer are incomplete or inconsistent
  * - `vllm.unsupported`: the other end uses a feature that this package does not
- * - `vllm.exhausted`: the store has no free block, or no further lease
  * - `vllm.expired`: the lease has ended
  */
 export type VllmReason =
@@ -19,7 +18,6 @@ export type VllmReason =
   | 'vllm.layout'
   | 'vllm.params'
   | 'vllm.unsupported'
-  | 'vllm.exhausted'
   | 'vllm.expired';
 
 const CLASSES: Readonly<Record<VllmReason, ErrorClass>> = {
@@ -29,7 +27,6 @@ const CLASSES: Readonly<Record<VllmReason, ErrorClass>> = {
   'vllm.layout': 'BackendProtocol',
   'vllm.params': 'InvalidRequest',
   'vllm.unsupported': 'NotImplemented',
-  'vllm.exhausted': 'CapacityExhausted',
   'vllm.expired': 'NotFound',
 };
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { guarded } from '../addon/callback.js';
 import { unpack } from '../addon/codec.js';
 import { checkArray, checkInteger, wrongType } from '../check.js';
 import { callback, integer, type OptionTable, optionTable, text } from '../options.js';
@@ -118,7 +119,16 @@ export class VllmKvEvents implements AsyncDisposable {
   #retry: NodeJS.Timeout | undefined;
   #isOpen = true;
 
-  private constructor(private readonly options: VllmKvEventOptions) {}
+  private readonly options: VllmKvEventOptions;
+
+  private constructor({ onEvent, onLoss, ...options }: VllmKvEventOptions) {
+    const report = onLoss && guarded('the callback onLoss of KV events', onLoss);
+    this.options = {
+      ...options,
+      onEvent: guarded('the callback onEvent of KV events', onEvent),
+      ...(report && { onLoss: report }),
+    };
+  }
 
   /** Connects to a worker in the background, and again whenever it is not there. */
   static async connect(options: VllmKvEventOptions): Promise<VllmKvEvents> {

@@ -129,13 +129,14 @@ export class VllmKvStore implements AsyncDisposable {
    * its side channel may take seconds to answer. `keep` connects by itself otherwise.
    *
    * @throws VllmError `vllm.unreachable`, `vllm.protocol`, `vllm.layout`
+   * @throws DynamoError `DYN_DEADLINE_EXCEEDED` if the first read does not end within the store's `readTimeoutMs`
    */
   async connect(worker: WorkerAddress): Promise<VllmPeer> {
     const operation = 'store.connect';
     WORKER_OPTIONS.check(`${operation} worker`, worker);
     this.#assertOpen(operation);
     const peer = await this.#peers.connect(worker);
-    await this.memory.warmUp(peer);
+    await this.memory.warmUp(peer, this.settings.readTimeoutMs);
     return peer;
   }
 
@@ -172,6 +173,14 @@ export class VllmKvStore implements AsyncDisposable {
     }
     const { blocks, count } = await this.#stored(prompt, identity);
     if (blocks === undefined) return undefined;
+    // Other calls went on in the meantime.
+    const isFull = this.#offers.size >= this.settings.maxOffers;
+    if (isFull || this.#closing !== undefined) {
+      blocks.dispose();
+      this.#assertOpen(operation);
+      this.#counts.exhausted += 1;
+      return undefined;
+    }
     const isWhole = count === prompt.length;
     if (!isWhole && (!this.settings.bidirectional || count < MIN_PARTIAL_TOKENS)) {
       blocks.dispose();
@@ -229,7 +238,8 @@ export class VllmKvStore implements AsyncDisposable {
    * `kv_transfer_params` of its answer; `tokens` are those of the prompt and of the answer. Blocks that the store has
    * already are not read again. If there is too little space, it stores the first blocks only.
    *
-   * @throws VllmError `vllm.params`, `vllm.unreachable`, `vllm.engine`, `vllm.layout`, `vllm.unsupported`
+   * @throws VllmError `vllm.params`, `vllm.unreachable`, `vllm.engine`, `vllm.layout`, `vllm.unsupported`,
+   * `vllm.expired`
    * @throws DynamoError `DYN_DEADLINE_EXCEEDED` if the blocks are not read within `timeoutMs`
    */
   async keep(tokens: Tokens, params: unknown, options: KeepOptions = {}): Promise<KeptBlocks> {

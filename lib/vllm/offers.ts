@@ -62,7 +62,17 @@ export class Offers {
   }
 
   #timer(requestId: string, ms: number): NodeJS.Timeout {
-    return setTimeout(() => this.end(requestId, 'expired'), ms).unref();
+    return setTimeout(() => this.#expire(requestId), ms).unref();
+  }
+
+  #expire(requestId: string): void {
+    const offer = this.#open.get(requestId);
+    if (offer === undefined) return;
+    const ms = this.leaseMs * EXTENSION;
+    if (performance.now() - offer.endsAt <= ms / 4) return this.end(requestId, 'expired');
+    // This process was paused, and heartbeats may wait in its queue.
+    offer.endsAt = performance.now() + ms;
+    offer.timer = this.#timer(requestId, ms);
   }
 
   /** Handles a message of a reader. One about an unknown request is ignored: its offer has ended. */

@@ -13,6 +13,7 @@ import { heartbeatOf, readNoticeOf } from './notices.js';
 import {
   type AskOptions,
   askSideChannel,
+  perfCounter,
   RANK_OPTIONS,
   type SideChannelAnswer,
   type VllmRank,
@@ -73,6 +74,14 @@ const PULL_OPTIONS: OptionTable<VllmPullOptions> = optionTable<VllmPullOptions>(
 
 /** As often as vLLM sends them. */
 const HEARTBEAT_MS = 5000;
+/** A heartbeat extends vLLM's lease of 30 s by this time, in seconds. */
+const EXTENSION = 20;
+
+/** Heartbeats of one request without a gap. In seconds, see `perfCounter`. */
+interface Beats {
+  readonly since: number;
+  readonly last: number;
+}
 
 /**
  * A vLLM worker whose KV memory this process reads. Connect before the prefill: while a worker keeps blocks, its side
@@ -87,6 +96,8 @@ const HEARTBEAT_MS = 5000;
  */
 export class VllmPeer implements AsyncDisposable {
   readonly #beats = new Set<NodeJS.Timeout>();
+  /** By request id. */
+  readonly #sent = new Map<string, Beats>();
   #isOpen = true;
 
   private constructor(
@@ -172,7 +183,8 @@ export class VllmPeer implements AsyncDisposable {
    * Reads the blocks of a request that the worker keeps, and then notifies it, so that it frees them. The transfer
    * cannot be cancelled: keep the local memory until the promise settles.
    *
-   * @throws VllmError `vllm.params`, `vllm.engine`
+   * @throws VllmError `vllm.params`, `vllm.engine`; `vllm.expired` if the worker may have freed the blocks before the
+   * read or during it: their bytes may then be those of another request
    */
   async pull(params: VllmTransferParams, target: PullTarget, options: VllmPullOptions = {}): Promise<TransferResult> {
     const operation = 'peer.pull';
@@ -182,6 +194,7 @@ export class VllmPeer implements AsyncDisposable {
     const { readers = 1 } = options;
     const checked = checkTransferParams(params, { blockSize: this.blockSize, blockCount: this.blockCount });
     this.#assertEngine(operation, checked);
+    this.#assertHeld(operation, checked);
     const [all] = checked.remote_block_ids as [readonly number[]];
     const ids = (options.positions ?? [...all.keys()]).map((position) => all[position] as number);
     if (ids.includes(undefined as unknown as number))
@@ -189,9 +202,11 @@ export class VllmPeer implements AsyncDisposable {
     const remote = this.#indicesOf(ids);
     if (!(target.indices instanceof Int32Array))
       wrongType(`${operation} target.indices`, 'an Int32Array', target.indices);
-    return await this.blocks.agent.transferBlocks('READ', target.blocks, target.indices, this.blocks, remote, {
+    const result = await this.blocks.agent.transferBlocks('READ', target.blocks, target.indices, this.blocks, remote, {
       notify: readNoticeOf(checked.remote_request_id, readers),
     });
+    this.#assertHeld(operation, checked);
+    return result;
   }
 
   /**
@@ -225,6 +240,21 @@ export class VllmPeer implements AsyncDisposable {
       );
   }
 
+  /** The lease ends at the time that the parameters name, or later if heartbeats began before it and have no gap. */
+  #assertHeld(operation: string, params: VllmTransferParams): void {
+    const { remote_request_id: id, remote_blocks_expiry_time: expiry } = params;
+    if (expiry === undefined || expiry === null) return;
+    const named = expiry - this.answer.clockOffsetSeconds;
+    const beats = this.#sent.get(id);
+    const extended = beats !== undefined && beats.since <= named ? beats.last + EXTENSION : named;
+    const late = perfCounter() - Math.max(named, extended);
+    if (late > 0)
+      throw new VllmError(
+        'vllm.expired',
+        `${operation}: the lease of ${id} ended ${late.toFixed(1)} s ago, and the worker may have freed the blocks`,
+      );
+  }
+
   /** Lets the worker free the blocks of a request that is not read. */
   async release(requestId: string, readers = 1): Promise<void> {
     this.#assertOpen('peer.release');
@@ -239,7 +269,10 @@ export class VllmPeer implements AsyncDisposable {
     this.#assertOpen('peer.holdLease');
     const message = heartbeatOf(requestIds);
     // A worker that died needs no heartbeat, and a pull reports it.
-    const beat = (): void => void this.nixl.notify(message).catch(() => {});
+    const beat = (): void => {
+      this.#noteBeat(requestIds);
+      this.nixl.notify(message).catch(() => {});
+    };
     const timer = setInterval(beat, intervalMs);
     timer.unref();
     this.#beats.add(timer);
@@ -250,6 +283,12 @@ export class VllmPeer implements AsyncDisposable {
         this.#beats.delete(timer);
       },
     };
+  }
+
+  #noteBeat(requestIds: readonly string[]): void {
+    const now = perfCounter();
+    for (const [id, { last }] of this.#sent) if (now - last > EXTENSION) this.#sent.delete(id);
+    for (const id of requestIds) this.#sent.set(id, { since: this.#sent.get(id)?.since ?? now, last: now });
   }
 
   #assertOpen(operation: string): void {

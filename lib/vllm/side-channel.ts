@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { guarded } from '../addon/callback.js';
 import { pack, packArgs, unpack } from '../addon/codec.js';
 import { checkInteger } from '../check.js';
 import { callback, integer, milliseconds, nested, type OptionTable, optionTable, signal, text } from '../options.js';
@@ -13,7 +14,8 @@ const NOTHING = Buffer.alloc(0);
 const MIB = 2 ** 20;
 
 /** Python's `time.perf_counter()`: seconds of the monotonic clock. */
-const perfCounter = (): number => Number(process.hrtime.bigint()) / 1e9;
+/** This process's monotonic clock in seconds, as Python's `time.perf_counter`. */
+export const perfCounter = (): number => Number(process.hrtime.bigint()) / 1e9;
 
 /** One rank of a worker. */
 export interface VllmRank {
@@ -213,7 +215,9 @@ export class SideChannel implements AsyncDisposable {
       throw new VllmError('vllm.unreachable', message, { cause });
     }
     const { port: bound } = server.address() as AddressInfo;
-    const channel = new SideChannel(server, answer, { host, port: bound, ranks, maxConnections, timeoutMs, onFault });
+    const report = onFault && guarded('the callback onFault of a side channel', onFault);
+    const settings = { host, port: bound, ranks, maxConnections, timeoutMs, onFault: report };
+    const channel = new SideChannel(server, answer, settings);
     server.on('connection', (socket) => channel.#serve(socket));
     return channel;
   }

@@ -107,14 +107,14 @@ export class StoreMemory {
     this.#tiers?.enqueue(registered);
   }
 
-  /** Makes the first read of a connection, if a block is free for it. */
-  async warmUp(peer: VllmPeer): Promise<void> {
+  /** Makes the first read of a connection, if a block is free for it. After the time it continues in the background. */
+  async warmUp(peer: VllmPeer, timeoutMs: number): Promise<void> {
     const scratch = this.allocate(1);
     if (scratch === undefined) return;
     const [unit] = this.#unitsOf(scratch.ids) as unknown as [number];
     const reading = peer.warmUp(this.units, unit);
     void settled(reading, this.agent).then((known) => known && scratch.dispose());
-    await reading;
+    await withDeadline(reading, { operation: 'store.connect', timeoutMs });
   }
 
   /**

@@ -2,6 +2,7 @@ import type { NixlAgent } from '../nixl/agent.js';
 import { VllmError } from './errors.js';
 import type { VllmAgentMetadata } from './metadata.js';
 import { VllmPeer } from './peer.js';
+import { askSideChannel } from './side-channel.js';
 import type { WorkerAddress } from './store-options.js';
 import type { VllmStoreShape } from './store-shape.js';
 import type { VllmTransferParams } from './transfer-params.js';
@@ -17,8 +18,19 @@ export class StorePeers {
     private readonly timeoutMs: number,
   ) {}
 
-  /** Connects to a worker, or returns its present connection. @throws VllmError */
+  /**
+   * Connects to a worker, or returns its present connection if the same engine still answers at the address.
+   *
+   * @throws VllmError
+   */
   async connect(worker: WorkerAddress): Promise<VllmPeer> {
+    const { host, port } = worker;
+    for (const connecting of [...this.#peers.values()]) {
+      const peer = await connecting.catch(() => undefined);
+      if (peer === undefined || peer.address.host !== host || peer.address.port !== port) continue;
+      const { metadata } = await askSideChannel({ host, port, timeoutMs: this.timeoutMs });
+      if (metadata.engine_id === peer.engineId) return peer;
+    }
     const peer = await this.#connect(worker);
     await this.#replace(peer);
     return peer;

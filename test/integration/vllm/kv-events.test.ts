@@ -52,6 +52,28 @@ describe('VllmKvEvents', () => {
     expect(losses).toHaveLength(1);
   });
 
+  it('survives callbacks that throw, with one warning for each', async () => {
+    const warnings: string[] = [];
+    const keep = (warning: Error): void => void warnings.push(warning.message);
+    process.on('warning', keep);
+    onTestFinished(() => void process.off('warning', keep));
+    let calls = 0;
+    const broken = (what: string) => () => {
+      calls += 1;
+      throw new Error(what);
+    };
+    const events = await VllmKvEvents.listen({ port: 0, onEvent: broken('event'), onLoss: broken('loss') });
+    onTestFinished(() => events.close());
+    const publisher = await RawPeer.ready(events.port, 'PUB');
+    for (const number of [1n, 2n, 5n, 7n]) publisher.send(Buffer.from('kv'), sequence(number), CLEARED);
+    await waitFor('every call', () => calls === 6);
+    await waitFor('the warnings', () => warnings.length === 2);
+    expect(warnings).toEqual([
+      'the callback onEvent of KV events threw: event; further errors are not reported',
+      'the callback onLoss of KV events threw: loss; further errors are not reported',
+    ]);
+  });
+
   it('closes a connection that is no publisher, and accepts the next one', async () => {
     const { events, seen, losses } = await eventsOf();
     const stranger = await RawPeer.ready(events.port, 'REQ');

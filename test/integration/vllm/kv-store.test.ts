@@ -1,7 +1,9 @@
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { computeBlockHashes, loadNixl } from 'dynamo-node';
 import { shapeOf, VllmKvStore, type VllmKvStoreOptions, type VllmOffer, VllmPeer } from 'dynamo-node/vllm';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { perfCounter } from '../../../lib/vllm/side-channel.js';
 import { type Kind, libraryOf, nixlMissing, useTransport } from '../../helpers/nixl/library.js';
 import { temporaryFolder } from '../../helpers/runtime/runtime.js';
 import { StandInWorker, type WorkerShape } from '../../helpers/vllm/worker.js';
@@ -213,6 +215,66 @@ describe('VllmKvStore', () => {
     expect(store.statistics()).toMatchObject({ openOffers: 0, endedOffers: { expired: 2 } });
   });
 
+  it('does not end an offer after a pause of this process, while heartbeats wait', async () => {
+    const worker = await StandInWorker.start('mock');
+    const store = await storeOf('mock', worker, { leaseMs: 300 });
+    const tokens = tokensOf(16);
+    await store.keep(tokens, worker.prefill(tokens));
+    const offer = (await store.offer(tokens)) as VllmOffer;
+    const ended: string[] = [];
+    void offer.ended.then((end) => ended.push(end));
+    // The lease and a quarter of its extension pass.
+    for (const until = performance.now() + 600; performance.now() < until; );
+    await nextTurn();
+    expect(ended).toEqual([]);
+    await offer.ended;
+    expect(ended).toEqual(['expired']);
+  });
+
+  it('rejects blocks whose lease has ended with vllm.expired, unless heartbeats extend it', async () => {
+    const [worker, reader] = [await StandInWorker.start('mock'), await StandInWorker.start('mock')];
+    const store = await storeOf('mock', worker);
+    const inSeconds = (seconds: number) => ({ remote_blocks_expiry_time: perfCounter() + seconds });
+    const late = worker.prefill(tokensOf(16), inSeconds(-0.5));
+    await expect(store.keep(tokensOf(16), late)).rejects.toMatchObject({
+      name: 'VllmError',
+      reason: 'vllm.expired',
+      message: expect.stringMatching(/the lease of cmpl-\S+ ended 0\.\d s ago/),
+    });
+    expect(store.statistics()).toMatchObject({ keptBlocks: 0, quarantinedBlocks: 0, blocks: { empty: 16 } });
+    expect(await store.offer(tokensOf(16))).toBeUndefined();
+    expect(await store.keep(tokensOf(16, 1), worker.prefill(tokensOf(16, 1), inSeconds(30)))).toMatchObject({
+      stored: 2,
+    });
+
+    await using peer = await VllmPeer.connect(reader.agent, worker.address);
+    const target = { blocks: await reader.agent.blocks(reader.region, 64), indices: Int32Array.of(0, 1, 2) };
+    const held = worker.prefill(tokensOf(8), inSeconds(0.1));
+    using _lease = peer.holdLease([held.remote_request_id]);
+    const short = worker.prefill(tokensOf(8), inSeconds(0.1));
+    loadNixl({ mode: 'mock', mock: { completion: 'delayed', latencyUs: 300_000 } });
+    onTestFinished(() => void loadNixl({ mode: 'mock' }));
+    await expect(peer.pull(short, target)).rejects.toMatchObject({ reason: 'vllm.expired' });
+    expect(await peer.pull(held, target)).toMatchObject({ bytes: 3 * 64 });
+  });
+
+  it('keeps its connection if it connects to the same worker again', async () => {
+    const worker = await StandInWorker.start('mock');
+    const store = await storeOf('mock', worker);
+    const peer = await store.connect(worker.address);
+    expect(await store.connect(worker.address)).toBe(peer);
+    expect(await store.keep(tokensOf(16), worker.prefill(tokensOf(16)))).toMatchObject({ stored: 2 });
+  });
+
+  it('ends the first read of a connection after readTimeoutMs, and uses its block again', async () => {
+    const worker = await StandInWorker.start('mock');
+    const store = await storeOf('mock', worker, { readTimeoutMs: 20 });
+    loadNixl({ mode: 'mock', mock: { completion: 'delayed', latencyUs: 300_000 } });
+    onTestFinished(() => void loadNixl({ mode: 'mock' }));
+    await expect(store.connect(worker.address)).rejects.toMatchObject({ code: 'DYN_DEADLINE_EXCEEDED' });
+    await waitFor('the block', () => store.statistics().blocks.empty === 16);
+  });
+
   it('survives the death of a reader: its offer ends, and others are served', async () => {
     const [dead, alive] = [await StandInWorker.start('mock'), await StandInWorker.start('mock')];
     const store = await storeOf('mock', dead, { leaseMs: 200 });
@@ -235,8 +297,11 @@ describe('VllmKvStore', () => {
     const offer = (await store.offer(tokens)) as VllmOffer;
     expect(await store.offer(tokens)).toBeUndefined();
     offer.withdraw();
-    expect(await store.offer(tokens)).toBeDefined();
-    expect(store.statistics().exhausted).toBe(1);
+    const last = (await store.offer(tokens)) as VllmOffer;
+    last.withdraw();
+    const many = await Promise.all(Array.from({ length: 10 }, () => store.offer(tokens)));
+    expect(many.filter((one) => one !== undefined)).toHaveLength(1);
+    expect(store.statistics()).toMatchObject({ exhausted: 10, openOffers: 1 });
   });
 
   it('connects to a worker that restarted at the same address', async () => {
