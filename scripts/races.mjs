@@ -14,7 +14,7 @@ await main(async () => {
   const sysroot = outputOf('rustc', [`+${toolchain}`, '--print', 'sysroot']);
   if (!sysroot || !existsSync(join(sysroot, 'lib/rustlib/src/rust/library')))
     throw new SetUpError(
-      `The sources of the standard library are missing: run \`rustup component add rust-src --toolchain ${toolchain}\`.`,
+      `The library sources are missing: run \`rustup component add rust-src --toolchain ${toolchain}\`.`,
     );
   const filters = process.argv.slice(2);
   const tests = filters.length > 0 ? filters : ['ours::'];

@@ -58,7 +58,7 @@ export class Rooms {
       };
       if (room.outcome !== undefined) return deliver(room.outcome);
       if (room.abandoned.signal.aborted)
-        return reject(new HandoffError('disagg.handoff', `room ${id}: its request was given up`, 'offers.wait'));
+        return reject(new HandoffError('disagg.handoff', `room ${id}: its request was cancelled`, 'offers.wait'));
       if (room.deliver !== undefined)
         return reject(new HandoffError('disagg.handoff', `room ${id}: another worker waits in it`, 'offers.wait'));
       if (signal.aborted) return onAbort();
