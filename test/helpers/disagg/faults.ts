@@ -14,7 +14,7 @@ export type Fault = (typeof FAULTS)[number];
 export type Phase = (typeof PHASES)[number];
 export type Style = 'first' | 'together';
 
-/** What became of a request: the right answer, or an error. */
+/** What became of a request: the right answer, or an error that lets the client ask again. */
 export type Outcome = 'answered' | 'failed';
 
 const REPORTER: Record<Exclude<Phase, 'idle'>, 'prefill' | 'decode'> = {
@@ -69,21 +69,27 @@ export class FaultyDeployment {
     return this.#parts.get(name) as Child;
   }
 
-  async #request(): Promise<Outcome> {
+  /** Sends a request. The frontend must answer it, unless it is the victim of a fault. */
+  async #request(victim?: Victim): Promise<Outcome> {
     const { promptTokenIds, tokenIds, text } = CASE;
     let status: number;
-    let answer: string;
+    let answer: unknown;
     try {
       const init = { signal: AbortSignal.timeout(DEADLINE_MS) };
       const response = await complete({ url: this.#url }, promptTokenIds, { max_tokens: tokenIds.length }, init);
-      [status, answer] = [response.status, await response.text()];
+      // A frontend that is killed may cut its answer.
+      [status, answer] = [response.status, await response.json()];
     } catch (error) {
-      // The frontend is gone. A request that outlives its deadline is a failure of the test.
-      if ((error as Error).name === 'TimeoutError') throw error;
+      if ((error as Error).name === 'TimeoutError' || victim !== 'frontend') throw error;
       return 'failed';
     }
-    if (status !== 200) return 'failed';
-    const { choices } = JSON.parse(answer) as { choices: { text: string }[] };
+    if (status !== 200) {
+      // What the frontend answers if a worker is lost, or has not come back yet. A client may ask again.
+      const unavailable = { code: 503, type: 'Service Unavailable', message: expect.any(String) };
+      expect({ status, answer }).toEqual({ status: 503, answer: unavailable });
+      return 'failed';
+    }
+    const { choices } = answer as { choices: { text: string }[] };
     expect(choices[0]?.text).toBe(text);
     return 'answered';
   }
@@ -101,11 +107,11 @@ export class FaultyDeployment {
 
   /** Makes a fault in a phase of a request, and undoes it. Returns what became of the request. */
   async trial(victim: Victim, fault: Fault, phase: Phase): Promise<Outcome> {
-    const request = phase === 'idle' ? undefined : await this.#requestIn(phase);
+    const request = phase === 'idle' ? undefined : await this.#requestIn(phase, victim);
     const part = this.#part(victim);
     part.kill(fault === 'killed' ? 'SIGKILL' : fault === 'stopped' ? 'SIGSTOP' : 'SIGTERM');
     if (fault === 'killed') await part.exit();
-    const asked = request?.[0] ?? this.#request();
+    const asked = request?.[0] ?? this.#request(victim);
     asked.catch(() => {});
     if (fault === 'stopped') {
       // Longer than the lease of an offer.
@@ -123,7 +129,7 @@ export class FaultyDeployment {
   }
 
   /** Sends requests until one of them is in a phase, and returns that one. */
-  async #requestIn(phase: Exclude<Phase, 'idle'>): Promise<Promise<Outcome>[]> {
+  async #requestIn(phase: Exclude<Phase, 'idle'>, victim: Victim): Promise<Promise<Outcome>[]> {
     const name = REPORTER[phase];
     for (const deadline = Date.now() + 60_000; Date.now() < deadline; ) {
       this.#forget();
@@ -132,7 +138,7 @@ export class FaultyDeployment {
       this.#part(name).send({ arm: { phase, number } });
       // Commands are read in order: the answer to a second one says that the first was read.
       await this.#state(name);
-      const request = this.#request();
+      const request = this.#request(victim);
       // A frontend may still know a worker that was killed before.
       const ended = request.then(() => undefined);
       if ((await Promise.race([this.#part(name).event('phase', { number }), ended])) !== undefined) return [request];

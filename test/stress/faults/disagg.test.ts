@@ -1,3 +1,3 @@
 import { repeated } from '../../helpers/repeated.js';
 
-repeated('disagg', () => import('../../helpers/disagg/fault-trials.js'));
+repeated('disagg', () => import('../../helpers/disagg/all-faults.js'));

@@ -1,0 +1,4 @@
+import { describeFaults } from '../../helpers/disagg/fault-trials.js';
+
+describeFaults('mock', 'first');
+describeFaults('mock', 'together');
