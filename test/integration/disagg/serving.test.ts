@@ -127,19 +127,25 @@ describe('a disaggregated tiny Llama', () => {
     expect((await completion(small.frontend, promptTokenIds, { max_tokens: 2 })).completionTokens).toBe(2);
   });
 
-  it.each(STYLES)('stops and frees the blocks of a client that goes away, %s', async (_, bootstrap) => {
-    const all = await disaggregated(deployment(), { prefillOptions: { bootstrap } });
-    const long = greedyCases.find(({ promptTokenIds }) => promptTokenIds.length > 1500) as (typeof greedyCases)[0];
-    const [{ engine }] = all.prefill as [(typeof all.prefill)[0]];
-    const { manager } = engine.offers;
-    const abort = new AbortController();
-    const asked = complete(all.frontend, long.promptTokenIds, { max_tokens: 4 }, { signal: abort.signal });
-    await waitFor('the prefill', () => manager.blockCount - manager.available > 100);
-    abort.abort();
-    await expect(asked).rejects.toThrow();
-    await expectBaseline(all);
-    expect(engine.offers.statistics().expired).toBe(0);
-  });
+  it.each(STYLES)(
+    'frees the blocks of a client that goes away, and together stops the prefill: %s',
+    async (_, bootstrap) => {
+      const all = await disaggregated(deployment(), { prefillOptions: { bootstrap } });
+      const long = greedyCases.find(({ promptTokenIds }) => promptTokenIds.length > 1500) as (typeof greedyCases)[0];
+      const [{ engine }] = all.prefill as [(typeof all.prefill)[0]];
+      const before = engine.offers.statistics();
+      const { manager } = engine.offers;
+      const abort = new AbortController();
+      const asked = complete(all.frontend, long.promptTokenIds, { max_tokens: 4 }, { signal: abort.signal });
+      await waitFor('the prefill', () => manager.blockCount - manager.available > 100);
+      abort.abort();
+      await expect(asked).rejects.toThrow();
+      await expectBaseline(all);
+      const { offered, failed, expired } = engine.offers.statistics();
+      const ends = [offered - before.offered, failed - before.failed, expired];
+      expect(ends).toEqual(bootstrap ? [0, 1, 0] : [1, 0, 0]);
+    },
+  );
 
   it('shows the phases of its requests in the metrics of its workers', async () => {
     const here = deployment();
