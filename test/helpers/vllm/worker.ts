@@ -48,6 +48,8 @@ export class StandInWorker {
   /** Requests whose blocks were freed, with the way. */
   readonly freed: string[] = [];
   readonly heartbeats: string[] = [];
+  /** Reads that `decode` has begun. */
+  reads = 0;
   #requests = 0;
   #free: number[];
   #metadata: VllmAgentMetadata | undefined;
@@ -188,7 +190,9 @@ export class StandInWorker {
           locals.push(this.region.slice(at, shape.blockBytes));
           remotes.push((memories[layer] as typeof remotes)[theirs] as (typeof remotes)[number]);
         }
-    await this.agent.read(locals, remotes, { notify: notice });
+    const reading = this.agent.read(locals, remotes, { notify: notice });
+    this.reads += 1;
+    await reading;
     return mine.every((own, index) => {
       const block = all.length - wanted + index;
       return Array.from({ length: shape.layers * shape.kernelBlocks }, (_, unit) => {
