@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
-import { checkString, MAX_U32, wrongType } from '../check.js';
+import { checkString, MAX_THREADS, MAX_U32, wrongType } from '../check.js';
 import {
   boolean,
   custom,
@@ -146,7 +146,7 @@ export const RUNTIME_OPTIONS: OptionTable<RuntimeOptions> = optionTable<RuntimeO
   natsTls: certificates(NATS_TLS_OPTIONS).about('Certificates for the connection to NATS.'),
   systemPort: integer(-1, 32767).env('DYN_SYSTEM_PORT').about('The port of the status server; 0 for any, -1 for none.'),
   systemHost: text.env('DYN_SYSTEM_HOST').about('The address of the status server.'),
-  workerThreads: integer(1, 512).env('DYN_RUNTIME_NUM_WORKER_THREADS').about('Threads of the native runtime.'),
+  workerThreads: integer(1, MAX_THREADS).env('DYN_RUNTIME_NUM_WORKER_THREADS').about('Threads of the native runtime.'),
   inhibitedSeconds: integer(0)
     .env('DYN_RUNTIME_INHIBITED_DURATION_SECS')
     .about('How long clients avoid a failed instance.'),

@@ -54,6 +54,29 @@ describe('the native data plane', () => {
     expect(output).toContain(reason);
   });
 
+  it('calls an instance that another runtime of the process no longer sees', async () => {
+    const dir = temporaryFolder();
+    const [served, calling] = [await testRuntime({ discovery: { kind: 'file', dir } }), await testRuntime({ discovery: { kind: 'file', dir } })];
+    await served.endpoint<number, number>('planes.both.echo').serve((number) => number);
+    const client = await calling.endpoint<number, number>('planes.both.echo').client();
+    await client.waitForInstances();
+    let answered = 0;
+    for (let round = 0; round < 10; round++) {
+      const closing = await testRuntime({ discovery: { kind: 'file', dir } });
+      const other = await closing.endpoint<number, number>('planes.both.echo').client();
+      await other.waitForInstances();
+      expect(await other.unary(round)).toBe(round);
+      let isClosed = false;
+      const close = closing.close().then(() => (isClosed = true));
+      do {
+        expect(await client.unary(answered)).toBe(answered);
+        answered += 1;
+      } while (!isClosed);
+      await close;
+    }
+    expect(answered).toBeGreaterThan(10);
+  });
+
   it("gives way to the crates' without a warning if no plane was asked for", async () => {
     const { described: seen, output } = await described({ DYN_RESPONSE_PLANE: 'quic' }, {});
     expect(seen).toMatchObject({ config: { dataPlane: 'crates' }, answer: 'HELLO' });

@@ -33,7 +33,7 @@ describe('createArgs', () => {
     [{ inhibitedSeconds: Number.NaN }, /options\.inhibitedSeconds: expected an integer from 0 to \d+, got NaN/],
     [{ inhibitedSeconds: -1 }, /options\.inhibitedSeconds: expected an integer from 0/],
     [{ maxMessageBytes: Infinity }, /options\.maxMessageBytes: expected an integer from 65536/],
-    [{ workerThreads: 2 ** 53 }, /options\.workerThreads: expected an integer from 1 to 512, got 9007199254740992/],
+    [{ workerThreads: 2 ** 53 }, /options\.workerThreads: expected an integer from 1 to 256, got 9007199254740992/],
     [{ workerThreads: 'four' }, /options\.workerThreads: expected an integer, got "four"/],
     [{ tls: { certPath: 'a.pem' } }, /options\.tls: expected certPath and keyPath together/],
     [{ tls: { clientKeyPath: 'a.key' } }, /options\.tls: expected clientCertPath and clientKeyPath together/],

@@ -55,7 +55,7 @@ const index = (kind: 'concurrent' | 'positional', option: string) => async (valu
 };
 
 const cases: readonly [name: string, greatest: number, use: (value: number) => unknown][] = [
-  ['workerThreads', 512, (workerThreads) => withEndpoint(() => {}, { workerThreads })],
+  ['workerThreads', 256, (workerThreads) => withEndpoint(() => {}, { workerThreads })],
   ['concurrency', MAX, serve('concurrency')],
   ['maxQueued', MAX, serve('maxQueued')],
   ['maxQueuedBytes', MAX, serve('maxQueuedBytes')],

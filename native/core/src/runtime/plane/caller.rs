@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::since_epoch_ns;
 use super::envelope::{self, ACCEPTED};
 use super::frames::Frame;
-use super::home::{Arrived, Removed, Slot, address_on, instance_added, instance_removed};
+use super::home::{Arrived, Removed, Slot, Target, address_on, instance_added, instance_removed};
 use super::msgpack::is_plain;
 use super::reader::Reader;
 use super::response::{InFlight, Response};
@@ -37,6 +37,7 @@ type Item = Annotated<Packed>;
 type Crates = dyn StreamingDispatch<Packed, Item>;
 
 pub struct Dispatch {
+    runtime: u64,
     address: String,
     requests: Arc<dyn RequestPlaneClient>,
     crates: Arc<Crates>,
@@ -48,7 +49,12 @@ impl Dispatch {
         // The crates' server has resolved the host of this process.
         let host: SocketAddr = endpoint.drt().tcp_server().await?.local_address()?;
         let address = address_on(host.ip())?.to_string();
-        Ok(Arc::new(Self { address, requests: endpoint.drt().network_manager().create_client()?, crates }))
+        let runtime = endpoint.drt().connection_id();
+        Ok(Arc::new(Self { runtime, address, requests: endpoint.drt().network_manager().create_client()?, crates }))
+    }
+
+    fn target(&self, instance: EndpointInstanceId) -> Target {
+        Target { runtime: self.runtime, instance }
     }
 }
 
@@ -194,7 +200,8 @@ impl StreamingDispatch<Packed, Item> for Dispatch {
         let (value, address, instance) = addressed.into_parts();
         let (engine_context, began, in_flight) = (context.context(), Instant::now(), InFlight::begin());
         let codec = instance.as_ref().and_then(|one| one.request_plane_codec).unwrap_or(RequestPlanePayloadCodec::Json);
-        let slot = Slot::new(instance.as_ref().map(Instance::endpoint_instance_id)).map_err(|Removed| {
+        let target = instance.as_ref().map(|one| self.target(one.endpoint_instance_id()));
+        let slot = Slot::new(target).map_err(|Removed| {
             let message = "Worker removed before request could be sent (tombstoned instance)";
             failed(ErrorType::Disconnected, message)
         })?;
@@ -226,7 +233,7 @@ impl StreamingDispatch<Packed, Item> for Dispatch {
 
     async fn on_instance_removed(&self, id: &EndpointInstanceId) {
         self.crates.on_instance_removed(id).await;
-        let count = instance_removed(id);
+        let count = instance_removed(&self.target(id.clone()));
         if count > 0 {
             let EndpointInstanceId { namespace, component, endpoint, instance_id } = id;
             tracing::warn!(
@@ -242,7 +249,7 @@ impl StreamingDispatch<Packed, Item> for Dispatch {
 
     async fn on_instance_added(&self, id: &EndpointInstanceId) {
         self.crates.on_instance_added(id).await;
-        instance_added(id);
+        instance_added(&self.target(id.clone()));
     }
 }
 
@@ -250,10 +257,12 @@ impl StreamingDispatch<Packed, Item> for Dispatch {
 /// may be another than ours.
 pub async fn watch_instances(client: Client, end: CancellationToken) {
     let mut source = (*client.instance_source).clone();
-    let mut known: Vec<EndpointInstanceId> = Vec::new();
+    let runtime = client.endpoint.drt().connection_id();
+    let target = |one: &Instance| Target { runtime, instance: one.endpoint_instance_id() };
+    let mut known: Vec<Target> = Vec::new();
     drop(client);
     loop {
-        let now: Vec<_> = source.borrow_and_update().iter().map(Instance::endpoint_instance_id).collect();
+        let now: Vec<_> = source.borrow_and_update().iter().map(target).collect();
         for left in known.iter().filter(|id| !now.contains(id)) {
             instance_removed(left);
         }

@@ -73,28 +73,35 @@ impl Waiting {
     }
 }
 
+/// An instance as one runtime of this process sees it. Others may see it longer, for example if that runtime is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    pub runtime: u64,
+    pub instance: EndpointInstanceId,
+}
+
 struct Entry {
     waiting: Arc<Waiting>,
-    instance: Option<EndpointInstanceId>,
+    target: Option<Target>,
 }
 
 #[derive(Default)]
 struct Table {
     entries: HashMap<String, Entry>,
     /// When instances were removed from discovery.
-    removed: HashMap<EndpointInstanceId, Instant>,
+    removed: HashMap<Target, Instant>,
 }
 
 static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Default::default);
 
 /// Ends the requests that wait for an instance, and refuses others for a short time. Returns how many it ended.
-pub fn instance_removed(id: &EndpointInstanceId) -> usize {
+pub fn instance_removed(target: &Target) -> usize {
     let mut table = TABLE.lock();
     let now = Instant::now();
     table.removed.retain(|_, since| now.duration_since(*since) < REMOVED_FOR);
-    table.removed.insert(id.clone(), now);
-    let waiting: Vec<_> =
-        table.entries.values().filter(|entry| entry.instance.as_ref() == Some(id)).map(|e| e.waiting.clone()).collect();
+    table.removed.insert(target.clone(), now);
+    let waits = |entry: &&Entry| entry.target.as_ref() == Some(target);
+    let waiting: Vec<_> = table.entries.values().filter(waits).map(|entry| entry.waiting.clone()).collect();
     drop(table);
     for one in &waiting {
         one.is_removed.store(true, Release);
@@ -103,8 +110,8 @@ pub fn instance_removed(id: &EndpointInstanceId) -> usize {
     waiting.len()
 }
 
-pub fn instance_added(id: &EndpointInstanceId) {
-    TABLE.lock().removed.remove(id);
+pub fn instance_added(target: &Target) {
+    TABLE.lock().removed.remove(target);
 }
 
 /// A request that waits for its worker. The drop forgets it.
@@ -119,16 +126,16 @@ pub struct Removed;
 
 impl Slot {
     /// Fails if the instance was removed a short time ago.
-    pub fn new(instance: Option<EndpointInstanceId>) -> Result<Self, Removed> {
+    pub fn new(target: Option<Target>) -> Result<Self, Removed> {
         let subject = uuid::Uuid::new_v4().to_string();
         let waiting = Arc::<Waiting>::default();
         let mut table = TABLE.lock();
-        if let Some(id) = &instance
-            && table.removed.get(id).is_some_and(|since| since.elapsed() < REMOVED_FOR)
+        if let Some(target) = &target
+            && table.removed.get(target).is_some_and(|since| since.elapsed() < REMOVED_FOR)
         {
             return Err(Removed);
         }
-        table.entries.insert(subject.clone(), Entry { waiting: waiting.clone(), instance });
+        table.entries.insert(subject.clone(), Entry { waiting: waiting.clone(), target });
         Ok(Self { subject, waiting })
     }
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::envelope::{KILL, handshake};
 use super::super::frames::framed;
 use super::super::testing::{frames_until_end, header, write};
-use super::{MAX_MESSAGE_BYTES, Removed, Slot, accept, instance_added, instance_removed};
+use super::{MAX_MESSAGE_BYTES, Removed, Slot, Target, accept, instance_added, instance_removed};
 
 async fn home() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -23,8 +23,9 @@ async fn call_home(address: SocketAddr, subject: &str) -> TcpStream {
     worker
 }
 
-fn instance(id: u64) -> EndpointInstanceId {
-    EndpointInstanceId { namespace: "home".into(), component: "test".into(), endpoint: "slots".into(), instance_id: id }
+fn instance(instance_id: u64) -> Target {
+    let [namespace, component, endpoint] = ["home", "test", "slots"].map(String::from);
+    Target { runtime: 7, instance: EndpointInstanceId { namespace, component, endpoint, instance_id } }
 }
 
 #[tokio::test]
@@ -114,6 +115,8 @@ async fn refuses_requests_to_an_instance_that_was_just_removed_until_it_is_added
     let id = instance(3);
     assert_eq!(instance_removed(&id), 0);
     assert_eq!(Slot::new(Some(id.clone())).map(drop), Err(Removed));
+    let elsewhere = Target { runtime: id.runtime + 1, ..id.clone() };
+    assert!(Slot::new(Some(elsewhere)).is_ok());
     instance_added(&id);
     assert!(Slot::new(Some(id)).is_ok());
 }
