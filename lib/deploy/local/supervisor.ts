@@ -36,8 +36,8 @@ export class Supervisor {
   readonly #workers = new Map<string, ManagedWorker[]>();
   readonly #services: ReadonlyMap<string, ServiceSpec>;
   readonly #desired: Map<string, number>;
-  /** Services whose new workers may fail without an end of the graph. */
-  readonly #reloading = new Set<string>();
+  /** Reloads in progress. New workers of their services may fail without an end of the graph. */
+  readonly #reloading = new Map<string, Promise<void>>();
   #isStarted = false;
   #draining: Promise<void> | undefined;
   #settle!: (error: DeployError | undefined) => void;
@@ -92,13 +92,16 @@ export class Supervisor {
   }
 
   /**
-   * Changes the numbers of workers. The change begins at once, also while an earlier one is not complete. Resolves when
-   * the new workers are ready and the removed ones have drained.
+   * Changes the numbers of workers. The change begins at once, also while an earlier one is not complete, but after a
+   * reload of one of the services. Resolves when the new workers are ready and the removed ones have drained.
    *
    * @param graceMs how long removed workers may complete their requests, instead of that of the policy
    * @throws DeployError `E_GPU_SHORT` (69) before any change, or `E_WORKER_FAILED` (1) for a worker that does not start
    */
   async scale(counts: ReadonlyMap<string, number>, graceMs = this.#options.policy.graceMs): Promise<void> {
+    // During a reload there are two workers of each number.
+    for (let names = this.#reloadingOf(counts); names.length > 0; names = this.#reloadingOf(counts))
+      await Promise.allSettled(names.map((name) => this.#reloading.get(name)));
     const { added, removed } = this.#change(counts);
     for (const [name, count] of counts) this.#desired.set(name, count);
     for (const worker of removed) worker.dispatch({ type: 'drain', lingerMs: LINGER_MS, graceMs });
@@ -118,12 +121,18 @@ export class Supervisor {
    * @throws the reason of `signal` if it has ended new workers
    */
   async reload(name: string, signal?: AbortSignal): Promise<void> {
-    this.#reloading.add(name);
+    const service = this.#services.get(name) as ServiceSpec;
+    const replacing = Promise.resolve().then(() => this.#replace(service, signal));
+    this.#reloading.set(name, replacing);
     try {
-      await this.#replace(this.#services.get(name) as ServiceSpec, signal);
+      await replacing;
     } finally {
       this.#reloading.delete(name);
     }
+  }
+
+  #reloadingOf(counts: ReadonlyMap<string, number>): string[] {
+    return [...counts.keys()].filter((name) => this.#reloading.has(name));
   }
 
   async #replace(service: ServiceSpec, signal: AbortSignal | undefined): Promise<void> {

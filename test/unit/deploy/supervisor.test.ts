@@ -100,6 +100,28 @@ describe('Supervisor', () => {
     await supervisor.drain();
   });
 
+  it.each([1, 2, 3, 5])('scales to %i after a reload that was in progress', async (count) => {
+    const slow: string[] = [];
+    const workers = new Workers(slow);
+    const services = chain.services.map((one) => ({ ...one, workers: one.name === 'Back' ? 3 : 1 }));
+    const supervisor = supervise(workers, { ...chain, services });
+    await supervisor.start();
+    const names = ['Back#0', 'Back#1', 'Back#2'];
+    slow.push(...names);
+    workers.calls.length = 0;
+    const reloading = supervisor.reload('Back');
+    const scaling = supervisor.scale(new Map([['Back', count]]));
+    await waitFor('the new workers', () => names.every((name) => workers.calls.includes(`release ${name}`)));
+    slow.length = 0;
+    for (const name of names) workers.reports.get(name)?.({ type: 'ready' });
+    await Promise.all([reloading, scaling]);
+    const backs = supervisor.workers.filter(({ identity }) => identity.service === 'Back');
+    const expected = Array.from({ length: count }, (_, number) => [number, 'ready']);
+    expect(backs.map(({ identity, state }) => [identity.number, state.phase])).toEqual(expected);
+    expect(supervisor.desired('Back')).toBe(count);
+    await supervisor.drain();
+  });
+
   it('starts a worker of each service of a circle early, however many the first one has', async () => {
     const circle = specWith({ Front: ['Left'], Left: ['Right'], Right: ['Left'] }, 'Front');
     const services = circle.services.map((one) => ({ ...one, workers: one.name === 'Left' ? 5 : 1 }));
