@@ -37,8 +37,16 @@ function divide(target: string): [path: string, exportName: string | undefined] 
   return path === undefined ? [target, undefined] : [path, exportName];
 }
 
+/** The module and the export that a text names, below a folder. A file may have a colon in its name. */
+function named(text: string, folder: string): [file: string, exportName: string | undefined] {
+  const whole = resolve(folder, text);
+  if (existsSync(whole)) return [whole, undefined];
+  const [path, exportName] = divide(text);
+  return [resolve(folder, path), exportName];
+}
+
 /** The module of a folder: what its package.json names in `dynamo.graph`, else `graph.ts` or `graph.js`. */
-function moduleOf(folder: string): string {
+function moduleOf(folder: string): [file: string, exportName: string | undefined] {
   const manifest = join(folder, 'package.json');
   if (existsSync(manifest)) {
     let content: { dynamo?: { graph?: unknown } };
@@ -47,13 +55,13 @@ function moduleOf(folder: string): string {
     } catch (cause) {
       throw bad(manifest, `${manifest}: expected JSON (${(cause as Error).message})`, cause);
     }
-    const named = content.dynamo?.graph;
-    if (named !== undefined && typeof named !== 'string')
-      throw bad(manifest, `${manifest} dynamo.graph: expected a path, got ${JSON.stringify(named)}`);
-    if (named !== undefined) return resolve(folder, named);
+    const text = content.dynamo?.graph;
+    if (text !== undefined && typeof text !== 'string')
+      throw bad(manifest, `${manifest} dynamo.graph: expected a path, got ${JSON.stringify(text)}`);
+    if (text !== undefined) return named(text, folder);
   }
   const found = EXTENSIONS.map((extension) => join(folder, `graph${extension}`)).find((file) => existsSync(file));
-  if (found !== undefined) return found;
+  if (found !== undefined) return [found, undefined];
   throw notFound(
     folder,
     `${folder} has no graph: expected "dynamo": {"graph": "FILE"} in its package.json, or a file graph.ts or graph.js`,
@@ -82,14 +90,13 @@ function typescriptLoader(file: string): string {
  * @throws DeployError `E_GRAPH_NOT_FOUND` (66), `E_BAD_GRAPH` (65), or `E_NO_TYPESCRIPT` (65) if tsx is missing
  */
 export function findGraph(target: string, cwd: string): GraphModule {
-  const [path, exportName] = existsSync(resolve(cwd, target)) ? [target, undefined] : divide(target);
-  const given = resolve(cwd, path);
+  const [given, exportName] = named(target, cwd);
   const stats = statSync(given, { throwIfNoEntry: false });
   if (stats === undefined) throw notFound(given, `${given}: no such file or folder`);
-  const file = stats.isDirectory() ? moduleOf(given) : given;
+  const [file, namedExport] = stats.isDirectory() ? moduleOf(given) : [given, undefined];
   if (!existsSync(file)) throw notFound(file, `${file}: no such file, but ${join(given, 'package.json')} names it`);
   const isTypeScript = TYPESCRIPT.includes(extname(file));
-  return { file, exportName, loader: isTypeScript ? typescriptLoader(file) : undefined };
+  return { file, exportName: exportName ?? namedExport, loader: isTypeScript ? typescriptLoader(file) : undefined };
 }
 
 /** A graph of this or another copy of the package. */

@@ -146,7 +146,7 @@ export class Planner implements AsyncDisposable {
     ]);
     if (this.#closed.signal.aborted) return startedMs;
     const snapshot = snapshotOf(observation, counts ?? {});
-    const decision = decided(snapshot, this.#state, this.#plan);
+    const decision = this.#decide(snapshot, counts ?? {}, errors);
     const decideMs = performance.now() - snapshot.nowMs;
     this.#state = decision.state;
     const outcome = await this.#apply(decision, snapshot, attempt);
@@ -154,6 +154,24 @@ export class Planner implements AsyncDisposable {
     const record = { snapshot, targets, reasons, outcome, errors, decideMs };
     this.#report({ tick: ++this.#ticks, atMs: Date.now(), ...record });
     return nextTickMs;
+  }
+
+  /**
+   * A faulty observation counts as none, and a faulty state as that of a new planner: a decision that fails must not end
+   * the process, and not every later one.
+   */
+  #decide(snapshot: Snapshot, counts: Counts, errors: string[]): Decision {
+    try {
+      return decided(snapshot, this.#state, this.#plan);
+    } catch (error) {
+      errors.push(`decide: ${reasonOf(error)}`);
+    }
+    const bare = snapshotOf(undefined, counts);
+    try {
+      return decided(bare, this.#state, this.#plan);
+    } catch {
+      return decided(bare, initialState(this.#options.config ?? {}, bare.nowMs), this.#plan);
+    }
   }
 
   async #apply(

@@ -54,7 +54,17 @@ const MAX_SOCKET_BYTES = 107;
 function withShortPath<T>(path: string, use: (path: string, done: () => void) => T): T {
   if (Buffer.byteLength(path) <= MAX_SOCKET_BYTES) return use(path, () => {});
   const folder = openSync(dirname(path), 'r');
-  return use(`/proc/self/fd/${folder}/${basename(path)}`, () => closeSync(folder));
+  let isOpen = true;
+  const done = (): void => {
+    if (isOpen) closeSync(folder);
+    isOpen = false;
+  };
+  try {
+    return use(`/proc/self/fd/${folder}/${basename(path)}`, done);
+  } catch (error) {
+    done();
+    throw error;
+  }
 }
 
 const failureOf = (error: unknown): Failure =>
@@ -80,7 +90,11 @@ export async function startControl(
     path,
     (short, done) =>
       new Promise<void>((resolve, reject) => {
-        server.once('error', reject).listen(short, () => {
+        const failed = (error: Error): void => {
+          done();
+          reject(error);
+        };
+        server.once('error', failed).listen(short, () => {
           chmodSync(short, 0o600);
           done();
           resolve();
@@ -149,7 +163,11 @@ async function converseWith(path: string, request: ControlRequest, signal?: Abor
         socket.on('data', (part: string) => {
           reply += part;
         });
-        socket.on('end', () => resolve(reply)).on('error', reject);
+        socket.on('end', () => resolve(reply));
+        socket.on('error', (error) => {
+          done();
+          reject(error);
+        });
       }),
   ).catch((cause: unknown) => {
     signal?.throwIfAborted();

@@ -83,6 +83,13 @@ describe('findGraph', () => {
     return name;
   };
 
+  it('returns the export that package.json names, unless the target names one', () => {
+    const manifest = JSON.stringify({ dynamo: { graph: 'main.mjs:Staging' } });
+    const name = project('exports', { 'package.json': manifest, 'main.mjs': 'throw 1' });
+    expect(findGraph(name, folder)).toMatchObject({ file: join(folder, name, 'main.mjs'), exportName: 'Staging' });
+    expect(findGraph(`${name}:Other`, folder)).toMatchObject({ exportName: 'Other' });
+  });
+
   it('returns the module that package.json names, without running it', () => {
     const manifest = JSON.stringify({ dynamo: { graph: 'main.mjs' } });
     const name = project('named', { 'package.json': manifest, 'main.mjs': 'throw 1', 'graph.js': '' });

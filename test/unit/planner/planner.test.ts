@@ -76,6 +76,26 @@ describe('a planner', () => {
     expect(records[1]?.errors[0]).toContain('observation: expected an object');
   });
 
+  it.each<[string, unknown]>([
+    ['text in place of workers', { workers: { worker: 'x' } }],
+    ['null in place of a worker', { workers: { worker: [null] } }],
+    ['null in place of the traffic', { workers: { worker: [] }, traffic: null }],
+    ['a worker without passes', { workers: { worker: [{ id: 'a' }] } }],
+  ])('continues if the observer returns %s, and removes nothing', async (_what, observation) => {
+    const { counts, records, decisions } = planned({ observer: { observe: () => observation as never } });
+    counts.desired = counts.ready = 7;
+    await decisions(4);
+    expect(counts.desired).toBe(7);
+    expect(records.map(({ errors }) => errors.length)).not.toContain(2);
+  });
+
+  it('continues with a new state if the state of its predecessor is of another shape', async () => {
+    const { records, decisions } = planned({ state: {} as never });
+    await decisions(3);
+    expect(records[0]?.errors[0]).toContain('decide:');
+    expect(records[2]?.errors).toEqual([]);
+  });
+
   it.each([
     ['throws', () => Promise.reject(new Error('no counts')), 'current: no counts'],
     ['returns no counts', () => ({ worker: { desired: -1, ready: 0 } }), 'counts.worker.desired'],
