@@ -160,15 +160,17 @@ function scaledByPlanner({ services }: GraphSpec): readonly string[] {
   return services.filter(({ role }) => role !== 'planner' && role !== 'frontend').map(({ name }) => name);
 }
 
-/** The configuration of the services for `dynamo serve`, which starts one worker in each pod. */
+/**
+ * The configuration of the services for `dynamo serve`, which starts one worker in each pod. The code may have other
+ * numbers of workers and GPUs than the manifest.
+ */
 function configurationOf({ services }: GraphSpec): Readonly<Record<string, string>> {
   const sections = services
     .filter(({ python }) => python === undefined)
-    .map(({ name, workers, config }) => {
-      const one = workers === 1 ? {} : { ServiceArgs: { workers: 1 } };
-      return [name, { ...config, ...one }] as const;
-    })
-    .filter(([, section]) => Object.keys(section).length > 0);
+    .map(({ name, resources, config }) => {
+      const ServiceArgs = { workers: 1, resources: { gpu: resources.gpu } };
+      return [name, { ...config, ServiceArgs }] as const;
+    });
   if (sections.length === 0) return {};
   const value = JSON.stringify(Object.fromEntries(sections));
   if (new TextEncoder().encode(value).length >= MAX_VARIABLE_BYTES)

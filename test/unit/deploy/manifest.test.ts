@@ -55,7 +55,21 @@ describe('the deployment of a graph', () => {
   it('keeps Kubernetes from replacing text of the configuration', () => {
     const services = GRAPHS.configured.services.map((one) => ({ ...one, config: { prompt: 'costs $(PRICE)' } }));
     const { env } = manifestOf({ ...GRAPHS.configured, services }, OPTIONS).spec;
-    expect(env).toEqual([{ name: 'DYN_DEPLOYMENT_CONFIG', value: '{"Y":{"prompt":"costs $$(PRICE)"}}' }]);
+    const ServiceArgs = '{"workers":1,"resources":{"gpu":0.5}}';
+    const value = `{"Y":{"prompt":"costs $$(PRICE)","ServiceArgs":${ServiceArgs}}}`;
+    expect(env).toEqual([{ name: 'DYN_DEPLOYMENT_CONFIG', value }]);
+  });
+
+  it('sets one worker and the GPUs of each service in its pod, whatever the code says', () => {
+    const services = GRAPHS.configured.services.map((one) => ({
+      ...one,
+      workers: 1,
+      resources: { ...one.resources, gpu: 1 },
+      config: {},
+    }));
+    const { env, components } = manifestOf({ ...GRAPHS.configured, services }, OPTIONS).spec;
+    expect(components.map(({ replicas }) => replicas)).toEqual([1]);
+    expect(JSON.parse(env?.[0]?.value ?? '')).toEqual({ Y: { ServiceArgs: { workers: 1, resources: { gpu: 1 } } } });
   });
 
   it('rejects a Python service without an image', () => {
