@@ -157,8 +157,8 @@ export class Planner implements AsyncDisposable {
   }
 
   /**
-   * A faulty observation counts as none, and a faulty state as that of a new planner: a decision that fails must not end
-   * the process, and not every later one.
+   * A faulty observation counts as none, and a faulty state as that of a new planner. A decision that fails must not
+   * end the process.
    */
   #decide(snapshot: Snapshot, counts: Counts, errors: string[]): Decision {
     try {

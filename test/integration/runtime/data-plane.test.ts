@@ -56,7 +56,10 @@ describe('the native data plane', () => {
 
   it('calls an instance that another runtime of the process no longer sees', async () => {
     const dir = temporaryFolder();
-    const [served, calling] = [await testRuntime({ discovery: { kind: 'file', dir } }), await testRuntime({ discovery: { kind: 'file', dir } })];
+    const [served, calling] = [
+      await testRuntime({ discovery: { kind: 'file', dir } }),
+      await testRuntime({ discovery: { kind: 'file', dir } }),
+    ];
     await served.endpoint<number, number>('planes.both.echo').serve((number) => number);
     const client = await calling.endpoint<number, number>('planes.both.echo').client();
     await client.waitForInstances();
