@@ -209,25 +209,33 @@ function edgesOf(service: Service, links: GraphParts['links']): Edge[] {
     options: dependency.options,
   }));
   if (!links.some((link) => link.includes(service))) return all;
-  return links
-    .filter(([from]) => from === service)
-    .map(([, to]) => {
-      const exact = all.filter((edge) => edge.to === to);
-      const matching = exact.length > 0 ? exact : all.filter((edge) => to.fulfils(edge.to));
-      const [edge, another] = matching;
-      if (edge === undefined)
-        throw new GraphError(
-          'graph.link_no_match',
-          `${to.name} does not fulfill any dependencies required by ${service.name}`,
-        );
-      if (another !== undefined)
-        throw new GraphError(
-          'graph.link_ambiguous',
-          `${to.name} fulfills multiple dependencies required by ${service.name}: ` +
-            `[${matching.map(({ property }) => property).join(', ')}]`,
-        );
-      return { ...edge, to };
-    });
+  const targets = new Set(links.flatMap(([from, to]) => (from === service ? [to] : [])));
+  const linked = [...targets].map((to) => {
+    const exact = all.filter((edge) => edge.to === to);
+    const matching = exact.length > 0 ? exact : all.filter((edge) => to.fulfils(edge.to));
+    const [edge, another] = matching;
+    if (edge === undefined)
+      throw new GraphError(
+        'graph.link_no_match',
+        `${to.name} does not fulfill any dependencies required by ${service.name}`,
+      );
+    if (another !== undefined)
+      throw new GraphError(
+        'graph.link_ambiguous',
+        `${to.name} fulfills multiple dependencies required by ${service.name}: ` +
+          `[${matching.map(({ property }) => property).join(', ')}]`,
+      );
+    return { ...edge, to };
+  });
+  for (const [index, { property, to }] of linked.entries()) {
+    const earlier = linked.slice(0, index).find((edge) => edge.property === property);
+    if (earlier !== undefined)
+      throw new GraphError(
+        'graph.link_twice',
+        `${service.name} has links of its dependency ${property} to ${earlier.to.name} and to ${to.name}`,
+      );
+  }
+  return linked;
 }
 
 /** All services that are reached, dependencies first. */

@@ -147,6 +147,16 @@ describe('a link', () => {
     );
   });
 
+  it('rejects links of one dependency to two services, and takes equal links for one', () => {
+    const Any = abstract('AnyWorker');
+    const [Fast, Slow] = ['Fast', 'Slow'].map((name) => serving(name, {}, { implements: [Any] })) as [Service, Service];
+    const Caller = serving('Caller', { worker: Any });
+    expect(() => graph('g', Caller).link(Caller, Fast).link(Caller, Slow).validate()).toThrow(
+      fault('link_twice', 'Caller has links of its dependency worker to Fast and to Slow'),
+    );
+    expect(edgesOf(graph('g', Caller).link(Caller, Fast).link(Caller, Fast), Caller)).toEqual(['worker: Fast']);
+  });
+
   it('rejects services that the entry does not reach', () => {
     expect(() => graph('g', Prefill).link(Frontend, Processor).validate()).toThrow(
       fault('unreached', 'graph g: a link names Frontend, which is not reached'),
