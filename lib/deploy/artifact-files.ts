@@ -11,13 +11,15 @@ export type ArtifactFiles = Map<string, ArtifactContent>;
 
 /** Names of files and folders that are never packed: secrets, and what a machine adds. */
 const NEVER_PACKED: readonly RegExp[] = [
-  /^\.env(\..*)?$/i,
-  /^\.(npmrc|yarnrc(\.yml)?|netrc|pypirc|pgpass|git-credentials)$/i,
+  /^\.env(rc|\..*)?$/i,
+  /\.env$/i,
+  /^\.(npmrc|yarnrc(\.yml)?|netrc|pypirc|pgpass|git-credentials|htpasswd|vault-token)$/i,
   /^\.(aws|azure|docker|gcloud|gnupg|kube|ssh)$/i,
   /\.(key|pem|p12|pfx|jks|keystore)$/i,
   /^id_(rsa|dsa|ecdsa|ed25519)/i,
-  /^(credentials|secrets?|service-account.*)\.(json|ya?ml|toml|ini)$/i,
+  /^(.*[-_.])?(credentials|secrets?|service[-_]?account.*)\.(json|ya?ml|toml|ini)$/i,
   /^kubeconfig$/i,
+  /\.(tfstate|tfvars)(\.backup)?$/i,
   /^(node_modules|\.git|\.hg|\.svn|\.DS_Store|__pycache__)$/,
 ];
 

@@ -225,11 +225,15 @@ describe('a build', () => {
 
   it.each([
     ['.env', '.env.production', '.npmrc', 'a/.ssh/config', '.aws/credentials', 'certs/server.key', 'CA.PEM', 'id_rsa'],
+    ['.envrc', 'prod.env', '.vault-token', '.htpasswd', 'serviceAccountKey.json', 'terraform.tfstate', 'prod.tfvars'],
+    ['application_default_credentials.json', 'service-account.json', 'terraform.tfstate.backup', 'my-secrets.yml'],
     ['id_ed25519.pub', 'secrets.yaml', 'credentials.json', 'kubeconfig', '.git/config', 'node_modules/a/index.js'],
   ])('never packs %s, %s, ...', (...paths) => {
     expect(paths.filter((path) => !isNeverPacked(path))).toEqual([]);
     expect(
-      ['graph.ts', 'env/docker/Dockerfile', 'environment.ts', 'keys.ts', 'secret-santa.ts'].filter(isNeverPacked),
+      ['graph.ts', 'env/docker/Dockerfile', 'environment.ts', 'keys.ts', 'secret-santa.ts', 'tsconfig.json'].filter(
+        isNeverPacked,
+      ),
     ).toEqual([]);
   });
 
