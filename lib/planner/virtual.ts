@@ -107,7 +107,8 @@ export class VirtualScaler implements Scaler, AsyncDisposable {
   readonly #keys: DecisionKeys;
   readonly #ready: VirtualScalerOptions['ready'];
   readonly #maxWaitMs: number;
-  #publishedMs = Number.NEGATIVE_INFINITY;
+  /** The last decision that was seen, of any planner, and since when. */
+  #seen: { readonly id: number | undefined; readonly sinceMs: number } | undefined;
 
   /** @throws TypeError, RangeError for faulty options */
   constructor(options: VirtualScalerOptions) {
@@ -129,11 +130,13 @@ export class VirtualScaler implements Scaler, AsyncDisposable {
   /**
    * Publishes a decision.
    *
-   * @throws DynamoError `DYN_CONFLICT` while the last decision is not carried out, or if another planner has decided
+   * @throws DynamoError `DYN_CONFLICT` while the last decision, of any planner, is not carried out and was first seen less
+   * than `maxWaitMs` ago, or if another planner has decided
    */
   async scale(targets: Targets, { signal }: Partial<PortOptions> = {}): Promise<void> {
     const decided = await this.#keys.read(signal);
-    if (!isCompleted(decided) && performance.now() - this.#publishedMs < this.#maxWaitMs)
+    if (this.#seen?.id !== decided.id) this.#see(decided.id);
+    if (!isCompleted(decided) && performance.now() - (this.#seen?.sinceMs ?? 0) < this.#maxWaitMs)
       throw new DynamoError('Conflict', `decision ${decided.id} is not carried out yet`, { operation: 'scale' });
     const { id, completedId } = decided;
     // The decisions of a planner that has ended are gone, but the last one may still be reported as completed.
@@ -143,7 +146,11 @@ export class VirtualScaler implements Scaler, AsyncDisposable {
     const expected = { [this.#keys.name('id')]: id === undefined ? undefined : String(id) };
     if (!(await this.#keys.keys.write(values, expected, signal)))
       throw new DynamoError('Conflict', 'another planner has published a decision', { operation: 'scale' });
-    this.#publishedMs = performance.now();
+    this.#see(next);
+  }
+
+  #see(id: number | undefined): void {
+    this.#seen = { id, sinceMs: performance.now() };
   }
 
   /** Withdraws what was published. Idempotent. */

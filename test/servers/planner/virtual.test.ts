@@ -64,8 +64,16 @@ describe('decisions in etcd', () => {
     const planner = scaler();
     await planner.scale({ prefill: 3 });
     await expect(planner.scale({ prefill: 4 })).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
-    const impatient = scaler({ maxWaitMs: 1 });
-    await impatient.scale({ prefill: 4 });
+    // Another planner, such as one that has restarted, waits too.
+    await expect(scaler().scale({ prefill: 4 })).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
+    const impatient = scaler({ maxWaitMs: 50 });
+    await expect(impatient.scale({ prefill: 4 })).rejects.toMatchObject({ code: 'DYN_CONFLICT' });
+    await waitFor('the time', () =>
+      impatient.scale({ prefill: 4 }).then(
+        () => true,
+        () => false,
+      ),
+    );
     expect((await impatient.current({ signal })).prefill?.desired).toBe(4);
   });
 
