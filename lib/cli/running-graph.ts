@@ -35,8 +35,8 @@ export function findRunning(name: string | undefined, { env }: CommandIo): Found
 }
 
 /** Sends a request to a graph, and returns its state after it. */
-export function controlGraph({ folder }: FoundGraph, request: ControlRequest): Promise<RunState> {
-  return control(join(folder, 'control.sock'), request);
+export function controlGraph({ folder }: FoundGraph, request: ControlRequest, signal?: AbortSignal): Promise<RunState> {
+  return control(join(folder, 'control.sock'), request, signal);
 }
 
 /** How long a graph may take to say its state. */

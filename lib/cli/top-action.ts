@@ -41,8 +41,13 @@ export async function run(
   const intervalMs = intervalSeconds * MS_PER_SECOND;
   const feed = await DashboardFeed.start({ ...watchedGraph(positionals[0], options, io), intervalMs });
   const ended = new AbortController();
+  let exitCode: number = EXIT.ok;
   const end = (): void => ended.abort();
-  const forget = [io.onSignal('SIGINT', end), io.onSignal('SIGTERM', end)];
+  const terminate = (): void => {
+    exitCode = EXIT.terminated;
+    end();
+  };
+  const forget = [io.onSignal('SIGINT', end), io.onSignal('SIGTERM', terminate)];
   const isLive = !once && !json;
   if (isLive) {
     forget.push(onKeys(io, (key) => (key === 'q' || key === '\u0003' ? end() : undefined)));
@@ -65,5 +70,5 @@ export async function run(
     for (const restore of forget) restore();
     await feed.close();
   }
-  return EXIT.ok;
+  return exitCode;
 }

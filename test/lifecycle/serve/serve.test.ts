@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
@@ -103,6 +103,18 @@ describe('dynamo serve', () => {
     } finally {
       process.kill(state!.supervisor.pid, 'SIGCONT');
     }
+  });
+
+  it('is ended at once by stop --now, although its supervisor does not answer', { timeout: 60_000 }, async () => {
+    await using test = new ServeTest();
+    const serve = test.serve();
+    await test.ready(serve);
+    const [state] = await test.states();
+    const workers = state!.services.flatMap(({ workers: all }) => all.map(({ pid }) => pid as number));
+    process.kill(state!.supervisor.pid, 'SIGSTOP');
+    expect(await test.dynamo('stop', '--now')).toMatchObject({ code: 0, stdout: 'graph serve-test has stopped\n' });
+    await waitFor('the end of the workers', () => workers.every((pid) => !existsSync(`/proc/${pid}`)));
+    expect(await test.states()).toEqual([]);
   });
 
   it('refuses the same graph twice, and runs it under another name', async () => {
