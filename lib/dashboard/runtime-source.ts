@@ -26,6 +26,11 @@ const NEWEST = 0.2;
 const MS_PER_SECOND = 1000;
 /** A worker publishes once a second at least. Older metrics say nothing about now. */
 const MAX_AGE_MS = 10_000;
+/** A rank that has not been heard of for so long is forgotten, with what it has cached. */
+const FORGET_MS = 10 * MAX_AGE_MS;
+/** Any peer may publish, under any rank. */
+const MAX_RANKS = 1024;
+const isRank = (rank: number): boolean => Number.isInteger(rank) && rank >= 0 && rank < MAX_RANKS;
 
 /** Which instances belong to the graph that is shown. */
 export type InstanceFilter = (instance: DiscoveredInstance) => boolean;
@@ -127,7 +132,7 @@ class EndpointEvents {
     const workers = new Map<string, Rank[]>();
     for (const [key, rank] of this.#ranks) {
       const { workerId } = rank.metrics;
-      if (!present.has(workerId)) this.#ranks.delete(key);
+      if (!present.has(workerId) || nowMs - rank.heardMs > FORGET_MS) this.#ranks.delete(key);
       else if (nowMs - rank.heardMs < MAX_AGE_MS) workers.set(workerId, [...(workers.get(workerId) ?? []), rank]);
     }
     for (const id of this.#used.keys()) if (!present.has(id)) this.#used.delete(id);
@@ -137,7 +142,7 @@ class EndpointEvents {
 
   #passed({ publisherId, payload, atMs: heardMs }: UnreadEvent): void {
     const metrics = readOf(payload);
-    if (metrics === undefined) return;
+    if (metrics === undefined || !isRank(metrics.dpRank)) return;
     this.#passes.hasRank(publisherId, metrics.dpRank);
     const key = `${metrics.dpRank}/${metrics.workerId}`;
     const before = this.#ranks.get(key);
@@ -180,7 +185,8 @@ function loadOf(payload: Uint8Array): { worker: string; rank: number; used: numb
   try {
     const { worker_id: id, dp_rank: rank = 0, kv_used_blocks: used } = unpack(payload) as Load;
     const isId = typeof id === 'bigint' || (typeof id === 'number' && Number.isSafeInteger(id));
-    if (!isId || typeof rank !== 'number' || typeof used !== 'number' || !(used >= 0)) return undefined;
+    if (!isId || typeof rank !== 'number' || !isRank(rank) || typeof used !== 'number' || !(used >= 0))
+      return undefined;
     return { worker: String(id), rank, used };
   } catch {
     return undefined;
@@ -265,11 +271,24 @@ export class RuntimeSource {
   }
 
   async #subscribe(instances: readonly DiscoveredInstance[]): Promise<void> {
+    if (this.#events.size >= MAX_ENDPOINTS) await this.#forget(instances);
     for (const { namespace, component, endpoint } of instances) {
       const path = `${namespace}.${component}.${endpoint}`;
       if (endpoint !== ENGINE_ENDPOINT || this.#events.has(path) || this.#events.size >= MAX_ENDPOINTS) continue;
       this.#events.set(path, await EndpointEvents.create(this.runtime, path));
     }
+  }
+
+  /** Endpoints without an instance make room for others. */
+  async #forget(instances: readonly DiscoveredInstance[]): Promise<void> {
+    const present = new Set(
+      instances.map(({ namespace, component, endpoint }) => `${namespace}.${component}.${endpoint}`),
+    );
+    for (const [path, events] of this.#events)
+      if (!present.has(path)) {
+        this.#events.delete(path);
+        await events.close();
+      }
   }
 
   async close(): Promise<void> {

@@ -46,6 +46,7 @@ const OBSERVER_OPTIONS: OptionTable<RuntimeObserverOptions> = optionTable<Runtim
 });
 
 /** Passes of a worker that are kept between two observations. */
+const MAX_METRICS_BYTES = 16 * 1024 * 1024;
 const MAX_PASSES = 16;
 /** Workers whose passes are kept. */
 const MAX_RANKS = 1 << 16;
@@ -125,7 +126,14 @@ async function metricsText(frontend: FrontendMetrics, signal: AbortSignal): Prom
   if (typeof frontend !== 'string') return frontend();
   const response = await fetch(frontend, { signal });
   if (!response.ok) throw new Error(`${frontend} answered with status ${response.status}`);
-  return response.text();
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MAX_METRICS_BYTES) throw new Error(`${frontend} has more than ${MAX_METRICS_BYTES} bytes of metrics`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }
 
 /**

@@ -130,8 +130,8 @@ export class VirtualScaler implements Scaler, AsyncDisposable {
   /**
    * Publishes a decision.
    *
-   * @throws DynamoError `DYN_CONFLICT` while the last decision, of any planner, is not carried out and was first seen less
-   * than `maxWaitMs` ago, or if another planner has decided
+   * @throws DynamoError `DYN_CONFLICT` while the last decision, of any planner, is not carried out and was first seen
+   * less than `maxWaitMs` ago, or if another planner has decided
    */
   async scale(targets: Targets, { signal }: Partial<PortOptions> = {}): Promise<void> {
     const decided = await this.#keys.read(signal);

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { ForwardPassPublisher } from 'dynamo-node';
 import { RuntimeObserver, type RuntimeObserverOptions } from 'dynamo-node/planner';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -7,6 +9,7 @@ import { waitFor } from '../../helpers/wait.js';
 
 const deployment = deployments();
 const path = 'test.backend.generate';
+const MIB = 2 ** 20;
 const { signal } = new AbortController();
 
 async function observing(options: RuntimeObserverOptions): Promise<RuntimeObserver> {
@@ -88,6 +91,31 @@ describe('RuntimeObserver', () => {
     expect(traffic?.inputTokens).toBeGreaterThan(0);
     expect(traffic?.outputTokens).toBeGreaterThan(0);
     expect(traffic?.ttftMs).toBeGreaterThan(0);
+  });
+
+  it('returns no traffic of a frontend with more than 16 MiB of metrics, and reads no more of them', async () => {
+    const planner = await deployment().runtime();
+    let sent = 0;
+    const server = createServer((_request, response) => {
+      const more = (): void => {
+        while (!response.destroyed && sent < 256 * MIB) {
+          sent += MIB;
+          if (!response.write(Buffer.alloc(MIB, '#'))) return void response.once('drain', more);
+        }
+        response.end();
+      };
+      more();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void server.close());
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/metrics`;
+    const observer = await observing({ endpoints: { worker: planner.endpoint(path) }, frontends: [url] });
+    for (let reading = 0; reading < 2; reading++) {
+      sent = 0;
+      expect((await observer.observe({ signal })).traffic).toBeUndefined();
+      // What waits in buffers comes on top.
+      expect(sent).toBeLessThan(64 * MIB);
+    }
   });
 
   it('returns no traffic if one of two frontends does not answer', async () => {
