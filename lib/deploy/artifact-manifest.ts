@@ -72,14 +72,18 @@ export function artifactName(name: string): string {
     .replace(/-+$/, '');
 }
 
+/** The end of the name of a folder that is being written, or replaced. */
+const UNFINISHED = /\.part(\.old)?$/;
+
 /** Whether a text can be the version of an artifact and the tag of an image. */
-export const isArtifactVersion = (version: string): boolean => VERSION.test(version) && version.length <= 128;
+export const isArtifactVersion = (version: string): boolean =>
+  VERSION.test(version) && version.length <= 128 && !UNFINISHED.test(version);
 
 /** The words for `isArtifactName`. */
 export const ARTIFACT_NAME = `a name of a-z, 0-9 and -, at most ${MAX_NAME_CHARACTERS} characters`;
 
 /** The words for `isArtifactVersion`. */
-export const ARTIFACT_VERSION = 'a version of letters, digits, _, . and -, at most 128 characters';
+export const ARTIFACT_VERSION = 'a version of letters, digits, _, . and -, at most 128 characters, not ending in .part';
 
 const printable = matching('text without control characters', (value) => !hasControl(value));
 

@@ -72,7 +72,7 @@ export async function listArtifacts(env: Environment): Promise<StoredArtifact[]>
   for (const name of await foldersIn(packages))
     for (const version of await foldersIn(join(packages, name))) {
       const folder = join(packages, name, version);
-      if (!isArtifactName(name) || !isArtifactVersion(version) || version.endsWith('.part')) continue;
+      if (!isArtifactName(name) || !isArtifactVersion(version)) continue;
       try {
         found.push({ name, version, folder, manifest: await readManifest(folder) });
       } catch (error) {
@@ -90,7 +90,7 @@ export async function listArtifacts(env: Environment): Promise<StoredArtifact[]>
 export async function findArtifact(tag: string, env: Environment): Promise<string> {
   const { name, version } = parseTag('artifact', tag);
   const packages = packagesFolder(env);
-  const versions = (await foldersIn(join(packages, name))).filter((one) => !one.endsWith('.part'));
+  const versions = (await foldersIn(join(packages, name))).filter(isArtifactVersion);
   const missing = (message: string, hint?: string): DeployError =>
     new DeployError('E_NO_ARTIFACT', message, {
       exitCode: 66,
