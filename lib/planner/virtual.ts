@@ -20,7 +20,11 @@ export interface VirtualOptions {
 export interface VirtualScalerOptions extends VirtualOptions {
   /** The ready workers of each role, such as the instances in discovery. */
   readonly ready: (options: PortOptions) => Awaitable<Readonly<Partial<Record<PoolRole, number>>>>;
-  /** A decision that is not completed after this time may be replaced. @default 1800000 */
+  /**
+   * A decision, of any planner, that this one has seen for so long and that is not completed may be replaced.
+   *
+   * @default 1800000
+   */
   readonly maxWaitMs?: number;
 }
 
