@@ -12,10 +12,12 @@ export interface Chart {
   }[];
 }
 
-const COLOURS = ['#3f8f29', '#8ac26b', '#35618f', '#d98b2b', '#8f4a8f'];
+/** As many as the most series of a chart. */
+const COLOURS = ['#3f8f29', '#8ac26b', '#35618f', '#7fb0dc', '#8f4a8f', '#d98b2b', '#5a5a5a'];
 const WIDTH = 960;
 const PANEL = 340;
 const AREA = { left: 70, right: 20, top: 66, bottom: 52 };
+const LEGEND = { top: 36, line: 18, box: 11, gap: 18, letter: 6.6 };
 const TICKS = 5;
 
 function escapeXml(text: string): string {
@@ -56,18 +58,38 @@ function number(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
+/** Where the names of series are: as many in a line as fit. A chart of one series has its title alone. */
+function legendOf({ series }: Chart): { name: string; x: number; line: number }[] {
+  if (series.length === 1) return [];
+  let x = AREA.left;
+  let line = 0;
+  return series.map((name) => {
+    const width = LEGEND.box + LEGEND.gap + name.length * LEGEND.letter;
+    if (x > AREA.left && x + width > WIDTH - AREA.right) {
+      x = AREA.left;
+      line += 1;
+    }
+    const at = { name, x, line };
+    x += width;
+    return at;
+  });
+}
+
+/** The height of a chart grows with its legend. */
+const heightOf = (chart: Chart): number => PANEL + (legendOf(chart).at(-1)?.line ?? 0) * LEGEND.line;
+
 function panel(chart: Chart, top: number): string {
   const { at, ticks } = scale(chart);
   const width = WIDTH - AREA.left - AREA.right;
   const height = PANEL - AREA.top - AREA.bottom;
-  const bottom = top + PANEL - AREA.bottom;
+  const bottom = top + heightOf(chart) - AREA.bottom;
   const y = (value: number): number => bottom - Math.max(0, at(value)) * height;
   const parts = [text(AREA.left, top + 24, chart.title, 'start', 'font-size="15" font-weight="bold"')];
-  let x = AREA.left;
-  for (const [index, name] of chart.series.length > 1 ? chart.series.entries() : []) {
-    parts.push(`<rect x="${x}" y="${top + 36}" width="11" height="11" fill="${COLOURS[index % COLOURS.length]}"/>`);
-    parts.push(text(x + 16, top + 46, name, 'start'));
-    x += 34 + name.length * 7;
+  for (const [index, { name, x, line }] of legendOf(chart).entries()) {
+    const y = top + LEGEND.top + line * LEGEND.line;
+    const box = `width="${LEGEND.box}" height="${LEGEND.box}"`;
+    parts.push(`<rect x="${x.toFixed(1)}" y="${y}" ${box} fill="${COLOURS[index % COLOURS.length]}"/>`);
+    parts.push(text(x + LEGEND.box + 5, y + 10, name, 'start'));
   }
   for (const tick of ticks) {
     parts.push(`<line x1="${AREA.left}" x2="${WIDTH - AREA.right}" y1="${y(tick)}" y2="${y(tick)}" stroke="#d8d8d8"/>`);
@@ -96,12 +118,13 @@ function panel(chart: Chart, top: number): string {
 
 /** The charts as SVG, one below the other. */
 export function svg(charts: readonly Chart[], caption: string): string {
-  const height = charts.length * PANEL + 30;
+  const tops = charts.map((_, index) => charts.slice(0, index).reduce((sum, chart) => sum + heightOf(chart), 0));
+  const height = charts.reduce((sum, chart) => sum + heightOf(chart), 30);
   const size = `width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}"`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif" font-size="12" fill="#222">`,
     `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
-    ...charts.map((chart, index) => panel(chart, index * PANEL)),
+    ...charts.map((chart, index) => panel(chart, tops[index] as number)),
     text(AREA.left, height - 10, caption, 'start', 'fill="#666"'),
     '</svg>',
     '',
