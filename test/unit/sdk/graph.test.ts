@@ -149,7 +149,8 @@ describe('a link', () => {
 
   it('rejects links of one dependency to two services, and takes equal links for one', () => {
     const Any = abstract('AnyWorker');
-    const [Fast, Slow] = ['Fast', 'Slow'].map((name) => serving(name, {}, { implements: [Any] })) as [Service, Service];
+    const Fast = serving('Fast', {}, { implements: [Any] });
+    const Slow = serving('Slow', {}, { implements: [Any] });
     const Caller = serving('Caller', { worker: Any });
     expect(() => graph('g', Caller).link(Caller, Fast).link(Caller, Slow).validate()).toThrow(
       fault('link_twice', 'Caller has links of its dependency worker to Fast and to Slow'),
